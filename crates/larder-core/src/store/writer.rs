@@ -1,0 +1,42 @@
+//! How a body gets into a store.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{BodySource, EntryId, StoreError};
+
+/// Receives the body of one response.
+///
+/// Dropping it, at any point, is how a write is abandoned: there is no `abort`, so no path can forget to
+/// call it.
+#[async_trait]
+pub trait StoreWriter: fmt::Debug + Send {
+    /// Takes the next piece, in order, and returns when the store is ready for another: this is the
+    /// back-pressure. After an error the writer is only good for dropping.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`](super::StoreErrorKind::Full) when the body outgrows what the store takes, or whatever else
+    /// stopped the store.
+    async fn write(&mut self, piece: Bytes) -> Result<(), StoreError>;
+
+    /// What has been written so far, for clients of this fetch that are slower than it.
+    ///
+    /// The only way to an uncommitted body: a lookup never finds it. The stream waits at the end
+    /// for more, ends when the writer commits and fails when it is dropped. `None` if the store
+    /// cannot; whoever falls too far behind then gets the rest at the speed of the slowest.
+    fn follow(&self) -> Option<Arc<dyn BodySource>>;
+
+    /// Makes the entry visible in one step, in place of any with the same selecting header values.
+    ///
+    /// Call it only when the origin's own framing has proven the end of the body (RFC 9112 §8).
+    /// By value: a second commit, or a write after it, is not a run-time question.
+    ///
+    /// # Errors
+    ///
+    /// [`Gone`](super::StoreErrorKind::Gone) if the key, or a group of the entry, was removed since `begin`.
+    /// Nothing is visible then.
+    async fn commit(self: Box<Self>) -> Result<EntryId, StoreError>;
+}
