@@ -10,6 +10,8 @@ use std::{
 use bytes::{Buf, Bytes};
 use http_body::{Body as _, Frame, SizeHint};
 
+use crate::ByteStream;
+
 /// Why a body broke off. Whoever reads one passes the failure on: a body that failed is never a shorter body.
 pub type BodyError = Box<dyn Error + Send + Sync>;
 
@@ -57,6 +59,16 @@ impl Body {
             Kind::Whole(bytes) => Ok(bytes),
             Kind::Stream(_) => Err(self),
         }
+    }
+
+    /// A store's stream of `length` bytes. Ending early, it fails: it is never a shorter body.
+    pub(crate) fn stored(stream: ByteStream, length: Option<u64>) -> Self {
+        Self::stream(Counted { stream, left: length })
+    }
+
+    /// Whether all of it is here.
+    pub(crate) fn is_whole(&self) -> bool {
+        !matches!(self.0, Kind::Stream(_))
     }
 
     /// Whether nothing will come.
@@ -172,5 +184,49 @@ where
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// A store's stream, held against the length that it must have: ending early is a failure, never a shorter body.
+struct Counted {
+    stream: ByteStream,
+    left: Option<u64>,
+}
+
+impl http_body::Body for Counted {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Poll::Ready(match ready!(self.stream.as_mut().poll_next(cx)) {
+            Some(Ok(piece)) => {
+                if let Some(left) = &mut self.left {
+                    match left.checked_sub(piece.len() as u64) {
+                        Some(rest) => *left = rest,
+                        None => {
+                            return Poll::Ready(Some(Err("the stored body is longer than it was".into())));
+                        }
+                    }
+                }
+                Some(Ok(Frame::data(piece)))
+            }
+            Some(Err(error)) => Some(Err(error.into())),
+            None if self.left.is_some_and(|left| left > 0) => {
+                self.left = None;
+                Some(Err("the stored body is shorter than it was".into()))
+            }
+            None => None,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == Some(0)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

@@ -1,13 +1,19 @@
-//! core
+#![doc = include_str!("../README.md")]
+
 mod body;
 mod clock;
+mod engine;
 mod origin;
 mod store;
 
 pub use body::{Body, BodyError};
 pub use clock::{Clock, SystemClock};
+pub use engine::{
+    Answer, Cache, CacheBuilder, Event, FetchError, Found, Limits, Lookup, Observer, StoreStep,
+};
 pub use larder_policy::*;
 pub use origin::{Origin, OriginError, OriginErrorKind};
-pub use store::{BodySource, ByteStream, CacheStore, Candidate, Candidates, Claim, EntryId, HeldLease, Lease, Leases, StoreError, StoreErrorKind, StoreWriter, StoredBody};
-mod engine;
-pub use engine::{Answer, Cache, CacheBuilder, FetchError, Found, Limits, Lookup};
+pub use store::{
+    BodySource, ByteStream, CacheStore, Candidate, Candidates, Claim, EntryId, HeldLease, Lease, Leases,
+    StoreError, StoreErrorKind, StoreWriter, StoredBody,
+};

@@ -28,6 +28,11 @@ pub trait Origin: fmt::Debug + Send + Sync + 'static {
     ///
     /// An [`OriginError`] when no final response came.
     async fn fetch(&self, request: Request<Body>) -> Result<Response<Body>, OriginError>;
+
+    /// Whether [`fetch`](Self::fetch) may be called after the request that this origin was handed over with has
+    /// been answered. If not, a response that may be served stale while it is revalidated (RFC 5861 §3) is
+    /// revalidated first.
+    fn outlives_request(&self) -> bool;
 }
 
 /// The origin gave no response.
@@ -70,13 +75,30 @@ impl OriginError {
     pub fn kind(&self) -> OriginErrorKind {
         self.kind
     }
+
+    /// The innermost cause, for a log.
+    pub(crate) fn cause(&self) -> Option<String> {
+        let mut cause: &dyn Error = self.source.as_deref()?;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        Some(cause.to_string())
+    }
+}
+
+impl OriginErrorKind {
+    pub(crate) fn is_timeout(self) -> bool {
+        matches!(self, Self::Timeout(_))
+    }
 }
 
 impl fmt::Display for OriginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
             OriginErrorKind::Connect => f.write_str("could not connect to the origin"),
-            OriginErrorKind::Protocol => f.write_str("the origin broke off the exchange or did not speak HTTP"),
+            OriginErrorKind::Protocol => {
+                f.write_str("the origin broke off the exchange or did not speak HTTP")
+            }
             OriginErrorKind::Timeout(limit) => write!(f, "the origin did not answer within {limit:?}"),
             OriginErrorKind::RequestBody => f.write_str("the request's body failed while it was being sent"),
             OriginErrorKind::Closed => f.write_str("the exchange was given up before the origin answered"),

@@ -1,22 +1,117 @@
-//! The answer to one request.
-use http::{HeaderMap, StatusCode};
+//! The answer to one request, before an adapter turns it into its framework's response.
+
 use std::time::Duration;
-use crate::*;
+
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
+
+use crate::{Body, CacheStatus, Candidates, Fwd, StoredHead, names};
+
 /// The answer to one request, before an adapter turns it into its framework's response.
+///
+/// A hit copies nothing: the head is the stored one, shared, with `Age` and `Cache-Status` beside it.
 #[derive(Debug)]
-pub struct Answer { pub(crate) status: StatusCode, pub(crate) head: AnswerHead, pub(crate) age: Option<Duration>, pub(crate) cache_status: CacheStatus, pub(crate) body: Body }
+pub struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) head: AnswerHead,
+    pub(crate) age: Option<Duration>,
+    pub(crate) cache_status: CacheStatus,
+    pub(crate) body: Body,
+}
+
+/// Where the fields of an answer are.
 #[derive(Debug)]
-pub(crate) enum AnswerHead { Stored(Candidates, usize), Own(HeaderMap) }
+pub(crate) enum AnswerHead {
+    /// The stored head as it is.
+    Stored(Candidates, usize),
+    /// Made for this answer: from the origin, or a 206, 304 or error of ours.
+    Own(HeaderMap),
+}
+
 impl Answer {
-    pub fn status(&self) -> StatusCode { self.status }
-    pub fn cache_status(&self) -> &CacheStatus { &self.cache_status }
-    /// `Age` to send, in whole seconds (RFC 9111 §5.1); `None` for an answer that came straight from the origin.
-    pub fn age_seconds(&self) -> Option<u64> { self.age.map(|a| a.as_secs()) }
+    /// The status code.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// How the request was answered (RFC 9211).
+    pub fn cache_status(&self) -> &CacheStatus {
+        &self.cache_status
+    }
+
+    /// The `Age` to send, in seconds (RFC 9111 §5.1); `None` for an answer that the origin has just given or
+    /// confirmed.
+    pub fn age_seconds(&self) -> Option<u64> {
+        self.age.map(|age| age.as_secs())
+    }
+
     /// The fields, without this cache's own `Age` and `Cache-Status`.
-    pub fn fields(&self) -> &HeaderMap { unimplemented!() }
-    /// A form of a *stored* head that an adapter made once (its framework's header map) and keeps beside the stored response.
-    /// `make` runs at most once for each stored head. `None` if this answer's head is not the stored one as it is (304, 206, from the origin).
-    pub fn with_prepared<T: Send + Sync + 'static, R>(&self, make: impl FnOnce(&StoredHead) -> T, with: impl FnOnce(&T) -> R) -> Option<R> { unimplemented!() }
-    /// Takes the body out.
-    pub fn take_body(&mut self) -> Body { std::mem::take(&mut self.body) }
+    pub fn fields(&self) -> &HeaderMap {
+        match &self.head {
+            AnswerHead::Stored(candidates, index) => &candidates[*index].head.fields,
+            AnswerHead::Own(fields) => fields,
+        }
+    }
+
+    /// Lends a form of the *stored* head that an adapter makes once, such as its framework's header map, and that
+    /// stays beside the stored response for the next hit.
+    ///
+    /// `None` if the answer's head is not a stored one as it is; use [`fields`](Self::fields) then. A store whose
+    /// look-ups make new candidates each time keeps nothing: `make` runs for each answer.
+    pub fn with_prepared<T, R>(
+        &self,
+        make: impl FnOnce(&StoredHead) -> T,
+        with: impl FnOnce(&T) -> R,
+    ) -> Option<R>
+    where
+        T: Send + Sync + 'static,
+    {
+        let AnswerHead::Stored(candidates, index) = &self.head else { return None };
+        let candidate = &candidates[*index];
+        Some(candidate.prepared.get_or_make(|| make(&candidate.head), with))
+    }
+
+    /// Takes the body out, and leaves an empty one.
+    pub fn take_body(&mut self) -> Body {
+        std::mem::take(&mut self.body)
+    }
+
+    /// 504: only a stored response would have done, and there is none (RFC 9111 §5.2.1.7).
+    pub(crate) fn only_if_cached() -> Self {
+        let mut cache_status = CacheStatus::forwarded(Fwd::Miss);
+        cache_status.fwd = None;
+        cache_status.detail = Some("only-if-cached");
+        let mut fields = HeaderMap::with_capacity(4);
+        fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        Self {
+            status: StatusCode::GATEWAY_TIMEOUT,
+            head: AnswerHead::Own(fields),
+            age: None,
+            cache_status,
+            body: Body::from(
+                "504 Gateway Timeout: only-if-cached was asked for, and nothing stored may be used\n",
+            ),
+        }
+    }
+
+    /// As an `http` response, for the cache called `name`.
+    pub(crate) fn into_http(self, name: &str) -> Response<Body> {
+        let mut fields = match self.head {
+            AnswerHead::Own(fields) => fields,
+            AnswerHead::Stored(ref candidates, index) => {
+                let stored = &candidates[index].head.fields;
+                // Room for the two fields below: a map that grows is built twice.
+                let mut fields = HeaderMap::with_capacity(stored.len() + 2);
+                fields.extend(stored.iter().map(|(name, value)| (name.clone(), value.clone())));
+                fields
+            }
+        };
+        if let Some(age) = self.age {
+            fields.insert(names::AGE, HeaderValue::from(age.as_secs()));
+        }
+        fields.append(names::CACHE_STATUS, self.cache_status.to_value(name));
+        let mut response = Response::new(self.body);
+        *response.status_mut() = self.status;
+        *response.headers_mut() = fields;
+        response
+    }
 }

@@ -1,8 +1,85 @@
-//! Why a request got no response.
-use crate::*;
-use http::StatusCode;
+//! Why a request got no response, and what the client is told.
+
+use std::{error::Error, fmt};
+
+use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
+
+use super::answer::{Answer, AnswerHead};
+use crate::{Body, CacheStatus, Fwd, OriginError, OriginErrorKind, TargetError};
+
 /// Why a request got no response, from the store or from the origin.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum FetchError { Target(TargetError), Origin(OriginError) }
-impl FetchError { pub fn status(&self) -> StatusCode { unimplemented!() } }
+pub enum FetchError {
+    /// The request's target is not one that can be fetched.
+    Target(TargetError),
+    /// The origin gave no response, and nothing stored could stand in for it.
+    Origin(OriginError),
+}
+
+impl FetchError {
+    /// What a proxy says to its client (RFC 9110 §15.5, §15.6).
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Target(TargetError::TooLong) => StatusCode::URI_TOO_LONG,
+            Self::Target(_) => StatusCode::BAD_REQUEST,
+            Self::Origin(error) => match error.kind() {
+                OriginErrorKind::Connect | OriginErrorKind::Protocol => StatusCode::BAD_GATEWAY,
+                OriginErrorKind::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
+                OriginErrorKind::RequestBody => StatusCode::BAD_REQUEST,
+                OriginErrorKind::Closed => StatusCode::SERVICE_UNAVAILABLE,
+            },
+        }
+    }
+
+    /// The same as an answer: the status, and one line of text that says what happened. It names no internal
+    /// address: causes are in [`source`](Error::source), for the log.
+    pub(crate) fn to_answer(&self) -> Answer {
+        let mut fields = HeaderMap::with_capacity(4);
+        fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        let mut cache_status = CacheStatus::forwarded(Fwd::Miss);
+        cache_status.detail = Some(match self {
+            Self::Target(_) => "bad-target",
+            Self::Origin(error) => match error.kind() {
+                OriginErrorKind::Connect => "origin-unreachable",
+                OriginErrorKind::Protocol => "origin-protocol-error",
+                OriginErrorKind::Timeout(_) => "origin-timeout",
+                OriginErrorKind::RequestBody => "request-body-failed",
+                OriginErrorKind::Closed => "closing",
+            },
+        });
+        let status = self.status();
+        let text = format!("{} {}: {self}\n", status.as_u16(), status.canonical_reason().unwrap_or_default());
+        Answer { status, head: AnswerHead::Own(fields), age: None, cache_status, body: Body::from(text) }
+    }
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Target(error) => write!(f, "the request's target can't be fetched: {error}"),
+            Self::Origin(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for FetchError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Target(error) => Some(error),
+            Self::Origin(error) => error.source(),
+        }
+    }
+}
+
+impl From<TargetError> for FetchError {
+    fn from(error: TargetError) -> Self {
+        Self::Target(error)
+    }
+}
+
+impl From<OriginError> for FetchError {
+    fn from(error: OriginError) -> Self {
+        Self::Origin(error)
+    }
+}

@@ -1,19 +1,71 @@
-//! engine
+//! The engine: the life of a request.
+//!
+//! 1. **Key.** The adapter makes the [`CacheKey`] from the target URI.
+//! 2. **Look up** the candidates ([`Cache::lookup`]).
+//! 3. **Select and decide**: [`Rules::reuse`](crate::Rules::reuse). A fresh response is served from here
+//!    (`serve`), and nothing below happens.
+//! 4. **Collapse** (`flights`): one fetch for each key, the others follow it (`answering`).
+//! 5. **Forward** (`forward`), with conditions where something stored can be validated.
+//! 6. **Tee** (`fill`, `arriving`): the body goes to the client and to the store, and the flight lands.
+//!
+//! Stale responses that may be served while they are revalidated are, and step 4 goes on in the background. Unsafe
+//! requests pass to the origin and invalidate on their way back (`purge`).
+//!
+//! This is the only place that awaits both an origin and a store. It holds no lock over an await, each of its waits has
+//! a limit ([`Limits`]), and a store's failure is a miss.
+
 mod answer;
+mod answering;
+mod arriving;
+mod bounded;
 mod builder;
 mod error;
+mod events;
+mod fill;
+mod flights;
+mod forward;
+mod purge;
+mod recall;
+mod serve;
+mod tasks;
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderValue, Request, Response};
+use tokio::sync::Semaphore;
+
 pub use answer::Answer;
 pub use builder::{CacheBuilder, Limits};
 pub use error::FetchError;
-use crate::*;
-use std::sync::Arc;
-use http::Request;
+pub use events::{Event, Observer, StoreStep};
 
-/// The cache: looks up, decides, fetches once, tees, stores, revalidates, invalidates. Cloning shares it.
+use self::{bounded::within, flights::Flights, recall::Uncollapsible, tasks::Tasks};
+use crate::{
+    Body, CacheKey, CacheStatus, CacheStore, Candidates, Clock, Fields, Origin, Permission, RequestHead,
+    Reuse, Rules, StoreError, TargetUri,
+};
+
+/// The cache: looks up, decides, fetches once, stores while it serves, revalidates, invalidates.
+///
+/// Cloning shares it. Every wait is bounded by its [`Limits`], and a store that fails is a miss.
 #[derive(Debug, Clone)]
-pub struct Cache { pub(crate) inner: Arc<Inner> }
+pub struct Cache {
+    inner: Arc<Inner>,
+}
+
 #[derive(Debug)]
-pub(crate) struct Inner { pub(crate) name: Box<str>, pub(crate) rules: Rules }
+struct Inner {
+    store: Arc<dyn CacheStore>,
+    rules: Rules,
+    name: Box<str>,
+    clock: Arc<dyn Clock>,
+    limits: Limits,
+    flights: Arc<Flights>,
+    uncollapsible: Uncollapsible,
+    background: Arc<Semaphore>,
+    tasks: Arc<Tasks>,
+    observer: Option<Arc<dyn Observer>>,
+}
 
 /// What a look-up alone could do.
 #[derive(Debug)]
@@ -23,30 +75,140 @@ pub enum Lookup {
     /// The origin is needed: hand this to [`Cache::resume`], with the whole request.
     Forward(Found),
 }
+
 /// What a look-up found, so that it need not be done again.
 #[derive(Debug)]
-pub struct Found { pub(crate) key: CacheKey, pub(crate) candidates: Candidates }
+pub struct Found {
+    key: CacheKey,
+    candidates: Candidates,
+    /// What [`Flights::landed`] said before the look-up.
+    landed: u64,
+}
 
 impl Cache {
     /// Begins a cache on `store`.
-    pub fn builder(store: Arc<dyn CacheStore>) -> CacheBuilder { unimplemented!() }
-    /// Steps 1 to 4 for adapters whose request type is not `http`'s: answers from the store where that needs no origin.
-    /// Never fails: a store that fails is a miss.
-    pub async fn lookup<F: Fields>(&self, key: &CacheKey, request: &RequestHead<'_, F>) -> Lookup { unimplemented!() }
-    /// Goes on where `lookup` stopped. `request.uri()` is absolute (scheme and authority); it is normalised here, hop-by-hop fields are removed here.
-    pub async fn resume(&self, found: Found, request: Request<Body>, origin: Arc<dyn Origin>) -> Result<Answer, FetchError> { unimplemented!() }
+    pub fn builder(store: Arc<dyn CacheStore>) -> CacheBuilder {
+        CacheBuilder::new(store)
+    }
+
+    /// The rules this cache decides by.
+    pub fn rules(&self) -> &Rules {
+        &self.inner.rules
+    }
+
+    /// Looks up and decides; answers where that needs no origin.
+    ///
+    /// For adapters whose request is not `http`'s: a hit converts nothing. It never fails: a store that fails is a
+    /// miss.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any point.
+    pub async fn lookup<F: Fields>(&self, key: &CacheKey, request: &RequestHead<'_, F>) -> Lookup {
+        let landed = self.inner.flights.landed(key);
+        if !request.may_reuse() {
+            return Lookup::Forward(Found { key: key.clone(), candidates: Candidates::none(), landed });
+        }
+        let candidates = self.candidates(key).await;
+        let now = self.inner.clock.now();
+        let heads = candidates.iter().map(|candidate| &*candidate.head);
+        let (selected, status) = match self.inner.rules.reuse(request, heads, now) {
+            Reuse::Fresh(selected) => (selected, CacheStatus::hit(selected.ttl)),
+            Reuse::Stale(selected, Permission::MaxStale) => (selected, CacheStatus::hit(selected.ttl)),
+            Reuse::OnlyIfCached => return Lookup::Answered(self.answered(Answer::only_if_cached())),
+            _ => return Lookup::Forward(Found { key: key.clone(), candidates, landed }),
+        };
+        match self.serve(candidates, selected.index, request, Some(selected.age), status).await {
+            Ok(answer) => Lookup::Answered(self.answered(answer)),
+            Err(_) => Lookup::Forward(Found { key: key.clone(), candidates: Candidates::none(), landed }),
+        }
+    }
+
+    /// Goes on where [`lookup`](Self::lookup) stopped, with the origin.
+    ///
+    /// The request's URI is absolute, with scheme and authority; it is normalised here. Hop-by-hop fields are
+    /// removed here, and `found` must be of the same request.
+    ///
+    /// # Errors
+    ///
+    /// A [`FetchError`] if the origin gave no response and nothing stored may stand in for it.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any point: a fetch that others wait for is handed over, or goes on if its head has come.
+    pub async fn resume(
+        &self,
+        found: Found,
+        request: Request<Body>,
+        origin: Arc<dyn Origin>,
+    ) -> Result<Answer, FetchError> {
+        let target = TargetUri::from_uri(request.uri())?;
+        let result = self.answer(found, target, request, origin).await;
+        result.map(|answer| self.answered(answer))
+    }
+
     /// The whole way: look-up and, where needed, the origin.
-    pub async fn fetch(&self, request: Request<Body>, origin: Arc<dyn Origin>) -> Result<Answer, FetchError> { unimplemented!() }
-    /// Removes what is stored for this target, with all variants.
-    pub async fn purge(&self, target: &TargetUri) -> Result<(), StoreError> { unimplemented!() }
-    pub async fn purge_group(&self, group: &CacheGroup) -> Result<(), StoreError> { unimplemented!() }
-    pub async fn purge_all(&self) -> Result<(), StoreError> { unimplemented!() }
-    /// The `Cache-Status` field value for this answer (one list member).
-    pub fn cache_status_value(&self, answer: &Answer) -> http::HeaderValue { unimplemented!() }
-    /// As a `http` response: stored fields plus `Age` and `Cache-Status`.
-    pub fn into_http(&self, answer: Answer) -> http::Response<Body> { unimplemented!() }
-    /// The response that tells a client of this failure: 400, 502, 503 or 504, plain text that says which, and `Cache-Status`.
-    pub fn error_response(&self, error: &FetchError) -> http::Response<Body> { unimplemented!() }
-    /// Waits for background work (fills that go on without their client, revalidations), at most `limit`. 
-    pub async fn drain(&self, limit: std::time::Duration) { unimplemented!() }
+    ///
+    /// # Errors
+    ///
+    /// As for [`resume`](Self::resume).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`resume`](Self::resume).
+    pub async fn fetch(&self, request: Request<Body>, origin: Arc<dyn Origin>) -> Result<Answer, FetchError> {
+        let target = TargetUri::from_uri(request.uri())?;
+        let key = CacheKey::new(&target);
+        match self.lookup(&key, &RequestHead::new(request.method(), request.headers())).await {
+            Lookup::Answered(answer) => Ok(answer),
+            Lookup::Forward(found) => self.resume(found, request, origin).await,
+        }
+    }
+
+    /// The value of `Cache-Status` for this answer: one list member (RFC 9211 §2).
+    pub fn cache_status_value(&self, answer: &Answer) -> HeaderValue {
+        answer.cache_status.to_value(&self.inner.name)
+    }
+
+    /// The answer as an `http` response, with `Age` and `Cache-Status`.
+    pub fn into_http(&self, answer: Answer) -> Response<Body> {
+        answer.into_http(&self.inner.name)
+    }
+
+    /// What a proxy answers its client after a failure: 400, 502, 503 or 504, and a line of text that says which.
+    pub fn error_response(&self, error: &FetchError) -> Response<Body> {
+        error.to_answer().into_http(&self.inner.name)
+    }
+
+    /// Waits until nothing goes on in the background: fills whose client is gone, revalidations. At most `limit`;
+    /// says whether it was enough.
+    pub async fn drain(&self, limit: Duration) -> bool {
+        within(limit, self.inner.tasks.idle()).await.is_some()
+    }
+
+    async fn candidates(&self, key: &CacheKey) -> Candidates {
+        match within(self.inner.limits.lookup_timeout, self.inner.store.lookup(key)).await {
+            Some(Ok(candidates)) => candidates,
+            failed => {
+                self.store_failed(StoreStep::Lookup, failed.and_then(Result::err).as_ref());
+                Candidates::none()
+            }
+        }
+    }
+
+    fn observe(&self, event: &Event<'_>) {
+        if let Some(observer) = &self.inner.observer {
+            observer.on_event(event);
+        }
+    }
+
+    fn answered(&self, answer: Answer) -> Answer {
+        self.observe(&Event::Answered(&answer.cache_status));
+        answer
+    }
+
+    fn store_failed(&self, step: StoreStep, error: Option<&StoreError>) {
+        tracing::debug!(?step, error = error.map(tracing::field::display), "store failed");
+        self.observe(&Event::StoreFailed { step, error });
+    }
 }

@@ -6,6 +6,7 @@
 mod body;
 mod error;
 mod leases;
+mod prepared;
 mod writer;
 
 use std::{fmt, sync::Arc};
@@ -32,12 +33,14 @@ pub struct Candidate {
     pub head: Arc<StoredHead>,
     /// The body, unread.
     pub body: StoredBody,
+    /// What an adapter has made of the head.
+    pub(crate) prepared: prepared::Prepared,
 }
 
 impl Candidate {
     /// Puts a candidate together.
     pub fn new(id: EntryId, head: Arc<StoredHead>, body: StoredBody) -> Self {
-        Self { id, head, body }
+        Self { id, head, body, prepared: prepared::Prepared::default() }
     }
 }
 
@@ -49,6 +52,12 @@ impl Candidates {
     /// Nothing is stored.
     pub const fn none() -> Self {
         Self(None)
+    }
+}
+
+impl From<Candidate> for Candidates {
+    fn from(candidate: Candidate) -> Self {
+        Self(Some(Arc::new([candidate])))
     }
 }
 

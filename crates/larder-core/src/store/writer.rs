@@ -24,9 +24,10 @@ pub trait StoreWriter: fmt::Debug + Send {
 
     /// What has been written so far, for clients of this fetch that are slower than it.
     ///
-    /// The only way to an uncommitted body: a lookup never finds it. The stream waits at the end
-    /// for more, ends when the writer commits and fails when it is dropped. `None` if the store
-    /// cannot; whoever falls too far behind then gets the rest at the speed of the slowest.
+    /// The only way to an uncommitted body: a lookup never finds it. A stream of all of it waits at its end
+    /// for more, ends when the writer commits and fails when it is dropped; a stream of a range that is
+    /// written already needs to wait for nothing. The source stays good after the commit. `None` if the store
+    /// cannot; the fetch then goes at the speed of its slowest client.
     fn follow(&self) -> Option<Arc<dyn BodySource>>;
 
     /// Makes the entry visible in one step, in place of any with the same selecting header values.

@@ -1,0 +1,288 @@
+//! What a request does that a look-up alone could not answer: serve stale, follow, lead or go alone.
+
+use std::sync::Arc;
+
+use http::{Method, Request, request};
+
+use super::{
+    Answer, Cache, FetchError, Found,
+    bounded::within,
+    events::StoreStep,
+    flights::{Flight, Joined, Landing, Leader},
+};
+use crate::{
+    Body, CacheKey, CacheStatus, Candidate, Candidates, Claim, Failure, Fwd, Origin, OriginError, Permission,
+    RequestHead, Reuse, Selected, TargetError, TargetUri, strip_unforwardable,
+};
+
+/// How often a request waits for another process's fetch before it fetches without a lease.
+const CLAIMS: u32 = 3;
+
+/// A request on its way, without its body.
+#[derive(Debug, Clone)]
+pub(super) struct Ask {
+    pub(super) key: CacheKey,
+    pub(super) target: TargetUri,
+    pub(super) parts: request::Parts,
+    pub(super) origin: Arc<dyn Origin>,
+}
+
+impl Ask {
+    pub(super) fn head(&self) -> RequestHead<'_> {
+        RequestHead::new(&self.parts.method, &self.parts.headers)
+    }
+
+    /// The request to send: a copy, since it may have to be sent again.
+    pub(super) fn outgoing(&self, body: Body) -> Request<Body> {
+        Request::from_parts(self.parts.clone(), body)
+    }
+
+    /// Whether the response can be of use to others who wait for it: the whole of it was asked for, with nothing
+    /// but what is in the key and the fields.
+    fn can_lead(&self) -> bool {
+        self.parts.method == Method::GET && self.head().is_plain()
+    }
+}
+
+/// Why the origin is asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plan {
+    /// The stored response that would do, were it fresh: to be validated, or to stand in for a failure.
+    pub(super) selected: Option<Selected>,
+    pub(super) fwd: Fwd,
+}
+
+/// What to do next.
+enum Step {
+    Serve(Selected, CacheStatus),
+    ServeStaleAndRevalidate(Selected, Plan),
+    Forward(Plan),
+    OnlyIfCached,
+}
+
+impl Cache {
+    pub(super) async fn answer(
+        &self,
+        found: Found,
+        target: TargetUri,
+        request: Request<Body>,
+        origin: Arc<dyn Origin>,
+    ) -> Result<Answer, FetchError> {
+        let (mut parts, body) = request.into_parts();
+        parts.uri = target.to_uri().ok_or(TargetError::Path)?;
+        strip_unforwardable(&mut parts.headers);
+        let Found { key, mut candidates, mut landed } = found;
+        let ask = Ask { key, target, parts, origin };
+        if !body.is_empty() || !ask.head().may_reuse() {
+            return self.pass(ask, body, candidates).await;
+        }
+        let mut leader: Option<Leader> = None;
+        let mut attempt = 0;
+        let mut claims = 0;
+        loop {
+            let plan = match self.next_step(&ask, &candidates) {
+                Step::OnlyIfCached => return Ok(Answer::only_if_cached()),
+                Step::Serve(selected, status) => {
+                    let age = Some(selected.age);
+                    match self.serve(candidates, selected.index, &ask.head(), age, status).await {
+                        Ok(answer) => return Ok(answer),
+                        Err(_) => candidates = Candidates::none(),
+                    }
+                    continue;
+                }
+                Step::ServeStaleAndRevalidate(selected, plan) => {
+                    let status = CacheStatus::hit(selected.ttl);
+                    let served = candidates.clone();
+                    match self.serve(served, selected.index, &ask.head(), Some(selected.age), status).await {
+                        Ok(answer) => {
+                            self.revalidate_in_background(ask, candidates, plan);
+                            return Ok(answer);
+                        }
+                        Err(_) => candidates = Candidates::none(),
+                    }
+                    continue;
+                }
+                Step::Forward(plan) => plan,
+            };
+            if let Some(leads) = &mut leader {
+                claims += 1;
+                if claims > CLAIMS || self.claim(leads).await {
+                    return self.forward(ask, candidates, plan, leader).await;
+                }
+                candidates = self.candidates(&ask.key).await;
+                continue;
+            }
+            match self.join(&ask, attempt) {
+                Joined::Alone => return self.forward(ask, candidates, plan, None).await,
+                Joined::Leader(leads) => {
+                    leader = Some(leads);
+                    let now_landed = self.inner.flights.landed(&ask.key);
+                    if now_landed != landed {
+                        // Somebody else's fetch ended between our look-up and our turn to lead.
+                        landed = now_landed;
+                        candidates = self.candidates(&ask.key).await;
+                    }
+                }
+                Joined::Follower(flight) => {
+                    match self.follow(&ask, &candidates, plan, &flight).await {
+                        Followed::Answered(answer) => return Ok(answer),
+                        Followed::Failed(error) => return Err(error),
+                        Followed::Alone => return self.forward(ask, candidates, plan, None).await,
+                        Followed::TryAgain { failed } => {
+                            attempt = flight.attempt + u32::from(failed);
+                            // What the flight has left in the store is looked up by whoever leads next.
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn next_step(&self, ask: &Ask, candidates: &Candidates) -> Step {
+        let now = self.inner.clock.now();
+        let heads = candidates.iter().map(|candidate| &*candidate.head);
+        match self.inner.rules.reuse(&ask.head(), heads, now) {
+            Reuse::Fresh(selected) | Reuse::Stale(selected, Permission::MaxStale) => {
+                Step::Serve(selected, CacheStatus::hit(selected.ttl))
+            }
+            Reuse::Stale(selected, _) => {
+                let plan = Plan { selected: Some(selected), fwd: Fwd::Stale };
+                if ask.origin.outlives_request() {
+                    Step::ServeStaleAndRevalidate(selected, plan)
+                } else {
+                    Step::Forward(plan)
+                }
+            }
+            Reuse::Validate(selected, why) => {
+                Step::Forward(Plan { selected: Some(selected), fwd: why.fwd() })
+            }
+            Reuse::Forward(why) => Step::Forward(Plan { selected: None, fwd: why.fwd() }),
+            Reuse::OnlyIfCached => Step::OnlyIfCached,
+            // An answer that this engine does not know yet: the origin is always right.
+            _ => Step::Forward(Plan { selected: None, fwd: Fwd::Miss }),
+        }
+    }
+
+    fn join(&self, ask: &Ask, attempt: u32) -> Joined {
+        let flights = &self.inner.flights;
+        if self.inner.uncollapsible.contains(&ask.key, self.inner.clock.now()) {
+            Joined::Alone
+        } else if ask.can_lead() {
+            flights.join(&ask.key, attempt)
+        } else {
+            flights.follow(&ask.key).map_or(Joined::Alone, Joined::Follower)
+        }
+    }
+
+    /// Leading among the processes that share the store, too. `false` after another process has fetched or given up:
+    /// what it stored has to be looked up. A store that can't tell doesn't keep anybody from fetching.
+    async fn claim(&self, leader: &mut Leader) -> bool {
+        let Some(leases) = self.inner.store.leases() else { return true };
+        match within(self.inner.limits.lookup_timeout, leases.claim(leader.key())).await {
+            Some(Ok(Claim::Granted(lease))) => {
+                leader.lease = Some(lease);
+                true
+            }
+            Some(Ok(Claim::Held(held))) => {
+                within(self.inner.limits.collapse_wait, held.released()).await.is_none()
+            }
+            failed => {
+                self.store_failed(StoreStep::Lookup, failed.and_then(Result::err).as_ref());
+                true
+            }
+        }
+    }
+
+    /// The response can't be given to those who wait, nor are they to wait again for the next one.
+    pub(super) fn not_shared(&self, leader: &Leader) {
+        self.inner.uncollapsible.remember(leader.key(), self.inner.clock.now());
+        leader.land(Landing::NotShared);
+    }
+
+    fn revalidate_in_background(&self, ask: Ask, candidates: Candidates, plan: Plan) {
+        let Ok(permit) = Arc::clone(&self.inner.background).try_acquire_owned() else { return };
+        // One for each key: whoever follows has been served already.
+        let Joined::Leader(leader) = self.inner.flights.join(&ask.key, 0) else { return };
+        let cache = self.clone();
+        self.inner.tasks.spawn(async move {
+            // Nobody reads this answer; what it brings is in the store.
+            let _ = cache.forward(ask, candidates, plan, Some(leader)).await;
+            drop(permit);
+        });
+    }
+
+    /// Waits for the leader's headers, and does as they say.
+    async fn follow(&self, ask: &Ask, candidates: &Candidates, plan: Plan, flight: &Arc<Flight>) -> Followed {
+        let Some(landing) = within(self.inner.limits.collapse_wait, flight.landing()).await else {
+            return Followed::Alone;
+        };
+        match landing {
+            Landing::Shared(candidate) => self.share(ask, plan, candidate).await,
+            Landing::NotShared => Followed::Alone,
+            Landing::Abandoned => Followed::TryAgain { failed: false },
+            Landing::Failed(kind) => {
+                match self.stand_in(ask, candidates, plan, Failure::Disconnected).await {
+                    Some(answer) => Followed::Answered(answer),
+                    None if flight.attempt == 0 && !kind.is_timeout() => Followed::TryAgain { failed: true },
+                    None => Followed::Failed(OriginError::new(kind).into()),
+                }
+            }
+            Landing::ServerError(status) => {
+                match self.stand_in(ask, candidates, plan, Failure::Status(status)).await {
+                    Some(answer) => Followed::Answered(answer),
+                    None => Followed::Alone,
+                }
+            }
+        }
+    }
+
+    /// Answers from what the leader has got, if this request's own fields allow it.
+    async fn share(&self, ask: &Ask, plan: Plan, candidate: Candidate) -> Followed {
+        let head = ask.head();
+        let selected = match self.inner.rules.reuse(&head, [&*candidate.head], self.inner.clock.now()) {
+            Reuse::Fresh(selected) | Reuse::Stale(selected, _) => selected,
+            _ => return Followed::Alone,
+        };
+        let mut status = CacheStatus::forwarded(plan.fwd);
+        status.collapsed = true;
+        match self.serve(candidate.into(), 0, &head, Some(selected.age), status).await {
+            Ok(answer) => Followed::Answered(answer),
+            Err(_) => Followed::Alone,
+        }
+    }
+
+    /// A stale response in place of one that did not come (§4.2.4, RFC 5861 §4).
+    pub(super) async fn stand_in(
+        &self,
+        ask: &Ask,
+        candidates: &Candidates,
+        plan: Plan,
+        failure: Failure,
+    ) -> Option<Answer> {
+        let selected = plan.selected?;
+        let head = ask.head();
+        let now = self.inner.clock.now();
+        let stored = &candidates.get(selected.index)?.head;
+        self.inner.rules.stale_on_failure(&head, stored, now, failure)?;
+        let mut status = CacheStatus::forwarded(plan.fwd);
+        status.ttl = Some(selected.ttl);
+        status.detail = Some("stale-if-error");
+        if let Failure::Status(code) = failure {
+            status.fwd_status = Some(code);
+        }
+        self.serve(candidates.clone(), selected.index, &head, Some(selected.age), status).await.ok()
+    }
+}
+
+/// What following came to.
+enum Followed {
+    Answered(Answer),
+    Failed(FetchError),
+    /// Go to the origin, and don't wait for anybody.
+    Alone,
+    /// The leader is gone.
+    TryAgain {
+        /// The origin failed it.
+        failed: bool,
+    },
+}

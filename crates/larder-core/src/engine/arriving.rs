@@ -1,0 +1,501 @@
+//! A body that is still arriving: one stream from the origin, read by any number of clients and by the store.
+//!
+//! The last pieces are kept in a window. Clients and the store's writer each read at their own pace from it:
+//!
+//! ```text
+//!   origin ──► [ window: the last 256 KiB ] ──► client, client, …      (from memory)
+//!                     │                    ──► slow client             (what left the window: from the store)
+//!                     └──────────────────────► the store's writer
+//! ```
+//!
+//! A client that is slower than the store reads what has left the window back from the store
+//! ([`StoreWriter::follow`]), so it neither slows the others nor makes the window grow. Only where the store
+//! can't do that does the fetch wait for its slowest client, and for a slow store it waits as long as the limit
+//! says and then goes on without it. Nobody's wait is without a limit: a client that takes nothing while the
+//! others wait is cut off.
+//!
+//! [`StoreWriter::follow`]: crate::StoreWriter::follow
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    ops::Range,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_core::Stream;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::bounded::within;
+use crate::{Body, BodySource, ByteStream, StoreError, StoreErrorKind};
+
+/// What may lie in memory of one arriving body.
+const WINDOW: u64 = 256 * 1024;
+
+/// How long each party may keep the others waiting.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// Between two pieces from the origin.
+    pub(crate) origin: Duration,
+    /// A client or the store that is behind while the window is full.
+    pub(crate) laggard: Duration,
+}
+
+/// The shared state of one arriving body.
+#[derive(Debug)]
+pub(crate) struct Arriving {
+    length: Option<u64>,
+    state: Mutex<State>,
+    /// Somebody read on, left, or the store gave up: the pump may have room.
+    progress: Notify,
+    /// Something arrived, or the end: the store's writer may go on.
+    arrived: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    window: VecDeque<Bytes>,
+    /// Offset of the window's first byte in the body, and the one after its last.
+    start: u64,
+    end: u64,
+    ending: Option<Ending>,
+    readers: Readers,
+    /// Where the store's writer is, while it writes.
+    storing: Option<u64>,
+    /// Reads back what the writer has.
+    follow: Option<Arc<dyn BodySource>>,
+}
+
+/// How the body ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// By the origin's own framing.
+    Whole,
+    /// Before that.
+    Broken,
+}
+
+impl Arriving {
+    /// A body of `length` bytes if known, of which `first` are here already. The store is expected to read.
+    pub(crate) fn new(length: Option<u64>, first: VecDeque<Bytes>) -> Arc<Self> {
+        let end = first.iter().map(|piece| piece.len() as u64).sum();
+        let state = State {
+            window: first,
+            start: 0,
+            end,
+            ending: None,
+            readers: Readers::default(),
+            storing: Some(0),
+            follow: None,
+        };
+        Arc::new(Self { length, state: Mutex::new(state), progress: Notify::new(), arrived: Notify::new() })
+    }
+
+    /// Takes the body from the origin to its end, as fast as the slowest that has to be waited for.
+    pub(crate) async fn pump(&self, mut body: Body, patience: Patience) -> Ending {
+        // Whatever ends this future early, also being dropped half-way, ends the body: nobody waits for ever.
+        let ending = EndsBroken(self);
+        loop {
+            if !self.make_room(patience.laggard).await {
+                return Ending::Broken;
+            }
+            match within(patience.origin, body.next_piece()).await {
+                Some(Some(Ok(piece))) if self.fits(piece.len()) => self.push(piece),
+                Some(None) if self.is_complete() => {
+                    std::mem::forget(ending);
+                    self.end(Ending::Whole);
+                    return Ending::Whole;
+                }
+                // Too slow, broken off, shorter or longer than announced.
+                None | Some(None | Some(Ok(_) | Err(_))) => return Ending::Broken,
+            }
+        }
+    }
+
+    fn fits(&self, more: usize) -> bool {
+        self.length.is_none_or(|length| self.state.lock().end + more as u64 <= length)
+    }
+
+    fn is_complete(&self) -> bool {
+        self.length.is_none_or(|length| self.state.lock().end == length)
+    }
+
+    fn push(&self, piece: Bytes) {
+        let wakers = {
+            let mut state = self.state.lock();
+            state.end += piece.len() as u64;
+            state.window.push_back(piece);
+            state.readers.take_wakers()
+        };
+        self.arrived.notify_one();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn end(&self, ending: Ending) {
+        let wakers = {
+            let mut state = self.state.lock();
+            state.ending.get_or_insert(ending);
+            state.readers.take_wakers()
+        };
+        self.arrived.notify_one();
+        self.progress.notify_one();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Returns when another piece may come; `false` when nobody is left who wants one.
+    async fn make_room(&self, laggard: Duration) -> bool {
+        loop {
+            {
+                let mut state = self.state.lock();
+                if state.readers.is_empty() && state.storing.is_none() {
+                    return false;
+                }
+                state.trim();
+                if state.end - state.start <= WINDOW {
+                    return true;
+                }
+            }
+            if within(laggard, self.progress.notified()).await.is_none() {
+                self.cut_laggards();
+            }
+        }
+    }
+
+    /// Gives up on those for whom everybody waits.
+    fn cut_laggards(&self) {
+        let wakers = {
+            let mut state = self.state.lock();
+            let start = state.start;
+            let front = start + state.window.front().map_or(0, |piece| piece.len() as u64);
+            if state.storing.is_some_and(|position| position < front) {
+                state.storing = None;
+                state.follow = None;
+            }
+            if state.follow.is_none() {
+                state.readers.cut_before(front);
+            }
+            state.readers.take_wakers()
+        };
+        self.arrived.notify_one();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// The next piece for the store's writer, which has `position` bytes.
+    ///
+    /// `Ok(None)` at the proven end; an error if the body broke, or the store was given up on.
+    pub(crate) async fn next_for_store(&self, position: u64) -> Result<Option<Bytes>, Broken> {
+        loop {
+            {
+                let mut state = self.state.lock();
+                let storing = state.storing.as_mut().ok_or(Broken)?;
+                *storing = position;
+                if position < state.end {
+                    let piece = state.piece_at(position).ok_or(Broken)?;
+                    drop(state);
+                    self.progress.notify_one();
+                    return Ok(Some(piece));
+                }
+                match state.ending {
+                    Some(Ending::Whole) => return Ok(None),
+                    Some(Ending::Broken) => return Err(Broken),
+                    None => {}
+                }
+            }
+            // The pump may wait for the store to have come this far.
+            self.progress.notify_one();
+            self.arrived.notified().await;
+        }
+    }
+
+    /// From now on slow clients can read back from the store.
+    pub(crate) fn set_follow(&self, follow: Option<Arc<dyn BodySource>>) {
+        self.state.lock().follow = follow;
+    }
+
+    /// The store has failed; clients go on. Returns when no client needs the writer's bytes any more, so that
+    /// it may be dropped.
+    pub(crate) async fn store_failed(&self, patience: Duration) {
+        {
+            let mut state = self.state.lock();
+            state.storing = None;
+        }
+        self.progress.notify_one();
+        let caught_up = poll_fn(|cx| {
+            let mut state = self.state.lock();
+            let start = state.start;
+            if state.follow.is_none() || state.readers.all_at_least(start) {
+                state.follow = None;
+                return Poll::Ready(());
+            }
+            state.readers.on_move = Some(cx.waker().clone());
+            Poll::Pending
+        });
+        if within(patience, caught_up).await.is_none() {
+            self.state.lock().follow = None;
+        }
+        self.progress.notify_one();
+    }
+}
+
+/// Ends the body as broken, unless forgotten.
+struct EndsBroken<'a>(&'a Arriving);
+
+impl Drop for EndsBroken<'_> {
+    fn drop(&mut self) {
+        self.0.end(Ending::Broken);
+    }
+}
+
+/// The body did not arrive whole.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Broken;
+
+impl State {
+    /// Drops from the window what nobody needs there. A body that fits the window stays in it whole, so that
+    /// whoever comes late can still begin at its start.
+    fn trim(&mut self) {
+        while self.end - self.start > WINDOW {
+            let Some(front) = self.window.front() else { return };
+            let after = self.start + front.len() as u64;
+            if self.storing.is_some_and(|position| position < after) {
+                return;
+            }
+            if self.storing.is_none() || self.follow.is_none() {
+                // Nothing can be read back: the slowest client sets the pace.
+                if !self.readers.all_at_least(after) {
+                    return;
+                }
+            }
+            self.start = after;
+            self.window.pop_front();
+        }
+    }
+
+    /// What the window holds from `position` on, up to the end of one piece.
+    fn piece_at(&self, position: u64) -> Option<Bytes> {
+        let mut offset = self.start;
+        for piece in &self.window {
+            let after = offset + piece.len() as u64;
+            if position < after {
+                let skip = usize::try_from(position.checked_sub(offset)?).ok()?;
+                return Some(piece.slice(skip..));
+            }
+            offset = after;
+        }
+        None
+    }
+}
+
+/// The clients, each with its position. Places are used again.
+#[derive(Debug, Default)]
+struct Readers {
+    places: Vec<Option<Place>>,
+    active: usize,
+    /// Wakes whoever waits for readers to move.
+    on_move: Option<Waker>,
+}
+
+#[derive(Debug)]
+struct Place {
+    position: u64,
+    waker: Option<Waker>,
+    cut: bool,
+}
+
+impl Readers {
+    fn is_empty(&self) -> bool {
+        self.active == 0
+    }
+
+    fn add(&mut self, position: u64) -> usize {
+        self.active += 1;
+        let place = Some(Place { position, waker: None, cut: false });
+        match self.places.iter().position(Option::is_none) {
+            Some(free) => {
+                self.places[free] = place;
+                free
+            }
+            None => {
+                self.places.push(place);
+                self.places.len() - 1
+            }
+        }
+    }
+
+    fn remove(&mut self, index: usize) {
+        self.places[index] = None;
+        self.active -= 1;
+        self.moved();
+    }
+
+    fn moved(&mut self) {
+        if let Some(waker) = self.on_move.take() {
+            waker.wake();
+        }
+    }
+
+    fn take_wakers(&mut self) -> Vec<Waker> {
+        self.places.iter_mut().flatten().filter_map(|place| place.waker.take()).collect()
+    }
+
+    fn all_at_least(&self, position: u64) -> bool {
+        self.places.iter().flatten().all(|place| place.cut || place.position >= position)
+    }
+
+    fn cut_before(&mut self, position: u64) {
+        for place in self.places.iter_mut().flatten() {
+            place.cut |= place.position < position;
+        }
+        self.moved();
+    }
+}
+
+#[async_trait]
+impl BodySource for Arc<Arriving> {
+    fn content_length(&self) -> Option<u64> {
+        self.length
+    }
+
+    async fn stream(&self, range: Option<Range<u64>>) -> Result<ByteStream, StoreError> {
+        let range = range.unwrap_or(0..u64::MAX);
+        let mut state = self.state.lock();
+        if range.start < state.start && state.follow.is_none() {
+            return Err(StoreError::new(
+                StoreErrorKind::Gone,
+                "arriving",
+                "its beginning has passed already",
+            ));
+        }
+        let index = state.readers.add(range.start);
+        drop(state);
+        let reader =
+            Reader { body: Arc::clone(self), index, position: range.start, until: range.end, gap: Gap::None };
+        Ok(Box::pin(reader))
+    }
+}
+
+/// One client's way through an arriving body.
+struct Reader {
+    body: Arc<Arriving>,
+    index: usize,
+    position: u64,
+    until: u64,
+    gap: Gap,
+}
+
+type Opening = Pin<Box<dyn Future<Output = Result<ByteStream, StoreError>> + Send>>;
+
+/// Reading back what has left the window.
+enum Gap {
+    None,
+    /// With the offset at which the window takes over again.
+    Opening(Opening, u64),
+    Reading(ByteStream, u64),
+}
+
+impl Reader {
+    fn advance(&mut self, mut piece: Bytes) -> Bytes {
+        let left = usize::try_from(self.until - self.position).unwrap_or(usize::MAX);
+        piece.truncate(left);
+        self.position += piece.len() as u64;
+        let mut state = self.body.state.lock();
+        if let Some(place) = &mut state.readers.places[self.index] {
+            place.position = self.position;
+        }
+        state.readers.moved();
+        let full = state.end - state.start > WINDOW;
+        drop(state);
+        if full {
+            self.body.progress.notify_one();
+        }
+        piece
+    }
+
+    /// Turns to the store, if what comes next has left the window.
+    fn open_gap(&mut self) -> Result<(), StoreError> {
+        let state = self.body.state.lock();
+        if self.position >= state.start {
+            return Ok(());
+        }
+        let follow = state.follow.clone().ok_or_else(|| broken("this client fell too far behind"))?;
+        let range = self.position..state.start.min(self.until);
+        let end = range.end;
+        drop(state);
+        self.gap = Gap::Opening(Box::pin(async move { follow.stream(Some(range)).await }), end);
+        Ok(())
+    }
+
+    /// Piece, end, failure or waiting, from the window.
+    fn poll_window(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, StoreError>>> {
+        let mut state = self.body.state.lock();
+        if let Some(piece) = state.piece_at(self.position) {
+            drop(state);
+            return Poll::Ready(Some(Ok(self.advance(piece))));
+        }
+        match state.ending {
+            Some(Ending::Whole) => Poll::Ready(None),
+            Some(Ending::Broken) => Poll::Ready(Some(Err(broken("the origin broke off the body")))),
+            None => {
+                let index = self.index;
+                let Some(place) = &mut state.readers.places[index] else { return Poll::Ready(None) };
+                if place.cut {
+                    return Poll::Ready(Some(Err(broken("this client took nothing for too long"))));
+                }
+                place.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+fn broken(why: &'static str) -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable, "arriving", why)
+}
+
+impl Stream for Reader {
+    type Item = Result<Bytes, StoreError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            if this.position >= this.until {
+                return Poll::Ready(None);
+            }
+            match &mut this.gap {
+                Gap::None => {
+                    if let Err(error) = this.open_gap() {
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                    if matches!(this.gap, Gap::None) {
+                        return this.poll_window(cx);
+                    }
+                }
+                Gap::Opening(opening, end) => match ready!(opening.as_mut().poll(cx)) {
+                    Ok(stream) => this.gap = Gap::Reading(stream, *end),
+                    Err(error) => return Poll::Ready(Some(Err(error))),
+                },
+                Gap::Reading(stream, end) => match ready!(stream.as_mut().poll_next(cx)) {
+                    Some(Ok(piece)) => return Poll::Ready(Some(Ok(this.advance(piece)))),
+                    Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                    None if this.position < *end => {
+                        return Poll::Ready(Some(Err(broken("the store gave back less than it was given"))));
+                    }
+                    None => this.gap = Gap::None,
+                },
+            }
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.body.state.lock().readers.remove(self.index);
+        self.body.progress.notify_one();
+    }
+}

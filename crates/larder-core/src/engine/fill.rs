@@ -1,0 +1,328 @@
+//! From the origin to the client and to the store, at once.
+//!
+//! What has arrived with the head is taken without waiting. If that is all, the response is whole: it is stored and
+//! answered from memory, and nothing was spawned. Otherwise the body goes on arriving ([`Arriving`]) in a task of its
+//! own, which the client's going away does not stop.
+//!
+//! The store is never waited for here: what it can't do at once it goes on with beside the answer.
+
+use std::{collections::VecDeque, pin::Pin, sync::Arc, task::Poll};
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body as _;
+
+use super::{
+    Cache,
+    arriving::{Arriving, Ending, Patience},
+    bounded::{poll_once, within},
+    events::{Event, StoreStep},
+    flights::{Landing, Leader},
+    serve::serves_others,
+};
+use crate::{
+    Body, BodyError, BodySource, CacheKey, Candidate, EntryId, StoreError, StoreErrorKind, StoreWriter,
+    StoredBody, StoredHead,
+};
+
+/// What is taken with the head, at most, before a task is made for the rest.
+const AT_ONCE: usize = 64 * 1024;
+
+/// A response that is to be stored.
+pub(super) struct Fill {
+    pub(super) key: CacheKey,
+    pub(super) head: Arc<StoredHead>,
+    pub(super) leader: Option<Leader>,
+}
+
+/// What became of it, as far as can be told now.
+pub(super) struct Filled {
+    /// The client's body.
+    pub(super) body: Body,
+    /// Whether the store takes it.
+    pub(super) stored: bool,
+}
+
+/// What had arrived with the head.
+enum Arrived {
+    Whole(Bytes),
+    Begun(VecDeque<Bytes>),
+    Broken(VecDeque<Bytes>, BodyError),
+}
+
+impl Cache {
+    /// Gives `body` to the client and to the store.
+    pub(super) async fn fill(&self, fill: Fill, mut body: Body) -> Filled {
+        let announced = body.size_hint().exact();
+        // A part is as long as its Content-Range says, or it is not what it says (RFC 9110 §14.4).
+        let length = fill.head.part.map(|part| part.last - part.first + 1).or(announced);
+        if length.is_some_and(|length| length > self.inner.limits.max_object)
+            || announced.is_some_and(|a| Some(a) != length)
+        {
+            return self.refused(fill.leader, body);
+        }
+        match take_at_once(&mut body).await {
+            Arrived::Whole(bytes) if length.is_none_or(|length| length == bytes.len() as u64) => {
+                self.fill_whole(fill, bytes).await
+            }
+            Arrived::Whole(bytes) => {
+                let error = "the body does not have the length that was announced".into();
+                self.broken(fill.leader.as_ref(), VecDeque::from([bytes]), error)
+            }
+            Arrived::Broken(pieces, error) => self.broken(fill.leader.as_ref(), pieces, error),
+            Arrived::Begun(pieces) => self.fill_arriving(fill, pieces, body, length).await,
+        }
+    }
+
+    /// The response passes through: it is too long, or the store does not want it.
+    fn refused(&self, leader: Option<Leader>, body: Body) -> Filled {
+        if let Some(leader) = leader {
+            self.not_shared(&leader);
+        }
+        Filled { body, stored: false }
+    }
+
+    /// The client gets what came, and then the failure; the others try for themselves.
+    fn broken(&self, leader: Option<&Leader>, pieces: VecDeque<Bytes>, error: BodyError) -> Filled {
+        self.observe(&Event::BodyBroken);
+        if let Some(leader) = leader {
+            leader.land(Landing::NotShared);
+        }
+        Filled { body: Body::stream(Resumed { pieces, then: Then::Failure(Some(error)) }), stored: false }
+    }
+
+    async fn fill_whole(&self, fill: Fill, bytes: Bytes) -> Filled {
+        let Fill { key, head, leader } = fill;
+        if let Some(leader) = &leader {
+            if serves_others(&head) {
+                let body = StoredBody::Whole(bytes.clone());
+                leader.land(Landing::Shared(Candidate::new(EntryId(0), Arc::clone(&head), body)));
+            } else {
+                self.not_shared(leader);
+            }
+        }
+        let cache = self.clone();
+        let piece = bytes.clone();
+        let mut storing = Box::pin(async move {
+            let stored = cache.write_whole(&key, head, piece).await;
+            drop(leader);
+            stored
+        });
+        let stored = match poll_once(storing.as_mut()).await {
+            Poll::Ready(stored) => stored,
+            Poll::Pending => {
+                self.inner.tasks.spawn(async move {
+                    storing.await;
+                });
+                true
+            }
+        };
+        Filled { body: Body::from(bytes), stored }
+    }
+
+    async fn write_whole(&self, key: &CacheKey, head: Arc<StoredHead>, bytes: Bytes) -> bool {
+        let store = &self.inner.store;
+        let write = async {
+            let mut writer = store.begin(key, head, Some(bytes.len() as u64)).await?;
+            if !bytes.is_empty() {
+                writer.write(bytes).await?;
+            }
+            writer.commit().await
+        };
+        let written = within(self.inner.limits.store_timeout, write).await;
+        self.written(written)
+    }
+
+    fn written(&self, written: Option<Result<EntryId, StoreError>>) -> bool {
+        match written {
+            Some(Ok(_)) => {
+                self.observe(&Event::Stored);
+                true
+            }
+            failed => {
+                self.store_failed(StoreStep::Write, failed.and_then(Result::err).as_ref());
+                false
+            }
+        }
+    }
+
+    async fn fill_arriving(
+        &self,
+        fill: Fill,
+        pieces: VecDeque<Bytes>,
+        rest: Body,
+        length: Option<u64>,
+    ) -> Filled {
+        let Fill { key, head, leader } = fill;
+        let mut begin = {
+            let (cache, key, head) = (self.clone(), key.clone(), Arc::clone(&head));
+            let limit = self.inner.limits.store_timeout;
+            Box::pin(async move { within(limit, cache.inner.store.begin(&key, head, length)).await })
+        };
+        let begun = match poll_once(begin.as_mut()).await {
+            Poll::Ready(Some(Ok(writer))) => Some(writer),
+            Poll::Ready(failed) => {
+                self.store_failed(StoreStep::Write, failed.and_then(Result::err).as_ref());
+                return self.refused(leader, Body::stream(Resumed { pieces, then: Then::Rest(rest) }));
+            }
+            Poll::Pending => None,
+        };
+        let arriving = Arriving::new(length, pieces);
+        let source: Arc<dyn BodySource> = Arc::new(Arc::clone(&arriving));
+        let client = match source.stream(None).await {
+            Ok(stream) => Body::stored(stream, length),
+            Err(error) => return self.broken(leader.as_ref(), VecDeque::new(), error.into()),
+        };
+        if let Some(leader) = &leader {
+            if serves_others(&head) {
+                leader.land(Landing::Shared(Candidate::new(EntryId(0), head, StoredBody::Source(source))));
+            } else {
+                self.not_shared(leader);
+            }
+        }
+        let cache = self.clone();
+        self.inner.tasks.spawn(async move {
+            let limits = &cache.inner.limits;
+            let patience = Patience { origin: limits.body_timeout, laggard: limits.store_timeout };
+            let store = async {
+                let writer = match begun {
+                    Some(writer) => Some(Ok(writer)),
+                    None => begin.await,
+                };
+                cache.write_arriving(&arriving, writer).await;
+                // Only now: until it is in the store, the flight is where the response is found.
+                drop(leader);
+            };
+            let (ending, ()) = tokio::join!(arriving.pump(rest, patience), store);
+            if ending == Ending::Broken {
+                cache.observe(&Event::BodyBroken);
+            }
+        });
+        Filled { body: client, stored: true }
+    }
+
+    /// Moves an arriving body into its writer, and commits at its proven end.
+    async fn write_arriving(
+        &self,
+        arriving: &Arc<Arriving>,
+        writer: Option<Result<Box<dyn StoreWriter>, StoreError>>,
+    ) {
+        let limit = self.inner.limits.store_timeout;
+        let mut writer = match writer {
+            Some(Ok(writer)) => writer,
+            failed => {
+                self.written(failed.map(|begun| begun.map(|_| EntryId(0))));
+                return arriving.store_failed(limit).await;
+            }
+        };
+        arriving.set_follow(writer.follow());
+        let mut position = 0;
+        loop {
+            match arriving.next_for_store(position).await {
+                Ok(Some(piece)) => {
+                    position += piece.len() as u64;
+                    let written = if position > self.inner.limits.max_object {
+                        Some(Err(StoreError::new(StoreErrorKind::Full, "any", "longer than max_object")))
+                    } else {
+                        within(limit, writer.write(piece)).await
+                    };
+                    if !matches!(written, Some(Ok(()))) {
+                        self.written(written.map(|result| result.map(|()| EntryId(0))));
+                        // The writer stays until the clients that read back from it have caught up.
+                        return arriving.store_failed(limit).await;
+                    }
+                }
+                Ok(None) => {
+                    let committed = within(limit, writer.commit()).await;
+                    self.written(committed);
+                    return;
+                }
+                // Dropping the writer abandons the entry.
+                Err(_broken) => return,
+            }
+        }
+    }
+}
+
+/// Takes what is here already, up to a limit, without waiting.
+async fn take_at_once(body: &mut Body) -> Arrived {
+    if body.is_whole() {
+        return match std::mem::take(body).try_into_bytes() {
+            Ok(bytes) => Arrived::Whole(bytes),
+            Err(rest) => {
+                *body = rest;
+                Arrived::Begun(VecDeque::new())
+            }
+        };
+    }
+    let mut pieces = VecDeque::new();
+    let mut here = 0;
+    while here < AT_ONCE {
+        let next: Pin<&mut _> = std::pin::pin!(body.next_piece());
+        match poll_once(next).await {
+            Poll::Ready(Some(Ok(piece))) => {
+                here += piece.len();
+                pieces.push_back(piece);
+            }
+            Poll::Ready(Some(Err(error))) => return Arrived::Broken(pieces, error),
+            Poll::Ready(None) => return Arrived::Whole(joined(&mut pieces, here)),
+            Poll::Pending => break,
+        }
+    }
+    Arrived::Begun(pieces)
+}
+
+fn joined(pieces: &mut VecDeque<Bytes>, length: usize) -> Bytes {
+    if pieces.len() == 1 {
+        return pieces.pop_front().unwrap_or_default();
+    }
+    let mut whole = BytesMut::with_capacity(length);
+    pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+    whole.freeze()
+}
+
+/// A body that passes through, with what was taken from it put back before the rest.
+struct Resumed {
+    pieces: VecDeque<Bytes>,
+    then: Then,
+}
+
+enum Then {
+    Rest(Body),
+    Failure(Option<BodyError>),
+}
+
+impl http_body::Body for Resumed {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, BodyError>>> {
+        if let Some(piece) = self.pieces.pop_front() {
+            return Poll::Ready(Some(Ok(http_body::Frame::data(piece))));
+        }
+        match &mut self.then {
+            Then::Rest(rest) => Pin::new(rest).poll_frame(cx),
+            Then::Failure(error) => Poll::Ready(error.take().map(Err)),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.pieces.is_empty()
+            && match &self.then {
+                Then::Rest(rest) => rest.is_end_stream(),
+                Then::Failure(error) => error.is_none(),
+            }
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        let taken: u64 = self.pieces.iter().map(|piece| piece.len() as u64).sum();
+        match &self.then {
+            Then::Rest(rest) => rest.size_hint().exact().map_or_else(http_body::SizeHint::default, |rest| {
+                http_body::SizeHint::with_exact(rest + taken)
+            }),
+            Then::Failure(_) => http_body::SizeHint::default(),
+        }
+    }
+}

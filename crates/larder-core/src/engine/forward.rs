@@ -1,0 +1,283 @@
+//! To the origin and back: conditions, failures, freshening, storing, invalidation.
+
+use http::{HeaderMap, Request, Response, StatusCode};
+
+use super::{
+    Answer, Cache, FetchError,
+    answer::AnswerHead,
+    answering::{Ask, Plan},
+    bounded::within,
+    events::{Event, StoreStep},
+    fill::{Fill, Filled},
+    flights::{Landing, Leader},
+    serve::serves_others,
+};
+use crate::{
+    Body, CacheStatus, Candidate, Candidates, Exchange, Failure, Freshen, Fwd, HeadFreshen, OriginError,
+    OriginErrorKind, StoredHead, invalidated, invalidated_groups, not_modified, not_modified_fields,
+    strip_hop_by_hop,
+};
+use std::sync::Arc;
+
+impl Cache {
+    /// Asks the origin for a request that has no body, and answers with what comes of it.
+    pub(super) async fn forward(
+        &self,
+        ask: Ask,
+        candidates: Candidates,
+        plan: Plan,
+        leader: Option<Leader>,
+    ) -> Result<Answer, FetchError> {
+        let mut outgoing = ask.outgoing(Body::empty());
+        let conditional = plan.selected.is_some_and(|selected| {
+            let heads = candidates.iter().map(|candidate| &*candidate.head);
+            self.inner.rules.make_conditional(outgoing.headers_mut(), heads, selected.index)
+        });
+        let (response, exchange) = match self.send(&ask, outgoing).await {
+            Ok(received) => received,
+            Err(error) => return self.failed(&ask, &candidates, plan, leader, error).await,
+        };
+        let status = response.status();
+        if conditional && status == StatusCode::NOT_MODIFIED {
+            return self.confirmed(ask, candidates, plan, leader, response.headers(), exchange).await;
+        }
+        if status.is_server_error() {
+            let stale = self.stand_in(&ask, &candidates, plan, Failure::Status(status)).await;
+            if let Some(answer) = stale {
+                leader.iter().for_each(|leader| leader.land(Landing::ServerError(status)));
+                return Ok(answer);
+            }
+        }
+        Ok(self.received(&ask, &candidates, plan, conditional, leader, response, exchange).await)
+    }
+
+    /// Sends, and waits for the head of the final response.
+    async fn send(
+        &self,
+        ask: &Ask,
+        outgoing: Request<Body>,
+    ) -> Result<(Response<Body>, Exchange), OriginError> {
+        let request_time = self.inner.clock.now();
+        let limit = self.inner.limits.origin_timeout;
+        let mut response = within(limit, ask.origin.fetch(outgoing))
+            .await
+            .unwrap_or_else(|| Err(OriginError::new(OriginErrorKind::Timeout(limit))))?;
+        strip_hop_by_hop(response.headers_mut());
+        Ok((response, Exchange { request_time, response_time: self.inner.clock.now() }))
+    }
+
+    async fn failed(
+        &self,
+        ask: &Ask,
+        candidates: &Candidates,
+        plan: Plan,
+        leader: Option<Leader>,
+        error: OriginError,
+    ) -> Result<Answer, FetchError> {
+        if let Some(leader) = leader {
+            leader.land(Landing::Failed(error.kind()));
+        }
+        tracing::debug!(%error, cause = error.cause(), "the origin failed");
+        self.stand_in(ask, candidates, plan, Failure::Disconnected).await.ok_or(FetchError::Origin(error))
+    }
+
+    /// A 304 for our own conditions: freshens what is stored (§4.3.4).
+    async fn confirmed(
+        &self,
+        ask: Ask,
+        candidates: Candidates,
+        plan: Plan,
+        leader: Option<Leader>,
+        fields: &HeaderMap,
+        exchange: Exchange,
+    ) -> Result<Answer, FetchError> {
+        let selected = plan.selected.map_or(0, |selected| selected.index);
+        let heads = candidates.iter().map(|candidate| &*candidate.head);
+        let request = ask.head();
+        let mut status = CacheStatus::forwarded(plan.fwd);
+        status.fwd_status = Some(StatusCode::NOT_MODIFIED);
+        let freshened =
+            match self.inner.rules.freshen(&ask.target, &request, heads, selected, fields, exchange) {
+                Freshen::Updated { index, head } => {
+                    status.stored = true;
+                    self.keep(&ask, &candidates[index], head, leader).await
+                }
+                Freshen::NoLongerStorable { index, head, .. } => {
+                    // It may not be kept, and what it freshened must not outlive it.
+                    leader.iter().for_each(|leader| self.not_shared(leader));
+                    let _ = self.purge_key(&ask.key).await;
+                    Candidate::new(candidates[index].id, Arc::from(head), candidates[index].body.clone())
+                }
+                _ => return self.forward_anew(ask, leader).await,
+            };
+        match self.serve(freshened.into(), 0, &request, None, status).await {
+            Ok(answer) => Ok(answer),
+            // Its body went while the origin confirmed it.
+            Err(_) => self.forward_anew(ask, None).await,
+        }
+    }
+
+    /// Once more without conditions: the 304 is of no use, or the body it confirmed is gone.
+    async fn forward_anew(&self, ask: Ask, leader: Option<Leader>) -> Result<Answer, FetchError> {
+        let plan = Plan { selected: None, fwd: Fwd::Stale };
+        Box::pin(self.forward(ask, Candidates::none(), plan, leader)).await
+    }
+
+    /// Puts a confirmed head in the place of the old one, and lets the flight land with it.
+    async fn keep(
+        &self,
+        ask: &Ask,
+        old: &Candidate,
+        head: Box<StoredHead>,
+        leader: Option<Leader>,
+    ) -> Candidate {
+        let freshened = Candidate::new(old.id, Arc::from(head), old.body.clone());
+        if let Some(leader) = &leader {
+            if serves_others(&freshened.head) {
+                leader.land(Landing::Shared(freshened.clone()));
+            } else {
+                self.not_shared(leader);
+            }
+        }
+        let limit = self.inner.limits.store_timeout;
+        let freshening = self.inner.store.freshen(&ask.key, old.id, Arc::clone(&freshened.head));
+        match within(limit, freshening).await {
+            Some(Ok(())) => {}
+            failed => self.store_failed(StoreStep::Freshen, failed.and_then(Result::err).as_ref()),
+        }
+        freshened
+    }
+
+    /// A full response: stored if the rules allow it, and passed on in any case.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one exchange, seen from all its sides; called in one place"
+    )]
+    async fn received(
+        &self,
+        ask: &Ask,
+        candidates: &Candidates,
+        plan: Plan,
+        conditional: bool,
+        leader: Option<Leader>,
+        response: Response<Body>,
+        exchange: Exchange,
+    ) -> Answer {
+        let (parts, body) = response.into_parts();
+        let request = ask.head();
+        let mut status = CacheStatus::forwarded(plan.fwd);
+        status.fwd_status = Some(parts.status);
+        if request.method() == http::Method::HEAD {
+            self.freshen_by_head(ask, candidates, parts.status, &parts.headers, exchange).await;
+        }
+        let storable =
+            self.inner.rules.storable(&ask.target, &request, parts.status, &parts.headers, exchange);
+        let body = match storable {
+            Ok(head) if head.weight() <= self.inner.limits.max_head => {
+                let head = Arc::new(head);
+                self.make_room_for(ask, candidates, &head).await;
+                let Filled { body, stored } =
+                    self.fill(Fill { key: ask.key.clone(), head, leader }, body).await;
+                status.stored = stored;
+                body
+            }
+            unstorable => {
+                if let Err(why) = unstorable {
+                    status.detail = Some(why.token());
+                    self.observe(&Event::NotStored(why));
+                }
+                leader.iter().for_each(|leader| self.not_shared(leader));
+                body
+            }
+        };
+        // The client's own conditions were taken off for ours: they are answered here.
+        if conditional && not_modified(&request, parts.status, &parts.headers) {
+            let fields = not_modified_fields(&parts.headers);
+            return Answer {
+                status: StatusCode::NOT_MODIFIED,
+                head: AnswerHead::Own(fields),
+                age: None,
+                cache_status: status,
+                body: Body::empty(),
+            };
+        }
+        Answer {
+            status: parts.status,
+            head: AnswerHead::Own(parts.headers),
+            age: None,
+            cache_status: status,
+            body,
+        }
+    }
+
+    /// Keeps a `Vary` that is different for everyone from filling the store with one page: at the limit, the key
+    /// starts anew.
+    async fn make_room_for(&self, ask: &Ask, candidates: &Candidates, head: &StoredHead) {
+        let replaces = candidates.iter().any(|candidate| candidate.head.selecting == head.selecting);
+        if candidates.len() >= self.inner.limits.variants && !replaces {
+            let removing = self.inner.store.remove(&ask.key);
+            if !matches!(within(self.inner.limits.store_timeout, removing).await, Some(Ok(()))) {
+                self.store_failed(StoreStep::Remove, None);
+            }
+        }
+    }
+
+    /// What a response to HEAD says of what is stored for GET (§4.3.5).
+    async fn freshen_by_head(
+        &self,
+        ask: &Ask,
+        candidates: &Candidates,
+        status: StatusCode,
+        fields: &HeaderMap,
+        exchange: Exchange,
+    ) {
+        let heads = candidates.iter().map(|candidate| &*candidate.head);
+        let rules = &self.inner.rules;
+        match rules.freshen_by_head(&ask.target, &ask.head(), heads, status, fields, exchange) {
+            HeadFreshen::Updated { index, head } => {
+                self.keep(ask, &candidates[index], head, None).await;
+            }
+            HeadFreshen::Outdated { .. } => {
+                let _ = self.purge_key(&ask.key).await;
+            }
+            _ => {}
+        }
+    }
+
+    /// A request whose response the cache has no use for, or that has a body: forwarded as it is. What it
+    /// invalidates is gone before its client hears of it (§4.4).
+    pub(super) async fn pass(
+        &self,
+        ask: Ask,
+        body: Body,
+        candidates: Candidates,
+    ) -> Result<Answer, FetchError> {
+        let reusable = ask.head().may_reuse();
+        let outgoing = ask.outgoing(body);
+        let (response, exchange) = self.send(&ask, outgoing).await?;
+        if !reusable {
+            self.invalidate(&ask, &response).await;
+        }
+        let plan = Plan { selected: None, fwd: if reusable { Fwd::Request } else { Fwd::Method } };
+        if reusable {
+            // A GET with content: what it said to the origin is not in the key.
+            let (parts, body) = response.into_parts();
+            let mut cache_status = CacheStatus::forwarded(plan.fwd);
+            cache_status.fwd_status = Some(parts.status);
+            let head = AnswerHead::Own(parts.headers);
+            return Ok(Answer { status: parts.status, head, age: None, cache_status, body });
+        }
+        Ok(self.received(&ask, &candidates, plan, false, None, response, exchange).await)
+    }
+
+    async fn invalidate(&self, ask: &Ask, response: &Response<Body>) {
+        let (method, status, fields) = (&ask.parts.method, response.status(), response.headers());
+        for target in invalidated(method, &ask.target, status, fields) {
+            // A failure is counted there; the answer is the origin's all the same.
+            let _ = self.purge(&target).await;
+        }
+        for group in invalidated_groups(method, &ask.target, status, fields) {
+            let _ = self.purge_group(&group).await;
+        }
+    }
+}

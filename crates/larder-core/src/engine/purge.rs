@@ -1,0 +1,64 @@
+//! Removing what is stored: by unsafe requests (RFC 9111 §4.4), by groups (RFC 9875), by the owner.
+//!
+//! A removal that has returned is never followed by the removed response. The flights that would still bring it
+//! are taken off the map first, so that a request from now on begins a fetch of its own; the store keeps the
+//! writers that were begun before from committing.
+
+use super::{Cache, bounded::within, events::StoreStep};
+use crate::{CacheGroup, CacheKey, StoreError, StoreErrorKind, TargetUri};
+
+impl Cache {
+    /// Removes what is stored for `target`, in all its variants.
+    ///
+    /// # Errors
+    ///
+    /// If the store can't tell that it is gone.
+    pub async fn purge(&self, target: &TargetUri) -> Result<(), StoreError> {
+        self.purge_key(&CacheKey::new(target)).await
+    }
+
+    /// Removes what is stored under `key`, in all its variants.
+    ///
+    /// # Errors
+    ///
+    /// If the store can't tell that it is gone.
+    pub async fn purge_key(&self, key: &CacheKey) -> Result<(), StoreError> {
+        self.inner.flights.detach(key);
+        self.inner.uncollapsible.forget(key);
+        self.removed(within(self.inner.limits.store_timeout, self.inner.store.remove(key)).await)
+    }
+
+    /// Removes the responses of a group (RFC 9875).
+    ///
+    /// # Errors
+    ///
+    /// If the store can't tell that they are gone.
+    pub async fn purge_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
+        // Which flights will bring a response of the group is known only when they have.
+        self.inner.flights.detach_all();
+        let removing = self.inner.store.invalidate_group(group);
+        self.removed(within(self.inner.limits.store_timeout, removing).await)
+    }
+
+    /// Removes everything.
+    ///
+    /// # Errors
+    ///
+    /// If the store can't tell that it is gone.
+    pub async fn purge_all(&self) -> Result<(), StoreError> {
+        self.inner.flights.detach_all();
+        self.removed(within(self.inner.limits.store_timeout, self.inner.store.clear()).await)
+    }
+
+    fn removed(&self, result: Option<Result<(), StoreError>>) -> Result<(), StoreError> {
+        let result = result.unwrap_or_else(|| {
+            let limit = self.inner.limits.store_timeout;
+            let detail = format!("it did not confirm the removal within {limit:?}; try again");
+            Err(StoreError::new(StoreErrorKind::Unavailable, "the", detail))
+        });
+        if let Err(error) = &result {
+            self.store_failed(StoreStep::Remove, Some(error));
+        }
+        result
+    }
+}

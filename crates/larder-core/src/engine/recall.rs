@@ -1,0 +1,70 @@
+//! Remembers which keys' last response could not serve others, so that their requests are not collapsed.
+//!
+//! Waiting for a leader only to be told to go oneself doubles the latency. One such wait for a key is
+//! unavoidable; this table spares the later ones. It has a fixed size and forgets: a key that loses its place
+//! costs one more wait, and one that takes another's is fetched a few times too often.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use crate::{CacheKey, Timestamp};
+
+/// How long a key is left uncollapsed after a response that could not be shared.
+const REMEMBERED_FOR: Duration = Duration::from_secs(60);
+/// Places; a power of two. 128 KiB.
+const PLACES: usize = 1 << 14;
+/// Seconds take this many bits of a place, the key's hash the rest.
+const TIME_BITS: u32 = 24;
+
+/// The table. Each place is one atomic number: bits of the key's hash, and the second until which it counts.
+pub(crate) struct Uncollapsible(Box<[AtomicU64]>);
+
+impl Uncollapsible {
+    pub(crate) fn new() -> Self {
+        Self((0..PLACES).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    pub(crate) fn remember(&self, key: &CacheKey, now: Timestamp) {
+        let until = now.saturating_add(REMEMBERED_FOR);
+        self.place(key).store(tag(key) | seconds(until), Ordering::Relaxed);
+    }
+
+    pub(crate) fn forget(&self, key: &CacheKey) {
+        let place = self.place(key);
+        if place.load(Ordering::Relaxed) & !seconds_mask() == tag(key) {
+            place.store(0, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn contains(&self, key: &CacheKey, now: Timestamp) -> bool {
+        let value = self.place(key).load(Ordering::Relaxed);
+        // Wrapping: the seconds are a window of half a year, and a clock that jumps only ends the memory.
+        let left = (value & seconds_mask()).wrapping_sub(seconds(now)) & seconds_mask();
+        value != 0 && value & !seconds_mask() == tag(key) && left <= REMEMBERED_FOR.as_secs()
+    }
+
+    fn place(&self, key: &CacheKey) -> &AtomicU64 {
+        &self.0[key.process_hash() as usize % PLACES]
+    }
+}
+
+impl fmt::Debug for Uncollapsible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Uncollapsible({} places)", self.0.len())
+    }
+}
+
+const fn seconds_mask() -> u64 {
+    (1 << TIME_BITS) - 1
+}
+
+fn seconds(time: Timestamp) -> u64 {
+    (time.as_millis() / 1000) & seconds_mask()
+}
+
+fn tag(key: &CacheKey) -> u64 {
+    key.process_hash() & !seconds_mask()
+}

@@ -1,0 +1,96 @@
+//! From a stored response to an answer: the whole of it, a part, 304 or 416 (RFC 9111 §4.3.2, RFC 9110 §14).
+
+use std::{ops::Range, time::Duration};
+
+use http::Method;
+
+use super::{
+    Cache,
+    answer::{Answer, AnswerHead},
+    bounded::within,
+    events::StoreStep,
+};
+use crate::{Body, CacheStatus, Candidates, Fields, RequestHead, Serve, StoredBody, StoredHead};
+
+/// The stored response can't be read after all: a miss.
+#[derive(Debug)]
+pub(super) struct Unreadable;
+
+impl Cache {
+    /// Answers from candidate `index`.
+    ///
+    /// The body is opened here, before any byte of the answer is sent: what has gone since the look-up is a miss.
+    pub(super) async fn serve<F: Fields>(
+        &self,
+        candidates: Candidates,
+        index: usize,
+        request: &RequestHead<'_, F>,
+        age: Option<Duration>,
+        cache_status: CacheStatus,
+    ) -> Result<Answer, Unreadable> {
+        let candidate = &candidates[index];
+        let stored = &*candidate.head;
+        let serve = if request.is_plain() && stored.part.is_none() {
+            Serve::Whole
+        } else {
+            stored.serve(request, candidate.body.content_length())
+        };
+        let range = match serve {
+            Serve::Whole => None,
+            Serve::Part(part) => {
+                let offset = stored.part.map_or(0, |stored| stored.first);
+                Some(part.first - offset..part.last + 1 - offset)
+            }
+            Serve::NotModified | Serve::NotSatisfiable { .. } => Some(0..0),
+            _ => return Err(Unreadable),
+        };
+        let body = if request.method() == Method::HEAD {
+            Body::empty()
+        } else {
+            self.open(&candidate.body, range).await?
+        };
+        if serve == Serve::Whole {
+            let status = stored.status;
+            return Ok(Answer {
+                status,
+                head: AnswerHead::Stored(candidates, index),
+                age,
+                cache_status,
+                body,
+            });
+        }
+        let (status, fields) = stored.fields_for(serve);
+        Ok(Answer { status, head: AnswerHead::Own(fields), age, cache_status, body })
+    }
+
+    async fn open(&self, body: &StoredBody, range: Option<Range<u64>>) -> Result<Body, Unreadable> {
+        match (body, range) {
+            (_, Some(range)) if range.is_empty() => Ok(Body::empty()),
+            (StoredBody::Whole(bytes), None) => Ok(Body::from(bytes.clone())),
+            (StoredBody::Whole(bytes), Some(range)) => {
+                let range = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
+                let (first, end) = range.filter(|(_, end)| *end <= bytes.len()).ok_or(Unreadable)?;
+                Ok(Body::from(bytes.slice(first..end)))
+            }
+            (StoredBody::Source(source), range) => {
+                let length = range.as_ref().map(|range| range.end - range.start).or(source.content_length());
+                match within(self.inner.limits.lookup_timeout, source.stream(range)).await {
+                    Some(Ok(stream)) => Ok(Body::stored(stream, length)),
+                    failed => {
+                        self.store_failed(StoreStep::Open, failed.and_then(Result::err).as_ref());
+                        Err(Unreadable)
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether a response with this head may be given to requests that came while it was fetched: not if it has to
+/// be validated for each.
+pub(super) fn serves_others(head: &StoredHead) -> bool {
+    let terms = &head.terms;
+    !terms.no_cache
+        && terms.lifetime.lifetime > terms.corrected_initial_age
+        && !head.selecting.never_matches()
+}

@@ -1,0 +1,322 @@
+//! The store: one map, weighed in bytes, with TinyLFU deciding what stays.
+
+use std::{
+    fmt,
+    hash::{BuildHasher, Hasher},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use larder_core::{
+    CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, Leases, StoreError, StoreErrorKind,
+    StoreWriter, StoredBody, StoredHead,
+};
+
+use crate::{MemoryOptions, groups::Groups, inflight::InFlight, writer::MemoryWriter, writer::Written};
+
+/// Bookkeeping of one key beside what is counted: the map's entry, its place in the policy's lists, the key's `Arc`.
+const KEY_OVERHEAD: usize = 320;
+/// The same of one candidate, with the form that an adapter keeps of its head.
+const CANDIDATE_OVERHEAD: usize = 256;
+
+/// Keeps responses in this process's memory.
+///
+/// Cloning shares the store.
+#[derive(Debug, Clone)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+}
+
+/// What the store and its writers share.
+pub(crate) struct Shared {
+    entries: moka::sync::Cache<CacheKey, Stored, Carried>,
+    options: MemoryOptions,
+    pub(crate) writers: InFlight,
+    groups: Groups,
+    /// Counts removals of groups; an entry is as old as the count when it was begun.
+    events: AtomicU64,
+    ids: AtomicU64,
+    /// Bytes of bodies that are being written.
+    writing: AtomicU64,
+    /// Bytes of what is stored, also what is about to be evicted.
+    held: Arc<AtomicU64>,
+}
+
+/// The responses of one key.
+#[derive(Clone)]
+struct Stored {
+    candidates: Candidates,
+    /// When each candidate was begun; only where one of them has groups.
+    begun: Option<Arc<[u64]>>,
+    weight: u32,
+}
+
+impl MemoryStore {
+    /// A store with these limits.
+    pub fn new(options: MemoryOptions) -> Self {
+        let held = Arc::new(AtomicU64::new(0));
+        let leaving = Arc::clone(&held);
+        let entries = moka::sync::Cache::builder()
+            .name("larder")
+            .max_capacity(options.stored())
+            .weigher(|_, stored: &Stored| stored.weight)
+            .eviction_listener(move |_, stored: Stored, _| {
+                leaving.fetch_sub(u64::from(stored.weight), Ordering::Relaxed);
+            })
+            .build_with_hasher(Carried);
+        Self {
+            shared: Arc::new(Shared {
+                entries,
+                options,
+                writers: InFlight::new(),
+                groups: Groups::default(),
+                events: AtomicU64::new(0),
+                ids: AtomicU64::new(0),
+                writing: AtomicU64::new(0),
+                held,
+            }),
+        }
+    }
+
+    /// A store of at most this many bytes; the other limits follow from it.
+    pub fn with_capacity(capacity: u64) -> Self {
+        Self::new(MemoryOptions::with_capacity(capacity))
+    }
+
+    /// How many keys have responses, about.
+    pub fn keys(&self) -> u64 {
+        self.shared.entries.run_pending_tasks();
+        self.shared.entries.entry_count()
+    }
+
+    /// Bytes in use: what is stored and what is being written.
+    pub fn weight(&self) -> u64 {
+        self.shared.held.load(Ordering::Relaxed) + self.shared.writing.load(Ordering::Relaxed)
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new(MemoryOptions::default())
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("options", &self.options)
+            .field("held", &self.held)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// Makes room for bytes that are being written, or refuses them.
+    pub(crate) fn reserve(&self, bytes: u64) -> Result<(), StoreError> {
+        let limit = self.options.writing();
+        let before = self.writing.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes <= limit {
+            return Ok(());
+        }
+        self.writing.fetch_sub(bytes, Ordering::Relaxed);
+        let detail =
+            format!("bodies that are being written take {before} of {limit} bytes (raise the capacity)");
+        Err(StoreError::new(StoreErrorKind::Full, "memory", detail))
+    }
+
+    pub(crate) fn release(&self, bytes: u64) {
+        self.writing.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Makes what a writer has written visible.
+    pub(crate) fn commit(&self, writer: &MemoryWriter, body: StoredBody) -> Result<EntryId, StoreError> {
+        let _shard = self.writers.lock(&writer.key);
+        if writer.is_removed() || self.groups.removed_since(&writer.head.groups, writer.begun) {
+            return Err(gone("it was removed while it was being written"));
+        }
+        let id = EntryId(self.ids.fetch_add(1, Ordering::Relaxed));
+        let candidate = Candidate::new(id, Arc::clone(&writer.head), body);
+        let before = self.entries.get(&writer.key);
+        let others = before
+            .iter()
+            .flat_map(Stored::iter)
+            .filter(|(other, _)| other.head.selecting != candidate.head.selecting);
+        let (candidates, begun): (Vec<_>, Vec<_>) = std::iter::once((&candidate, writer.begun))
+            .chain(others)
+            .map(|(one, begun)| (one.clone(), begun))
+            .unzip();
+        self.put(&writer.key, candidates, begun);
+        Ok(id)
+    }
+
+    /// Puts the responses of a key in the place of those before. The caller holds the key's shard.
+    fn put(&self, key: &CacheKey, candidates: Vec<Candidate>, begun: Vec<u64>) {
+        let bodies: usize = candidates.iter().map(weigh).sum();
+        let weight = u32::try_from(bodies + key.as_bytes().len() + KEY_OVERHEAD).unwrap_or(u32::MAX);
+        let grouped = candidates.iter().any(|candidate| !candidate.head.groups.is_empty());
+        let stored = Stored {
+            candidates: Arc::<[Candidate]>::from(candidates).into(),
+            begun: grouped.then(|| begun.into()),
+            weight,
+        };
+        let held = self.held.fetch_add(u64::from(weight), Ordering::Relaxed) + u64::from(weight);
+        self.entries.insert(key.clone(), stored);
+        if held > self.options.stored() {
+            // The map evicts in batches, and would hold up to a batch of large bodies too many until then.
+            self.entries.run_pending_tasks();
+        }
+    }
+
+    /// What of a key has not been removed with its group.
+    fn valid(&self, stored: Stored) -> Stored {
+        if stored.begun.is_none() {
+            return stored;
+        }
+        let is_valid = |(candidate, begun): &(&Candidate, u64)| {
+            !self.groups.removed_since(&candidate.head.groups, *begun)
+        };
+        if stored.iter().all(|one| is_valid(&one)) {
+            return stored;
+        }
+        let (candidates, begun): (Vec<_>, Vec<_>) =
+            stored.iter().filter(is_valid).map(|(candidate, begun)| (candidate.clone(), begun)).unzip();
+        Stored {
+            candidates: Arc::<[Candidate]>::from(candidates).into(),
+            begun: Some(begun.into()),
+            ..stored
+        }
+    }
+}
+
+impl Stored {
+    /// Each candidate, with when it was begun.
+    fn iter(&self) -> impl Iterator<Item = (&Candidate, u64)> {
+        let begun = |index| self.begun.as_ref().map_or(0, |begun| begun[index]);
+        self.candidates.iter().enumerate().map(move |(index, candidate)| (candidate, begun(index)))
+    }
+}
+
+fn weigh(candidate: &Candidate) -> usize {
+    let body = usize::try_from(candidate.body.content_length().unwrap_or_default()).unwrap_or(usize::MAX / 2);
+    // Twice the head: adapters keep a form of their own beside it.
+    body + 2 * candidate.head.weight() + CANDIDATE_OVERHEAD
+}
+
+fn gone(detail: &'static str) -> StoreError {
+    StoreError::new(StoreErrorKind::Gone, "memory", detail)
+}
+
+#[async_trait]
+impl CacheStore for MemoryStore {
+    async fn lookup(&self, key: &CacheKey) -> Result<Candidates, StoreError> {
+        let Some(stored) = self.shared.entries.get(key) else { return Ok(Candidates::none()) };
+        Ok(self.shared.valid(stored).candidates)
+    }
+
+    async fn begin(
+        &self,
+        key: &CacheKey,
+        head: Arc<StoredHead>,
+        length: Option<u64>,
+    ) -> Result<Box<dyn StoreWriter>, StoreError> {
+        let options = &self.shared.options;
+        // The map counts an entry's bytes in 32 bits.
+        let most =
+            length.map_or(options.max_unannounced, |_| options.max_object).min(u64::from(u32::MAX) / 2);
+        if length.is_some_and(|length| length > most) {
+            let detail = format!("the body is longer than {most} bytes (raise max_object)");
+            return Err(StoreError::new(StoreErrorKind::Full, "memory", detail));
+        }
+        // Before the writer is entered: a removal in between is seen by the one or by the other.
+        let begun = self.shared.events.load(Ordering::Acquire);
+        let removed = self.shared.writers.enter(key);
+        Ok(Box::new(MemoryWriter {
+            store: Arc::clone(&self.shared),
+            key: key.clone(),
+            head,
+            written: Arc::new(Written::default()),
+            removed,
+            begun,
+            most,
+            length: 0,
+        }))
+    }
+
+    async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
+        let _shard = self.shared.writers.lock(key);
+        let before = self.shared.entries.get(key).map(|stored| self.shared.valid(stored));
+        let Some(before) = before.filter(|stored| stored.candidates.iter().any(|one| one.id == id)) else {
+            return Err(gone("the entry was removed, replaced or evicted"));
+        };
+        let freshened = |(one, begun): (&Candidate, u64)| {
+            let one = if one.id == id {
+                Candidate::new(id, Arc::clone(&head), one.body.clone())
+            } else {
+                one.clone()
+            };
+            (one, begun)
+        };
+        let (candidates, begun) = before.iter().map(freshened).unzip();
+        self.shared.put(key, candidates, begun);
+        Ok(())
+    }
+
+    async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
+        let mut writers = self.shared.writers.lock(key);
+        InFlight::remove(&mut writers, key);
+        self.shared.entries.invalidate(key);
+        Ok(())
+    }
+
+    async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
+        let now = self.shared.events.fetch_add(1, Ordering::AcqRel) + 1;
+        self.shared.groups.remove(group, now);
+        Ok(())
+    }
+
+    async fn clear(&self) -> Result<(), StoreError> {
+        self.shared.writers.remove_all();
+        self.shared.entries.invalidate_all();
+        Ok(())
+    }
+
+    fn leases(&self) -> Option<&dyn Leases> {
+        None
+    }
+}
+
+/// Takes the hash that the key carries.
+#[derive(Debug, Clone, Copy, Default)]
+struct Carried;
+
+/// See [`Carried`].
+#[derive(Debug, Default)]
+struct CarriedHasher(u64);
+
+impl BuildHasher for Carried {
+    type Hasher = CarriedHasher;
+
+    fn build_hasher(&self) -> CarriedHasher {
+        CarriedHasher::default()
+    }
+}
+
+impl Hasher for CarriedHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Not reached by `CacheKey`, which writes one u64; right for anything else all the same.
+        for byte in bytes {
+            self.0 = self.0.rotate_left(5) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}

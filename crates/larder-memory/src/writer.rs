@@ -1,0 +1,186 @@
+//! Writing one entry: the pieces wait here until the commit, and slow clients read them back meanwhile.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    ops::Range,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_core::Stream;
+use larder_core::{
+    BodySource, ByteStream, CacheKey, EntryId, StoreError, StoreErrorKind, StoreWriter, StoredHead,
+};
+use parking_lot::Mutex;
+
+use crate::{body, store::Shared};
+
+/// A piece shorter than this is copied: it may be a slice of a read buffer that it would keep alive.
+const COPIED: usize = 16 * 1024;
+
+/// Receives one body.
+pub(crate) struct MemoryWriter {
+    pub(crate) store: Arc<Shared>,
+    pub(crate) key: CacheKey,
+    pub(crate) head: Arc<StoredHead>,
+    pub(crate) written: Arc<Written>,
+    pub(crate) removed: Arc<AtomicBool>,
+    /// The store's count of events when this was begun.
+    pub(crate) begun: u64,
+    /// The longest body this may become.
+    pub(crate) most: u64,
+    pub(crate) length: u64,
+}
+
+impl fmt::Debug for MemoryWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryWriter")
+            .field("key", &self.key)
+            .field("length", &self.length)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl StoreWriter for MemoryWriter {
+    async fn write(&mut self, piece: Bytes) -> Result<(), StoreError> {
+        let length = piece.len() as u64;
+        if self.length + length > self.most {
+            let detail = format!("the body is longer than {} bytes (raise max_object)", self.most);
+            return Err(StoreError::new(StoreErrorKind::Full, "memory", detail));
+        }
+        self.store.reserve(length)?;
+        self.length += length;
+        self.written.push(if piece.len() < COPIED { Bytes::copy_from_slice(&piece) } else { piece });
+        Ok(())
+    }
+
+    fn follow(&self) -> Option<Arc<dyn BodySource>> {
+        Some(Arc::new(Follow(Arc::clone(&self.written))))
+    }
+
+    async fn commit(self: Box<Self>) -> Result<EntryId, StoreError> {
+        let body = body::stored(&self.written.state.lock().pieces, self.length);
+        let id = self.store.commit(&self, body)?;
+        self.written.end(Ending::Committed);
+        Ok(id)
+    }
+}
+
+impl Drop for MemoryWriter {
+    fn drop(&mut self) {
+        self.store.writers.leave(&self.key, &self.removed);
+        self.store.release(self.length);
+        // No effect after a commit.
+        self.written.end(Ending::Abandoned);
+    }
+}
+
+impl MemoryWriter {
+    pub(crate) fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Acquire)
+    }
+}
+
+/// What has been written of one body.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pieces: Vec<Bytes>,
+    ending: Option<Ending>,
+    waiting: Vec<Waker>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Ending {
+    Committed,
+    Abandoned,
+}
+
+impl Written {
+    fn push(&self, piece: Bytes) {
+        let waiting = {
+            let mut state = self.state.lock();
+            state.pieces.push(piece);
+            std::mem::take(&mut state.waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    fn end(&self, ending: Ending) {
+        let waiting = {
+            let mut state = self.state.lock();
+            state.ending.get_or_insert(ending);
+            std::mem::take(&mut state.waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Reads back what has been written.
+#[derive(Debug)]
+struct Follow(Arc<Written>);
+
+#[async_trait]
+impl BodySource for Follow {
+    fn content_length(&self) -> Option<u64> {
+        None
+    }
+
+    async fn stream(&self, range: Option<Range<u64>>) -> Result<ByteStream, StoreError> {
+        let range = range.unwrap_or(0..u64::MAX);
+        Ok(Box::pin(Following { written: Arc::clone(&self.0), range, taken: VecDeque::new() }))
+    }
+}
+
+struct Following {
+    written: Arc<Written>,
+    /// What is still to come.
+    range: Range<u64>,
+    taken: VecDeque<Bytes>,
+}
+
+impl Stream for Following {
+    type Item = Result<Bytes, StoreError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if this.taken.is_empty() {
+            if this.range.is_empty() {
+                return Poll::Ready(None);
+            }
+            let mut state = this.written.state.lock();
+            this.taken = body::slices(&state.pieces, &this.range);
+            if this.taken.is_empty() {
+                return match state.ending {
+                    Some(Ending::Committed) => Poll::Ready(None),
+                    Some(Ending::Abandoned) => Poll::Ready(Some(Err(StoreError::new(
+                        StoreErrorKind::Gone,
+                        "memory",
+                        "the body that was being written was given up",
+                    )))),
+                    None => {
+                        state.waiting.push(cx.waker().clone());
+                        Poll::Pending
+                    }
+                };
+            }
+        }
+        let piece = this.taken.pop_front();
+        if let Some(piece) = &piece {
+            this.range.start += piece.len() as u64;
+        }
+        Poll::Ready(piece.map(Ok))
+    }
+}

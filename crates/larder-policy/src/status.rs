@@ -1,0 +1,125 @@
+//! `Cache-Status` (RFC 9211): how a request was answered.
+
+use std::fmt;
+
+use http::{HeaderValue, StatusCode};
+
+/// How a request was answered. The field, events and people read this same value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct CacheStatus {
+    /// It was answered from the cache, without the origin (§2.1).
+    pub hit: bool,
+    /// Why it went to the origin (§2.2).
+    pub fwd: Option<Fwd>,
+    /// What the origin answered (§2.3).
+    pub fwd_status: Option<StatusCode>,
+    /// Seconds of freshness that are left, negative when it is stale (§2.4).
+    pub ttl: Option<i64>,
+    /// What the origin answered is being stored (§2.5).
+    pub stored: bool,
+    /// The origin's answer to another request served this one, too (§2.6).
+    pub collapsed: bool,
+    /// More (§2.8): a token.
+    pub detail: Option<&'static str>,
+}
+
+/// Why a request went to the origin (RFC 9211 §2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Fwd {
+    /// The cache was told not to handle the request.
+    Bypass,
+    /// The method's semantics require it.
+    Method,
+    /// Nothing is stored for the URI.
+    UriMiss,
+    /// Something is, but for other selecting values.
+    VaryMiss,
+    /// Nothing usable is stored.
+    Miss,
+    /// The request asks for it.
+    Request,
+    /// What is stored is stale.
+    Stale,
+    /// Only a part is stored.
+    Partial,
+}
+
+impl Fwd {
+    /// The token of RFC 9211 §2.2.
+    pub fn token(self) -> &'static str {
+        match self {
+            Self::Bypass => "bypass",
+            Self::Method => "method",
+            Self::UriMiss => "uri-miss",
+            Self::VaryMiss => "vary-miss",
+            Self::Miss => "miss",
+            Self::Request => "request",
+            Self::Stale => "stale",
+            Self::Partial => "partial",
+        }
+    }
+}
+
+impl CacheStatus {
+    /// Answered from the cache, with this much freshness left.
+    pub fn hit(ttl: i64) -> Self {
+        Self { hit: true, ttl: Some(ttl), ..Self::default() }
+    }
+
+    /// Sent to the origin.
+    pub fn forwarded(fwd: Fwd) -> Self {
+        Self { fwd: Some(fwd), ..Self::default() }
+    }
+
+    /// The list member of the cache called `cache`, which is a token.
+    pub fn to_value(&self, cache: &str) -> HeaderValue {
+        let mut text = Vec::with_capacity(96);
+        text.extend_from_slice(cache.as_bytes());
+        self.write(&mut text);
+        // Tokens and numbers only, if `cache` is a token.
+        HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).unwrap_or(HeaderValue::from_static("larder"))
+    }
+
+    fn write(&self, text: &mut Vec<u8>) {
+        let mut number = itoa::Buffer::new();
+        if self.hit {
+            text.extend_from_slice(b"; hit");
+        }
+        if let Some(fwd) = self.fwd {
+            text.extend_from_slice(b"; fwd=");
+            text.extend_from_slice(fwd.token().as_bytes());
+        }
+        if let Some(status) = self.fwd_status {
+            text.extend_from_slice(b"; fwd-status=");
+            text.extend_from_slice(status.as_str().as_bytes());
+        }
+        if let Some(ttl) = self.ttl {
+            text.extend_from_slice(b"; ttl=");
+            // Structured integers have fifteen digits at most (RFC 9651 §3.3.1).
+            text.extend_from_slice(
+                number.format(ttl.clamp(-999_999_999_999_999, 999_999_999_999_999)).as_bytes(),
+            );
+        }
+        if self.stored {
+            text.extend_from_slice(b"; stored");
+        }
+        if self.collapsed {
+            text.extend_from_slice(b"; collapsed");
+        }
+        if let Some(detail) = self.detail {
+            text.extend_from_slice(b"; detail=");
+            text.extend_from_slice(detail.as_bytes());
+        }
+    }
+}
+
+/// Without the cache's name: `hit; ttl=30`.
+impl fmt::Display for CacheStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = Vec::with_capacity(96);
+        self.write(&mut text);
+        f.write_str(String::from_utf8_lossy(&text).trim_start_matches("; "))
+    }
+}
