@@ -75,11 +75,16 @@ impl CacheStatus {
 
     /// The list member of the cache called `cache`, which is a token.
     pub fn to_value(&self, cache: &str) -> HeaderValue {
+        // Tokens and numbers only, if `cache` is a token.
+        HeaderValue::from_maybe_shared(self.to_bytes(cache)).unwrap_or(HeaderValue::from_static("larder"))
+    }
+
+    /// The same for another library's header map.
+    pub fn to_bytes(&self, cache: &str) -> bytes::Bytes {
         let mut text = Vec::with_capacity(96);
         text.extend_from_slice(cache.as_bytes());
         self.write(&mut text);
-        // Tokens and numbers only, if `cache` is a token.
-        HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).unwrap_or(HeaderValue::from_static("larder"))
+        text.into()
     }
 
     fn write(&self, text: &mut Vec<u8>) {

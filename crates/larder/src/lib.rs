@@ -1,1 +1,21 @@
-//! x
+#![doc = include_str!("../README.md")]
+
+pub use larder_core as core;
+
+#[cfg(feature = "actix")]
+pub use larder_actix as actix;
+#[cfg(feature = "hyper")]
+pub use larder_hyper as hyper;
+#[cfg(feature = "memory")]
+pub use larder_memory as memory;
+
+/// The names that most programs need.
+pub mod prelude {
+    pub use larder_core::{
+        Answer, Body, Cache, CacheGroup, CacheStatus, CacheStore, Limits, Origin, Rules, TargetUri,
+    };
+    #[cfg(feature = "hyper")]
+    pub use larder_hyper::{HyperOptions, HyperOrigin};
+    #[cfg(feature = "memory")]
+    pub use larder_memory::MemoryStore;
+}

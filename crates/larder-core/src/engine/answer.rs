@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header::{CONTENT_LENGTH, CONTENT_TYPE}};
+use http_body::Body as _;
 
 use crate::{Body, CacheStatus, Candidates, Fwd, StoredHead, names};
 
@@ -49,6 +50,17 @@ impl Answer {
         match &self.head {
             AnswerHead::Stored(candidates, index) => &candidates[*index].head.fields,
             AnswerHead::Own(fields) => fields,
+        }
+    }
+
+    /// How long the body is, or for HEAD would be, where that is known.
+    pub fn content_length(&self) -> Option<u64> {
+        match &self.head {
+            AnswerHead::Stored(candidates, index) => candidates[*index].body.content_length(),
+            AnswerHead::Own(fields) => {
+                let announced = fields.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+                self.body.size_hint().exact().filter(|length| *length > 0).or(announced)
+            }
         }
     }
 

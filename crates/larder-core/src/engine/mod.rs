@@ -31,7 +31,8 @@ mod tasks;
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderValue, Request, Response};
+use bytes::Bytes;
+use http::{Request, Response};
 use tokio::sync::Semaphore;
 
 pub use answer::Answer;
@@ -165,9 +166,10 @@ impl Cache {
         }
     }
 
-    /// The value of `Cache-Status` for this answer: one list member (RFC 9211 §2).
-    pub fn cache_status_value(&self, answer: &Answer) -> HeaderValue {
-        answer.cache_status.to_value(&self.inner.name)
+    /// The value of `Cache-Status` for this answer, for adapters with a header map of their own: one list member
+    /// (RFC 9211 §2).
+    pub fn cache_status(&self, answer: &Answer) -> Bytes {
+        answer.cache_status.to_bytes(&self.inner.name)
     }
 
     /// The answer as an `http` response, with `Age` and `Cache-Status`.
@@ -176,8 +178,8 @@ impl Cache {
     }
 
     /// What a proxy answers its client after a failure: 400, 502, 503 or 504, and a line of text that says which.
-    pub fn error_response(&self, error: &FetchError) -> Response<Body> {
-        error.to_answer().into_http(&self.inner.name)
+    pub fn error_answer(&self, error: &FetchError) -> Answer {
+        self.answered(error.to_answer())
     }
 
     /// Waits until nothing goes on in the background: fills whose client is gone, revalidations. At most `limit`;

@@ -1,0 +1,82 @@
+//! An answer's body in actix's form: whole without polling where it is whole.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use actix_http::body::{BodySize, MessageBody};
+use bytes::Bytes;
+use http_body::Body as _;
+use larder_core::Body;
+
+/// The body of an answer.
+#[derive(Debug)]
+pub struct AnswerBody(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Whole(Bytes),
+    /// With the length that is announced, if there is one.
+    Stream(Body, BodySize),
+    /// For HEAD: nothing, with the length that it would have.
+    Absent(BodySize),
+}
+
+impl AnswerBody {
+    pub(crate) fn new(body: Body) -> Self {
+        let size = body.size_hint().exact().map_or(BodySize::Stream, BodySize::Sized);
+        match body.try_into_bytes() {
+            Ok(bytes) => Self(Kind::Whole(bytes)),
+            Err(body) => Self(Kind::Stream(body, size)),
+        }
+    }
+
+    pub(crate) fn absent(length: Option<u64>) -> Self {
+        Self(Kind::Absent(length.map_or(BodySize::None, BodySize::Sized)))
+    }
+
+    pub(crate) fn text(text: &'static str) -> Self {
+        Self(Kind::Whole(Bytes::from_static(text.as_bytes())))
+    }
+}
+
+impl MessageBody for AnswerBody {
+    type Error = Box<dyn std::error::Error>;
+
+    fn size(&self) -> BodySize {
+        match &self.0 {
+            Kind::Whole(bytes) => BodySize::Sized(bytes.len() as u64),
+            Kind::Stream(_, size) | Kind::Absent(size) => *size,
+        }
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        match &mut self.0 {
+            Kind::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Kind::Whole(bytes) => Poll::Ready(Some(Ok(std::mem::take(bytes)))),
+            Kind::Absent(_) => Poll::Ready(None),
+            Kind::Stream(body, _) => loop {
+                match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+                    None => return Poll::Ready(None),
+                    Some(Err(error)) => return Poll::Ready(Some(Err(error as Self::Error))),
+                    Some(Ok(frame)) => {
+                        // An empty piece would end a chunked body, and trailers are not passed on.
+                        if let Ok(piece) = frame.into_data()
+                            && !piece.is_empty()
+                        {
+                            return Poll::Ready(Some(Ok(piece)));
+                        }
+                    }
+                }
+            },
+        }
+    }
+
+    fn try_into_bytes(self) -> Result<Bytes, Self> {
+        match self.0 {
+            Kind::Whole(bytes) => Ok(bytes),
+            other => Err(Self(other)),
+        }
+    }
+}

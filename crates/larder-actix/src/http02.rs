@@ -1,0 +1,116 @@
+//! Where `http` 0.2, which actix speaks, and `http` 1 meet. Nothing else in this crate names both.
+//!
+//! A hit converts no header map: the request's fields are read where they are, and the response's are kept in
+//! actix's form beside the stored head.
+
+use actix_http::header as actix;
+use actix_web::http as web;
+use bytes::Bytes;
+use larder_core::{Fields, StoredHead, names};
+
+/// A request's fields, in actix's own map. Its names are lower case.
+#[derive(Debug)]
+pub(crate) struct ActixFields<'a>(pub(crate) &'a actix::HeaderMap);
+
+impl Fields for ActixFields<'_> {
+    fn names(&self, mut each: impl FnMut(&str)) {
+        for name in self.0.keys() {
+            each(name.as_str());
+        }
+    }
+
+    fn lines<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
+        self.0.get_all(name).map(actix::HeaderValue::as_bytes)
+    }
+}
+
+/// The method, without allocation for those that everybody uses.
+pub(crate) fn method(method: &web::Method) -> http::Method {
+    match *method {
+        web::Method::GET => http::Method::GET,
+        web::Method::HEAD => http::Method::HEAD,
+        web::Method::POST => http::Method::POST,
+        _ => http::Method::from_bytes(method.as_str().as_bytes()).unwrap_or(http::Method::OPTIONS),
+    }
+}
+
+/// The status code: both libraries take 100 to 999.
+pub(crate) fn status(status: http::StatusCode) -> web::StatusCode {
+    web::StatusCode::from_u16(status.as_u16()).unwrap_or(web::StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// The same the other way round.
+pub(crate) fn status_from(status: web::StatusCode) -> http::StatusCode {
+    http::StatusCode::from_u16(status.as_u16()).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// Fields from actix, for a request that goes on to the origin, or a handler's response.
+pub(crate) fn fields_from(fields: &actix::HeaderMap) -> http::HeaderMap {
+    let mut converted = http::HeaderMap::with_capacity(fields.len() + 4);
+    for (name, value) in fields {
+        let name = http::HeaderName::from_bytes(name.as_str().as_bytes());
+        let value = http::HeaderValue::from_bytes(value.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, value) {
+            converted.append(name, value);
+        }
+    }
+    converted
+}
+
+/// Fields for actix. `room` more will be inserted.
+pub(crate) fn fields(fields: &http::HeaderMap, room: usize) -> actix::HeaderMap {
+    let mut converted = actix::HeaderMap::with_capacity(fields.len() + room);
+    for (name, value) in fields {
+        let name = actix::HeaderName::from_bytes(name.as_str().as_bytes());
+        if let (Ok(name), Some(value)) = (name, shared_value(Bytes::copy_from_slice(value.as_bytes()))) {
+            converted.append(name, value);
+        }
+    }
+    converted
+}
+
+/// A value that takes the bytes as they are.
+fn shared_value(bytes: Bytes) -> Option<actix::HeaderValue> {
+    actix::HeaderValue::from_maybe_shared(bytes).ok()
+}
+
+/// A stored head in actix's form, made at the first hit and cloned at each.
+#[derive(Debug)]
+pub(crate) struct Prepared(actix::HeaderMap);
+
+impl Prepared {
+    pub(crate) fn new(head: &StoredHead) -> Self {
+        Self(fields(&head.fields, 2))
+    }
+
+    pub(crate) fn to_fields(&self) -> actix::HeaderMap {
+        self.0.clone()
+    }
+}
+
+/// Gives a request the conditions that the engine has put in the place of the client's.
+pub(crate) fn set_conditions(fields: &mut actix::HeaderMap, wanted: &http::HeaderMap) {
+    for name in [names::IF_NONE_MATCH, names::IF_MODIFIED_SINCE, names::IF_RANGE, names::RANGE] {
+        fields.remove(name.as_str());
+        for value in wanted.get_all(&name) {
+            if let Some(value) = shared_value(Bytes::copy_from_slice(value.as_bytes())) {
+                fields.append(own_name(&name), value);
+            }
+        }
+    }
+}
+
+/// `Age` and `Cache-Status`, beside the fields of the answer.
+pub(crate) fn insert_own(fields: &mut actix::HeaderMap, age: Option<u64>, cache_status: Bytes) {
+    if let Some(age) = age {
+        fields.insert(own_name(&names::AGE), actix::HeaderValue::from(age));
+    }
+    if let Some(value) = shared_value(cache_status) {
+        fields.append(own_name(&names::CACHE_STATUS), value);
+    }
+}
+
+fn own_name(name: &http::HeaderName) -> actix::HeaderName {
+    // A name of one library is one of the other.
+    actix::HeaderName::from_bytes(name.as_str().as_bytes()).unwrap_or(actix::AGE)
+}

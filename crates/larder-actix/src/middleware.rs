@@ -1,0 +1,253 @@
+//! The caching middleware: the wrapped service is the origin.
+//!
+//! actix's services and requests stay on their thread, the engine's [`Origin`] may leave it. So the origin that the engine
+//! gets is only a messenger: what it is asked for comes back to the request's own future, which calls the service there,
+//! with the original request, and sends the response's head over. The body follows by itself ([`crate::channel`]), so
+//! that a fill goes on when the client has left.
+
+use std::{
+    future::{Ready, ready},
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+};
+
+use actix_http::{body::EitherBody, body::MessageBody};
+use actix_service::{Service, Transform};
+use actix_web::{
+    Error, HttpRequest,
+    dev::{ServiceRequest, ServiceResponse},
+    error::InternalError,
+    http::header::{HOST, UPGRADE},
+};
+use async_trait::async_trait;
+use larder_core::{Body, CacheKey, Lookup, Origin, OriginError, OriginErrorKind, RequestHead};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{AnswerBody, channel, http02, respond::respond};
+
+/// Wraps an application, a scope or a route in a cache: `App::new().wrap(Cache::new(cache))`.
+///
+/// The handlers' `Cache-Control` decides. Stale responses are revalidated before they are served again: a handler lives as
+/// long as its request, so there is nobody to ask afterwards. Upgrades and requests with content pass untouched.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    cache: larder_core::Cache,
+}
+
+impl Cache {
+    /// The middleware, on this cache.
+    pub fn new(cache: larder_core::Cache) -> Self {
+        Self { cache }
+    }
+}
+
+impl<S, B> Transform<S, ServiceRequest> for Cache
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<EitherBody<B, AnswerBody>>;
+    type Error = Error;
+    type Transform = CacheMiddleware<S>;
+    type InitError = ();
+    type Future = Ready<Result<Self::Transform, ()>>;
+
+    fn new_transform(&self, service: S) -> Self::Future {
+        ready(Ok(CacheMiddleware { cache: self.cache.clone(), service: Rc::new(service) }))
+    }
+}
+
+/// The service that [`Cache`] makes of another.
+#[derive(Debug)]
+pub struct CacheMiddleware<S> {
+    cache: larder_core::Cache,
+    service: Rc<S>,
+}
+
+type Answering<B> = Pin<Box<dyn Future<Output = Result<ServiceResponse<EitherBody<B, AnswerBody>>, Error>>>>;
+
+impl<S, B> Service<ServiceRequest> for CacheMiddleware<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<EitherBody<B, AnswerBody>>;
+    type Error = Error;
+    type Future = Answering<B>;
+
+    actix_service::forward_ready!(service);
+
+    fn call(&self, request: ServiceRequest) -> Self::Future {
+        let (cache, service) = (self.cache.clone(), Rc::clone(&self.service));
+        Box::pin(async move {
+            let Some(key) = key(&request) else {
+                return Ok(service.call(request).await?.map_into_left_body());
+            };
+            let method = http02::method(request.method());
+            let is_head = method == http::Method::HEAD;
+            let fields = http02::ActixFields(request.headers());
+            match cache.lookup(&key, &RequestHead::new(&method, &fields)).await {
+                Lookup::Answered(answer) => {
+                    let (request, _) = request.into_parts();
+                    let response = respond(&cache, answer, is_head);
+                    Ok(ServiceResponse::new(request, response.into()).map_into_right_body())
+                }
+                Lookup::Forward(found) => {
+                    let asking = Asking { cache, service, method };
+                    asking.resume(found, request).await
+                }
+            }
+        })
+    }
+}
+
+/// The key; `None` for a request that the cache keeps out of.
+fn key(request: &ServiceRequest) -> Option<CacheKey> {
+    if request.headers().contains_key(UPGRADE) {
+        return None;
+    }
+    let (authority, path) = (authority(request)?, request.uri().path_and_query()?.as_str());
+    CacheKey::of_parts(scheme(request), authority, path).ok()
+}
+
+fn authority(request: &ServiceRequest) -> Option<&str> {
+    match request.uri().authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => request.headers().get(HOST)?.to_str().ok(),
+    }
+}
+
+fn scheme(request: &ServiceRequest) -> &'static str {
+    if request.app_config().secure() { "https" } else { "http" }
+}
+
+/// A request that needs its handler.
+struct Asking<S> {
+    cache: larder_core::Cache,
+    service: Rc<S>,
+    method: http::Method,
+}
+
+impl<S, B> Asking<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    async fn resume(
+        self,
+        found: larder_core::Found,
+        request: ServiceRequest,
+    ) -> Result<ServiceResponse<EitherBody<B, AnswerBody>>, Error> {
+        let is_head = self.method == http::Method::HEAD;
+        let forward = forward(&self.method, &request)?;
+        let (sender, mut errands) = mpsc::unbounded_channel();
+        let resuming = self.cache.resume(found, forward, Arc::new(Handler(sender)));
+        tokio::pin!(resuming);
+        let mut waiting = Waiting::Here(Box::new(request));
+        let result = loop {
+            tokio::select! {
+                // The handler's response goes first: the engine may be waiting for it.
+                biased;
+                called = waiting.called() => waiting = Waiting::Back(called?),
+                Some(errand) = errands.recv() => waiting = waiting.send(errand, &self.service),
+                result = &mut resuming => break result,
+            }
+        };
+        let request = match waiting {
+            Waiting::Here(request) => request.into_parts().0,
+            Waiting::Back(request) => request,
+            // The engine has given up on a handler that takes too long, and the request is still with it.
+            Waiting::Called(_) => {
+                return Err(InternalError::new("the handler took too long", actix_web::http::StatusCode::GATEWAY_TIMEOUT).into());
+            }
+        };
+        let answer = result.unwrap_or_else(|error| self.cache.error_answer(&error));
+        let response = respond(&self.cache, answer, is_head);
+        Ok(ServiceResponse::new(request, response.into()).map_into_right_body())
+    }
+}
+
+/// The request in the engine's form. Its content stays where it is: the handler reads it.
+fn forward(method: &http::Method, request: &ServiceRequest) -> Result<http::Request<Body>, Error> {
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let uri = format!("{}://{}{path}", scheme(request), authority(request).unwrap_or_default());
+    let mut forward = http::Request::new(Body::empty());
+    *forward.method_mut() = method.clone();
+    *forward.uri_mut() = uri.parse().map_err(actix_web::error::ErrorBadRequest::<http::uri::InvalidUri>)?;
+    *forward.headers_mut() = http02::fields_from(request.headers());
+    Ok(forward)
+}
+
+/// Where the original request is.
+enum Waiting {
+    /// Not needed yet.
+    Here(Box<ServiceRequest>),
+    /// With the handler.
+    Called(Pin<Box<dyn Future<Output = Result<HttpRequest, Error>>>>),
+    /// The handler has answered.
+    Back(HttpRequest),
+}
+
+impl Waiting {
+    /// Resolves when the handler has answered; never, while it has not been called.
+    async fn called(&mut self) -> Result<HttpRequest, Error> {
+        match self {
+            Self::Called(call) => call.await,
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Calls the handler with the original request, and what the engine has made of its fields.
+    fn send<S, B>(self, errand: Errand, service: &Rc<S>) -> Self
+    where
+        S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+        B: MessageBody + 'static,
+    {
+        let Self::Here(mut request) = self else {
+            // Asked a second time: there is one request, and its handler has had it. The errand is dropped.
+            return self;
+        };
+        let service = Rc::clone(service);
+        http02::set_conditions(request.headers_mut(), errand.request.headers());
+        Self::Called(Box::pin(async move {
+            let (request, response) = service.call(*request).await?.into_parts();
+            let (head, body) = response.into_parts();
+            let mut answer = http::Response::new(channel::from_message_body(body));
+            *answer.status_mut() = http02::status_from(head.status());
+            *answer.headers_mut() = http02::fields_from(head.headers());
+            let _ = errand.reply.send(answer);
+            Ok(request)
+        }))
+    }
+}
+
+/// What the engine asks the handler for.
+struct Errand {
+    request: http::Request<Body>,
+    reply: oneshot::Sender<http::Response<Body>>,
+}
+
+/// The engine's origin: a messenger to the request's own future.
+#[derive(Debug)]
+struct Handler(mpsc::UnboundedSender<Errand>);
+
+impl std::fmt::Debug for Errand {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Errand")
+    }
+}
+
+#[async_trait]
+impl Origin for Handler {
+    async fn fetch(&self, request: http::Request<Body>) -> Result<http::Response<Body>, OriginError> {
+        let (reply, response) = oneshot::channel();
+        let closed = || OriginError::new(OriginErrorKind::Closed);
+        self.0.send(Errand { request, reply }).map_err(|_| closed())?;
+        response.await.map_err(|_| closed())
+    }
+
+    fn outlives_request(&self) -> bool {
+        false
+    }
+}
