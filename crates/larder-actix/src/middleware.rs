@@ -159,7 +159,11 @@ where
             Waiting::Back(request) => request,
             // The engine has given up on a handler that takes too long, and the request is still with it.
             Waiting::Called(_) => {
-                return Err(InternalError::new("the handler took too long", actix_web::http::StatusCode::GATEWAY_TIMEOUT).into());
+                return Err(InternalError::new(
+                    "the handler took too long",
+                    actix_web::http::StatusCode::GATEWAY_TIMEOUT,
+                )
+                .into());
             }
         };
         let answer = result.unwrap_or_else(|error| self.cache.error_answer(&error));

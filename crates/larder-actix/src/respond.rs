@@ -10,7 +10,8 @@ pub(crate) fn respond(cache: &Cache, mut answer: Answer, head: bool) -> Response
     let prepared = answer.with_prepared(http02::Prepared::new, http02::Prepared::to_fields);
     let mut fields = prepared.unwrap_or_else(|| http02::fields(answer.fields(), 2));
     http02::insert_own(&mut fields, answer.age_seconds(), cache.cache_status(&answer));
-    let body = if head { AnswerBody::absent(answer.content_length()) } else { AnswerBody::new(answer.take_body()) };
+    let body =
+        if head { AnswerBody::absent(answer.content_length()) } else { AnswerBody::new(answer.take_body()) };
     let mut response = Response::with_body(http02::status(answer.status()), body);
     *response.headers_mut() = fields;
     response

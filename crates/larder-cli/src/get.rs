@@ -71,7 +71,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let cache = Cache::builder(spec::store(&args.store)?).rules(Rules::private()).build();
     let origin = Arc::new(HyperOrigin::new(HyperOptions::default())?);
     if let Some(folder) = &args.output {
-        std::fs::create_dir_all(folder).with_context(|| format!("can't make the folder {}", folder.display()))?;
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("can't make the folder {}", folder.display()))?;
     }
     let all_answered = actix_rt::System::new().block_on(async {
         let mut all_answered = true;
@@ -124,7 +125,12 @@ async fn fetch(
 }
 
 /// Prints or writes an answer; says whether it counts as one.
-async fn report(args: &Args, target: &TargetUri, mut answer: Answer, names: &mut HashSet<String>) -> anyhow::Result<bool> {
+async fn report(
+    args: &Args,
+    target: &TargetUri,
+    mut answer: Answer,
+    names: &mut HashSet<String>,
+) -> anyhow::Result<bool> {
     let file = match &args.output {
         Some(folder) => Some(folder.join(file_name(target, names))),
         None => None,
@@ -136,7 +142,8 @@ async fn report(args: &Args, target: &TargetUri, mut answer: Answer, names: &mut
             return Ok(false);
         }
     };
-    let (status, how, age) = (answer.status().as_u16(), answer.cache_status().to_string(), answer.age_seconds());
+    let (status, how, age) =
+        (answer.status().as_u16(), answer.cache_status().to_string(), answer.age_seconds());
     if args.json {
         let line = serde_json::json!({
             "url": target.as_str(), "status": status, "cache_status": how, "age": age, "bytes": length,

@@ -66,7 +66,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     origin.origin_host = args.origin_host;
     origin.head_timeout = args.origin_timeout;
     // What is wrong with it shows before anything is bound.
-    HyperOrigin::new(origin.clone()).map_err(|error| UsageError(format!("--origin {}: {error}", args.origin)))?;
+    HyperOrigin::new(origin.clone())
+        .map_err(|error| UsageError(format!("--origin {}: {error}", args.origin)))?;
     let cache = cache(&args)?;
     let mut server = ServerOptions::default();
     server.workers = args.workers.map(usize::from);
@@ -75,12 +76,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     options.trust_forwarded = args.trust_forwarded;
     options.https = args.tls_cert.is_some();
     actix_rt::System::new().block_on(async move {
-        let mut server = ProxyServer::bind(args.listen, server)
-            .with_context(|| format!("can't listen on {}; is it in use? Try --listen 127.0.0.1:0", args.listen))?;
+        let mut server = ProxyServer::bind(args.listen, server).with_context(|| {
+            format!("can't listen on {}; is it in use? Try --listen 127.0.0.1:0", args.listen)
+        })?;
         if let (Some(certificates), Some(key)) = (&args.tls_cert, &args.tls_key) {
-            server = server
-                .tls(&read(certificates)?, &read(key)?)
-                .with_context(|| format!("--tls-cert {} --tls-key {}", certificates.display(), key.display()))?;
+            server = server.tls(&read(certificates)?, &read(key)?).with_context(|| {
+                format!("--tls-cert {} --tls-key {}", certificates.display(), key.display())
+            })?;
         }
         let scheme = if options.https { "https" } else { "http" };
         let address = server.local_addr()?;

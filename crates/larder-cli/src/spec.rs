@@ -21,8 +21,11 @@ pub(crate) fn store(specs: &[String]) -> Result<Arc<dyn CacheStore>, UsageError>
     match specs {
         [] => Ok(Arc::new(MemoryStore::default())),
         [spec] => one(spec),
-        _ => Err(UsageError("--store twice needs a near and a far store, and this build has only memory; give it once, \
-                             e.g. --store memory:512MiB".to_owned())),
+        _ => Err(UsageError(
+            "--store twice needs a near and a far store, and this build has only memory; give it once, \
+                             e.g. --store memory:512MiB"
+                .to_owned(),
+        )),
     }
 }
 
@@ -32,7 +35,9 @@ fn one(spec: &str) -> Result<Arc<dyn CacheStore>, UsageError> {
         "memory" if rest.is_empty() => Ok(Arc::new(MemoryStore::default())),
         "memory" => {
             let bytes = bytes(rest).filter(|bytes| *bytes >= 1 << 20).ok_or_else(|| {
-                UsageError(format!("--store {spec}: '{rest}' is not a size of at least 1MiB; e.g. --store memory:512MiB"))
+                UsageError(format!(
+                    "--store {spec}: '{rest}' is not a size of at least 1MiB; e.g. --store memory:512MiB"
+                ))
             })?;
             Ok(Arc::new(MemoryStore::with_capacity(bytes)))
         }
@@ -40,7 +45,9 @@ fn one(spec: &str) -> Result<Arc<dyn CacheStore>, UsageError> {
             "--store {spec}: this build has no {} store; e.g. --store memory:512MiB",
             if kind == "disk" { "disk" } else { "Redis" }
         ))),
-        _ => Err(UsageError(format!("--store {spec}: there is no store called '{kind}'; e.g. --store memory:512MiB"))),
+        _ => Err(UsageError(format!(
+            "--store {spec}: there is no store called '{kind}'; e.g. --store memory:512MiB"
+        ))),
     }
 }
 

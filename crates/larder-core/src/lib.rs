@@ -2,6 +2,7 @@
 
 mod body;
 mod clock;
+pub mod codec;
 mod engine;
 mod origin;
 mod store;

@@ -68,5 +68,9 @@ fn connector(http: HttpConnector, options: &HyperOptions) -> Result<Connector, O
     let builder = builder.https_or_http();
     // In HTTP/2 the name is in `:authority`, which is the connection's: a client's `Host` can't differ from it.
     let http2 = options.to.is_none() || options.origin_host || options.http2_only;
-    Ok(if http2 { builder.enable_all_versions().wrap_connector(http) } else { builder.enable_http1().wrap_connector(http) })
+    Ok(if http2 {
+        builder.enable_all_versions().wrap_connector(http)
+    } else {
+        builder.enable_http1().wrap_connector(http)
+    })
 }

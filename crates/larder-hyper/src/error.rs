@@ -15,5 +15,9 @@ fn kind(error: &legacy::Error) -> OriginErrorKind {
     }
     let hyper = error.source().and_then(|source| source.downcast_ref::<hyper::Error>());
     // `is_user`: the body that we gave hyper to send has failed, and that was the client's.
-    if hyper.is_some_and(hyper::Error::is_user) { OriginErrorKind::RequestBody } else { OriginErrorKind::Protocol }
+    if hyper.is_some_and(hyper::Error::is_user) {
+        OriginErrorKind::RequestBody
+    } else {
+        OriginErrorKind::Protocol
+    }
 }

@@ -38,7 +38,8 @@ impl HyperOrigin {
         if let Some(name) = name
             && (self.options.origin_host || !request.headers().contains_key(HOST))
         {
-            let name = HeaderValue::from_str(name.as_str()).map_err(|_| OriginError::new(OriginErrorKind::Protocol))?;
+            let name = HeaderValue::from_str(name.as_str())
+                .map_err(|_| OriginError::new(OriginErrorKind::Protocol))?;
             request.headers_mut().insert(HOST, name);
         }
         let prefix = to.path().trim_end_matches('/');
@@ -47,9 +48,9 @@ impl HyperOrigin {
             Some(path) if prefix.is_empty() => path,
             path => {
                 let path = path.as_ref().map_or("/", PathAndQuery::as_str);
-                format!("{prefix}{path}").parse().map_err(|_: http::uri::InvalidUri| {
-                    OriginError::new(OriginErrorKind::Protocol)
-                })?
+                format!("{prefix}{path}")
+                    .parse()
+                    .map_err(|_: http::uri::InvalidUri| OriginError::new(OriginErrorKind::Protocol))?
             }
         };
         let mut parts = Parts::default();
@@ -65,7 +66,8 @@ impl HyperOrigin {
 impl Origin for HyperOrigin {
     async fn fetch(&self, mut request: Request<Body>) -> Result<Response<Body>, OriginError> {
         self.address(&mut request)?;
-        *request.version_mut() = if self.options.http2_only { http::Version::HTTP_2 } else { http::Version::HTTP_11 };
+        *request.version_mut() =
+            if self.options.http2_only { http::Version::HTTP_2 } else { http::Version::HTTP_11 };
         let limit = self.options.head_timeout;
         let response = match tokio::time::timeout(limit, self.client.request(request)).await {
             Ok(Ok(response)) => response,

@@ -15,21 +15,29 @@ const PURGING: [&str; 4] = ["PURGE", "BAN", "PURGEKEYS", "REFRESH"];
 pub(super) fn refuse(head: &RequestHead) -> Option<Response<AnswerBody>> {
     if matches!(head.method, Method::GET | Method::HEAD | Method::POST) {
         return upgrades(head).then(|| {
-            text(StatusCode::NOT_IMPLEMENTED, "501 Not Implemented: this proxy passes no WebSocket or other upgrade\n")
+            text(
+                StatusCode::NOT_IMPLEMENTED,
+                "501 Not Implemented: this proxy passes no WebSocket or other upgrade\n",
+            )
         });
     }
     if head.method == Method::CONNECT {
         return Some(text(StatusCode::NOT_IMPLEMENTED, "501 Not Implemented: this proxy opens no tunnels\n"));
     }
     if head.method == Method::TRACE {
-        return Some(text(StatusCode::NOT_IMPLEMENTED, "501 Not Implemented: TRACE would show fields added here\n"));
+        return Some(text(
+            StatusCode::NOT_IMPLEMENTED,
+            "501 Not Implemented: TRACE would show fields added here\n",
+        ));
     }
     if PURGING.contains(&head.method.as_str()) {
         let mut refusal = text(
             StatusCode::METHOD_NOT_ALLOWED,
             "405 Method Not Allowed: nothing can be purged through the public listener\n",
         );
-        refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        refusal
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
         return Some(refusal);
     }
     None

@@ -34,7 +34,10 @@ impl<'a> Target<'a> {
             (Some(authority), _) | (None, Some(authority)) => authority,
             (None, None) => return Err(bad_request("400 Bad Request: Host is missing\n")),
         };
-        if head.uri.scheme_str().is_some_and(|named| !named.eq_ignore_ascii_case(scheme) && head.uri.authority().is_some())
+        if head
+            .uri
+            .scheme_str()
+            .is_some_and(|named| !named.eq_ignore_ascii_case(scheme) && head.uri.authority().is_some())
             && head.version < actix_web::http::Version::HTTP_2
         {
             return Err(bad_request("400 Bad Request: the target's scheme is not this listener's\n"));

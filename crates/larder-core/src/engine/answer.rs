@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header::{CONTENT_LENGTH, CONTENT_TYPE}};
+use http::{
+    HeaderMap, HeaderValue, Response, StatusCode,
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
+};
 use http_body::Body as _;
 
 use crate::{Body, CacheStatus, Candidates, Fwd, StoredHead, names};
@@ -58,7 +61,8 @@ impl Answer {
         match &self.head {
             AnswerHead::Stored(candidates, index) => candidates[*index].body.content_length(),
             AnswerHead::Own(fields) => {
-                let announced = fields.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+                let announced =
+                    fields.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
                 self.body.size_hint().exact().filter(|length| *length > 0).or(announced)
             }
         }

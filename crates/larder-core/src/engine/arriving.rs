@@ -19,24 +19,20 @@
 use std::{
     collections::VecDeque,
     future::poll_fn,
-    ops::Range,
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker, ready},
+    task::{Poll, Waker},
     time::Duration,
 };
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use futures_core::Stream;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::bounded::within;
-use crate::{Body, BodySource, ByteStream, StoreError, StoreErrorKind};
+use crate::{Body, BodySource};
 
 /// What may lie in memory of one arriving body.
-const WINDOW: u64 = 256 * 1024;
+pub(super) const WINDOW: u64 = 256 * 1024;
 
 /// How long each party may keep the others waiting.
 #[derive(Debug, Clone, Copy)]
@@ -50,26 +46,26 @@ pub(crate) struct Patience {
 /// The shared state of one arriving body.
 #[derive(Debug)]
 pub(crate) struct Arriving {
-    length: Option<u64>,
-    state: Mutex<State>,
+    pub(super) length: Option<u64>,
+    pub(super) state: Mutex<State>,
     /// Somebody read on, left, or the store gave up: the pump may have room.
-    progress: Notify,
+    pub(super) progress: Notify,
     /// Something arrived, or the end: the store's writer may go on.
     arrived: Notify,
 }
 
 #[derive(Debug)]
-struct State {
+pub(super) struct State {
     window: VecDeque<Bytes>,
     /// Offset of the window's first byte in the body, and the one after its last.
-    start: u64,
-    end: u64,
-    ending: Option<Ending>,
-    readers: Readers,
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) ending: Option<Ending>,
+    pub(super) readers: Readers,
     /// Where the store's writer is, while it writes.
     storing: Option<u64>,
     /// Reads back what the writer has.
-    follow: Option<Arc<dyn BodySource>>,
+    pub(super) follow: Option<Arc<dyn BodySource>>,
 }
 
 /// How the body ended.
@@ -278,7 +274,7 @@ impl State {
     }
 
     /// What the window holds from `position` on, up to the end of one piece.
-    fn piece_at(&self, position: u64) -> Option<Bytes> {
+    pub(super) fn piece_at(&self, position: u64) -> Option<Bytes> {
         let mut offset = self.start;
         for piece in &self.window {
             let after = offset + piece.len() as u64;
@@ -294,18 +290,18 @@ impl State {
 
 /// The clients, each with its position. Places are used again.
 #[derive(Debug, Default)]
-struct Readers {
-    places: Vec<Option<Place>>,
+pub(super) struct Readers {
+    pub(super) places: Vec<Option<Place>>,
     active: usize,
     /// Wakes whoever waits for readers to move.
     on_move: Option<Waker>,
 }
 
 #[derive(Debug)]
-struct Place {
-    position: u64,
-    waker: Option<Waker>,
-    cut: bool,
+pub(super) struct Place {
+    pub(super) position: u64,
+    pub(super) waker: Option<Waker>,
+    pub(super) cut: bool,
 }
 
 impl Readers {
@@ -313,7 +309,7 @@ impl Readers {
         self.active == 0
     }
 
-    fn add(&mut self, position: u64) -> usize {
+    pub(super) fn add(&mut self, position: u64) -> usize {
         self.active += 1;
         let place = Some(Place { position, waker: None, cut: false });
         match self.places.iter().position(Option::is_none) {
@@ -328,13 +324,13 @@ impl Readers {
         }
     }
 
-    fn remove(&mut self, index: usize) {
+    pub(super) fn remove(&mut self, index: usize) {
         self.places[index] = None;
         self.active -= 1;
         self.moved();
     }
 
-    fn moved(&mut self) {
+    pub(super) fn moved(&mut self) {
         if let Some(waker) = self.on_move.take() {
             waker.wake();
         }
@@ -353,149 +349,5 @@ impl Readers {
             place.cut |= place.position < position;
         }
         self.moved();
-    }
-}
-
-#[async_trait]
-impl BodySource for Arc<Arriving> {
-    fn content_length(&self) -> Option<u64> {
-        self.length
-    }
-
-    async fn stream(&self, range: Option<Range<u64>>) -> Result<ByteStream, StoreError> {
-        let range = range.unwrap_or(0..u64::MAX);
-        let mut state = self.state.lock();
-        if range.start < state.start && state.follow.is_none() {
-            return Err(StoreError::new(
-                StoreErrorKind::Gone,
-                "arriving",
-                "its beginning has passed already",
-            ));
-        }
-        let index = state.readers.add(range.start);
-        drop(state);
-        let reader =
-            Reader { body: Arc::clone(self), index, position: range.start, until: range.end, gap: Gap::None };
-        Ok(Box::pin(reader))
-    }
-}
-
-/// One client's way through an arriving body.
-struct Reader {
-    body: Arc<Arriving>,
-    index: usize,
-    position: u64,
-    until: u64,
-    gap: Gap,
-}
-
-type Opening = Pin<Box<dyn Future<Output = Result<ByteStream, StoreError>> + Send>>;
-
-/// Reading back what has left the window.
-enum Gap {
-    None,
-    /// With the offset at which the window takes over again.
-    Opening(Opening, u64),
-    Reading(ByteStream, u64),
-}
-
-impl Reader {
-    fn advance(&mut self, mut piece: Bytes) -> Bytes {
-        let left = usize::try_from(self.until - self.position).unwrap_or(usize::MAX);
-        piece.truncate(left);
-        self.position += piece.len() as u64;
-        let mut state = self.body.state.lock();
-        if let Some(place) = &mut state.readers.places[self.index] {
-            place.position = self.position;
-        }
-        state.readers.moved();
-        let full = state.end - state.start > WINDOW;
-        drop(state);
-        if full {
-            self.body.progress.notify_one();
-        }
-        piece
-    }
-
-    /// Turns to the store, if what comes next has left the window.
-    fn open_gap(&mut self) -> Result<(), StoreError> {
-        let state = self.body.state.lock();
-        if self.position >= state.start {
-            return Ok(());
-        }
-        let follow = state.follow.clone().ok_or_else(|| broken("this client fell too far behind"))?;
-        let range = self.position..state.start.min(self.until);
-        let end = range.end;
-        drop(state);
-        self.gap = Gap::Opening(Box::pin(async move { follow.stream(Some(range)).await }), end);
-        Ok(())
-    }
-
-    /// Piece, end, failure or waiting, from the window.
-    fn poll_window(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, StoreError>>> {
-        let mut state = self.body.state.lock();
-        if let Some(piece) = state.piece_at(self.position) {
-            drop(state);
-            return Poll::Ready(Some(Ok(self.advance(piece))));
-        }
-        match state.ending {
-            Some(Ending::Whole) => Poll::Ready(None),
-            Some(Ending::Broken) => Poll::Ready(Some(Err(broken("the origin broke off the body")))),
-            None => {
-                let index = self.index;
-                let Some(place) = &mut state.readers.places[index] else { return Poll::Ready(None) };
-                if place.cut {
-                    return Poll::Ready(Some(Err(broken("this client took nothing for too long"))));
-                }
-                place.waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
-        }
-    }
-}
-
-fn broken(why: &'static str) -> StoreError {
-    StoreError::new(StoreErrorKind::Unavailable, "arriving", why)
-}
-
-impl Stream for Reader {
-    type Item = Result<Bytes, StoreError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
-        loop {
-            if this.position >= this.until {
-                return Poll::Ready(None);
-            }
-            match &mut this.gap {
-                Gap::None => {
-                    if let Err(error) = this.open_gap() {
-                        return Poll::Ready(Some(Err(error)));
-                    }
-                    if matches!(this.gap, Gap::None) {
-                        return this.poll_window(cx);
-                    }
-                }
-                Gap::Opening(opening, end) => match ready!(opening.as_mut().poll(cx)) {
-                    Ok(stream) => this.gap = Gap::Reading(stream, *end),
-                    Err(error) => return Poll::Ready(Some(Err(error))),
-                },
-                Gap::Reading(stream, end) => match ready!(stream.as_mut().poll_next(cx)) {
-                    Some(Ok(piece)) => return Poll::Ready(Some(Ok(this.advance(piece)))),
-                    Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                    None if this.position < *end => {
-                        return Poll::Ready(Some(Err(broken("the store gave back less than it was given"))));
-                    }
-                    None => this.gap = Gap::None,
-                },
-            }
-        }
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.body.state.lock().readers.remove(self.index);
-        self.body.progress.notify_one();
     }
 }

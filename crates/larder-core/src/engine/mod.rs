@@ -25,6 +25,7 @@ mod fill;
 mod flights;
 mod forward;
 mod purge;
+mod reading;
 mod recall;
 mod serve;
 mod tasks;

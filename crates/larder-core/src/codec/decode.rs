@@ -1,0 +1,338 @@
+//! Reads heads, and whole entries. Nothing is believed before the checksum, and nothing is allocated for a length that
+//! the bytes themselves don't have.
+//!
+//! One pass from front to back: lengths stand in tables before the text, so nothing is searched for. Field values are
+//! slices of the bytes that were given, without a copy; they keep all of these bytes in memory as long as one of them
+//! lives, so a store gives a buffer that holds the entry and not much more.
+
+use std::{ops::Range, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use super::{
+    MAX_BODY, MAX_HEAD, NotAnEntry, PREFIX, Trailer, VERSION,
+    layout::{
+        CHECKSUM, MAGIC, MOST_FIELDS, MOST_GROUPS, MOST_SELECTING, RECORD, STATUS_LINE, STATUS_LINE_END, at,
+        flag, length_at, line, u16_at, u32_at, u64_at,
+    },
+};
+use crate::{
+    ByteRange, CacheGroup, CacheKey, EntryId, FreshnessLifetime, LifetimeFrom, SelectingHeaders, StoredHead,
+    Terms, Timestamp,
+};
+
+const UNKNOWN_FLAG: NotAnEntry = NotAnEntry::Corrupt("a flag that this version has not");
+
+/// A head, and what the format keeps beside it.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct DecodedHead {
+    /// The head as it was stored.
+    pub head: StoredHead,
+    /// The entry that it belongs to; its body's trailer has the same.
+    pub entry: EntryId,
+    /// The body's length, if it was known when the head was written.
+    pub body_length: Option<u64>,
+    /// How many bytes the encoded head has: where the body begins in an entry that has it behind the head.
+    pub length: usize,
+}
+
+/// How many bytes the head has whose first [`PREFIX`] bytes these are. Nothing is verified by this; it only tells how
+/// much to read.
+///
+/// # Errors
+///
+/// [`Truncated`](NotAnEntry::Truncated) for fewer bytes, [`Foreign`](NotAnEntry::Foreign),
+/// [`UnknownVersion`](NotAnEntry::UnknownVersion), and [`Corrupt`](NotAnEntry::Corrupt) for an impossible length.
+pub fn head_length(prefix: &[u8]) -> Result<usize, NotAnEntry> {
+    let magic = prefix.len().min(MAGIC.len());
+    if prefix[..magic] != MAGIC[..magic] {
+        return Err(NotAnEntry::Foreign);
+    }
+    if prefix.len() < PREFIX {
+        return Err(NotAnEntry::Truncated { needed: PREFIX });
+    }
+    let version = u16_at(prefix, at::VERSION);
+    if version != VERSION {
+        return Err(NotAnEntry::UnknownVersion(version));
+    }
+    let length = length_at(prefix, at::LENGTH);
+    if !(at::TABLES + CHECKSUM..=MAX_HEAD).contains(&length) {
+        return Err(NotAnEntry::Corrupt("the head's length"));
+    }
+    Ok(length)
+}
+
+/// Reads the head at the beginning of `bytes`, if it is one of `key`. What follows it is not looked at.
+///
+/// # Errors
+///
+/// [`NotAnEntry`]: a miss.
+pub fn decode_head(bytes: &Bytes, key: &CacheKey) -> Result<DecodedHead, NotAnEntry> {
+    let verified = Verified::new(bytes)?;
+    let mut cursor = Cursor { bytes: verified.bytes, at: verified.text() };
+    if cursor.take(verified.key_length())? != key.as_bytes() {
+        return Err(NotAnEntry::OtherKey);
+    }
+    verified.decode(bytes, cursor)
+}
+
+/// Reads an entry that has its body behind its head and nothing behind its trailer. Everything is verified.
+///
+/// # Errors
+///
+/// [`NotAnEntry`]: a miss.
+pub fn decode_whole(bytes: &Bytes, key: &CacheKey) -> Result<(DecodedHead, Bytes), NotAnEntry> {
+    let decoded = decode_head(bytes, key)?;
+    let rest = bytes.slice(decoded.length..);
+    if let Some(length) = decoded.body_length {
+        let needed = usize::try_from(length + Trailer::length_for(length)).unwrap_or(usize::MAX);
+        if rest.len() < needed {
+            return Err(NotAnEntry::Truncated { needed: needed.saturating_add(decoded.length) });
+        }
+    }
+    let trailer = Trailer::decode(&rest).map_err(|error| match error {
+        NotAnEntry::Truncated { needed } => NotAnEntry::Truncated { needed: needed + decoded.length },
+        error => error,
+    })?;
+    if !trailer.belongs_to(&decoded) || trailer.length() + trailer.encoded_length() != rest.len() as u64 {
+        return Err(NotAnEntry::Corrupt("a trailer that is not this body's"));
+    }
+    let length = usize::try_from(trailer.length()).expect("it is shorter than the bytes here");
+    let body = rest.slice(..length);
+    trailer.verify(0, &body)?;
+    Ok((decoded, body))
+}
+
+/// The key of the head at the beginning of `bytes`: for a store that builds its index from what it finds.
+///
+/// # Errors
+///
+/// [`NotAnEntry`], but never [`OtherKey`](NotAnEntry::OtherKey).
+pub fn stored_key(bytes: &[u8]) -> Result<CacheKey, NotAnEntry> {
+    let verified = Verified::new(bytes)?;
+    let mut cursor = Cursor { bytes: verified.bytes, at: verified.text() };
+    let key = cursor.take(verified.key_length())?;
+    CacheKey::from_bytes(key).ok_or(NotAnEntry::Corrupt("the key"))
+}
+
+/// A head whose checksum is right: all its bytes but the checksum.
+struct Verified<'a> {
+    bytes: &'a [u8],
+    fields: usize,
+    selecting: usize,
+    groups: usize,
+}
+
+impl<'a> Verified<'a> {
+    fn new(bytes: &'a [u8]) -> Result<Self, NotAnEntry> {
+        let length = head_length(bytes)?;
+        let Some(bytes) = bytes.get(..length) else {
+            return Err(NotAnEntry::Truncated { needed: length });
+        };
+        let (bytes, checksum) = bytes.split_at(length - CHECKSUM);
+        if crc32fast::hash(bytes) != u32_at(checksum, 0) {
+            return Err(NotAnEntry::Corrupt("the head's checksum"));
+        }
+        let count = |at, most| Some(usize::from(u16_at(bytes, at))).filter(|count| *count <= most);
+        let counts = (
+            count(at::FIELDS, MOST_FIELDS),
+            count(at::SELECTING, MOST_SELECTING),
+            count(at::GROUPS, MOST_GROUPS),
+        );
+        let (Some(fields), Some(selecting), Some(groups)) = counts else {
+            return Err(NotAnEntry::Corrupt("too many lines"));
+        };
+        let verified = Self { bytes, fields, selecting, groups };
+        if verified.text() > bytes.len() {
+            return Err(NotAnEntry::Corrupt("tables that are longer than the head"));
+        }
+        Ok(verified)
+    }
+
+    /// Where the tables end.
+    fn text(&self) -> usize {
+        at::TABLES + RECORD * (self.fields + self.selecting + self.groups)
+    }
+
+    fn key_length(&self) -> usize {
+        length_at(self.bytes, at::KEY_LENGTH)
+    }
+
+    /// The records from the `first` on.
+    fn records(&self, first: usize, count: usize) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let first = at::TABLES + RECORD * first;
+        self.bytes[first..first + RECORD * count].chunks_exact(RECORD)
+    }
+
+    /// All that follows the key, which the cursor has passed. `shared` are the same bytes, to slice.
+    fn decode(&self, shared: &Bytes, mut cursor: Cursor<'a>) -> Result<DecodedHead, NotAnEntry> {
+        let flags = u16_at(self.bytes, at::FLAGS);
+        if flags & !flag::ALL != 0 {
+            return Err(UNKNOWN_FLAG);
+        }
+        let terms = self.terms(flags)?;
+        let part = self.part(flags)?;
+        let status = status(&mut cursor)?;
+        let fields = self.header_fields(shared, &mut cursor)?;
+        cursor.expect(b"\r\n")?;
+        let selecting = self.selecting_headers(flags, &mut cursor)?;
+        let groups = self.cache_groups(&mut cursor)?;
+        if cursor.at != self.bytes.len() {
+            return Err(NotAnEntry::Corrupt("more text than its lengths say"));
+        }
+        let body_length = (flags & flag::BODY_LENGTH != 0).then(|| u64_at(self.bytes, at::BODY_LENGTH));
+        if body_length.is_some_and(|length| length > MAX_BODY) {
+            return Err(NotAnEntry::Corrupt("the body's length"));
+        }
+        Ok(DecodedHead {
+            head: StoredHead::from_stored(status, fields, selecting, terms, groups, part),
+            entry: EntryId(u64_at(self.bytes, at::ENTRY)),
+            body_length,
+            length: self.bytes.len() + CHECKSUM,
+        })
+    }
+
+    fn terms(&self, flags: u16) -> Result<Terms, NotAnEntry> {
+        let has = |bit| flags & bit != 0;
+        let time = |at| Timestamp::from_millis(u64_at(self.bytes, at));
+        let duration = |secs, nanos| {
+            let nanos = u32_at(self.bytes, nanos);
+            // `Duration::new` carries what is more than a second, and panics where the seconds have no room for it.
+            let valid = (nanos < 1_000_000_000).then(|| Duration::new(u64_at(self.bytes, secs), nanos));
+            valid.ok_or(NotAnEntry::Corrupt("a duration"))
+        };
+        let optional = |bit, secs, nanos| has(bit).then(|| duration(secs, nanos)).transpose();
+
+        let mut lifetime = FreshnessLifetime::default();
+        lifetime.lifetime = duration(at::LIFETIME, at::LIFETIME_NANOS)?;
+        lifetime.from = lifetime_from(self.bytes[at::LIFETIME_FROM])?;
+        let mut terms = Terms::default();
+        terms.request_time = time(at::REQUEST_TIME);
+        terms.response_time = time(at::RESPONSE_TIME);
+        terms.corrected_initial_age = duration(at::INITIAL_AGE, at::INITIAL_AGE_NANOS)?;
+        terms.lifetime = lifetime;
+        terms.date = time(at::DATE);
+        terms.must_revalidate = has(flag::MUST_REVALIDATE);
+        terms.no_cache = has(flag::NO_CACHE);
+        terms.immutable = has(flag::IMMUTABLE);
+        terms.stale_while_revalidate =
+            optional(flag::WHILE_REVALIDATE, at::WHILE_REVALIDATE, at::WHILE_REVALIDATE_NANOS)?;
+        terms.stale_if_error = optional(flag::IF_ERROR, at::IF_ERROR, at::IF_ERROR_NANOS)?;
+        Ok(terms)
+    }
+
+    fn part(&self, flags: u16) -> Result<Option<ByteRange>, NotAnEntry> {
+        if flags & flag::PART == 0 {
+            return Ok(None);
+        }
+        let number = |at| u64_at(self.bytes, at);
+        let complete = (flags & flag::PART_COMPLETE != 0).then(|| number(at::PART_COMPLETE));
+        let part = ByteRange::new(number(at::PART_FIRST), number(at::PART_LAST), complete);
+        part.map(Some).ok_or(NotAnEntry::Corrupt("a range"))
+    }
+
+    fn header_fields(&self, shared: &Bytes, cursor: &mut Cursor<'_>) -> Result<HeaderMap, NotAnEntry> {
+        const TOO_MANY: NotAnEntry = NotAnEntry::Corrupt("too many lines");
+        let mut fields = HeaderMap::try_with_capacity(self.fields).map_err(|_| TOO_MANY)?;
+        for record in self.records(0, self.fields) {
+            let (name, value) = cursor.line(record, line::SENSITIVE)?;
+            let mut value = HeaderValue::from_maybe_shared(shared.slice(value))
+                .map_err(|_| NotAnEntry::Corrupt("the value of a header field"))?;
+            value.set_sensitive(line_flags(record) & line::SENSITIVE != 0);
+            fields.try_append(name, value).map_err(|_| TOO_MANY)?;
+        }
+        Ok(fields)
+    }
+
+    fn selecting_headers(
+        &self,
+        flags: u16,
+        cursor: &mut Cursor<'_>,
+    ) -> Result<SelectingHeaders, NotAnEntry> {
+        let mut entries = Vec::with_capacity(self.selecting);
+        for record in self.records(self.fields, self.selecting) {
+            let (name, value) = cursor.line(record, line::ABSENT)?;
+            let absent = line_flags(record) & line::ABSENT != 0;
+            entries.push((name, (!absent).then(|| self.bytes[value].to_vec())));
+        }
+        Ok(SelectingHeaders::from_stored(entries, flags & flag::NEVER_MATCHES != 0))
+    }
+
+    fn cache_groups(&self, cursor: &mut Cursor<'_>) -> Result<Box<[CacheGroup]>, NotAnEntry> {
+        let text = |bytes| std::str::from_utf8(bytes).map_err(|_| NotAnEntry::Corrupt("a group"));
+        let group = |record| {
+            let origin = text(cursor.take(length_at(record, 0))?)?;
+            cursor.expect(b" ")?;
+            let name = text(cursor.take(length_at(record, 4))?)?;
+            cursor.expect(b"\r\n")?;
+            Ok(CacheGroup::new(origin, name))
+        };
+        self.records(self.fields + self.selecting, self.groups).map(group).collect()
+    }
+}
+
+fn line_flags(record: &[u8]) -> u16 {
+    u16_at(record, 6)
+}
+
+fn status(cursor: &mut Cursor<'_>) -> Result<StatusCode, NotAnEntry> {
+    cursor.expect(STATUS_LINE)?;
+    let digits = cursor.take(3)?;
+    cursor.expect(STATUS_LINE_END)?;
+    StatusCode::from_bytes(digits).map_err(|_| NotAnEntry::Corrupt("the status code"))
+}
+
+/// See `lifetime_code` of the encoder.
+fn lifetime_from(code: u8) -> Result<LifetimeFrom, NotAnEntry> {
+    match code {
+        0 => Ok(LifetimeFrom::Nowhere),
+        1 => Ok(LifetimeFrom::SMaxage),
+        2 => Ok(LifetimeFrom::MaxAge),
+        3 => Ok(LifetimeFrom::Expires),
+        4 => Ok(LifetimeFrom::Heuristic),
+        _ => Err(NotAnEntry::Corrupt("the source of the lifetime")),
+    }
+}
+
+/// A place in the text. It never goes past the end.
+struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], NotAnEntry> {
+        let range = self.skip(length)?;
+        Ok(&self.bytes[range])
+    }
+
+    fn skip(&mut self, length: usize) -> Result<Range<usize>, NotAnEntry> {
+        let end = self.at.checked_add(length).filter(|end| *end <= self.bytes.len());
+        let range = self.at..end.ok_or(NotAnEntry::Corrupt("lengths that are longer than the head"))?;
+        self.at = range.end;
+        Ok(range)
+    }
+
+    /// What a person reads in a dump is what is decoded: the marks between the parts must be there.
+    fn expect(&mut self, mark: &[u8]) -> Result<(), NotAnEntry> {
+        if self.take(mark.len())? == mark {
+            return Ok(());
+        }
+        Err(NotAnEntry::Corrupt("text that its lengths do not fit"))
+    }
+
+    /// A line `name: value`, and where its value is. Its record may have the flags `known`.
+    fn line(&mut self, record: &[u8], known: u16) -> Result<(HeaderName, Range<usize>), NotAnEntry> {
+        if line_flags(record) & !known != 0 {
+            return Err(UNKNOWN_FLAG);
+        }
+        let name = self.take(usize::from(u16_at(record, 4)))?;
+        self.expect(b": ")?;
+        let value = self.skip(length_at(record, 0))?;
+        self.expect(b"\r\n")?;
+        let name = HeaderName::from_lowercase(name);
+        Ok((name.map_err(|_| NotAnEntry::Corrupt("the name of a header field"))?, value))
+    }
+}

@@ -1,0 +1,49 @@
+//! `cargo xtask ci`: every check, cheap ones first, and how long each took.
+
+use std::time::Instant;
+
+use crate::{
+    bench, conformance, features, layers,
+    process::{cargo, run as call},
+    setup, tidy,
+};
+
+type Check = fn() -> anyhow::Result<()>;
+
+const CHECKS: &[(&str, Check)] = &[
+    ("layers", layers::run),
+    ("tidy", tidy::run),
+    ("fmt", || call(cargo().args(["fmt", "--all", "--check"]))),
+    ("test", || call(cargo().args(["xtask", "test"]))),
+    ("clippy", || {
+        let deny = ["--", "-D", "warnings", "-W", "clippy::too_many_lines"];
+        call(cargo().args(["clippy", "--workspace", "--all-targets", "--all-features"]).args(deny))
+    }),
+    ("features", features::run),
+    ("doc", || {
+        let doc = ["doc", "--workspace", "--all-features", "--no-deps"];
+        call(cargo().args(doc).env("RUSTDOCFLAGS", "-D warnings"))
+    }),
+    ("deny", || {
+        setup::cargo_deny()?;
+        call(cargo().args(["deny", "--all-features", "check", "bans", "licenses", "sources"]))
+    }),
+    ("conformance", || conformance::run(&conformance::Args::default())),
+    ("bench", bench::quick),
+];
+
+#[expect(clippy::disallowed_methods, reason = "a stopwatch for a person")]
+pub(crate) fn run() -> anyhow::Result<()> {
+    let mut took = Vec::new();
+    for (name, check) in CHECKS {
+        println!("\n== {name}");
+        let begun = Instant::now();
+        check()?;
+        took.push((name, begun.elapsed()));
+    }
+    println!("\nall checks passed:");
+    for (name, time) in took {
+        println!("{name:>12} {:>6.1} s", time.as_secs_f64());
+    }
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! `cargo xtask setup`: installs what this machine lacks.
+
+use std::process::Command;
+
+use crate::process::{is_installed, run as call};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Also what only the benchmarks need: nginx, Varnish, HAProxy, wrk.
+    #[arg(long)]
+    bench: bool,
+}
+
+/// Program, Debian package.
+const TESTS: &[(&str, &str)] =
+    &[("nginx", "nginx-light"), ("python3", "python3"), ("node", "nodejs"), ("npm", "npm")];
+const BENCHMARKS: &[(&str, &str)] = &[
+    ("nginx", "nginx-light"),
+    ("varnishd", "varnish"),
+    ("haproxy", "haproxy"),
+    ("wrk", "wrk"),
+    ("taskset", "util-linux"),
+];
+
+pub(crate) fn run_for_tests() -> anyhow::Result<()> {
+    packages(TESTS)
+}
+
+pub(crate) fn run_for_benchmarks() -> anyhow::Result<()> {
+    packages(BENCHMARKS)
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    packages(TESTS)?;
+    if args.bench {
+        packages(BENCHMARKS)?;
+    }
+    cargo_deny()?;
+    println!("everything is here");
+    Ok(())
+}
+
+/// Takes minutes to compile, so it is installed by those who call for it.
+pub(crate) fn cargo_deny() -> anyhow::Result<()> {
+    let home = std::env::var_os("CARGO_HOME").map(std::path::PathBuf::from);
+    let there = home.is_some_and(|home| home.join("bin/cargo-deny").is_file()) || is_installed("cargo-deny");
+    if there {
+        return Ok(());
+    }
+    println!("installing cargo-deny");
+    call(crate::process::cargo().args(["install", "--locked", "cargo-deny"]))
+}
+
+fn packages(wanted: &[(&str, &str)]) -> anyhow::Result<()> {
+    let missing: Vec<_> =
+        wanted.iter().filter(|(program, _)| !is_installed(program)).map(|(_, package)| *package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let missing = missing.join(" ");
+    anyhow::ensure!(
+        is_installed("apt-get"),
+        "this machine lacks {missing}, and has no apt-get: install them with its own package manager"
+    );
+    println!("installing {missing}");
+    // Debian starts a server when it is installed; the tests start their own, on ports of their own.
+    let script = format!(
+        "set -e; export DEBIAN_FRONTEND=noninteractive; policy=/usr/sbin/policy-rc.d; \
+         if [ ! -e $policy ]; then printf '#!/bin/sh\\nexit 101\\n' > $policy; chmod +x $policy; trap 'rm -f '$policy EXIT; fi; \
+         apt-get update -qq; apt-get install -y -qq --no-install-recommends {missing} > /dev/null"
+    );
+    let mut shell = if is_root() { Command::new("sh") } else { sudo() };
+    call(shell.args(["-c", &script]))
+}
+
+fn sudo() -> Command {
+    let mut sudo = Command::new("sudo");
+    sudo.arg("sh");
+    sudo
+}
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n")
+}
