@@ -166,12 +166,13 @@ impl Trailer {
     pub fn verify(&self, position: u64, bytes: &[u8]) -> Result<(), NotAnEntry> {
         let block = BLOCK as u64;
         let end = position.checked_add(bytes.len() as u64).filter(|end| *end <= self.length);
-        let whole = |end: u64| position.is_multiple_of(block) && (end.is_multiple_of(block) || end == self.length);
+        let whole =
+            |end: u64| position.is_multiple_of(block) && (end.is_multiple_of(block) || end == self.length);
         if !end.is_some_and(whole) {
             return Err(NotAnEntry::Corrupt("a piece of a body that is not whole blocks"));
         }
-        let first = usize::try_from(position / block * SUM).expect("the checksums before it are in memory");
-        for (block, sum) in bytes.chunks(BLOCK).zip(self.sums[first..].chunks_exact(4)) {
+        let sums = self.sums.chunks_exact(4).skip(usize::try_from(position / block).unwrap_or(usize::MAX));
+        for (block, sum) in bytes.chunks(BLOCK).zip(sums) {
             if crc32fast::hash(block) != u32_at(sum, 0) {
                 return Err(NotAnEntry::Corrupt("a block of the body"));
             }

@@ -96,11 +96,11 @@ pub fn decode_whole(bytes: &Bytes, key: &CacheKey) -> Result<(DecodedHead, Bytes
         NotAnEntry::Truncated { needed } => NotAnEntry::Truncated { needed: needed + decoded.length },
         error => error,
     })?;
-    if !trailer.belongs_to(&decoded) || trailer.length() + trailer.encoded_length() != rest.len() as u64 {
+    // All of it is in memory, or `decode` would have asked for more.
+    let body = rest.slice(..rest.len() - usize::try_from(trailer.encoded_length()).unwrap_or(rest.len()));
+    if !trailer.belongs_to(&decoded) || trailer.length() != body.len() as u64 {
         return Err(NotAnEntry::Corrupt("a trailer that is not this body's"));
     }
-    let length = usize::try_from(trailer.length()).expect("it is shorter than the bytes here");
-    let body = rest.slice(..length);
     trailer.verify(0, &body)?;
     Ok((decoded, body))
 }
@@ -246,11 +246,7 @@ impl<'a> Verified<'a> {
         Ok(fields)
     }
 
-    fn selecting_headers(
-        &self,
-        flags: u16,
-        cursor: &mut Cursor<'_>,
-    ) -> Result<SelectingHeaders, NotAnEntry> {
+    fn selecting_headers(&self, flags: u16, cursor: &mut Cursor<'_>) -> Result<SelectingHeaders, NotAnEntry> {
         let mut entries = Vec::with_capacity(self.selecting);
         for record in self.records(self.fields, self.selecting) {
             let (name, value) = cursor.line(record, line::ABSENT)?;
