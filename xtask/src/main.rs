@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod conformance;
 mod features;
+mod fuzz;
 mod layers;
 mod process;
 mod setup;
@@ -34,6 +35,8 @@ enum Command {
     Tidy,
     /// Check that each crate builds alone, with no features, with each, and with all.
     Features,
+    /// Feed parsers and codec with what strangers might send, a minute each.
+    Fuzz(fuzz::Args),
     /// Run the public suite for HTTP caches against `larder proxy`.
     Conformance(conformance::Args),
     /// Measure, beside others, and write benches/RESULTS.md.
@@ -50,6 +53,7 @@ fn main() -> anyhow::Result<()> {
         Command::Layers => layers::run(),
         Command::Tidy => tidy::run(),
         Command::Features => features::run(),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Conformance(args) => conformance::run(&args),
         Command::Bench(args) => bench::run(&args),
     }

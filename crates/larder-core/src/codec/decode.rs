@@ -251,6 +251,9 @@ impl<'a> Verified<'a> {
         for record in self.records(self.fields, self.selecting) {
             let (name, value) = cursor.line(record, line::ABSENT)?;
             let absent = line_flags(record) & line::ABSENT != 0;
+            if absent && !value.is_empty() {
+                return Err(NotAnEntry::Corrupt("the value of a field that was not there"));
+            }
             entries.push((name, (!absent).then(|| self.bytes[value].to_vec())));
         }
         Ok(SelectingHeaders::from_stored(entries, flags & flag::NEVER_MATCHES != 0))

@@ -94,6 +94,12 @@ fn a_right_checksum_is_not_believed_blindly() {
         ),
         ("length of a name", 0x94, &[11], Some(NotAnEntry::Corrupt("text that its lengths do not fit"))),
         ("flags of a line", 0x96, &[2], Some(NotAnEntry::Corrupt("a flag that this version has not"))),
+        (
+            "flags of a selecting field",
+            0xCE,
+            &[2],
+            Some(NotAnEntry::Corrupt("the value of a field that was not there")),
+        ),
         ("status code", block + 9, b"099", Some(NotAnEntry::Corrupt("the status code"))),
         ("a name's case", block + 15, b"C", Some(NotAnEntry::Corrupt("the name of a header field"))),
         ("a value's bytes", block + 29, b"\n", Some(NotAnEntry::Corrupt("the value of a header field"))),

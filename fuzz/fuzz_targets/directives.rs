@@ -1,0 +1,116 @@
+//! Fields of requests and responses through the rules. The first line is the request's field, the others are the
+//! response's; a line's first byte chooses the name.
+#![no_main]
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use larder_core::{
+    Exchange, Failure, RequestHead, Rules, StoredHead, TargetUri, Timestamp, invalidated, invalidated_groups,
+    names,
+};
+use libfuzzer_sys::fuzz_target;
+
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+const NAMES: [HeaderName; 16] = [
+    names::CACHE_CONTROL,
+    names::CDN_CACHE_CONTROL,
+    names::EXPIRES,
+    names::AGE,
+    names::DATE,
+    names::LAST_MODIFIED,
+    names::VARY,
+    names::PRAGMA,
+    names::CACHE_GROUPS,
+    names::CACHE_GROUP_INVALIDATION,
+    names::LOCATION,
+    names::CONTENT_LOCATION,
+    names::CONNECTION,
+    names::ETAG,
+    names::AUTHORIZATION,
+    names::SET_COOKIE,
+];
+
+fuzz_target!(|data: &[u8]| {
+    let mut lines = data.split(|byte| *byte == b'\n').filter_map(line);
+    let mut asked = HeaderMap::new();
+    if let Some((name, value)) = lines.next() {
+        asked.append(name, value);
+    }
+    let fields: HeaderMap = lines.collect();
+    let request = RequestHead::new(&Method::GET, &asked);
+    let target = TargetUri::parse("https://a.example/shelf?jar").expect("a target");
+    for rules in [Rules::shared(), Rules::private()] {
+        let storable =
+            |fields: &HeaderMap| rules.storable(&target, &request, StatusCode::OK, fields, EXCHANGE);
+        let stored = storable(&fields);
+
+        // §5.2: names of directives have no case. Quoted, they may hold field names, which have none either.
+        let upper = storable(&upper_case(&fields));
+        let terms = |stored: &Result<StoredHead, _>| stored.as_ref().ok().map(|head| head.terms.clone());
+        assert_eq!(terms(&stored), terms(&upper));
+
+        if let Ok(head) = &stored {
+            reuse(&rules, &target, &request, head);
+        }
+    }
+    no_store(&target, &request, fields.clone());
+    let _ = invalidated(&Method::POST, &target, StatusCode::OK, &fields);
+    let _ = invalidated_groups(&Method::POST, &target, StatusCode::OK, &fields);
+});
+
+const EXCHANGE: Exchange = Exchange { request_time: NOW, response_time: NOW };
+
+fn line(line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
+    let (name, value) = line.split_first()?;
+    Some((NAMES[usize::from(*name) % NAMES.len()].clone(), HeaderValue::from_bytes(value).ok()?))
+}
+
+fn upper_case(fields: &HeaderMap) -> HeaderMap {
+    let upper = |(name, value): (&HeaderName, &HeaderValue)| {
+        let value = if *name == names::CACHE_CONTROL {
+            HeaderValue::from_bytes(&value.as_bytes().to_ascii_uppercase()).expect("it was a value before")
+        } else {
+            value.clone()
+        };
+        (name.clone(), value)
+    };
+    fields.iter().map(upper).collect()
+}
+
+/// Whatever is decided of a stored response, at any time, is decided without panic; fresh means fresh.
+fn reuse(rules: &Rules, target: &TargetUri, request: &RequestHead<'_>, head: &StoredHead) {
+    for later in [0, 1, 86_400, 1 << 31, u64::MAX / 1000] {
+        let now = NOW.saturating_add(Duration::from_secs(later));
+        let decision = rules.reuse(request, [head], now);
+        if let larder_core::Reuse::Fresh(_) = decision {
+            assert!(!head.terms.no_cache, "no-cache was served without the origin's word");
+            assert!(head.selecting.matches(request));
+        }
+        let _ = rules.stale_on_failure(request, head, now, Failure::Disconnected);
+        let exchange = Exchange { request_time: now, response_time: now };
+        let _ = rules.freshen(target, request, [head], 0, &head.fields, exchange);
+    }
+}
+
+/// §5.2.2.5: with `no-store` in front, nothing is stored, whatever follows; but see `must-understand` (§5.2.2.3), and a
+/// targeted field, which takes the place of `Cache-Control`.
+fn no_store(target: &TargetUri, request: &RequestHead<'_>, mut fields: HeaderMap) {
+    fields.remove(names::CDN_CACHE_CONTROL);
+    let mut values = vec![HeaderValue::from_static("no-store")];
+    values.extend(fields.get_all(names::CACHE_CONTROL).iter().cloned());
+    let understands = |value: &HeaderValue| {
+        let lower = value.as_bytes().to_ascii_lowercase();
+        lower.windows(15).any(|window| window == b"must-understand")
+    };
+    if values.iter().any(understands) {
+        return;
+    }
+    fields.remove(names::CACHE_CONTROL);
+    for value in values {
+        fields.append(names::CACHE_CONTROL, value);
+    }
+    let stored = Rules::private().storable(target, request, StatusCode::OK, &fields, EXCHANGE);
+    assert!(stored.is_err(), "no-store was stored");
+}
