@@ -1,1 +1,18 @@
-//! placeholder
+#![doc = include_str!("../README.md")]
+
+mod clock;
+mod faulty;
+mod heads;
+mod origin;
+mod raw;
+mod suite;
+
+pub use clock::ManualClock;
+pub use faulty::{Fault, FaultyStore};
+pub use heads::{head, key};
+pub use origin::{Arrived, FnOrigin, ManualOrigin, Requests, Sending};
+pub use raw::RawOrigin;
+pub use suite::sentences;
+
+#[doc(hidden)]
+pub use tokio;

@@ -1,0 +1,117 @@
+//! hyper's own servers: a fixed answer, the origin, and a proxy that keeps nothing.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::{
+    client::legacy::Client,
+    rt::{TokioExecutor, TokioIo},
+};
+use tokio::net::TcpListener;
+
+use crate::{FIELDS, Pages};
+
+fn fields(storable: bool) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    for (name, value) in FIELDS {
+        fields.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    let lifetime = if storable { "public, max-age=3600" } else { "no-store" };
+    fields.insert(http::header::CACHE_CONTROL, HeaderValue::from_static(lifetime));
+    fields
+}
+
+/// The limit: one thread, everything made before.
+pub(crate) fn fixed(address: SocketAddr) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind(address).await?;
+        let mut head = fields(true);
+        head.insert(http::header::AGE, HeaderValue::from_static("12"));
+        head.insert("cache-status", HeaderValue::from_static("larder; hit; ttl=3588"));
+        let pages = Pages::new();
+        loop {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            let (head, pages) = (head.clone(), pages.clone());
+            tokio::spawn(async move {
+                let service = service_fn(|request: Request<Incoming>| {
+                    let mut response = Response::new(Full::new(pages.get(request.uri().path()).body));
+                    *response.headers_mut() = head.clone();
+                    async { Ok::<_, Infallible>(response) }
+                });
+                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    })
+}
+
+/// Where misses go. `/count` tells how many requests came, and begins anew.
+pub(crate) fn origin(address: SocketAddr) -> anyhow::Result<()> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind(address).await?;
+        let (stored, passed) = (fields(true), fields(false));
+        let pages = Pages::new();
+        loop {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            let (stored, passed, pages) = (stored.clone(), passed.clone(), pages.clone());
+            tokio::spawn(async move {
+                let service = service_fn(|request: Request<Incoming>| {
+                    let path = request.uri().path();
+                    let page = pages.get(path);
+                    let mut response = if path == "/count" {
+                        Response::new(Full::new(Bytes::from(COUNT.swap(0, Ordering::Relaxed).to_string())))
+                    } else {
+                        COUNT.fetch_add(1, Ordering::Relaxed);
+                        Response::new(Full::new(page.body))
+                    };
+                    *response.headers_mut() =
+                        if page.storable && path != "/count" { stored.clone() } else { passed.clone() };
+                    async move {
+                        if page.delay_ms > 0 {
+                            tokio::time::sleep(Duration::from_millis(page.delay_ms)).await;
+                        }
+                        Ok::<_, Infallible>(response)
+                    }
+                });
+                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    })
+}
+
+/// The limit for misses: what comes is sent on, with the origin's name, over a pooled client.
+pub(crate) fn pass(address: SocketAddr, origin: String) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind(address).await?;
+        let client = Client::builder(TokioExecutor::new()).build_http::<Incoming>();
+        loop {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            let (client, origin) = (client.clone(), origin.clone());
+            tokio::spawn(async move {
+                let service = service_fn(|mut request: Request<Incoming>| {
+                    let client = client.clone();
+                    let uri = format!("{origin}{}", request.uri().path()).parse();
+                    async move {
+                        *request.uri_mut() = uri.map_err(anyhow::Error::from)?;
+                        anyhow::Ok(client.request(request).await?)
+                    }
+                });
+                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    })
+}

@@ -1,0 +1,72 @@
+//! The servers that `cargo xtask bench` holds `larder proxy` against, and the origin behind all of them.
+//!
+//! `larder-peers MODE ADDR [ORIGIN]`. Each serves `/1k`, `/64k`, and says nothing else. Bodies and fields are made once.
+
+mod actix;
+mod hyper_server;
+
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+
+/// Ten fields, as the origin sends them.
+pub(crate) const FIELDS: [(&str, &str); 9] = [
+    ("server", "origin/1.0"),
+    ("content-type", "text/html; charset=utf-8"),
+    ("etag", "\"abcdef123456\""),
+    ("last-modified", "Wed, 21 Oct 2015 07:28:00 GMT"),
+    ("vary", "accept-encoding"),
+    ("x-request-id", "8f14e45fceea167a5a36dedd4bea2543"),
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "sameorigin"),
+    ("content-language", "en"),
+];
+
+/// What a path asks for.
+pub(crate) struct Page {
+    pub(crate) body: Bytes,
+    pub(crate) storable: bool,
+    pub(crate) delay_ms: u64,
+}
+
+/// The bodies, made once.
+#[derive(Clone)]
+pub(crate) struct Pages {
+    small: Bytes,
+    large: Bytes,
+}
+
+impl Pages {
+    pub(crate) fn new() -> Self {
+        Self { small: vec![b'x'; 1024].into(), large: vec![b'x'; 65_536].into() }
+    }
+
+    /// `/1k`, `/64k`, with `nostore` or `slow` anywhere in the path.
+    pub(crate) fn get(&self, path: &str) -> Page {
+        Page {
+            body: if path.contains("64k") { self.large.clone() } else { self.small.clone() },
+            storable: !path.contains("nostore"),
+            delay_ms: if path.contains("slow") { 200 } else { 0 },
+        }
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    let args: Vec<String> = std::env::args().collect();
+    let [_, mode, address, rest @ ..] = args.as_slice() else {
+        bail!(
+            "larder-peers hyper|actix-http|actix-web|actix-cached|origin ADDR, or larder-peers pass ADDR ORIGIN"
+        );
+    };
+    let address: SocketAddr = address.parse().context("ADDR is not an address, e.g. 127.0.0.1:9000")?;
+    match (mode.as_str(), rest) {
+        ("hyper", []) => hyper_server::fixed(address),
+        ("origin", []) => hyper_server::origin(address),
+        ("pass", [origin]) => hyper_server::pass(address, origin.clone()),
+        ("actix-http", []) => actix::bare(address),
+        ("actix-web", []) => actix::web(address, false),
+        ("actix-cached", []) => actix::web(address, true),
+        _ => bail!("there is no mode '{mode}' with these arguments"),
+    }
+}

@@ -1,0 +1,112 @@
+//! The memory store keeps the contract, and its limits.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use larder_core::{CacheStore, StoreErrorKind, StoredBody};
+use larder_memory::{MemoryOptions, MemoryStore};
+use larder_testkit::{head, key, store_suite};
+
+store_suite!(memory, async { MemoryStore::default() });
+
+async fn put(store: &MemoryStore, path: &str, body: Bytes) -> Result<(), larder_core::StoreError> {
+    let mut writer = store.begin(&key(path), Arc::new(head(&[], &[])), Some(body.len() as u64)).await?;
+    writer.write(body).await?;
+    writer.commit().await?;
+    Ok(())
+}
+
+/// A directory that grew past its limit, in bytes, is what two other caches are known for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn never_more_than_its_limit_and_five_percent() {
+    let capacity = 16 * 1024 * 1024;
+    let store = MemoryStore::with_capacity(capacity);
+    let mut tasks = Vec::new();
+    for task in 0..4 {
+        let store = store.clone();
+        tasks.push(tokio::spawn(async move {
+            for n in 0..2000_usize {
+                let length = [100, 1000, 60_000, 500_000][n % 4];
+                match put(&store, &format!("/{task}/{n}"), vec![0; length].into()).await {
+                    Ok(()) => {}
+                    Err(error) => assert_eq!(error.kind(), StoreErrorKind::Full, "{error}"),
+                }
+                assert!(store.weight() <= capacity + capacity / 20, "{} of {capacity} bytes", store.weight());
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.expect("no task panics");
+    }
+    assert!(store.weight() > capacity / 2, "it keeps what it may: {}", store.weight());
+}
+
+#[tokio::test]
+async fn bodies_that_are_being_written_count() {
+    let store = MemoryStore::with_capacity(8 * 1024 * 1024);
+    let mut writers = Vec::new();
+    let refused = 'full: {
+        for n in 0..100 {
+            let path = format!("/{n}");
+            let mut writer =
+                store.begin(&key(&path), Arc::new(head(&[], &[])), None).await.expect("it begins");
+            if let Err(error) = writer.write(vec![0; 100_000].into()).await {
+                break 'full error;
+            }
+            writers.push(writer);
+        }
+        panic!("a hundred fills at once took as much as they liked");
+    };
+    assert_eq!(refused.kind(), StoreErrorKind::Full);
+    assert!(store.weight() <= 1024 * 1024, "an eighth is for what is being written");
+    drop(writers);
+    assert_eq!(store.weight(), 0, "what was given up is given back");
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused_before_it_is_read() {
+    let store = MemoryStore::new(MemoryOptions::with_capacity(80 * 1024 * 1024));
+    let refused =
+        store.begin(&key("/a"), Arc::new(head(&[], &[])), Some(1 << 30)).await.expect_err("too long");
+    assert_eq!(refused.kind(), StoreErrorKind::Full);
+    assert!(refused.to_string().contains("max_object"), "it says what to do: {refused}");
+    let mut writer =
+        store.begin(&key("/a"), Arc::new(head(&[], &[])), None).await.expect("nobody said how long");
+    let mut written = 0_u64;
+    while writer.write(vec![0; 65_536].into()).await.is_ok() {
+        written += 65_536;
+    }
+    assert!(written <= 8 * 1024 * 1024, "{written} bytes were held of a body of unknown length");
+}
+
+/// A small slice of a large read buffer kept the buffer alive.
+#[tokio::test]
+async fn a_stored_body_holds_its_own_bytes_alone() {
+    let store = MemoryStore::default();
+    let buffer = Bytes::from(vec![7; 1024 * 1024]);
+    put(&store, "/a", buffer.slice(10..20)).await.expect("it is stored");
+    let found = store.lookup(&key("/a")).await.expect("it looks up");
+    let StoredBody::Whole(body) = &found[0].body else { panic!("it is short") };
+    assert!(!buffer.as_ptr_range().contains(&body.as_ptr()), "the body is still in the read buffer");
+}
+
+/// Ten thousand different query strings a second must not push out what everybody reads.
+#[tokio::test]
+async fn the_hot_set_survives_a_scan() {
+    let store = MemoryStore::with_capacity(4 * 1024 * 1024);
+    let hot = |n: usize| format!("/hot/{n}");
+    for n in 0..100 {
+        put(&store, &hot(n), vec![0; 10_000].into()).await.expect("it is stored");
+    }
+    for scanned in 0..5000 {
+        for n in [scanned % 100, (scanned * 7) % 100] {
+            let _ = store.lookup(&key(&hot(n))).await;
+        }
+        put(&store, &format!("/scan?{scanned}"), vec![0; 10_000].into()).await.expect("it is stored");
+    }
+    let mut kept = 0;
+    for n in 0..100 {
+        kept += usize::from(!store.lookup(&key(&hot(n))).await.expect("it looks up").is_empty());
+    }
+    assert!(kept >= 90, "{kept} of 100 hot entries survived");
+}

@@ -1,0 +1,172 @@
+//! RFC 9111 §4.2, §5.1, §5.2.2, §5.3: lifetimes and ages, from whatever was sent.
+
+mod table;
+
+use std::time::Duration;
+
+use larder_policy::{LifetimeFrom, StoredHead, parse_http_date};
+use table::{NOW, at, check, rules, stored};
+
+fn with_tag(response: &str) -> String {
+    format!("{response}{} ETag: \"t\"", if response.contains(' ') { ";" } else { "" })
+}
+
+fn kept(kind: &str, response: &str) -> StoredHead {
+    // A validator makes also what is stale at once worth storing.
+    stored(&rules(kind), "GET", &with_tag(response)).expect("it is storable")
+}
+
+fn lifetimes(table: &str) {
+    check(table, |cells| {
+        let lifetime = kept(cells[0], cells[1]).terms.lifetime;
+        let from = match lifetime.from {
+            LifetimeFrom::SMaxage => "s-maxage",
+            LifetimeFrom::MaxAge => "max-age",
+            LifetimeFrom::Expires => "expires",
+            LifetimeFrom::Heuristic => "heuristic",
+            _ => "nowhere",
+        };
+        format!("{} {from}", lifetime.lifetime.as_secs())
+    });
+}
+
+/// §4.2.1: the first match wins, in this order.
+#[test]
+fn freshness_lifetime() {
+    lifetimes(
+        "
+        shared  | 200 s-maxage=5, max-age=9                      | 5 s-maxage
+        private | 200 s-maxage=5, max-age=9                      | 9 max-age
+        shared  | 200 max-age=9; s-maxage=5                      | 5 s-maxage
+        shared  | 200 max-age=9, max-age=1                       | 9 max-age
+        shared  | 200 max-age=1; max-age=9                       | 1 max-age
+        shared  | 200 max-age=9; Expires: ~60; Date: ~0          | 9 max-age
+        shared  | 200 Expires: ~60; Date: ~0                     | 60 expires
+        shared  | 200 Expires: ~60                               | 60 expires
+        shared  | 200 Expires: ~60; Date: ~10                    | 50 expires
+        shared  | 200 Expires: ~60; Date: foo                    | 60 expires
+        shared  | 200 Expires: ~-60; Date: ~0                    | 0 expires
+        shared  | 200 Expires: ~60; Expires: ~70                 | 0 expires
+        shared  | 200 Expires: 0                                 | 0 expires
+        shared  | 200 Last-Modified: ~-1000; Date: ~0            | 100 heuristic
+        shared  | 200 Last-Modified: ~-10000000; Date: ~0        | 86400 heuristic
+        shared  | 200 Last-Modified: ~10; Date: ~0               | 0 heuristic
+        shared  | 599 public; Last-Modified: ~-1000; Date: ~0    | 100 heuristic
+        shared  | 200                                            | 0 nowhere
+    ",
+    );
+}
+
+/// §5.2, §1.2.2: structured, quoted strings respected, numbers that are none make it stale.
+#[test]
+fn directives_are_parsed_and_not_searched_for() {
+    lifetimes(
+        "
+        shared | 200 max-age=2147483648                          | 2147483648 max-age
+        shared | 200 max-age=99999999999999999999                | 2147483648 max-age
+        shared | 200 max-age=003600                              | 3600 max-age
+        shared | 200 max-age=\"3600\"                            | 3600 max-age
+        shared | 200 max-age='3600'                              | 0 max-age
+        shared | 200 max-age=-1                                  | 0 max-age
+        shared | 200 max-age=3600.5                              | 0 max-age
+        shared | 200 max-age=a3600                               | 0 max-age
+        shared | 200 max-age=3600a                               | 0 max-age
+        shared | 200 max-age                                     | 0 max-age
+        shared | 200 Cache-Control: max-age =3600                | 0 nowhere
+        shared | 200 MaX-aGe=3600                                | 3600 max-age
+        shared | 200 extension=\"max-age=3600\", max-age=1       | 1 max-age
+        shared | 200 max-age=1, extension=\"max-age=3600\"       | 1 max-age
+        shared | 200 extension=\"a\\\", max-age=3600\", max-age=1 | 1 max-age
+        shared | 200 Cache-Control: ,, ,max-age=7,,              | 7 max-age
+    ",
+    );
+}
+
+/// RFC 9213: a valid CDN-Cache-Control takes the place of Cache-Control and Expires.
+#[test]
+fn targeted() {
+    lifetimes(
+        "
+        shared  | 200 max-age=1; CDN-Cache-Control: max-age=60               | 60 max-age
+        private | 200 max-age=1; CDN-Cache-Control: max-age=60               | 1 max-age
+        shared  | 200 Expires: ~60; CDN-Cache-Control: must-revalidate       | 0 nowhere
+        shared  | 200 max-age=9; CDN-Cache-Control: max-age=60, &            | 9 max-age
+        shared  | 200 max-age=9; CDN-Cache-Control: Max-Age=60               | 9 max-age
+        shared  | 200 max-age=9; CDN-Cache-Control:                          | 9 max-age
+        shared  | 200 max-age=9; CDN-Cache-Control: max-age=\"60\"           | 60 max-age
+        shared  | 200 max-age=9; CDN-Cache-Control: max-age=60.5             | 0 max-age
+        shared  | 200 max-age=9; CDN-Cache-Control: max-age=60;a=1           | 60 max-age
+        shared  | 200 max-age=9; CDN-Cache-Control: max-age=60, max-age=61   | 61 max-age
+        shared  | 200 no-store; CDN-Cache-Control: max-age=60                | 60 max-age
+        shared  | 200 max-age=9; CDN-Cache-Control: no-store=?0, max-age=60  | 60 max-age
+    ",
+    );
+}
+
+/// §5.3, RFC 9110 §5.6.7: three forms, and nothing that looks like one.
+#[test]
+fn dates() {
+    check(
+        "
+        Sun, 06 Nov 1994 08:49:37 GMT       | 784111777
+        SUN, 06 NOV 1994 08:49:37 gmt       | 784111777
+        Sunday, 06-Nov-94 08:49:37 GMT      | 784111777
+        Sun Nov  6 08:49:37 1994            | 784111777
+        Thu, 29 Feb 2024 00:00:00 GMT       | 1709164800
+        Thu, 18 Aug 2050 02:01:18 GMT       | 2544400878
+        Thursday, 18-Aug-50 02:01:18 GMT    | 2544400878
+        Thu, 30 Feb 2024 00:00:00 GMT       | none
+        Thu, 18 Aug 2050 02:01:18 UTC       | none
+        Thu, 18 Aug 2050 02:01:18 +0000     | none
+        Thu, 18 Aug 50 02:01:18 GMT         | none
+        Thu 18 Aug 2050 02:01:18 GMT        | none
+        Thu, 18  Aug  2050 02:01:18 GMT     | none
+        Thu, 18-Aug-2050 02:01:18 GMT       | none
+        Thu, 18 Aug 2050 02.01.18 GMT       | none
+        Thu, 18 Aug 2050 2:01:18 GMT        | none
+        Thu, 18 Aug 2050 24:01:18 GMT       | none
+        0                                   | none
+        ",
+        |cells| match parse_http_date(cells[0].as_bytes(), at(NOW)) {
+            Some(time) => (time.as_millis() / 1000).to_string(),
+            None => "none".to_owned(),
+        },
+    );
+}
+
+/// §4.2.3, §5.1: the greater of what `Date` and `Age` admit to; of several ages the first.
+#[test]
+fn corrected_initial_age() {
+    check(
+        "
+        200 max-age=9; Date: ~0                  | 0
+        200 max-age=9; Date: ~-30                | 30
+        200 max-age=9; Date: ~30                 | 0
+        200 max-age=9; Date: ~-30; Age: 10       | 30
+        200 max-age=9; Date: ~-10; Age: 30       | 30
+        200 max-age=9; Age: 7200, 0              | 7200
+        200 max-age=9; Age: 0; Age: 7200         | 0
+        200 max-age=9; Age: 7200;foo=bar         | 7200
+        200 max-age=9; Age: abc                  | 0
+        200 max-age=9; Age: -7200                | 0
+        200 max-age=9; Age: 7200.0               | 0
+        200 max-age=9; Age: 99999999999999999999 | 2147483648
+        ",
+        |cells| kept("shared", cells[0]).terms.corrected_initial_age.as_secs().to_string(),
+    );
+}
+
+/// A response that took ten seconds to come is ten seconds old at least (§4.2.3).
+#[test]
+fn the_way_here_is_part_of_the_age() {
+    let rules = rules("shared");
+    let (_, fields) = table::message("200 max-age=60; Age: 5");
+    let get = http::Method::GET;
+    let asked = http::HeaderMap::new();
+    let request = larder_policy::RequestHead::new(&get, &asked);
+    let exchange = larder_policy::Exchange { request_time: at(NOW - 10), response_time: at(NOW) };
+    let head = rules
+        .storable(&table::target(), &request, http::StatusCode::OK, &fields, exchange)
+        .expect("storable");
+    assert_eq!(head.terms.corrected_initial_age, Duration::from_secs(15));
+}

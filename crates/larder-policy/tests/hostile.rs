@@ -1,0 +1,46 @@
+//! Whatever a peer sends has a meaning: nothing panics, and the meaning is never fresher than the plain one.
+
+mod table;
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use larder_policy::{RequestHead, Rules, format_http_date, names, parse_http_date};
+use proptest::prelude::*;
+use table::{NOW, at, exchange_at, target};
+
+proptest! {
+    #[test]
+    fn any_fields_are_decided(
+        cache_control in "[ -~]{0,60}", targeted in "[ -~]{0,60}", expires in "[ -~]{0,40}", age in "[ -~]{0,20}",
+        vary in "[ -~]{0,30}", asked in "[ -~]{0,60}", range in "[ -~]{0,30}", groups in "[ -~]{0,40}", status in 100_u16..1000,
+    ) {
+        let mut fields = HeaderMap::new();
+        for (name, value) in [
+            (names::CACHE_CONTROL, &cache_control), (names::CDN_CACHE_CONTROL, &targeted), (names::EXPIRES, &expires),
+            (names::AGE, &age), (names::VARY, &vary), (names::CACHE_GROUPS, &groups), (names::CONTENT_RANGE, &range),
+        ] {
+            fields.insert(name, HeaderValue::from_str(value).expect("visible"));
+        }
+        let mut request = HeaderMap::new();
+        request.insert(names::CACHE_CONTROL, HeaderValue::from_str(&asked).expect("visible"));
+        request.insert(names::RANGE, HeaderValue::from_str(&range).expect("visible"));
+        request.insert(names::IF_NONE_MATCH, HeaderValue::from_str(&asked).expect("visible"));
+        let request = RequestHead::new(&Method::GET, &request);
+        let status = StatusCode::from_u16(status).expect("in range");
+        for rules in [Rules::shared(), Rules::private()] {
+            if let Ok(head) = rules.storable(&target(), &request, status, &fields, exchange_at(NOW)) {
+                let _ = rules.reuse(&request, [&head], at(NOW + 5));
+                let _ = head.serve(&request, Some(10));
+            }
+        }
+    }
+
+    #[test]
+    fn dates_come_back(secs in 0_u64..4_000_000_000) {
+        prop_assert_eq!(parse_http_date(format_http_date(at(secs)).as_bytes(), at(NOW)), Some(at(secs)));
+    }
+
+    #[test]
+    fn any_bytes_are_a_date_or_not(bytes in any::<Vec<u8>>()) {
+        let _ = parse_http_date(&bytes, at(NOW));
+    }
+}

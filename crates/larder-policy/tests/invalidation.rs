@@ -1,0 +1,84 @@
+//! RFC 9111 §4.4, RFC 9875: what an unsafe exchange takes with it.
+
+mod table;
+
+use http::StatusCode;
+use larder_policy::{CacheStatus, Fwd, invalidated, invalidated_groups};
+use table::{check, message, method, rules, stored, target};
+
+#[test]
+fn targets() {
+    check(
+        "
+        POST     | 200                                              | /a/page?x=1
+        BREW     | 204                                              | /a/page?x=1
+        DELETE   | 302                                              | /a/page?x=1
+        POST     | 404                                              | nothing
+        PUT      | 500                                              | nothing
+        GET      | 200                                              | nothing
+        HEAD     | 200                                              | nothing
+        OPTIONS  | 200                                              | nothing
+        POST     | 201 Location: /new                               | /a/page?x=1 /new
+        POST     | 201 Location: new; Content-Location: ../old      | /a/page?x=1 /a/new /old
+        POST     | 201 Location: http://EXAMPLE.com:80/new          | /a/page?x=1 /new
+        POST     | 201 Location: http://other.org/new               | /a/page?x=1
+        POST     | 201 Location: https://example.com/new            | /a/page?x=1
+        POST     | 201 Location: http://example.com:8080/new        | /a/page?x=1
+        ",
+        |cells| {
+            let (status, fields) = message(cells[1]);
+            let status = StatusCode::from_bytes(status.as_bytes()).expect("a status code");
+            let targets = invalidated(&method(cells[0]), &target(), status, &fields);
+            if targets.is_empty() {
+                return "nothing".to_owned();
+            }
+            targets.iter().map(|target| target.path_and_query()).collect::<Vec<_>>().join(" ")
+        },
+    );
+}
+
+#[test]
+fn groups() {
+    check(
+        "
+        POST | 200 Cache-Group-Invalidation: \"a\", \"b\"   | a b
+        POST | 200 Cache-Group-Invalidation: \"a\", b, 1    | a
+        POST | 200 Cache-Group-Invalidation: \"a\", &       | none
+        POST | 500 Cache-Group-Invalidation: \"a\"          | none
+        GET  | 200 Cache-Group-Invalidation: \"a\"          | none
+        ",
+        |cells| {
+            let (status, fields) = message(cells[1]);
+            let status = StatusCode::from_bytes(status.as_bytes()).expect("a status code");
+            let groups = invalidated_groups(&method(cells[0]), &target(), status, &fields);
+            assert!(groups.iter().all(|group| group.origin() == "http://example.com"));
+            if groups.is_empty() {
+                return "none".to_owned();
+            }
+            groups.iter().map(|group| group.name().to_owned()).collect::<Vec<_>>().join(" ")
+        },
+    );
+    let head = stored(&rules("shared"), "GET", "200 max-age=9; Cache-Groups: \"a\", \"with \\\"quotes\\\"\"")
+        .expect("storable");
+    let names: Vec<_> = head.groups.iter().map(|group| group.name()).collect();
+    assert_eq!(names, ["a", "with \"quotes\""]);
+}
+
+/// RFC 9211
+#[test]
+fn cache_status() {
+    let mut forwarded = CacheStatus::forwarded(Fwd::UriMiss);
+    forwarded.fwd_status = Some(StatusCode::OK);
+    forwarded.stored = true;
+    forwarded.collapsed = true;
+    forwarded.detail = Some("x");
+    for (status, expected) in [
+        (CacheStatus::hit(30), "larder; hit; ttl=30"),
+        (CacheStatus::hit(-5), "larder; hit; ttl=-5"),
+        (CacheStatus::hit(i64::MAX), "larder; hit; ttl=999999999999999"),
+        (CacheStatus::forwarded(Fwd::Stale), "larder; fwd=stale"),
+        (forwarded, "larder; fwd=uri-miss; fwd-status=200; stored; collapsed; detail=x"),
+    ] {
+        assert_eq!(status.to_value("larder"), expected);
+    }
+}

@@ -1,0 +1,129 @@
+//! RFC 9111 §2, RFC 3986 §6: targets in normal form, and keys that nothing can be glued into.
+
+mod table;
+
+use larder_policy::{CacheKey, TargetError, TargetUri};
+use proptest::prelude::*;
+use table::check;
+
+#[test]
+fn normal_form() {
+    check(
+        "
+        http://example.com                     | http://example.com/
+        HTTP://Example.COM:80/                 | http://example.com/
+        https://example.com:443/a              | https://example.com/a
+        http://example.com:8080/a              | http://example.com:8080/a
+        http://example.com/a/../b              | http://example.com/b
+        http://example.com/a/./b/              | http://example.com/a/b/
+        http://example.com/a/b/..              | http://example.com/a/
+        http://example.com/../../a             | http://example.com/a
+        http://example.com/%2e%2E/a            | http://example.com/a
+        http://example.com/a//b                | http://example.com/a//b
+        http://example.com/a/..b/.c            | http://example.com/a/..b/.c
+        http://example.com/%7ea%2fb            | http://example.com/%7Ea%2Fb
+        http://example.com/?a=%2f&b=/../c      | http://example.com/?a=%2F&b=/../c
+        http://example.com?a                   | http://example.com/?a
+        http://example.com/a#b                 | http://example.com/a
+        http://[::1]:80/                       | http://[::1]/
+        ftp://example.com/                     | the scheme is neither http nor https
+        http:///a                              | the authority is not a host with an optional port
+        http://user@example.com/               | the authority is not a host with an optional port
+        http://exa mple.com/                   | the authority is not a host with an optional port
+        http://example.com:80:80/              | the authority is not a host with an optional port
+        http://example.com:x/                  | the authority is not a host with an optional port
+        http://example.com/a b                 | the path does not begin with / or holds bytes that a URI can't
+        http://example.com/ä                   | the path does not begin with / or holds bytes that a URI can't
+        ",
+        |cells| match TargetUri::parse(cells[0]) {
+            Ok(target) => target.to_string(),
+            Err(error) => error.to_string(),
+        },
+    );
+    assert_eq!(TargetUri::new("http", "a", &"/a".repeat(40_000)), Err(TargetError::TooLong));
+}
+
+#[test]
+fn references() {
+    check(
+        "
+        /b                     | http://example.com/b
+        b                      | http://example.com/a/b
+        ../b                   | http://example.com/b
+        ?y=2                   | http://example.com/a/page?y=2
+        //other.org/b          | http://other.org/b
+        https://other.org/b    | https://other.org/b
+        #frag                  | http://example.com/a/page?x=1
+        mailto:a@b             | the scheme is neither http nor https
+        ",
+        |cells| match table::target().join(cells[0]) {
+            Ok(target) => target.to_string(),
+            Err(error) => error.to_string(),
+        },
+    );
+}
+
+/// `/a` was answered with the body of `/ab`, since keys were glued together without lengths.
+#[test]
+fn two_requests_never_share_a_key() {
+    let key = |scheme: &str, authority: &str, path: &str| {
+        CacheKey::of_parts(scheme, authority, path).expect("a key")
+    };
+    let keys = [
+        key("http", "example.com", "/a"),
+        key("http", "example.com", "/ab"),
+        key("https", "example.com", "/a"),
+        key("http", "example.co", "/a"),
+        key("http", "example.com:8080", "/a"),
+        key("http", "example.com", "/a?"),
+        key("http", "example.com", "/a").with_extra(b"b"),
+        key("http", "example.com", "/a").with_extra(b""),
+        key("http", "example.com", "/a").with_extra(b"b").with_extra(b"c"),
+        key("http", "example.com", "/a").with_extra(b"bc"),
+    ];
+    for (i, one) in keys.iter().enumerate() {
+        for (j, other) in keys.iter().enumerate() {
+            assert_eq!(one == other, i == j, "{one:?} {other:?}");
+        }
+    }
+}
+
+#[test]
+fn a_key_does_not_show_what_may_be_secret() {
+    let key = CacheKey::of_parts("http", "example.com", "/reset?token=abc").expect("a key");
+    assert_eq!(format!("{key:?}"), "CacheKey(http://example.com/reset?…)");
+}
+
+proptest! {
+    #[test]
+    fn normalising_is_idempotent_and_never_panics(path in "/[!-~]{0,40}", authority in "[a-zA-Z0-9.:-]{1,20}") {
+        if let Ok(target) = TargetUri::new("http", &authority, &path) {
+            let again = TargetUri::parse(target.as_str()).expect("a normal form is a target");
+            prop_assert_eq!(&again, &target);
+            let key = CacheKey::of_parts("http", &authority, &path).expect("as for the target");
+            prop_assert_eq!(&key, &CacheKey::new(&target));
+            prop_assert_eq!(CacheKey::from_bytes(key.as_bytes()).expect("its own bytes"), key);
+        }
+    }
+
+    #[test]
+    fn any_text_is_a_target_or_a_reason(text in "\\PC{0,60}") {
+        let _ = TargetUri::parse(&text);
+        let _ = table::target().join(&text);
+    }
+
+    #[test]
+    fn extras_are_injective(a in proptest::collection::vec(any::<Vec<u8>>(), 0..4), b in proptest::collection::vec(any::<Vec<u8>>(), 0..4)) {
+        let base = CacheKey::of_parts("http", "example.com", "/").expect("a key");
+        let with = |parts: &[Vec<u8>]| parts.iter().fold(base.clone(), |key, part| key.with_extra(part));
+        prop_assert_eq!(with(&a) == with(&b), a == b);
+    }
+
+    #[test]
+    fn foreign_bytes_are_a_key_or_not(bytes in any::<Vec<u8>>()) {
+        if let Some(key) = CacheKey::from_bytes(&bytes) {
+            prop_assert_eq!(key.as_bytes(), &*bytes);
+            let _ = key.target();
+        }
+    }
+}

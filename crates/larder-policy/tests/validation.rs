@@ -1,0 +1,232 @@
+//! RFC 9111 §4.3, RFC 9110 §13, §14: conditional requests, 304, 206, 416, freshening.
+
+mod table;
+
+use http::{HeaderMap, StatusCode};
+use larder_policy::{
+    Combined, Freshen, HeadFreshen, NotStorable, RequestHead, Rules, Serve, Source, StoredHead,
+    not_modified_fields,
+};
+use table::{NOW, check, exchange_at, message, method, rules, stored, target};
+
+/// request | stored response of ten bytes | expected
+#[test]
+fn serving() {
+    check(
+        "
+        GET                                           | 200 max-age=9                          | whole
+        GET If-None-Match: \"a\"                      | 200 max-age=9; ETag: \"a\"             | 304
+        GET If-None-Match: \"a\"                      | 200 max-age=9; ETag: W/\"a\"           | 304
+        GET If-None-Match: W/\"a\"                    | 200 max-age=9; ETag: \"a\"             | 304
+        GET If-None-Match: \"x\", \"a,b\" , \"c\"     | 200 max-age=9; ETag: \"a,b\"           | 304
+        GET If-None-Match: \"x\"                      | 200 max-age=9; ETag: \"a\"             | whole
+        GET If-None-Match: *                          | 200 max-age=9                          | 304
+        GET If-None-Match: \"a\"                      | 404 max-age=9; ETag: \"a\"             | whole
+        GET If-None-Match: \"x\"; If-Modified-Since: ~0 | 200 max-age=9; ETag: \"a\"; Last-Modified: ~-99 | whole
+        GET If-Modified-Since: ~-99                   | 200 max-age=9; Last-Modified: ~-99     | 304
+        GET If-Modified-Since: ~-50                   | 200 max-age=9; Last-Modified: ~-99     | 304
+        GET If-Modified-Since: ~-100                  | 200 max-age=9; Last-Modified: ~-99     | whole
+        GET If-Modified-Since: ~0                     | 200 max-age=9; Date: ~0                | 304
+        GET If-Modified-Since: ~-1                    | 200 max-age=9; Date: ~0                | whole
+        GET If-Modified-Since: nonsense               | 200 max-age=9; Last-Modified: ~-99     | whole
+        GET Range: bytes=0-1                          | 200 max-age=9                          | 0-1/10
+        GET Range: bytes=8-                           | 200 max-age=9                          | 8-9/10
+        GET Range: bytes=8-99                         | 200 max-age=9                          | 8-9/10
+        GET Range: bytes=-3                           | 200 max-age=9                          | 7-9/10
+        GET Range: bytes=-99                          | 200 max-age=9                          | 0-9/10
+        GET Range: bytes=10-                          | 200 max-age=9                          | 416 of 10
+        GET Range: bytes=-0                           | 200 max-age=9                          | 416 of 10
+        GET Range: bytes=5-4                          | 200 max-age=9                          | whole
+        GET Range: bytes=0-1,3-4                      | 200 max-age=9                          | whole
+        GET Range: lines=0-1                          | 200 max-age=9                          | whole
+        GET Range: bytes=99999999999999999999-        | 200 max-age=9                          | whole
+        GET Range: bytes=0-1                          | 404 max-age=9                          | whole
+        HEAD Range: bytes=0-1                         | 200 max-age=9                          | whole
+        GET Range: bytes=0-1; If-Range: \"a\"         | 200 max-age=9; ETag: \"a\"             | 0-1/10
+        GET Range: bytes=0-1; If-Range: \"x\"         | 200 max-age=9; ETag: \"a\"             | whole
+        GET Range: bytes=0-1; If-Range: W/\"a\"       | 200 max-age=9; ETag: W/\"a\"           | whole
+        GET Range: bytes=0-1; If-Range: ~-99          | 200 max-age=9; Last-Modified: ~-99; Date: ~0 | 0-1/10
+        GET Range: bytes=0-1; If-Range: ~0            | 200 max-age=9; Last-Modified: ~0; Date: ~0   | whole
+        GET Range: bytes=0-1; If-None-Match: \"a\"    | 200 max-age=9; ETag: \"a\"             | 304
+        GET Range: bytes=5-6                          | 206 max-age=9; Content-Range: bytes 4-8/10   | 5-6/10
+        GET Range: bytes=5-9                          | 206 max-age=9; Content-Range: bytes 4-8/10   | no
+        GET                                           | 206 max-age=9; Content-Range: bytes 4-8/10   | no
+        ",
+        |cells| {
+            let head = stored(&rules("shared"), "GET", cells[1]).expect("it is storable");
+            let (verb, fields) = message(cells[0]);
+            let verb = method(verb);
+            match head.serve(&RequestHead::new(&verb, &fields), Some(10)) {
+                Serve::Whole => "whole".to_owned(),
+                Serve::NotModified => "304".to_owned(),
+                Serve::Part(part) => format!("{}-{}/{}", part.first, part.last, part.complete.unwrap_or_default()),
+                Serve::NotSatisfiable { complete } => format!("416 of {complete}"),
+                _ => "no".to_owned(),
+            }
+        },
+    );
+}
+
+/// An HTTP/2 client trusted the Content-Length of a 304, and reset the stream.
+#[test]
+fn a_304_has_no_content_length() {
+    let (_, fields) = message(
+        "200 max-age=9; Content-Length: 10; Content-Type: a; ETag: \"a\"; Date: ~0; Vary: x; X-Own: 1",
+    );
+    let mut names: Vec<_> =
+        not_modified_fields(&fields).keys().map(|name| name.as_str().to_owned()).collect();
+    names.sort();
+    assert_eq!(names, ["cache-control", "date", "etag", "vary", "x-own"]);
+}
+
+/// stored responses, the selected one first | the request's fields | expected
+#[test]
+fn conditional_requests() {
+    check(
+        "
+        200 max-age=0; ETag: \"a\"                             | GET                                        | if-none-match=\"a\"
+        200 max-age=0; ETag: W/\"a\"                           | GET                                        | if-none-match=W/\"a\"
+        200 max-age=9; Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT | GET                                   | if-modified-since=Sun, 06 Nov 1994 08:49:37 GMT
+        200 max-age=9                                          | GET If-None-Match: \"mine\"                | if-none-match=\"mine\" unconditional
+        200 max-age=0; ETag: \"a\"                             | GET If-None-Match: \"mine\"; Range: bytes=0-1; If-Range: \"mine\" | if-none-match=\"a\"
+        200 max-age=0; ETag: \"a\" + 200 max-age=0; ETag: \"b\" | GET                                       | if-none-match=\"a\", \"b\"
+        ",
+        |cells| {
+            let heads: Vec<_> =
+                cells[0].split(" + ").map(|text| stored(&rules("shared"), "GET", text).expect("storable")).collect();
+            let (_, mut fields) = message(cells[1]);
+            let made = rules("shared").make_conditional(&mut fields, &heads, 0);
+            let mut shown: Vec<_> =
+                fields.iter().map(|(name, value)| format!("{name}={}", value.to_str().expect("text"))).collect();
+            if !made {
+                shown.push("unconditional".to_owned());
+            }
+            shown.join(" ")
+        },
+    );
+}
+
+fn get(rules: &Rules, heads: &[StoredHead], fields: &HeaderMap) -> Freshen {
+    let (verb, asked) = (http::Method::GET, HeaderMap::new());
+    rules.freshen(&target(), &RequestHead::new(&verb, &asked), heads, 0, fields, exchange_at(NOW + 100))
+}
+
+/// §3.2, §4.3.4: which fields a 304 updates, and the new terms.
+#[test]
+fn freshening() {
+    let rules = rules("shared");
+    let old = "200 max-age=9; ETag: \"a\"; A: 1; A: 2; Content-Type: x; Content-Length: 10; Content-Encoding: gzip; Keep: 1";
+    let head = stored(&rules, "GET", old).expect("storable");
+    let (_, new) = message(
+        "304 max-age=60; ETag: \"a\"; A: 3; Content-Type: y; Content-Length: 0; Content-Encoding: br; Connection: B; B: 1",
+    );
+    let Freshen::Updated { index: 0, head } = get(&rules, &[head], &new) else { panic!("it is confirmed") };
+    let field = |name: &str| {
+        head.fields
+            .get_all(name)
+            .iter()
+            .map(|value| value.to_str().expect("text"))
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    for (name, expected) in [
+        ("a", "3"),
+        ("content-type", "y"),
+        ("content-length", "10"),
+        ("content-encoding", "gzip"),
+        ("keep", "1"),
+        ("etag", "\"a\""),
+        ("b", ""),
+        ("connection", ""),
+        ("cache-control", "max-age=60"),
+    ] {
+        assert_eq!(field(name), expected, "{name}");
+    }
+    assert_eq!(head.terms.lifetime.lifetime.as_secs(), 60);
+    assert_eq!(head.terms.response_time, table::at(NOW + 100));
+}
+
+#[test]
+fn a_304_that_selects_none_of_several_updates_none() {
+    let rules = rules("shared");
+    let heads: Vec<_> = ["\"a\"", "\"b\"", "W/\"c\""]
+        .iter()
+        .map(|tag| stored(&rules, "GET", &format!("200 max-age=9; ETag: {tag}")).expect("storable"))
+        .collect();
+    for (response, expected) in [
+        ("304 ETag: \"b\"", Some(1)),
+        ("304 ETag: W/\"c\"", Some(2)),
+        ("304 ETag: \"x\"", None),
+        ("304 A: 1", None),
+    ] {
+        let (_, fields) = message(response);
+        let index = match get(&rules, &heads, &fields) {
+            Freshen::Updated { index, .. } => Some(index),
+            _ => None,
+        };
+        assert_eq!(index, expected, "{response}");
+    }
+}
+
+#[test]
+fn a_304_with_no_store_ends_the_storing() {
+    let rules = rules("shared");
+    let head = stored(&rules, "GET", "200 max-age=9; ETag: \"a\"").expect("storable");
+    let (_, fields) = message("304 no-store; ETag: \"a\"");
+    let freshened = get(&rules, &[head], &fields);
+    assert!(
+        matches!(freshened, Freshen::NoLongerStorable { why: NotStorable::NoStore, .. }),
+        "{freshened:?}"
+    );
+}
+
+/// §4.3.5
+#[test]
+fn freshening_by_head() {
+    let rules = rules("shared");
+    let old = "200 max-age=9; ETag: \"a\"; Content-Length: 10; Last-Modified: ~-99";
+    check(
+        "
+        200 max-age=60; ETag: \"a\"; Content-Length: 10 | updated
+        200 max-age=60; ETag: \"a\"                     | updated
+        200 max-age=60; ETag: \"b\"; Content-Length: 10 | outdated
+        200 max-age=60; Content-Length: 11              | outdated
+        200 max-age=60; Last-Modified: ~0               | outdated
+        404 max-age=60                                  | unrelated
+        ",
+        |cells| {
+            let head = stored(&rules, "GET", old).expect("storable");
+            let (verb, asked) = (http::Method::HEAD, HeaderMap::new());
+            let (status, fields) = message(cells[0]);
+            let status = StatusCode::from_bytes(status.as_bytes()).expect("a status code");
+            let request = RequestHead::new(&verb, &asked);
+            match rules.freshen_by_head(&target(), &request, [&head], status, &fields, exchange_at(NOW)) {
+                HeadFreshen::Updated { .. } => "updated".to_owned(),
+                HeadFreshen::Outdated { .. } => "outdated".to_owned(),
+                _ => "unrelated".to_owned(),
+            }
+        },
+    );
+}
+
+/// §3.4: only with the same strong validator, and without a gap.
+#[test]
+fn combining_parts() {
+    let part =
+        |text: &str| stored(&rules("shared"), "GET", &format!("206 max-age=9; {text}")).expect("storable");
+    let first = part("ETag: \"a\"; Content-Range: bytes 0-4/10");
+    let second = part("ETag: \"a\"; Content-Range: bytes 3-9/10");
+    let whole = Combined::of(&first, &second).expect("they touch");
+    assert_eq!((whole.head.status, whole.head.part), (StatusCode::OK, None));
+    assert_eq!(whole.sources, [Source::Stored { from: 0, to: 3 }, Source::Arrived]);
+    for other in [
+        "ETag: \"b\"; Content-Range: bytes 5-9/10",
+        "ETag: W/\"a\"; Content-Range: bytes 5-9/10",
+        "Content-Range: bytes 5-9/10",
+        "ETag: \"a\"; Content-Range: bytes 6-9/10",
+        "ETag: \"a\"; Content-Range: bytes 5-9/11",
+        "ETag: \"a\"; Content-Range: bytes 5-9/*",
+    ] {
+        assert_eq!(Combined::of(&first, &part(other)), None, "{other}");
+    }
+}

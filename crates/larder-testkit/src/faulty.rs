@@ -1,0 +1,154 @@
+//! A store with faults, around one without.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use larder_core::{
+    BodySource, CacheGroup, CacheKey, CacheStore, Candidates, EntryId, Leases, StoreError, StoreErrorKind,
+    StoreWriter, StoredHead,
+};
+use parking_lot::Mutex;
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Nothing.
+    #[default]
+    None,
+    /// Every call fails at once.
+    Down,
+    /// Every call takes this long, and then works.
+    Slow(Duration),
+    /// No call ever returns.
+    Hangs,
+    /// Look-ups work; a writer fails after this many bytes.
+    FullAfter(u64),
+    /// Everything works but the commit.
+    FailsAtCommit,
+}
+
+/// A store that does as it is told. Clones share the fault.
+#[derive(Debug, Clone)]
+pub struct FaultyStore {
+    inner: Arc<dyn CacheStore>,
+    fault: Arc<Mutex<Fault>>,
+    calls: Arc<AtomicUsize>,
+}
+
+impl FaultyStore {
+    /// Around this store, without a fault.
+    pub fn new(inner: Arc<dyn CacheStore>) -> Self {
+        Self { inner, fault: Arc::default(), calls: Arc::default() }
+    }
+
+    /// From now on.
+    pub fn set(&self, fault: Fault) {
+        *self.fault.lock() = fault;
+    }
+
+    /// How many calls have come.
+    pub fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    async fn called(&self) -> Result<(), StoreError> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let fault = *self.fault.lock();
+        match fault {
+            Fault::Down => Err(fault_error(StoreErrorKind::Unavailable)),
+            Fault::Slow(time) => {
+                tokio::time::sleep(time).await;
+                Ok(())
+            }
+            Fault::Hangs => std::future::pending().await,
+            _ => Ok(()),
+        }
+    }
+}
+
+fn fault_error(kind: StoreErrorKind) -> StoreError {
+    StoreError::new(kind, "faulty", "as the test wants it")
+}
+
+#[async_trait]
+impl CacheStore for FaultyStore {
+    async fn lookup(&self, key: &CacheKey) -> Result<Candidates, StoreError> {
+        self.called().await?;
+        self.inner.lookup(key).await
+    }
+
+    async fn begin(
+        &self,
+        key: &CacheKey,
+        head: Arc<StoredHead>,
+        length: Option<u64>,
+    ) -> Result<Box<dyn StoreWriter>, StoreError> {
+        self.called().await?;
+        let inner = self.inner.begin(key, head, length).await?;
+        Ok(Box::new(FaultyWriter { store: self.clone(), inner, written: 0 }))
+    }
+
+    async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
+        self.called().await?;
+        self.inner.freshen(key, id, head).await
+    }
+
+    async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
+        self.called().await?;
+        self.inner.remove(key).await
+    }
+
+    async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
+        self.called().await?;
+        self.inner.invalidate_group(group).await
+    }
+
+    async fn clear(&self) -> Result<(), StoreError> {
+        self.called().await?;
+        self.inner.clear().await
+    }
+
+    fn leases(&self) -> Option<&dyn Leases> {
+        self.inner.leases()
+    }
+}
+
+#[derive(Debug)]
+struct FaultyWriter {
+    store: FaultyStore,
+    inner: Box<dyn StoreWriter>,
+    written: u64,
+}
+
+#[async_trait]
+impl StoreWriter for FaultyWriter {
+    async fn write(&mut self, piece: Bytes) -> Result<(), StoreError> {
+        self.store.called().await?;
+        self.written += piece.len() as u64;
+        let fault = *self.store.fault.lock();
+        match fault {
+            Fault::FullAfter(most) if self.written > most => Err(fault_error(StoreErrorKind::Full)),
+            _ => self.inner.write(piece).await,
+        }
+    }
+
+    fn follow(&self) -> Option<Arc<dyn BodySource>> {
+        self.inner.follow()
+    }
+
+    async fn commit(self: Box<Self>) -> Result<EntryId, StoreError> {
+        self.store.called().await?;
+        if *self.store.fault.lock() == Fault::FailsAtCommit {
+            return Err(fault_error(StoreErrorKind::Unavailable));
+        }
+        self.inner.commit().await
+    }
+}

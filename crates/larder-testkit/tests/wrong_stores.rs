@@ -1,0 +1,205 @@
+//! Stores that are wrong on purpose: the suite has to catch each, or it proves nothing.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use larder_core::{
+    BodySource, CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, Leases, StoreError,
+    StoreErrorKind, StoreWriter, StoredBody, StoredHead,
+};
+use larder_memory::MemoryStore;
+use larder_testkit::{FaultyStore, sentences, store_suite};
+
+// A wrapper without a fault is a store like any other.
+store_suite!(around_memory, async { FaultyStore::new(Arc::new(MemoryStore::default())) });
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wrong {
+    VisibleAtBegin,
+    CommitsWhenDropped,
+    RemovalIsLost,
+    GroupsAreIgnored,
+    ClearIsIgnored,
+    RemovesOneVariant,
+    FreshensWhateverIsThere,
+    KeepsOneVariant,
+    OldestFirst,
+    Truncates,
+    ForgetsTheOldWhenDropped,
+    FollowerEndsAsIfWhole,
+}
+
+#[derive(Debug, Clone)]
+struct WrongStore {
+    inner: MemoryStore,
+    wrong: Wrong,
+}
+
+#[async_trait]
+impl CacheStore for WrongStore {
+    async fn lookup(&self, key: &CacheKey) -> Result<Candidates, StoreError> {
+        let mut found = self.inner.lookup(key).await?.to_vec();
+        if self.wrong == Wrong::OldestFirst {
+            found.reverse();
+        }
+        if self.wrong == Wrong::Truncates {
+            for one in &mut found {
+                if let StoredBody::Whole(bytes) = &one.body {
+                    let bytes = bytes.slice(..bytes.len().saturating_sub(1));
+                    *one = Candidate::new(one.id, Arc::clone(&one.head), StoredBody::Whole(bytes));
+                }
+            }
+        }
+        Ok(Candidates::from(Arc::<[Candidate]>::from(found)))
+    }
+
+    async fn begin(
+        &self,
+        key: &CacheKey,
+        head: Arc<StoredHead>,
+        length: Option<u64>,
+    ) -> Result<Box<dyn StoreWriter>, StoreError> {
+        match self.wrong {
+            Wrong::VisibleAtBegin => {
+                self.inner.begin(key, Arc::clone(&head), length).await?.commit().await?;
+            }
+            Wrong::KeepsOneVariant => self.inner.remove(key).await?,
+            Wrong::ForgetsTheOldWhenDropped => self.inner.remove(key).await?,
+            _ => {}
+        }
+        let inner = self.inner.begin(key, Arc::clone(&head), length).await?;
+        let (store, key) = (self.clone(), key.clone());
+        Ok(Box::new(WrongWriter { store, key, head, inner: Some(inner), written: Vec::new() }))
+    }
+
+    async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
+        if self.wrong == Wrong::FreshensWhateverIsThere
+            && let Some(there) = self.inner.lookup(key).await?.first()
+        {
+            return self.inner.freshen(key, there.id, head).await;
+        }
+        self.inner.freshen(key, id, head).await
+    }
+
+    async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
+        if self.wrong == Wrong::RemovesOneVariant {
+            let rest = self.inner.lookup(key).await?.to_vec();
+            self.inner.remove(key).await?;
+            for one in rest.iter().skip(1) {
+                self.inner.begin(key, Arc::clone(&one.head), None).await?.commit().await?;
+            }
+            return Ok(());
+        }
+        self.inner.remove(key).await
+    }
+
+    async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
+        if self.wrong == Wrong::GroupsAreIgnored { Ok(()) } else { self.inner.invalidate_group(group).await }
+    }
+
+    async fn clear(&self) -> Result<(), StoreError> {
+        if self.wrong == Wrong::ClearIsIgnored { Ok(()) } else { self.inner.clear().await }
+    }
+
+    fn leases(&self) -> Option<&dyn Leases> {
+        None
+    }
+}
+
+#[derive(Debug)]
+struct WrongWriter {
+    store: WrongStore,
+    key: CacheKey,
+    head: Arc<StoredHead>,
+    inner: Option<Box<dyn StoreWriter>>,
+    written: Vec<u8>,
+}
+
+#[async_trait]
+impl StoreWriter for WrongWriter {
+    async fn write(&mut self, piece: Bytes) -> Result<(), StoreError> {
+        self.written.extend_from_slice(&piece);
+        self.inner.as_mut().expect("not committed").write(piece).await
+    }
+
+    fn follow(&self) -> Option<Arc<dyn BodySource>> {
+        let inner = self.inner.as_ref()?.follow()?;
+        if self.store.wrong == Wrong::FollowerEndsAsIfWhole {
+            Some(Arc::new(EndsEarly(inner)))
+        } else {
+            Some(inner)
+        }
+    }
+
+    async fn commit(mut self: Box<Self>) -> Result<EntryId, StoreError> {
+        let inner = self.inner.take().expect("not committed");
+        if self.store.wrong != Wrong::RemovalIsLost {
+            return inner.commit().await;
+        }
+        match inner.commit().await {
+            Err(error) if error.kind() == StoreErrorKind::Gone => {
+                let mut again = self.store.inner.begin(&self.key, Arc::clone(&self.head), None).await?;
+                again.write(std::mem::take(&mut self.written).into()).await?;
+                again.commit().await
+            }
+            result => result,
+        }
+    }
+}
+
+impl Drop for WrongWriter {
+    fn drop(&mut self) {
+        if let (Wrong::CommitsWhenDropped, Some(inner)) = (self.store.wrong, self.inner.take()) {
+            tokio::task::block_in_place(|| {
+                let _ = tokio::runtime::Handle::current().block_on(inner.commit());
+            });
+        }
+    }
+}
+
+#[derive(Debug)]
+struct EndsEarly(Arc<dyn BodySource>);
+
+#[async_trait]
+impl BodySource for EndsEarly {
+    fn content_length(&self) -> Option<u64> {
+        self.0.content_length()
+    }
+
+    async fn stream(&self, _: Option<std::ops::Range<u64>>) -> Result<larder_core::ByteStream, StoreError> {
+        self.0.stream(Some(0..1)).await
+    }
+}
+
+/// Each wrong store, and a sentence that it breaks.
+#[test]
+fn each_wrong_store_is_caught() {
+    macro_rules! caught {
+        ($($wrong:ident: $($sentence:ident),+;)*) => {
+            $($(
+                let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+                let store = Arc::new(WrongStore { inner: MemoryStore::default(), wrong: Wrong::$wrong });
+                let result = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(sentences::$sentence(store))));
+                assert!(result.is_err(), "{} was not caught by {}", stringify!($wrong), stringify!($sentence));
+            )+)*
+        };
+    }
+    std::panic::set_hook(Box::new(|_| {}));
+    caught! {
+        VisibleAtBegin: nothing_is_found_before_the_commit;
+        CommitsWhenDropped: a_dropped_writer_leaves_nothing;
+        RemovalIsLost: a_commit_after_the_removal_of_its_key_is_refused, a_commit_after_a_clear_is_refused,
+            a_commit_after_the_removal_of_its_group_is_refused;
+        GroupsAreIgnored: a_group_is_removed_wherever_it_is;
+        ClearIsIgnored: clear_takes_everything;
+        RemovesOneVariant: a_removal_takes_every_variant;
+        FreshensWhateverIsThere: freshening_what_is_gone_changes_nothing;
+        KeepsOneVariant: a_commit_replaces_the_same_variant_alone, a_removal_takes_every_variant;
+        OldestFirst: the_newest_comes_first;
+        Truncates: a_body_comes_back_byte_for_byte, every_range_is_what_it_says, an_entry_is_found_once_it_is_committed;
+        ForgetsTheOldWhenDropped: a_dropped_writer_leaves_nothing;
+        FollowerEndsAsIfWhole: a_follower_of_an_abandoned_write_fails, what_is_written_can_be_followed;
+    }
+    let _ = std::panic::take_hook();
+}

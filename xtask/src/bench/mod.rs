@@ -1,0 +1,63 @@
+//! `cargo xtask bench`: measure beside others, and write `benches/RESULTS.md`.
+//!
+//! Ratios from one run are what counts: the same machine minutes later may be half as fast.
+
+mod herd;
+mod peers;
+mod proxy;
+mod results;
+
+use crate::process::{cargo, run as call};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// What to measure; everything, if nothing is named.
+    #[arg(value_enum)]
+    what: Vec<What>,
+    /// A moment each, to see that it runs. Writes nothing.
+    #[arg(long)]
+    quick: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum What {
+    /// Policy and engine, by criterion.
+    Engine,
+    /// `larder proxy` beside hyper, actix, nginx, Varnish and HAProxy.
+    Proxy,
+    /// Two hundred requests at once for one cold key.
+    Herd,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let all = args.what.is_empty();
+    let wanted = |what| all || args.what.contains(&what);
+    if wanted(What::Engine) {
+        engine(args.quick)?;
+    }
+    if wanted(What::Proxy) || wanted(What::Herd) {
+        crate::setup::run_for_benchmarks()?;
+        call(cargo().args(["build", "--release", "-p", "larder-cli", "-p", "larder-peers"]))?;
+    }
+    if wanted(What::Proxy) {
+        results::write("proxy", &proxy::run(args.quick)?, args.quick)?;
+    }
+    if wanted(What::Herd) {
+        results::write("herd", &herd::run(args.quick)?, args.quick)?;
+    }
+    Ok(())
+}
+
+/// What CI runs: the benches of the engine, for a moment.
+pub(crate) fn quick() -> anyhow::Result<()> {
+    engine(true)
+}
+
+fn engine(quick: bool) -> anyhow::Result<()> {
+    let mut bench = cargo();
+    bench.args(["bench", "-p", "larder-benches"]);
+    if quick {
+        bench.args(["--", "--test"]);
+    }
+    call(&mut bench)
+}

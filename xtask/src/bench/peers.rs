@@ -1,0 +1,175 @@
+//! The servers that are measured: how each is configured and started, on a core of its own.
+
+use std::{fs, path::Path, process::Command};
+
+use crate::process::{Server, free_port, wait_for_port};
+
+/// A server under measurement.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) name: &'static str,
+    pub(crate) port: u16,
+    pub(crate) server: Server,
+    /// It passes requests on, so that misses can be measured.
+    pub(crate) forwards: bool,
+    /// It keeps responses.
+    pub(crate) caches: bool,
+}
+
+const PEERS: &str = "target/release/larder-peers";
+
+fn on_core(core: &str, program: &str) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", core, program]);
+    command
+}
+
+/// The origin, on the load generator's core.
+pub(crate) fn origin() -> anyhow::Result<(Server, u16)> {
+    let port = free_port()?;
+    let server = Server::start(on_core("1", PEERS).args(["origin", &format!("127.0.0.1:{port}")]))?;
+    wait_for_port(port)?;
+    Ok((server, port))
+}
+
+/// Servers that only answer, or only pass on.
+pub(crate) fn limits(origin: u16) -> anyhow::Result<Vec<Peer>> {
+    let mut peers = Vec::new();
+    for (name, mode) in [
+        ("hyper, bare static handler", "hyper"),
+        ("actix-http, bare handler", "actix-http"),
+        ("actix-web, bare handler", "actix-web"),
+        ("actix-web with `larder_actix::Cache`", "actix-cached"),
+        ("hyper pass-through", "pass"),
+    ] {
+        let port = free_port()?;
+        let mut command = on_core("0", PEERS);
+        command.args([mode, &format!("127.0.0.1:{port}")]);
+        if mode == "pass" {
+            command.arg(format!("http://127.0.0.1:{origin}"));
+        }
+        let server = Server::start(&mut command)?;
+        wait_for_port(port)?;
+        peers.push(Peer { name, port, server, forwards: mode == "pass", caches: mode != "pass" });
+    }
+    Ok(peers)
+}
+
+/// Larder.
+pub(crate) fn larder(origin: u16) -> anyhow::Result<Peer> {
+    let mut command = on_core("0", "target/release/larder");
+    command.args(["proxy", "--workers", "1", "--listen", "127.0.0.1:0", "--origin"]);
+    command.arg(format!("http://127.0.0.1:{origin}"));
+    let (server, base) = Server::start_until(&mut command, "listening on http://127.0.0.1:")?;
+    Ok(Peer { name: "**larder proxy**", port: base.parse()?, server, forwards: true, caches: true })
+}
+
+/// The caches that people run today, each on one core, with nothing that slows them.
+pub(crate) fn caches(origin: u16, folder: &Path, lock: bool) -> anyhow::Result<Vec<Peer>> {
+    fs::create_dir_all(folder)?;
+    Ok(vec![nginx(origin, folder, lock)?, haproxy(origin, folder)?, varnish(origin, folder)?])
+}
+
+pub(crate) fn nginx(origin: u16, folder: &Path, lock: bool) -> anyhow::Result<Peer> {
+    let port = free_port()?;
+    let here = folder.join(if lock { "nginx-lock" } else { "nginx" });
+    fs::create_dir_all(here.join("cache"))?;
+    let here = here.canonicalize()?.display().to_string();
+    let lock_line = if lock {
+        "proxy_cache_lock on; proxy_cache_lock_timeout 20s; proxy_cache_lock_age 20s;"
+    } else {
+        ""
+    };
+    // sendfile and tcp_nopush off: with them 64 KiB stall on loopback.
+    let config = format!(
+        "daemon off; worker_processes 1; pid {here}/pid; error_log {here}/error.log; user root;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off; sendfile off; tcp_nopush off; tcp_nodelay on; keepalive_requests 10000000;
+  proxy_cache_path {here}/cache keys_zone=z:16m max_size=256m inactive=1h;
+  client_body_temp_path {here}/b; proxy_temp_path {here}/p; fastcgi_temp_path {here}/f; uwsgi_temp_path {here}/u;
+  scgi_temp_path {here}/s;
+  upstream o {{ server 127.0.0.1:{origin}; keepalive 64; }}
+  server {{ listen 127.0.0.1:{port} backlog=4096; location / {{
+    proxy_pass http://o; proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_cache z; {lock_line}
+    add_header X-Cache $upstream_cache_status; }} }}
+}}\n"
+    );
+    fs::write(format!("{here}/nginx.conf"), config)?;
+    let server = Server::start(on_core("0", "/usr/sbin/nginx").args(["-c", &format!("{here}/nginx.conf")]))?;
+    wait_for_port(port)?;
+    let name = if lock { "nginx `proxy_cache` with lock" } else { "nginx `proxy_cache`" };
+    Ok(Peer { name, port, server, forwards: true, caches: true })
+}
+
+pub(crate) fn haproxy(origin: u16, folder: &Path) -> anyhow::Result<Peer> {
+    let port = free_port()?;
+    let config = format!(
+        "global\n  nbthread 1\n  maxconn 4096\n  tune.bufsize 131072\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  \
+         timeout server 60s\n  http-reuse always\ncache c\n  total-max-size 64\n  max-object-size 131072\n  max-age 3600\n  process-vary on\n\
+         frontend f\n  bind 127.0.0.1:{port}\n  http-request cache-use c\n  http-response cache-store c\n  default_backend b\n\
+         backend b\n  server o 127.0.0.1:{origin}\n"
+    );
+    let file = folder.join("haproxy.cfg");
+    fs::write(&file, config)?;
+    let server = Server::start(on_core("0", "/usr/sbin/haproxy").arg("-db").arg("-f").arg(file))?;
+    wait_for_port(port)?;
+    Ok(Peer { name: "HAProxy cache", port, server, forwards: true, caches: true })
+}
+
+pub(crate) fn varnish(origin: u16, folder: &Path) -> anyhow::Result<Peer> {
+    let port = free_port()?;
+    let file = folder.canonicalize()?.join("default.vcl");
+    fs::write(
+        &file,
+        format!("vcl 4.1;\nbackend default {{ .host = \"127.0.0.1\"; .port = \"{origin}\"; }}\n"),
+    )?;
+    let mut command = on_core("0", "/usr/sbin/varnishd");
+    command
+        .args(["-F", "-a", &format!("127.0.0.1:{port}"), "-s", "malloc,256m", "-p", "thread_pools=1", "-f"])
+        .arg(file);
+    command.arg("-n").arg(folder.canonicalize()?.join("varnish"));
+    let server = Server::start(&mut command)?;
+    wait_for_port(port)?;
+    Ok(Peer { name: "Varnish", port, server, forwards: true, caches: true })
+}
+
+impl Peer {
+    /// Nanoseconds of processor time that the server and its children have taken.
+    pub(crate) fn cpu(&self) -> u64 {
+        tree(self.server.0.id()).iter().map(|pid| cpu_of(*pid)).sum()
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // Masters that are killed leave their workers behind.
+        for pid in tree(self.server.0.id()) {
+            let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
+        }
+    }
+}
+
+/// The process and those below it.
+fn tree(root: u32) -> Vec<u32> {
+    let mut pids = vec![root];
+    let mut next = 0;
+    while let Some(pid) = pids.get(next).copied() {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        for task in tasks {
+            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            pids.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+        }
+        next += 1;
+    }
+    pids
+}
+
+fn cpu_of(pid: u32) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let of_task = |task: fs::DirEntry| {
+        let stat = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        stat.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    tasks.filter_map(of_task).sum()
+}

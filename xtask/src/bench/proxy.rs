@@ -1,0 +1,158 @@
+//! Hits and misses through a server on one core, the load on the other: CPU time a request, and requests a second.
+
+use std::{fmt::Write as _, path::Path, process::Command};
+
+use anyhow::Context as _;
+
+use super::peers::{self, Peer};
+use crate::process::output;
+
+/// What one round found.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    cpu_us: f64,
+    per_second: f64,
+    p50_us: f64,
+    p99_us: f64,
+}
+
+struct Question {
+    title: &'static str,
+    path: &'static str,
+    hits: bool,
+}
+
+const QUESTIONS: [Question; 4] = [
+    Question { title: "hit, 1 KiB", path: "/1k", hits: true },
+    Question { title: "hit, 64 KiB", path: "/64k", hits: true },
+    Question { title: "miss, 1 KiB", path: "/nostore/1k", hits: false },
+    Question { title: "miss, 64 KiB", path: "/nostore/64k", hits: false },
+];
+
+pub(crate) fn run(quick: bool) -> anyhow::Result<String> {
+    let (rounds, seconds) = if quick { (1, 1) } else { (7, 3) };
+    let (_origin, port) = peers::origin()?;
+    let mut servers = peers::limits(port)?;
+    servers.push(peers::larder(port)?);
+    servers.extend(peers::caches(port, Path::new("target/bench-peers"), false)?);
+    let mut table = String::new();
+    for question in &QUESTIONS {
+        let asked: Vec<&Peer> =
+            servers.iter().filter(|peer| if question.hits { peer.caches } else { peer.forwards }).collect();
+        let limit = if question.hits { "hyper, bare static handler" } else { "hyper pass-through" };
+        let mut found: Vec<Vec<Round>> = vec![Vec::new(); asked.len()];
+        for round in 0..rounds {
+            for (index, peer) in asked.iter().enumerate() {
+                eprint!(
+                    "\r{:<70}",
+                    format!("{}: round {}/{rounds}: {}", question.title, round + 1, peer.name)
+                );
+                if round == 0 {
+                    measure(peer, question.path, 1)?;
+                }
+                found[index].push(measure(peer, question.path, seconds)?);
+            }
+        }
+        eprintln!();
+        let base =
+            asked.iter().position(|peer| peer.name == limit).context("the limit is among the peers")?;
+        write_table(&mut table, question.title, &asked, &found, base)?;
+    }
+    Ok(table)
+}
+
+fn write_table(
+    table: &mut String,
+    title: &str,
+    asked: &[&Peer],
+    found: &[Vec<Round>],
+    base: usize,
+) -> anyhow::Result<()> {
+    writeln!(table, "\n### {title}\n")?;
+    writeln!(
+        table,
+        "| server | CPU µs a request (spread) | CPU, ratio | requests/s | ratio | p50 / p99 µs |"
+    )?;
+    writeln!(table, "|---|---|---|---|---|---|")?;
+    let limit_cpu = median(&found[base], |round| round.cpu_us);
+    let limit_rate = median(&found[base], |round| round.per_second);
+    let mut order: Vec<usize> = (0..asked.len()).collect();
+    order.sort_by(|a, b| {
+        median(&found[*a], |round| round.cpu_us).total_cmp(&median(&found[*b], |round| round.cpu_us))
+    });
+    for index in order {
+        let rounds = &found[index];
+        let cpu = median(rounds, |round| round.cpu_us);
+        let rate = median(rounds, |round| round.per_second);
+        let least = rounds.iter().map(|round| round.cpu_us).fold(f64::INFINITY, f64::min);
+        let most = rounds.iter().map(|round| round.cpu_us).fold(0.0, f64::max);
+        writeln!(
+            table,
+            "| {} | {cpu:.2} ({least:.2} to {most:.2}) | {:.2} | {rate:.0} | {:.2} | {:.0} / {:.0} |",
+            asked[index].name,
+            cpu / limit_cpu,
+            rate / limit_rate,
+            median(rounds, |round| round.p50_us),
+            median(rounds, |round| round.p99_us),
+        )?;
+    }
+    Ok(())
+}
+
+fn median(rounds: &[Round], of: impl Fn(&Round) -> f64) -> f64 {
+    let mut values: Vec<f64> = rounds.iter().map(of).collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn measure(peer: &Peer, path: &str, seconds: u32) -> anyhow::Result<Round> {
+    let url = format!("http://127.0.0.1:{}{path}", peer.port);
+    let before = peer.cpu();
+    let mut wrk = Command::new("taskset");
+    wrk.args([
+        "-c",
+        "1",
+        "wrk",
+        "-t1",
+        "-c32",
+        "--latency",
+        &format!("-d{seconds}s"),
+        "-H",
+        "Accept-Encoding: gzip",
+        &url,
+    ]);
+    let printed = output(&mut wrk)?;
+    let cpu = peer.cpu().saturating_sub(before) as f64 / 1000.0;
+    let requests: f64 =
+        field(&printed, |line| line.split_once(" requests in").map(|(count, _)| count.trim().to_owned()))?
+            .parse()?;
+    let failed = printed.lines().find(|line| line.contains("Non-2xx") || line.contains("Socket errors"));
+    anyhow::ensure!(failed.is_none(), "{} at {path}: {}", peer.name, failed.unwrap_or_default().trim());
+    let rate =
+        field(&printed, |line| line.trim().strip_prefix("Requests/sec:").map(|rate| rate.trim().to_owned()))?;
+    let latency = |percent: &str| {
+        let found =
+            field(&printed, |line| line.trim().strip_prefix(percent).map(|time| time.trim().to_owned()));
+        found.and_then(|time| micros(&time))
+    };
+    Ok(Round {
+        cpu_us: cpu / requests,
+        per_second: rate.parse()?,
+        p50_us: latency("50%")?,
+        p99_us: latency("99%")?,
+    })
+}
+
+fn field(printed: &str, find: impl Fn(&str) -> Option<String>) -> anyhow::Result<String> {
+    printed.lines().find_map(find).with_context(|| format!("wrk printed something else:\n{printed}"))
+}
+
+/// `191.00us`, `1.16ms`.
+fn micros(time: &str) -> anyhow::Result<f64> {
+    for (unit, factor) in [("us", 1.0), ("ms", 1e3), ("s", 1e6)] {
+        if let Some(number) = time.strip_suffix(unit) {
+            return Ok(number.parse::<f64>()? * factor);
+        }
+    }
+    anyhow::bail!("'{time}' is no time")
+}

@@ -1,0 +1,42 @@
+//! `benches/RESULTS.md`: a section for each kind of measurement, each with its machine, date, commit and command.
+
+use std::{fs, process::Command};
+
+use crate::process::output;
+
+const FILE: &str = "benches/RESULTS.md";
+
+/// Prints a section, and puts it into the file in the place of the one of that name.
+pub(crate) fn write(name: &str, table: &str, quick: bool) -> anyhow::Result<()> {
+    println!("\n{table}");
+    if quick {
+        return Ok(());
+    }
+    let (begin, end) = (format!("<!-- {name} -->"), format!("<!-- /{name} -->"));
+    let before = fs::read_to_string(FILE).unwrap_or_default();
+    let section = format!("{begin}\n{}\n{table}\n{end}", provenance(name)?);
+    let text = match (before.find(&begin), before.find(&end)) {
+        (Some(from), Some(to)) => format!("{}{section}{}", &before[..from], &before[to + end.len()..]),
+        _ => format!("{before}\n{section}\n"),
+    };
+    fs::write(FILE, text)?;
+    println!("written to {FILE}");
+    Ok(())
+}
+
+fn provenance(name: &str) -> anyhow::Result<String> {
+    let date = output(Command::new("date").args(["-u", "+%Y-%m-%d"]))?;
+    let commit = output(Command::new("git").args(["describe", "--always", "--dirty"]))?;
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .unwrap_or("unknown")
+        .trim_matches([' ', '\t', ':']);
+    let cores = cpu.lines().filter(|line| line.starts_with("processor")).count();
+    Ok(format!(
+        "`cargo xtask bench {name}`, {}, commit {}, {cores} cores of {model}, loopback.\n",
+        date.trim(),
+        commit.trim()
+    ))
+}
