@@ -13,9 +13,9 @@ use super::{
     serve::serves_others,
 };
 use crate::{
-    Body, CacheStatus, Candidate, Candidates, Exchange, Failure, Freshen, Fwd, HeadFreshen, OriginError,
-    OriginErrorKind, StoredHead, invalidated, invalidated_groups, not_modified, not_modified_fields,
-    strip_hop_by_hop,
+    Body, CacheGroup, CacheStatus, Candidate, Candidates, Exchange, Failure, Freshen, Fwd, HeadFreshen,
+    OriginError, OriginErrorKind, StoredHead, TargetUri, invalidated, invalidated_groups, not_modified,
+    not_modified_fields, strip_hop_by_hop,
 };
 use std::sync::Arc;
 
@@ -256,7 +256,7 @@ impl Cache {
         let outgoing = ask.outgoing(body);
         let (response, exchange) = self.send(&ask, outgoing).await?;
         if !reusable {
-            self.invalidate(&ask, &response).await;
+            self.invalidate(invalidates(&ask, &response)).await;
         }
         let plan = Plan { selected: None, fwd: if reusable { Fwd::Request } else { Fwd::Method } };
         if reusable {
@@ -270,14 +270,22 @@ impl Cache {
         Ok(self.received(&ask, &candidates, plan, false, None, response, exchange).await)
     }
 
-    async fn invalidate(&self, ask: &Ask, response: &Response<Body>) {
-        let (method, status, fields) = (&ask.parts.method, response.status(), response.headers());
-        for target in invalidated(method, &ask.target, status, fields) {
-            // A failure is counted there; the answer is the origin's all the same.
+    async fn invalidate(&self, gone: (Vec<TargetUri>, Vec<CacheGroup>)) {
+        // A failure is counted where it happens; the answer is the origin's all the same.
+        for target in gone.0 {
             let _ = self.purge(&target).await;
         }
-        for group in invalidated_groups(method, &ask.target, status, fields) {
+        for group in gone.1 {
             let _ = self.purge_group(&group).await;
         }
     }
+}
+
+/// What an exchange with an unsafe method takes with it.
+fn invalidates(ask: &Ask, response: &Response<Body>) -> (Vec<TargetUri>, Vec<CacheGroup>) {
+    let (method, status, fields) = (&ask.parts.method, response.status(), response.headers());
+    (
+        invalidated(method, &ask.target, status, fields),
+        invalidated_groups(method, &ask.target, status, fields),
+    )
 }

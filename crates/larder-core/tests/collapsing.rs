@@ -1,0 +1,361 @@
+//! One fetch for several requests of one key: who waits for whom, and who does not.
+//!
+//! The tests run on one thread, so that `settle` means that every task waits for the test.
+
+mod setting;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use larder_core::{
+    Cache, CacheGroup, CacheKey, CacheStore, Candidates, Claim, EntryId, HeldLease, Lease, Leases, Limits,
+    Origin, OriginErrorKind, StoreError, StoreWriter, StoredHead, TargetUri,
+};
+use larder_memory::MemoryStore;
+use larder_testkit::ManualOrigin;
+use setting::{answered, content, read, request, setting, settle, with};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+const FRESH: &[(&str, &str)] = &[("cache-control", "max-age=60")];
+
+#[tokio::test]
+async fn a_thousand_requests_for_a_cold_key_are_one_at_the_origin() {
+    let mut it = setting();
+    let asked: Vec<_> = (0..1000).map(|_| it.ask("/", &[])).collect();
+    let first = it.requests.next().await;
+    settle().await;
+    assert!(it.requests.is_empty(), "the origin was asked twice");
+    first.answer(200, FRESH, b"once");
+    let mut collapsed = 0;
+    for asked in asked {
+        let (status, body) = read(asked).await;
+        assert_eq!(body, b"once");
+        collapsed += usize::from(status.contains("collapsed"));
+    }
+    assert_eq!(collapsed, 999);
+    assert_eq!(it.stored("/").await.1, b"once");
+}
+
+/// A first byte that waits for the whole body makes a stream useless.
+#[tokio::test]
+async fn a_follower_reads_while_the_leader_is_still_fetching() {
+    let mut it = setting();
+    let (leader, follower) = (it.ask("/", &[]), it.ask("/", &[]));
+    let sending = it.requests.next().await.begin(200, FRESH, None);
+    assert!(sending.piece("one ").await);
+    let (mut leader, mut follower) =
+        (answered(leader).await.take_body(), answered(follower).await.take_body());
+    for body in [&mut leader, &mut follower] {
+        assert_eq!(body.next_piece().await.expect("a piece").expect("it reads"), "one ");
+    }
+    assert!(sending.piece("two").await);
+    sending.end().await;
+    for body in [&mut leader, &mut follower] {
+        assert_eq!(body.next_piece().await.expect("a piece").expect("it reads"), "two");
+        assert!(body.next_piece().await.is_none());
+    }
+    let late = it.ask("/", &[]);
+    assert_eq!(read(late).await.1, b"one two");
+    assert!(it.requests.is_empty());
+}
+
+/// A leader's client closed its tab, its lock stayed, and everyone after it waited.
+#[tokio::test]
+async fn a_cancelled_leader_hands_over() {
+    let mut it = setting();
+    let leader = it.ask("/", &[]);
+    let first = it.requests.next().await;
+    let followers: Vec<_> = (0..10).map(|_| it.ask("/", &[])).collect();
+    settle().await;
+    leader.abort();
+    let second = it.requests.next().await;
+    assert!(!first.is_awaited(), "nobody waits for the first answer any more");
+    settle().await;
+    assert!(it.requests.is_empty(), "one follower leads, not all");
+    second.answer(200, FRESH, b"again");
+    for follower in followers {
+        assert_eq!(read(follower).await.1, b"again");
+    }
+}
+
+#[tokio::test]
+async fn a_failed_leader_is_followed_by_one_more_attempt_and_then_everybody_learns_of_it() {
+    let mut it = setting();
+    let asked: Vec<_> = (0..10).map(|_| it.ask("/", &[])).collect();
+    it.requests.next().await.fail(OriginErrorKind::Connect);
+    it.requests.next().await.fail(OriginErrorKind::Connect);
+    for asked in asked {
+        let error = asked.await.expect("no panic").expect_err("nothing to give");
+        assert_eq!(error.status(), http::StatusCode::BAD_GATEWAY);
+    }
+    assert!(it.requests.is_empty(), "a queue of attempts");
+}
+
+/// A lock on an uncacheable page made two hundred clients wait for one another: 10 s for a page of 200 ms.
+#[tokio::test]
+async fn what_can_not_be_shared_is_fetched_by_all_at_once_and_the_next_time_without_waiting() {
+    let mut it = setting();
+    let asked: Vec<_> = (0..20).map(|_| it.ask("/", &[])).collect();
+    let first = it.requests.next().await;
+    settle().await;
+    assert!(it.requests.is_empty());
+    first.answer(200, &[("cache-control", "no-store")], b"mine");
+    let mut rest = Vec::new();
+    for _ in 1..20 {
+        rest.push(it.requests.next().await);
+    }
+    rest.into_iter().for_each(|one| one.answer(200, &[("cache-control", "no-store")], b"mine"));
+    for asked in asked {
+        assert_eq!(read(asked).await.1, b"mine");
+    }
+    let again: Vec<_> = (0..20).map(|_| it.ask("/", &[])).collect();
+    let mut arrived = Vec::new();
+    for _ in 0..20 {
+        arrived.push(it.requests.next().await);
+    }
+    arrived.into_iter().for_each(|one| one.answer(200, &[("cache-control", "no-store")], b"mine"));
+    for asked in again {
+        assert_eq!(read(asked).await.1, b"mine");
+    }
+}
+
+/// Two requests in flight that differed only in a header were collapsed into one.
+#[tokio::test]
+async fn requests_that_vary_are_not_given_each_others_response() {
+    let mut it = setting();
+    let german = it.ask("/", &[("accept-language", "de")]);
+    let first = it.requests.next().await;
+    let english = it.ask("/", &[("accept-language", "en")]);
+    settle().await;
+    let fields = [("cache-control", "max-age=60"), ("vary", "accept-language")];
+    first.answer(200, &fields, b"Tag");
+    it.requests.next().await.answer(200, &fields, b"day");
+    assert_eq!(read(german).await.1, b"Tag");
+    assert_eq!(read(english).await.1, b"day");
+    for (language, body) in [("de", &b"Tag"[..]), ("en", b"day")] {
+        assert_eq!(read(it.ask("/", &[("accept-language", language)])).await.1, body);
+    }
+    assert!(it.requests.is_empty(), "both variants are stored");
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_does_not_stop_the_fill() {
+    let mut it = setting();
+    let (gone, stays) = (it.ask("/", &[]), it.ask("/", &[]));
+    let sending = it.requests.next().await.begin(200, FRESH, Some(6));
+    assert!(sending.piece("one").await);
+    drop(answered(gone).await);
+    let mut stays = answered(stays).await.take_body();
+    assert_eq!(stays.next_piece().await.expect("a piece").expect("it reads"), "one");
+    drop(stays);
+    settle().await;
+    assert!(sending.piece("two").await, "the store still takes it");
+    sending.end().await;
+    assert!(it.cache.drain(Duration::from_secs(5)).await);
+    assert_eq!(it.stored("/").await.1, b"onetwo");
+}
+
+#[tokio::test]
+async fn a_broken_body_is_broken_for_everyone_and_stored_for_nobody() {
+    let mut it = setting();
+    let (leader, follower) = (it.ask("/", &[]), it.ask("/", &[]));
+    let sending = it.requests.next().await.begin(200, FRESH, Some(100));
+    assert!(sending.piece("half").await);
+    let (leader, follower) = (answered(leader).await, answered(follower).await);
+    drop(sending);
+    assert!(content(leader).await.is_err(), "a broken body ended as if it were whole");
+    assert!(content(follower).await.is_err(), "a broken body ended as if it were whole");
+    let again = it.ask("/", &[]);
+    it.requests.next().await.answer(200, FRESH, b"whole");
+    assert_eq!(read(again).await.1, b"whole");
+}
+
+#[tokio::test]
+async fn a_body_of_another_length_than_announced_is_not_stored() {
+    for (length, sent) in [(3, "four"), (5, "four")] {
+        let mut it = setting();
+        let asked = it.ask("/", &[]);
+        let sending = it.requests.next().await.begin(200, FRESH, Some(length));
+        sending.piece(sent).await;
+        sending.end().await;
+        assert!(content(answered(asked).await).await.is_err(), "{sent} for {length} bytes");
+        let again = it.ask("/", &[]);
+        it.requests.next().await.answer(200, FRESH, b"whole");
+        assert_eq!(read(again).await.1, b"whole");
+    }
+}
+
+/// A purge removed the entry, and the fill that was in progress brought it back.
+#[tokio::test]
+async fn a_purge_during_a_fill_wins() {
+    let mut it = setting();
+    let before = it.ask("/", &[]);
+    let old = it.requests.next().await.begin(200, FRESH, None);
+    assert!(old.piece("old").await);
+    let mut before = answered(before).await.take_body();
+    it.cache.purge(&TargetUri::parse("http://example.com/").expect("a target")).await.expect("it purges");
+    let after = it.ask("/", &[]);
+    it.requests.next().await.answer(200, FRESH, b"new");
+    assert_eq!(read(after).await.1, b"new", "a request after the purge was given what was purged");
+    old.end().await;
+    assert_eq!(before.next_piece().await.expect("a piece").expect("it reads"), "old");
+    assert!(before.next_piece().await.is_none(), "who asked before the purge reads to the end");
+    assert!(it.cache.drain(Duration::from_secs(5)).await);
+    assert_eq!(it.stored("/").await.1, b"new");
+}
+
+#[tokio::test]
+async fn a_purge_of_a_group_or_of_everything_wins_too() {
+    for everything in [false, true] {
+        let mut it = setting();
+        let grouped = [("cache-control", "max-age=60"), ("cache-groups", "\"g\"")];
+        let before = it.ask("/", &[]);
+        let old = it.requests.next().await.begin(200, &grouped, None);
+        assert!(old.piece("old").await);
+        let before = answered(before).await;
+        let group = CacheGroup::new("http://example.com", "g");
+        let purged = if everything { it.cache.purge_all().await } else { it.cache.purge_group(&group).await };
+        purged.expect("it purges");
+        old.end().await;
+        assert_eq!(content(before).await.expect("whole"), b"old");
+        assert!(it.cache.drain(Duration::from_secs(5)).await);
+        let after = it.ask("/", &[]);
+        it.requests.next().await.answer(200, &grouped, b"new");
+        assert_eq!(read(after).await.1, b"new");
+    }
+}
+
+/// A thousand slow clients of one object must not multiply it, nor make each other wait.
+#[tokio::test]
+async fn a_slow_client_does_not_slow_the_others() {
+    let mut it = setting();
+    let (slow, quick) = (it.ask("/", &[]), it.ask("/", &[]));
+    let sending = it.requests.next().await.begin(200, FRESH, None);
+    assert!(sending.piece(vec![1; 65_536]).await);
+    let (slow, quick) = (answered(slow).await, answered(quick).await);
+    let quick = tokio::spawn(content(quick));
+    // Far more than the window, while the slow client takes nothing.
+    for _ in 0..50 {
+        assert!(sending.piece(vec![1; 65_536]).await);
+    }
+    sending.end().await;
+    assert_eq!(quick.await.expect("no panic").expect("whole").len(), 51 * 65_536);
+    assert!(it.cache.drain(Duration::from_secs(5)).await);
+    assert_eq!(content(slow).await.expect("read back from the store").len(), 51 * 65_536);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_takes_too_long_is_not_waited_for() {
+    let mut limits = Limits::default();
+    limits.collapse_wait = Duration::from_secs(5);
+    let mut it = with(limits);
+    let leader = it.ask("/", &[]);
+    let _first = it.requests.next().await;
+    let follower = it.ask("/", &[]);
+    // The clock of the runtime moves on when everybody waits.
+    it.requests.next().await.answer(200, FRESH, b"alone");
+    assert_eq!(read(follower).await.1, b"alone");
+    let error = leader.await.expect("no panic").expect_err("nobody answered");
+    assert_eq!(error.status(), http::StatusCode::GATEWAY_TIMEOUT);
+}
+
+/// A memory store with leases, shared by two caches as by two processes.
+#[derive(Debug, Clone, Default)]
+struct Leasing {
+    inner: MemoryStore,
+    held: Arc<Mutex<()>>,
+}
+
+#[derive(Debug)]
+struct Held(#[allow(dead_code, reason = "held until dropped")] OwnedMutexGuard<()>);
+impl Lease for Held {}
+
+#[derive(Debug)]
+struct Waiting(Arc<Mutex<()>>);
+
+#[async_trait]
+impl HeldLease for Waiting {
+    async fn released(self: Box<Self>) {
+        drop(self.0.lock().await);
+    }
+}
+
+#[async_trait]
+impl Leases for Leasing {
+    async fn claim(&self, _: &CacheKey) -> Result<Claim, StoreError> {
+        Ok(match Arc::clone(&self.held).try_lock_owned() {
+            Ok(guard) => Claim::Granted(Box::new(Held(guard))),
+            Err(_) => Claim::Held(Box::new(Waiting(Arc::clone(&self.held)))),
+        })
+    }
+}
+
+#[async_trait]
+impl CacheStore for Leasing {
+    async fn lookup(&self, key: &CacheKey) -> Result<Candidates, StoreError> {
+        self.inner.lookup(key).await
+    }
+    async fn begin(
+        &self,
+        key: &CacheKey,
+        head: Arc<StoredHead>,
+        length: Option<u64>,
+    ) -> Result<Box<dyn StoreWriter>, StoreError> {
+        self.inner.begin(key, head, length).await
+    }
+    async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
+        self.inner.freshen(key, id, head).await
+    }
+    async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
+        self.inner.remove(key).await
+    }
+    async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
+        self.inner.invalidate_group(group).await
+    }
+    async fn clear(&self) -> Result<(), StoreError> {
+        self.inner.clear().await
+    }
+    fn leases(&self) -> Option<&dyn Leases> {
+        Some(self)
+    }
+}
+
+larder_testkit::store_suite!(leasing, async { Leasing::default() });
+
+#[tokio::test]
+async fn two_processes_fetch_a_cold_key_once() {
+    let store = Leasing::default();
+    let (origin, mut requests) = ManualOrigin::new();
+    let caches = [0, 1].map(|_| Cache::builder(Arc::new(store.clone())).build());
+    let ask = |cache: &Cache| {
+        let (cache, origin) = (cache.clone(), Arc::clone(&origin) as Arc<dyn Origin>);
+        tokio::spawn(async move { cache.fetch(request("GET", "/", &[]), origin).await })
+    };
+    let asked: Vec<_> = (0..20).map(|n| ask(&caches[n % 2])).collect();
+    let first = requests.next().await;
+    settle().await;
+    assert!(requests.is_empty(), "both processes asked");
+    first.answer(200, FRESH, b"once");
+    for asked in asked {
+        assert_eq!(read(asked).await.1, b"once");
+    }
+    assert!(requests.is_empty());
+}
+
+#[tokio::test]
+async fn another_process_takes_over_when_the_holder_of_the_lease_is_gone() {
+    let store = Leasing::default();
+    let (origin, mut requests) = ManualOrigin::new();
+    let caches = [0, 1].map(|_| Cache::builder(Arc::new(store.clone())).build());
+    let ask = |cache: &Cache| {
+        let (cache, origin) = (cache.clone(), Arc::clone(&origin) as Arc<dyn Origin>);
+        tokio::spawn(async move { cache.fetch(request("GET", "/", &[]), origin).await })
+    };
+    let dies = ask(&caches[0]);
+    let _lost = requests.next().await;
+    let waits = ask(&caches[1]);
+    settle().await;
+    dies.abort();
+    requests.next().await.answer(200, FRESH, b"taken over");
+    assert_eq!(read(waits).await.1, b"taken over");
+}
