@@ -4,7 +4,7 @@
 
 mod setting;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use larder_core::{
@@ -263,7 +263,7 @@ async fn a_leader_that_takes_too_long_is_not_waited_for() {
 #[derive(Debug, Clone, Default)]
 struct Leasing {
     inner: MemoryStore,
-    held: Arc<Mutex<()>>,
+    held: Arc<parking_lot::Mutex<HashMap<CacheKey, Arc<Mutex<()>>>>>,
 }
 
 #[derive(Debug)]
@@ -282,10 +282,11 @@ impl HeldLease for Waiting {
 
 #[async_trait]
 impl Leases for Leasing {
-    async fn claim(&self, _: &CacheKey) -> Result<Claim, StoreError> {
-        Ok(match Arc::clone(&self.held).try_lock_owned() {
+    async fn claim(&self, key: &CacheKey) -> Result<Claim, StoreError> {
+        let of_key = Arc::clone(self.held.lock().entry(key.clone()).or_default());
+        Ok(match Arc::clone(&of_key).try_lock_owned() {
             Ok(guard) => Claim::Granted(Box::new(Held(guard))),
-            Err(_) => Claim::Held(Box::new(Waiting(Arc::clone(&self.held)))),
+            Err(_) => Claim::Held(Box::new(Waiting(of_key))),
         })
     }
 }

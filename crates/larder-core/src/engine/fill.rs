@@ -69,6 +69,9 @@ impl Cache {
                 self.broken(fill.leader.as_ref(), VecDeque::from([bytes]), error)
             }
             Arrived::Broken(pieces, error) => self.broken(fill.leader.as_ref(), pieces, error),
+            Arrived::Begun(pieces) if length.is_some_and(|length| length < total(&pieces)) => {
+                self.broken(fill.leader.as_ref(), pieces, "the body is longer than was announced".into())
+            }
             Arrived::Begun(pieces) => self.fill_arriving(fill, pieces, body, length).await,
         }
     }
@@ -271,6 +274,10 @@ async fn take_at_once(body: &mut Body) -> Arrived {
     Arrived::Begun(pieces)
 }
 
+fn total(pieces: &VecDeque<Bytes>) -> u64 {
+    pieces.iter().map(|piece| piece.len() as u64).sum()
+}
+
 fn joined(pieces: &mut VecDeque<Bytes>, length: usize) -> Bytes {
     if pieces.len() == 1 {
         return pieces.pop_front().unwrap_or_default();
@@ -317,7 +324,7 @@ impl http_body::Body for Resumed {
     }
 
     fn size_hint(&self) -> http_body::SizeHint {
-        let taken: u64 = self.pieces.iter().map(|piece| piece.len() as u64).sum();
+        let taken = total(&self.pieces);
         match &self.then {
             Then::Rest(rest) => rest.size_hint().exact().map_or_else(http_body::SizeHint::default, |rest| {
                 http_body::SizeHint::with_exact(rest + taken)

@@ -23,6 +23,10 @@ impl BodySource for Arc<Arriving> {
     async fn stream(&self, range: Option<Range<u64>>) -> Result<ByteStream, StoreError> {
         let range = range.unwrap_or(0..u64::MAX);
         let mut state = self.state.lock();
+        if state.ending == Some(Ending::Broken) {
+            // Who comes now can still be given the whole, by another fetch.
+            return Err(StoreError::new(StoreErrorKind::Gone, "arriving", "it has broken off"));
+        }
         if range.start < state.start && state.follow.is_none() {
             return Err(StoreError::new(
                 StoreErrorKind::Gone,
