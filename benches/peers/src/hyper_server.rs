@@ -92,7 +92,7 @@ pub(crate) fn origin(address: SocketAddr) -> anyhow::Result<()> {
 }
 
 /// The limit for misses: what comes is sent on, with the origin's name, over a pooled client.
-pub(crate) fn pass(address: SocketAddr, origin: String) -> anyhow::Result<()> {
+pub(crate) fn pass(address: SocketAddr, origin: &str) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind(address).await?;
@@ -100,7 +100,7 @@ pub(crate) fn pass(address: SocketAddr, origin: String) -> anyhow::Result<()> {
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            let (client, origin) = (client.clone(), origin.clone());
+            let (client, origin) = (client.clone(), origin.to_owned());
             tokio::spawn(async move {
                 let service = service_fn(|mut request: Request<Incoming>| {
                     let client = client.clone();

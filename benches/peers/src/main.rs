@@ -63,7 +63,7 @@ fn main() -> anyhow::Result<()> {
     match (mode.as_str(), rest) {
         ("hyper", []) => hyper_server::fixed(address),
         ("origin", []) => hyper_server::origin(address),
-        ("pass", [origin]) => hyper_server::pass(address, origin.clone()),
+        ("pass", [origin]) => hyper_server::pass(address, origin),
         ("actix-http", []) => actix::bare(address),
         ("actix-web", []) => actix::web(address, false),
         ("actix-cached", []) => actix::web(address, true),

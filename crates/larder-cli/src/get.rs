@@ -54,8 +54,8 @@ pub(crate) struct Args {
     header: Vec<String>,
 }
 
-pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let fields = fields(&args)?;
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let fields = fields(args)?;
     let targets = args
         .urls
         .iter()
@@ -80,9 +80,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         for target in &targets {
             let one = fetch(&cache, &origin, target, &fields);
             all_answered &= match one.await {
-                Ok(answer) => report(&args, target, answer, &mut names).await?,
+                Ok(answer) => report(args, target, answer, &mut names).await?,
                 Err(error) => {
-                    failed(&args, target, &error);
+                    failed(args, target, &error);
                     false
                 }
             };
@@ -131,10 +131,7 @@ async fn report(
     mut answer: Answer,
     names: &mut HashSet<String>,
 ) -> anyhow::Result<bool> {
-    let file = match &args.output {
-        Some(folder) => Some(folder.join(file_name(target, names))),
-        None => None,
-    };
+    let file = args.output.as_ref().map(|folder| folder.join(file_name(target, names)));
     let length = match copy(answer.take_body(), file.as_deref(), args.json).await {
         Ok(length) => length,
         Err(error) => {

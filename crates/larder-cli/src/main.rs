@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     log(cli.verbose);
     let result = match cli.command {
         Command::Proxy(args) => proxy::run(args),
-        Command::Get(args) => get::run(args),
+        Command::Get(args) => get::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("larder: {error:#}");

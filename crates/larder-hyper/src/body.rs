@@ -68,7 +68,6 @@ impl Body for Impatient {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the runtime's own clock, for a timer of the runtime")]
 fn deadline(limit: Duration) -> Instant {
     Instant::now() + limit
 }

@@ -114,7 +114,8 @@ fn clock(text: &[u8]) -> Option<u64> {
 
 impl Civil {
     fn timestamp(&self) -> Option<Timestamp> {
-        let leap = self.year % 4 == 0 && (self.year % 100 != 0 || self.year % 400 == 0);
+        let leap =
+            self.year.is_multiple_of(4) && (!self.year.is_multiple_of(100) || self.year.is_multiple_of(400));
         let longest = match self.month {
             2 if leap => 29,
             2 => 28,

@@ -239,10 +239,8 @@ impl Cache {
     /// Answers from what the leader has got, if this request's own fields allow it.
     async fn share(&self, ask: &Ask, plan: Plan, candidate: Candidate) -> Followed {
         let head = ask.head();
-        let selected = match self.inner.rules.reuse(&head, [&*candidate.head], self.inner.clock.now()) {
-            Reuse::Fresh(selected) | Reuse::Stale(selected, _) => selected,
-            _ => return Followed::Alone,
-        };
+        let reuse = self.inner.rules.reuse(&head, [&*candidate.head], self.inner.clock.now());
+        let (Reuse::Fresh(selected) | Reuse::Stale(selected, _)) = reuse else { return Followed::Alone };
         let mut status = CacheStatus::forwarded(plan.fwd);
         status.collapsed = true;
         match self.serve(candidate.into(), 0, &head, Some(selected.age), status).await {

@@ -1,0 +1,1 @@
+//! Benchmarks only; see `benches/`. `cargo xtask bench engine` runs them.
