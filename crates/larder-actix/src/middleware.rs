@@ -95,7 +95,8 @@ where
                 }
                 Lookup::Forward(found) => {
                     let asking = Asking { cache, service, method };
-                    asking.resume(found, request).await
+                    // Boxed: a hit's future should not carry the room for a whole fetch.
+                    Box::pin(asking.resume(found, request)).await
                 }
             }
         })

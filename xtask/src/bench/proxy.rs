@@ -30,7 +30,7 @@ const QUESTIONS: [Question; 4] = [
 ];
 
 pub(crate) fn run(quick: bool) -> anyhow::Result<String> {
-    let (rounds, seconds) = if quick { (1, 1) } else { (7, 3) };
+    let (rounds, seconds) = if quick { (1, 1) } else { (5, 2) };
     let (_origin, port) = peers::origin()?;
     let mut servers = peers::limits(port)?;
     servers.push(peers::larder(port)?);

@@ -83,7 +83,8 @@ impl ReverseProxy {
         *forward.method_mut() = method;
         *forward.uri_mut() = uri;
         *forward.headers_mut() = fields;
-        match self.cache.resume(found, forward, Arc::clone(&self.origin)).await {
+        // Boxed: a hit's future should not carry, and be moved with, the room for a whole fetch.
+        match Box::pin(self.cache.resume(found, forward, Arc::clone(&self.origin))).await {
             Ok(answer) => respond(&self.cache, answer, is_head),
             Err(error) => self.failed(&error, is_head),
         }
