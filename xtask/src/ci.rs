@@ -29,6 +29,7 @@ const CHECKS: &[(&str, Check)] = &[
         call(cargo().args(["deny", "--all-features", "check", "bans", "licenses", "sources"]))
     }),
     ("conformance", || conformance::run(&conformance::Args::default())),
+    ("fuzz", || call(cargo().args(["xtask", "fuzz", "--short"]))),
     ("bench", bench::quick),
 ];
 

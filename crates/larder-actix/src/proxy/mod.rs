@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use actix_http::{HttpMessage as _, Request, Response, header::HeaderMap};
 use actix_web::http::header::CONTENT_LENGTH;
-use larder_core::{Body, Cache, CacheKey, Lookup, Origin, RequestHead};
+use larder_core::{Body, Cache, CacheKey, CacheStatus, Lookup, Origin, RequestHead};
 
 pub use server::{ProxyServer, RunningProxy, ServerOptions, TlsError};
 
@@ -54,14 +54,14 @@ impl ReverseProxy {
     /// Answers one request. Never fails: what goes wrong is a response, too.
     pub async fn answer(&self, mut request: Request) -> Response<AnswerBody> {
         if let Some(refusal) = refuse(request.head()) {
-            return refusal;
+            return self.refused(refusal);
         }
         let method = http02::method(request.method());
         let is_head = method == http::Method::HEAD;
         let scheme = if self.options.https { "https" } else { "http" };
         let target = match Target::of(scheme, request.head()) {
             Ok(target) => target,
-            Err(refusal) => return refusal,
+            Err(refusal) => return self.refused(refusal),
         };
         let key = match CacheKey::of_parts(scheme, target.authority, target.path) {
             Ok(key) => key,
@@ -73,7 +73,7 @@ impl ReverseProxy {
             Lookup::Forward(found) => found,
         };
         let Ok(uri) = target.uri(scheme).parse::<http::Uri>() else {
-            return refuse::bad_request("400 Bad Request: the target is not a URI\n");
+            return self.refused(refuse::bad_request("400 Bad Request: the target is not a URI\n"));
         };
         let peer = request.peer_addr().map(|peer| peer.ip());
         let mut fields = http02::fields_from(request.headers());
@@ -88,6 +88,14 @@ impl ReverseProxy {
             Ok(answer) => respond(&self.cache, answer, is_head),
             Err(error) => self.failed(&error, is_head),
         }
+    }
+
+    /// Also what never came near the cache says so.
+    fn refused(&self, mut refusal: Response<AnswerBody>) -> Response<AnswerBody> {
+        let mut status = CacheStatus::default();
+        status.detail = Some("refused");
+        http02::insert_own(refusal.headers_mut(), None, status.to_bytes(self.cache.name()));
+        refusal
     }
 
     fn failed(&self, error: &larder_core::FetchError, is_head: bool) -> Response<AnswerBody> {

@@ -98,6 +98,11 @@ impl Cache {
         &self.inner.rules
     }
 
+    /// Its name in `Cache-Status`.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
     /// Looks up and decides; answers where that needs no origin.
     ///
     /// For adapters whose request is not `http`'s: a hit converts nothing. It never fails: a store that fails is a

@@ -1,0 +1,203 @@
+//! The middleware in a real server, over real sockets.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use actix_web::{App, HttpResponse, HttpServer, http::header, web};
+use bytes::Bytes;
+use larder_actix::Cache;
+use larder_memory::MemoryStore;
+use tokio::sync::Notify;
+
+/// How often each handler ran, and what holds the slow ones.
+#[derive(Clone, Default)]
+struct Ran {
+    page: Arc<AtomicUsize>,
+    gate: Arc<Notify>,
+}
+
+fn fresh(body: impl Into<String>) -> HttpResponse {
+    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "max-age=60")).body(body.into())
+}
+
+async fn page(ran: web::Data<Ran>) -> HttpResponse {
+    let count = ran.page.fetch_add(1, Ordering::SeqCst) + 1;
+    fresh(format!("page {count}"))
+}
+
+async fn slow(ran: web::Data<Ran>) -> HttpResponse {
+    ran.page.fetch_add(1, Ordering::SeqCst);
+    ran.gate.notified().await;
+    fresh("slow")
+}
+
+async fn user(path: web::Path<(String, u32)>, ran: web::Data<Ran>) -> HttpResponse {
+    ran.page.fetch_add(1, Ordering::SeqCst);
+    fresh(format!("{} {}", path.0, path.1))
+}
+
+async fn stream(ran: web::Data<Ran>) -> HttpResponse {
+    let gate = Arc::clone(&ran.gate);
+    let pieces = futures_util::stream::unfold(0, move |step| {
+        let gate = Arc::clone(&gate);
+        async move {
+            match step {
+                0 => Some((Ok::<_, actix_web::Error>(Bytes::from_static(b"first ")), 1)),
+                1 => {
+                    gate.notified().await;
+                    Some((Ok(Bytes::from_static(b"second")), 2))
+                }
+                _ => None,
+            }
+        }
+    });
+    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "max-age=60")).streaming(pieces)
+}
+
+async fn fails(ran: web::Data<Ran>) -> Result<HttpResponse, actix_web::Error> {
+    match ran.page.fetch_add(1, Ordering::SeqCst) {
+        0 => Err(actix_web::error::ErrorImATeapot("not yet")),
+        1 => panic!("a handler that panics (on purpose)"),
+        _ => Ok(fresh("at last")),
+    }
+}
+
+async fn echo(body: String) -> HttpResponse {
+    HttpResponse::Ok().body(format!("got {body}"))
+}
+
+/// A server of its own for each test; it ends with the process.
+fn serve() -> (SocketAddr, Ran) {
+    let ran = Ran::default();
+    let data = web::Data::new(ran.clone());
+    let cache = larder_core::Cache::builder(Arc::new(MemoryStore::default())).build();
+    let (sender, address) = mpsc::channel();
+    thread::spawn(move || {
+        actix_rt::System::new().block_on(async move {
+            let app = move || {
+                App::new()
+                    .app_data(data.clone())
+                    .wrap(Cache::new(cache.clone()))
+                    .route("/page", web::get().to(page))
+                    .route("/page", web::put().to(echo))
+                    .route("/slow", web::get().to(slow))
+                    .route("/stream", web::get().to(stream))
+                    .route("/fails", web::get().to(fails))
+                    .service(web::scope("/teams").route("/{team}/users/{id}", web::get().to(user)))
+            };
+            let server = HttpServer::new(app).workers(2).bind("127.0.0.1:0").expect("a free port");
+            sender.send(server.addrs()[0]).expect("the test waits");
+            server.run().await.expect("it serves");
+        });
+    });
+    (address.recv().expect("it listens"), ran)
+}
+
+fn open(address: SocketAddr, method: &str, path: &str, rest: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).expect("it accepts");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n{rest}");
+    stream.write_all(request.as_bytes()).expect("it listens");
+    stream
+}
+
+fn send(address: SocketAddr, method: &str, path: &str, rest: &str) -> String {
+    let mut answer = String::new();
+    open(address, method, path, rest).read_to_string(&mut answer).expect("it answers");
+    answer
+}
+
+fn get(address: SocketAddr, path: &str) -> String {
+    send(address, "GET", path, "\r\n")
+}
+
+fn content(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").map_or("", |(_, content)| content)
+}
+
+#[test]
+fn a_handler_runs_once_for_what_may_be_kept() {
+    let (address, ran) = serve();
+    let miss = get(address, "/page");
+    assert!(miss.contains("cache-status: larder; fwd=uri-miss; fwd-status=200; stored"), "{miss}");
+    let hit = get(address, "/page");
+    assert_eq!(content(&hit), "page 1");
+    assert!(hit.contains("age: 0") && hit.contains("cache-status: larder; hit"), "{hit}");
+    let head = send(address, "HEAD", "/page", "\r\n");
+    assert!(head.contains("content-length: 6") && content(&head).is_empty(), "{head}");
+    let part = send(address, "GET", "/page", "Range: bytes=0-3\r\n\r\n");
+    assert!(part.starts_with("HTTP/1.1 206") && content(&part) == "page", "{part}");
+    assert_eq!(ran.page.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn an_unsafe_request_reaches_its_handler_with_its_content_and_drops_the_page() {
+    let (address, _) = serve();
+    assert_eq!(content(&get(address, "/page")), "page 1");
+    let put = send(address, "PUT", "/page", "Content-Length: 5\r\n\r\nhello");
+    assert_eq!(content(&put), "got hello");
+    assert_eq!(content(&get(address, "/page")), "page 2");
+}
+
+/// The server layer of another cache broke the framework's path extraction.
+#[test]
+fn extractors_work_behind_it() {
+    let (address, ran) = serve();
+    for _ in 0..2 {
+        assert_eq!(content(&get(address, "/teams/red/users/42")), "red 42");
+    }
+    assert_eq!(content(&get(address, "/teams/blue/users/42")), "blue 42");
+    assert_eq!(ran.page.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn requests_for_a_cold_page_run_its_handler_once() {
+    let (address, ran) = serve();
+    let clients: Vec<_> = (0..50).map(|_| thread::spawn(move || get(address, "/slow"))).collect();
+    while ran.page.load(Ordering::SeqCst) == 0 {
+        thread::yield_now();
+    }
+    ran.gate.notify_one();
+    for client in clients {
+        assert_eq!(content(&client.join().expect("no panic")), "slow");
+    }
+    assert_eq!(ran.page.load(Ordering::SeqCst), 1);
+}
+
+/// A streamed response was collected first: tokens of a live stream came all at once at its end.
+#[test]
+fn a_stream_is_passed_on_as_it_comes() {
+    let (address, ran) = serve();
+    let mut stream = open(address, "GET", "/stream", "\r\n");
+    let mut seen = String::new();
+    let mut buffer = [0; 1024];
+    while !seen.contains("first") {
+        let read = stream.read(&mut buffer).expect("the first piece comes before the handler's end");
+        seen.push_str(&String::from_utf8_lossy(&buffer[..read]));
+    }
+    assert!(!seen.contains("second"));
+    ran.gate.notify_one();
+    stream.read_to_string(&mut seen).expect("the rest");
+    assert!(seen.contains("second"));
+    assert!(content(&get(address, "/stream")).contains("first second"), "and it is kept");
+}
+
+#[test]
+fn a_handler_that_errs_or_panics_poisons_nothing() {
+    let (address, _) = serve();
+    let teapot = get(address, "/fails");
+    assert!(teapot.starts_with("HTTP/1.1 418") && content(&teapot) == "not yet", "{teapot}");
+    let mut panicked = String::new();
+    let _ = open(address, "GET", "/fails", "\r\n").read_to_string(&mut panicked);
+    assert_eq!(content(&get(address, "/fails")), "at last");
+    assert!(get(address, "/missing").starts_with("HTTP/1.1 404"));
+}

@@ -1,0 +1,287 @@
+//! `larder proxy` in front of real servers: what a person sees with curl.
+
+mod process;
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use larder_testkit::RawOrigin;
+use process::{Proxy, content, field, larder, status};
+
+/// Killed when dropped.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+}
+
+fn wait_for(port: u16) {
+    for _ in 0..400 {
+        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(25));
+    }
+    panic!("nobody listens on port {port}");
+}
+
+fn nginx(folder: &std::path::Path) -> (Server, u16) {
+    let port = free_port();
+    let here = folder.display();
+    std::fs::create_dir_all(folder.join("www")).expect("a folder");
+    std::fs::write(folder.join("www/page.html"), "<h1>a page</h1>\n").expect("a page");
+    let config = format!(
+        "daemon off; worker_processes 1; pid {here}/pid; error_log {here}/error.log; user root;
+        events {{}}
+        http {{ access_log off; client_body_temp_path {here}/b; proxy_temp_path {here}/p; fastcgi_temp_path {here}/f;
+          uwsgi_temp_path {here}/u; scgi_temp_path {here}/s;
+          server {{ listen 127.0.0.1:{port}; root {here}/www; expires 60s; }} }}"
+    );
+    std::fs::write(folder.join("nginx.conf"), config).expect("a configuration");
+    let nginx =
+        ["/usr/sbin/nginx", "/usr/bin/nginx"].into_iter().find(|path| std::path::Path::new(path).exists());
+    let nginx = nginx.expect("nginx is missing: apt-get install nginx-light (or cargo xtask setup)");
+    let child = Command::new(nginx)
+        .arg("-c")
+        .arg(folder.join("nginx.conf"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("nginx starts");
+    wait_for(port);
+    (Server(child), port)
+}
+
+#[test]
+fn in_front_of_nginx() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_nginx, port) = nginx(folder.path());
+    let proxy = Proxy::start(&format!("http://127.0.0.1:{port}"), &[]);
+    let miss = proxy.get("/page.html", "");
+    assert_eq!(status(&miss), 200, "{miss}");
+    assert_eq!(field(&miss, "cache-status"), Some("larder; fwd=uri-miss; fwd-status=200; stored"));
+    let hit = proxy.get("/page.html", "");
+    assert_eq!(content(&hit), "<h1>a page</h1>\n");
+    assert!(field(&hit, "cache-status").is_some_and(|how| how.starts_with("larder; hit; ttl=")), "{hit}");
+    assert!(field(&hit, "age").is_some(), "{hit}");
+    assert_eq!(field(&hit, "date"), field(&miss, "date"), "the date is the origin's");
+    let etag = field(&hit, "etag").expect("nginx makes one").to_owned();
+    let not_modified = proxy.get("/page.html", &format!("If-None-Match: {etag}\r\n"));
+    assert_eq!((status(&not_modified), content(&not_modified)), (304, ""));
+    assert_eq!(field(&not_modified, "content-length"), None);
+    let part = proxy.get("/page.html", "Range: bytes=4-9\r\n");
+    assert_eq!((status(&part), content(&part)), (206, "a page"));
+    assert_eq!(field(&part, "content-range"), Some("bytes 4-9/16"));
+    let head = proxy.send("HEAD", "/page.html", "");
+    assert_eq!((status(&head), field(&head, "content-length"), content(&head)), (200, Some("16"), ""));
+    let reloaded = proxy.get("/page.html", "Cache-Control: no-cache\r\n");
+    assert_eq!(field(&reloaded, "cache-status"), Some("larder; fwd=request; fwd-status=304; stored"));
+    assert_eq!(content(&reloaded), "<h1>a page</h1>\n");
+    assert_eq!(status(&proxy.get("/missing", "")), 404);
+}
+
+#[test]
+fn in_front_of_pythons_http_server() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("page.txt"), "a page").expect("a page");
+    let old = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    let page =
+        std::fs::File::options().write(true).open(folder.path().join("page.txt")).expect("it is there");
+    page.set_modified(old).expect("it takes a time");
+    let port = free_port();
+    let python = Command::new("python3")
+        .args(["-m", "http.server", "--bind", "127.0.0.1", &port.to_string()])
+        .current_dir(folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("python3 is missing: apt-get install python3");
+    let _python = Server(python);
+    wait_for(port);
+    let proxy = Proxy::start(&format!("http://127.0.0.1:{port}"), &[]);
+    assert_eq!(content(&proxy.get("/page.txt", "")), "a page");
+    let hit = proxy.get("/page.txt", "");
+    assert!(field(&hit, "cache-status").is_some_and(|how| how.contains("hit")), "heuristic freshness: {hit}");
+    assert_eq!(content(&hit), "a page");
+}
+
+fn storable(content: &str) -> String {
+    format!(
+        "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: {}\r\n\r\n{content}",
+        content.len()
+    )
+}
+
+fn answering(text: &'static str) -> RawOrigin {
+    RawOrigin::start(move |_, stream| stream.write_all(storable(text).as_bytes()).is_ok())
+}
+
+#[test]
+fn what_clients_say_of_themselves_does_not_reach_the_origin() {
+    let origin = answering("x");
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let lies = "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Host: evil.example\r\nX-Forwarded-Proto: https\r\n\
+                X-Original-URL: /admin\r\nX-Rewrite-URL: /admin\r\nForwarded: for=6.6.6.6\r\nX-Http-Method-Override: PUT\r\n\
+                Proxy-Authorization: secret\r\nConnection: x-hop\r\nX-Hop: 1\r\nX-Keep: 1\r\n";
+    proxy.get("/", lies);
+    let head = origin.heads().remove(0).to_ascii_lowercase();
+    for absent in ["6.6.6.6", "evil.example", "/admin", "x-http-method-override", "secret", "x-hop"] {
+        assert!(!head.contains(absent), "{absent} reached the origin:\n{head}");
+    }
+    for present in [
+        "x-forwarded-for: 127.0.0.1",
+        "x-forwarded-host: example.com",
+        "x-forwarded-proto: http\r",
+        "via: 1.1 larder",
+        "x-keep: 1",
+        "host: example.com",
+    ] {
+        assert!(head.contains(present), "{present} is missing:\n{head}");
+    }
+}
+
+/// Two hosts behind one cache polluted each other.
+#[test]
+fn hosts_do_not_share_responses() {
+    let origin = RawOrigin::start(|head, stream| {
+        let host = head.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or("none").to_owned();
+        stream.write_all(storable(&host).as_bytes()).is_ok()
+    });
+    let proxy = Proxy::start(&origin.url(), &[]);
+    for _ in 0..2 {
+        for host in ["a.example", "b.example"] {
+            let answer =
+                proxy.raw(format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes());
+            assert_eq!(content(&answer), host);
+        }
+    }
+    assert_eq!(origin.heads().len(), 2);
+}
+
+#[test]
+fn an_origin_that_is_down_is_502_and_one_that_is_silent_504() {
+    let proxy = Proxy::start(&format!("http://127.0.0.1:{}", free_port()), &[]);
+    let answer = proxy.get("/", "");
+    assert_eq!(status(&answer), 502);
+    assert_eq!(content(&answer), "502 Bad Gateway: could not connect to the origin\n");
+    assert!(
+        field(&answer, "cache-status").is_some_and(|how| how.contains("detail=origin-unreachable")),
+        "{answer}"
+    );
+    let silent = RawOrigin::start(|_, stream| stream.read(&mut [0]).is_ok_and(|read| read > 0));
+    let proxy = Proxy::start(&silent.url(), &["--origin-timeout", "300ms"]);
+    let answer = proxy.get("/", "");
+    assert_eq!(
+        (status(&answer), content(&answer)),
+        (504, "504 Gateway Timeout: the origin did not answer within 300ms\n")
+    );
+}
+
+/// SIGTERM: the request in flight is answered, idle connections are closed, and the exit code is 0.
+#[test]
+fn a_graceful_shutdown_finishes_what_it_has_begun() {
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let origin = RawOrigin::start(move |_, stream| {
+        let _ = released.lock().map(|released| released.recv());
+        stream.write_all(storable("in time").as_bytes()).is_ok()
+    });
+    let mut proxy = Proxy::start(&origin.url(), &[]);
+    let idle = proxy.connect();
+    let mut busy = proxy.connect();
+    busy.write_all(b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n").expect("it listens");
+    while origin.heads().is_empty() {
+        std::thread::yield_now();
+    }
+    Command::new("kill").arg(proxy.child.id().to_string()).status().expect("kill");
+    release.send(()).expect("the origin waits");
+    let mut answer = String::new();
+    busy.read_to_string(&mut answer).expect("it is answered, and closed");
+    assert_eq!((status(&answer), content(&answer)), (200, "in time"));
+    drop(idle);
+    assert_eq!(proxy.child.wait().expect("it ends").code(), Some(0));
+}
+
+#[test]
+fn usage_errors_are_one_line_with_an_example_and_code_2() {
+    for (args, says) in [
+        (&["proxy", "--origin", "nonsense"][..], "e.g. --origin http://127.0.0.1:3000"),
+        (&["proxy", "--origin", "ftp://example.com"], "e.g. --origin http://127.0.0.1:3000"),
+        (&["proxy", "--origin", "http://u:p@example.com"], "user name or password"),
+        (&["proxy", "--origin", "http://a", "--store", "memory:lots"], "e.g. --store memory:512MiB"),
+        (&["proxy", "--origin", "http://a", "--store", "cupboard"], "there is no store called 'cupboard'"),
+        (&["proxy", "--origin", "http://a", "--store", "redis://x"], "this build has no Redis store"),
+        (&["get", "example.com"], "e.g. larder get https://example.com/"),
+        (&["get", "http://a/", "--header", "nonsense"], "e.g. --header 'Accept-Language: de'"),
+    ] {
+        let output = larder().args(args).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        assert!(said.contains(says) && said.trim().lines().count() == 1, "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn get_fetches_once_and_says_how() {
+    let origin = answering("a page");
+    let (one, two) = (format!("{}/", origin.url()), format!("{}/./", origin.url()));
+    let output = larder().args(["get", &one]).output().expect("it runs");
+    assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"a page"[..]));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("fwd=uri-miss"));
+    let output = larder().args(["get", "--json", &one, &two]).output().expect("it runs");
+    let lines: Vec<serde_json::Value> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert_eq!(lines.len(), 2);
+    assert!(lines[1]["cache_status"].as_str().is_some_and(|how| how.starts_with("hit")), "{}", lines[1]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = larder().args(["get", "--output"]).arg(folder.path()).arg(&one).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(0));
+    let files: Vec<_> = std::fs::read_dir(folder.path()).expect("it is there").flatten().collect();
+    assert_eq!(files.len(), 1);
+    assert_eq!(std::fs::read(files[0].path()).expect("a file"), b"a page");
+    let output = larder().args(["get", "--only-if-cached", &one]).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1), "nothing is stored in a new process");
+    let output =
+        larder().args(["get", &format!("http://127.0.0.1:{}/", free_port())]).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn over_tls() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).expect("a file");
+    std::fs::write(&key, made.signing_key.serialize_pem()).expect("a file");
+    let origin = answering("secret");
+    let paths = [cert.to_str().expect("text"), key.to_str().expect("text")];
+    let proxy = Proxy::start(&origin.url(), &["--tls-cert", paths[0], "--tls-key", paths[1]]);
+    let port = proxy.address.rsplit(':').next().expect("a port").to_owned();
+    for version in ["--http1.1", "--http2"] {
+        let output = Command::new("curl")
+            .args(["-sSi", version, "--cacert", paths[0], &format!("https://localhost:{port}/")])
+            .args(["--resolve", &format!("localhost:{port}:127.0.0.1")])
+            .output()
+            .expect("curl is missing: apt-get install curl");
+        let answer = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            answer.contains("secret") && answer.contains("cache-status: larder;"),
+            "{version}: {answer} {output:?}"
+        );
+    }
+    assert!(origin.heads()[0].to_ascii_lowercase().contains("x-forwarded-proto: https"));
+    assert_eq!(origin.heads().len(), 1, "both versions share what is stored");
+}

@@ -1,0 +1,31 @@
+//! An actix-web application behind a cache: the handler takes a second, and runs once a minute.
+//!
+//! `cargo run -p larder-examples --example middleware`, and then `curl -i http://127.0.0.1:8080/report` twice.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::{App, HttpResponse, HttpServer, http::header, web};
+use larder::{
+    actix::Cache,
+    core::Cache as Engine,
+    prelude::{MemoryStore, Rules},
+};
+
+async fn report() -> HttpResponse {
+    actix_rt::time::sleep(Duration::from_secs(1)).await;
+    HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, "max-age=60, stale-if-error=600"))
+        .insert_header((header::ETAG, "\"report-1\""))
+        .body("a report that takes a second\n")
+}
+
+fn main() -> std::io::Result<()> {
+    actix_rt::System::new().block_on(async {
+        // One for all workers.
+        let cache = Engine::builder(Arc::new(MemoryStore::default())).rules(Rules::shared()).build();
+        let app = move || App::new().wrap(Cache::new(cache.clone())).route("/report", web::get().to(report));
+        let server = HttpServer::new(app).keep_alive(Duration::from_secs(75)).bind("127.0.0.1:8080")?;
+        println!("listening on http://127.0.0.1:8080");
+        server.run().await
+    })
+}
