@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use larder::prelude::{Body, Cache, HyperOptions, HyperOrigin, MemoryStore, Rules};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let url = std::env::args().nth(1).ok_or("give a URL, e.g. https://example.com/")?;
     actix_rt::System::new().block_on(async {
         // One user's cache: what is marked `private` is kept, too.

@@ -252,7 +252,9 @@ fn origin_of(length: u64) -> RawOrigin {
             format!("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\n{framing}\r\n\r\n").as_bytes(),
         );
         let piece = vec![b'x'; 1 << 20];
-        for _ in 0..length >> 20 {
+        // "/warm" announces all and breaks off early, which is as good for getting warm.
+        let pieces = if head.contains("/warm") { 4 } else { length >> 20 };
+        for _ in 0..pieces {
             let written = if chunked {
                 stream
                     .write_all(b"100000\r\n")
@@ -265,7 +267,7 @@ fn origin_of(length: u64) -> RawOrigin {
                 return false;
             }
         }
-        !chunked || stream.write_all(b"0\r\n\r\n").is_ok()
+        pieces == length >> 20 && (!chunked || stream.write_all(b"0\r\n\r\n").is_ok())
     })
 }
 
@@ -284,16 +286,17 @@ fn drain(mut stream: TcpStream, path: &str) -> u64 {
 #[test]
 fn a_gibibyte_passes_in_bounded_memory() {
     let origin = origin_of(1 << 30);
-    let proxy = Proxy::start(&origin.url(), &[]);
-    proxy.get("/missing-warm-up", "Range: bytes=0-0\r\nIf-Match: x\r\n");
     for path in ["/sized", "/chunked"] {
         let proxy = Proxy::start(&origin.url(), &[]);
+        // Code and pools that the first requests bring in are not the body's.
+        for n in 0..4 {
+            drain(proxy.connect(), &format!("/warm/{n}"));
+        }
         let before = proxy.memory("VmRSS");
         assert!(drain(proxy.connect(), path) >= 1 << 30, "{path} came whole");
         let grown = proxy.memory("VmHWM").saturating_sub(before);
         assert!(grown <= 16 * 1024, "{path}: {grown} KiB more");
     }
-    drop(proxy);
 }
 
 /// A thousand slow clients of one object of 10 MiB don't multiply it.
