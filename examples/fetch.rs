@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let origin = Arc::new(HyperOrigin::new(HyperOptions::default())?);
         for _ in 0..2 {
             let request = http::Request::get(&url).body(Body::empty())?;
-            let mut answer = cache.fetch(request, origin.clone()).await?;
+            let mut answer = cache.fetch(request, Arc::clone(&origin) as _).await?;
             let (status, how) = (answer.status(), answer.cache_status().to_string());
             let mut body = answer.take_body();
             let mut length = 0;

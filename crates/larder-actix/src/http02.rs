@@ -3,6 +3,8 @@
 //! A hit converts no header map: the request's fields are read where they are, and the response's are kept in
 //! actix's form beside the stored head.
 
+use std::sync::LazyLock;
+
 use actix_http::header as actix;
 use actix_web::http as web;
 use bytes::Bytes;
@@ -48,7 +50,7 @@ pub(crate) fn status_from(status: web::StatusCode) -> http::StatusCode {
 pub(crate) fn fields_from(fields: &actix::HeaderMap) -> http::HeaderMap {
     let mut converted = http::HeaderMap::with_capacity(fields.len() + 4);
     for (name, value) in fields {
-        let name = http::HeaderName::from_bytes(name.as_str().as_bytes());
+        let name = http::HeaderName::from_lowercase(name.as_str().as_bytes());
         let value = http::HeaderValue::from_bytes(value.as_bytes());
         if let (Ok(name), Ok(value)) = (name, value) {
             converted.append(name, value);
@@ -61,7 +63,7 @@ pub(crate) fn fields_from(fields: &actix::HeaderMap) -> http::HeaderMap {
 pub(crate) fn fields(fields: &http::HeaderMap, room: usize) -> actix::HeaderMap {
     let mut converted = actix::HeaderMap::with_capacity(fields.len() + room);
     for (name, value) in fields {
-        let name = actix::HeaderName::from_bytes(name.as_str().as_bytes());
+        let name = actix::HeaderName::from_lowercase(name.as_str().as_bytes());
         if let (Ok(name), Some(value)) = (name, shared_value(Bytes::copy_from_slice(value.as_bytes()))) {
             converted.append(name, value);
         }
@@ -102,11 +104,13 @@ pub(crate) fn set_conditions(fields: &mut actix::HeaderMap, wanted: &http::Heade
 
 /// `Age` and `Cache-Status`, beside the fields of the answer.
 pub(crate) fn insert_own(fields: &mut actix::HeaderMap, age: Option<u64>, cache_status: Bytes) {
+    // Each answer has them: their names are converted once.
+    static CACHE_STATUS: LazyLock<actix::HeaderName> = LazyLock::new(|| own_name(&names::CACHE_STATUS));
     if let Some(age) = age {
-        fields.insert(own_name(&names::AGE), actix::HeaderValue::from(age));
+        fields.insert(actix::AGE, actix::HeaderValue::from(age));
     }
     if let Some(value) = shared_value(cache_status) {
-        fields.append(own_name(&names::CACHE_STATUS), value);
+        fields.append(CACHE_STATUS.clone(), value);
     }
 }
 

@@ -123,10 +123,10 @@ impl Rules {
         exchange: Exchange,
     ) -> Result<StoredHead, NotStorable> {
         let effective = self.effective_directives(fields);
-        let date = date_value(fields, exchange);
-        let terms = self.terms(&effective, status, fields, exchange, date);
         let part = part(status, fields)?;
         self.forbidden(request, status, &effective.directives, fields)?;
+        let date = date_value(fields, exchange);
+        let terms = self.terms(&effective, status, fields, exchange, date);
         self.understood_method(target, request, &effective, fields, &terms)?;
         self.allowed(&effective, status, fields)?;
         let selecting = SelectingHeaders::of(fields, request);

@@ -122,6 +122,13 @@ impl TargetUri {
         Uri::try_from(self.as_str()).ok()
     }
 
+    /// Whether this URI is the normal form already.
+    pub fn is_written_as(&self, uri: &Uri) -> bool {
+        uri.scheme_str() == Some(self.scheme())
+            && uri.authority().is_some_and(|authority| authority.as_str() == self.authority())
+            && uri.path_and_query().is_some_and(|path| path.as_str() == self.path_and_query())
+    }
+
     /// What a reference in a field of this target's response points to (RFC 3986 §5.2).
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use actix_http::{HttpMessage as _, Request, Response, header::HeaderMap};
 use actix_web::http::header::CONTENT_LENGTH;
+use bytes::Bytes;
 use larder_core::{Body, Cache, CacheKey, CacheStatus, Lookup, Origin, RequestHead};
 
 pub use server::{ProxyServer, RunningProxy, ServerOptions, TlsError};
@@ -72,7 +73,7 @@ impl ReverseProxy {
             Lookup::Answered(answer) => return respond(&self.cache, answer, is_head),
             Lookup::Forward(found) => found,
         };
-        let Ok(uri) = target.uri(scheme).parse::<http::Uri>() else {
+        let Ok(uri) = http::Uri::from_maybe_shared(Bytes::from(target.uri(scheme))) else {
             return self.refused(refuse::bad_request("400 Bad Request: the target is not a URI\n"));
         };
         let peer = request.peer_addr().map(|peer| peer.ip());

@@ -69,7 +69,9 @@ impl Cache {
         origin: Arc<dyn Origin>,
     ) -> Result<Answer, FetchError> {
         let (mut parts, body) = request.into_parts();
-        parts.uri = target.to_uri().ok_or(TargetError::Path)?;
+        if !target.is_written_as(&parts.uri) {
+            parts.uri = target.to_uri().ok_or(TargetError::Path)?;
+        }
         strip_unforwardable(&mut parts.headers);
         let Found { key, mut candidates, mut landed } = found;
         let ask = Ask { key, target, parts, origin };
