@@ -182,10 +182,6 @@ fn nonsense_from_the_origin_is_502() {
         ("no HTTP", "hello\r\n\r\n"),
         ("nothing", ""),
         ("two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"),
-        (
-            "an odd coding",
-            "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: nonsense\r\n\r\nab",
-        ),
         ("NUL in a value", "HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 1\r\n\r\na"),
         ("a folded line", "HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 1\r\n\r\na"),
         (
@@ -199,6 +195,18 @@ fn nonsense_from_the_origin_is_502() {
         let stored = field(&answer, "cache-status").is_some_and(|how| how.contains("stored"));
         assert!(status(&answer) == 502 || !stored, "{name}: {answer}");
         assert!(proxy.is_alive(), "{name}");
+    }
+    // A coding that nobody knows: the content ends with the connection (RFC 9112 §6.3).
+    let origin = RawOrigin::fixed(
+        "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: nonsense\r\n\r\nab",
+    );
+    let proxy = Proxy::start(&origin.url(), &[]);
+    for _ in 0..2 {
+        let answer = proxy.get("/", "");
+        assert!(
+            status(&answer) == 200 && answer.contains("\r\nab") && !answer.contains("nonsense"),
+            "{answer}"
+        );
     }
     // More than was announced: the surplus is not part of the response, nor of the next one.
     let origin = RawOrigin::fixed(

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use http::{
-    HeaderMap, HeaderValue, Request, Response, Uri,
-    header::{HOST, TRANSFER_ENCODING},
+    HeaderValue, Request, Response, Uri,
+    header::HOST,
     uri::{Parts, PathAndQuery},
 };
 use hyper_util::client::legacy::Client;
@@ -62,16 +62,6 @@ impl HyperOrigin {
     }
 }
 
-/// Whether it is known where the content ends. hyper reads a coding that it does not know up to the close of the
-/// connection; what that coding would have said of the end is lost, so the response is not one (RFC 9112 §6.1).
-fn is_framing_understood(fields: &HeaderMap) -> bool {
-    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
-    match codings.next() {
-        None => true,
-        Some(one) => one.as_bytes().eq_ignore_ascii_case(b"chunked") && codings.next().is_none(),
-    }
-}
-
 #[async_trait]
 impl Origin for HyperOrigin {
     async fn fetch(&self, mut request: Request<Body>) -> Result<Response<Body>, OriginError> {
@@ -84,8 +74,8 @@ impl Origin for HyperOrigin {
             Ok(Err(error)) => return Err(origin_error(error)),
             Err(_) => return Err(OriginError::new(OriginErrorKind::Timeout(limit))),
         };
-        // 101 is a protocol that nobody here asked for.
-        if response.status().is_informational() || !is_framing_understood(response.headers()) {
+        if response.status().is_informational() {
+            // 101: a protocol that nobody here asked for.
             return Err(OriginError::new(OriginErrorKind::Protocol));
         }
         let limit = self.options.body_timeout;
