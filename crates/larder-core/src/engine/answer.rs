@@ -113,13 +113,7 @@ impl Answer {
     pub(crate) fn into_http(self, name: &str) -> Response<Body> {
         let mut fields = match self.head {
             AnswerHead::Own(fields) => fields,
-            AnswerHead::Stored(ref candidates, index) => {
-                let stored = &candidates[index].head.fields;
-                // Room for the two fields below: a map that grows is built twice.
-                let mut fields = HeaderMap::with_capacity(stored.len() + 2);
-                fields.extend(stored.iter().map(|(name, value)| (name.clone(), value.clone())));
-                fields
-            }
+            AnswerHead::Stored(ref candidates, index) => candidates[index].head.fields.clone(),
         };
         if let Some(age) = self.age {
             fields.insert(names::AGE, HeaderValue::from(age.as_secs()));
