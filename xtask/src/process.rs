@@ -1,12 +1,18 @@
-//! Other programs: run to their end, or started and stopped for certain.
+//! Other programs: run to their end, or started and stopped for certain, with everything that they started.
 
 use std::{
-    io::{BufRead as _, BufReader},
+    fs,
+    io::{self, BufRead as _, BufReader},
     net::TcpListener,
     process::{Child, Command, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail, ensure};
+
+/// How long a server may take until it accepts.
+const START: Duration = Duration::from_secs(30);
 
 /// Runs a command line with its output shown; fails if it does.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
@@ -39,7 +45,7 @@ pub(crate) fn is_installed(program: &str) -> bool {
 
 /// A server that is stopped when this is dropped, whatever happens meanwhile.
 #[derive(Debug)]
-pub(crate) struct Server(pub(crate) Child);
+pub(crate) struct Server(Child);
 
 impl Server {
     /// Starts it, its output thrown away.
@@ -55,26 +61,84 @@ impl Server {
 
     /// Starts it, and waits for the line on its standard output that begins so; the rest of that line.
     pub(crate) fn start_until(command: &mut Command, prefix: &str) -> anyhow::Result<(Self, String)> {
+        Self::start_showing(command, prefix, false)
+    }
+
+    /// The same; what it prints after that is shown, or thrown away.
+    pub(crate) fn start_showing(
+        command: &mut Command,
+        prefix: &str,
+        show: bool,
+    ) -> anyhow::Result<(Self, String)> {
         let shown = format!("{command:?}");
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("can't start {shown}"))?;
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        let mut child = child.with_context(|| format!("can't start {shown}"))?;
         let out = child.stdout.take().context("its output is piped")?;
         let server = Self(child);
-        for line in BufReader::new(out).lines() {
-            if let Some(rest) = line?.strip_prefix(prefix) {
-                return Ok((server, rest.trim().to_owned()));
+        let (sender, found) = mpsc::channel();
+        let wanted = prefix.to_owned();
+        // Reads on to the end: a server whose pipe is closed would fail at the next line that it prints.
+        std::thread::spawn(move || {
+            let mut out = BufReader::new(out);
+            let mut line = String::new();
+            while out.read_line(&mut line).is_ok_and(|read| read > 0) {
+                if let Some(rest) = line.strip_prefix(&wanted) {
+                    let _ = sender.send(rest.trim().to_owned());
+                    break;
+                }
+                line.clear();
             }
+            drop(sender);
+            let _ = if show {
+                io::copy(&mut out, &mut io::stdout())
+            } else {
+                io::copy(&mut out, &mut io::sink())
+            };
+        });
+        match found.recv_timeout(START) {
+            Ok(rest) => Ok((server, rest)),
+            Err(RecvTimeoutError::Disconnected) => bail!("{shown} ended before it said '{prefix}'"),
+            Err(RecvTimeoutError::Timeout) => bail!("{shown} has not said '{prefix}' for {START:?}"),
         }
-        bail!("{shown} ended before it said '{prefix}'")
+    }
+
+    /// Waits until it accepts connections there.
+    pub(crate) fn wait_for_port(&mut self, port: u16) -> anyhow::Result<()> {
+        let pause = Duration::from_millis(25);
+        for _ in 0..START.as_millis() / pause.as_millis() {
+            if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return Ok(());
+            }
+            if let Some(status) = self.0.try_wait()? {
+                bail!("the server that should listen on port {port} ended: {status}");
+            }
+            std::thread::sleep(pause);
+        }
+        bail!("nobody listens on port {port} after {START:?}")
+    }
+
+    /// The processes that it is made of: itself, and those below it.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        let mut processes = vec![self.0.id()];
+        let mut next = 0;
+        while let Some(process) = processes.get(next).copied() {
+            for task in fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten() {
+                let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+                processes.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+            }
+            next += 1;
+        }
+        processes
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // Masters that are killed leave their workers behind, so those are looked up while there is a master.
+        let processes = self.processes();
         let _ = self.0.kill();
+        let workers = processes.iter().skip(1).map(ToString::to_string);
+        let _ = Command::new("kill").arg("-9").args(workers).stderr(Stdio::null()).status();
         let _ = self.0.wait();
     }
 }
@@ -82,15 +146,4 @@ impl Drop for Server {
 /// A port that nobody listens on at the moment.
 pub(crate) fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
-/// Waits until somebody accepts connections there.
-pub(crate) fn wait_for_port(port: u16) -> anyhow::Result<()> {
-    for _ in 0..400 {
-        if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            return Ok(());
-        }
-        std::thread::sleep(std::time::Duration::from_millis(25));
-    }
-    bail!("nobody listens on port {port} after 10 s")
 }

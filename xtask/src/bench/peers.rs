@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use crate::process::{Server, free_port, wait_for_port};
+use crate::process::{Server, free_port};
 
 /// A server under measurement.
 #[derive(Debug)]
@@ -27,8 +27,8 @@ fn on_core(core: &str, program: &str) -> Command {
 /// The origin, on the load generator's core.
 pub(crate) fn origin() -> anyhow::Result<(Server, u16)> {
     let port = free_port()?;
-    let server = Server::start(on_core("1", PEERS).args(["origin", &format!("127.0.0.1:{port}")]))?;
-    wait_for_port(port)?;
+    let mut server = Server::start(on_core("1", PEERS).args(["origin", &format!("127.0.0.1:{port}")]))?;
+    server.wait_for_port(port)?;
     Ok((server, port))
 }
 
@@ -48,8 +48,8 @@ pub(crate) fn limits(origin: u16) -> anyhow::Result<Vec<Peer>> {
         if mode == "pass" {
             command.arg(format!("http://127.0.0.1:{origin}"));
         }
-        let server = Server::start(&mut command)?;
-        wait_for_port(port)?;
+        let mut server = Server::start(&mut command)?;
+        server.wait_for_port(port)?;
         peers.push(Peer { name, port, server, forwards: mode == "pass", caches: mode != "pass" });
     }
     Ok(peers)
@@ -96,8 +96,9 @@ http {{
 }}\n"
     );
     fs::write(format!("{here}/nginx.conf"), config)?;
-    let server = Server::start(on_core("0", "/usr/sbin/nginx").args(["-c", &format!("{here}/nginx.conf")]))?;
-    wait_for_port(port)?;
+    let mut server =
+        Server::start(on_core("0", "/usr/sbin/nginx").args(["-c", &format!("{here}/nginx.conf")]))?;
+    server.wait_for_port(port)?;
     let name = if lock { "nginx `proxy_cache` with lock" } else { "nginx `proxy_cache`" };
     Ok(Peer { name, port, server, forwards: true, caches: true })
 }
@@ -112,8 +113,8 @@ pub(crate) fn haproxy(origin: u16, folder: &Path) -> anyhow::Result<Peer> {
     );
     let file = folder.join("haproxy.cfg");
     fs::write(&file, config)?;
-    let server = Server::start(on_core("0", "/usr/sbin/haproxy").arg("-db").arg("-f").arg(file))?;
-    wait_for_port(port)?;
+    let mut server = Server::start(on_core("0", "/usr/sbin/haproxy").arg("-db").arg("-f").arg(file))?;
+    server.wait_for_port(port)?;
     Ok(Peer { name: "HAProxy cache", port, server, forwards: true, caches: true })
 }
 
@@ -129,40 +130,16 @@ pub(crate) fn varnish(origin: u16, folder: &Path) -> anyhow::Result<Peer> {
         .args(["-F", "-a", &format!("127.0.0.1:{port}"), "-s", "malloc,256m", "-p", "thread_pools=1", "-f"])
         .arg(file);
     command.arg("-n").arg(folder.canonicalize()?.join("varnish"));
-    let server = Server::start(&mut command)?;
-    wait_for_port(port)?;
+    let mut server = Server::start(&mut command)?;
+    server.wait_for_port(port)?;
     Ok(Peer { name: "Varnish", port, server, forwards: true, caches: true })
 }
 
 impl Peer {
     /// Nanoseconds of processor time that the server and its children have taken.
     pub(crate) fn cpu(&self) -> u64 {
-        tree(self.server.0.id()).iter().map(|pid| cpu_of(*pid)).sum()
+        self.server.processes().iter().map(|pid| cpu_of(*pid)).sum()
     }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        // Masters that are killed leave their workers behind.
-        for pid in tree(self.server.0.id()) {
-            let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
-        }
-    }
-}
-
-/// The process and those below it.
-fn tree(root: u32) -> Vec<u32> {
-    let mut pids = vec![root];
-    let mut next = 0;
-    while let Some(pid) = pids.get(next).copied() {
-        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-        for task in tasks {
-            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
-            pids.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
-        }
-        next += 1;
-    }
-    pids
 }
 
 fn cpu_of(pid: u32) -> u64 {

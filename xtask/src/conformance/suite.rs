@@ -1,0 +1,97 @@
+//! The suite itself: installed from npm once, its origin and its client run by node.
+//!
+//! Of its dependencies only node-fetch is installed: the command line needs neither its template engine nor the whole of
+//! npm, which it names as well. After the first time nothing is fetched.
+
+use std::{collections::HashMap, fs, path::PathBuf, process::Command};
+
+use anyhow::{Context as _, ensure};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::process::{self, Server, output};
+
+/// The release. README and exceptions.txt speak of this one.
+pub(super) const SUITE: &str = "http-cache-tests@0.4.5";
+const CLIENT: &str = "node-fetch@2.7.0";
+
+/// What the suite says of one of its tests.
+#[derive(Debug, Deserialize)]
+pub(super) struct Test {
+    pub(super) suite: String,
+    pub(super) id: String,
+    pub(super) kind: Kind,
+    pub(super) depends_on: Vec<String>,
+}
+
+/// How much a test matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Kind {
+    Required,
+    Optimal,
+    /// Neither answer is wrong; the suite wants to know.
+    Check,
+}
+
+#[derive(Debug)]
+pub(super) struct Suite {
+    folder: PathBuf,
+    pub(super) tests: Vec<Test>,
+}
+
+impl Suite {
+    pub(super) fn install() -> anyhow::Result<Self> {
+        let folder = std::env::current_dir()?.join("target/conformance");
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join("tests.mjs"), include_str!("../../conformance/tests.mjs"))?;
+        if !folder.join("package/cli.mjs").is_file() {
+            println!("installing {SUITE}");
+            let packed = output(Command::new("npm").args(["pack", "--silent", SUITE]).current_dir(&folder))?;
+            process::run(Command::new("tar").args(["xzf", packed.trim()]).current_dir(&folder))?;
+        }
+        if !folder.join("node_modules/node-fetch").is_dir() {
+            let install =
+                ["install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund", "--silent", CLIENT];
+            fs::write(folder.join("package.json"), "{}\n")?;
+            process::run(Command::new("npm").args(install).current_dir(&folder))?;
+        }
+        let tests = serde_json::from_str(&output(Command::new("node").arg(folder.join("tests.mjs")))?)
+            .context("tests.mjs did not print the tests")?;
+        Ok(Self { folder, tests })
+    }
+
+    /// The suite's origin on that port, or on any if it is 0, and its URL. With `show` it prints what the test that is
+    /// asked about sends and gets.
+    pub(super) fn origin(&self, port: u16, show: bool) -> anyhow::Result<(Server, String)> {
+        let mut node = Command::new("node");
+        node.arg("server/server.mjs").current_dir(self.folder.join("package"));
+        node.env("npm_config_protocol", "http")
+            .env("npm_config_port", port.to_string())
+            .env("npm_config_pidfile", "server.pid");
+        let (server, said) = Server::start_showing(&mut node, "Listening on ", show)?;
+        let port = said.trim_end_matches('/').rsplit(':').next().unwrap_or_default();
+        let port: u16 = port.parse().with_context(|| format!("the origin listens on '{said}'"))?;
+        Ok((server, format!("http://127.0.0.1:{port}")))
+    }
+
+    fn client(&self, base: &str, id: &str) -> Command {
+        let mut node = Command::new("node");
+        node.args(["--no-warnings", "cli.mjs"]).current_dir(self.folder.join("package"));
+        node.env("npm_config_base", base).env("npm_config_id", id).env("npm_package_config_id", "");
+        node
+    }
+
+    /// Runs one test, and shows everything.
+    pub(super) fn show(&self, base: &str, id: &str) -> anyhow::Result<()> {
+        ensure!(self.tests.iter().any(|test| test.id == id), "{SUITE} has no test '{id}'");
+        process::run(&mut self.client(base, id))
+    }
+
+    /// Runs all. For each test `true`, or what went wrong; kept in a file for people, too.
+    pub(super) fn results(&self, base: &str, name: &str) -> anyhow::Result<HashMap<String, Value>> {
+        let printed = output(&mut self.client(base, ""))?;
+        fs::write(self.folder.join(format!("results-{name}.json")), &printed)?;
+        serde_json::from_str(&printed).context("the suite's client did not print its results")
+    }
+}
