@@ -1,10 +1,12 @@
 #![doc = include_str!("../README.md")]
 
 mod body;
+mod bounded;
 mod clock;
 pub mod codec;
 mod engine;
 mod origin;
+mod patience;
 mod store;
 
 pub use body::{Body, BodyError};
@@ -14,6 +16,7 @@ pub use engine::{
 };
 pub use larder_policy::*;
 pub use origin::{Origin, OriginError, OriginErrorKind};
+pub use patience::head_within;
 pub use store::{
     BodySource, ByteStream, CacheStore, Candidate, Candidates, Claim, EntryId, HeldLease, Lease, Leases,
     StoreError, StoreErrorKind, StoreWriter, StoredBody,

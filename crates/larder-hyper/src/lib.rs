@@ -2,7 +2,9 @@
 
 mod body;
 mod connect;
+mod connection;
 mod error;
+mod framing;
 mod options;
 mod origin;
 

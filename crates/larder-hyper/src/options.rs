@@ -14,9 +14,9 @@ pub struct HyperOptions {
     /// With `to`: whether the origin gets its own name as `Host`, and not the client's. Default: no. A server that
     /// answers for several names needs the client's, and what is stored is stored under it.
     pub origin_host: bool,
-    /// How long connecting may take, with name resolution. Default: 5 s.
+    /// How long connecting may take: name resolution, TCP and TLS together. Default: 5 s.
     pub connect_timeout: Duration,
-    /// How long the head of a response may take. Default: 60 s.
+    /// How long the head of a response may take, from the last piece of the request's body. Default: 60 s.
     pub head_timeout: Duration,
     /// How long a pause within a body may take. Default: 60 s.
     pub body_timeout: Duration,
@@ -30,7 +30,7 @@ pub struct HyperOptions {
     pub max_head: usize,
     /// HTTP/2 without negotiation, also without TLS. Default: no; over TLS it is negotiated.
     pub http2_only: bool,
-    /// More certificates to trust, in PEM.
+    /// Certificates to trust beside Mozilla's, in PEM.
     pub roots: Vec<u8>,
 }
 

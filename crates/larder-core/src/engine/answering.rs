@@ -6,13 +6,12 @@ use http::{Method, Request, request};
 
 use super::{
     Answer, Cache, FetchError, Found,
-    bounded::within,
     events::StoreStep,
     flights::{Flight, Joined, Landing, Leader},
 };
 use crate::{
     Body, CacheKey, CacheStatus, Candidate, Candidates, Claim, Failure, Fwd, Origin, OriginError, Permission,
-    RequestHead, Reuse, Selected, TargetError, TargetUri, strip_unforwardable,
+    RequestHead, Reuse, Selected, TargetError, TargetUri, bounded::within, strip_unforwardable,
 };
 
 /// How often a request waits for another process's fetch before it fetches without a lease.

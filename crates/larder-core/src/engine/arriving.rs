@@ -28,7 +28,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::bounded::within;
+use crate::bounded::within;
 use crate::{Body, BodySource};
 
 /// What may lie in memory of one arriving body.

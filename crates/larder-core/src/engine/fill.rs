@@ -14,7 +14,6 @@ use http_body::Body as _;
 use super::{
     Cache,
     arriving::{Arriving, Ending, Patience},
-    bounded::{poll_once, within},
     events::{Event, StoreStep},
     flights::{Landing, Leader},
     serve::serves_others,
@@ -22,6 +21,7 @@ use super::{
 use crate::{
     Body, BodyError, BodySource, CacheKey, Candidate, EntryId, StoreError, StoreErrorKind, StoreWriter,
     StoredBody, StoredHead,
+    bounded::{poll_once, within},
 };
 
 /// What is taken with the head, at most, before a task is made for the rest.

@@ -6,7 +6,6 @@ use super::{
     Answer, Cache, FetchError,
     answer::AnswerHead,
     answering::{Ask, Plan},
-    bounded::within,
     events::{Event, StoreStep},
     fill::{Fill, Filled},
     flights::{Landing, Leader},
@@ -14,8 +13,8 @@ use super::{
 };
 use crate::{
     Body, CacheGroup, CacheStatus, Candidate, Candidates, Exchange, Failure, Freshen, Fwd, HeadFreshen,
-    OriginError, OriginErrorKind, StoredHead, TargetUri, invalidated, invalidated_groups, not_modified,
-    not_modified_fields, strip_hop_by_hop,
+    OriginError, OriginErrorKind, StoredHead, TargetUri, bounded::within, head_within, invalidated,
+    invalidated_groups, not_modified, not_modified_fields, strip_hop_by_hop,
 };
 use std::sync::Arc;
 
@@ -59,7 +58,9 @@ impl Cache {
     ) -> Result<(Response<Body>, Exchange), OriginError> {
         let request_time = self.inner.clock.now();
         let limit = self.inner.limits.origin_timeout;
-        let mut response = within(limit, ask.origin.fetch(outgoing))
+        let (parts, body) = outgoing.into_parts();
+        let fetching = |body| ask.origin.fetch(Request::from_parts(parts, body));
+        let mut response = head_within(limit, body, fetching)
             .await
             .unwrap_or_else(|| Err(OriginError::new(OriginErrorKind::Timeout(limit))))?;
         strip_hop_by_hop(response.headers_mut());

@@ -17,7 +17,6 @@
 mod answer;
 mod answering;
 mod arriving;
-mod bounded;
 mod builder;
 mod error;
 mod events;
@@ -41,7 +40,8 @@ pub use builder::{CacheBuilder, Limits};
 pub use error::FetchError;
 pub use events::{Event, Observer, StoreStep};
 
-use self::{bounded::within, flights::Flights, recall::Uncollapsible, tasks::Tasks};
+use self::{flights::Flights, recall::Uncollapsible, tasks::Tasks};
+use crate::bounded::within;
 use crate::{
     Body, CacheKey, CacheStatus, CacheStore, Candidates, Clock, Fields, Origin, Permission, RequestHead,
     Reuse, Rules, StoreError, TargetUri,

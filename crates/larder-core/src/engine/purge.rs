@@ -4,7 +4,8 @@
 //! are taken off the map first, so that a request from now on begins a fetch of its own; the store keeps the
 //! writers that were begun before from committing.
 
-use super::{Cache, bounded::within, events::StoreStep};
+use super::{Cache, events::StoreStep};
+use crate::bounded::within;
 use crate::{CacheGroup, CacheKey, StoreError, StoreErrorKind, TargetUri};
 
 impl Cache {

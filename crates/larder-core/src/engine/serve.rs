@@ -7,10 +7,11 @@ use http::Method;
 use super::{
     Cache,
     answer::{Answer, AnswerHead},
-    bounded::within,
     events::StoreStep,
 };
-use crate::{Body, CacheStatus, Candidates, Fields, RequestHead, Serve, StoredBody, StoredHead};
+use crate::{
+    Body, CacheStatus, Candidates, Fields, RequestHead, Serve, StoredBody, StoredHead, bounded::within,
+};
 
 /// The stored response can't be read after all: a miss.
 #[derive(Debug)]

@@ -1,0 +1,150 @@
+//! Raw servers that tests script by hand, and short ways to ask them.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::sync::Arc;
+
+use larder_core::{Body, BodyError, Origin as _, OriginError, OriginErrorKind};
+use larder_hyper::{HyperOptions, HyperOrigin};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+
+/// A listener whose connections the test plays itself.
+pub(crate) struct Server(pub(crate) TcpListener);
+
+impl Server {
+    pub(crate) async fn bind() -> Self {
+        Self(TcpListener::bind("127.0.0.1:0").await.expect("a free port"))
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.0.local_addr().expect("it listens"))
+    }
+
+    pub(crate) async fn accept(&self) -> Peer {
+        let (stream, _) = self.0.accept().await.expect("somebody connects");
+        stream.set_nodelay(true).expect("no delay");
+        Peer(stream)
+    }
+
+    /// Whether nobody has connected that was not accepted.
+    pub(crate) async fn is_alone(&self) -> bool {
+        std::future::poll_fn(|cx| std::task::Poll::Ready(self.0.poll_accept(cx).is_pending())).await
+    }
+}
+
+/// One connection, seen from the origin.
+pub(crate) struct Peer(pub(crate) TcpStream);
+
+impl Peer {
+    /// The head of the next request; `None` when the other side has closed.
+    pub(crate) async fn head(&mut self) -> Option<String> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(self.0.read_u8().await.ok()?);
+        }
+        Some(String::from_utf8(head).expect("text"))
+    }
+
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).await.expect("the other side reads");
+    }
+
+    /// Waits until the other side has closed.
+    pub(crate) async fn closed(&mut self) {
+        let mut rest = [0; 4096];
+        while self.0.read(&mut rest).await.is_ok_and(|read| read > 0) {}
+    }
+
+    /// Closes with a reset, which no reader can take for an end.
+    pub(crate) fn reset(self) {
+        self.0.set_zero_linger().expect("the option exists");
+    }
+}
+
+pub(crate) fn origin(to: &str) -> Arc<HyperOrigin> {
+    with(to, |_| {})
+}
+
+pub(crate) fn with(to: &str, change: impl FnOnce(&mut HyperOptions)) -> Arc<HyperOrigin> {
+    let mut options = HyperOptions::to(to).expect("a URL");
+    change(&mut options);
+    Arc::new(HyperOrigin::new(options).expect("options that fit together"))
+}
+
+pub(crate) fn get(path: &str) -> http::Request<Body> {
+    request("GET", path, Body::empty())
+}
+
+pub(crate) fn request(method: &str, path: &str, body: Body) -> http::Request<Body> {
+    http::Request::builder()
+        .method(method)
+        .uri(format!("http://example.com{path}"))
+        .body(body)
+        .expect("a request")
+}
+
+/// What came of a request: the head, and the body or what broke it.
+pub(crate) type Got = Result<(http::response::Parts, Result<Vec<u8>, BodyError>), OriginError>;
+
+pub(crate) async fn fetch(origin: &HyperOrigin, request: http::Request<Body>) -> Got {
+    let (parts, body) = origin.fetch(request).await?.into_parts();
+    Ok((parts, read(body).await))
+}
+
+/// All of a body. Its length is what was announced, or it has failed.
+pub(crate) async fn read(mut body: Body) -> Result<Vec<u8>, BodyError> {
+    let announced = http_body::Body::size_hint(&body).exact();
+    let mut whole = Vec::new();
+    while let Some(piece) = body.next_piece().await {
+        whole.extend_from_slice(&piece?);
+    }
+    assert!(announced.is_none_or(|length| length == whole.len() as u64), "announced as {announced:?}");
+    Ok(whole)
+}
+
+pub(crate) fn content(got: Got) -> String {
+    let (_, body) = got.expect("a response");
+    String::from_utf8(body.expect("whole")).expect("text")
+}
+
+pub(crate) fn kind(got: Got) -> OriginErrorKind {
+    match got {
+        Ok((head, body)) => panic!("a response came: {head:?} {body:?}"),
+        Err(error) => error.kind(),
+    }
+}
+
+/// A request on its way in a task of its own.
+pub(crate) fn sending(
+    origin: &Arc<HyperOrigin>,
+    request: http::Request<Body>,
+) -> tokio::task::JoinHandle<Got> {
+    let origin = Arc::clone(origin);
+    tokio::spawn(async move { fetch(&origin, request).await })
+}
+
+/// A request's body that the test feeds; dropped, it has broken off.
+pub(crate) fn upload() -> (tokio::sync::mpsc::Sender<Option<&'static [u8]>>, Body) {
+    let (pieces, receiver) = tokio::sync::mpsc::channel(1);
+    (pieces, Body::stream(Upload(receiver)))
+}
+
+struct Upload(tokio::sync::mpsc::Receiver<Option<&'static [u8]>>);
+
+impl http_body::Body for Upload {
+    type Data = bytes::Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, BodyError>>> {
+        self.0.poll_recv(cx).map(|message| match message {
+            Some(Some(piece)) => Some(Ok(http_body::Frame::data(bytes::Bytes::from_static(piece)))),
+            Some(None) => None,
+            None => Some(Err("the client went away".into())),
+        })
+    }
+}

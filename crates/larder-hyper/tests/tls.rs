@@ -1,0 +1,244 @@
+//! TLS: whom it trusts, which version of HTTP it agrees on, and what a cut connection is.
+#![cfg(feature = "tls")]
+
+mod setting;
+
+use std::{convert::Infallible, sync::Arc};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use larder_core::{Body, OriginErrorKind};
+use larder_hyper::{HyperOptions, HyperOrigin};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use setting::{Got, Server, content, fetch, get, kind, request};
+use tokio::{io::AsyncReadExt as _, io::AsyncWriteExt as _, net::TcpStream};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+/// A certificate for `localhost` that nobody has signed, in PEM, and a server that has it.
+fn certified(protocols: &[&str]) -> (Vec<u8>, TlsAcceptor) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let chain = vec![CertificateDer::from(made.cert.der().to_vec())];
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("key and certificate");
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    (made.cert.pem().into_bytes(), TlsAcceptor::from(Arc::new(config)))
+}
+
+fn trusting(server: &Server, roots: &[u8], change: impl FnOnce(&mut HyperOptions)) -> Arc<HyperOrigin> {
+    let port = server.0.local_addr().expect("it listens").port();
+    setting::with(&format!("https://localhost:{port}"), |options| {
+        options.roots = roots.to_vec();
+        change(options);
+    })
+}
+
+async fn accept(server: &Server, acceptor: &TlsAcceptor) -> TlsStream<TcpStream> {
+    acceptor.accept(server.accept().await.0).await.expect("a handshake")
+}
+
+/// Answers with the request's method, version, authority or `Host`, and content.
+async fn describe(request: http::Request<Incoming>) -> Result<http::Response<Full<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map(|whole| whole.to_bytes()).unwrap_or_default();
+    let hosts: Vec<_> = head.headers.get_all("host").iter().collect();
+    let text = format!("{} {:?} {} {hosts:?} {body:?}", head.method, head.version, head.uri);
+    Ok(http::Response::new(Full::from(text)))
+}
+
+fn serve(server: Server, acceptor: TlsAcceptor) {
+    tokio::spawn(async move {
+        loop {
+            let stream = TokioIo::new(accept(&server, &acceptor).await);
+            if stream.inner().get_ref().1.alpn_protocol() == Some(b"h2") {
+                let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                    .serve_connection(stream, service_fn(describe));
+                tokio::spawn(connection);
+            } else {
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new().serve_connection(stream, service_fn(describe)),
+                );
+            }
+        }
+    });
+}
+
+#[tokio::test]
+async fn a_root_in_pem_is_trusted_and_others_are_not() {
+    let server = Server::bind().await;
+    let (roots, acceptor) = certified(&[]);
+    let (others, _) = certified(&[]);
+    let trusted = trusting(&server, &roots, |_| {});
+    let untrusted = [trusting(&server, &[], |_| {}), trusting(&server, &others, |_| {})];
+    let got = setting::sending(&trusted, get("/"));
+    let mut stream = accept(&server, &acceptor).await;
+    let _ = stream.read(&mut [0; 4096]).await.expect("a request");
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.expect("it is read");
+    assert_eq!(content(got.await.expect("no panic")), "ok");
+    for origin in untrusted {
+        let got = setting::sending(&origin, get("/"));
+        let peer = server.accept().await;
+        assert!(acceptor.accept(peer.0).await.is_err());
+        assert_eq!(kind(got.await.expect("no panic")), OriginErrorKind::Connect);
+    }
+}
+
+#[test]
+fn roots_that_are_no_certificates_are_refused() {
+    let key = rcgen::KeyPair::generate().expect("a key").serialize_pem();
+    for roots in ["not PEM", key.as_str(), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        let mut options = HyperOptions::default();
+        options.roots = roots.as_bytes().to_vec();
+        assert!(HyperOrigin::new(options).is_err(), "{roots}");
+    }
+}
+
+/// Without a length, the end of the connection is the end of the body; TLS can tell an end from a cut (RFC 9112 §9.8).
+#[tokio::test]
+async fn a_cut_connection_is_not_the_end_of_a_body() {
+    for orderly in [true, false] {
+        let server = Server::bind().await;
+        let (roots, acceptor) = certified(&[]);
+        let origin = trusting(&server, &roots, |_| {});
+        let got = setting::sending(&origin, get("/"));
+        let mut stream = accept(&server, &acceptor).await;
+        let _ = stream.read(&mut [0; 4096]).await.expect("a request");
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nhalf").await.expect("it is read");
+        stream.flush().await.expect("it is sent");
+        if orderly {
+            stream.shutdown().await.expect("close_notify");
+        }
+        drop(stream);
+        let (_, body) = got.await.expect("no panic").expect("a head");
+        assert_eq!(body.is_ok(), orderly, "{body:?}");
+    }
+}
+
+async fn asked(protocols: &[&str], change: impl FnOnce(&mut HyperOptions)) -> (String, u16) {
+    let server = Server::bind().await;
+    let port = server.0.local_addr().expect("it listens").port();
+    let (roots, acceptor) = certified(protocols);
+    let origin = trusting(&server, &roots, change);
+    serve(server, acceptor);
+    let got = fetch(&origin, request("POST", "/a?b", Body::from("content"))).await;
+    (content(got), port)
+}
+
+/// The origin's own name: HTTP/2 where the origin has it.
+#[tokio::test]
+async fn http2_is_negotiated() {
+    let (seen, port) = asked(&["h2", "http/1.1"], |options| options.origin_host = true).await;
+    assert!(seen.starts_with(&format!("POST HTTP/2.0 https://localhost:{port}/a?b")), "{seen}");
+    assert!(!seen.contains("example.com") && seen.ends_with("b\"content\""), "{seen}");
+    let (seen, port) = asked(&["http/1.1"], |options| options.origin_host = true).await;
+    assert_eq!(seen, format!("POST HTTP/1.1 /a?b [\"localhost:{port}\"] b\"content\""));
+}
+
+/// The client's name can't differ from the connection's in HTTP/2, so it is HTTP/1.1.
+#[tokio::test]
+async fn a_clients_name_goes_over_http1() {
+    let (seen, _) = asked(&["h2", "http/1.1"], |_| {}).await;
+    assert_eq!(seen, "POST HTTP/1.1 /a?b [\"example.com\"] b\"content\"");
+}
+
+/// `Host` and `:authority` never disagree (RFC 9113 §8.3.1).
+#[tokio::test]
+async fn http2_only_has_one_name() {
+    let (seen, port) = asked(&["h2"], |options| options.http2_only = true).await;
+    assert!(seen.starts_with(&format!("POST HTTP/2.0 https://localhost:{port}/a?b")), "{seen}");
+    assert!(!seen.contains("example.com"), "{seen}");
+}
+
+async fn over_plain_http2(
+    method: &str,
+    answer: impl Fn(http::Request<Incoming>) -> http::Response<Full<Bytes>> + Clone + Send + 'static,
+) -> Got {
+    let server = Server::bind().await;
+    let origin = setting::with(&server.url(), |options| options.http2_only = true);
+    tokio::spawn(async move {
+        let stream = TokioIo::new(server.accept().await.0);
+        let service = service_fn(move |request| {
+            let response = answer(request);
+            async { Ok::<_, Infallible>(response) }
+        });
+        hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(stream, service).await
+    });
+    fetch(&origin, request(method, "/", Body::empty())).await
+}
+
+#[tokio::test]
+async fn http2_without_tls_by_prior_knowledge() {
+    let got = over_plain_http2("GET", |_| http::Response::new(Full::from("content"))).await;
+    assert_eq!(content(got), "content");
+    // The length of what a GET would get is not that of a body.
+    let got = over_plain_http2("HEAD", |_| {
+        http::Response::builder().header("content-length", 7).body(Full::default()).expect("a response")
+    });
+    let (head, body) = got.await.expect("a response");
+    assert_eq!((head.headers["content-length"].as_bytes(), body.expect("whole").len()), (&b"7"[..], 0));
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_in_http2_is_an_error() {
+    let got = over_plain_http2("GET", |_| {
+        let mut response = http::Response::new(Full::from("content"));
+        for n in 0..200 {
+            let name = http::HeaderName::from_bytes(format!("x-{n}").as_bytes()).expect("a name");
+            let value = http::HeaderValue::from_str(&"a".repeat(1000)).expect("a value");
+            response.headers_mut().insert(name, value);
+        }
+        response
+    });
+    assert_eq!(kind(got.await), OriginErrorKind::Protocol);
+}
+
+/// An origin that was restarted: the connection is gone, and the next request makes another.
+#[tokio::test]
+async fn http2_survives_a_restart_of_the_origin() {
+    let server = Server::bind().await;
+    let origin = setting::with(&server.url(), |options| options.http2_only = true);
+    for _ in 0..3 {
+        let got = setting::sending(&origin, get("/"));
+        let stream = TokioIo::new(server.accept().await.0);
+        let service =
+            service_fn(|_| async { Ok::<_, Infallible>(http::Response::new(Full::<Bytes>::from("ok"))) });
+        let connection = tokio::spawn(
+            hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(stream, service),
+        );
+        assert_eq!(content(got.await.expect("no panic")), "ok");
+        connection.abort();
+        let _ = connection.await;
+    }
+}
+
+/// Three clients that had stopped reading held up everybody else on the connection.
+#[tokio::test]
+async fn a_slow_reader_does_not_hold_up_the_others_on_its_connection() {
+    use larder_core::Origin as _;
+    let server = Server::bind().await;
+    let origin = setting::with(&server.url(), |options| options.http2_only = true);
+    tokio::spawn(async move {
+        let stream = TokioIo::new(server.accept().await.0);
+        let service = service_fn(|request: http::Request<Incoming>| async move {
+            let length = if request.uri().path() == "/large" { 8 << 20 } else { 2 };
+            Ok::<_, Infallible>(http::Response::new(Full::new(Bytes::from(vec![b'x'; length]))))
+        });
+        hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(stream, service).await
+    });
+    let mut slow = Vec::new();
+    for _ in 0..50 {
+        let mut response = origin.fetch(get("/large")).await.expect("a response");
+        response.body_mut().next_piece().await.expect("not the end").expect("a piece");
+        slow.push(response);
+    }
+    assert_eq!(content(fetch(&origin, get("/small")).await), "xx");
+    let rest = setting::read(slow.pop().expect("fifty").into_body()).await.expect("whole");
+    assert!(rest.len() < 8 << 20 && rest.len() > 7 << 20);
+}
