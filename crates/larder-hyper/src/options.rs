@@ -20,7 +20,9 @@ pub struct HyperOptions {
     pub head_timeout: Duration,
     /// How long a pause within a body may take. Default: 60 s.
     pub body_timeout: Duration,
-    /// How long an idle connection is kept. Default: 60 s.
+    /// How long an idle connection is kept. Default: 4 s, which is below the 5 s that many servers keep one for: a
+    /// request that can't be repeated, such as a POST, must not meet a connection that is being closed. An origin that
+    /// is known to keep connections for longer may be given more.
     pub idle_timeout: Duration,
     /// Idle connections that are kept for one origin. Default: 256.
     pub idle_connections: usize,
@@ -42,7 +44,7 @@ impl Default for HyperOptions {
             connect_timeout: Duration::from_secs(5),
             head_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),
-            idle_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(4),
             idle_connections: 256,
             max_fields: 256,
             max_head: 128 * 1024,

@@ -81,6 +81,19 @@ impl SelectingHeaders {
         !self.any && self.entries.iter().all(|entry| entry.matches(request.fields()))
     }
 
+    /// This request's values of the same fields, framed by their lengths: equal for requests that match the same stored
+    /// responses. `None` for `*`.
+    pub fn variant_of<F: Fields>(&self, request: &RequestHead<'_, F>) -> Option<Vec<u8>> {
+        let mut variant = Vec::new();
+        for entry in &self.entries {
+            let value = normal_form(&entry.name, request.fields());
+            let length = value.as_ref().map_or(u64::MAX, |value| value.len() as u64);
+            variant.extend_from_slice(&length.to_le_bytes());
+            variant.extend_from_slice(value.as_deref().unwrap_or_default());
+        }
+        (!self.any).then_some(variant)
+    }
+
     /// `*`: no request does.
     pub fn never_matches(&self) -> bool {
         self.any

@@ -78,6 +78,8 @@ impl Cache {
             return self.pass(ask, body, candidates).await;
         }
         let mut leader: Option<Leader> = None;
+        // Whom to wait for: whoever fetches the same URI, or, when that turns out to vary, the same variant of it.
+        let mut flight_key = ask.key.clone();
         let mut attempt = 0;
         let mut claims = 0;
         loop {
@@ -113,12 +115,12 @@ impl Cache {
                 candidates = self.candidates(&ask.key).await;
                 continue;
             }
-            match self.join(&ask, attempt) {
+            match self.join(&ask, &flight_key, attempt) {
                 Joined::Alone => return self.forward(ask, candidates, plan, None).await,
                 Joined::Leader(leads) => {
                     leader = Some(leads);
                     let now_landed = self.inner.flights.landed(&ask.key);
-                    if now_landed != landed {
+                    if now_landed != landed || flight_key != ask.key {
                         // Somebody else's fetch ended between our look-up and our turn to lead.
                         landed = now_landed;
                         candidates = self.candidates(&ask.key).await;
@@ -129,6 +131,9 @@ impl Cache {
                         Followed::Answered(answer) => return Ok(answer),
                         Followed::Failed(error) => return Err(error),
                         Followed::Alone => return self.forward(ask, candidates, plan, None).await,
+                        Followed::OtherVariant(key) if flight_key == ask.key => flight_key = key,
+                        // An origin that varies on other fields each time.
+                        Followed::OtherVariant(_) => return self.forward(ask, candidates, plan, None).await,
                         Followed::TryAgain { failed } => {
                             attempt = flight.attempt + u32::from(failed);
                             // What the flight has left in the store is looked up by whoever leads next.
@@ -164,14 +169,14 @@ impl Cache {
         }
     }
 
-    fn join(&self, ask: &Ask, attempt: u32) -> Joined {
+    fn join(&self, ask: &Ask, key: &CacheKey, attempt: u32) -> Joined {
         let flights = &self.inner.flights;
-        if self.inner.uncollapsible.contains(&ask.key, self.inner.clock.now()) {
+        if self.inner.uncollapsible.contains(key, self.inner.clock.now()) {
             Joined::Alone
         } else if ask.can_lead() {
-            flights.join(&ask.key, attempt)
+            flights.join(key, attempt)
         } else {
-            flights.follow(&ask.key).map_or(Joined::Alone, Joined::Follower)
+            flights.follow(key).map_or(Joined::Alone, Joined::Follower)
         }
     }
 
@@ -240,6 +245,12 @@ impl Cache {
     /// Answers from what the leader has got, if this request's own fields allow it.
     async fn share(&self, ask: &Ask, plan: Plan, candidate: Candidate) -> Followed {
         let head = ask.head();
+        if !candidate.head.selecting.matches(&head) {
+            let variant = candidate.head.selecting.variant_of(&head);
+            return variant.map_or(Followed::Alone, |variant| {
+                Followed::OtherVariant(ask.key.with_extra(b"variant").with_extra(&variant))
+            });
+        }
         let reuse = self.inner.rules.reuse(&head, [&*candidate.head], self.inner.clock.now());
         let (Reuse::Fresh(selected) | Reuse::Stale(selected, _)) = reuse else { return Followed::Alone };
         let mut status = CacheStatus::forwarded(plan.fwd);
@@ -277,6 +288,8 @@ impl Cache {
 enum Followed {
     Answered(Answer),
     Failed(FetchError),
+    /// What came is for other values of the fields that it varies on: wait for those who have the same, by this key.
+    OtherVariant(CacheKey),
     /// Go to the origin, and don't wait for anybody.
     Alone,
     /// The leader is gone.
