@@ -1,0 +1,78 @@
+//! What is in the store, for people.
+
+use std::io;
+
+use larder_core::{Timestamp, codec};
+
+use crate::{
+    index::Slot,
+    reading::Mode,
+    record::{ENVELOPE, HEAD_READ},
+    volume::Volume,
+};
+
+/// Heads that are read to tell how old entries are.
+const SAMPLES: usize = 10_000;
+
+/// What is in the store, and what has happened since its directory was made, in all processes.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct DiskStats {
+    /// Entries that can be looked up.
+    pub entries: u64,
+    /// Bytes of the file system that the directory takes.
+    pub bytes: u64,
+    /// The limit of those.
+    pub max_bytes: u64,
+    /// Look-ups that found something.
+    pub hits: u64,
+    /// Look-ups that did not.
+    pub misses: u64,
+    /// Entries that were committed.
+    pub stored: u64,
+    /// Entries that had to make room.
+    pub evicted: u64,
+    /// Entries that were found damaged, and removed.
+    pub corrupt: u64,
+    /// Calls that the file system failed.
+    pub failed: u64,
+    /// When responses arrived, oldest first: of all entries, or of ten thousand evenly spread.
+    pub arrived: Vec<Timestamp>,
+}
+
+impl Volume {
+    /// Reads all of the index: a second for ten million entries.
+    pub(crate) fn stats(&self) -> io::Result<DiskStats> {
+        let state = self.ledger.peek()?;
+        let counts = self.counters.plus(state.counts);
+        let each = usize::max(1, (state.buckets as usize * 24) / SAMPLES);
+        let mut stats = DiskStats {
+            bytes: state.used,
+            max_bytes: self.options.limit(),
+            hits: counts.hits,
+            misses: counts.misses,
+            stored: counts.stored,
+            evicted: counts.evicted,
+            corrupt: counts.corrupt,
+            failed: counts.failed,
+            ..DiskStats::default()
+        };
+        for number in 0..state.buckets {
+            for (_, slot) in self.index.read(number, Mode::Wait)?.slots() {
+                stats.entries += 1;
+                if (stats.entries as usize).is_multiple_of(each) {
+                    stats.arrived.extend(self.arrived(&slot));
+                }
+            }
+        }
+        stats.arrived.sort_unstable();
+        Ok(stats)
+    }
+
+    fn arrived(&self, slot: &Slot) -> Option<Timestamp> {
+        let bytes = self.bytes_at(slot, HEAD_READ, Mode::Wait).ok()?;
+        let head = bytes.slice(ENVELOPE.min(bytes.len())..);
+        let key = codec::stored_key(&head).ok()?;
+        Some(codec::decode_head(&head, &key).ok()?.head.terms.response_time)
+    }
+}

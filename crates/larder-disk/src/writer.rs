@@ -1,0 +1,191 @@
+//! Writing one entry. A short body waits in memory and is written behind its head, in one go; a long one goes into a file
+//! of its own as it comes.
+
+use std::{fmt, fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use larder_core::{BodySource, CacheKey, EntryId, StoreError, StoreWriter, StoredHead, codec::BodyChecksum};
+
+use crate::{
+    Durability,
+    error::{failed, not_encodable, too_long},
+    growing::{Follow, Grower},
+    names::Name,
+    publish::Entry,
+    record::{self, Envelope},
+    store::blocking,
+    volume::Volume,
+};
+
+/// Bytes that are gathered before they are written.
+const FLUSH: usize = 256 << 10;
+/// Space is reserved in steps of this.
+const STEP: u64 = 1 << 20;
+
+/// Receives one body.
+pub(crate) struct DiskWriter {
+    pub(crate) volume: Arc<Volume>,
+    pub(crate) key: CacheKey,
+    pub(crate) head: Arc<StoredHead>,
+    pub(crate) begun: u64,
+    pub(crate) entry: EntryId,
+    pub(crate) grower: Grower,
+    pub(crate) length: u64,
+    pub(crate) checksum: BodyChecksum,
+    pub(crate) part: Option<Part>,
+}
+
+impl fmt::Debug for DiskWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DiskWriter")
+            .field("key", &self.key)
+            .field("length", &self.length)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl StoreWriter for DiskWriter {
+    async fn write(&mut self, piece: Bytes) -> Result<(), StoreError> {
+        let most = self.volume.options.longest_body();
+        self.length += piece.len() as u64;
+        if self.length > most {
+            return Err(too_long(most));
+        }
+        let waiting = self.grower.0.push(&piece);
+        let is_long = self.part.is_some() || waiting > self.volume.options.inline();
+        if is_long {
+            self.checksum_and_flush(waiting >= FLUSH || self.part.is_none()).await?;
+        }
+        Ok(())
+    }
+
+    fn follow(&self) -> Option<Arc<dyn BodySource>> {
+        Some(Arc::new(Follow(Arc::clone(&self.grower.0))))
+    }
+
+    async fn commit(mut self: Box<Self>) -> Result<EntryId, StoreError> {
+        if self.part.is_some() {
+            self.checksum_and_flush(true).await?;
+        }
+        let this = *self;
+        blocking(move || this.commit_now()).await
+    }
+}
+
+impl DiskWriter {
+    async fn checksum_and_flush(&mut self, now: bool) -> Result<(), StoreError> {
+        if !now {
+            return Ok(());
+        }
+        let bytes = self.grower.0.begin_flush();
+        self.checksum.update(&bytes);
+        let (volume, part) = (Arc::clone(&self.volume), self.part.take());
+        // Should nobody wait for it any more, the part is dropped over there, and its file with it.
+        let part = blocking(move || {
+            let mut part = match part {
+                Some(part) => part,
+                None => Part::new(&volume).map_err(failed("making a file"))?,
+            };
+            part.write(&bytes).map_err(failed("writing a body"))?;
+            Ok(part)
+        });
+        let part = part.await?;
+        self.grower.0.flushed(&part.file);
+        self.part = Some(part);
+        Ok(())
+    }
+
+    fn commit_now(mut self) -> Result<EntryId, StoreError> {
+        let volume = &self.volume;
+        let order = volume.next_order().map_err(failed("taking the lock"))?;
+        let hash = volume.hash(&self.key);
+        let envelope = Envelope { hash, entry: self.entry, begun: self.begun, order, length: 0, file: None };
+        let bytes = match &mut self.part {
+            None => record::encode_inline(&self.key, &self.head, &self.grower.0.whole(), envelope),
+            Some(part) => {
+                let mut trailer = Vec::new();
+                std::mem::take(&mut self.checksum).finish(self.entry).encode(&mut trailer);
+                part.write(&trailer).map_err(failed("writing a body"))?;
+                if volume.options.durability == Durability::PowerFailure {
+                    part.file.sync_data().map_err(failed("waiting for the disk"))?;
+                }
+                record::encode_head(&self.key, &self.head, self.length, envelope)
+            }
+        };
+        let bytes = bytes.map_err(not_encodable)?;
+        volume.make_room(0).map_err(failed("making room"))?;
+        let place = volume.append(&bytes).map_err(failed("writing a record"))?;
+        if volume.options.durability == Durability::PowerFailure {
+            volume.sync_log().map_err(failed("waiting for the disk"))?;
+        }
+        let file = self.part.as_ref().map(|part| part.length);
+        let envelope = Envelope { file, ..envelope };
+        let entry = Entry { key: &self.key, head: &self.head, envelope };
+        volume.publish(&entry, place, self.part.as_ref().map(Part::name))?;
+        if let Some(part) = self.part.take() {
+            part.keep().map_err(failed("taking the lock"))?;
+        }
+        if volume.options.durability == Durability::PowerFailure {
+            volume.directory.sync().map_err(failed("waiting for the disk"))?;
+        }
+        self.grower.0.committed();
+        Ok(self.entry)
+    }
+}
+
+/// A file that nobody can look up yet. Dropped, it is removed; a process that dies leaves it unlocked, which tells the
+/// others to remove it.
+pub(crate) struct Part {
+    volume: Arc<Volume>,
+    number: u64,
+    file: Arc<File>,
+    length: u64,
+    reserved: u64,
+    is_kept: bool,
+}
+
+impl Part {
+    fn new(volume: &Arc<Volume>) -> io::Result<Self> {
+        let number = Volume::new_entry()?.0;
+        let file = volume.directory.create(Name::Part(number))?;
+        let volume = Arc::clone(volume);
+        let part = Self { volume, number, file: Arc::new(file), length: 0, reserved: 0, is_kept: false };
+        part.file.try_lock()?;
+        Ok(part)
+    }
+
+    fn name(&self) -> Name {
+        Name::Part(self.number)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let after = self.length + bytes.len() as u64;
+        if after > self.reserved {
+            let more = (after - self.reserved).next_multiple_of(STEP);
+            self.volume.make_room(more)?;
+            self.volume.account(more, 0)?;
+            self.reserved += more;
+        }
+        self.file.write_all_at(bytes, self.length)?;
+        self.length = after;
+        Ok(())
+    }
+
+    /// It is an entry's body by now: only what it does not need is given back.
+    fn keep(mut self) -> io::Result<()> {
+        self.is_kept = true;
+        self.file.unlock()?;
+        self.volume.account(self.length.next_multiple_of(4096), self.reserved)
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            let _ = self.volume.directory.remove(self.name());
+            let _ = self.volume.account(0, self.reserved);
+        }
+    }
+}

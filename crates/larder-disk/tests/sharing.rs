@@ -1,0 +1,205 @@
+//! What stays: over a reopening, between stores on one directory, through scans, within the limit.
+
+mod setting;
+
+use larder_core::{CacheGroup, CacheStore as _};
+use setting::{Place, content, find, head, is_right, key, put, read};
+
+const LENGTHS: [usize; 6] = [0, 1, 1000, 64 << 10, 200 << 10, 3 << 20];
+
+#[tokio::test]
+async fn what_was_stored_is_there_after_a_restart() {
+    let place = Place::new();
+    let store = place.open();
+    for (n, length) in (0..).zip(LENGTHS) {
+        put(&store, n, length).await.expect("it stores");
+    }
+    drop(store);
+    let store = place.open();
+    for (n, length) in (0..).zip(LENGTHS) {
+        let found = find(&store, n).await.expect("it is there");
+        assert!(read(&found.body, None).await.expect("it reads") == content(n, length), "{length} bytes");
+    }
+    let stats = store.stats().await.expect("statistics");
+    assert_eq!((stats.entries, stats.stored), (6, 6));
+}
+
+/// Two programs shared a cache, and one of them got "database is locked".
+#[tokio::test]
+async fn two_stores_on_one_directory_see_the_same_at_once() {
+    let place = Place::new();
+    let (one, other) = (place.open(), place.open());
+    for (n, length) in (0..).zip(LENGTHS) {
+        put(&one, n, length).await.expect("it stores");
+        assert!(is_right(&other, n).await);
+        put(&other, n, length + 1).await.expect("it replaces");
+        let found = find(&one, n).await.expect("it is there");
+        assert_eq!(found.body.content_length(), Some(length as u64 + 1));
+        one.remove(&key(n)).await.expect("it removes");
+        assert!(find(&other, n).await.is_none());
+    }
+    put(&one, 1, 10).await.expect("it stores");
+    other.clear().await.expect("it clears");
+    assert!(find(&one, 1).await.is_none());
+    put(&one, 1, 10).await.expect("it stores after the clear");
+    assert!(is_right(&other, 1).await);
+}
+
+#[tokio::test]
+async fn a_group_removed_by_one_is_removed_for_the_other() {
+    let place = Place::new();
+    let (one, other) = (place.open(), place.open());
+    let group = CacheGroup::new("http://example.com", "news");
+    let grouped = std::sync::Arc::new(larder_testkit::head(&[("cache-groups", "\"news\"")], &[]));
+    let late = other.begin(&key(2), grouped.clone(), None).await.expect("it begins");
+    let writer = one.begin(&key(1), grouped, None).await.expect("it begins");
+    writer.commit().await.expect("it commits");
+    assert!(find(&other, 1).await.is_some());
+    one.invalidate_group(&group).await.expect("it removes");
+    assert!(find(&other, 1).await.is_none());
+    let refused = late.commit().await.expect_err("begun before the removal");
+    assert_eq!(refused.kind(), larder_core::StoreErrorKind::Gone);
+}
+
+/// Fills, reads and removals of the same few keys by four stores at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_at_once_tear_nothing() {
+    let place = Place::new();
+    let tasks: Vec<_> = (0..4u64)
+        .map(|who| {
+            let store = place.sized(32 << 20);
+            tokio::spawn(async move {
+                for round in 0..300u64 {
+                    let n = (round * 7 + who) % 10;
+                    match round % 4 {
+                        0 => drop(put(&store, n, LENGTHS[(round % 5) as usize]).await),
+                        1 if round % 20 == 1 => store.remove(&key(n)).await.expect("it removes"),
+                        _ => drop(is_right(&store, n).await),
+                    }
+                }
+                store.stats().await.expect("statistics").corrupt
+            })
+        })
+        .collect();
+    for task in tasks {
+        assert_eq!(task.await.expect("no panic"), 0);
+    }
+}
+
+/// "The directory grew without bound."
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_limit_holds_under_sustained_writes() {
+    const LIMIT: u64 = 16 << 20;
+    let place = Place::new();
+    let store = place.sized(LIMIT);
+    let mut refused = 0;
+    for n in 0..6000 {
+        let length = [100, 1000, 20_000, 150_000][(n % 4) as usize];
+        refused += u32::from(put(&store, n, length).await.is_err());
+        if n % 250 == 0 {
+            let used = place.used();
+            assert!(used <= LIMIT + LIMIT / 50, "{used} bytes after {n}");
+        }
+    }
+    assert_eq!(refused, 0);
+    let used = place.used();
+    assert!(used > LIMIT * 8 / 10, "only {used} bytes are used");
+    let stats = store.stats().await.expect("statistics");
+    assert!(stats.bytes.abs_diff(used) < LIMIT / 50, "{} are counted, {used} used", stats.bytes);
+    let mut there = 0;
+    for n in 0..6000 {
+        there += u32::from(is_right(&store, n).await);
+    }
+    assert!(there > 200, "{there} are there");
+}
+
+/// A scan of ten times the limit, while a tenth of what fits is used now and then.
+#[tokio::test]
+async fn a_scan_does_not_take_what_is_used() {
+    const LIMIT: u64 = 8 << 20;
+    const HOT: u64 = 400; // with some 2 KiB each: a tenth
+    let place = Place::new();
+    let store = place.sized(LIMIT);
+    for n in 0..HOT {
+        put(&store, n, 1500).await.expect("it stores");
+    }
+    let scanned = LIMIT * 10 / 2048;
+    for n in 0..scanned {
+        put(&store, 1_000_000 + n, 1500).await.expect("it stores");
+        // Each of them once in a turn of the whole.
+        if n % 8 == 0 {
+            find(&store, (n / 8) % HOT).await;
+        }
+    }
+    let mut left = 0;
+    for n in 0..HOT {
+        left += u64::from(is_right(&store, n).await);
+    }
+    assert!(left * 10 >= HOT * 9, "{left} of {HOT} are left");
+}
+
+/// What a dead process has left is cleaned up, and its space counted.
+#[tokio::test]
+async fn an_abandoned_body_leaves_nothing() {
+    let place = Place::new();
+    let store = place.open();
+    let mut writer = store.begin(&key(1), head(), None).await.expect("it begins");
+    for piece in content(1, 3 << 20).chunks(64 << 10) {
+        writer.write(bytes::Bytes::copy_from_slice(piece)).await.expect("it writes");
+    }
+    assert_eq!(place.files_named("p-").len(), 1);
+    drop(writer);
+    assert!(place.files_named("p-").is_empty());
+    // As one that was killed would leave them.
+    let folder = place.files()[0].parent().expect("a folder").to_owned();
+    std::fs::write(folder.join("p-0000000000000001"), vec![0; 1 << 20]).expect("a file");
+    std::fs::write(folder.join("b-0000000000000001-0000000000000001"), vec![0; 1 << 20]).expect("a file");
+    drop(store);
+    let store = place.open();
+    for _ in 0..500 {
+        if place.files_named("p-").is_empty() && place.files_named("b-").is_empty() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(place.files_named("p-").is_empty() && place.files_named("b-").is_empty());
+    drop(store);
+}
+
+#[tokio::test]
+async fn a_gibibyte_streams_through() {
+    let place = Place::new();
+    let store = four_gib(&place);
+    let piece = content(7, 1 << 20);
+    let mut writer = store.begin(&key(7), head(), Some(1 << 30)).await.expect("it begins");
+    let before = resident();
+    for _ in 0..1024 {
+        writer.write(piece.clone()).await.expect("it writes");
+    }
+    writer.commit().await.expect("it commits");
+    let found = find(&store, 7).await.expect("it is there");
+    let larder_core::StoredBody::Source(source) = &found.body else { panic!("in memory") };
+    let mut stream = source.stream(None).await.expect("it opens");
+    let mut length = 0;
+    while let Some(read) = std::future::poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
+        let read = read.expect("it reads");
+        let at = length % piece.len();
+        assert!(read == piece[at..at + read.len()]);
+        length += read.len();
+    }
+    assert_eq!(length, 1 << 30);
+    let added = resident().saturating_sub(before);
+    assert!(added <= 16 << 20, "{} MiB of memory", added >> 20);
+}
+
+fn four_gib(place: &Place) -> larder_disk::DiskStore {
+    let mut options = larder_disk::DiskOptions::with_max_bytes(4 << 30);
+    options.max_object = Some(2 << 30);
+    larder_disk::DiskStore::open(place.path(), options).expect("it opens")
+}
+
+/// Bytes of memory that this process has.
+fn resident() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    text.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("a number") * 4096
+}

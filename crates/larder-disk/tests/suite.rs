@@ -1,0 +1,11 @@
+//! The contract of every store, on disk: with a limit that is never met, and with the smallest there is.
+
+use larder_disk::{DiskOptions, DiskStore};
+
+fn store(max_bytes: u64) -> DiskStore {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory").keep();
+    DiskStore::open(directory.join("cache"), DiskOptions::with_max_bytes(max_bytes)).expect("it opens")
+}
+
+larder_testkit::store_suite!(roomy, async { store(1 << 30) });
+larder_testkit::store_suite!(tight, async { store(32 << 20) });
