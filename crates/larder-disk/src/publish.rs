@@ -25,14 +25,6 @@ pub(crate) struct Entry<'a> {
 }
 
 impl Volume {
-    /// A number for a commit, greater than those of all before it.
-    pub(crate) fn next_order(&self) -> io::Result<u64> {
-        let mut locked = self.ledger.lock()?;
-        let order = locked.next_sequence();
-        locked.save()?;
-        Ok(order)
-    }
-
     /// Lets look-ups find a record, in place of what has the same selecting header values. `part` becomes the entry's
     /// body at the same time.
     pub(crate) fn publish(
@@ -94,6 +86,8 @@ impl Volume {
                 bucket.clear(place);
             }
         }
+        // Whoever commits after this is newer.
+        locked.next_sequence();
         let (place, pushed_out) = bucket.place();
         replaced.extend(pushed_out.and_then(|old| self.file_of(&old)));
         bucket.put(place, &slot);

@@ -25,7 +25,7 @@ pub(crate) struct Envelope {
     pub(crate) entry: EntryId,
     /// The sequence number when the response was asked for.
     pub(crate) begun: u64,
-    /// The sequence number when it was committed: newer is greater.
+    /// The sequence number when its commit began: newer is greater.
     pub(crate) order: u64,
     /// Bytes of the record, with the envelope.
     pub(crate) length: u32,

@@ -99,7 +99,7 @@ impl DiskWriter {
 
     fn commit_now(mut self) -> Result<EntryId, StoreError> {
         let volume = &self.volume;
-        let order = volume.next_order().map_err(failed("taking the lock"))?;
+        let order = volume.ledger.sequence().map_err(failed("reading the counters"))?;
         let hash = volume.hash(&self.key);
         let envelope = Envelope { hash, entry: self.entry, begun: self.begun, order, length: 0, file: None };
         let bytes = match &mut self.part {
