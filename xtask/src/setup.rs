@@ -12,8 +12,14 @@ pub(crate) struct Args {
 }
 
 /// Program, Debian package.
-const TESTS: &[(&str, &str)] =
-    &[("nginx", "nginx-light"), ("python3", "python3"), ("node", "nodejs"), ("npm", "npm")];
+const TESTS: &[(&str, &str)] = &[
+    ("nginx", "nginx-light"),
+    ("python3", "python3"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
+    ("mount", "mount"),
+    ("mkfs.ext4", "e2fsprogs"),
+];
 const BENCHMARKS: &[(&str, &str)] = &[
     ("nginx", "nginx-light"),
     ("varnishd", "varnish"),

@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use futures_util::StreamExt as _;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request,
     header::{CACHE_CONTROL, USER_AGENT},
@@ -23,8 +24,8 @@ use crate::spec::{self, UsageError};
 
 /// Fetch URLs through a cache.
 ///
-/// One URL's content goes to standard output, and a line that says how it was answered to standard error. The cache lives
-/// as long as the command: a URL that is given twice is fetched once.
+/// One URL's content goes to standard output, and a line that says how it was answered to standard error. What may be
+/// kept is kept on disk, in your cache directory, for the next time.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   larder get https://example.com/
@@ -34,9 +35,12 @@ pub(crate) struct Args {
     /// What to fetch.
     #[arg(required = true, value_name = "URL")]
     urls: Vec<String>,
-    /// Where responses are kept: memory, memory:512MiB. [default: memory]
+    /// Where responses are kept: disk:PATH?max=10GiB, memory. [default: disk, in your cache directory]
     #[arg(long, value_name = "SPEC")]
     store: Vec<String>,
+    /// How many are fetched at once.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    concurrency: u16,
     /// Write each response's content to a file in this folder.
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -56,19 +60,13 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let fields = fields(args)?;
-    let targets = args
-        .urls
-        .iter()
-        .map(|url| {
-            TargetUri::parse(url)
-                .map_err(|error| UsageError(format!("{url}: {error}; e.g. larder get https://example.com/")))
-        })
-        .collect::<Result<Vec<_>, _>>()?;
+    let targets =
+        args.urls.iter().map(|url| parse_target(url, "larder get")).collect::<Result<Vec<_>, _>>()?;
     if targets.len() > 1 && args.output.is_none() && !args.json {
         let hint = "several URLs need --output DIR for their contents, or --json for a line each";
         return Err(UsageError(hint.to_owned()).into());
     }
-    let cache = Cache::builder(spec::store(&args.store)?).rules(Rules::private()).build();
+    let cache = Cache::builder(spec::store_or_disk(&args.store)?).rules(Rules::private()).build();
     let origin = Arc::new(HyperOrigin::new(HyperOptions::default())?);
     if let Some(folder) = &args.output {
         std::fs::create_dir_all(folder)
@@ -77,9 +75,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let all_answered = actix_rt::System::new().block_on(async {
         let mut all_answered = true;
         let mut names = HashSet::new();
-        for target in &targets {
-            let one = fetch(&cache, &origin, target, &fields);
-            all_answered &= match one.await {
+        let (cache, origin, fields) = (&cache, &origin, &fields);
+        let fetching =
+            targets.iter().map(|target| async move { (target, fetch(cache, origin, target, fields).await) });
+        let mut answers = futures_util::stream::iter(fetching).buffered(usize::from(args.concurrency));
+        while let Some((target, answer)) = answers.next().await {
+            all_answered &= match answer {
                 Ok(answer) => report(args, target, answer, &mut names).await?,
                 Err(error) => {
                     failed(args, target, &error);
@@ -94,9 +95,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn fields(args: &Args) -> Result<HeaderMap, UsageError> {
+    let mut fields = parse_fields(&args.header)?;
+    if args.reload {
+        fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    } else if args.only_if_cached {
+        fields.insert(CACHE_CONTROL, HeaderValue::from_static("only-if-cached"));
+    }
+    Ok(fields)
+}
+
+/// The fields that `--header` names, and who we are.
+pub(crate) fn parse_fields(headers: &[String]) -> Result<HeaderMap, UsageError> {
     let mut fields = HeaderMap::new();
     fields.insert(USER_AGENT, HeaderValue::from_static(concat!("larder/", env!("CARGO_PKG_VERSION"))));
-    for header in &args.header {
+    for header in headers {
         let parsed = header.split_once(':').and_then(|(name, value)| {
             Some((name.trim().parse::<HeaderName>().ok()?, HeaderValue::from_str(value.trim()).ok()?))
         });
@@ -105,12 +117,12 @@ fn fields(args: &Args) -> Result<HeaderMap, UsageError> {
         })?;
         fields.append(name, value);
     }
-    if args.reload {
-        fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    } else if args.only_if_cached {
-        fields.insert(CACHE_CONTROL, HeaderValue::from_static("only-if-cached"));
-    }
     Ok(fields)
+}
+
+pub(crate) fn parse_target(url: &str, command: &str) -> Result<TargetUri, UsageError> {
+    TargetUri::parse(url)
+        .map_err(|error| UsageError(format!("{url}: {error}; e.g. {command} https://example.com/")))
 }
 
 async fn fetch(

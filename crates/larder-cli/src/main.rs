@@ -1,8 +1,11 @@
 //! The `larder` command. It parses, assembles and prints; everything it does is in the crates below.
 
+mod amounts;
+mod explain;
 mod get;
 mod proxy;
 mod spec;
+mod stats;
 
 use std::process::ExitCode;
 
@@ -29,6 +32,10 @@ enum Command {
     Proxy(proxy::Args),
     /// Fetch URLs through a cache.
     Get(get::Args),
+    /// Say what the cache would do with a URL, and why.
+    Explain(explain::Args),
+    /// Show what is in a store.
+    Stats(stats::Args),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +44,8 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Proxy(args) => proxy::run(args),
         Command::Get(args) => get::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Stats(args) => stats::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("larder: {error:#}");

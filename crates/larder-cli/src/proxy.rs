@@ -18,6 +18,7 @@ use crate::spec::{self, UsageError};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   larder proxy --origin http://127.0.0.1:3000
+  larder proxy --origin http://127.0.0.1:3000 --store disk:/var/cache/larder?max=20GiB
   larder proxy --origin https://example.com --origin-host --listen 0.0.0.0:8080 --store memory:2GiB
   larder proxy --origin http://127.0.0.1:3000 --listen 0.0.0.0:443 --tls-cert cert.pem --tls-key key.pem")]
 pub(crate) struct Args {
@@ -27,7 +28,7 @@ pub(crate) struct Args {
     /// Where to listen; port 0 is any free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Where responses are kept: memory, memory:512MiB. [default: memory]
+    /// Where responses are kept: memory:512MiB, disk:PATH?max=10GiB. [default: memory]
     #[arg(long, value_name = "SPEC")]
     store: Vec<String>,
     /// Be a private cache, of one user: what is marked `private` is kept, too.
@@ -104,7 +105,7 @@ fn cache(args: &Args) -> anyhow::Result<Cache> {
     rules.store_set_cookie |= args.share_set_cookie;
     let mut limits = larder::core::Limits::default();
     limits.origin_timeout = args.origin_timeout;
-    Ok(Cache::builder(spec::store(&args.store)?).rules(rules).limits(limits).build())
+    Ok(Cache::builder(spec::store_or_memory(&args.store)?).rules(rules).limits(limits).build())
 }
 
 fn read(path: &PathBuf) -> anyhow::Result<Vec<u8>> {

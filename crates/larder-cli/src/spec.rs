@@ -1,8 +1,13 @@
-//! SPEC: which store, in one word: `memory`, `memory:512MiB`.
+//! SPEC: which store, in one word: `memory`, `memory:512MiB`, `disk:PATH`, `disk:PATH?max=10GiB`.
 
-use std::{error::Error, fmt, sync::Arc};
+use std::{error::Error, fmt, path::PathBuf, sync::Arc};
 
-use larder::{core::CacheStore, memory::MemoryStore};
+use anyhow::Context as _;
+use larder::{
+    core::CacheStore,
+    disk::{DiskOptions, DiskStore},
+    memory::MemoryStore,
+};
 
 /// What a person typed can't be meant. Ends with exit code 2.
 #[derive(Debug)]
@@ -16,38 +21,105 @@ impl fmt::Display for UsageError {
 
 impl Error for UsageError {}
 
-/// The store that a SPEC names.
-pub(crate) fn store(specs: &[String]) -> Result<Arc<dyn CacheStore>, UsageError> {
+/// One SPEC, understood and not yet opened.
+#[derive(Debug, PartialEq)]
+enum Spec {
+    Memory(Option<u64>),
+    Disk { path: PathBuf, max: Option<u64> },
+}
+
+/// The store that the SPECs name; in memory, if there are none.
+pub(crate) fn store_or_memory(specs: &[String]) -> anyhow::Result<Arc<dyn CacheStore>> {
+    Ok(one(specs)?.map_or_else(|| Ok(Arc::new(MemoryStore::default()) as _), |spec| open(&spec))?)
+}
+
+/// The store that the SPECs name; on disk, in the user's cache directory, if there are none.
+pub(crate) fn store_or_disk(specs: &[String]) -> anyhow::Result<Arc<dyn CacheStore>> {
+    let default = || users().context("give one with --store, e.g. --store memory or --store disk:PATH");
+    match one(specs)? {
+        Some(spec) => open(&spec),
+        None => open(&Spec::Disk { path: default()?, max: None })
+            .context("the cache in your cache directory (another: --store memory or --store disk:PATH)"),
+    }
+}
+
+/// The disk store that the SPECs name; the user's own, if there are none.
+pub(crate) fn disk(specs: &[String]) -> anyhow::Result<DiskStore> {
+    match one(specs)? {
+        Some(Spec::Disk { path, max }) => open_disk(&path, max),
+        Some(Spec::Memory(_)) => {
+            let why = "--store memory: what is in memory is in another process's; e.g. --store disk:PATH";
+            Err(UsageError(why.to_owned()).into())
+        }
+        None => open_disk(&users()?, None),
+    }
+}
+
+/// The directory in which this user's programs keep their caches, and in it ours.
+fn users() -> anyhow::Result<PathBuf> {
+    let directory = dirs::cache_dir().context("there is no cache directory (HOME is not set)")?;
+    Ok(directory.join("larder").join("http"))
+}
+
+fn open(spec: &Spec) -> anyhow::Result<Arc<dyn CacheStore>> {
+    Ok(match spec {
+        Spec::Memory(None) => Arc::new(MemoryStore::default()),
+        Spec::Memory(Some(bytes)) => Arc::new(MemoryStore::with_capacity(*bytes)),
+        Spec::Disk { path, max } => Arc::new(open_disk(path, *max)?),
+    })
+}
+
+fn open_disk(path: &PathBuf, max: Option<u64>) -> anyhow::Result<DiskStore> {
+    let options = max.map_or_else(DiskOptions::default, DiskOptions::with_max_bytes);
+    DiskStore::open(path, options).with_context(|| format!("can't use {} for a cache", path.display()))
+}
+
+fn one(specs: &[String]) -> Result<Option<Spec>, UsageError> {
     match specs {
-        [] => Ok(Arc::new(MemoryStore::default())),
-        [spec] => one(spec),
+        [] => Ok(None),
+        [spec] => parse(spec).map(Some),
         _ => Err(UsageError(
-            "--store twice needs a near and a far store, and this build has only memory; give it once, \
+            "--store twice needs a near and a far store, and this build has no tiers; give it once, \
                              e.g. --store memory:512MiB"
                 .to_owned(),
         )),
     }
 }
 
-fn one(spec: &str) -> Result<Arc<dyn CacheStore>, UsageError> {
+fn parse(spec: &str) -> Result<Spec, UsageError> {
+    let wrong = |why: &str| UsageError(format!("--store {spec}: {why}"));
     let (kind, rest) = spec.split_once(':').unwrap_or((spec, ""));
     match kind {
-        "memory" if rest.is_empty() => Ok(Arc::new(MemoryStore::default())),
+        "memory" if rest.is_empty() => Ok(Spec::Memory(None)),
         "memory" => {
-            let bytes = bytes(rest).filter(|bytes| *bytes >= 1 << 20).ok_or_else(|| {
-                UsageError(format!(
-                    "--store {spec}: '{rest}' is not a size of at least 1MiB; e.g. --store memory:512MiB"
-                ))
-            })?;
-            Ok(Arc::new(MemoryStore::with_capacity(bytes)))
+            let why =
+                || wrong(&format!("'{rest}' is not a size of at least 1MiB; e.g. --store memory:512MiB"));
+            bytes(rest)
+                .filter(|bytes| *bytes >= 1 << 20)
+                .map(|bytes| Spec::Memory(Some(bytes)))
+                .ok_or_else(why)
         }
-        "disk" | "redis" | "rediss" | "redis+cluster" | "redis+sentinel" => Err(UsageError(format!(
-            "--store {spec}: this build has no {} store; e.g. --store memory:512MiB",
-            if kind == "disk" { "disk" } else { "Redis" }
-        ))),
-        _ => Err(UsageError(format!(
-            "--store {spec}: there is no store called '{kind}'; e.g. --store memory:512MiB"
-        ))),
+        "disk" => {
+            let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+            if path.is_empty() {
+                return Err(wrong("which directory? e.g. --store disk:/var/cache/larder?max=10GiB"));
+            }
+            let max = match query.split_once('=') {
+                None if query.is_empty() => None,
+                Some(("max", size)) => {
+                    let why = || wrong(&format!("'{size}' is not a size of at least 4MiB; e.g. ?max=10GiB"));
+                    Some(bytes(size).filter(|bytes| *bytes >= 4 << 20).ok_or_else(why)?)
+                }
+                _ => {
+                    return Err(wrong(&format!("'{query}' is not an option; there is max, e.g. ?max=10GiB")));
+                }
+            };
+            Ok(Spec::Disk { path: path.into(), max })
+        }
+        "redis" | "rediss" | "redis+cluster" | "redis+sentinel" => {
+            Err(wrong("this build has no Redis store; e.g. --store memory:512MiB"))
+        }
+        _ => Err(wrong(&format!("there is no store called '{kind}'; e.g. --store memory:512MiB"))),
     }
 }
 
@@ -87,6 +159,26 @@ mod tests {
             ("5 parsecs", None),
         ] {
             assert_eq!(bytes(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn specs() {
+        let disk = |path: &str, max| Some(Spec::Disk { path: path.into(), max });
+        for (text, expected) in [
+            ("memory", Some(Spec::Memory(None))),
+            ("memory:2MiB", Some(Spec::Memory(Some(2 << 20)))),
+            ("memory:1KiB", None),
+            ("disk:/var/cache/x", disk("/var/cache/x", None)),
+            ("disk:relative", disk("relative", None)),
+            ("disk:/a?max=10GiB", disk("/a", Some(10 << 30))),
+            ("disk:", None),
+            ("disk", None),
+            ("disk:/a?max=1", None),
+            ("disk:/a?size=10GiB", None),
+            ("dsik:/a", None),
+        ] {
+            assert_eq!(parse(text).ok(), expected, "{text}");
         }
     }
 }

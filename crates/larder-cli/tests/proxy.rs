@@ -239,7 +239,8 @@ fn get_fetches_once_and_says_how() {
     let output = larder().args(["get", &one]).output().expect("it runs");
     assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"a page"[..]));
     assert!(String::from_utf8_lossy(&output.stderr).contains("fwd=uri-miss"));
-    let output = larder().args(["get", "--json", &one, &two]).output().expect("it runs");
+    let output =
+        larder().args(["get", "--json", "--concurrency", "1", &one, &two]).output().expect("it runs");
     let lines: Vec<serde_json::Value> = String::from_utf8_lossy(&output.stdout)
         .lines()
         .map(|line| serde_json::from_str(line).expect("JSON"))

@@ -16,3 +16,22 @@ pub const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
 pub const CACHE_GROUP_INVALIDATION: HeaderName = HeaderName::from_static("cache-group-invalidation");
 /// `CDN-Cache-Control` (RFC 9213 §3.1).
 pub const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
+
+/// Whether a response's field has a say in how it is cached: for those who show people why.
+pub fn decides_caching(name: &HeaderName) -> bool {
+    [
+        AGE,
+        CACHE_CONTROL,
+        CACHE_GROUPS,
+        CDN_CACHE_CONTROL,
+        CONTENT_RANGE,
+        DATE,
+        ETAG,
+        EXPIRES,
+        LAST_MODIFIED,
+        PRAGMA,
+        SET_COOKIE,
+        VARY,
+    ]
+    .contains(name)
+}

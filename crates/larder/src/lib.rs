@@ -4,6 +4,8 @@ pub use larder_core as core;
 
 #[cfg(feature = "actix")]
 pub use larder_actix as actix;
+#[cfg(feature = "disk")]
+pub use larder_disk as disk;
 #[cfg(feature = "hyper")]
 pub use larder_hyper as hyper;
 #[cfg(feature = "memory")]
@@ -14,6 +16,8 @@ pub mod prelude {
     pub use larder_core::{
         Answer, Body, Cache, CacheGroup, CacheStatus, CacheStore, Limits, Origin, Rules, TargetUri,
     };
+    #[cfg(feature = "disk")]
+    pub use larder_disk::{DiskOptions, DiskStore};
     #[cfg(feature = "hyper")]
     pub use larder_hyper::{HyperOptions, HyperOrigin};
     #[cfg(feature = "memory")]

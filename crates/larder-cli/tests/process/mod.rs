@@ -5,6 +5,7 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -14,8 +15,13 @@ pub(crate) struct Proxy {
     pub(crate) address: String,
 }
 
+/// The command, with a cache directory that no other test has.
 pub(crate) fn larder() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_larder"))
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
+    let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    command.env("XDG_CACHE_HOME", format!("{}/{process}-{count}", env!("CARGO_TARGET_TMPDIR")));
+    command
 }
 
 impl Proxy {

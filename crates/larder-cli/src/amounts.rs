@@ -1,0 +1,43 @@
+//! Sizes and times as people read them.
+
+/// `512 B`, `12.3 KiB`, `4.0 GiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    let mut amount = bytes as f64;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if amount < 1024.0 {
+            return if unit == "B" { format!("{bytes} B") } else { format!("{amount:.1} {unit}") };
+        }
+        amount /= 1024.0;
+    }
+    format!("{amount:.1} TiB")
+}
+
+/// `45s`, `12m 5s`, `3h 20m`, `4d 2h`.
+pub(crate) fn duration(secs: u64) -> String {
+    let two = |large: u64, unit: &str, small: u64, small_unit: &str| {
+        if small == 0 { format!("{large}{unit}") } else { format!("{large}{unit} {small}{small_unit}") }
+    };
+    match secs {
+        0..60 => format!("{secs}s"),
+        60..3600 => two(secs / 60, "m", secs % 60, "s"),
+        3600..86_400 => two(secs / 3600, "h", secs % 3600 / 60, "m"),
+        _ => two(secs / 86_400, "d", secs % 86_400 / 3600, "h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts() {
+        assert_eq!(
+            [0, 1023, 1024, 12_595, 5 << 30, 3 << 40].map(size).join(", "),
+            "0 B, 1023 B, 1.0 KiB, 12.3 KiB, 5.0 GiB, 3.0 TiB"
+        );
+        assert_eq!(
+            [0, 59, 60, 725, 3600, 12_000, 90_000].map(duration).join(", "),
+            "0s, 59s, 1m, 12m 5s, 1h, 3h 20m, 1d 1h"
+        );
+    }
+}
