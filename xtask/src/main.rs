@@ -1,6 +1,7 @@
 //! Every chore of this repository: `cargo xtask --help`.
 
 mod bench;
+mod chaos;
 mod ci;
 mod conformance;
 mod features;
@@ -37,6 +38,8 @@ enum Command {
     Features,
     /// Feed parsers and codec with what strangers might send, a minute each.
     Fuzz(fuzz::Args),
+    /// Kill and break what the stores stand on, again and again.
+    Chaos(chaos::Args),
     /// Run the public suite for HTTP caches against `larder proxy`.
     Conformance(conformance::Args),
     /// Measure, beside others, and write benches/RESULTS.md.
@@ -63,6 +66,7 @@ fn run() -> anyhow::Result<()> {
         Command::Layers => layers::run(),
         Command::Tidy => tidy::run(),
         Command::Features => features::run(),
+        Command::Chaos(args) => chaos::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Conformance(args) => conformance::run(&args),
         Command::Bench(args) => bench::run(&args),

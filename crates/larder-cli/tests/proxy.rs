@@ -246,7 +246,9 @@ fn get_fetches_once_and_says_how() {
         .map(|line| serde_json::from_str(line).expect("JSON"))
         .collect();
     assert_eq!(lines.len(), 2);
-    assert!(lines[1]["cache_status"].as_str().is_some_and(|how| how.starts_with("hit")), "{}", lines[1]);
+    // From the store, or from the first one's fetch while that is being stored.
+    let how = lines[1]["cache_status"].as_str().expect("it says how");
+    assert!(how.starts_with("hit") || how.ends_with("collapsed"), "{how}");
     let folder = tempfile::tempdir().expect("a folder");
     let output = larder().args(["get", "--output"]).arg(folder.path()).arg(&one).output().expect("it runs");
     assert_eq!(output.status.code(), Some(0));

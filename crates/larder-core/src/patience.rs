@@ -3,17 +3,14 @@
 use std::{
     future::Future,
     pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use tokio::time::{Instant, sleep_until};
+use tokio::{sync::Notify, time::sleep};
 
 use crate::{Body, BodyError, bounded::within};
 
@@ -28,41 +25,22 @@ where
     if body.is_whole() {
         return within(limit, fetch(body)).await;
     }
-    let sending = Arc::new(Sending { begun: Instant::now(), moved: AtomicU64::new(0) });
-    let mut head = pin!(fetch(Body::stream(Watched { body, sending: Arc::clone(&sending) })));
+    let moved = Arc::new(Notify::new());
+    let mut head = pin!(fetch(Body::stream(Watched { body, moved: Arc::clone(&moved) })));
     loop {
-        let deadline = sending.last_moved() + limit;
         tokio::select! {
             biased;
             head = &mut head => return Some(head),
-            () = sleep_until(deadline) => if sending.last_moved() + limit <= deadline {
-                return None;
-            },
+            () = moved.notified() => {}
+            () = sleep(limit) => return None,
         }
     }
 }
 
-/// When a request's body moved, shared between the body and whoever waits for the answer.
-struct Sending {
-    begun: Instant,
-    /// Nanoseconds after `begun`.
-    moved: AtomicU64,
-}
-
-impl Sending {
-    fn last_moved(&self) -> Instant {
-        self.begun + Duration::from_nanos(self.moved.load(Ordering::Relaxed))
-    }
-
-    fn moved(&self) {
-        let nanos = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.moved.store(nanos, Ordering::Relaxed);
-    }
-}
-
+/// A request's body that tells when a piece of it was taken.
 struct Watched {
     body: Body,
-    sending: Arc<Sending>,
+    moved: Arc<Notify>,
 }
 
 impl http_body::Body for Watched {
@@ -75,7 +53,7 @@ impl http_body::Body for Watched {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         if frame.is_ready() {
-            self.sending.moved();
+            self.moved.notify_one();
         }
         frame
     }

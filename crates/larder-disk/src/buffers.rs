@@ -11,9 +11,12 @@ const CLASSES: usize = 7;
 /// Buffers that wait, of each class: 8 MiB at most together.
 const KEPT: [usize; CLASSES] = [128, 64, 32, 16, 8, 4, 4];
 
+/// Buffers of one class.
+type Shelf = Mutex<Vec<Box<[u8]>>>;
+
 /// Buffers that wait to be used again.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Buffers(Arc<[Mutex<Vec<Box<[u8]>>>; CLASSES]>);
+pub(crate) struct Buffers(Arc<[Shelf; CLASSES]>);
 
 impl Buffers {
     /// At least `length` bytes, with anything in them.

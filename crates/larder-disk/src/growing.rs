@@ -152,7 +152,10 @@ impl BodySource for Follow {
         let progress = growing.progress.subscribe();
         let stream = futures_util::stream::try_unfold((growing, progress, start), move |state| async move {
             let (growing, mut progress, position) = state;
-            while position < end {
+            if position >= end {
+                return Ok(None);
+            }
+            loop {
                 // First how far it is: what has been said to be there is there.
                 let now = *progress.borrow_and_update();
                 let piece = match growing.next(position, end) {
@@ -165,7 +168,7 @@ impl BodySource for Follow {
                         bytes
                     }
                     Next::Nothing => match now.ending {
-                        Some(Ending::Committed) => break,
+                        Some(Ending::Committed) => return Ok(None),
                         Some(Ending::Abandoned) => return Err(gone("its writer was given up")),
                         None => {
                             let _ = progress.changed().await;
@@ -176,7 +179,6 @@ impl BodySource for Follow {
                 let after = position + piece.len() as u64;
                 return Ok(Some((piece, (growing, progress, after))));
             }
-            Ok(None)
         });
         Ok(Box::pin(stream))
     }

@@ -152,6 +152,11 @@ impl Ledger {
 
     /// The counters, perhaps of a moment ago.
     pub(crate) fn peek(&self) -> io::Result<State> {
+        if let Some(state) = self.read()? {
+            return Ok(state);
+        }
+        // Somebody was just writing them. Nobody is, under the lock.
+        let _held = self.hold()?;
         self.read()?.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the page of counters"))
     }
 

@@ -48,8 +48,13 @@ fn holds(runtime: &tokio::runtime::Runtime, place: &Place) {
     });
 }
 
+/// `cargo xtask chaos disk` sets more.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(48)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_flipped_bit_anywhere(file: prop::sample::Index, position: prop::sample::Index, bit in 0u8..8) {

@@ -51,7 +51,7 @@ async fn a_group_removed_by_one_is_removed_for_the_other() {
     let (one, other) = (place.open(), place.open());
     let group = CacheGroup::new("http://example.com", "news");
     let grouped = std::sync::Arc::new(larder_testkit::head(&[("cache-groups", "\"news\"")], &[]));
-    let late = other.begin(&key(2), grouped.clone(), None).await.expect("it begins");
+    let late = other.begin(&key(2), std::sync::Arc::clone(&grouped), None).await.expect("it begins");
     let writer = one.begin(&key(1), grouped, None).await.expect("it begins");
     writer.commit().await.expect("it commits");
     assert!(find(&other, 1).await.is_some());
@@ -84,6 +84,27 @@ async fn many_at_once_tear_nothing() {
     for task in tasks {
         assert_eq!(task.await.expect("no panic"), 0);
     }
+}
+
+/// A page of counters that was read while another thread wrote it was taken for a damaged one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_fill_fails_because_others_fill() {
+    let place = Place::new();
+    let store = place.open();
+    let tasks: Vec<_> = (0..8u64)
+        .map(|who| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                for n in 0..2000 {
+                    put(&store, who * 10_000 + n, 10).await.expect("it stores");
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.expect("no fill failed");
+    }
+    assert_eq!(store.stats().await.expect("statistics").entries, 16_000);
 }
 
 /// "The directory grew without bound."

@@ -2,6 +2,7 @@
 //!
 //! Ratios from one run are what counts: the same machine minutes later may be half as fast.
 
+mod disk;
 mod herd;
 mod peers;
 mod proxy;
@@ -17,6 +18,9 @@ pub(crate) struct Args {
     /// A moment each, to see that it runs. Writes nothing.
     #[arg(long)]
     quick: bool,
+    /// With `disk`: ten million entries, too. Takes minutes, and ten gigabytes.
+    #[arg(long)]
+    large: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -25,6 +29,8 @@ enum What {
     Engine,
     /// `larder proxy` beside hyper, actix, nginx, Varnish and HAProxy.
     Proxy,
+    /// The disk store beside a bare read, other layouts and other people's stores; a proxy on it beside nginx.
+    Disk,
     /// Two hundred requests at once for one cold key.
     Herd,
 }
@@ -34,6 +40,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let wanted = |what| all || args.what.contains(&what);
     if wanted(What::Engine) {
         engine(args.quick)?;
+    }
+    if wanted(What::Disk) {
+        results::write("disk", &disk::run(args.quick, args.large)?, args.quick)?;
     }
     if wanted(What::Proxy) || wanted(What::Herd) {
         crate::setup::run_for_benchmarks()?;

@@ -55,13 +55,18 @@ pub(crate) fn limits(origin: u16) -> anyhow::Result<Vec<Peer>> {
     Ok(peers)
 }
 
-/// Larder.
+/// Larder, on memory.
 pub(crate) fn larder(origin: u16) -> anyhow::Result<Peer> {
+    larder_on("**larder proxy**", "memory", origin)
+}
+
+/// Larder on a store.
+pub(crate) fn larder_on(name: &'static str, store: &str, origin: u16) -> anyhow::Result<Peer> {
     let mut command = on_core("0", "target/release/larder");
-    command.args(["proxy", "--workers", "1", "--listen", "127.0.0.1:0", "--origin"]);
+    command.args(["proxy", "--workers", "1", "--listen", "127.0.0.1:0", "--store", store, "--origin"]);
     command.arg(format!("http://127.0.0.1:{origin}"));
     let (server, base) = Server::start_until(&mut command, "listening on http://127.0.0.1:")?;
-    Ok(Peer { name: "**larder proxy**", port: base.parse()?, server, forwards: true, caches: true })
+    Ok(Peer { name, port: base.parse()?, server, forwards: true, caches: true })
 }
 
 /// The caches that people run today, each on one core, with nothing that slows them.

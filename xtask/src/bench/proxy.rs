@@ -16,10 +16,11 @@ struct Round {
     p99_us: f64,
 }
 
-struct Question {
-    title: &'static str,
-    path: &'static str,
-    hits: bool,
+/// What is asked of every server, and which kind of server can answer it.
+pub(super) struct Question {
+    pub(super) title: &'static str,
+    pub(super) path: &'static str,
+    pub(super) hits: bool,
 }
 
 const QUESTIONS: [Question; 4] = [
@@ -30,13 +31,18 @@ const QUESTIONS: [Question; 4] = [
 ];
 
 pub(crate) fn run(quick: bool) -> anyhow::Result<String> {
-    let (rounds, seconds) = if quick { (1, 1) } else { (5, 2) };
     let (_origin, port) = peers::origin()?;
     let mut servers = peers::limits(port)?;
     servers.push(peers::larder(port)?);
     servers.extend(peers::caches(port, Path::new("target/bench-peers"), false)?);
+    race(&QUESTIONS, &servers, quick)
+}
+
+/// A table for each question, the servers taking turns.
+pub(super) fn race(questions: &[Question], servers: &[Peer], quick: bool) -> anyhow::Result<String> {
+    let (rounds, seconds) = if quick { (1, 1) } else { (5, 2) };
     let mut table = String::new();
-    for question in &QUESTIONS {
+    for question in questions {
         let asked: Vec<&Peer> =
             servers.iter().filter(|peer| if question.hits { peer.caches } else { peer.forwards }).collect();
         let limit = if question.hits { "hyper, bare static handler" } else { "hyper pass-through" };

@@ -3,18 +3,21 @@
 //!
 //! `disk [--quick] [--large]`: `--large` fills ten million entries, which takes minutes and ten gigabytes.
 
+mod numbers;
+mod race;
+
 use std::{
     fs::{self, File},
     hint::black_box,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use larder_core::{CacheKey, CacheStore as _, EntryId, StoredBody, StoredHead, codec};
 use larder_disk::{DiskOptions, DiskStore};
+use race::Race;
 use redb::{Database, Durability, ReadableDatabase as _, TableDefinition};
 
 #[global_allocator]
@@ -36,12 +39,14 @@ fn main() -> anyhow::Result<()> {
             (_, false) => &[10_000, 1_000_000],
             (_, true) => &[10_000, 1_000_000, 10_000_000],
         };
-        numbers(sizes).await
+        numbers::numbers(sizes).await
     })
 }
 
 fn place() -> anyhow::Result<tempfile::TempDir> {
-    Ok(tempfile::tempdir_in(std::env::var_os("LARDER_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from))?)
+    Ok(tempfile::tempdir_in(
+        std::env::var_os("LARDER_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from),
+    )?)
 }
 
 fn key(n: u64) -> CacheKey {
@@ -70,58 +75,16 @@ fn name(directory: &Path, n: u64) -> PathBuf {
     directory.join(format!("{:02x}/{n:016x}", n % 256))
 }
 
-/// Nanoseconds an operation, of the median round; the contestants take turns.
-struct Race<'a> {
-    names: Vec<&'static str>,
-    rounds: Vec<Vec<f64>>,
-    count: u64,
-    what: &'a str,
-}
-
-impl<'a> Race<'a> {
-    fn new(what: &'a str, count: u64) -> Self {
-        Self { names: Vec::new(), rounds: Vec::new(), count, what }
-    }
-
-    async fn turn<F: Future<Output = anyhow::Result<()>>>(
-        &mut self,
-        name: &'static str,
-        mut act: impl FnMut(u64) -> F,
-    ) -> anyhow::Result<()> {
-        let begun = Instant::now();
-        for n in 0..self.count {
-            act(n).await?;
-        }
-        let each = begun.elapsed().as_nanos() as f64 / self.count as f64;
-        match self.names.iter().position(|known| *known == name) {
-            Some(at) => self.rounds[at].push(each),
-            None => {
-                self.names.push(name);
-                self.rounds.push(vec![each]);
-            }
-        }
-        Ok(())
-    }
-
-    fn print(mut self) {
-        println!("\n| {} | µs | ratio |\n|---|---|---|", self.what);
-        let mut base = None;
-        for (name, rounds) in self.names.iter().zip(&mut self.rounds) {
-            rounds.sort_by(f64::total_cmp);
-            let median = rounds[rounds.len() / 2];
-            let base = *base.get_or_insert(median);
-            println!("| {name} | {:.2} | {:.2} |", median / 1000.0, median / base);
-        }
-    }
-}
-
 /// A warm hit, to the last byte.
 async fn hits(quick: bool) -> anyhow::Result<()> {
-    for (what, length, count) in
-        [("warm hit, 1 KiB", 1 << 10, 20_000), ("warm hit, 64 KiB", 64 << 10, 5_000), ("warm hit, 1 MiB", 1 << 20, 400)]
-    {
+    for (what, length, count) in [
+        ("warm hit, 1 KiB", 1 << 10, 20_000),
+        ("warm hit, 64 KiB", 64 << 10, 5_000),
+        ("warm hit, 1 MiB", 1 << 20, 400),
+    ] {
         let place = place()?;
-        let contestants = Contestants::filled(place.path(), length, KEYS.min(if quick { 8 } else { 4096 })).await?;
+        let contestants =
+            Contestants::filled(place.path(), length, KEYS.min(if quick { 8 } else { 4096 })).await?;
         let mut race = Race::new(what, if quick { 10 } else { count });
         for _ in 0..if quick { 1 } else { 9 } {
             contestants.run(&mut race).await?;
@@ -147,7 +110,8 @@ impl Contestants {
     async fn filled(place: &Path, length: usize, keys: u64) -> anyhow::Result<Self> {
         let body = Bytes::from((0..length).map(|at| (at % 251) as u8).collect::<Vec<_>>());
         let keys: Vec<CacheKey> = (0..keys).map(key).collect();
-        let file = File::options().create(true).truncate(true).read(true).write(true).open(place.join("file"))?;
+        let file =
+            File::options().create(true).truncate(true).read(true).write(true).open(place.join("file"))?;
         let store = DiskStore::open(place.join("larder"), DiskOptions::with_max_bytes(16 << 30))?;
         let tree = place.join("tree");
         for n in 0..256 {
@@ -303,76 +267,4 @@ async fn fills(quick: bool) -> anyhow::Result<()> {
         race.print();
     }
     Ok(())
-}
-
-/// What a hit, an opening and memory cost with ever more entries.
-async fn numbers(sizes: &[u64]) -> anyhow::Result<()> {
-    println!("\n| entries of 100 bytes | open | first hit | hit, µs | ratio | index, bytes an entry | memory, bytes an entry |");
-    println!("|---|---|---|---|---|---|---|");
-    let mut base = None;
-    for &size in sizes {
-        let place = place()?;
-        let path = place.path().join("larder");
-        let options = DiskOptions::with_max_bytes(40 << 30);
-        let store = DiskStore::open(&path, options.clone())?;
-        let (head, body) = (Arc::new(larder_testkit::head(&[], &[])), Bytes::from(vec![b'x'; 100]));
-        let fillers = 64;
-        let tasks = (0..fillers).map(|part| {
-            let (store, head, body) = (store.clone(), Arc::clone(&head), body.clone());
-            tokio::spawn(async move {
-                for n in (part..size).step_by(fillers as usize) {
-                    let mut writer = store.begin(&key(n), Arc::clone(&head), Some(100)).await?;
-                    writer.write(body.clone()).await?;
-                    writer.commit().await?;
-                }
-                anyhow::Ok(())
-            })
-        });
-        for task in tasks.collect::<Vec<_>>() {
-            task.await??;
-        }
-        drop(store);
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        let before = resident()?;
-        let begun = Instant::now();
-        let store = DiskStore::open(&path, options)?;
-        let opened = begun.elapsed();
-        anyhow::ensure!(store.lookup(&key(size / 2)).await?.len() == 1, "the entry is there");
-        let first = begun.elapsed();
-        let mut rounds = Vec::new();
-        let mut random = 0x9E37_79B9_7F4A_7C15u64;
-        for _ in 0..15 {
-            let keys: Vec<CacheKey> = (0..10_000)
-                .map(|_| {
-                    random ^= random << 13;
-                    random ^= random >> 7;
-                    random ^= random << 17;
-                    key(random % size)
-                })
-                .collect();
-            let begun = Instant::now();
-            let mut found = 0;
-            for key in &keys {
-                found += store.lookup(key).await?.len();
-            }
-            anyhow::ensure!(found * 1000 > keys.len() * 999, "{found} of {} are there", keys.len());
-            rounds.push(begun.elapsed().as_nanos() as f64 / keys.len() as f64);
-        }
-        rounds.sort_by(f64::total_cmp);
-        let median = rounds[rounds.len() / 2];
-        let base = *base.get_or_insert(median);
-        let memory = resident()?.saturating_sub(before) as f64 / size as f64;
-        let index = fs::metadata(path.join("v1.1/index"))?.len() as f64 / size as f64;
-        println!(
-            "| {size} | {opened:.1?} | {first:.1?} | {:.2} | {:.2} | {index:.0} | {memory:.1} |",
-            median / 1000.0,
-            median / base
-        );
-    }
-    Ok(())
-}
-
-fn resident() -> anyhow::Result<u64> {
-    let text = fs::read_to_string("/proc/self/statm")?;
-    Ok(text.split(' ').nth(1).unwrap_or("0").parse::<u64>()? * 4096)
 }

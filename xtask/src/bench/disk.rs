@@ -1,0 +1,43 @@
+//! The disk store: by itself, in a program of its own, and behind the proxy.
+
+use std::{fmt::Write as _, fs, path::Path};
+
+use super::{
+    peers,
+    proxy::{Question, race},
+};
+use crate::process::{cargo, output, run as call};
+
+const QUESTIONS: [Question; 2] = [
+    Question { title: "hit from disk, 1 KiB", path: "/1k", hits: true },
+    Question { title: "hit from disk, 64 KiB", path: "/64k", hits: true },
+];
+
+pub(crate) fn run(quick: bool, large: bool) -> anyhow::Result<String> {
+    let folder = Path::new("target/bench-disk");
+    fs::create_dir_all(folder)?;
+    let mut compare = cargo();
+    compare.args([
+        "run",
+        "--release",
+        "--manifest-path",
+        "benches/compare/Cargo.toml",
+        "--bin",
+        "disk",
+        "--",
+    ]);
+    compare.args(quick.then_some("--quick")).args(large.then_some("--large"));
+    let mut table = output(compare.env("LARDER_BENCH_DIR", folder.canonicalize()?))?;
+    crate::setup::run_for_benchmarks()?;
+    call(cargo().args(["build", "--release", "-p", "larder-cli", "-p", "larder-peers"]))?;
+    let (_origin, port) = peers::origin()?;
+    let mut servers = peers::limits(port)?;
+    servers.retain(|peer| peer.name.starts_with("hyper"));
+    let store = folder.join("proxy");
+    let _ = fs::remove_dir_all(&store);
+    servers.push(peers::larder_on("**larder proxy, on disk**", &format!("disk:{}", store.display()), port)?);
+    servers.push(peers::larder(port)?);
+    servers.push(peers::nginx(port, folder, false)?);
+    write!(table, "{}", race(&QUESTIONS, &servers, quick)?)?;
+    Ok(table)
+}
