@@ -7,6 +7,7 @@ mod directory;
 mod error;
 mod eviction;
 mod growing;
+mod hot;
 mod index;
 mod keeper;
 mod ledger;

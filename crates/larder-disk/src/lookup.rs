@@ -3,7 +3,7 @@
 use std::{io, sync::Arc};
 
 use bytes::Bytes;
-use larder_core::{CacheKey, Candidate, Candidates, EntryId, StoredBody, codec::NotAnEntry};
+use larder_core::{CacheKey, Candidate, Candidates, EntryId, StoredBody, StoredHead, codec::NotAnEntry};
 
 use crate::{
     body::DiskBody,
@@ -20,6 +20,13 @@ use crate::{
 /// A record longer than this is read in two goes where several were found: the head, and the body if it is wanted.
 const AT_ONCE: usize = 256 << 10;
 
+/// A candidate, and where it was.
+struct Found {
+    slot: Slot,
+    envelope: Envelope,
+    candidate: Candidate,
+}
+
 impl Volume {
     /// What is stored under a key, newest first.
     ///
@@ -27,13 +34,22 @@ impl Volume {
     ///
     /// [`io::ErrorKind::WouldBlock`] with [`Mode::Now`], if it can't be told without waiting for the disk.
     pub(crate) fn lookup(self: &Arc<Self>, key: &CacheKey, mode: Mode) -> io::Result<Candidates> {
-        let hash = self.hash(key);
-        let tag = hash as u32;
-        let mut found: Vec<(u64, Candidate)> = Vec::new();
+        let tag = self.hash(key) as u32;
+        let found = self.find(key, tag, mode)?;
+        let counter = if found.is_empty() { &self.counters.misses } else { &self.counters.hits };
+        Counters::add(counter);
+        Ok(found)
+    }
+
+    fn find(self: &Arc<Self>, key: &CacheKey, tag: u32, mode: Mode) -> io::Result<Candidates> {
+        let mut found: Vec<Found> = Vec::new();
         // What a slot led to was taken away meanwhile: the slot is a new one by now, or gone.
         for _ in 0..4 {
             found.clear();
             let bucket = self.index.bucket(tag, mode)?;
+            if let Some(hot) = self.find_hot(&bucket, key, tag, mode)? {
+                return Ok(hot);
+            }
             match self.collect(&bucket, tag, key, mode, &mut found) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 collected => {
@@ -42,14 +58,39 @@ impl Volume {
                 }
             }
         }
-        let counter = if found.is_empty() { &self.counters.misses } else { &self.counters.hits };
-        Counters::add(counter);
-        found.sort_by_key(|(order, _)| std::cmp::Reverse(*order));
-        Ok(match found.len() {
-            0 => Candidates::none(),
-            1 => found.remove(0).1.into(),
-            _ => Arc::<[Candidate]>::from(found.into_iter().map(|(_, one)| one).collect::<Vec<_>>()).into(),
-        })
+        found.sort_by_key(|found| std::cmp::Reverse(found.envelope.order));
+        let only = if let [only] = &*found { Some((only.slot, only.envelope.begun)) } else { None };
+        let candidates: Arc<[Candidate]> = found.into_iter().map(|found| found.candidate).collect();
+        if candidates.is_empty() {
+            return Ok(Candidates::none());
+        }
+        let candidates = candidates.into();
+        if let Some((slot, begun)) = only {
+            self.hot.put(&slot, key, &candidates, begun);
+        }
+        Ok(candidates)
+    }
+
+    /// The entry that this slot alone leads to, if it was read lately.
+    fn find_hot(
+        &self,
+        bucket: &Bucket,
+        key: &CacheKey,
+        tag: u32,
+        mode: Mode,
+    ) -> io::Result<Option<Candidates>> {
+        let mut matching = bucket.matching(tag);
+        let (Some((place, slot)), None) = (matching.next(), matching.next()) else { return Ok(None) };
+        let Some(hot) = self.hot.get(&slot, key) else { return Ok(None) };
+        for candidate in hot.candidates.iter() {
+            if self.was_removed(&candidate.head, hot.begun, mode)? {
+                return Ok(Some(Candidates::none()));
+            }
+        }
+        if slot.heat == 0 {
+            self.index.warm(bucket, place);
+        }
+        Ok(Some(hot.candidates))
     }
 
     fn collect(
@@ -58,7 +99,7 @@ impl Volume {
         tag: u32,
         key: &CacheKey,
         mode: Mode,
-        found: &mut Vec<(u64, Candidate)>,
+        found: &mut Vec<Found>,
     ) -> io::Result<()> {
         let alone = bucket.matching(tag).nth(1).is_none();
         for (place, slot) in bucket.matching(tag) {
@@ -71,13 +112,14 @@ impl Volume {
                     continue;
                 }
             };
-            if self.was_removed(&record, mode)? {
+            if self.was_removed(&record.decoded.head, record.envelope.begun, mode)? {
                 continue;
             }
             if slot.heat == 0 {
                 self.index.warm(bucket, place);
             }
-            found.push((record.envelope.order, self.candidate(&slot, record)));
+            let envelope = record.envelope;
+            found.push(Found { slot, envelope, candidate: self.candidate(&slot, record) });
         }
         Ok(())
     }
@@ -100,9 +142,9 @@ impl Volume {
     }
 
     /// A group of it was removed after it was asked for.
-    pub(crate) fn was_removed(&self, record: &Record, mode: Mode) -> io::Result<bool> {
-        for group in &*record.decoded.head.groups {
-            if self.tombs.last(Of::Group(self.group_hash(group)), mode)? > record.envelope.begun {
+    pub(crate) fn was_removed(&self, head: &StoredHead, begun: u64, mode: Mode) -> io::Result<bool> {
+        for group in &*head.groups {
+            if self.tombs.last(Of::Group(self.group_hash(group)), mode)? > begun {
                 return Ok(true);
             }
         }

@@ -126,7 +126,10 @@ impl Volume {
         let (_, old) = found.ok_or_else(nothing)?;
         let read = self.record_at(&old, key, old.length(), Mode::Wait).map_err(failed("reading a record"))?;
         let record = read.map_err(|_| nothing())?;
-        if self.was_removed(&record, Mode::Wait).map_err(failed("reading removals"))? {
+        if self
+            .was_removed(&record.decoded.head, record.envelope.begun, Mode::Wait)
+            .map_err(failed("reading removals"))?
+        {
             return Err(nothing());
         }
         let bytes = match (&record.body, record.envelope.file) {

@@ -18,6 +18,7 @@ use crate::{
     buffers::Buffers,
     counters::Counters,
     directory::Directory,
+    hot::Hot,
     index::{BUCKET, FIRST_BUCKETS, Index, Slot},
     ledger::Ledger,
     log::Log,
@@ -38,6 +39,7 @@ pub(crate) struct Volume {
     pub(crate) log: Log,
     pub(crate) buffers: Buffers,
     pub(crate) counters: Counters,
+    pub(crate) hot: Hot,
     pub(crate) options: DiskOptions,
     /// One at a time in this process, and what it will look at next.
     pub(crate) evicting: Mutex<std::collections::VecDeque<u32>>,
@@ -69,6 +71,7 @@ impl Volume {
             log: Log::default(),
             buffers: Buffers::default(),
             counters: Counters::default(),
+            hot: Hot::new(options.hot_bytes),
             options,
             evicting: Mutex::default(),
             files: RwLock::default(),

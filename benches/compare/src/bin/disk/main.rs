@@ -100,6 +100,8 @@ struct Contestants {
     file: File,
     length: usize,
     store: DiskStore,
+    /// The same, with nothing kept in memory.
+    cold: DiskStore,
     tree: PathBuf,
     redb: Database,
     cacache: PathBuf,
@@ -113,6 +115,9 @@ impl Contestants {
         let file =
             File::options().create(true).truncate(true).read(true).write(true).open(place.join("file"))?;
         let store = DiskStore::open(place.join("larder"), DiskOptions::with_max_bytes(16 << 30))?;
+        let mut options = DiskOptions::with_max_bytes(16 << 30);
+        options.hot_bytes = 0;
+        let cold = DiskStore::open(place.join("larder"), options)?;
         let tree = place.join("tree");
         for n in 0..256 {
             fs::create_dir_all(tree.join(format!("{n:02x}")))?;
@@ -133,7 +138,7 @@ impl Contestants {
         }
         foyer.memory().flush().await;
         let length = body.len();
-        Ok(Self { keys, file, length, store, tree, redb, cacache, foyer })
+        Ok(Self { keys, file, length, store, cold, tree, redb, cacache, foyer })
     }
 
     async fn run(&self, race: &mut Race<'_>) -> anyhow::Result<()> {
@@ -144,20 +149,26 @@ impl Contestants {
             async move { Ok(read?) }
         })
         .await?;
-        race.turn("**larder-disk**: look-up and body, verified", |n| async move {
-            let found = self.store.lookup(&self.keys[(n * 7 % many) as usize]).await?;
-            match &found[0].body {
-                StoredBody::Whole(bytes) => drop(black_box(bytes.clone())),
-                StoredBody::Source(source) => {
-                    let mut stream = source.stream(None).await?;
-                    while let Some(piece) = std::future::poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
-                        black_box(piece?);
+        for (name, store) in [
+            ("**larder-disk**: look-up and body, verified; nothing kept in memory", &self.cold),
+            ("**larder-disk** with its defaults: 32 MiB of it kept in memory", &self.store),
+        ] {
+            race.turn(name, |n| async move {
+                let found = store.lookup(&self.keys[(n * 7 % many) as usize]).await?;
+                match &found[0].body {
+                    StoredBody::Whole(bytes) => drop(black_box(bytes.clone())),
+                    StoredBody::Source(source) => {
+                        let mut stream = source.stream(None).await?;
+                        while let Some(piece) = std::future::poll_fn(|cx| stream.as_mut().poll_next(cx)).await
+                        {
+                            black_box(piece?);
+                        }
                     }
                 }
-            }
-            Ok(())
-        })
-        .await?;
+                Ok(())
+            })
+            .await?;
+        }
         race.turn("layout: a file an entry; open, read, decode", |n| async move {
             let bytes = Bytes::from(fs::read(name(&self.tree, n * 7 % many))?);
             black_box(codec::decode_whole(&bytes, &self.keys[(n * 7 % many) as usize]).map_err(wrong)?);
