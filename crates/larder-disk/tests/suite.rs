@@ -1,4 +1,5 @@
-//! The contract of every store, on disk: with a limit that is never met, and with the smallest there is.
+//! The contract of every store, on disk: with a limit that is never met, and with a small one. And what a store promises
+//! that outlives its process.
 
 use larder_disk::{DiskOptions, DiskStore};
 
@@ -9,3 +10,9 @@ fn store(max_bytes: u64) -> DiskStore {
 
 larder_testkit::store_suite!(roomy, async { store(1 << 30) });
 larder_testkit::store_suite!(tight, async { store(32 << 20) });
+
+larder_testkit::durable_suite!(durable, |path: &std::path::Path| {
+    let mut options = DiskOptions::with_max_bytes(4 << 30);
+    options.max_object = Some(2 << 30);
+    DiskStore::open(path, options).expect("it opens")
+});

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod clock;
+mod durable;
 mod faulty;
 mod heads;
 mod origin;
@@ -8,11 +9,14 @@ mod raw;
 mod suite;
 
 pub use clock::ManualClock;
+pub use durable::durable_sentences;
 pub use faulty::{Fault, FaultyStore};
 pub use heads::{head, key};
 pub use origin::{Arrived, FnOrigin, ManualOrigin, Requests, Sending};
 pub use raw::RawOrigin;
 pub use suite::sentences;
 
+#[doc(hidden)]
+pub use tempfile;
 #[doc(hidden)]
 pub use tokio;
