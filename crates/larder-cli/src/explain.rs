@@ -73,7 +73,7 @@ async fn stored(
     let candidates = store.lookup(&CacheKey::new(target)).await?;
     if candidates.is_empty() {
         println!("stored    nothing");
-        println!("now       the origin is asked: {} (RFC 9111 §4)", "nothing is stored under this URL");
+        println!("now       the origin is asked: nothing is stored under this URL (RFC 9111 §4)");
         return Ok(());
     }
     let now = SystemClock.now();

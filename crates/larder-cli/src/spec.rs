@@ -30,7 +30,7 @@ enum Spec {
 
 /// The store that the SPECs name; in memory, if there are none.
 pub(crate) fn store_or_memory(specs: &[String]) -> anyhow::Result<Arc<dyn CacheStore>> {
-    Ok(one(specs)?.map_or_else(|| Ok(Arc::new(MemoryStore::default()) as _), |spec| open(&spec))?)
+    one(specs)?.map_or_else(|| Ok(Arc::new(MemoryStore::default()) as _), |spec| open(&spec))
 }
 
 /// The store that the SPECs name; on disk, in the user's cache directory, if there are none.
