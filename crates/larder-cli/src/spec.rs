@@ -57,8 +57,9 @@ pub(crate) fn disk(specs: &[String]) -> anyhow::Result<DiskStore> {
 
 /// The directory in which this user's programs keep their caches, and in it ours.
 fn users() -> anyhow::Result<PathBuf> {
-    let directory = dirs::cache_dir().context("there is no cache directory (HOME is not set)")?;
-    Ok(directory.join("larder").join("http"))
+    use etcetera::BaseStrategy as _;
+    let user = etcetera::choose_base_strategy().context("there is no cache directory (HOME is not set)")?;
+    Ok(user.cache_dir().join("larder").join("http"))
 }
 
 fn open(spec: &Spec) -> anyhow::Result<Arc<dyn CacheStore>> {
