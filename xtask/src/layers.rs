@@ -9,7 +9,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 const FLOORS: &[&[&str]] = &[
     &["larder-policy"],
     &["larder-core"],
-    &["larder-disk", "larder-memory", "larder-hyper", "larder-actix", "larder-testkit"],
+    &["larder-disk", "larder-memory", "larder-redis", "larder-hyper", "larder-actix", "larder-testkit"],
     &["larder"],
     &["larder-cli", "xtask", "larder-benches", "larder-examples", "larder-peers"],
 ];

@@ -1,0 +1,114 @@
+//! What things are called on the server.
+//!
+//! All keys of one cache key have the same hash tag, so that a Cluster keeps them on one node and a script can see them
+//! together. The URL is readable in the name, so that a person, and a removal by prefix, finds it.
+
+use std::hash::Hasher as _;
+
+use larder_core::{CacheGroup, CacheKey, EntryId, StoredHead, codec};
+use siphasher::sip128::{Hasher128 as _, SipHasher13};
+
+/// The layout of what is kept, beside the codec's version.
+const LAYOUT: u16 = 1;
+/// Of a URL, what stands in a name at most; names are told apart by the hash.
+const READABLE: usize = 1024;
+
+/// Makes names.
+#[derive(Debug, Clone)]
+pub(crate) struct Keys {
+    prefix: String,
+}
+
+/// The names of one cache key.
+#[derive(Debug, Clone)]
+pub(crate) struct Names {
+    /// A hash: each variant's record.
+    pub(crate) entry: String,
+    /// A token that changes when the key is removed.
+    pub(crate) tomb: String,
+    /// Who fetches it.
+    pub(crate) lease: String,
+    /// Where those listen who wait for that. Begins the names of bodies, too.
+    pub(crate) tagged: String,
+}
+
+impl Keys {
+    pub(crate) fn new(prefix: &str) -> Self {
+        // A brace would be taken for a hash tag.
+        let safe: String = prefix.chars().map(|c| if matches!(c, '{' | '}') { '_' } else { c }).collect();
+        Self { prefix: format!("{safe}:{}.{LAYOUT}:", codec::VERSION) }
+    }
+
+    pub(crate) fn of(&self, key: &CacheKey) -> Names {
+        let tagged = format!("{}{{{:032x}}}", self.prefix, hash(&[key.as_bytes()]));
+        let target = key.target();
+        let end = target.floor_char_boundary(READABLE);
+        Names {
+            entry: format!("{tagged}:{}", &target[..end]),
+            tomb: format!("{tagged}t"),
+            lease: format!("{tagged}l"),
+            tagged,
+        }
+    }
+
+    pub(crate) fn group(&self, group: &CacheGroup) -> String {
+        format!("{}g:{:032x}", self.prefix, hash(&[group.origin().as_bytes(), group.name().as_bytes()]))
+    }
+
+    /// A token that changes when everything is removed.
+    pub(crate) fn epoch(&self) -> String {
+        format!("{}epoch", self.prefix)
+    }
+
+    /// All entries and what belongs to them, as a pattern for SCAN.
+    pub(crate) fn all(&self) -> String {
+        format!("{}{{*", escaped(&self.prefix))
+    }
+
+    /// The entries of URLs that begin so.
+    pub(crate) fn beginning(&self, url: &str) -> String {
+        let end = url.floor_char_boundary(READABLE);
+        format!("{}{{*}}:{}*", escaped(&self.prefix), escaped(&url[..end]))
+    }
+}
+
+impl Names {
+    pub(crate) fn body(&self, entry: EntryId) -> String {
+        format!("{}b{:016x}", self.tagged, entry.0)
+    }
+}
+
+/// The field of a variant: the hash of its selecting values.
+pub(crate) fn variant(head: &StoredHead) -> [u8; 16] {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for (name, value) in head.selecting.iter() {
+        parts.push(name.as_str().as_bytes());
+        parts.push(if value.is_some() { b"1" } else { b"0" });
+        parts.push(value.unwrap_or_default());
+    }
+    if head.selecting.never_matches() {
+        parts.push(b"*");
+    }
+    hash(&parts).to_be_bytes()
+}
+
+/// The same everywhere and for good. Whoever finds two with the same has the one push out the other: keys are compared.
+fn hash(parts: &[&[u8]]) -> u128 {
+    let mut hasher = SipHasher13::new();
+    for part in parts {
+        hasher.write(&(part.len() as u64).to_le_bytes());
+        hasher.write(part);
+    }
+    hasher.finish128().as_u128()
+}
+
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '*' | '?' | '[' | ']' | '\\' | '^' | '-') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}

@@ -1,0 +1,21 @@
+#![doc = include_str!("../README.md")]
+
+mod body;
+mod breaker;
+mod error;
+mod keys;
+mod leases;
+mod link;
+mod lookup;
+mod news;
+mod options;
+mod record;
+mod scripts;
+mod stats;
+mod store;
+mod token;
+mod writer;
+
+pub use options::{ConnectError, RedisOptions};
+pub use stats::RedisStats;
+pub use store::RedisStore;

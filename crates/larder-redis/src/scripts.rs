@@ -1,0 +1,82 @@
+//! What has to happen at once, as scripts. Each touches keys of one hash tag alone.
+
+use redis::Script;
+
+/// All of them, with their digests computed once.
+#[derive(Debug)]
+pub(crate) struct Scripts {
+    pub(crate) begin: Script,
+    pub(crate) publish: Script,
+    pub(crate) freshen: Script,
+    pub(crate) remove: Script,
+    pub(crate) renew: Script,
+    pub(crate) release: Script,
+}
+
+/// KEYS: tomb. Returns its token, and the server's time in µs.
+const BEGIN: &str = "
+local time = redis.call('TIME')
+return {redis.call('GET', KEYS[1]) or '', time[1] * 1000000 + time[2]}";
+
+/// KEYS: entry, tomb. ARGV: field, record, token, milliseconds, beginning of the names of bodies.
+/// 1 if it is visible; 0 if the key was removed since it was asked for, or a later response is there.
+const PUBLISH: &str = "
+if (redis.call('GET', KEYS[2]) or '') ~= ARGV[3] then return 0 end
+local old = redis.call('HGET', KEYS[1], ARGV[1])
+if old and string.len(old) >= 18 then
+  if string.sub(old, 1, 8) > string.sub(ARGV[2], 1, 8) then return 0 end
+  if string.byte(old, 17) == 1 and string.sub(old, 9, 16) ~= string.sub(ARGV[2], 9, 16) then
+    local name = ''
+    for at = 16, 9, -1 do name = name .. string.format('%02x', string.byte(old, at)) end
+    redis.call('UNLINK', ARGV[5] .. name)
+  end
+end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[4]) then redis.call('PEXPIRE', KEYS[1], ARGV[4]) end
+return 1";
+
+/// KEYS: entry. ARGV: field, record, milliseconds, body's key or ''. 1 if the same entry was still there.
+const FRESHEN: &str = "
+local old = redis.call('HGET', KEYS[1], ARGV[1])
+if not old or string.sub(old, 1, 16) ~= string.sub(ARGV[2], 1, 16) then return 0 end
+if ARGV[4] ~= '' and redis.call('PEXPIRE', ARGV[4], ARGV[3] + 60000) == 0 then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
+return 1";
+
+/// KEYS: entry, tomb. ARGV: new token, its milliseconds, beginning of the names of bodies.
+const REMOVE: &str = "
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+for _, old in ipairs(redis.call('HVALS', KEYS[1])) do
+  if string.len(old) >= 18 and string.byte(old, 17) == 1 then
+    local name = ''
+    for at = 16, 9, -1 do name = name .. string.format('%02x', string.byte(old, at)) end
+    redis.call('UNLINK', ARGV[3] .. name)
+  end
+end
+return redis.call('UNLINK', KEYS[1])";
+
+/// KEYS: lease. ARGV: holder, milliseconds. 1 if it is still the holder's.
+const RENEW: &str = "
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])";
+
+/// KEYS: lease. ARGV: holder, channel.
+const RELEASE: &str = "
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1])
+redis.call('PUBLISH', ARGV[2], '')
+return 1";
+
+impl Scripts {
+    pub(crate) fn new() -> Self {
+        Self {
+            begin: Script::new(BEGIN),
+            publish: Script::new(PUBLISH),
+            freshen: Script::new(FRESHEN),
+            remove: Script::new(REMOVE),
+            renew: Script::new(RENEW),
+            release: Script::new(RELEASE),
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! The store, as the engine sees it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use larder_core::{
+    CacheGroup, CacheKey, CacheStore, Candidates, EntryId, Leases, StoreError, StoreWriter, StoredHead,
+    codec::BodyChecksum,
+};
+use redis::Value;
+
+use crate::{
+    ConnectError, RedisOptions, RedisStats,
+    error::{gone, not_encodable, too_long},
+    keys::{Keys, Names},
+    leases::RedisLeases,
+    link::Link,
+    news::News,
+    options::Servers,
+    record::{self, Envelope, MOST_GROUPS},
+    scripts::Scripts,
+    token::Token,
+    writer::{Begun, RedisWriter, millis},
+};
+
+/// How long a removal is remembered, for those who asked before it: longer than any fetch takes.
+const TOMB: Duration = Duration::from_secs(24 * 3600);
+/// The longest that anything is kept.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long a response is kept past the time that it may be used without asking: with a validator, it may be confirmed.
+const TO_CONFIRM: Duration = Duration::from_secs(24 * 3600);
+const NOTHING_TO_CONFIRM: Duration = Duration::from_secs(10);
+/// Keys that one step of a removal looks at.
+const STEP: usize = 1000;
+
+/// Keeps responses on Redis or Valkey: one server, a master that Sentinels watch, or a Cluster.
+///
+/// Cloning shares the connection.
+#[derive(Debug, Clone)]
+pub struct RedisStore {
+    shared: Arc<Shared>,
+    leases: Arc<RedisLeases>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) link: Arc<Link>,
+    pub(crate) keys: Keys,
+    pub(crate) scripts: Scripts,
+    pub(crate) options: RedisOptions,
+    pub(crate) news: News,
+    corrupt: AtomicU64,
+}
+
+impl RedisStore {
+    /// Connects to `redis://`, `rediss://`, `redis+cluster://` or `redis+sentinel://` servers. Later, when they go away,
+    /// the store goes on without them and comes back by itself; now, what is wrong is said.
+    ///
+    /// # Errors
+    ///
+    /// If the URL can't be understood, nobody answers, or they don't let us in.
+    pub async fn connect(url: &str, options: RedisOptions) -> Result<Self, ConnectError> {
+        let link = Arc::new(Link::connect(Servers::parse(url)?, &options).await?);
+        let options = RedisOptions { max_object: options.max_object.min(512 << 20), ..options };
+        let shared = Arc::new(Shared {
+            keys: Keys::new(&options.prefix),
+            scripts: Scripts::new(),
+            news: News::new(&link),
+            link,
+            options,
+            corrupt: AtomicU64::new(0),
+        });
+        Ok(Self { leases: Arc::new(RedisLeases(Arc::clone(&shared))), shared })
+    }
+
+    /// Removes the entries of all URLs that begin so, and says how many there were. Looks at every key of this cache,
+    /// a thousand at a time; a response that is being stored meanwhile may escape.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be known that they are gone.
+    pub async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError> {
+        self.shared.scan(&self.shared.keys.beginning(url), true).await
+    }
+
+    /// What is on the servers. Looks at every key of this cache.
+    ///
+    /// # Errors
+    ///
+    /// If they don't answer.
+    pub async fn stats(&self) -> Result<RedisStats, StoreError> {
+        let entries = self.shared.scan(&self.shared.keys.beginning(""), false).await?;
+        let info: Value = self.shared.link.query("asking", redis::cmd("INFO").arg("memory")).await?;
+        let breaker = &self.shared.link.breaker;
+        Ok(RedisStats {
+            entries,
+            server_bytes: used_memory(&info),
+            failed: breaker.failed.load(Ordering::Relaxed),
+            refused: breaker.refused.load(Ordering::Relaxed),
+            corrupt: self.shared.corrupt.load(Ordering::Relaxed),
+        })
+    }
+}
+
+#[async_trait]
+impl CacheStore for RedisStore {
+    async fn lookup(&self, key: &CacheKey) -> Result<Candidates, StoreError> {
+        self.shared.look_up(key).await
+    }
+
+    async fn begin(
+        &self,
+        key: &CacheKey,
+        head: Arc<StoredHead>,
+        length: Option<u64>,
+    ) -> Result<Box<dyn StoreWriter>, StoreError> {
+        let most = self.shared.options.max_object;
+        if length.is_some_and(|length| length > most) {
+            return Err(too_long(most));
+        }
+        let names = self.shared.keys.of(key);
+        let (order, begun) = self.shared.begun(&names).await?;
+        if head.groups.len() > MOST_GROUPS {
+            return Err(not_encodable(larder_core::codec::NotEncodable::TooLarge {
+                what: "groups",
+                limit: MOST_GROUPS,
+            }));
+        }
+        let groups = self.shared.group_tokens(&head.groups).await?;
+        let entry = EntryId(Token::number());
+        Ok(Box::new(RedisWriter {
+            shared: Arc::clone(&self.shared),
+            key: key.clone(),
+            names,
+            head,
+            begun,
+            envelope: Envelope { order, entry, own_key: false, groups },
+            waiting: Vec::new(),
+            length: 0,
+            appended: 0,
+            checksum: BodyChecksum::new(),
+        }))
+    }
+
+    async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
+        let names = self.shared.keys.of(key);
+        let nothing = || gone("the entry that was confirmed is not there any more");
+        let found = self.shared.find(key, &names, id).await?.ok_or_else(nothing)?;
+        let mut envelope = found.record.envelope;
+        envelope.groups = self.shared.group_tokens(&head.groups).await?;
+        let record = match &found.record.body {
+            Some(body) => record::encode_inline(key, &head, body, &envelope),
+            None => record::encode_head(
+                key,
+                &head,
+                found.record.decoded.body_length.unwrap_or_default(),
+                &envelope,
+            ),
+        };
+        let record = record.map_err(not_encodable)?;
+        let body = if envelope.own_key { names.body(id) } else { String::new() };
+        let mut script = self.shared.scripts.freshen.prepare_invoke();
+        script.key(&names.entry).arg(&found.field).arg(record).arg(millis(self.shared.ttl(&head))).arg(body);
+        if self.shared.link.invoke("freshening", &script).await? { Ok(()) } else { Err(nothing()) }
+    }
+
+    async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
+        self.shared.remove(&self.shared.keys.of(key)).await
+    }
+
+    async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
+        let mut command = redis::cmd("SET");
+        // Longer than anything in the group: when it is forgotten, so are they.
+        let kept = millis(LONGEST + TOMB);
+        command
+            .arg(self.shared.keys.group(group))
+            .arg(&Token::number().to_le_bytes()[..])
+            .arg("PX")
+            .arg(kept);
+        let () = self.shared.link.query("removing a group", &command).await?;
+        Ok(())
+    }
+
+    async fn clear(&self) -> Result<(), StoreError> {
+        let mut command = redis::cmd("SET");
+        command.arg(self.shared.keys.epoch()).arg(Token::new().as_str()).arg("PX").arg(millis(TOMB));
+        let () = self.shared.link.query("removing everything", &command).await?;
+        self.shared.scan(&self.shared.keys.all(), true).await?;
+        Ok(())
+    }
+
+    fn leases(&self) -> Option<&dyn Leases> {
+        Some(&*self.leases)
+    }
+}
+
+impl Shared {
+    /// How things are now: the server's time, and the tokens that a removal changes.
+    async fn begun(&self, names: &Names) -> Result<(u64, Begun), StoreError> {
+        let mut script = self.scripts.begin.prepare_invoke();
+        script.key(&names.tomb);
+        let epoch = async {
+            let token: Option<Vec<u8>> =
+                self.link.query("beginning", redis::cmd("GET").arg(self.keys.epoch())).await?;
+            Ok(token.unwrap_or_default())
+        };
+        let (begun, epoch) =
+            tokio::try_join!(self.link.invoke::<(Vec<u8>, u64)>("beginning", &script), epoch)?;
+        Ok((begun.1, Begun { tomb: begun.0, epoch }))
+    }
+
+    /// Everything may have been removed between the look at the token and the entry's becoming visible.
+    pub(crate) async fn check_epoch(&self, then: &[u8], names: &Names) -> Result<(), StoreError> {
+        let now: Option<Vec<u8>> =
+            self.link.query("storing", redis::cmd("GET").arg(self.keys.epoch())).await?;
+        if now.unwrap_or_default() == then {
+            return Ok(());
+        }
+        self.remove(names).await?;
+        Err(gone("everything was removed while it was written"))
+    }
+
+    /// Each group's token; zero for one that was never removed.
+    pub(crate) async fn group_tokens(&self, groups: &[CacheGroup]) -> Result<Vec<u64>, StoreError> {
+        let names: Vec<String> = groups.iter().map(|group| self.keys.group(group)).collect();
+        let tokens: Vec<Option<Vec<u8>>> = match &*names {
+            [] => return Ok(Vec::new()),
+            names if self.link.is_cluster() => {
+                // They are on different nodes.
+                let commands: Vec<_> =
+                    names.iter().map(|name| redis::cmd("GET").arg(name).to_owned()).collect();
+                let asked = commands.iter().map(|command| self.link.query("looking up groups", command));
+                futures_util::future::try_join_all(asked).await?
+            }
+            names => self.link.query("looking up groups", redis::cmd("MGET").arg(names)).await?,
+        };
+        let number = |token: Option<Vec<u8>>| {
+            token.and_then(|token| Some(u64::from_le_bytes(*token.first_chunk()?))).unwrap_or(0)
+        };
+        Ok(tokens.into_iter().map(number).collect())
+    }
+
+    async fn remove(&self, names: &Names) -> Result<(), StoreError> {
+        let mut script = self.scripts.remove.prepare_invoke();
+        script.key(&names.entry).key(&names.tomb).arg(Token::new().as_str()).arg(millis(TOMB));
+        script.arg(format!("{}b", names.tagged));
+        let _: i64 = self.link.invoke("removing", &script).await?;
+        Ok(())
+    }
+
+    /// Goes through the keys of a pattern, on every node, and removes them if that is wanted. Never all at once.
+    async fn scan(&self, pattern: &str, remove: bool) -> Result<u64, StoreError> {
+        let mut count = 0;
+        for node in self.link.masters().await? {
+            let mut cursor = 0u64;
+            loop {
+                let mut command = redis::cmd("SCAN");
+                command.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(STEP);
+                let (next, found): (u64, Vec<Vec<u8>>) =
+                    self.link.query_at(node.as_ref(), "looking through keys", command).await?;
+                count += found.len() as u64;
+                if remove {
+                    self.unlink(found).await?;
+                }
+                cursor = next;
+                if cursor == 0 {
+                    break;
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    async fn unlink(&self, keys: Vec<Vec<u8>>) -> Result<(), StoreError> {
+        if self.link.is_cluster() {
+            // They are in different slots.
+            let commands: Vec<_> = keys.iter().map(|key| redis::cmd("UNLINK").arg(key).to_owned()).collect();
+            let removed = commands.iter().map(|command| self.link.query::<i64>("removing", command));
+            futures_util::future::try_join_all(removed).await?;
+        } else if !keys.is_empty() {
+            let _: i64 = self.link.query("removing", redis::cmd("UNLINK").arg(keys)).await?;
+        }
+        Ok(())
+    }
+
+    /// How long the server keeps it: as long as it can be of use.
+    pub(crate) fn ttl(&self, head: &StoredHead) -> Duration {
+        let terms = &head.terms;
+        let fresh = terms.lifetime.lifetime.saturating_sub(terms.corrected_initial_age);
+        let stale = terms.stale_while_revalidate.max(terms.stale_if_error).unwrap_or_default();
+        let after = if head.validator().is_some() { TO_CONFIRM } else { NOTHING_TO_CONFIRM };
+        fresh.saturating_add(stale.max(after)).min(LONGEST)
+    }
+
+    pub(crate) fn count_corrupt(&self, count: usize) {
+        self.corrupt.fetch_add(count as u64, Ordering::Relaxed);
+    }
+}
+
+fn used_memory(info: &Value) -> u64 {
+    let line = |text: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix("used_memory:"))?;
+        line.trim().parse::<u64>().ok()
+    };
+    match info {
+        Value::BulkString(bytes) => line(&String::from_utf8_lossy(bytes)).unwrap_or(0),
+        Value::VerbatimString { text, .. } => line(text).unwrap_or(0),
+        Value::Map(nodes) => nodes.iter().map(|(_, info)| used_memory(info)).sum(),
+        _ => 0,
+    }
+}

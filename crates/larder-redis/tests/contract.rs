@@ -1,0 +1,242 @@
+//! What this store promises beyond every store's contract, on a real server.
+
+mod setting;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use larder_core::{CacheKey, CacheStore, Claim, StoreErrorKind, StoreWriter, StoredBody, StoredHead};
+use larder_redis::{RedisOptions, RedisStore};
+use larder_testkit::{head, key};
+use setting::{Server, options, store};
+
+fn fresh() -> Arc<StoredHead> {
+    Arc::new(head(&[("cache-control", "max-age=60")], &[]))
+}
+
+async fn begun(store: &RedisStore, key: &CacheKey, body: &[u8]) -> Box<dyn StoreWriter> {
+    let mut writer = store.begin(key, fresh(), None).await.expect("it begins");
+    for piece in body.chunks(64 << 10) {
+        writer.write(Bytes::copy_from_slice(piece)).await.expect("it takes a piece");
+    }
+    writer
+}
+
+async fn put(store: &RedisStore, key: &CacheKey, body: &[u8]) {
+    begun(store, key, body).await.commit().await.expect("it commits");
+}
+
+async fn content(store: &RedisStore, key: &CacheKey) -> Option<Result<Vec<u8>, StoreErrorKind>> {
+    let found = store.lookup(key).await.expect("it looks up");
+    let body = found.first()?.body.clone();
+    Some(match body {
+        StoredBody::Whole(bytes) => Ok(bytes.to_vec()),
+        StoredBody::Source(source) => {
+            let read = async {
+                let mut stream = source.stream(None).await?;
+                let mut all = Vec::new();
+                while let Some(piece) = std::future::poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
+                    all.extend_from_slice(&piece?);
+                }
+                Ok::<_, larder_core::StoreError>(all)
+            };
+            read.await.map_err(|error| error.kind())
+        }
+    })
+}
+
+fn commands(server: &Server) -> u64 {
+    let info = server.cli(&["info", "stats"]);
+    let line = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
+    line.and_then(|count| count.trim().parse().ok()).expect("the server counts")
+}
+
+#[tokio::test]
+async fn a_hit_is_one_command() {
+    let server = Server::start(&[]);
+    let store = store(&server.url()).await;
+    for length in [0, 1000, 64 << 10] {
+        put(&store, &key("/a"), &vec![b'x'; length]).await;
+        let before = commands(&server);
+        for _ in 0..10 {
+            assert_eq!(content(&store, &key("/a")).await, Some(Ok(vec![b'x'; length])));
+        }
+        // Ten, and the one that asks.
+        assert_eq!(commands(&server) - before, 11, "{length} bytes");
+    }
+}
+
+/// A process that died in the middle of a fill left its parts for ever.
+#[tokio::test]
+async fn everything_expires() {
+    let server = Server::start(&[]);
+    let store = store(&server.url()).await;
+    put(&store, &key("/short"), b"short").await;
+    put(&store, &key("/long"), &vec![b'x'; 1 << 20]).await;
+    store.remove(&key("/gone")).await.expect("it removes");
+    store.clear().await.expect("it clears");
+    put(&store, &key("/short"), b"short").await;
+    put(&store, &key("/long"), &vec![b'x'; 1 << 20]).await;
+    let unfinished = begun(&store, &key("/dies"), &vec![b'x'; 1 << 20]).await;
+    std::mem::forget(unfinished);
+    let keys = server.cli(&["keys", "*"]);
+    assert!(keys.lines().count() >= 5, "{keys}");
+    for name in keys.lines() {
+        let left: i64 = server.cli(&["pttl", name]).parse().expect("a number");
+        assert!(left > 0, "{name} never expires");
+        if name.contains(":http://example.com/short") {
+            assert!((60_000..100_000).contains(&left), "{name}: {left} ms");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_writer_leaves_nothing_on_the_server() {
+    let server = Server::start(&[]);
+    let store = store(&server.url()).await;
+    drop(begun(&store, &key("/a"), &vec![b'x'; 1 << 20]).await);
+    for _ in 0..200 {
+        if server.cli(&["dbsize"]) == "0" {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("left: {}", server.cli(&["keys", "*"]));
+}
+
+#[tokio::test]
+async fn replaced_and_removed_bodies_are_gone_at_once() {
+    let server = Server::start(&[]);
+    let store = store(&server.url()).await;
+    for _ in 0..3 {
+        put(&store, &key("/a"), &vec![b'x'; 1 << 20]).await;
+    }
+    assert_eq!(server.cli(&["dbsize"]), "2", "{}", server.cli(&["keys", "*"]));
+    store.remove(&key("/a")).await.expect("it removes");
+    assert_eq!(server.cli(&["dbsize"]), "1", "only that it was removed: {}", server.cli(&["keys", "*"]));
+}
+
+/// A body that the server has evicted is a miss or a failure, never a shorter body.
+#[tokio::test]
+async fn an_evicted_body_is_never_a_shorter_one() {
+    let server = Server::start(&[]);
+    let store = store(&server.url()).await;
+    put(&store, &key("/a"), &vec![b'x'; 1 << 20]).await;
+    let names = server.cli(&["keys", "*"]);
+    let body = names.lines().find(|name| name.contains("}b")).expect("a body of its own");
+    let found = store.lookup(&key("/a")).await.expect("it looks up");
+    let StoredBody::Source(source) = &found[0].body else { panic!("in memory") };
+    let mut stream = source.stream(None).await.expect("it opens");
+    let piece = std::future::poll_fn(|cx| stream.as_mut().poll_next(cx)).await;
+    assert!(piece.is_some_and(|piece| piece.is_ok()));
+    server.cli(&["unlink", body]);
+    let next = std::future::poll_fn(|cx| stream.as_mut().poll_next(cx)).await;
+    assert!(next.is_some_and(|next| next.is_err()), "it ended as if it were whole");
+    assert_eq!(content(&store, &key("/a")).await, Some(Err(StoreErrorKind::Gone)));
+}
+
+#[tokio::test]
+async fn what_another_program_has_written_is_a_miss() {
+    let server = Server::start(&[]);
+    let store = store(&server.url()).await;
+    put(&store, &key("/a"), b"right").await;
+    let name = server.cli(&["keys", "*example.com/a"]);
+    for field in ["x", "yyyyyyyyyyyyyyyy"] {
+        server.cli(&["hset", &name, field, "something else that is longer than an envelope"]);
+    }
+    assert_eq!(content(&store, &key("/a")).await, Some(Ok(b"right".to_vec())));
+    assert_eq!(server.cli(&["hlen", &name]), "1", "it is taken away");
+    server.cli(&["del", &name]);
+    server.cli(&["set", &name, "a string"]);
+    assert_eq!(content(&store, &key("/a")).await, None);
+    server.cli(&["del", &name]);
+    put(&store, &key("/b"), &vec![b'x'; 1 << 20]).await;
+    let body = server.cli(&["keys", "*}b*"]);
+    server.cli(&["setrange", &body, "600000", "!"]);
+    assert_eq!(content(&store, &key("/b")).await, Some(Err(StoreErrorKind::Corrupt)));
+}
+
+/// A process that was held up for longer than its lease came back, and overwrote what another had fetched since.
+#[tokio::test]
+async fn a_late_holder_does_not_overwrite() {
+    let store = store(setting::shared()).await;
+    let late = begun(&store, &key("/a"), b"old").await;
+    put(&store, &key("/a"), b"new").await;
+    let refused = late.commit().await.expect_err("a later response is there");
+    assert_eq!(refused.kind(), StoreErrorKind::Gone);
+    assert_eq!(content(&store, &key("/a")).await, Some(Ok(b"new".to_vec())));
+}
+
+#[tokio::test]
+async fn a_lease_is_taken_over_when_its_holder_dies() {
+    let mut options = options();
+    options.lease = Duration::from_millis(300);
+    let connect = || RedisStore::connect(setting::shared(), options.clone());
+    let (dies, waits) = (connect().await.expect("it connects"), connect().await.expect("it connects"));
+    let holder = std::thread::spawn(move || {
+        // A runtime that is gone renews nothing.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let own = runtime.block_on(RedisStore::connect(setting::shared(), options)).expect("it connects");
+        let claim =
+            runtime.block_on(own.leases().expect("it has leases").claim(&key("/a"))).expect("it claims");
+        assert!(matches!(claim, Claim::Granted(_)));
+        std::mem::forget(claim);
+        runtime.shutdown_background();
+    });
+    holder.join().expect("no panic");
+    let Ok(Claim::Held(held)) = waits.leases().expect("it has leases").claim(&key("/a")).await else {
+        panic!("it was given twice")
+    };
+    tokio::time::timeout(Duration::from_secs(20), held.released()).await.expect("it runs out");
+    let claim = dies.leases().expect("it has leases").claim(&key("/a")).await;
+    let Ok(Claim::Granted(lease)) = claim else { panic!("it can be had again") };
+    // A living holder keeps it for longer than it lasts.
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    let claim = waits.leases().expect("it has leases").claim(&key("/a")).await;
+    let Ok(Claim::Held(held)) = claim else { panic!("it was lost while its holder lives") };
+    let waiting = tokio::spawn(held.released());
+    tokio::task::yield_now().await;
+    drop(lease);
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("it is told").expect("no panic");
+}
+
+#[tokio::test]
+async fn urls_are_removed_by_their_beginning() {
+    let store = store(setting::shared()).await;
+    for path in ["/news/1", "/news/2", "/new", "/sports?a=[b]*", "/sports?a=xb"] {
+        put(&store, &key(path), b"x").await;
+    }
+    let there = async |path: &str| content(&store, &key(path)).await.is_some();
+    assert_eq!(store.remove_prefix("http://example.com/news/").await.expect("it removes"), 2);
+    assert!(!there("/news/1").await && there("/new").await);
+    assert_eq!(store.remove_prefix("http://example.com/sports?a=[b]*").await.expect("it removes"), 1);
+    assert!(there("/sports?a=xb").await);
+    assert_eq!(store.stats().await.expect("statistics").entries, 2);
+}
+
+#[tokio::test]
+async fn caches_with_other_prefixes_are_left_alone() {
+    let (one, other) = (store(setting::shared()).await, store(setting::shared()).await);
+    put(&one, &key("/a"), b"one").await;
+    put(&other, &key("/a"), b"other").await;
+    one.clear().await.expect("it clears");
+    assert_eq!(content(&one, &key("/a")).await, None);
+    assert_eq!(content(&other, &key("/a")).await, Some(Ok(b"other".to_vec())));
+}
+
+#[tokio::test]
+async fn wrong_urls_and_passwords_are_said_at_the_start() {
+    let server = Server::start(&["--requirepass", "secret"]);
+    let with = |user: &str| format!("redis://{user}127.0.0.1:{}/0", server.port);
+    for (url, expected) in [
+        (with(""), "user and password"),
+        (with(":wrong@"), "user and password"),
+        ("redis://127.0.0.1:1/".to_owned(), "can't be reached"),
+        ("http://127.0.0.1/".to_owned(), "no scheme 'http'"),
+    ] {
+        let error = RedisStore::connect(&url, RedisOptions::default()).await.expect_err("it is wrong");
+        assert!(error.to_string().contains(expected), "{url}: {error}");
+        assert!(!format!("{error} {error:?}").contains("secret"));
+    }
+    RedisStore::connect(&with(":secret@"), options()).await.expect("the right one");
+}

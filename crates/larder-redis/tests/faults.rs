@@ -1,0 +1,225 @@
+//! Servers that die, hang, are full, fail over: every request is answered, with the right content, and the store is back
+//! within seconds.
+
+mod setting;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::{Request, Response};
+use larder_core::{Body, Cache, Origin};
+use larder_redis::{RedisOptions, RedisStore};
+use larder_testkit::FnOrigin;
+use setting::{Cluster, Server, free_port};
+
+/// Recovery without a restart takes no longer than this.
+const RECOVERY: Duration = Duration::from_secs(5);
+
+struct Setting {
+    cache: Cache,
+    origin: Arc<FnOrigin>,
+    store: RedisStore,
+}
+
+impl Setting {
+    async fn on(url: &str) -> Self {
+        // The defaults: that nobody waits for long is what is tested.
+        let store = RedisStore::connect(url, RedisOptions::default()).await.expect("it connects");
+        let origin = FnOrigin::new(|_, request| {
+            let body = page(request.uri().path());
+            Ok(Response::builder()
+                .header("cache-control", "max-age=3600")
+                .body(Body::from(body))
+                .expect("a response"))
+        });
+        Self { cache: Cache::builder(Arc::new(store.clone())).build(), origin, store }
+    }
+
+    /// Asks, and looks at every byte of the answer. Whether it came from the store.
+    async fn ask(&self, n: u64) -> bool {
+        let path = format!("/{n}");
+        let request =
+            Request::get(format!("http://example.com{path}")).body(Body::empty()).expect("a request");
+        let origin = Arc::clone(&self.origin) as Arc<dyn Origin>;
+        let mut answer = self.cache.fetch(request, origin).await.expect("every request is answered");
+        let hit = answer.cache_status().to_string().starts_with("hit");
+        let mut body = answer.take_body();
+        let mut whole = Vec::new();
+        while let Some(piece) = body.next_piece().await {
+            whole.extend_from_slice(&piece.expect("the body is whole"));
+        }
+        assert!(whole == page(&path).as_bytes(), "request {n} got something else");
+        hit
+    }
+
+    /// Asks until something comes from the store again.
+    async fn recovers(&self) {
+        let begun = Instant::now();
+        while !self.ask(1).await {
+            assert!(begun.elapsed() < RECOVERY * 4, "it does not come back");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn page(path: &str) -> String {
+    path.repeat(2000)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_killed_and_comes_back() {
+    let mut server = Server::start(&[]);
+    let it = Setting::on(&server.url()).await;
+    for _ in 0..2 {
+        for n in 0..20 {
+            it.ask(n).await;
+        }
+        it.recovers().await;
+        server.kill();
+        for n in 0..200 {
+            assert!(!it.ask(n).await);
+        }
+        server.restart();
+        it.recovers().await;
+    }
+    let stats = it.store.stats().await.expect("statistics");
+    assert!(stats.failed > 0 && stats.refused > 0, "{stats:?}");
+}
+
+/// It accepts connections and never answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_hangs() {
+    let server = Server::start(&[]);
+    let it = Setting::on(&server.url()).await;
+    it.ask(1).await;
+    it.recovers().await;
+    server.signal("STOP");
+    for n in 0..100 {
+        it.ask(n).await;
+    }
+    let asked = it.origin.count();
+    assert!(asked >= 100, "{asked}");
+    server.signal("CONT");
+    it.recovers().await;
+}
+
+/// `maxmemory` without eviction: writes fail, reads go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_full() {
+    for policy in ["noeviction", "allkeys-lru"] {
+        let server = Server::start(&["--maxmemory", "4mb", "--maxmemory-policy", policy]);
+        let it = Setting::on(&server.url()).await;
+        for n in 0..1000 {
+            it.ask(n).await;
+        }
+        assert!(it.cache.drain(Duration::from_secs(10)).await);
+        let mut hits = 0;
+        for n in 0..1000 {
+            hits += u32::from(it.ask(n).await);
+        }
+        assert!(hits < 1000, "all of them fit");
+        if policy == "noeviction" {
+            assert!(hits > 20, "{hits} of those that fit are still served");
+        }
+        // What is removed makes room.
+        server.cli(&["flushall"]);
+        it.recovers().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_of_a_cluster_dies() {
+    let mut cluster = Cluster::start();
+    let it = Setting::on(&cluster.url()).await;
+    for n in 0..50 {
+        it.ask(n).await;
+    }
+    assert!(it.cache.drain(Duration::from_secs(10)).await);
+    let master =
+        cluster.0.iter().position(|node| node.cli(&["role"]).starts_with("master")).expect("a master");
+    cluster.0[master].kill();
+    // Its replica takes over after a second or so; all the while, everything is answered.
+    let begun = Instant::now();
+    loop {
+        let mut hits = 0;
+        for n in 0..50 {
+            hits += u32::from(it.ask(n).await);
+        }
+        if hits == 50 {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "only {hits} of 50 are served from the store");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_moves_to_another_node() {
+    let cluster = Cluster::start();
+    let it = Setting::on(&cluster.url()).await;
+    for n in 0..100 {
+        it.ask(n).await;
+    }
+    assert!(it.cache.drain(Duration::from_secs(10)).await);
+    let masters: Vec<_> = cluster.0.iter().filter(|node| node.cli(&["role"]).starts_with("master")).collect();
+    let (from, to) = (masters[0].cli(&["cluster", "myid"]), masters[1].cli(&["cluster", "myid"]));
+    let address = format!("127.0.0.1:{}", masters[0].port);
+    let mut moving = std::process::Command::new("redis-cli")
+        .args(["--cluster", "reshard", &address, "--cluster-from", &from, "--cluster-to", &to])
+        .args(["--cluster-slots", "500", "--cluster-yes"])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("redis-cli runs");
+    while moving.try_wait().expect("a state").is_none() {
+        for n in 0..100 {
+            it.ask(n).await;
+        }
+    }
+    let mut hits = 0;
+    for n in 0..100 {
+        hits += u32::from(it.ask(n).await);
+    }
+    assert!(hits >= 95, "{hits} of 100 are served from the store");
+}
+
+/// Sentinels, and the master that they watch.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_sentinels_watch_dies() {
+    let mut master = Server::start(&[]);
+    let port = master.port.to_string();
+    let replica = Server::start(&["--replicaof", "127.0.0.1", &port]);
+    let folder = tempfile::tempdir().expect("a directory");
+    let mut sentinels = Vec::new();
+    for n in 0..3 {
+        let config = folder.path().join(format!("sentinel{n}.conf"));
+        let text = format!(
+            "sentinel monitor main 127.0.0.1 {port} 2\nsentinel down-after-milliseconds main 500\n\
+             sentinel failover-timeout main 3000\n"
+        );
+        std::fs::write(&config, text).expect("a file");
+        sentinels.push(Server::sentinel(free_port(), &config));
+    }
+    for _ in 0..600 {
+        let knows = |sentinel: &Server| {
+            let said = sentinel.cli(&["sentinel", "master", "main"]);
+            said.contains("num-slaves\n1") && said.contains("num-other-sentinels\n2")
+        };
+        if sentinels.iter().all(knows) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let hosts: Vec<String> =
+        sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port)).collect();
+    let it = Setting::on(&format!("redis+sentinel://{}/main", hosts.join(","))).await;
+    it.ask(1).await;
+    it.recovers().await;
+    master.kill();
+    let begun = Instant::now();
+    while !replica.cli(&["role"]).starts_with("master") {
+        it.ask(1).await;
+        assert!(begun.elapsed() < Duration::from_secs(60), "no failover");
+    }
+    it.recovers().await;
+}

@@ -1,0 +1,15 @@
+//! The contract of every store, on one server, and on a Cluster.
+
+mod setting;
+
+larder_testkit::store_suite!(single, async { setting::store(setting::shared()).await });
+
+larder_testkit::store_suite!(cluster, async {
+    static CLUSTER: std::sync::OnceLock<(setting::Cluster, String)> = std::sync::OnceLock::new();
+    let (_, url) = CLUSTER.get_or_init(|| {
+        let cluster = setting::Cluster::start();
+        let url = cluster.url();
+        (cluster, url)
+    });
+    setting::store(url).await
+});
