@@ -9,7 +9,15 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 const FLOORS: &[&[&str]] = &[
     &["larder-policy"],
     &["larder-core"],
-    &["larder-disk", "larder-memory", "larder-redis", "larder-hyper", "larder-actix", "larder-testkit"],
+    &[
+        "larder-disk",
+        "larder-memory",
+        "larder-redis",
+        "larder-tiered",
+        "larder-hyper",
+        "larder-actix",
+        "larder-testkit",
+    ],
     &["larder"],
     &["larder-cli", "xtask", "larder-benches", "larder-examples", "larder-peers"],
 ];

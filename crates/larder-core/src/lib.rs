@@ -19,5 +19,5 @@ pub use origin::{Origin, OriginError, OriginErrorKind};
 pub use patience::head_within;
 pub use store::{
     BodySource, ByteStream, CacheStore, Candidate, Candidates, Claim, EntryId, HeldLease, Lease, Leases,
-    StoreError, StoreErrorKind, StoreWriter, StoredBody,
+    RemovalListener, Removals, Removed, StoreError, StoreErrorKind, StoreWriter, StoredBody,
 };

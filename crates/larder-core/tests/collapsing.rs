@@ -9,7 +9,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use larder_core::{
     Cache, CacheGroup, CacheKey, CacheStore, Candidates, Claim, EntryId, HeldLease, Lease, Leases, Limits,
-    Origin, OriginErrorKind, StoreError, StoreWriter, StoredHead, TargetUri,
+    Origin, OriginErrorKind, Removals, StoreError, StoreWriter, StoredHead, TargetUri,
 };
 use larder_memory::MemoryStore;
 use larder_testkit::ManualOrigin;
@@ -318,6 +318,10 @@ impl CacheStore for Leasing {
     }
     fn leases(&self) -> Option<&dyn Leases> {
         Some(self)
+    }
+
+    fn removals(&self) -> Option<&dyn Removals> {
+        None
     }
 }
 

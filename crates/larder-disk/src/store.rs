@@ -10,8 +10,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
-    CacheGroup, CacheKey, CacheStore, Candidates, EntryId, Leases, StoreError, StoreWriter, StoredHead,
-    codec::BodyChecksum,
+    CacheGroup, CacheKey, CacheStore, Candidates, EntryId, Leases, Removals, StoreError, StoreWriter,
+    StoredHead, codec::BodyChecksum,
 };
 use parking_lot::RwLock;
 
@@ -179,6 +179,10 @@ impl CacheStore for DiskStore {
     }
 
     fn leases(&self) -> Option<&dyn Leases> {
+        None
+    }
+
+    fn removals(&self) -> Option<&dyn Removals> {
         None
     }
 }

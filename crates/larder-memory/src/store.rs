@@ -11,8 +11,8 @@ use std::{
 
 use async_trait::async_trait;
 use larder_core::{
-    CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, Leases, StoreError, StoreErrorKind,
-    StoreWriter, StoredBody, StoredHead,
+    CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, Leases, Removals, StoreError,
+    StoreErrorKind, StoreWriter, StoredBody, StoredHead,
 };
 
 use crate::{MemoryOptions, groups::Groups, inflight::InFlight, writer::MemoryWriter, writer::Written};
@@ -284,6 +284,10 @@ impl CacheStore for MemoryStore {
     }
 
     fn leases(&self) -> Option<&dyn Leases> {
+        None
+    }
+
+    fn removals(&self) -> Option<&dyn Removals> {
         None
     }
 }

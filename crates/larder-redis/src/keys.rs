@@ -60,6 +60,11 @@ impl Keys {
         format!("{}epoch", self.prefix)
     }
 
+    /// Where removals are told.
+    pub(crate) fn channel(&self) -> String {
+        format!("{}removed", self.prefix)
+    }
+
     /// All entries and what belongs to them, as a pattern for SCAN.
     pub(crate) fn all(&self) -> String {
         format!("{}{{*", escaped(&self.prefix))

@@ -10,6 +10,7 @@ mod lookup;
 mod news;
 mod options;
 mod record;
+mod removals;
 mod scripts;
 mod stats;
 mod store;

@@ -18,7 +18,7 @@ const BEGIN: &str = "
 local time = redis.call('TIME')
 return {redis.call('GET', KEYS[1]) or '', time[1] * 1000000 + time[2]}";
 
-/// KEYS: entry, tomb. ARGV: field, record, token, milliseconds, beginning of the names of bodies.
+/// KEYS: entry, tomb. ARGV: field, record, token, milliseconds, beginning of the names of bodies, channel, news.
 /// 1 if it is visible; 0 if the key was removed since it was asked for, or a later response is there.
 const PUBLISH: &str = "
 if (redis.call('GET', KEYS[2]) or '') ~= ARGV[3] then return 0 end
@@ -33,18 +33,20 @@ if old and string.len(old) >= 18 then
 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[4]) then redis.call('PEXPIRE', KEYS[1], ARGV[4]) end
+if old then redis.call('PUBLISH', ARGV[6], ARGV[7]) end
 return 1";
 
-/// KEYS: entry. ARGV: field, record, milliseconds, body's key or ''. 1 if the same entry was still there.
+/// KEYS: entry. ARGV: field, record, milliseconds, body's key or '', channel, news. 1 if the same entry was still there.
 const FRESHEN: &str = "
 local old = redis.call('HGET', KEYS[1], ARGV[1])
 if not old or string.sub(old, 1, 16) ~= string.sub(ARGV[2], 1, 16) then return 0 end
 if ARGV[4] ~= '' and redis.call('PEXPIRE', ARGV[4], ARGV[3] + 60000) == 0 then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
+redis.call('PUBLISH', ARGV[5], ARGV[6])
 return 1";
 
-/// KEYS: entry, tomb. ARGV: new token, its milliseconds, beginning of the names of bodies.
+/// KEYS: entry, tomb. ARGV: new token, its milliseconds, beginning of the names of bodies, channel, news.
 const REMOVE: &str = "
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 for _, old in ipairs(redis.call('HVALS', KEYS[1])) do
@@ -54,7 +56,9 @@ for _, old in ipairs(redis.call('HVALS', KEYS[1])) do
     redis.call('UNLINK', ARGV[3] .. name)
   end
 end
-return redis.call('UNLINK', KEYS[1])";
+redis.call('UNLINK', KEYS[1])
+redis.call('PUBLISH', ARGV[4], ARGV[5])
+return 1";
 
 /// KEYS: lease. ARGV: holder, milliseconds. 1 if it is still the holder's.
 const RENEW: &str = "

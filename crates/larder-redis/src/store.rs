@@ -10,8 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use larder_core::{
-    CacheGroup, CacheKey, CacheStore, Candidates, EntryId, Leases, StoreError, StoreWriter, StoredHead,
-    codec::BodyChecksum,
+    CacheGroup, CacheKey, CacheStore, Candidates, EntryId, Leases, Removals, StoreError, StoreWriter,
+    StoredHead, codec::BodyChecksum,
 };
 use redis::Value;
 
@@ -24,6 +24,7 @@ use crate::{
     news::News,
     options::Servers,
     record::{self, Envelope, MOST_GROUPS},
+    removals::{RedisRemovals, Sender},
     scripts::Scripts,
     token::Token,
     writer::{Begun, RedisWriter, millis},
@@ -46,6 +47,7 @@ const STEP: usize = 1000;
 pub struct RedisStore {
     shared: Arc<Shared>,
     leases: Arc<RedisLeases>,
+    removals: Arc<RedisRemovals>,
 }
 
 #[derive(Debug)]
@@ -55,6 +57,7 @@ pub(crate) struct Shared {
     pub(crate) scripts: Scripts,
     pub(crate) options: RedisOptions,
     pub(crate) news: News,
+    pub(crate) sender: Sender,
     corrupt: AtomicU64,
 }
 
@@ -72,11 +75,13 @@ impl RedisStore {
             keys: Keys::new(&options.prefix),
             scripts: Scripts::new(),
             news: News::new(&link),
+            sender: Sender::new(),
             link,
             options,
             corrupt: AtomicU64::new(0),
         });
-        Ok(Self { leases: Arc::new(RedisLeases(Arc::clone(&shared))), shared })
+        let (leases, removals) = (RedisLeases(Arc::clone(&shared)), RedisRemovals(Arc::clone(&shared)));
+        Ok(Self { leases: Arc::new(leases), removals: Arc::new(removals), shared })
     }
 
     /// Removes the entries of all URLs that begin so, and says how many there were. Looks at every key of this cache,
@@ -86,7 +91,9 @@ impl RedisStore {
     ///
     /// If it can't be known that they are gone.
     pub async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError> {
-        self.shared.scan(&self.shared.keys.beginning(url), true).await
+        let count = self.shared.scan(&self.shared.keys.beginning(url), true).await?;
+        self.shared.tell(self.shared.sender.everything()).await?;
+        Ok(count)
     }
 
     /// What is on the servers. Looks at every key of this cache.
@@ -167,11 +174,12 @@ impl CacheStore for RedisStore {
         let body = if envelope.own_key { names.body(id) } else { String::new() };
         let mut script = self.shared.scripts.freshen.prepare_invoke();
         script.key(&names.entry).arg(&found.field).arg(record).arg(millis(self.shared.ttl(&head))).arg(body);
+        script.arg(self.shared.keys.channel()).arg(self.shared.sender.key(key.as_bytes()));
         if self.shared.link.invoke("freshening", &script).await? { Ok(()) } else { Err(nothing()) }
     }
 
     async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
-        self.shared.remove(&self.shared.keys.of(key)).await
+        self.shared.remove(key).await
     }
 
     async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
@@ -184,7 +192,7 @@ impl CacheStore for RedisStore {
             .arg("PX")
             .arg(kept);
         let () = self.shared.link.query("removing a group", &command).await?;
-        Ok(())
+        self.shared.tell(self.shared.sender.group(group)).await
     }
 
     async fn clear(&self) -> Result<(), StoreError> {
@@ -192,11 +200,15 @@ impl CacheStore for RedisStore {
         command.arg(self.shared.keys.epoch()).arg(Token::new().as_str()).arg("PX").arg(millis(TOMB));
         let () = self.shared.link.query("removing everything", &command).await?;
         self.shared.scan(&self.shared.keys.all(), true).await?;
-        Ok(())
+        self.shared.tell(self.shared.sender.everything()).await
     }
 
     fn leases(&self) -> Option<&dyn Leases> {
         Some(&*self.leases)
+    }
+
+    fn removals(&self) -> Option<&dyn Removals> {
+        Some(&*self.removals)
     }
 }
 
@@ -216,13 +228,13 @@ impl Shared {
     }
 
     /// Everything may have been removed between the look at the token and the entry's becoming visible.
-    pub(crate) async fn check_epoch(&self, then: &[u8], names: &Names) -> Result<(), StoreError> {
+    pub(crate) async fn check_epoch(&self, then: &[u8], key: &CacheKey) -> Result<(), StoreError> {
         let now: Option<Vec<u8>> =
             self.link.query("storing", redis::cmd("GET").arg(self.keys.epoch())).await?;
         if now.unwrap_or_default() == then {
             return Ok(());
         }
-        self.remove(names).await?;
+        self.remove(key).await?;
         Err(gone("everything was removed while it was written"))
     }
 
@@ -246,11 +258,23 @@ impl Shared {
         Ok(tokens.into_iter().map(number).collect())
     }
 
-    async fn remove(&self, names: &Names) -> Result<(), StoreError> {
+    async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
+        let names = self.keys.of(key);
         let mut script = self.scripts.remove.prepare_invoke();
         script.key(&names.entry).key(&names.tomb).arg(Token::new().as_str()).arg(millis(TOMB));
-        script.arg(format!("{}b", names.tagged));
+        script
+            .arg(format!("{}b", names.tagged))
+            .arg(self.keys.channel())
+            .arg(self.sender.key(key.as_bytes()));
         let _: i64 = self.link.invoke("removing", &script).await?;
+        Ok(())
+    }
+
+    /// Says something to all who listen.
+    async fn tell(&self, message: Vec<u8>) -> Result<(), StoreError> {
+        let mut command = redis::cmd("PUBLISH");
+        let _: i64 =
+            self.link.query("telling the others", command.arg(self.keys.channel()).arg(message)).await?;
         Ok(())
     }
 

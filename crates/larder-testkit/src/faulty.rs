@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
-    BodySource, CacheGroup, CacheKey, CacheStore, Candidates, EntryId, Leases, StoreError, StoreErrorKind,
-    StoreWriter, StoredHead,
+    BodySource, CacheGroup, CacheKey, CacheStore, Candidates, EntryId, Leases, Removals, StoreError,
+    StoreErrorKind, StoreWriter, StoredHead,
 };
 use parking_lot::Mutex;
 
@@ -118,6 +118,10 @@ impl CacheStore for FaultyStore {
 
     fn leases(&self) -> Option<&dyn Leases> {
         self.inner.leases()
+    }
+
+    fn removals(&self) -> Option<&dyn Removals> {
+        self.inner.removals()
     }
 }
 

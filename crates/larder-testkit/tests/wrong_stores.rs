@@ -5,8 +5,8 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
-    BodySource, CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, Leases, StoreError,
-    StoreErrorKind, StoreWriter, StoredBody, StoredHead,
+    BodySource, CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, Leases, Removals,
+    StoreError, StoreErrorKind, StoreWriter, StoredBody, StoredHead,
 };
 use larder_memory::MemoryStore;
 use larder_testkit::{FaultyStore, sentences, store_suite};
@@ -103,6 +103,10 @@ impl CacheStore for WrongStore {
     }
 
     fn leases(&self) -> Option<&dyn Leases> {
+        None
+    }
+
+    fn removals(&self) -> Option<&dyn Removals> {
         None
     }
 }

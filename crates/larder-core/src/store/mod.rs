@@ -7,6 +7,7 @@ mod body;
 mod error;
 mod leases;
 mod prepared;
+mod removals;
 mod writer;
 
 use std::{fmt, sync::Arc};
@@ -17,6 +18,7 @@ use larder_policy::{CacheGroup, CacheKey, StoredHead};
 pub use body::{BodySource, ByteStream, StoredBody};
 pub use error::{StoreError, StoreErrorKind};
 pub use leases::{Claim, HeldLease, Lease, Leases};
+pub use removals::{RemovalListener, Removals, Removed};
 pub use writer::StoreWriter;
 
 /// Names one committed entry for as long as the store keeps it; never used again for another.
@@ -155,4 +157,7 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
 
     /// Collapsing across processes, if this store can.
     fn leases(&self) -> Option<&dyn Leases>;
+
+    /// Hearing of what other processes remove, if this store can.
+    fn removals(&self) -> Option<&dyn Removals>;
 }

@@ -1,0 +1,7 @@
+#![doc = include_str!("../README.md")]
+
+mod store;
+mod trust;
+mod writer;
+
+pub use store::TieredStore;

@@ -1,0 +1,169 @@
+//! The store: near if it may be believed, far if not.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use larder_core::{
+    CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, Leases, Removals, StoreError,
+    StoreErrorKind, StoreWriter, StoredBody, StoredHead,
+};
+
+use crate::{
+    trust::{Trust, hear},
+    writer::TieredWriter,
+};
+
+/// A near store over a far one.
+///
+/// Cloning shares both.
+#[derive(Debug, Clone)]
+pub struct TieredStore {
+    near: Arc<dyn CacheStore>,
+    far: Arc<dyn CacheStore>,
+    trust: Arc<Trust>,
+}
+
+impl TieredStore {
+    /// `near` over `far`. `near` is this store's alone, and emptied when it can't be known what it missed. Within a tokio
+    /// runtime, in which it hears of removals.
+    pub fn new(near: Arc<dyn CacheStore>, far: Arc<dyn CacheStore>) -> Self {
+        let listener = far.removals().map(|removals| removals.listen());
+        // Who can't hear of removals has to believe that there are none but ours.
+        let trust = Trust::new(Arc::clone(&near), listener.is_none());
+        if let Some(listener) = listener {
+            tokio::spawn(hear(Arc::downgrade(&trust), listener));
+        }
+        Self { near, far, trust }
+    }
+
+    /// What is near, if it is all there is.
+    async fn near(&self, key: &CacheKey) -> Option<Candidates> {
+        if !self.trust.is_believed() {
+            return None;
+        }
+        let found = self.near.lookup(key).await.ok().filter(|found| !found.is_empty())?;
+        found.iter().all(|candidate| !varies(&candidate.head)).then_some(found)
+    }
+
+    /// Brings near what came whole. `then` is from before it was looked up far.
+    async fn promote(&self, key: &CacheKey, found: &Candidates, then: u64) -> Option<Candidates> {
+        let [only] = &**found else { return None };
+        let StoredBody::Whole(body) = &only.body else { return None };
+        if varies(&only.head) {
+            return None;
+        }
+        let length = Some(body.len() as u64);
+        let mut writer = self.near.begin(key, Arc::clone(&only.head), length).await.ok()?;
+        if !body.is_empty() {
+            writer.write(body.clone()).await.ok()?;
+        }
+        // Only now, when a removal that comes later reaches what is being written.
+        if !self.trust.is_good_since(then) {
+            return None;
+        }
+        writer.commit().await.ok()?;
+        self.near.lookup(key).await.ok().filter(|near| near.len() == 1)
+    }
+
+    /// The far entry that has this head.
+    async fn far_id(&self, key: &CacheKey, head: &StoredHead) -> Result<Option<EntryId>, StoreError> {
+        let found = self.far.lookup(key).await?;
+        Ok(found.iter().find(|candidate| *candidate.head == *head).map(|candidate| candidate.id))
+    }
+}
+
+/// Whether there may be other variants.
+pub(crate) fn varies(head: &StoredHead) -> bool {
+    head.selecting.never_matches() || head.selecting.iter().next().is_some()
+}
+
+#[async_trait]
+impl CacheStore for TieredStore {
+    async fn lookup(&self, key: &CacheKey) -> Result<Candidates, StoreError> {
+        if let Some(near) = self.near(key).await {
+            return Ok(near);
+        }
+        let then = self.trust.now();
+        let found = self.far.lookup(key).await;
+        match found {
+            Ok(found) => {
+                // The ids of what is handed out are those by which it is freshened: the near ones, where there are.
+                let near = self.promote(key, &found, then).await;
+                Ok(near.unwrap_or(found))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn begin(
+        &self,
+        key: &CacheKey,
+        head: Arc<StoredHead>,
+        length: Option<u64>,
+    ) -> Result<Box<dyn StoreWriter>, StoreError> {
+        let near =
+            if varies(&head) { None } else { self.near.begin(key, Arc::clone(&head), length).await.ok() };
+        let then = self.trust.now();
+        let far = self.far.begin(key, head, length).await;
+        if let (None, Err(_)) = (&near, &far) {
+            return far;
+        }
+        let (near, far) = match far {
+            // It is full of longer ones, or down: the near one alone is better than nothing.
+            Err(error) if error.kind() == StoreErrorKind::Gone => return Err(error),
+            far => (near, far.ok()),
+        };
+        Ok(Box::new(TieredWriter { near, far, trust: Arc::clone(&self.trust), then }))
+    }
+
+    async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
+        let near = self.near.lookup(key).await.unwrap_or_default();
+        let Some(old) = near.iter().find(|candidate: &&Candidate| candidate.id == id) else {
+            return self.far.freshen(key, id, head).await;
+        };
+        let old = Arc::clone(&old.head);
+        match self.far_id(key, &old).await {
+            Ok(Some(far)) => {
+                let freshened = self.far.freshen(key, far, Arc::clone(&head)).await;
+                match freshened {
+                    Err(error) if error.kind() == StoreErrorKind::Gone => {
+                        // Removed or replaced there: so it is here.
+                        self.trust.removing();
+                        let _ = self.near.remove(key).await;
+                        Err(error)
+                    }
+                    _ => self.near.freshen(key, id, head).await,
+                }
+            }
+            // Expired or evicted there, or not reachable: what is near is still right.
+            _ => self.near.freshen(key, id, head).await,
+        }
+    }
+
+    async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
+        // Far first: what is brought near after that is not what was removed.
+        let far = self.far.remove(key).await;
+        self.trust.removing();
+        self.near.remove(key).await.and(far)
+    }
+
+    async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
+        let far = self.far.invalidate_group(group).await;
+        self.trust.removing();
+        self.near.invalidate_group(group).await.and(far)
+    }
+
+    async fn clear(&self) -> Result<(), StoreError> {
+        let far = self.far.clear().await;
+        self.trust.removing();
+        self.near.clear().await.and(far)
+    }
+
+    fn leases(&self) -> Option<&dyn Leases> {
+        self.far.leases()
+    }
+
+    fn removals(&self) -> Option<&dyn Removals> {
+        self.far.removals()
+    }
+}

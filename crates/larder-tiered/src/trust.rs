@@ -1,0 +1,82 @@
+//! Whether near copies may be believed, and whether one that is being made is still good.
+
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use larder_core::{CacheStore, RemovalListener, Removed};
+
+/// Shared by the store, and the task that hears of removals.
+#[derive(Debug)]
+pub(crate) struct Trust {
+    near: Arc<dyn CacheStore>,
+    believed: AtomicBool,
+    /// Counts removals, ours and others'.
+    removals: AtomicU64,
+}
+
+impl Trust {
+    pub(crate) fn new(near: Arc<dyn CacheStore>, believed: bool) -> Arc<Self> {
+        Arc::new(Self { near, believed: AtomicBool::new(believed), removals: AtomicU64::new(0) })
+    }
+
+    /// Whether what is near may be served.
+    pub(crate) fn is_believed(&self) -> bool {
+        self.believed.load(Ordering::Acquire)
+    }
+
+    /// The count before something is looked up far: see [`is_good_since`](Self::is_good_since).
+    pub(crate) fn now(&self) -> u64 {
+        self.removals.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing was removed since. To be asked after a write to the near store has begun: a removal that comes after
+    /// this keeps that write from being committed.
+    pub(crate) fn is_good_since(&self, then: u64) -> bool {
+        self.is_believed() && self.now() == then
+    }
+
+    /// Something is about to be removed near.
+    pub(crate) fn removing(&self) {
+        self.removals.fetch_add(1, Ordering::AcqRel);
+    }
+
+    async fn heard(&self, removed: Removed) {
+        self.removing();
+        let done = match &removed {
+            Removed::Key(key) => self.near.remove(key).await,
+            Removed::Group(group) => self.near.invalidate_group(group).await,
+            Removed::Deaf => {
+                self.believed.store(false, Ordering::Release);
+                return;
+            }
+            // What was missed meanwhile is not known.
+            _ => self.near.clear().await,
+        };
+        match done {
+            Ok(()) if removed == Removed::NothingMissed => self.believed.store(true, Ordering::Release),
+            Ok(()) => {}
+            Err(error) => {
+                tracing::warn!(%error, "the near store does not remove; it is not used until it is empty");
+                self.believed.store(false, Ordering::Release);
+                while self.near.clear().await.is_err() {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                self.believed.store(true, Ordering::Release);
+            }
+        }
+    }
+}
+
+/// Hears of removals until the store is gone.
+pub(crate) async fn hear(trust: Weak<Trust>, mut listener: Box<dyn RemovalListener>) {
+    loop {
+        let removed = listener.next().await;
+        let Some(trust) = trust.upgrade() else { return };
+        trust.heard(removed).await;
+    }
+}

@@ -1,0 +1,68 @@
+//! Writing to both.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use larder_core::{BodySource, EntryId, StoreError, StoreErrorKind, StoreWriter};
+
+use crate::trust::Trust;
+
+/// Receives one body, for both stores. One that fails is left out, as long as there is another.
+#[derive(Debug)]
+pub(crate) struct TieredWriter {
+    pub(crate) near: Option<Box<dyn StoreWriter>>,
+    pub(crate) far: Option<Box<dyn StoreWriter>>,
+    pub(crate) trust: Arc<Trust>,
+    pub(crate) then: u64,
+}
+
+#[async_trait]
+impl StoreWriter for TieredWriter {
+    async fn write(&mut self, piece: Bytes) -> Result<(), StoreError> {
+        let mut failed = None;
+        for writer in [&mut self.near, &mut self.far] {
+            if let Some(open) = writer
+                && let Err(error) = open.write(piece.clone()).await
+            {
+                failed = Some(error);
+                *writer = None;
+            }
+        }
+        match failed {
+            Some(error) if self.near.is_none() && self.far.is_none() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// From the far one if it can: the near one may turn out not to want it.
+    fn follow(&self) -> Option<Arc<dyn BodySource>> {
+        let follow = |writer: &Option<Box<dyn StoreWriter>>| writer.as_ref()?.follow();
+        follow(&self.far).or_else(|| follow(&self.near))
+    }
+
+    async fn commit(self: Box<Self>) -> Result<EntryId, StoreError> {
+        let Self { near, far, trust, then } = *self;
+        let far = match far {
+            Some(far) => match far.commit().await {
+                // Removed meanwhile: not to be stored anywhere.
+                Err(error) if error.kind() == StoreErrorKind::Gone => return Err(error),
+                far => Some(far),
+            },
+            None => None,
+        };
+        let near = match near {
+            // A removal that another process has told of since this was begun has removed it near already, or will.
+            Some(near) if trust.is_good_since(then) => Some(near.commit().await),
+            _ => None,
+        };
+        match (near, far) {
+            (Some(Ok(id)), _) | (_, Some(Ok(id))) => Ok(id),
+            (_, Some(Err(error))) | (Some(Err(error)), None) => Err(error),
+            (None, None) => {
+                let what = "removals were told of while it was written";
+                Err(StoreError::new(StoreErrorKind::Gone, "tiered", what))
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! What tiers add: promotion, one tier without the other, and removals that others tell of.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use larder_core::{
+    CacheGroup, CacheKey, CacheStore, Candidates, EntryId, Leases, RemovalListener, Removals, Removed,
+    StoreError, StoreWriter, StoredBody, StoredHead,
+};
+use larder_memory::MemoryStore;
+use larder_testkit::{Fault, FaultyStore, head, key};
+use larder_tiered::TieredStore;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+/// A far store that says what the test says.
+#[derive(Debug)]
+struct Telling {
+    inner: FaultyStore,
+    listeners: Mutex<Vec<mpsc::UnboundedSender<Removed>>>,
+}
+
+#[derive(Debug)]
+struct Listener(mpsc::UnboundedReceiver<Removed>);
+
+#[async_trait]
+impl RemovalListener for Listener {
+    async fn next(&mut self) -> Removed {
+        self.0.recv().await.unwrap_or(Removed::Deaf)
+    }
+}
+
+impl Removals for Telling {
+    fn listen(&self) -> Box<dyn RemovalListener> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.listeners.lock().push(sender);
+        Box::new(Listener(receiver))
+    }
+}
+
+#[async_trait]
+impl CacheStore for Telling {
+    async fn lookup(&self, key: &CacheKey) -> Result<Candidates, StoreError> {
+        self.inner.lookup(key).await
+    }
+
+    async fn begin(
+        &self,
+        key: &CacheKey,
+        head: Arc<StoredHead>,
+        length: Option<u64>,
+    ) -> Result<Box<dyn StoreWriter>, StoreError> {
+        self.inner.begin(key, head, length).await
+    }
+
+    async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
+        self.inner.freshen(key, id, head).await
+    }
+
+    async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
+        self.inner.remove(key).await
+    }
+
+    async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
+        self.inner.invalidate_group(group).await
+    }
+
+    async fn clear(&self) -> Result<(), StoreError> {
+        self.inner.clear().await
+    }
+
+    fn leases(&self) -> Option<&dyn Leases> {
+        self.inner.leases()
+    }
+
+    fn removals(&self) -> Option<&dyn Removals> {
+        Some(self)
+    }
+}
+
+struct Setting {
+    near: FaultyStore,
+    far: Arc<Telling>,
+    tiers: TieredStore,
+}
+
+impl Setting {
+    async fn new() -> Self {
+        let near = FaultyStore::new(Arc::new(MemoryStore::default()));
+        let inner = FaultyStore::new(Arc::new(MemoryStore::default()));
+        let far = Arc::new(Telling { inner, listeners: Mutex::default() });
+        let tiers = TieredStore::new(Arc::new(near.clone()), Arc::clone(&far) as Arc<dyn CacheStore>);
+        let it = Self { near, far, tiers };
+        it.tell(Removed::NothingMissed).await;
+        it
+    }
+
+    async fn tell(&self, removed: Removed) {
+        self.far.listeners.lock().iter().for_each(|listener| drop(listener.send(removed.clone())));
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn content(&self) -> Option<Bytes> {
+        content(&self.tiers).await
+    }
+}
+
+async fn content(store: &dyn CacheStore) -> Option<Bytes> {
+    match &store.lookup(&key("/a")).await.ok()?.first()?.body {
+        StoredBody::Whole(bytes) => Some(bytes.clone()),
+        StoredBody::Source(_) => panic!("a short body"),
+    }
+}
+
+async fn put(store: &dyn CacheStore, body: &'static [u8]) {
+    let mut writer = store.begin(&key("/a"), plain(), None).await.expect("it begins");
+    writer.write(Bytes::from_static(body)).await.expect("it writes");
+    writer.commit().await.expect("it commits");
+}
+
+fn plain() -> Arc<StoredHead> {
+    Arc::new(head(&[("cache-groups", "\"g\"")], &[]))
+}
+
+#[tokio::test]
+async fn what_is_found_far_is_near_the_next_time() {
+    let it = Setting::new().await;
+    put(&*it.far, b"far").await;
+    assert_eq!(it.content().await.as_deref(), Some(&b"far"[..]));
+    it.far.inner.set(Fault::Down);
+    assert_eq!(it.content().await.as_deref(), Some(&b"far"[..]), "from near");
+}
+
+#[tokio::test]
+async fn what_is_written_is_in_both() {
+    let it = Setting::new().await;
+    put(&it.tiers, b"both").await;
+    assert_eq!(content(&it.near).await.as_deref(), Some(&b"both"[..]));
+    assert_eq!(content(&*it.far).await.as_deref(), Some(&b"both"[..]));
+    it.tiers.remove(&key("/a")).await.expect("it removes");
+    assert!(content(&it.near).await.is_none() && content(&*it.far).await.is_none());
+}
+
+#[tokio::test]
+async fn one_tier_that_is_down_does_not_keep_the_other_from_working() {
+    let it = Setting::new().await;
+    it.far.inner.set(Fault::Down);
+    put(&it.tiers, b"near").await;
+    assert_eq!(it.content().await.as_deref(), Some(&b"near"[..]));
+    it.tiers.remove(&key("/a")).await.expect_err("nobody knows whether it is gone far");
+    assert!(content(&it.near).await.is_none(), "it is gone near");
+    it.far.inner.set(Fault::None);
+    it.near.set(Fault::Down);
+    put(&it.tiers, b"far").await;
+    assert_eq!(it.content().await.as_deref(), Some(&b"far"[..]));
+}
+
+#[tokio::test]
+async fn what_others_remove_is_removed_near() {
+    for removed in [
+        Removed::Key(key("/a")),
+        Removed::Group(CacheGroup::new("http://example.com", "g")),
+        Removed::Everything,
+    ] {
+        let it = Setting::new().await;
+        put(&it.tiers, b"old").await;
+        it.far.inner.remove(&key("/a")).await.expect("another process removes it");
+        it.tell(removed.clone()).await;
+        assert_eq!(it.content().await, None, "{removed:?}");
+    }
+}
+
+/// A node whose connection was lost served what the others had removed.
+#[tokio::test]
+async fn nothing_near_is_believed_while_nobody_tells() {
+    let it = Setting::new().await;
+    put(&it.tiers, b"old").await;
+    it.tell(Removed::Deaf).await;
+    it.far.inner.remove(&key("/a")).await.expect("another process removes it");
+    assert_eq!(it.content().await, None);
+    put(&*it.far, b"new").await;
+    assert_eq!(it.content().await.as_deref(), Some(&b"new"[..]));
+    it.tell(Removed::NothingMissed).await;
+    assert_eq!(it.content().await.as_deref(), Some(&b"new"[..]), "what was near before is forgotten");
+    it.far.inner.set(Fault::Down);
+    assert_eq!(it.content().await.as_deref(), Some(&b"new"[..]), "and near copies are believed again");
+}
+
+/// A removal that came while a copy was on its way near was followed by the removed response.
+#[tokio::test]
+async fn a_write_that_a_removal_has_overtaken_is_not_near() {
+    let it = Setting::new().await;
+    let mut writer = it.tiers.begin(&key("/a"), plain(), None).await.expect("it begins");
+    writer.write(Bytes::from_static(b"old")).await.expect("it writes");
+    it.tell(Removed::Key(key("/a"))).await;
+    let _ = writer.commit().await;
+    assert!(content(&it.near).await.is_none());
+}
+
+#[tokio::test]
+async fn a_variant_that_another_process_has_stored_is_found() {
+    let it = Setting::new().await;
+    let language = |value| Arc::new(head(&[("vary", "accept-language")], &[("accept-language", value)]));
+    it.tiers
+        .begin(&key("/v"), language("de"), None)
+        .await
+        .expect("it begins")
+        .commit()
+        .await
+        .expect("it commits");
+    it.far
+        .begin(&key("/v"), language("en"), None)
+        .await
+        .expect("it begins")
+        .commit()
+        .await
+        .expect("it commits");
+    assert_eq!(it.tiers.lookup(&key("/v")).await.expect("it looks up").len(), 2);
+}
+
+#[tokio::test]
+async fn freshening_reaches_both() {
+    let it = Setting::new().await;
+    put(&it.tiers, b"body").await;
+    let found = it.tiers.lookup(&key("/a")).await.expect("it looks up");
+    let confirmed = Arc::new(head(&[("x-confirmed", "yes")], &[]));
+    it.tiers.freshen(&key("/a"), found[0].id, Arc::clone(&confirmed)).await.expect("it freshens");
+    for store in [&it.near as &dyn CacheStore, &*it.far] {
+        let found = store.lookup(&key("/a")).await.expect("it looks up");
+        assert_eq!(found[0].head.fields, confirmed.fields);
+    }
+}
