@@ -17,6 +17,8 @@ enum What {
     /// A process is killed while it writes to the disk store: 2,000 times, 200 with --short. Then a full disk, a
     /// read-only one, a directory that goes, and damage at any position.
     Disk,
+    /// Redis is killed, held, full, failed over and resharded under load: once each with --short, ten times without.
+    Redis,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
@@ -31,6 +33,22 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
                 test.args(["--test", name]);
             }
             call(test.env("LARDER_KILLS", kills).env("PROPTEST_CASES", cases))
+        }
+        What::Redis => {
+            crate::setup::run_for_tests()?;
+            for _ in 0..if args.short { 1 } else { 10 } {
+                call(cargo().args([
+                    "test",
+                    "--release",
+                    "-p",
+                    "larder-redis",
+                    "--test",
+                    "faults",
+                    "--test",
+                    "fleet",
+                ]))?;
+            }
+            Ok(())
         }
     }
 }

@@ -17,6 +17,8 @@ const TESTS: &[(&str, &str)] = &[
     ("python3", "python3"),
     ("node", "nodejs"),
     ("npm", "npm"),
+    ("redis-server", "redis-server"),
+    ("redis-cli", "redis-tools"),
     ("mount", "mount"),
     ("mkfs.ext4", "e2fsprogs"),
 ];

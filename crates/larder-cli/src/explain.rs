@@ -32,7 +32,7 @@ pub(crate) struct Args {
     /// What to explain.
     #[arg(value_name = "URL")]
     url: String,
-    /// Where responses are kept: disk:PATH. [default: the cache in your cache directory]
+    /// Where responses are kept: disk:PATH, redis://host. [default: the cache in your cache directory]
     #[arg(long, value_name = "SPEC")]
     store: Vec<String>,
     /// The request has this field; may be given more than once.
@@ -50,9 +50,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let target = parse_target(&args.url, "larder explain")?;
     let fields = parse_fields(&args.header)?;
     let rules = if args.shared { Rules::shared() } else { Rules::private() };
-    let store = spec::store_or_disk(&args.store)?;
+    spec::check(&args.store)?;
     println!("{target}, in a {} cache\n", if args.shared { "shared" } else { "private" });
     actix_rt::System::new().block_on(async {
+        let store = spec::store_or_disk(&args.store).await?;
         stored(&*store, &target, &fields, &rules).await?;
         if args.fetch {
             println!();

@@ -35,7 +35,7 @@ pub(crate) struct Args {
     /// What to fetch.
     #[arg(required = true, value_name = "URL")]
     urls: Vec<String>,
-    /// Where responses are kept: disk:PATH?max=10GiB, memory. [default: disk, in your cache directory]
+    /// Where responses are kept: disk:PATH?max=10GiB, memory, redis://host. [default: disk, in your cache directory]
     #[arg(long, value_name = "SPEC")]
     store: Vec<String>,
     /// How many are fetched at once.
@@ -66,13 +66,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let hint = "several URLs need --output DIR for their contents, or --json for a line each";
         return Err(UsageError(hint.to_owned()).into());
     }
-    let cache = Cache::builder(spec::store_or_disk(&args.store)?).rules(Rules::private()).build();
+    spec::check(&args.store)?;
     let origin = Arc::new(HyperOrigin::new(HyperOptions::default())?);
     if let Some(folder) = &args.output {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("can't make the folder {}", folder.display()))?;
     }
     let all_answered = actix_rt::System::new().block_on(async {
+        let cache = Cache::builder(spec::store_or_disk(&args.store).await?).rules(Rules::private()).build();
         let mut all_answered = true;
         let mut names = HashSet::new();
         let (cache, origin, fields) = (&cache, &origin, &fields);

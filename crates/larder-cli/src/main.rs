@@ -4,6 +4,7 @@ mod amounts;
 mod explain;
 mod get;
 mod proxy;
+mod purge;
 mod spec;
 mod stats;
 
@@ -34,6 +35,8 @@ enum Command {
     Get(get::Args),
     /// Say what the cache would do with a URL, and why.
     Explain(explain::Args),
+    /// Remove what is stored.
+    Purge(purge::Args),
     /// Show what is in a store.
     Stats(stats::Args),
 }
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Proxy(args) => proxy::run(args),
         Command::Get(args) => get::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Purge(args) => purge::run(&args),
         Command::Stats(args) => stats::run(&args),
     };
     result.unwrap_or_else(|error| {

@@ -19,6 +19,7 @@ use crate::spec::{self, UsageError};
 #[command(after_help = "Examples:
   larder proxy --origin http://127.0.0.1:3000
   larder proxy --origin http://127.0.0.1:3000 --store disk:/var/cache/larder?max=20GiB
+  larder proxy --origin http://127.0.0.1:3000 --store memory:1GiB --store redis://cache:6379/0
   larder proxy --origin https://example.com --origin-host --listen 0.0.0.0:8080 --store memory:2GiB
   larder proxy --origin http://127.0.0.1:3000 --listen 0.0.0.0:443 --tls-cert cert.pem --tls-key key.pem")]
 pub(crate) struct Args {
@@ -28,7 +29,8 @@ pub(crate) struct Args {
     /// Where to listen; port 0 is any free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Where responses are kept: memory:512MiB, disk:PATH?max=10GiB. [default: memory]
+    /// Where responses are kept: memory:512MiB, disk:PATH?max=10GiB,
+    /// redis://host:6379/0. Given twice, memory near and another far. [default: memory]
     #[arg(long, value_name = "SPEC")]
     store: Vec<String>,
     /// Be a private cache, of one user: what is marked `private` is kept, too.
@@ -69,7 +71,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     // What is wrong with it shows before anything is bound.
     HyperOrigin::new(origin.clone())
         .map_err(|error| UsageError(format!("--origin {}: {error}", args.origin)))?;
-    let cache = cache(&args)?;
+    spec::check(&args.store)?;
     let mut server = ServerOptions::default();
     server.workers = args.workers.map(usize::from);
     server.keep_alive = args.keep_alive;
@@ -77,6 +79,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     options.trust_forwarded = args.trust_forwarded;
     options.https = args.tls_cert.is_some();
     actix_rt::System::new().block_on(async move {
+        let cache = cache(&args).await?;
         let mut server = ProxyServer::bind(args.listen, server).with_context(|| {
             format!("can't listen on {}; is it in use? Try --listen 127.0.0.1:0", args.listen)
         })?;
@@ -100,12 +103,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn cache(args: &Args) -> anyhow::Result<Cache> {
+async fn cache(args: &Args) -> anyhow::Result<Cache> {
     let mut rules = if args.private { Rules::private() } else { Rules::shared() };
     rules.store_set_cookie |= args.share_set_cookie;
     let mut limits = larder::core::Limits::default();
     limits.origin_timeout = args.origin_timeout;
-    Ok(Cache::builder(spec::store_or_memory(&args.store)?).rules(rules).limits(limits).build())
+    Ok(Cache::builder(spec::store_or_memory(&args.store).await?).rules(rules).limits(limits).build())
 }
 
 fn read(path: &PathBuf) -> anyhow::Result<Vec<u8>> {

@@ -1,4 +1,5 @@
-//! SPEC: which store, in one word: `memory`, `memory:512MiB`, `disk:PATH`, `disk:PATH?max=10GiB`.
+//! SPEC: which store, in one word: `memory`, `memory:512MiB`, `disk:PATH?max=10GiB`, `redis://host:6379/0`. Two of them are a
+//! near store over a far one.
 
 use std::{error::Error, fmt, path::PathBuf, sync::Arc};
 
@@ -7,6 +8,8 @@ use larder::{
     core::CacheStore,
     disk::{DiskOptions, DiskStore},
     memory::MemoryStore,
+    redis::{RedisOptions, RedisStore},
+    tiered::TieredStore,
 };
 
 /// What a person typed can't be meant. Ends with exit code 2.
@@ -26,32 +29,102 @@ impl Error for UsageError {}
 enum Spec {
     Memory(Option<u64>),
     Disk { path: PathBuf, max: Option<u64> },
+    Redis(String),
 }
 
-/// The store that the SPECs name; in memory, if there are none.
-pub(crate) fn store_or_memory(specs: &[String]) -> anyhow::Result<Arc<dyn CacheStore>> {
-    one(specs)?.map_or_else(|| Ok(Arc::new(MemoryStore::default()) as _), |spec| open(&spec))
+/// What the SPECs of a command line name.
+#[derive(Debug)]
+pub(crate) enum Named {
+    Memory(MemoryStore),
+    Disk(DiskStore),
+    Redis(RedisStore),
 }
 
-/// The store that the SPECs name; on disk, in the user's cache directory, if there are none.
-pub(crate) fn store_or_disk(specs: &[String]) -> anyhow::Result<Arc<dyn CacheStore>> {
-    let default = || users().context("give one with --store, e.g. --store memory or --store disk:PATH");
-    match one(specs)? {
-        Some(spec) => open(&spec),
-        None => open(&Spec::Disk { path: default()?, max: None })
-            .context("the cache in your cache directory (another: --store memory or --store disk:PATH)"),
+/// Whether they can be meant, before anything is opened.
+pub(crate) fn check(specs: &[String]) -> Result<(), UsageError> {
+    let parsed = specs.iter().map(|spec| parse(spec)).collect::<Result<Vec<_>, _>>()?;
+    match &*parsed {
+        [] | [_] | [Spec::Memory(_), _] => Ok(()),
+        [_, _] => Err(UsageError(format!(
+            "--store {} --store {}: the first is the near one, which is memory; e.g. --store memory:1GiB --store {}",
+            specs[0], specs[1], specs[1]
+        ))),
+        _ => Err(UsageError("--store more than twice: there is a near store and a far one".to_owned())),
     }
 }
 
-/// The disk store that the SPECs name; the user's own, if there are none.
-pub(crate) fn disk(specs: &[String]) -> anyhow::Result<DiskStore> {
-    match one(specs)? {
-        Some(Spec::Disk { path, max }) => open_disk(&path, max),
-        Some(Spec::Memory(_)) => {
-            let why = "--store memory: what is in memory is in another process's; e.g. --store disk:PATH";
-            Err(UsageError(why.to_owned()).into())
+/// The store that the SPECs name; in memory, if there are none.
+pub(crate) async fn store_or_memory(specs: &[String]) -> anyhow::Result<Arc<dyn CacheStore>> {
+    if specs.is_empty() { Ok(Arc::new(MemoryStore::default())) } else { open(specs).await }
+}
+
+/// The store that the SPECs name; on disk, in the user's cache directory, if there are none.
+pub(crate) async fn store_or_disk(specs: &[String]) -> anyhow::Result<Arc<dyn CacheStore>> {
+    if !specs.is_empty() {
+        return open(specs).await;
+    }
+    let path = users().context("give one with --store, e.g. --store memory or --store disk:PATH")?;
+    let opened = open_disk(&path, None);
+    Ok(Arc::new(
+        opened.context("the cache in your cache directory (another: --store memory or --store disk:PATH)")?,
+    ))
+}
+
+/// One store that is not this process's alone; the user's own on disk, if none is named.
+pub(crate) async fn shared(spec: Option<&str>) -> anyhow::Result<Named> {
+    match spec {
+        None => Ok(Named::Disk(open_disk(&users()?, None)?)),
+        Some(spec) => match one(&parse(spec)?).await? {
+            Named::Memory(_) => {
+                let why = "--store memory: what is in memory is in another process's; e.g. --store disk:PATH";
+                Err(UsageError(why.to_owned()).into())
+            }
+            named => Ok(named),
+        },
+    }
+}
+
+impl Named {
+    pub(crate) fn into_store(self) -> Arc<dyn CacheStore> {
+        match self {
+            Self::Memory(store) => Arc::new(store),
+            Self::Disk(store) => Arc::new(store),
+            Self::Redis(store) => Arc::new(store),
         }
-        None => open_disk(&users()?, None),
+    }
+}
+
+async fn open(specs: &[String]) -> anyhow::Result<Arc<dyn CacheStore>> {
+    check(specs)?;
+    let mut stores = Vec::new();
+    for spec in specs {
+        stores.push(one(&parse(spec)?).await?.into_store());
+    }
+    let far = stores.pop().context("a store is named")?;
+    Ok(match stores.pop() {
+        Some(near) => Arc::new(TieredStore::new(near, far)),
+        None => far,
+    })
+}
+
+async fn one(spec: &Spec) -> anyhow::Result<Named> {
+    Ok(match spec {
+        Spec::Memory(None) => Named::Memory(MemoryStore::default()),
+        Spec::Memory(Some(bytes)) => Named::Memory(MemoryStore::with_capacity(*bytes)),
+        Spec::Disk { path, max } => Named::Disk(open_disk(path, *max)?),
+        Spec::Redis(url) => Named::Redis(
+            RedisStore::connect(url, RedisOptions::default())
+                .await
+                .with_context(|| format!("--store {}", without_password(url)))?,
+        ),
+    })
+}
+
+/// A URL as it may be shown.
+fn without_password(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
+        _ => url.to_owned(),
     }
 }
 
@@ -62,29 +135,9 @@ fn users() -> anyhow::Result<PathBuf> {
     Ok(user.cache_dir().join("larder").join("http"))
 }
 
-fn open(spec: &Spec) -> anyhow::Result<Arc<dyn CacheStore>> {
-    Ok(match spec {
-        Spec::Memory(None) => Arc::new(MemoryStore::default()),
-        Spec::Memory(Some(bytes)) => Arc::new(MemoryStore::with_capacity(*bytes)),
-        Spec::Disk { path, max } => Arc::new(open_disk(path, *max)?),
-    })
-}
-
 fn open_disk(path: &PathBuf, max: Option<u64>) -> anyhow::Result<DiskStore> {
     let options = max.map_or_else(DiskOptions::default, DiskOptions::with_max_bytes);
     DiskStore::open(path, options).with_context(|| format!("can't use {} for a cache", path.display()))
-}
-
-fn one(specs: &[String]) -> Result<Option<Spec>, UsageError> {
-    match specs {
-        [] => Ok(None),
-        [spec] => parse(spec).map(Some),
-        _ => Err(UsageError(
-            "--store twice needs a near and a far store, and this build has no tiers; give it once, \
-                             e.g. --store memory:512MiB"
-                .to_owned(),
-        )),
-    }
 }
 
 fn parse(spec: &str) -> Result<Spec, UsageError> {
@@ -117,9 +170,12 @@ fn parse(spec: &str) -> Result<Spec, UsageError> {
             };
             Ok(Spec::Disk { path: path.into(), max })
         }
-        "redis" | "rediss" | "redis+cluster" | "redis+sentinel" => {
-            Err(wrong("this build has no Redis store; e.g. --store memory:512MiB"))
+        "redis" | "rediss" | "redis+cluster" | "redis+sentinel" | "rediss+cluster" | "rediss+sentinel"
+            if rest.starts_with("//") =>
+        {
+            Ok(Spec::Redis(spec.to_owned()))
         }
+        "redis" | "rediss" => Err(wrong("which server? e.g. --store redis://127.0.0.1:6379/0")),
         _ => Err(wrong(&format!("there is no store called '{kind}'; e.g. --store memory:512MiB"))),
     }
 }
@@ -178,8 +234,27 @@ mod tests {
             ("disk:/a?max=1", None),
             ("disk:/a?size=10GiB", None),
             ("dsik:/a", None),
+            ("redis://h:1/0", Some(Spec::Redis("redis://h:1/0".to_owned()))),
+            ("redis+cluster://a:1,b:2", Some(Spec::Redis("redis+cluster://a:1,b:2".to_owned()))),
+            ("redis:h", None),
         ] {
             assert_eq!(parse(text).ok(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn near_and_far() {
+        let specs =
+            |specs: &[&str]| check(&specs.iter().map(|&spec| spec.to_owned()).collect::<Vec<_>>()).is_ok();
+        assert!(specs(&[]) && specs(&["disk:/a"]) && specs(&["memory", "redis://h"]));
+        assert!(
+            !specs(&["redis://h", "memory"]) && !specs(&["memory", "memory", "memory"]) && !specs(&["what"])
+        );
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        assert_eq!(without_password("redis://user:secret@h:1/0"), "redis://…@h:1/0");
+        assert_eq!(without_password("redis://h:1/0"), "redis://h:1/0");
     }
 }

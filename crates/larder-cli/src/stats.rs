@@ -5,37 +5,49 @@ use std::process::ExitCode;
 use larder::{
     core::{Clock as _, SystemClock, Timestamp},
     disk::DiskStats,
+    redis::RedisStats,
 };
 
 use crate::{
     amounts::{duration, size},
-    spec,
+    spec::{self, Named},
 };
 
-/// Show what is in a store on disk, and how well it does.
+/// Show what is in a store, and how well it does.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   larder stats
   larder stats --store disk:/var/cache/larder --json")]
 pub(crate) struct Args {
-    /// Which store: disk:PATH. [default: the one in your cache directory]
+    /// Which store: disk:PATH, redis://host. [default: the one in your cache directory]
     #[arg(long, value_name = "SPEC")]
-    store: Vec<String>,
+    store: Option<String>,
     /// Print a line of JSON.
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let store = spec::disk(&args.store)?;
-    let stats = actix_rt::System::new().block_on(async { store.stats().await })?;
-    let now = SystemClock.now();
-    if args.json {
-        println!("{}", json(&stats, now));
+    actix_rt::System::new().block_on(async {
+        match spec::shared(args.store.as_deref()).await? {
+            Named::Disk(store) => {
+                let (stats, now) = (store.stats().await?, SystemClock.now());
+                if args.json { println!("{}", json(&stats, now)) } else { print(&stats, now) }
+            }
+            Named::Redis(store) => redis(&store.stats().await?, args.json),
+            Named::Memory(_) => {}
+        }
+        anyhow::Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn redis(stats: &RedisStats, as_json: bool) {
+    if as_json {
+        println!("{}", serde_json::json!({ "entries": stats.entries, "server_bytes": stats.server_bytes }));
     } else {
-        print(&stats, now);
+        println!("entries   {}", stats.entries);
+        println!("memory    {}, everything that the servers keep", size(stats.server_bytes));
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The ages below which a tenth, a half, nine tenths and all of the entries are.

@@ -151,3 +151,105 @@ fn a_directory_that_is_no_cache_is_left_alone() {
     assert!(said.contains("not a cache of Larder's: name an empty or a new directory"), "{said}");
     assert!(folder.path().join("thesis.txt").exists());
 }
+
+/// A redis-server of its own; killed when dropped.
+struct Redis(std::process::Child, String);
+
+impl Redis {
+    fn start() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("it listens").port();
+        drop(listener);
+        let child = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is missing: apt-get install redis-server (or cargo xtask setup)");
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        Self(child, format!("redis://127.0.0.1:{port}/0"))
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Asks until the answer is stored: a first one may still be on its way there.
+fn until(proxy: &Proxy, wanted: &str) -> bool {
+    (0..200).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        field(&proxy.get("/page", ""), "cache-status").is_some_and(|how| how.contains(wanted))
+    })
+}
+
+#[test]
+fn two_proxies_and_one_redis() {
+    let cache = tempfile::tempdir().expect("a directory");
+    let (origin, redis) = (origin(), Redis::start());
+    let near = ["--store", "memory:64MiB", "--store", &redis.1];
+    let (one, other) = (Proxy::start(&origin.url(), &near), Proxy::start(&origin.url(), &near));
+    assert!(until(&one, "; hit") && until(&other, "; hit"));
+    assert_eq!(origin.heads().len(), 1, "one fetch for both");
+    for (round, what) in
+        [&["--url", "http://example.com/page"][..], &["--prefix", "http://example.com/"], &["--all"]]
+            .into_iter()
+            .enumerate()
+    {
+        let mut arguments = vec!["purge", "--store", &redis.1];
+        arguments.extend(what);
+        let (output, said, errors) = run(cache.path(), &arguments);
+        assert!(output.status.success() && said.starts_with("removed"), "{said}{errors}");
+        // Each hears of it, and the two ask once between them.
+        assert!((0..500).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            one.get("/page", "");
+            origin.heads().len() == round + 2
+        }));
+        assert!(until(&one, "; hit") && until(&other, "; hit"));
+        assert_eq!(origin.heads().len(), round + 2, "{what:?}");
+    }
+    let (output, said, errors) = run(cache.path(), &["stats", "--store", &redis.1]);
+    assert!(output.status.success() && said.contains("entries   1\n"), "{said}{errors}");
+}
+
+#[test]
+fn purging_on_disk() {
+    let cache = tempfile::tempdir().expect("a directory");
+    let origin = origin();
+    let store = format!("disk:{}", cache.path().join("store").display());
+    let urls = ["/a/1", "/a/2", "/b"].map(|path| format!("{}{path}", origin.url()));
+    let mut arguments = vec!["get", "--json", "--store", &store];
+    arguments.extend(urls.iter().map(String::as_str));
+    run(cache.path(), &arguments);
+    let purge = |what: &[&str]| {
+        let mut arguments = vec!["purge", "--store", &store];
+        arguments.extend(what);
+        run(cache.path(), &arguments).1
+    };
+    let beginning = format!("{}/a", origin.url());
+    assert_eq!(purge(&["--prefix", &beginning]), "removed 2\n");
+    assert_eq!(purge(&["--url", &urls[2]]), "removed 1\n");
+    assert_eq!(purge(&["--url", &urls[2]]), "removed 0\n");
+    assert_eq!(purge(&["--tag", "x", "--of", &origin.url()]), "removed the group x\n");
+    assert_eq!(purge(&["--all"]), "removed everything\n");
+    for wrong in [&["--all", "--url", "http://a/"][..], &[], &["--tag", "x"]] {
+        let mut arguments = vec!["purge", "--store", &store];
+        arguments.extend(wrong);
+        assert_eq!(run(cache.path(), &arguments).0.status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there_is_said_at_the_start() {
+    let cache = tempfile::tempdir().expect("a directory");
+    let store = "redis://user:secret@127.0.0.1:1/0";
+    let (output, _, said) = run(cache.path(), &["get", "--store", store, "http://127.0.0.1:1/"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("redis://…@127.0.0.1:1/0") && said.contains("can't be reached"), "{said}");
+    assert!(!said.contains("secret"), "{said}");
+}

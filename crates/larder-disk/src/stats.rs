@@ -1,8 +1,9 @@
-//! What is in the store, for people.
+//! Going through all of the store: what is in it, for people, and removing what begins with something.
 
 use std::io;
 
-use larder_core::{Timestamp, codec};
+use bytes::Bytes;
+use larder_core::{CacheKey, Timestamp, codec};
 
 use crate::{
     index::Slot,
@@ -70,9 +71,41 @@ impl Volume {
     }
 
     fn arrived(&self, slot: &Slot) -> Option<Timestamp> {
-        let bytes = self.bytes_at(slot, HEAD_READ, Mode::Wait).ok()?;
-        let head = bytes.slice(ENVELOPE.min(bytes.len())..);
-        let key = codec::stored_key(&head).ok()?;
+        let (head, key) = self.key_at(slot)?;
         Some(codec::decode_head(&head, &key).ok()?.head.terms.response_time)
+    }
+
+    /// The head to which a slot leads, as it is written, and its key.
+    fn key_at(&self, slot: &Slot) -> Option<(Bytes, CacheKey)> {
+        let most = if slot.has_file { slot.length() } else { HEAD_READ.min(slot.length()) };
+        let head = |most| {
+            let bytes = self.bytes_at(slot, most, Mode::Wait).ok()?;
+            Some(bytes.slice(ENVELOPE.min(bytes.len())..))
+        };
+        let short = head(most)?;
+        let (bytes, key) = match codec::stored_key(&short) {
+            Ok(key) => (short, key),
+            // A long head.
+            Err(_) => {
+                let whole = head(slot.length())?;
+                let key = codec::stored_key(&whole).ok()?;
+                (whole, key)
+            }
+        };
+        Some((bytes, key))
+    }
+
+    /// Removes the entries of all URLs that begin so, and says how many there were.
+    pub(crate) fn remove_prefix(&self, url: &str) -> io::Result<u64> {
+        let mut removed = 0;
+        for number in 0..self.ledger.peek()?.buckets {
+            for (_, slot) in self.index.read(number, Mode::Wait)?.slots() {
+                if let Some((_, key)) = self.key_at(&slot).filter(|(_, key)| key.target().starts_with(url)) {
+                    self.remove(&key)?;
+                    removed += 1;
+                }
+            }
+        }
+        Ok(removed)
     }
 }

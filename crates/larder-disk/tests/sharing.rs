@@ -86,6 +86,18 @@ async fn many_at_once_tear_nothing() {
     }
 }
 
+#[tokio::test]
+async fn urls_are_removed_by_their_beginning() {
+    let place = Place::new();
+    let store = place.open();
+    for n in [1, 10, 11, 2] {
+        put(&store, n, if n == 11 { 300_000 } else { 10 }).await.expect("it stores");
+    }
+    assert_eq!(store.remove_prefix("http://example.com/1").await.expect("it removes"), 3);
+    assert!(find(&store, 10).await.is_none() && find(&store, 2).await.is_some());
+    assert!(place.files_named("b-").is_empty());
+}
+
 /// A page of counters that was read while another thread wrote it was taken for a damaged one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_fill_fails_because_others_fill() {

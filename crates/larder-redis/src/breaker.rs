@@ -32,10 +32,6 @@ struct State {
 
 impl Breaker {
     /// Whether to ask. When a pause is over, one may, and the others wait for what comes of it.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "how long to leave a server alone has nothing to do with freshness"
-    )]
     pub(crate) fn may_ask(&self) -> bool {
         let mut state = self.state.lock();
         let Some(until) = state.until else { return true };
@@ -55,10 +51,6 @@ impl Breaker {
         }
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "how long to leave a server alone has nothing to do with freshness"
-    )]
     pub(crate) fn failed(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state.lock();

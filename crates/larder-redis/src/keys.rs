@@ -42,9 +42,8 @@ impl Keys {
     pub(crate) fn of(&self, key: &CacheKey) -> Names {
         let tagged = format!("{}{{{:032x}}}", self.prefix, hash(&[key.as_bytes()]));
         let target = key.target();
-        let end = target.floor_char_boundary(READABLE);
         Names {
-            entry: format!("{tagged}:{}", &target[..end]),
+            entry: format!("{tagged}:{}", readable(&target)),
             tomb: format!("{tagged}t"),
             lease: format!("{tagged}l"),
             tagged,
@@ -72,8 +71,7 @@ impl Keys {
 
     /// The entries of URLs that begin so.
     pub(crate) fn beginning(&self, url: &str) -> String {
-        let end = url.floor_char_boundary(READABLE);
-        format!("{}{{*}}:{}*", escaped(&self.prefix), escaped(&url[..end]))
+        format!("{}{{*}}:{}*", escaped(&self.prefix), escaped(readable(url)))
     }
 }
 
@@ -105,6 +103,12 @@ fn hash(parts: &[&[u8]]) -> u128 {
         hasher.write(part);
     }
     hasher.finish128().as_u128()
+}
+
+/// As much of a URL as stands in a name.
+fn readable(url: &str) -> &str {
+    let end = (0..=READABLE.min(url.len())).rev().find(|end| url.is_char_boundary(*end));
+    &url[..end.unwrap_or(0)]
 }
 
 fn escaped(text: &str) -> String {

@@ -49,7 +49,7 @@ enum Way {
 
 /// Who says where the server is.
 enum Source {
-    Fixed(Client),
+    Fixed(Box<Client>),
     Sentinels(Box<tokio::sync::Mutex<SentinelClient>>),
 }
 
@@ -101,7 +101,7 @@ impl Link {
         let wrong = |error: RedisError| explained("the URL can't be used", error);
         let first = options.connect_timeout * PATIENT;
         let way = match servers {
-            Servers::One(url) => Way::one(Source::Fixed(Client::open(url).map_err(wrong)?)),
+            Servers::One(url) => Way::one(Source::Fixed(Box::new(Client::open(url).map_err(wrong)?))),
             Servers::Sentinel { sentinels, master, user, database, tls } => {
                 let addresses = sentinels
                     .into_iter()
@@ -325,7 +325,7 @@ impl Way {
 impl Source {
     async fn client(&self) -> Result<Client, RedisError> {
         match self {
-            Self::Fixed(client) => Ok(client.clone()),
+            Self::Fixed(client) => Ok(Client::clone(client)),
             Self::Sentinels(sentinels) => sentinels.lock().await.async_get_client().await,
         }
     }

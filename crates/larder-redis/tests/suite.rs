@@ -1,6 +1,8 @@
-//! The contract of every store, on one server, and on a Cluster.
+//! The contract of every store, on one server, on a Cluster, and for memory over a server.
 
 mod setting;
+
+use std::sync::Arc;
 
 larder_testkit::store_suite!(single, async { setting::store(setting::shared()).await });
 
@@ -12,4 +14,9 @@ larder_testkit::store_suite!(cluster, async {
         (cluster, url)
     });
     setting::store(url).await
+});
+
+larder_testkit::store_suite!(tiered, async {
+    let far = Arc::new(setting::store(setting::shared()).await);
+    larder_tiered::TieredStore::new(Arc::new(larder_memory::MemoryStore::default()), far)
 });

@@ -10,6 +10,10 @@ pub use larder_disk as disk;
 pub use larder_hyper as hyper;
 #[cfg(feature = "memory")]
 pub use larder_memory as memory;
+#[cfg(feature = "redis")]
+pub use larder_redis as redis;
+#[cfg(feature = "tiered")]
+pub use larder_tiered as tiered;
 
 /// The names that most programs need.
 pub mod prelude {
@@ -22,4 +26,8 @@ pub mod prelude {
     pub use larder_hyper::{HyperOptions, HyperOrigin};
     #[cfg(feature = "memory")]
     pub use larder_memory::MemoryStore;
+    #[cfg(feature = "redis")]
+    pub use larder_redis::{RedisOptions, RedisStore};
+    #[cfg(feature = "tiered")]
+    pub use larder_tiered::TieredStore;
 }
