@@ -3,16 +3,14 @@
 
 mod setting;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use larder_core::{Body, Cache, Origin};
 use larder_redis::{RedisOptions, RedisStore};
 use larder_testkit::FnOrigin;
 use setting::{Cluster, Server, free_port};
+use tokio::time::Instant;
 
 /// Recovery without a restart takes no longer than this.
 const RECOVERY: Duration = Duration::from_secs(5);

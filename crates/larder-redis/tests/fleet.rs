@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -17,6 +17,7 @@ use larder_memory::MemoryStore;
 use larder_redis::{RedisOptions, RedisStore};
 use larder_tiered::TieredStore;
 use setting::Server;
+use tokio::time::Instant;
 
 /// Answers after a while with how many have asked.
 #[derive(Debug, Default)]

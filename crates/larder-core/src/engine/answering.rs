@@ -108,10 +108,11 @@ impl Cache {
                 Step::Forward(plan) => plan,
             };
             if let Some(leads) = &mut leader {
-                claims += 1;
-                if claims > CLAIMS || self.claim(leads).await {
+                if leads.lease.is_some() || claims >= CLAIMS || self.inner.store.leases().is_none() {
                     return self.forward(ask, candidates, plan, leader).await;
                 }
+                claims = if self.claim(leads).await { CLAIMS } else { claims + 1 };
+                // Granted or not: between our look-up and this, another process may have stored it.
                 candidates = self.candidates(&ask.key).await;
                 continue;
             }
