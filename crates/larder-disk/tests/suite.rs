@@ -12,7 +12,5 @@ larder_testkit::store_suite!(roomy, async { store(1 << 30) });
 larder_testkit::store_suite!(tight, async { store(32 << 20) });
 
 larder_testkit::durable_suite!(durable, |path: &std::path::Path| {
-    let mut options = DiskOptions::with_max_bytes(4 << 30);
-    options.max_object = Some(2 << 30);
-    DiskStore::open(path, options).expect("it opens")
+    DiskStore::open(path, DiskOptions::default()).expect("it opens")
 });

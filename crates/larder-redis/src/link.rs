@@ -100,8 +100,11 @@ impl Link {
     pub(crate) async fn connect(servers: Servers, options: &RedisOptions) -> Result<Self, ConnectError> {
         let wrong = |error: RedisError| explained("the URL can't be used", error);
         let first = options.connect_timeout * PATIENT;
+        // The library takes the process's; whoever has chosen one keeps it.
+        #[cfg(feature = "tls")]
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let way = match servers {
-            Servers::One(url) => Way::one(Source::Fixed(Box::new(Client::open(url).map_err(wrong)?))),
+            Servers::One(url) => Way::one(Source::Fixed(Box::new(client(&url, options).map_err(wrong)?))),
             Servers::Sentinel { sentinels, master, user, database, tls } => {
                 let addresses = sentinels
                     .into_iter()
@@ -119,12 +122,22 @@ impl Link {
                 if tls {
                     builder = builder.set_client_to_redis_tls_mode(redis::TlsMode::Secure);
                 }
+                #[cfg(feature = "tls")]
+                if let Some(certificates) = certificates(options) {
+                    builder = builder.set_client_to_redis_certificates(certificates);
+                }
                 let client = builder.build().map_err(wrong)?;
                 Way::one(Source::Sentinels(Box::new(tokio::sync::Mutex::new(client))))
             }
             Servers::Cluster(urls) => {
-                let nodes = urls.iter().map(|url| Client::open(url.as_str())).collect::<Result<_, _>>();
-                let client = ClusterClient::builder(urls)
+                let nodes = urls.iter().map(|url| client(url, options)).collect::<Result<_, _>>();
+                let builder = ClusterClient::builder(urls);
+                #[cfg(feature = "tls")]
+                let builder = match certificates(options) {
+                    Some(certificates) => builder.certs(certificates),
+                    None => builder,
+                };
+                let client = builder
                     .connection_timeout(first)
                     .response_timeout(first)
                     .retries(3)
@@ -314,6 +327,23 @@ impl Link {
             }
         }
     }
+}
+
+fn client(url: &str, options: &RedisOptions) -> Result<Client, RedisError> {
+    #[cfg(feature = "tls")]
+    if let Some(certificates) =
+        certificates(options).filter(|_| url.starts_with("rediss:") || url.starts_with("valkeys:"))
+    {
+        return Client::build_with_tls(url, certificates);
+    }
+    let _ = options;
+    Client::open(url)
+}
+
+#[cfg(feature = "tls")]
+fn certificates(options: &RedisOptions) -> Option<redis::TlsCertificates> {
+    let roots = Some(options.roots.clone()).filter(|roots| !roots.is_empty())?;
+    Some(redis::TlsCertificates { client_tls: None, root_cert: Some(roots) })
 }
 
 impl Way {

@@ -14,6 +14,8 @@ pub struct RedisOptions {
     pub command_timeout: Duration,
     /// Bytes of one body, at most; longer ones are not stored. Default: 64 MiB, at most 512 MiB.
     pub max_object: u64,
+    /// For servers over TLS: the certificate authority to trust, in PEM. Default: empty, for the public ones.
+    pub roots: Vec<u8>,
     /// How long a lease lasts that its holder does not renew. It does, every third of that. Default: 6 s.
     pub lease: Duration,
 }
@@ -25,6 +27,7 @@ impl Default for RedisOptions {
             connect_timeout: Duration::from_millis(100),
             command_timeout: Duration::from_millis(50),
             max_object: 64 << 20,
+            roots: Vec::new(),
             lease: Duration::from_secs(6),
         }
     }

@@ -240,3 +240,36 @@ async fn wrong_urls_and_passwords_are_said_at_the_start() {
     }
     RedisStore::connect(&with(":secret@"), options()).await.expect("the right one");
 }
+
+/// With a certificate authority of one's own, and without.
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn servers_over_tls() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let (cert, key_file) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).expect("a file");
+    std::fs::write(&key_file, made.signing_key.serialize_pem()).expect("a file");
+    let tls = setting::free_port();
+    let (cert, key_file) = (cert.display().to_string(), key_file.display().to_string());
+    let port = tls.to_string();
+    let _server = Server::start(&[
+        "--tls-port",
+        &port,
+        "--tls-cert-file",
+        &cert,
+        "--tls-key-file",
+        &key_file,
+        "--tls-ca-cert-file",
+        &cert,
+        "--tls-auth-clients",
+        "no",
+    ]);
+    let url = format!("rediss://localhost:{tls}/0");
+    let mut trusting = options();
+    trusting.roots = made.cert.pem().into_bytes();
+    let store = RedisStore::connect(&url, trusting).await.expect("it is trusted");
+    put(&store, &key("/a"), b"secret").await;
+    assert_eq!(content(&store, &key("/a")).await, Some(Ok(b"secret".to_vec())));
+    RedisStore::connect(&url, options()).await.expect_err("nobody has signed for it");
+}

@@ -6,6 +6,7 @@ mod disk;
 mod herd;
 mod peers;
 mod proxy;
+mod redis;
 mod results;
 
 use crate::process::{cargo, run as call};
@@ -31,6 +32,8 @@ enum What {
     Proxy,
     /// The disk store beside a bare read, other layouts and other people's stores; a proxy on it beside nginx.
     Disk,
+    /// The Redis store beside a bare GET, tiers beside memory, and a fleet of four.
+    Redis,
     /// Two hundred requests at once for one cold key.
     Herd,
 }
@@ -43,6 +46,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     if wanted(What::Disk) {
         results::write("disk", &disk::run(args.quick, args.large)?, args.quick)?;
+    }
+    if wanted(What::Redis) {
+        results::write("redis", &redis::run(args.quick)?, args.quick)?;
     }
     if wanted(What::Proxy) || wanted(What::Herd) {
         crate::setup::run_for_benchmarks()?;
