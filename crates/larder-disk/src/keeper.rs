@@ -10,9 +10,11 @@ use std::{
     time::Duration,
 };
 
-use crate::store::Shared;
+use crate::{store::Shared, volume::Volume};
 
 const EVERY: Duration = Duration::from_secs(1);
+/// Space is counted anew after so many of these: what a file takes may change after it was written.
+const COUNT: u32 = 600;
 
 /// Ends the thread when it is dropped.
 #[derive(Debug)]
@@ -34,11 +36,10 @@ pub(crate) fn keeper() -> (Keeper, impl FnOnce(Weak<Shared>)) {
 }
 
 fn keep(shared: &Weak<Shared>, stopped: &Receiver<()>) {
-    if let Some(volume) = shared.upgrade().map(|shared| shared.volume())
-        && let Err(error) = volume.sweep()
-    {
-        tracing::warn!(%error, "cleaning up the disk store");
+    if let Some(shared) = shared.upgrade() {
+        sweep(&shared.volume());
     }
+    let mut until_count = COUNT;
     while stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
         let Some(shared) = shared.upgrade() else { return };
         let volume = shared.volume();
@@ -48,5 +49,16 @@ fn keep(shared: &Weak<Shared>, stopped: &Receiver<()>) {
         }
         volume.close_removed();
         volume.write_counts();
+        until_count -= 1;
+        if until_count == 0 {
+            until_count = COUNT;
+            sweep(&volume);
+        }
+    }
+}
+
+fn sweep(volume: &Volume) {
+    if let Err(error) = volume.sweep() {
+        tracing::warn!(%error, "cleaning up the disk store");
     }
 }

@@ -24,11 +24,7 @@ pub(crate) struct Keys {
 pub(crate) struct Names {
     /// A hash: each variant's record.
     pub(crate) entry: String,
-    /// A token that changes when the key is removed.
-    pub(crate) tomb: String,
-    /// Who fetches it.
-    pub(crate) lease: String,
-    /// Where those listen who wait for that. Begins the names of bodies, too.
+    /// Where those listen who wait for a fetch. Begins the other names, too.
     pub(crate) tagged: String,
 }
 
@@ -42,12 +38,7 @@ impl Keys {
     pub(crate) fn of(&self, key: &CacheKey) -> Names {
         let tagged = format!("{}{{{:032x}}}", self.prefix, hash(&[key.as_bytes()]));
         let target = key.target();
-        Names {
-            entry: format!("{tagged}:{}", readable(&target)),
-            tomb: format!("{tagged}t"),
-            lease: format!("{tagged}l"),
-            tagged,
-        }
+        Names { entry: format!("{tagged}:{}", readable(&target)), tagged }
     }
 
     pub(crate) fn group(&self, group: &CacheGroup) -> String {
@@ -76,6 +67,16 @@ impl Keys {
 }
 
 impl Names {
+    /// A token that changes when the key is removed.
+    pub(crate) fn tomb(&self) -> String {
+        format!("{}t", self.tagged)
+    }
+
+    /// Who fetches it.
+    pub(crate) fn lease(&self) -> String {
+        format!("{}l", self.tagged)
+    }
+
     pub(crate) fn body(&self, entry: EntryId) -> String {
         format!("{}b{:016x}", self.tagged, entry.0)
     }

@@ -25,7 +25,7 @@ impl Leases for RedisLeases {
         let names = self.0.keys.of(key);
         let holder = Token::new();
         let mut command = redis::cmd("SET");
-        command.arg(&names.lease).arg(holder.as_str()).arg("NX").arg("PX").arg(millis(self.0.options.lease));
+        command.arg(names.lease()).arg(holder.as_str()).arg("NX").arg("PX").arg(millis(self.0.options.lease));
         let granted: Option<String> = self.0.link.query("claiming", &command).await?;
         Ok(match granted {
             Some(_) => Claim::Granted(Box::new(Granted::new(Arc::clone(&self.0), names, holder))),
@@ -47,7 +47,7 @@ impl Lease for Granted {}
 
 impl Granted {
     fn new(shared: Arc<Shared>, names: Names, holder: Token) -> Self {
-        let (store, lease, token) = (Arc::clone(&shared), names.lease.clone(), holder.clone());
+        let (store, lease, token) = (Arc::clone(&shared), names.lease(), holder.clone());
         let renewing = tokio::spawn(async move {
             let lasts = store.options.lease;
             loop {
@@ -71,7 +71,7 @@ impl Drop for Granted {
         let (shared, names, holder) = (Arc::clone(&self.shared), self.names.clone(), self.holder.clone());
         runtime.spawn(async move {
             let mut script = shared.scripts.release.prepare_invoke();
-            script.key(&names.lease).arg(holder.as_str()).arg(&names.tagged);
+            script.key(names.lease()).arg(holder.as_str()).arg(&names.tagged);
             let _: Result<bool, _> = shared.link.invoke("giving a lease back", &script).await;
         });
     }
@@ -95,7 +95,7 @@ impl HeldLease for Held {
             let left: Result<i64, _> = self
                 .shared
                 .link
-                .query("looking for a lease", redis::cmd("PTTL").arg(&self.names.lease))
+                .query("looking for a lease", redis::cmd("PTTL").arg(self.names.lease()))
                 .await;
             match left {
                 Ok(left) if left > 0 => {

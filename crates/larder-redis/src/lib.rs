@@ -2,6 +2,7 @@
 
 mod body;
 mod breaker;
+mod connect;
 mod error;
 mod keys;
 mod leases;

@@ -216,7 +216,7 @@ impl Shared {
     /// How things are now: the server's time, and the tokens that a removal changes.
     async fn begun(&self, names: &Names) -> Result<(u64, Begun), StoreError> {
         let mut script = self.scripts.begin.prepare_invoke();
-        script.key(&names.tomb);
+        script.key(names.tomb());
         let epoch = async {
             let token: Option<Vec<u8>> =
                 self.link.query("beginning", redis::cmd("GET").arg(self.keys.epoch())).await?;
@@ -261,7 +261,7 @@ impl Shared {
     async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
         let names = self.keys.of(key);
         let mut script = self.scripts.remove.prepare_invoke();
-        script.key(&names.entry).key(&names.tomb).arg(Token::new().as_str()).arg(millis(TOMB));
+        script.key(&names.entry).key(names.tomb()).arg(Token::new().as_str()).arg(millis(TOMB));
         script
             .arg(format!("{}b", names.tagged))
             .arg(self.keys.channel())

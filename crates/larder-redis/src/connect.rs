@@ -1,0 +1,159 @@
+//! How servers are found and reached: by their address, by Sentinels, as a Cluster.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use redis::{
+    AsyncConnectionConfig, Client, ErrorKind, RedisError,
+    aio::MultiplexedConnection,
+    cluster::ClusterClient,
+    cluster_async::ClusterConnection,
+    sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
+};
+use tokio::time::timeout;
+
+use crate::{ConnectError, RedisOptions, options::Servers};
+
+/// The way to the servers.
+pub(crate) enum Way {
+    One {
+        source: Source,
+        current: Mutex<Option<MultiplexedConnection>>,
+        connecting: tokio::sync::Mutex<()>,
+    },
+    /// Looks after its connections itself.
+    Cluster {
+        connection: ClusterConnection,
+        nodes: Vec<Client>,
+    },
+}
+
+/// Who says where the server is.
+pub(crate) enum Source {
+    Fixed(Box<Client>),
+    Sentinels(Box<tokio::sync::Mutex<SentinelClient>>),
+}
+
+impl Way {
+    /// Understands where the servers are. Of a Cluster, it connects to the nodes.
+    pub(crate) async fn open(
+        servers: Servers,
+        options: &RedisOptions,
+        first: Duration,
+    ) -> Result<Self, ConnectError> {
+        let wrong = |error: RedisError| explained("the URL can't be used", error);
+        // The library takes the process's; whoever has chosen one keeps it.
+        #[cfg(feature = "tls")]
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Ok(match servers {
+            Servers::One(url) => Self::one(Source::Fixed(Box::new(client(&url, options).map_err(wrong)?))),
+            Servers::Sentinel { sentinels, master, user, database, tls } => {
+                let addresses = sentinels
+                    .into_iter()
+                    .map(|url| Ok(Client::open(url)?.get_connection_info().addr().clone()))
+                    .collect::<Result<Vec<_>, RedisError>>()
+                    .map_err(wrong)?;
+                let builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master);
+                let mut builder = builder.map_err(wrong)?.set_client_to_redis_db(database);
+                if let Some((name, password)) = user {
+                    builder = builder.set_client_to_redis_password(password);
+                    if !name.is_empty() {
+                        builder = builder.set_client_to_redis_username(name);
+                    }
+                }
+                if tls {
+                    builder = builder.set_client_to_redis_tls_mode(redis::TlsMode::Secure);
+                }
+                #[cfg(feature = "tls")]
+                if let Some(certificates) = certificates(options) {
+                    builder = builder.set_client_to_redis_certificates(certificates);
+                }
+                let client = builder.build().map_err(wrong)?;
+                Self::one(Source::Sentinels(Box::new(tokio::sync::Mutex::new(client))))
+            }
+            Servers::Cluster(urls) => {
+                let nodes = urls.iter().map(|url| client(url, options)).collect::<Result<_, _>>();
+                let builder = ClusterClient::builder(urls);
+                #[cfg(feature = "tls")]
+                let builder = match certificates(options) {
+                    Some(certificates) => builder.certs(certificates),
+                    None => builder,
+                };
+                let client = builder
+                    .connection_timeout(first)
+                    .response_timeout(first)
+                    .retries(3)
+                    .min_retry_wait(5)
+                    .max_retry_wait(50)
+                    .build()
+                    .map_err(wrong)?;
+                let connecting = timeout(first, client.get_async_connection()).await;
+                let connection = reached(connecting, first)?;
+                Self::Cluster { connection, nodes: nodes.map_err(wrong)? }
+            }
+        })
+    }
+
+    fn one(source: Source) -> Self {
+        Self::One { source, current: Mutex::default(), connecting: tokio::sync::Mutex::default() }
+    }
+}
+
+impl Source {
+    pub(crate) async fn client(&self) -> Result<Client, RedisError> {
+        match self {
+            Self::Fixed(client) => Ok(Client::clone(client)),
+            Self::Sentinels(sentinels) => sentinels.lock().await.async_get_client().await,
+        }
+    }
+
+    pub(crate) async fn connect(
+        &self,
+        limit: Duration,
+        command: Duration,
+    ) -> Result<MultiplexedConnection, RedisError> {
+        // The library's own limits are longer, so that ours say what happened.
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(limit * 2))
+            .set_response_timeout(Some(command.max(limit) * 2));
+        self.client().await?.get_multiplexed_async_connection_with_config(&config).await
+    }
+}
+
+fn client(url: &str, options: &RedisOptions) -> Result<Client, RedisError> {
+    #[cfg(feature = "tls")]
+    if let Some(certificates) =
+        certificates(options).filter(|_| url.starts_with("rediss:") || url.starts_with("valkeys:"))
+    {
+        return Client::build_with_tls(url, certificates);
+    }
+    let _ = options;
+    Client::open(url)
+}
+
+#[cfg(feature = "tls")]
+fn certificates(options: &RedisOptions) -> Option<redis::TlsCertificates> {
+    let roots = Some(options.roots.clone()).filter(|roots| !roots.is_empty())?;
+    Some(redis::TlsCertificates { client_tls: None, root_cert: Some(roots) })
+}
+
+pub(crate) fn reached<T>(
+    result: Result<Result<T, RedisError>, tokio::time::error::Elapsed>,
+    limit: Duration,
+) -> Result<T, ConnectError> {
+    match result {
+        Ok(reached) => reached.map_err(|error| explained("the server can't be reached", error)),
+        Err(_) => Err(ConnectError::new(format!("the server does not answer within {limit:?}"))),
+    }
+}
+
+fn explained(what: &str, error: RedisError) -> ConnectError {
+    let what = match error.kind() {
+        ErrorKind::AuthenticationFailed => "the server does not take this user and password".to_owned(),
+        _ if matches!(error.code(), Some("NOAUTH" | "WRONGPASS")) => {
+            "the server wants a user and password: redis://USER:PASSWORD@HOST".to_owned()
+        }
+        _ => what.to_owned(),
+    };
+    ConnectError { what, source: Some(error) }
+}
