@@ -3,14 +3,24 @@
 
 mod setting;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use http::{Request, Response};
 use larder_core::{Body, Cache, Origin};
 use larder_redis::{RedisOptions, RedisStore};
 use larder_testkit::FnOrigin;
 use setting::{Cluster, Server, free_port};
-use tokio::time::Instant;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    time::Instant,
+};
 
 /// Recovery without a restart takes no longer than this.
 const RECOVERY: Duration = Duration::from_secs(5);
@@ -219,5 +229,50 @@ async fn a_master_that_sentinels_watch_dies() {
         it.ask(1).await;
         assert!(begun.elapsed() < Duration::from_secs(60), "no failover");
     }
+    it.recovers().await;
+}
+
+/// Passes bytes on to a server, each way 100 ms late while `is_slow`.
+async fn relay(to: u16, is_slow: Arc<AtomicBool>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("it listens").port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let Ok(server) = TcpStream::connect(("127.0.0.1", to)).await else { continue };
+            let (client, server) = (client.into_split(), server.into_split());
+            for (mut from, mut to) in [(client.0, server.1), (server.0, client.1)] {
+                let is_slow = Arc::clone(&is_slow);
+                tokio::spawn(async move {
+                    let mut buffer = vec![0; 64 << 10];
+                    while let Ok(read) = from.read(&mut buffer).await {
+                        if is_slow.load(Ordering::SeqCst) {
+                            tokio::time::sleep(Duration::from_millis(100)).await;
+                        }
+                        if read == 0 || to.write_all(&buffer[..read]).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        }
+    });
+    port
+}
+
+/// A network that has become slow: the limit for a command is shorter than its way there and back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_delays_by_100_ms() {
+    let server = Server::start(&[]);
+    let is_slow = Arc::new(AtomicBool::new(false));
+    let port = relay(server.port, Arc::clone(&is_slow)).await;
+    let it = Setting::on(&format!("redis://127.0.0.1:{port}/0")).await;
+    it.ask(1).await;
+    it.recovers().await;
+    is_slow.store(true, Ordering::SeqCst);
+    for n in 0..100 {
+        it.ask(n).await;
+    }
+    assert!(it.origin.count() >= 100, "from the origin");
+    is_slow.store(false, Ordering::SeqCst);
     it.recovers().await;
 }

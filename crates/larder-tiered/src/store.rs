@@ -101,9 +101,12 @@ impl CacheStore for TieredStore {
         head: Arc<StoredHead>,
         length: Option<u64>,
     ) -> Result<Box<dyn StoreWriter>, StoreError> {
-        let near =
-            if varies(&head) { None } else { self.near.begin(key, Arc::clone(&head), length).await.ok() };
-        let then = self.trust.now();
+        // Near first: a removal that is told of from now on keeps this from being committed near, as every store promises.
+        let near = if varies(&head) || !self.trust.is_believed() {
+            None
+        } else {
+            self.near.begin(key, Arc::clone(&head), length).await.ok()
+        };
         let far = self.far.begin(key, head, length).await;
         if let (None, Err(_)) = (&near, &far) {
             return far;
@@ -113,7 +116,7 @@ impl CacheStore for TieredStore {
             Err(error) if error.kind() == StoreErrorKind::Gone => return Err(error),
             far => (near, far.ok()),
         };
-        Ok(Box::new(TieredWriter { near, far, trust: Arc::clone(&self.trust), then }))
+        Ok(Box::new(TieredWriter { near, far }))
     }
 
     async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {

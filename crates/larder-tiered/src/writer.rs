@@ -6,15 +6,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{BodySource, EntryId, StoreError, StoreErrorKind, StoreWriter};
 
-use crate::trust::Trust;
-
 /// Receives one body, for both stores. One that fails is left out, as long as there is another.
 #[derive(Debug)]
 pub(crate) struct TieredWriter {
     pub(crate) near: Option<Box<dyn StoreWriter>>,
     pub(crate) far: Option<Box<dyn StoreWriter>>,
-    pub(crate) trust: Arc<Trust>,
-    pub(crate) then: u64,
 }
 
 #[async_trait]
@@ -42,7 +38,7 @@ impl StoreWriter for TieredWriter {
     }
 
     async fn commit(self: Box<Self>) -> Result<EntryId, StoreError> {
-        let Self { near, far, trust, then } = *self;
+        let Self { near, far } = *self;
         let far = match far {
             Some(far) => match far.commit().await {
                 // Removed meanwhile: not to be stored anywhere.
@@ -52,16 +48,14 @@ impl StoreWriter for TieredWriter {
             None => None,
         };
         let near = match near {
-            // A removal that another process has told of since this was begun has removed it near already, or will.
-            Some(near) if trust.is_good_since(then) => Some(near.commit().await),
-            _ => None,
+            Some(near) => Some(near.commit().await),
+            None => None,
         };
         match (near, far) {
             (Some(Ok(id)), _) | (_, Some(Ok(id))) => Ok(id),
             (_, Some(Err(error))) | (Some(Err(error)), None) => Err(error),
             (None, None) => {
-                let what = "removals were told of while it was written";
-                Err(StoreError::new(StoreErrorKind::Gone, "tiered", what))
+                Err(StoreError::new(StoreErrorKind::Unavailable, "tiered", "both stores have failed"))
             }
         }
     }
