@@ -23,11 +23,8 @@ impl Volume {
         }
         let mut locked = self.ledger.lock()?;
         // What was taken and given back while we counted.
-        let meanwhile = locked.state.used.wrapping_sub(before.used);
-        locked.state.used = used.wrapping_add(meanwhile);
-        if locked.state.used > 1 << 60 {
-            locked.state.used = used;
-        }
+        let (taken, given) = (locked.state.used, before.used);
+        locked.state.used = (used + taken).saturating_sub(given);
         locked.save()?;
         drop(locked);
         self.make_room(0)

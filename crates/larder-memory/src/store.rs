@@ -227,8 +227,7 @@ impl CacheStore for MemoryStore {
         let most =
             length.map_or(options.max_unannounced, |_| options.max_object).min(u64::from(u32::MAX) / 2);
         if length.is_some_and(|length| length > most) {
-            let detail = format!("the body is longer than {most} bytes (raise max_object)");
-            return Err(StoreError::new(StoreErrorKind::Full, "memory", detail));
+            return Err(StoreError::too_long("memory", most));
         }
         // Before the writer is entered: a removal in between is seen by the one or by the other.
         let begun = self.shared.events.load(Ordering::Acquire);

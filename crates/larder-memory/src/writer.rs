@@ -53,8 +53,7 @@ impl StoreWriter for MemoryWriter {
     async fn write(&mut self, piece: Bytes) -> Result<(), StoreError> {
         let length = piece.len() as u64;
         if self.length + length > self.most {
-            let detail = format!("the body is longer than {} bytes (raise max_object)", self.most);
-            return Err(StoreError::new(StoreErrorKind::Full, "memory", detail));
+            return Err(StoreError::too_long("memory", self.most));
         }
         self.store.reserve(length)?;
         self.length += length;

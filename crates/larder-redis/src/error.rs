@@ -29,8 +29,7 @@ pub(crate) fn corrupt(what: &'static str) -> StoreError {
 }
 
 pub(crate) fn too_long(most: u64) -> StoreError {
-    let detail = format!("the body is longer than {most} bytes (raise max_object)");
-    StoreError::new(StoreErrorKind::Full, NAME, detail)
+    StoreError::too_long(NAME, most)
 }
 
 pub(crate) fn not_encodable(error: NotEncodable) -> StoreError {

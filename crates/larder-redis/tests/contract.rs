@@ -167,16 +167,19 @@ async fn a_late_holder_does_not_overwrite() {
     assert_eq!(content(&store, &key("/a")).await, Some(Ok(b"new".to_vec())));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_is_taken_over_when_its_holder_dies() {
     let mut options = options();
     options.lease = Duration::from_millis(300);
-    let connect = || RedisStore::connect(setting::shared(), options.clone());
+    let server = Server::start(&[]);
+    let url = server.url();
+    let connect = || RedisStore::connect(&url, options.clone());
     let (dies, waits) = (connect().await.expect("it connects"), connect().await.expect("it connects"));
+    let (own_url, own_options) = (url.clone(), options.clone());
     let holder = std::thread::spawn(move || {
         // A runtime that is gone renews nothing.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let own = runtime.block_on(RedisStore::connect(setting::shared(), options)).expect("it connects");
+        let own = runtime.block_on(RedisStore::connect(&own_url, own_options)).expect("it connects");
         let claim =
             runtime.block_on(own.leases().expect("it has leases").claim(&key("/a"))).expect("it claims");
         assert!(matches!(claim, Claim::Granted(_)));
@@ -191,13 +194,26 @@ async fn a_lease_is_taken_over_when_its_holder_dies() {
     let claim = dies.leases().expect("it has leases").claim(&key("/a")).await;
     let Ok(Claim::Granted(lease)) = claim else { panic!("it can be had again") };
     // A living holder keeps it for longer than it lasts.
-    tokio::time::sleep(Duration::from_millis(900)).await;
+    renewed(&server, 4).await;
     let claim = waits.leases().expect("it has leases").claim(&key("/a")).await;
     let Ok(Claim::Held(held)) = claim else { panic!("it was lost while its holder lives") };
     let waiting = tokio::spawn(held.released());
     tokio::task::yield_now().await;
     drop(lease);
     tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("it is told").expect("no panic");
+}
+
+/// Waits until the only lease on a server was renewed so often: each time, it has more time left than before.
+async fn renewed(server: &Server, times: u32) {
+    let (mut seen, mut before) = (0, i64::MAX);
+    while seen < times {
+        let name = server.cli(&["keys", "*}l"]);
+        let left: i64 = server.cli(&["pttl", &name]).parse().expect("a number");
+        assert!(left > 0, "the lease has run out");
+        seen += u32::from(left > before);
+        before = left;
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

@@ -24,17 +24,12 @@ macro_rules! durable_suite {
             $(
                 #[test]
                 fn $sentence() {
-                    let runtime = $crate::tokio::runtime::Builder::new_multi_thread()
-                        .worker_threads(2)
-                        .enable_all()
-                        .build()
-                        .expect("a runtime");
                     let folder = $crate::tempfile::tempdir().expect("a directory");
                     let open = |path: &std::path::Path| -> std::sync::Arc<dyn ::larder_core::CacheStore> {
                         let open = $open;
                         std::sync::Arc::new(open(path))
                     };
-                    runtime.block_on($crate::durable_sentences::$sentence(|| open(folder.path())));
+                    $crate::run($crate::durable_sentences::$sentence(|| open(folder.path())));
                 }
             )*
         }

@@ -47,12 +47,7 @@ macro_rules! store_suite {
             $(
                 #[test]
                 fn $sentence() {
-                    let runtime = $crate::tokio::runtime::Builder::new_multi_thread()
-                        .worker_threads(2)
-                        .enable_all()
-                        .build()
-                        .expect("a runtime");
-                    runtime.block_on(async {
+                    $crate::run(async {
                         let store: std::sync::Arc<dyn ::larder_core::CacheStore> = std::sync::Arc::new($make.await);
                         $crate::sentences::$sentence(store).await;
                     });

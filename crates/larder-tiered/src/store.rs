@@ -73,7 +73,7 @@ impl TieredStore {
 }
 
 /// Whether there may be other variants.
-pub(crate) fn varies(head: &StoredHead) -> bool {
+fn varies(head: &StoredHead) -> bool {
     head.selecting.never_matches() || head.selecting.iter().next().is_some()
 }
 
@@ -84,15 +84,10 @@ impl CacheStore for TieredStore {
             return Ok(near);
         }
         let then = self.trust.now();
-        let found = self.far.lookup(key).await;
-        match found {
-            Ok(found) => {
-                // The ids of what is handed out are those by which it is freshened: the near ones, where there are.
-                let near = self.promote(key, &found, then).await;
-                Ok(near.unwrap_or(found))
-            }
-            Err(error) => Err(error),
-        }
+        let found = self.far.lookup(key).await?;
+        // The ids of what is handed out are those by which it is freshened: the near ones, where there are.
+        let near = self.promote(key, &found, then).await;
+        Ok(near.unwrap_or(found))
     }
 
     async fn begin(
@@ -107,14 +102,11 @@ impl CacheStore for TieredStore {
         } else {
             self.near.begin(key, Arc::clone(&head), length).await.ok()
         };
-        let far = self.far.begin(key, head, length).await;
-        if let (None, Err(_)) = (&near, &far) {
-            return far;
-        }
-        let (near, far) = match far {
-            // It is full of longer ones, or down: the near one alone is better than nothing.
-            Err(error) if error.kind() == StoreErrorKind::Gone => return Err(error),
-            far => (near, far.ok()),
+        let far = match self.far.begin(key, head, length).await {
+            Ok(far) => Some(far),
+            Err(error) if near.is_none() || error.kind() == StoreErrorKind::Gone => return Err(error),
+            // It is full, or down: the near one alone is better than nothing.
+            Err(_) => None,
         };
         Ok(Box::new(TieredWriter { near, far }))
     }

@@ -39,6 +39,12 @@ impl StoreError {
         Self { kind, store, detail: detail.into(), source: None }
     }
 
+    /// A body that is longer than the `most` bytes that the store called `store` takes: [`Full`](StoreErrorKind::Full).
+    pub fn too_long(store: &'static str, most: u64) -> Self {
+        let detail = format!("the body is longer than {most} bytes (raise max_object)");
+        Self::new(StoreErrorKind::Full, store, detail)
+    }
+
     /// Keeps the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
