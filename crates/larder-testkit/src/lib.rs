@@ -21,7 +21,6 @@ pub use tempfile;
 
 /// Where the suites' sentences run: two threads, as a store is used.
 #[doc(hidden)]
-#[expect(clippy::missing_panics_doc, reason = "panicking is how a test fails")]
 pub fn run(sentence: impl Future<Output = ()>) {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.worker_threads(2).enable_all().build().expect("a runtime").block_on(sentence);
