@@ -173,7 +173,10 @@ fn parse(spec: &str) -> Result<Spec, UsageError> {
         "redis" | "rediss" | "redis+cluster" | "redis+sentinel" | "rediss+cluster" | "rediss+sentinel"
             if rest.starts_with("//") =>
         {
-            Ok(Spec::Redis(spec.to_owned()))
+            match RedisStore::check_url(spec) {
+                Ok(()) => Ok(Spec::Redis(spec.to_owned())),
+                Err(error) => Err(UsageError(format!("--store {}: {error}", without_password(spec)))),
+            }
         }
         "redis" | "rediss" => Err(wrong("which server? e.g. --store redis://127.0.0.1:6379/0")),
         _ => Err(wrong(&format!("there is no store called '{kind}'; e.g. --store memory:512MiB"))),
@@ -237,6 +240,8 @@ mod tests {
             ("redis://h:1/0", Some(Spec::Redis("redis://h:1/0".to_owned()))),
             ("redis+cluster://a:1,b:2", Some(Spec::Redis("redis+cluster://a:1,b:2".to_owned()))),
             ("redis:h", None),
+            ("redis+cluster://a:port", None),
+            ("redis+sentinel://a:1", None),
         ] {
             assert_eq!(parse(text).ok(), expected, "{text}");
         }

@@ -107,15 +107,10 @@ impl Source {
         }
     }
 
-    pub(crate) async fn connect(
-        &self,
-        limit: Duration,
-        command: Duration,
-    ) -> Result<MultiplexedConnection, RedisError> {
-        // The library's own limits are longer, so that ours say what happened.
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(limit * 2))
-            .set_response_timeout(Some(command.max(limit) * 2));
+    pub(crate) async fn connect(&self, limit: Duration) -> Result<MultiplexedConnection, RedisError> {
+        // Our own limits stand around each command, and say what happened: no second timer for it.
+        let config =
+            AsyncConnectionConfig::new().set_connection_timeout(Some(limit * 2)).set_response_timeout(None);
         self.client().await?.get_multiplexed_async_connection_with_config(&config).await
     }
 }

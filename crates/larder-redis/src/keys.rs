@@ -24,8 +24,8 @@ pub(crate) struct Keys {
 pub(crate) struct Names {
     /// A hash: each variant's record.
     pub(crate) entry: String,
-    /// Where those listen who wait for a fetch. Begins the other names, too.
-    pub(crate) tagged: String,
+    /// Where its tag ends, with which the other names begin, too.
+    tag: usize,
 }
 
 impl Keys {
@@ -36,9 +36,15 @@ impl Keys {
     }
 
     pub(crate) fn of(&self, key: &CacheKey) -> Names {
-        let tagged = format!("{}{{{:032x}}}", self.prefix, hash(&[key.as_bytes()]));
-        let target = key.target();
-        Names { entry: format!("{tagged}:{}", readable(&target)), tagged }
+        let mut entry = String::with_capacity(self.prefix.len() + 35 + READABLE.min(key.as_bytes().len()));
+        entry.push_str(&self.prefix);
+        entry.push('{');
+        push_hex(&mut entry, hash(&[key.as_bytes()]));
+        entry.push('}');
+        let tag = entry.len();
+        entry.push(':');
+        entry.push_str(readable(&key.target()));
+        Names { entry, tag }
     }
 
     pub(crate) fn group(&self, group: &CacheGroup) -> String {
@@ -67,18 +73,28 @@ impl Keys {
 }
 
 impl Names {
+    /// Where those listen who wait for a fetch.
+    pub(crate) fn tagged(&self) -> &str {
+        &self.entry[..self.tag]
+    }
+
+    /// With what the names of bodies begin.
+    pub(crate) fn bodies(&self) -> String {
+        format!("{}b", self.tagged())
+    }
+
     /// A token that changes when the key is removed.
     pub(crate) fn tomb(&self) -> String {
-        format!("{}t", self.tagged)
+        format!("{}t", self.tagged())
     }
 
     /// Who fetches it.
     pub(crate) fn lease(&self) -> String {
-        format!("{}l", self.tagged)
+        format!("{}l", self.tagged())
     }
 
     pub(crate) fn body(&self, entry: EntryId) -> String {
-        format!("{}b{:016x}", self.tagged, entry.0)
+        format!("{}b{:016x}", self.tagged(), entry.0)
     }
 }
 
@@ -104,6 +120,13 @@ fn hash(parts: &[&[u8]]) -> u128 {
         hasher.write(part);
     }
     hasher.finish128().as_u128()
+}
+
+fn push_hex(out: &mut String, number: u128) {
+    for shift in (0..32).rev() {
+        let digit = (number >> (shift * 4)) as u8 & 0xf;
+        out.push(char::from(if digit < 10 { b'0' + digit } else { b'a' - 10 + digit }));
+    }
 }
 
 /// As much of a URL as stands in a name.

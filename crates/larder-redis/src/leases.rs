@@ -71,7 +71,7 @@ impl Drop for Granted {
         let (shared, names, holder) = (Arc::clone(&self.shared), self.names.clone(), self.holder.clone());
         runtime.spawn(async move {
             let mut script = shared.scripts.release.prepare_invoke();
-            script.key(names.lease()).arg(holder.as_str()).arg(&names.tagged);
+            script.key(names.lease()).arg(holder.as_str()).arg(names.tagged());
             let _: Result<bool, _> = shared.link.invoke("giving a lease back", &script).await;
         });
     }
@@ -87,7 +87,7 @@ struct Held {
 #[async_trait]
 impl HeldLease for Held {
     async fn released(self: Box<Self>) {
-        let ear = self.shared.news.listen(&self.names.tagged);
+        let ear = self.shared.news.listen(self.names.tagged());
         ear.subscribed(self.shared.options.connect_timeout).await;
         loop {
             // Before the look, so that what is said after it is heard.

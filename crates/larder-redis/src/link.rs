@@ -86,7 +86,7 @@ impl Link {
             command_timeout: options.command_timeout,
         };
         if let Way::One { source, current, .. } = &link.servers {
-            let connecting = timeout(first, source.connect(first, options.command_timeout)).await;
+            let connecting = timeout(first, source.connect(first)).await;
             *current.lock() = Some(reached(connecting, first)?);
         }
         let answered =
@@ -227,7 +227,7 @@ impl Link {
             if let Some(connection) = now() {
                 return Ok(connection);
             }
-            let connection = source.connect(limit, self.command_timeout).await?;
+            let connection = source.connect(limit).await?;
             *current.lock() = Some(connection.clone());
             Ok(Connection::One(connection))
         });

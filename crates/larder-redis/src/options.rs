@@ -123,6 +123,24 @@ impl Servers {
             _ => Err(wrong(&format!("there is no scheme '{scheme}' for a Redis server"))),
         }
     }
+
+    /// Whether each server's address can be understood, too.
+    pub(crate) fn check(&self) -> Result<(), ConnectError> {
+        let addresses = match self {
+            Self::One(url) => std::slice::from_ref(url),
+            Self::Cluster(nodes) => nodes,
+            Self::Sentinel { sentinels, .. } => sentinels,
+        };
+        addresses.iter().try_for_each(|url| {
+            match redis::IntoConnectionInfo::into_connection_info(url.as_str()) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(ConnectError {
+                    what: "an address can't be understood: give host:port".to_owned(),
+                    source: Some(error),
+                }),
+            }
+        })
+    }
 }
 
 #[cfg(test)]
@@ -156,6 +174,16 @@ mod tests {
             ("a:1", None),
         ] {
             assert_eq!(Servers::parse(url).ok(), expected, "{url}");
+        }
+        for (url, expected) in [
+            ("redis://h:1/2", true),
+            ("redis+sentinel://a:1,b:2/main", true),
+            ("redis+cluster://a:1,b:port", false),
+            ("redis+sentinel://a:1,b:99999/main", false),
+            ("redis://h:x", false),
+        ] {
+            let checked = Servers::parse(url).and_then(|servers| servers.check());
+            assert_eq!(checked.is_ok(), expected, "{url}");
         }
     }
 }

@@ -84,6 +84,15 @@ impl RedisStore {
         Ok(Self { leases: Arc::new(leases), removals: Arc::new(removals), shared })
     }
 
+    /// Whether a URL can be understood. Connects to nothing.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn check_url(url: &str) -> Result<(), ConnectError> {
+        Servers::parse(url)?.check()
+    }
+
     /// Removes the entries of all URLs that begin so, and says how many there were. Looks at every key of this cache,
     /// a thousand at a time; a response that is being stored meanwhile may escape.
     ///
@@ -262,10 +271,7 @@ impl Shared {
         let names = self.keys.of(key);
         let mut script = self.scripts.remove.prepare_invoke();
         script.key(&names.entry).key(names.tomb()).arg(Token::new().as_str()).arg(millis(TOMB));
-        script
-            .arg(format!("{}b", names.tagged))
-            .arg(self.keys.channel())
-            .arg(self.sender.key(key.as_bytes()));
+        script.arg(names.bodies()).arg(self.keys.channel()).arg(self.sender.key(key.as_bytes()));
         let _: i64 = self.link.invoke("removing", &script).await?;
         Ok(())
     }

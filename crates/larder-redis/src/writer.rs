@@ -96,7 +96,7 @@ impl StoreWriter for RedisWriter {
         }
         let mut script = self.shared.scripts.publish.prepare_invoke();
         script.key(&self.names.entry).key(self.names.tomb()).arg(&variant(&self.head)[..]).arg(record);
-        script.arg(&self.begun.tomb).arg(millis(ttl)).arg(format!("{}b", self.names.tagged));
+        script.arg(&self.begun.tomb).arg(millis(ttl)).arg(self.names.bodies());
         script.arg(self.shared.keys.channel()).arg(self.shared.sender.key(self.key.as_bytes()));
         let visible: bool = self.shared.link.invoke("storing", &script).await?;
         if !visible {

@@ -6,6 +6,7 @@ mod disk;
 mod herd;
 mod peers;
 mod proxy;
+mod python;
 mod redis;
 mod results;
 

@@ -22,5 +22,6 @@ pub(crate) fn run(quick: bool) -> anyhow::Result<String> {
         "--",
     ]);
     compare.arg(format!("redis://127.0.0.1:{port}/0")).args(quick.then_some("--quick"));
+    compare.env("LARDER_PYTHON", super::python::with_peers()?);
     output(&mut compare)
 }

@@ -2,6 +2,7 @@
 //! `cargo xtask bench redis` calls it with the server's URL.
 
 mod fleet;
+mod python;
 
 use std::{future::Future, sync::Arc, time::Instant};
 
@@ -18,6 +19,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> anyhow::Result<()> {
     let url = std::env::args().nth(1).ok_or_else(|| anyhow::anyhow!("the server's URL"))?;
     let quick = std::env::args().any(|argument| argument == "--quick");
+    let mut arguments = std::env::args().skip(1);
+    if url == "node" {
+        let (url, origin) = (arguments.nth(1).unwrap_or_default(), arguments.next().unwrap_or_default());
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        return runtime.block_on(fleet::node(&url, &origin));
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         for length in [1 << 10, 64 << 10] {
@@ -26,6 +33,9 @@ fn main() -> anyhow::Result<()> {
             }
         }
         tiers(&url, quick).await?;
+        for at_once in [1, 64] {
+            pages(&url, at_once, quick).await?;
+        }
         fleet::run(&url).await
     })
 }
@@ -143,6 +153,41 @@ async fn tiers(url: &str, quick: bool) -> anyhow::Result<()> {
     print(
         "hit near, 1 KiB",
         vec![("larder-memory alone", alone), ("**larder-tiered**, memory over Redis", tiered)],
+    );
+    Ok(())
+}
+
+/// A page through a client's cache on Redis, as users of Python know it.
+async fn pages(url: &str, at_once: usize, quick: bool) -> anyhow::Result<()> {
+    const LENGTH: usize = 1024;
+    let store = RedisStore::connect(url, RedisOptions::default()).await?;
+    let cache = larder_core::Cache::builder(Arc::new(store)).build();
+    let content: &'static [u8] = &[b'x'; LENGTH];
+    let origin: Arc<dyn larder_core::Origin> =
+        larder_testkit::FnOrigin::fixed(&[("cache-control", "public, max-age=3600")], content);
+    let ask = || async {
+        let request = http::Request::get("http://example.com/read").body(larder_core::Body::empty())?;
+        let mut answer = cache.fetch(request, Arc::clone(&origin)).await?;
+        let body = answer.take_body().try_into_bytes();
+        anyhow::ensure!(body.is_ok_and(|body| body.len() == LENGTH), "it is whole");
+        Ok(())
+    };
+    ask().await?;
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    let (rounds, count) = if quick { (1, 100) } else { (5, 20_000) };
+    let (mut ours, mut hishel, mut aiocache) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        ours.push(race(count, at_once, ask).await?);
+        hishel.push(python::hit("hishel", url, LENGTH, at_once, count / 20)?);
+        aiocache.push(python::hit("aiocache", url, LENGTH, at_once, count / 4)?);
+    }
+    print(
+        &format!("a page from Redis, 1 KiB, {at_once} at once"),
+        vec![
+            ("**larder**: engine on larder-redis", ours),
+            ("aiocache: bytes under a key", aiocache),
+            ("hishel with httpx: a page by RFC 9111", hishel),
+        ],
     );
     Ok(())
 }

@@ -1,0 +1,31 @@
+//! A Python with what its users have today, in an environment of its own.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::Context as _;
+
+use crate::process::run as call;
+
+const WANTED: &str = "benches/python/requirements.txt";
+
+/// Its path. Made at the first call, and again when other versions are wanted.
+pub(crate) fn with_peers() -> anyhow::Result<PathBuf> {
+    let folder = Path::new("target/python");
+    // Absolute and not canonical: what the link leads to knows nothing of the environment.
+    let python = std::path::absolute(folder.join("bin/python"))?;
+    let wanted = fs::read_to_string(WANTED).context(WANTED)?;
+    let installed = folder.join("installed.txt");
+    if fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted) {
+        return Ok(python);
+    }
+    println!("installing Python's peers");
+    call(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder))
+        .context("apt-get install python3-venv may help")?;
+    call(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement", WANTED]))?;
+    fs::write(installed, wanted)?;
+    Ok(python)
+}
