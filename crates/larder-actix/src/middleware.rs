@@ -1,8 +1,8 @@
 //! The caching middleware: the wrapped service is the origin.
 //!
-//! actix's services and requests stay on their thread, the engine's [`Origin`] may leave it. So the origin that the engine
-//! gets is only a messenger: what it is asked for comes back to the request's own future, which calls the service there,
-//! with the original request, and sends the response's head over. The body follows by itself ([`crate::channel`]), so
+//! actix's services and requests stay on their thread, the engine's origin may leave it. So the origin that the engine gets
+//! is only a messenger ([`larder_core::errands`]): what it is asked for comes back to the request's own future, which
+//! calls the service there, with the original request, and sends the response's head over. The body follows by itself ([`crate::channel`]), so
 //! that a fill goes on when the client has left.
 
 use std::{
@@ -20,9 +20,7 @@ use actix_web::{
     error::InternalError,
     http::header::{HOST, UPGRADE},
 };
-use async_trait::async_trait;
-use larder_core::{Body, CacheKey, Lookup, Origin, OriginError, OriginErrorKind, RequestHead};
-use tokio::sync::{mpsc, oneshot};
+use larder_core::{Body, CacheKey, Errand, FetchOptions, Lookup, RequestHead, errands};
 
 use crate::{AnswerBody, channel, http02, respond::respond};
 
@@ -142,8 +140,9 @@ where
     ) -> Result<ServiceResponse<EitherBody<B, AnswerBody>>, Error> {
         let is_head = self.method == http::Method::HEAD;
         let forward = forward(&self.method, &request)?;
-        let (sender, mut errands) = mpsc::unbounded_channel();
-        let resuming = self.cache.resume(found, forward, Arc::new(Handler(sender)));
+        let (origin, mut errands) = errands();
+        let options = FetchOptions::default();
+        let resuming = self.cache.resume(found, forward, Arc::new(origin), &options);
         tokio::pin!(resuming);
         let mut waiting = Waiting::Here(Box::new(request));
         let result = loop {
@@ -151,7 +150,7 @@ where
                 // The handler's response goes first: the engine may be waiting for it.
                 biased;
                 called = waiting.called() => waiting = Waiting::Back(called?),
-                Some(errand) = errands.recv() => waiting = waiting.send(errand, &self.service),
+                Some(errand) = errands.next() => waiting = waiting.send(errand, &self.service),
                 result = &mut resuming => break result,
             }
         };
@@ -221,38 +220,8 @@ impl Waiting {
             let mut answer = http::Response::new(channel::from_message_body(body));
             *answer.status_mut() = http02::status_from(head.status());
             *answer.headers_mut() = http02::fields_from(head.headers());
-            let _ = errand.reply.send(answer);
+            errand.reply.send(Ok(answer));
             Ok(request)
         }))
-    }
-}
-
-/// What the engine asks the handler for.
-struct Errand {
-    request: http::Request<Body>,
-    reply: oneshot::Sender<http::Response<Body>>,
-}
-
-/// The engine's origin: a messenger to the request's own future.
-#[derive(Debug)]
-struct Handler(mpsc::UnboundedSender<Errand>);
-
-impl std::fmt::Debug for Errand {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Errand")
-    }
-}
-
-#[async_trait]
-impl Origin for Handler {
-    async fn fetch(&self, request: http::Request<Body>) -> Result<http::Response<Body>, OriginError> {
-        let (reply, response) = oneshot::channel();
-        let closed = || OriginError::new(OriginErrorKind::Closed);
-        self.0.send(Errand { request, reply }).map_err(|_| closed())?;
-        response.await.map_err(|_| closed())
-    }
-
-    fn outlives_request(&self) -> bool {
-        false
     }
 }

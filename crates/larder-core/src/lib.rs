@@ -5,6 +5,7 @@ mod bounded;
 mod clock;
 pub mod codec;
 mod engine;
+mod errand;
 mod origin;
 mod patience;
 mod store;
@@ -12,8 +13,10 @@ mod store;
 pub use body::{Body, BodyError};
 pub use clock::{Clock, SystemClock};
 pub use engine::{
-    Answer, Cache, CacheBuilder, Event, FetchError, Found, Limits, Lookup, Observer, StoreStep,
+    Answer, Arrived, Cache, CacheBuilder, Event, FetchError, FetchOptions, Found, Limits, Lookup, Observer,
+    Overriding, StoreStep,
 };
+pub use errand::{Errand, Errands, Reply, errands};
 pub use larder_policy::*;
 pub use origin::{Origin, OriginError, OriginErrorKind};
 pub use patience::head_within;

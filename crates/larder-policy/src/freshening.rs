@@ -138,17 +138,17 @@ impl Rules {
                 fields.append(name.clone(), line.clone());
             }
         }
-        let effective = self.effective_directives(&fields);
+        let effective = self.effective_directives(stored.status, &fields);
         let date = date_value(new, exchange);
         // `Age` is still among the fields, if the confirmation came through another cache.
         let terms = self.terms(&effective, stored.status, &fields, exchange, date);
         let selecting = if new.contains_key(VARY) {
-            SelectingHeaders::of(&fields, request)
+            SelectingHeaders::of(&fields, self.selecting_too(), request)
         } else {
             stored.selecting.clone()
         };
         let fields = self.stored_fields(&fields, &effective.directives);
-        let groups = groups(target, &fields);
+        let groups = groups(target, &fields, self.overrides.as_deref());
         StoredHead { status: stored.status, fields, selecting, terms, groups, part: stored.part }
     }
 }

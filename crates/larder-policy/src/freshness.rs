@@ -37,15 +37,17 @@ pub enum LifetimeFrom {
     Expires,
     /// A share of the time since `Last-Modified` (§4.2.2).
     Heuristic,
+    /// This cache's user ([`Overrides`](crate::Overrides)).
+    Override,
     /// Nobody: the response is stale at once.
     #[default]
     Nowhere,
 }
 
 impl LifetimeFrom {
-    /// Whether the origin said it (§4.2.1), rather than this cache guessing.
+    /// Whether somebody said it (§4.2.1), rather than this cache guessing.
     pub fn is_explicit(self) -> bool {
-        matches!(self, Self::SMaxage | Self::MaxAge | Self::Expires)
+        matches!(self, Self::SMaxage | Self::MaxAge | Self::Expires | Self::Override)
     }
 
     /// The words that people see.
@@ -55,6 +57,7 @@ impl LifetimeFrom {
             Self::MaxAge => "max-age (§5.2.2.1)",
             Self::Expires => "Expires (§5.3)",
             Self::Heuristic => "heuristic (§4.2.2)",
+            Self::Override => "this cache's settings",
             Self::Nowhere => "none (§4.2.1)",
         }
     }

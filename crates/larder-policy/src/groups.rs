@@ -2,7 +2,7 @@
 
 use http::HeaderMap;
 
-use crate::{TargetUri, names::CACHE_GROUPS, structured::strings};
+use crate::{Overrides, TargetUri, names::CACHE_GROUPS, structured::strings};
 
 /// Groups beyond this many are ignored; RFC 9875 §2 asks for at least 32.
 const MOST_GROUPS: usize = 64;
@@ -33,12 +33,23 @@ impl CacheGroup {
     }
 }
 
-/// The groups that a response says it belongs to.
-pub(crate) fn groups(target: &TargetUri, fields: &HeaderMap) -> Box<[CacheGroup]> {
-    if !fields.contains_key(CACHE_GROUPS) {
-        return Box::default();
+/// The groups that a response says it belongs to, and those that the cache's user says.
+pub(crate) fn groups(
+    target: &TargetUri,
+    fields: &HeaderMap,
+    overrides: Option<&Overrides>,
+) -> Box<[CacheGroup]> {
+    let named =
+        if fields.contains_key(CACHE_GROUPS) { named(target, fields, &CACHE_GROUPS) } else { Box::default() };
+    match overrides.map(|overrides| &*overrides.groups) {
+        None | Some([]) => named,
+        Some(more) => {
+            let mut groups = named.into_vec();
+            groups.extend(more.iter().map(|name| CacheGroup::new(target.origin(), name)));
+            groups.truncate(MOST_GROUPS);
+            groups.into()
+        }
     }
-    named(target, fields, &CACHE_GROUPS)
 }
 
 /// The groups of `target`'s origin that a field names, bounded.

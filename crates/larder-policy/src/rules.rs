@@ -1,10 +1,10 @@
 //! What kind of cache this is, and the choices that RFC 9111 leaves to it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::HeaderName;
 
-use crate::names::CDN_CACHE_CONTROL;
+use crate::{Overrides, names::CDN_CACHE_CONTROL};
 
 /// Whether one user's responses may reach another (RFC 9111 §1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,6 +44,8 @@ pub struct Rules {
     /// session's cookie that is sent to the next user by a forgotten directive can't be called back, so the default is
     /// no. A private cache always does.
     pub store_set_cookie: bool,
+    /// What this cache's user says of responses. Default: nothing.
+    pub overrides: Option<Arc<Overrides>>,
 }
 
 impl Rules {
@@ -56,7 +58,15 @@ impl Rules {
             targets: vec![CDN_CACHE_CONTROL],
             stale_when_disconnected: Duration::from_secs(24 * 60 * 60),
             store_set_cookie: false,
+            overrides: None,
         }
+    }
+
+    /// The same with what the cache's user says of responses.
+    #[must_use]
+    pub fn with_overrides(mut self, overrides: Overrides) -> Self {
+        self.overrides = Some(Arc::new(overrides));
+        self
     }
 
     /// For a cache that serves one user: a client's own.

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 
 use crate::{
-    ByteRange, CacheKind, Exchange, Fields, RequestHead, Rules, SelectingHeaders, StoredHead, TargetUri,
-    Terms, Validator,
+    ByteRange, CacheKind, Exchange, Fields, LifetimeFrom, RequestHead, Rules, SelectingHeaders, StoredHead,
+    TargetUri, Terms, Validator,
     age::{age_value, date_value},
     directives::{RequestDirectives, ResponseDirectives},
     fields::Marks,
@@ -14,6 +14,7 @@ use crate::{
     groups::groups,
     hop::{strip_hop_by_hop, strip_proxy_fields},
     names::{AGE, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, EXPIRES, SET_COOKIE},
+    overrides::Word,
     targeted::Effective,
 };
 
@@ -122,14 +123,14 @@ impl Rules {
         fields: &HeaderMap,
         exchange: Exchange,
     ) -> Result<StoredHead, NotStorable> {
-        let effective = self.effective_directives(fields);
+        let effective = self.effective_directives(status, fields);
         let part = part(status, fields)?;
         self.forbidden(request, status, &effective.directives, fields)?;
         let date = date_value(fields, exchange);
         let terms = self.terms(&effective, status, fields, exchange, date);
         self.understood_method(target, request, &effective, fields, &terms)?;
         self.allowed(&effective, status, fields)?;
-        let selecting = SelectingHeaders::of(fields, request);
+        let selecting = SelectingHeaders::of(fields, self.selecting_too(), request);
         if selecting.never_matches() {
             return Err(NotStorable::VaryStar);
         }
@@ -137,7 +138,7 @@ impl Rules {
         if !useful {
             return Err(NotStorable::NoUse);
         }
-        let groups = groups(target, fields);
+        let groups = groups(target, fields, self.overrides.as_deref());
         let fields = self.stored_fields(fields, &effective.directives);
         Ok(StoredHead { status, fields, selecting, terms, groups, part })
     }
@@ -153,11 +154,18 @@ impl Rules {
     ) -> Terms {
         let directives = &effective.directives;
         let shared = self.kind == CacheKind::Shared;
+        let corrected_initial_age = exchange.corrected_initial_age(date, age_value(fields));
+        let mut lifetime = self.freshness_lifetime(directives, !effective.targeted, status, fields, date);
+        if effective.word == Word::User {
+            // How old it was on its arrival is not the user's concern.
+            lifetime.lifetime = lifetime.lifetime.saturating_add(corrected_initial_age);
+            lifetime.from = LifetimeFrom::Override;
+        }
         Terms {
             request_time: exchange.request_time,
             response_time: exchange.response_time,
-            corrected_initial_age: exchange.corrected_initial_age(date, age_value(fields)),
-            lifetime: self.freshness_lifetime(directives, !effective.targeted, status, fields, date),
+            corrected_initial_age,
+            lifetime,
             date,
             must_revalidate: directives.must_revalidate
                 || shared && (directives.proxy_revalidate || directives.s_maxage.is_some()),
@@ -166,6 +174,11 @@ impl Rules {
             stale_while_revalidate: directives.stale_while_revalidate,
             stale_if_error: directives.stale_if_error,
         }
+    }
+
+    /// Names that select beside those of `Vary`.
+    pub(crate) fn selecting_too(&self) -> &[HeaderName] {
+        self.overrides.as_ref().map_or(&[], |overrides| &overrides.vary)
     }
 
     /// What speaks against storing.

@@ -1,11 +1,12 @@
 //! Targeted cache control (RFC 9213): a field for caches of one class takes the place of `Cache-Control`.
 
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 
 use crate::{
     Rules,
     directives::ResponseDirectives,
-    names::CACHE_CONTROL,
+    names::{CACHE_CONTROL, EXPIRES},
+    overrides::Word,
     structured::{Item, dictionary},
 };
 
@@ -15,20 +16,32 @@ pub(crate) struct Effective {
     pub(crate) directives: ResponseDirectives,
     /// They came from a targeted field: `Cache-Control` and `Expires` are ignored (§2.2).
     pub(crate) targeted: bool,
+    /// Whose word the lifetime is.
+    pub(crate) word: Word,
 }
 
 impl Rules {
-    /// Of the target list the first field that is there, valid and not empty; else `Cache-Control`.
-    pub(crate) fn effective_directives(&self, fields: &HeaderMap) -> Effective {
+    /// Of the target list the first field that is there, valid and not empty; else `Cache-Control`. Over both, what the
+    /// cache's user says.
+    pub(crate) fn effective_directives(&self, status: StatusCode, fields: &HeaderMap) -> Effective {
+        let mut effective = self.as_sent(fields);
+        if let Some(overrides) = &self.overrides {
+            overrides.apply(status, fields.contains_key(EXPIRES), &mut effective);
+        }
+        effective
+    }
+
+    fn as_sent(&self, fields: &HeaderMap) -> Effective {
         let targeted = self.targets.iter().filter(|name| fields.contains_key(*name)).find_map(|name| {
             let members = dictionary(fields.get_all(name).iter().map(http::HeaderValue::as_bytes))?;
             (!members.is_empty()).then(|| from_members(&members))
         });
         match targeted {
-            Some(directives) => Effective { directives, targeted: true },
+            Some(directives) => Effective { directives, targeted: true, word: Word::Origin },
             None => {
                 let lines = fields.get_all(CACHE_CONTROL).iter().map(http::HeaderValue::as_bytes);
-                Effective { directives: ResponseDirectives::parse(lines), targeted: false }
+                let directives = ResponseDirectives::parse(lines);
+                Effective { directives, targeted: false, word: Word::Origin }
             }
         }
     }

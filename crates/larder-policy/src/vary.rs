@@ -41,9 +41,13 @@ impl PartialEq for SelectingHeaders {
 impl Eq for SelectingHeaders {}
 
 impl SelectingHeaders {
-    /// What this request had where the response's `Vary` looks.
-    pub(crate) fn of<F: Fields>(response: &HeaderMap, request: &RequestHead<'_, F>) -> Self {
-        let mut names = Vec::new();
+    /// What this request had where the response's `Vary` looks, and `beside`.
+    pub(crate) fn of<F: Fields>(
+        response: &HeaderMap,
+        beside: &[HeaderName],
+        request: &RequestHead<'_, F>,
+    ) -> Self {
+        let mut names = beside.to_vec();
         for member in members_of(response, &VARY) {
             match HeaderName::from_bytes(member) {
                 // `*` is a token, and so would be a name.

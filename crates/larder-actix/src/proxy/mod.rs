@@ -13,7 +13,7 @@ use std::sync::Arc;
 use actix_http::{HttpMessage as _, Request, Response, header::HeaderMap};
 use actix_web::http::header::CONTENT_LENGTH;
 use bytes::Bytes;
-use larder_core::{Body, Cache, CacheKey, CacheStatus, Lookup, Origin, RequestHead};
+use larder_core::{Body, Cache, CacheKey, CacheStatus, FetchOptions, Lookup, Origin, RequestHead};
 
 pub use server::{ProxyServer, RunningProxy, ServerOptions, TlsError};
 
@@ -85,7 +85,9 @@ impl ReverseProxy {
         *forward.uri_mut() = uri;
         *forward.headers_mut() = fields;
         // Boxed: a hit's future should not carry, and be moved with, the room for a whole fetch.
-        match Box::pin(self.cache.resume(found, forward, Arc::clone(&self.origin))).await {
+        let options = FetchOptions::default();
+        let origin = Arc::clone(&self.origin);
+        match Box::pin(self.cache.resume(found, forward, origin, &options)).await {
             Ok(answer) => respond(&self.cache, answer, is_head),
             Err(error) => self.failed(&error, is_head),
         }

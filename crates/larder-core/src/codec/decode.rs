@@ -291,6 +291,7 @@ fn lifetime_from(code: u8) -> Result<LifetimeFrom, NotAnEntry> {
         2 => Ok(LifetimeFrom::MaxAge),
         3 => Ok(LifetimeFrom::Expires),
         4 => Ok(LifetimeFrom::Heuristic),
+        5 => Ok(LifetimeFrom::Override),
         _ => Err(NotAnEntry::Corrupt("the source of the lifetime")),
     }
 }

@@ -181,6 +181,7 @@ fn lifetime_code(from: LifetimeFrom) -> Result<u8, NotEncodable> {
         LifetimeFrom::MaxAge => Ok(2),
         LifetimeFrom::Expires => Ok(3),
         LifetimeFrom::Heuristic => Ok(4),
+        LifetimeFrom::Override => Ok(5),
         _ => Err(NotEncodable::NoCode("source of its lifetime")),
     }
 }

@@ -1,17 +1,19 @@
 //! What a request does that a look-up alone could not answer: serve stale, follow, lead or go alone.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
-use http::{Method, Request, request};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode, request};
 
 use super::{
     Answer, Cache, FetchError, Found,
     events::StoreStep,
     flights::{Flight, Joined, Landing, Leader},
+    options::{Arrived, FetchOptions},
 };
 use crate::{
     Body, CacheKey, CacheStatus, Candidate, Candidates, Claim, Failure, Fwd, Origin, OriginError, Permission,
-    RequestHead, Reuse, Selected, TargetError, TargetUri, bounded::within, strip_unforwardable,
+    RequestHead, Reuse, Rules, Selected, TargetError, TargetUri, bounded::within, strip_unforwardable,
 };
 
 /// How often a request waits for another process's fetch before it fetches without a lease.
@@ -24,11 +26,29 @@ pub(super) struct Ask {
     pub(super) target: TargetUri,
     pub(super) parts: request::Parts,
     pub(super) origin: Arc<dyn Origin>,
+    pub(super) options: FetchOptions,
+    /// What a question asks ([`FetchOptions::query`]).
+    pub(super) content: Bytes,
 }
 
 impl Ask {
+    /// As the rules see it: a question is a GET for what is in its key.
     pub(super) fn head(&self) -> RequestHead<'_> {
-        RequestHead::new(&self.parts.method, &self.parts.headers)
+        let method = if self.options.query { &Method::GET } else { &self.parts.method };
+        RequestHead::new(method, &self.parts.headers)
+    }
+
+    /// The rules for its response.
+    pub(super) fn rules<'a>(
+        &self,
+        rules: &'a Rules,
+        status: StatusCode,
+        fields: &HeaderMap,
+    ) -> Cow<'a, Rules> {
+        let Some(overriding) = &self.options.overrides else { return Cow::Borrowed(rules) };
+        let (method, uri, request) = (&self.parts.method, &self.parts.uri, &self.parts.headers);
+        let overrides = overriding.of(&Arrived { method, uri, request, status, fields });
+        Cow::Owned(rules.clone().with_overrides(overrides))
     }
 
     /// The request to send: a copy, since it may have to be sent again.
@@ -39,7 +59,8 @@ impl Ask {
     /// Whether the response can be of use to others who wait for it: the whole of it was asked for, with nothing
     /// but what is in the key and the fields.
     fn can_lead(&self) -> bool {
-        self.parts.method == Method::GET && self.head().is_plain()
+        let head = self.head();
+        *head.method() == Method::GET && head.is_plain()
     }
 }
 
@@ -66,14 +87,24 @@ impl Cache {
         target: TargetUri,
         request: Request<Body>,
         origin: Arc<dyn Origin>,
+        options: &FetchOptions,
     ) -> Result<Answer, FetchError> {
-        let (mut parts, body) = request.into_parts();
+        let (mut parts, mut body) = request.into_parts();
         if !target.is_written_as(&parts.uri) {
             parts.uri = target.to_uri().ok_or(TargetError::Path)?;
         }
         strip_unforwardable(&mut parts.headers);
         let Found { key, mut candidates, mut landed } = found;
-        let ask = Ask { key, target, parts, origin };
+        let mut ask = Ask { key, target, parts, origin, options: options.clone(), content: Bytes::new() };
+        if ask.options.query {
+            match std::mem::take(&mut body).try_into_bytes() {
+                Ok(content) => ask.content = content,
+                Err(streaming) => {
+                    body = streaming;
+                    ask.options.query = false;
+                }
+            }
+        }
         if !body.is_empty() || !ask.head().may_reuse() {
             return self.pass(ask, body, candidates).await;
         }

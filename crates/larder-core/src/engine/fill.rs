@@ -32,6 +32,8 @@ pub(super) struct Fill {
     pub(super) key: CacheKey,
     pub(super) head: Arc<StoredHead>,
     pub(super) leader: Option<Leader>,
+    /// The longest body that is stored.
+    pub(super) most: u64,
 }
 
 /// What became of it, as far as can be told now.
@@ -55,12 +57,13 @@ impl Cache {
         let announced = body.size_hint().exact();
         // A part is as long as its Content-Range says, or it is not what it says (RFC 9110 §14.4).
         let length = fill.head.part.map(|part| part.last - part.first + 1).or(announced);
-        if length.is_some_and(|length| length > self.inner.limits.max_object)
-            || announced.is_some_and(|a| Some(a) != length)
-        {
+        if length.is_some_and(|length| length > fill.most) || announced.is_some_and(|a| Some(a) != length) {
             return self.refused(fill.leader, body);
         }
         match take_at_once(&mut body).await {
+            Arrived::Whole(bytes) if bytes.len() as u64 > fill.most => {
+                self.refused(fill.leader, Body::from(bytes))
+            }
             Arrived::Whole(bytes) if length.is_none_or(|length| length == bytes.len() as u64) => {
                 self.fill_whole(fill, bytes).await
             }
@@ -94,7 +97,7 @@ impl Cache {
     }
 
     async fn fill_whole(&self, fill: Fill, bytes: Bytes) -> Filled {
-        let Fill { key, head, leader } = fill;
+        let Fill { key, head, leader, .. } = fill;
         if let Some(leader) = &leader {
             if serves_others(&head) {
                 let body = StoredBody::Whole(bytes.clone());
@@ -155,7 +158,7 @@ impl Cache {
         rest: Body,
         length: Option<u64>,
     ) -> Filled {
-        let Fill { key, head, leader } = fill;
+        let Fill { key, head, leader, most } = fill;
         let mut begin = {
             let (cache, key, head) = (self.clone(), key.clone(), Arc::clone(&head));
             let limit = self.inner.limits.store_timeout;
@@ -191,7 +194,7 @@ impl Cache {
                     Some(writer) => Some(Ok(writer)),
                     None => begin.await,
                 };
-                cache.write_arriving(&arriving, writer).await;
+                cache.write_arriving(&arriving, writer, most).await;
                 // Only now: until it is in the store, the flight is where the response is found.
                 drop(leader);
             };
@@ -208,6 +211,7 @@ impl Cache {
         &self,
         arriving: &Arc<Arriving>,
         writer: Option<Result<Box<dyn StoreWriter>, StoreError>>,
+        most: u64,
     ) {
         let limit = self.inner.limits.store_timeout;
         let mut writer = match writer {
@@ -223,7 +227,7 @@ impl Cache {
             match arriving.next_for_store(position).await {
                 Ok(Some(piece)) => {
                     position += piece.len() as u64;
-                    let written = if position > self.inner.limits.max_object {
+                    let written = if position > most {
                         Some(Err(StoreError::new(StoreErrorKind::Full, "any", "longer than max_object")))
                     } else {
                         within(limit, writer.write(piece)).await

@@ -27,8 +27,8 @@ impl Cache {
         plan: Plan,
         leader: Option<Leader>,
     ) -> Result<Answer, FetchError> {
-        let mut outgoing = ask.outgoing(Body::empty());
-        let conditional = plan.selected.is_some_and(|selected| {
+        let mut outgoing = ask.outgoing(Body::from(ask.content.clone()));
+        let conditional = plan.selected.filter(|_| !ask.options.query).is_some_and(|selected| {
             let heads = candidates.iter().map(|candidate| &*candidate.head);
             self.inner.rules.make_conditional(outgoing.headers_mut(), heads, selected.index)
         });
@@ -95,22 +95,22 @@ impl Cache {
         let selected = plan.selected.map_or(0, |selected| selected.index);
         let heads = candidates.iter().map(|candidate| &*candidate.head);
         let request = ask.head();
+        let rules = ask.rules(&self.inner.rules, candidates[selected].head.status, fields);
         let mut status = CacheStatus::forwarded(plan.fwd);
         status.fwd_status = Some(StatusCode::NOT_MODIFIED);
-        let freshened =
-            match self.inner.rules.freshen(&ask.target, &request, heads, selected, fields, exchange) {
-                Freshen::Updated { index, head } => {
-                    status.stored = true;
-                    self.keep(&ask, &candidates[index], head, leader).await
-                }
-                Freshen::NoLongerStorable { index, head, .. } => {
-                    // It may not be kept, and what it freshened must not outlive it.
-                    leader.iter().for_each(|leader| self.not_shared(leader));
-                    let _ = self.purge_key(&ask.key).await;
-                    Candidate::new(candidates[index].id, Arc::from(head), candidates[index].body.clone())
-                }
-                _ => return self.forward_anew(ask, leader).await,
-            };
+        let freshened = match rules.freshen(&ask.target, &request, heads, selected, fields, exchange) {
+            Freshen::Updated { index, head } => {
+                status.stored = true;
+                self.keep(&ask, &candidates[index], head, leader).await
+            }
+            Freshen::NoLongerStorable { index, head, .. } => {
+                // It may not be kept, and what it freshened must not outlive it.
+                leader.iter().for_each(|leader| self.not_shared(leader));
+                let _ = self.purge_key(&ask.key).await;
+                Candidate::new(candidates[index].id, Arc::from(head), candidates[index].body.clone())
+            }
+            _ => return self.forward_anew(ask, leader).await,
+        };
         match self.serve(freshened.into(), 0, &request, None, status).await {
             Ok(answer) => Ok(answer),
             // Its body went while the origin confirmed it.
@@ -171,14 +171,15 @@ impl Cache {
         if request.method() == http::Method::HEAD {
             self.freshen_by_head(ask, candidates, parts.status, &parts.headers, exchange).await;
         }
-        let storable =
-            self.inner.rules.storable(&ask.target, &request, parts.status, &parts.headers, exchange);
+        let rules = ask.rules(&self.inner.rules, parts.status, &parts.headers);
+        let storable = rules.storable(&ask.target, &request, parts.status, &parts.headers, exchange);
         let body = match storable {
             Ok(head) if head.weight() <= self.inner.limits.max_head => {
                 let head = Arc::new(head);
+                let most = ask.options.max_object.unwrap_or(u64::MAX).min(self.inner.limits.max_object);
                 self.make_room_for(ask, candidates, &head).await;
                 let Filled { body, stored } =
-                    self.fill(Fill { key: ask.key.clone(), head, leader }, body).await;
+                    self.fill(Fill { key: ask.key.clone(), head, leader, most }, body).await;
                 status.stored = stored;
                 body
             }
@@ -233,7 +234,7 @@ impl Cache {
         exchange: Exchange,
     ) {
         let heads = candidates.iter().map(|candidate| &*candidate.head);
-        let rules = &self.inner.rules;
+        let rules = ask.rules(&self.inner.rules, status, fields);
         match rules.freshen_by_head(&ask.target, &ask.head(), heads, status, fields, exchange) {
             HeadFreshen::Updated { index, head } => {
                 self.keep(ask, &candidates[index], head, None).await;

@@ -23,6 +23,7 @@ mod events;
 mod fill;
 mod flights;
 mod forward;
+mod options;
 mod purge;
 mod reading;
 mod recall;
@@ -39,6 +40,7 @@ pub use answer::Answer;
 pub use builder::{CacheBuilder, Limits};
 pub use error::FetchError;
 pub use events::{Event, Observer, StoreStep};
+pub use options::{Arrived, FetchOptions, Overriding};
 
 use self::{flights::Flights, recall::Uncollapsible, tasks::Tasks};
 use crate::bounded::within;
@@ -148,9 +150,10 @@ impl Cache {
         found: Found,
         request: Request<Body>,
         origin: Arc<dyn Origin>,
+        options: &FetchOptions,
     ) -> Result<Answer, FetchError> {
         let target = TargetUri::from_uri(request.uri())?;
-        let result = self.answer(found, target, request, origin).await;
+        let result = self.answer(found, target, request, origin, options).await;
         result.map(|answer| self.answered(answer))
     }
 
@@ -168,7 +171,7 @@ impl Cache {
         let key = CacheKey::new(&target);
         match self.lookup(&key, &RequestHead::new(request.method(), request.headers())).await {
             Lookup::Answered(answer) => Ok(answer),
-            Lookup::Forward(found) => self.resume(found, request, origin).await,
+            Lookup::Forward(found) => self.resume(found, request, origin, &FetchOptions::default()).await,
         }
     }
 

@@ -79,7 +79,7 @@ fn a_right_checksum_is_not_believed_blindly() {
         ("count of fields, the greatest", 0x84, &ALL[..2], Some(NotAnEntry::Corrupt("too many lines"))),
         ("count of selecting", 0x86, &ALL[..2], Some(NotAnEntry::Corrupt("too many lines"))),
         ("count of groups", 0x88, &ALL[..2], Some(NotAnEntry::Corrupt("too many lines"))),
-        ("source of the lifetime", 0x8A, &[5], Some(NotAnEntry::Corrupt("the source of the lifetime"))),
+        ("source of the lifetime", 0x8A, &[6], Some(NotAnEntry::Corrupt("the source of the lifetime"))),
         (
             "length of a value",
             0x90,

@@ -37,6 +37,7 @@ fn any_terms() -> impl Strategy<Value = Terms> {
         LifetimeFrom::MaxAge,
         LifetimeFrom::Expires,
         LifetimeFrom::Heuristic,
+        LifetimeFrom::Override,
     ];
     let source = proptest::sample::select(sources.to_vec());
     let times = any::<[u64; 3]>();
