@@ -95,7 +95,8 @@ impl Cache {
         let selected = plan.selected.map_or(0, |selected| selected.index);
         let heads = candidates.iter().map(|candidate| &*candidate.head);
         let request = ask.head();
-        let rules = ask.rules(&self.inner.rules, candidates[selected].head.status, fields);
+        let stored = &candidates[selected].head;
+        let rules = ask.rules(&self.inner.rules, stored.status, &stored.fields);
         let mut status = CacheStatus::forwarded(plan.fwd);
         status.fwd_status = Some(StatusCode::NOT_MODIFIED);
         let freshened = match rules.freshen(&ask.target, &request, heads, selected, fields, exchange) {

@@ -39,9 +39,9 @@ pub struct Arrived<'a> {
     pub uri: &'a Uri,
     /// The request's fields.
     pub request: &'a HeaderMap,
-    /// The response's status.
+    /// The response's status; of a confirmation (304), that of the response that is confirmed.
     pub status: StatusCode,
-    /// The response's fields.
+    /// The response's fields; of a confirmation, those of the response that is confirmed, before it is freshened.
     pub fields: &'a HeaderMap,
 }
 
