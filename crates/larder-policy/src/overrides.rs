@@ -52,6 +52,19 @@ pub(crate) enum Word {
 }
 
 impl Overrides {
+    /// These, and where they say nothing, those. Names and groups of both.
+    #[must_use]
+    pub fn or(mut self, others: Self) -> Self {
+        self.freshness = self.freshness.or(others.freshness);
+        self.default_freshness = self.default_freshness.or(others.default_freshness);
+        self.stale_while_revalidate = self.stale_while_revalidate.or(others.stale_while_revalidate);
+        self.stale_if_error = self.stale_if_error.or(others.stale_if_error);
+        self.vary.extend(others.vary);
+        self.groups.extend(others.groups);
+        self.no_store |= others.no_store;
+        self
+    }
+
     /// Changes what counts for this cache.
     pub(crate) fn apply(&self, status: StatusCode, expires: bool, effective: &mut Effective) {
         if self.no_store {

@@ -10,6 +10,9 @@ use http_body::Body as _;
 
 use crate::{Body, CacheStatus, Candidates, Fwd, StoredHead, names};
 
+/// The detail of an answer for which nothing was stored.
+const NOT_CACHED: &str = "only-if-cached";
+
 /// The answer to one request, before an adapter turns it into its framework's response.
 ///
 /// A hit copies nothing: the head is the stored one, shared, with `Age` and `Cache-Status` beside it.
@@ -68,6 +71,19 @@ impl Answer {
         }
     }
 
+    /// Whether this is the 504 of a request that only a stored response would have done for (RFC 9111 §5.2.1.7).
+    pub fn is_not_cached(&self) -> bool {
+        self.cache_status.detail == Some(NOT_CACHED) && self.cache_status.fwd_status.is_none()
+    }
+
+    /// Whether the origin gave this response just now: it is not a stored one, nor one that was confirmed, nor another
+    /// request's. What it sets, it sets for this request.
+    pub fn is_from_origin(&self) -> bool {
+        let status = &self.cache_status;
+        let fresh = status.fwd_status.is_some_and(|code| code != StatusCode::NOT_MODIFIED);
+        fresh && !status.hit && !status.collapsed && self.age.is_none()
+    }
+
     /// Lends a form of the *stored* head that an adapter makes once, such as its framework's header map, and that
     /// stays beside the stored response for the next hit.
     ///
@@ -95,7 +111,7 @@ impl Answer {
     pub(crate) fn only_if_cached() -> Self {
         let mut cache_status = CacheStatus::forwarded(Fwd::Miss);
         cache_status.fwd = None;
-        cache_status.detail = Some("only-if-cached");
+        cache_status.detail = Some(NOT_CACHED);
         let mut fields = HeaderMap::with_capacity(4);
         fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         Self {

@@ -18,6 +18,8 @@
 
 use std::{
     collections::VecDeque,
+    error::Error,
+    fmt,
     future::poll_fn,
     sync::Arc,
     task::{Poll, Waker},
@@ -61,6 +63,8 @@ pub(super) struct State {
     pub(super) start: u64,
     pub(super) end: u64,
     pub(super) ending: Option<Ending>,
+    /// Why it broke off, as the origin said it.
+    pub(super) cause: Option<Cause>,
     pub(super) readers: Readers,
     /// Where the store's writer is, while it writes.
     storing: Option<u64>,
@@ -77,6 +81,22 @@ pub(crate) enum Ending {
     Broken,
 }
 
+/// A failure that several readers are told.
+#[derive(Debug, Clone)]
+pub(super) struct Cause(Arc<dyn Error + Send + Sync>);
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for Cause {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.0)
+    }
+}
+
 impl Arriving {
     /// A body of `length` bytes if known, of which `first` are here already. The store is expected to read.
     pub(crate) fn new(length: Option<u64>, first: VecDeque<Bytes>) -> Arc<Self> {
@@ -86,6 +106,7 @@ impl Arriving {
             start: 0,
             end,
             ending: None,
+            cause: None,
             readers: Readers::default(),
             storing: Some(0),
             follow: None,
@@ -108,8 +129,12 @@ impl Arriving {
                     self.end(Ending::Whole);
                     return Ending::Whole;
                 }
-                // Too slow, broken off, shorter or longer than announced.
-                None | Some(None | Some(Ok(_) | Err(_))) => return Ending::Broken,
+                Some(Some(Err(error))) => {
+                    self.state.lock().cause = Some(Cause(error.into()));
+                    return Ending::Broken;
+                }
+                // Too slow, shorter or longer than announced.
+                None | Some(None | Some(Ok(_))) => return Ending::Broken,
             }
         }
     }

@@ -56,7 +56,8 @@ impl Overriding {
         Self::by(move |_| overrides.clone())
     }
 
-    pub(super) fn of(&self, arrived: &Arrived<'_>) -> Overrides {
+    /// What is said of this response.
+    pub fn of(&self, arrived: &Arrived<'_>) -> Overrides {
         (self.0)(arrived)
     }
 }

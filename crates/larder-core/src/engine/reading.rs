@@ -102,7 +102,14 @@ impl Reader {
         }
         match state.ending {
             Some(Ending::Whole) => Poll::Ready(None),
-            Some(Ending::Broken) => Poll::Ready(Some(Err(broken("the origin broke off the body")))),
+            Some(Ending::Broken) => {
+                let error = broken("the origin broke off the body");
+                let cause = state.cause.clone();
+                Poll::Ready(Some(Err(match cause {
+                    Some(cause) => error.with_source(cause),
+                    None => error,
+                })))
+            }
             None => {
                 let index = self.index;
                 let Some(place) = &mut state.readers.places[index] else { return Poll::Ready(None) };

@@ -1,0 +1,28 @@
+#![doc = include_str!("../README.md")]
+
+mod builder;
+mod client;
+mod content;
+mod cookies;
+mod error;
+#[cfg(feature = "middleware")]
+mod middleware;
+mod origin;
+mod outcome;
+mod redirect;
+mod request;
+mod response;
+mod text;
+mod wishes;
+
+pub use builder::CachedClientBuilder;
+pub use client::CachedClient;
+pub use error::{Error, ErrorKind};
+pub use larder_core::{Arrived, CacheMode, CacheStatus, Overrides};
+#[cfg(feature = "middleware")]
+pub use middleware::CacheMiddleware;
+pub use origin::ReqwestOrigin;
+pub use outcome::Outcome;
+pub use request::RequestBuilder;
+pub use reqwest;
+pub use response::Response;

@@ -1,0 +1,66 @@
+//! Redirects (RFC 9110 §15.4), followed here and not by reqwest: each response of a chain is stored as its own.
+
+use http::{
+    Method, StatusCode,
+    header::{
+        AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, LOCATION, PROXY_AUTHORIZATION,
+        TRANSFER_ENCODING, WWW_AUTHENTICATE,
+    },
+};
+use larder_core::Answer;
+use reqwest::{Request, Url};
+
+use crate::{Error, ErrorKind, content::Content};
+
+/// Makes of the request the one that the answer leads to; `false` if it is the end of the chain. As reqwest does: after 301,
+/// 302 and 303 a GET, after 307 and 308 the same again if its content can be sent again; without credentials where it
+/// leads to another host.
+pub(crate) fn follow(answer: &Answer, request: &mut Request, content: &mut Content) -> Result<bool, Error> {
+    let status = answer.status();
+    let same_method = match status {
+        StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND | StatusCode::SEE_OTHER => {
+            matches!(*request.method(), Method::GET | Method::HEAD)
+        }
+        StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => true,
+        _ => return Ok(false),
+    };
+    let Some(location) = answer.fields().get(LOCATION) else { return Ok(false) };
+    if same_method && matches!(content, Content::Stream(_)) {
+        return Ok(false);
+    }
+    let nowhere = || Error::new(ErrorKind::Redirect, Some(request.url()));
+    let location = std::str::from_utf8(location.as_bytes()).map_err(|error| nowhere().because(error))?;
+    let next = request.url().join(location).map_err(|error| nowhere().because(error))?;
+    if !matches!(next.scheme(), "http" | "https") {
+        return Err(nowhere().because(format!("'{}' is not fetched", next.scheme())));
+    }
+    let fields = request.headers_mut();
+    if !same_method {
+        for name in [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING] {
+            fields.remove(name);
+        }
+    }
+    if is_elsewhere(request.url(), &next) {
+        let fields = request.headers_mut();
+        for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, WWW_AUTHENTICATE] {
+            fields.remove(name);
+        }
+    }
+    if !same_method {
+        *request.method_mut() = Method::GET;
+        *content = Content::Whole(bytes::Bytes::new());
+    }
+    let mut next = next;
+    if next.fragment().is_none() {
+        next.set_fragment(request.url().fragment());
+    }
+    *request.url_mut() = next;
+    Ok(true)
+}
+
+/// Whether what was meant for the one must not reach the other.
+fn is_elsewhere(from: &Url, to: &Url) -> bool {
+    from.host() != to.host()
+        || from.port_or_known_default() != to.port_or_known_default()
+        || from.scheme() == "https" && to.scheme() == "http"
+}

@@ -1,0 +1,245 @@
+//! What a program sees of the client: hits, what a request may want, redirects, cookies and whose responses they are.
+
+mod origin;
+
+use std::{io::Write as _, sync::Arc, time::Duration};
+
+use larder_memory::MemoryStore;
+use larder_reqwest::{CachedClient, CachedClientBuilder, ErrorKind, Outcome};
+use larder_testkit::{ManualClock, RawOrigin};
+use origin::{count, origin};
+
+const FRESH: &str = "200 OK\r\ncache-control: max-age=60";
+
+fn builder() -> CachedClientBuilder {
+    CachedClient::builder().no_proxy().timeout(Duration::from_secs(10))
+}
+
+fn client() -> CachedClient {
+    builder().build().expect("a client")
+}
+
+async fn outcome(client: &CachedClient, url: &str) -> (Outcome, String) {
+    let response = client.get(url).send().await.expect("an answer");
+    (response.outcome(), response.text().await.expect("it is whole"))
+}
+
+#[tokio::test]
+async fn the_second_time_it_comes_from_the_cache() {
+    let origin = origin(&[("/a", FRESH, "hello")]);
+    let (client, url) = (client(), format!("{}/a", origin.url()));
+    assert_eq!(outcome(&client, &url).await, (Outcome::Miss, "hello".to_owned()));
+    let again = client.get(&url).send().await.expect("an answer");
+    assert_eq!((again.outcome(), again.status().as_u16()), (Outcome::Hit, 200));
+    assert_eq!(again.age(), Some(Duration::ZERO));
+    assert_eq!(again.headers()["cache-control"], "max-age=60");
+    assert!(again.cache_status().to_string().starts_with("hit; ttl="));
+    let own = again.into_reqwest();
+    assert!(own.headers()["cache-status"].to_str().is_ok_and(|status| status.starts_with("larder; hit")));
+    assert_eq!(own.url().as_str(), url);
+    assert_eq!(own.text().await.expect("whole"), "hello");
+    assert_eq!(count(&origin, "/a"), 1);
+    client.purge(&url).await.expect("it is gone");
+    assert_eq!(outcome(&client, &url).await.0, Outcome::Miss);
+}
+
+#[tokio::test]
+async fn what_a_request_wants() {
+    let origin = origin(&[
+        ("/tagged", "200 OK\r\ncache-control: max-age=60\r\netag: \"a\"", "tagged"),
+        ("/silent", "200 OK", "silent"),
+        ("/never", "200 OK\r\ncache-control: no-store", "never"),
+    ]);
+    let clock = ManualClock::at(1_700_000_000);
+    let client = builder().clock(Arc::new(clock.clone())).build().expect("a client");
+    let url = |path: &str| format!("{}{path}", origin.url());
+    let tagged = url("/tagged");
+    let error = client.get(&tagged).only_if_cached().send().await.expect_err("nothing is there");
+    assert_eq!((error.kind(), origin.heads().len()), (ErrorKind::NotCached, 0), "{error}");
+    assert_eq!(outcome(&client, &tagged).await.0, Outcome::Miss);
+    let cached = client.get(&tagged).only_if_cached().send().await.expect("it is there");
+    assert_eq!(cached.outcome(), Outcome::Hit);
+    let reloaded = client.get(&tagged).reload().send().await.expect("an answer");
+    assert_eq!(reloaded.outcome(), Outcome::Miss, "this origin confirms nothing");
+    clock.advance(Duration::from_secs(100));
+    let stale = client.get(&tagged).prefer_stale().send().await.expect("it is there");
+    assert_eq!((stale.outcome(), stale.age()), (Outcome::Stale, Some(Duration::from_secs(100))));
+    // A freshness where the server gives none, or a wrong one.
+    for (path, own) in [("/silent", false), ("/never", true)] {
+        let ask = || {
+            let (request, minute) = (client.get(url(path)), Duration::from_secs(60));
+            if own { request.override_freshness(minute) } else { request.default_freshness(minute) }
+        };
+        assert_eq!(ask().send().await.expect("an answer").outcome(), Outcome::Miss);
+        assert_eq!(ask().send().await.expect("an answer").outcome(), Outcome::Hit, "{path}");
+        let mine = ask().key("me").send().await.expect("an answer");
+        assert_eq!(mine.outcome(), Outcome::Miss, "a key of its own");
+    }
+    let unkept = client.get(url("/silent")).no_store().key("other").send().await.expect("an answer");
+    assert_eq!(unkept.outcome(), Outcome::Miss);
+    let short = client.get(&tagged).max_body(3).send().await.expect("a head").text().await;
+    assert_eq!(short.expect_err("six bytes").kind(), ErrorKind::TooLong(3));
+}
+
+#[tokio::test]
+async fn freshness_by_pattern_and_offline() {
+    let origin = origin(&[("/api/a", "200 OK", "a"), ("/other", "200 OK", "b")]);
+    let store = Arc::new(MemoryStore::default());
+    let with = || builder().store(Arc::clone(&store) as _).partition("me");
+    let client = with()
+        .default_freshness(&format!("{}/api/*", origin.url()), Duration::from_secs(60))
+        .build()
+        .expect("a client");
+    let (api, other) = (format!("{}/api/a", origin.url()), format!("{}/other", origin.url()));
+    for url in [&api, &other, &api, &other] {
+        outcome(&client, url).await;
+    }
+    assert_eq!((count(&origin, "/api/a"), count(&origin, "/other")), (1, 2));
+    let offline = with().offline().build().expect("a client");
+    assert_eq!(outcome(&offline, &api).await, (Outcome::Hit, "a".to_owned()));
+    let error = offline.get(&other).send().await.expect_err("it was not kept");
+    assert_eq!((error.kind(), error.url().map(|url| url.as_str())), (ErrorKind::NotCached, Some(&*other)));
+    assert_eq!(count(&origin, "/other"), 2);
+}
+
+#[tokio::test]
+async fn a_search_by_post_is_asked_once() {
+    let origin = origin(&[("/search", FRESH, "found")]);
+    let (client, url) = (client(), format!("{}/search", origin.url()));
+    for (content, expected) in
+        [("one", Outcome::Miss), ("one", Outcome::Hit), ("two", Outcome::Miss), ("one", Outcome::Hit)]
+    {
+        let asked = client.post(&url).header("content-type", "text/plain").body(content).as_query();
+        assert_eq!(asked.send().await.expect("an answer").outcome(), expected, "{content}");
+    }
+    let plain = client.post(&url).body("one").send().await.expect("an answer");
+    assert_eq!((plain.outcome(), count(&origin, "/search")), (Outcome::Miss, 3));
+}
+
+#[tokio::test]
+async fn an_upload_streams_and_invalidates() {
+    let origin = origin(&[("/a", FRESH, "a")]);
+    let (client, url) = (client(), format!("{}/a", origin.url()));
+    outcome(&client, &url).await;
+    let pieces = ["on", "e ", "two"].map(|piece| Ok::<_, std::io::Error>(bytes::Bytes::from(piece)));
+    let body = http_body_util::StreamBody::new(futures_util::stream::iter(
+        pieces.map(|piece| piece.map(http_body::Frame::data)),
+    ));
+    client.put(&url).body(larder_reqwest::reqwest::Body::wrap(body)).send().await.expect("an answer");
+    assert_eq!(outcome(&client, &url).await.0, Outcome::Miss, "a PUT takes what was stored (RFC 9111 §4.4)");
+}
+
+#[tokio::test]
+async fn each_response_of_a_chain_is_stored_as_its_own() {
+    let origin = origin(&[
+        ("/old", "301 Moved Permanently\r\ncache-control: max-age=60\r\nlocation: /between", ""),
+        ("/between", "302 Found\r\nlocation: new#part", ""),
+        ("/new", FRESH, "new"),
+        ("/loop", "302 Found\r\nlocation: /loop", ""),
+        ("/away", "302 Found\r\nlocation: ftp://example.com/", ""),
+    ]);
+    let (client, url) = (client(), |path: &str| format!("{}{path}", origin.url()));
+    for _ in 0..2 {
+        let response = client.get(url("/old")).send().await.expect("an answer");
+        assert_eq!(response.url().as_str(), url("/new#part"));
+        assert_eq!(response.text().await.expect("whole"), "new");
+    }
+    assert_eq!((count(&origin, "/old"), count(&origin, "/between"), count(&origin, "/new")), (1, 2, 1));
+    let error = client.get(url("/loop")).send().await.expect_err("it never ends");
+    assert_eq!((error.kind(), count(&origin, "/loop")), (ErrorKind::Redirect, 11), "{error}");
+    let error = client.get(url("/away")).send().await.expect_err("no such thing is fetched");
+    assert_eq!(error.kind(), ErrorKind::Redirect, "{error}");
+    let none = builder().redirects(0).build().expect("a client");
+    let error = none.get(url("/old")).send().await.expect_err("no redirect is followed");
+    assert_eq!(error.kind(), ErrorKind::Redirect);
+}
+
+#[tokio::test]
+async fn methods_and_credentials_along_a_redirect() {
+    let other =
+        RawOrigin::start(|_, stream| write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").is_ok());
+    let away = format!("{}/there", other.url());
+    let origin = RawOrigin::start(move |head, stream| {
+        let code = head.split(['/', ' ']).nth(2).unwrap_or_default();
+        let to = if code == "200" { "" } else { &*away };
+        write!(stream, "HTTP/1.1 {code} x\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n").is_ok()
+    });
+    for (code, method, content) in [
+        ("301", "GET", false),
+        ("302", "GET", false),
+        ("303", "GET", false),
+        ("307", "POST", true),
+        ("308", "POST", true),
+    ] {
+        let request = client().post(format!("{}/{code}", origin.url())).bearer_auth("secret").body("content");
+        let request = request.header("cookie", "a=b").header("content-type", "text/plain");
+        request.send().await.expect("an answer");
+        let head = other.heads().pop().expect("it came there").to_ascii_lowercase();
+        assert!(head.starts_with(&method.to_ascii_lowercase()), "{code}: {head}");
+        assert_eq!(head.contains("content-type"), content, "{code}: {head}");
+        assert!(!head.contains("secret") && !head.contains("a=b"), "{code}: credentials went along: {head}");
+    }
+}
+
+#[tokio::test]
+async fn what_one_client_keeps_is_not_anothers() {
+    let origin = origin(&[("/mine", "200 OK\r\ncache-control: private, max-age=60", "mine")]);
+    let (store, url) = (Arc::new(MemoryStore::default()), format!("{}/mine", origin.url()));
+    let on_it = |partition: Option<&str>| {
+        let builder = builder().store(Arc::clone(&store) as _);
+        partition
+            .into_iter()
+            .fold(builder, |builder, name| builder.partition(name))
+            .build()
+            .expect("a client")
+    };
+    let (one, two) = (on_it(None), on_it(None));
+    assert_eq!(outcome(&one, &url).await.0, Outcome::Miss);
+    assert_eq!(outcome(&one, &url).await.0, Outcome::Hit);
+    assert_eq!(outcome(&two, &url).await.0, Outcome::Miss, "another client, perhaps another user");
+    let (alice, again, bob) = (on_it(Some("alice")), on_it(Some("alice")), on_it(Some("bob")));
+    assert_eq!(outcome(&alice, &url).await.0, Outcome::Miss);
+    assert_eq!(outcome(&again, &url).await.0, Outcome::Hit, "the same user's");
+    assert_eq!(outcome(&bob, &url).await.0, Outcome::Miss);
+    let shared = || builder().store(Arc::clone(&store) as _).shared().build().expect("a client");
+    assert_eq!(outcome(&shared(), &url).await.0, Outcome::Miss);
+    assert_eq!(outcome(&shared(), &url).await.0, Outcome::Miss, "a shared cache keeps nothing private");
+}
+
+/// Two clients with other default headers shared what the server had selected by them.
+#[tokio::test]
+async fn default_headers_select() {
+    let origin = RawOrigin::start(|head, stream| {
+        let language = if head.contains("accept-language: de") { "de" } else { "en" };
+        let fields = "cache-control: max-age=60\r\nvary: accept-language\r\ncontent-length: 2";
+        write!(stream, "HTTP/1.1 200 OK\r\n{fields}\r\n\r\n{language}").is_ok()
+    });
+    let store = Arc::new(MemoryStore::default());
+    for (language, first) in [("de", Outcome::Miss), ("en", Outcome::Miss), ("de", Outcome::Hit)] {
+        let fields = [("accept-language".parse().unwrap(), language.parse().unwrap())].into_iter().collect();
+        let client = builder().store(Arc::clone(&store) as _).shared().default_headers(fields);
+        let found = outcome(&client.build().expect("a client"), &origin.url()).await;
+        assert_eq!(found, (first, language.to_owned()));
+    }
+}
+
+#[cfg(feature = "cookies")]
+#[tokio::test]
+async fn the_jar_is_filled_by_the_origin_and_seen_by_the_cache() {
+    let origin = RawOrigin::start(|head, stream| {
+        let fields = "cache-control: max-age=60\r\nvary: cookie";
+        let (set, who) = match head.to_ascii_lowercase() {
+            head if head.contains("session=2") => ("", "two"),
+            head if head.starts_with("get /login") => ("\r\nset-cookie: session=2; path=/", "in"),
+            _ => ("", "nobody"),
+        };
+        let length = who.len();
+        write!(stream, "HTTP/1.1 200 OK\r\n{fields}{set}\r\ncontent-length: {length}\r\n\r\n{who}").is_ok()
+    });
+    let client = builder().cookie_store(true).build().expect("a client");
+    let url = |path: &str| format!("{}{path}", origin.url());
+    assert_eq!(outcome(&client, &url("/page")).await.1, "nobody");
+    assert_eq!(outcome(&client, &url("/login")).await.1, "in");
+    assert_eq!(outcome(&client, &url("/page")).await, (Outcome::Miss, "two".to_owned()));
+    assert_eq!(outcome(&client, &url("/page")).await, (Outcome::Hit, "two".to_owned()));
+}
