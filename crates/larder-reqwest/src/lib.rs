@@ -1,10 +1,12 @@
 #![doc = include_str!("../README.md")]
 
+mod batch;
 mod builder;
 mod client;
 mod content;
 mod cookies;
 mod error;
+mod hosts;
 #[cfg(feature = "middleware")]
 mod middleware;
 mod origin;
@@ -12,9 +14,11 @@ mod outcome;
 mod redirect;
 mod request;
 mod response;
+mod retry;
 mod text;
 mod wishes;
 
+pub use batch::{Batch, Fetched};
 pub use builder::CachedClientBuilder;
 pub use client::CachedClient;
 pub use error::{Error, ErrorKind};
@@ -26,3 +30,4 @@ pub use outcome::Outcome;
 pub use request::RequestBuilder;
 pub use reqwest;
 pub use response::Response;
+pub use retry::Retry;
