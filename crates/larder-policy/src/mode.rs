@@ -21,6 +21,8 @@ pub enum CacheMode {
     PreferStale,
     /// What is stored, however stale, or an error; never the origin (both of the above).
     Offline,
+    /// What is stored and fresh, if it is at most so many seconds old (`max-age`, §5.2.1.1).
+    MaxAge(u64),
     /// Not to be stored, nor answered from what is stored without the origin's word (`no-store`, §5.2.1.5, and `no-cache`).
     NoStore,
 }
@@ -34,14 +36,13 @@ impl CacheMode {
             Self::OnlyIfCached => "only-if-cached",
             Self::PreferStale => "max-stale",
             Self::Offline => "only-if-cached, max-stale",
+            Self::MaxAge(seconds) => {
+                let value = HeaderValue::from_str(&format!("max-age={seconds}"));
+                fields.insert(CACHE_CONTROL, value.unwrap_or(HeaderValue::from_static("no-cache")));
+                return;
+            }
             Self::NoStore => "no-store, no-cache",
         };
         fields.insert(CACHE_CONTROL, HeaderValue::from_static(directives));
-    }
-
-    /// Asks in a request's fields for a response that is no older than `seconds` (`max-age`, §5.2.1.1).
-    pub fn at_most_as_old_as(seconds: u64, fields: &mut HeaderMap) {
-        let value = HeaderValue::from_str(&format!("max-age={seconds}"));
-        fields.insert(CACHE_CONTROL, value.unwrap_or(HeaderValue::from_static("no-cache")));
     }
 }

@@ -12,6 +12,8 @@ mod middleware;
 mod origin;
 mod outcome;
 mod redirect;
+#[cfg(feature = "refresh")]
+mod refresh;
 mod request;
 mod response;
 mod retry;
@@ -27,6 +29,8 @@ pub use larder_core::{Arrived, CacheMode, CacheStatus, Overrides};
 pub use middleware::CacheMiddleware;
 pub use origin::ReqwestOrigin;
 pub use outcome::Outcome;
+#[cfg(feature = "refresh")]
+pub use refresh::{CronError, Event, Events, Refresh, Refresher, RefresherBuilder, Validators, When};
 pub use request::RequestBuilder;
 pub use reqwest;
 pub use response::Response;

@@ -1,0 +1,307 @@
+//! The task that keeps the times: a heap of what is due when, and what is running.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, VecDeque},
+    time::Duration,
+};
+
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use jiff::Timestamp;
+use larder_core::CacheMode;
+use reqwest::Url;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until},
+};
+
+use super::{Event, Refresh, When, seen::Seen, when::Round};
+use crate::{
+    CachedClient, Error, Outcome,
+    hosts::Hosts,
+    retry::{chance, is_passing, retry_after},
+};
+
+/// How often the clock on the wall is looked at: it may be set, and a machine may sleep.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// How much too early a run may begin by it.
+const EARLY: Duration = Duration::from_millis(20);
+/// Events that nobody has read. More, and no more runs begin.
+const UNSENT: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) jitter: Duration,
+    pub(super) concurrency: usize,
+    pub(super) per_host: usize,
+    pub(super) longest_pause: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let longest_pause = Duration::from_secs(3600);
+        Self { jitter: Duration::ZERO, concurrency: 64, per_host: 6, longest_pause }
+    }
+}
+
+pub(super) enum Order {
+    Add(Url, When),
+    Remove(Url),
+    Stop(oneshot::Sender<()>),
+}
+
+/// A page of the set.
+struct Page {
+    url: Url,
+    when: When,
+    due: Instant,
+    /// By the clock on the wall, if it goes by that.
+    at: Option<Timestamp>,
+    seen: Option<Seen>,
+    failures: u32,
+}
+
+/// What a run came to.
+struct Ran {
+    id: u64,
+    host: String,
+    found: Result<Found, Error>,
+}
+
+enum Found {
+    Seen { before: Option<Seen>, now: Seen, fresh: Option<Duration> },
+    Refused(http::StatusCode, Option<Duration>),
+}
+
+pub(super) struct Task {
+    client: CachedClient,
+    settings: Settings,
+    orders: mpsc::UnboundedReceiver<Order>,
+    events: mpsc::Sender<Event>,
+    unsent: VecDeque<Event>,
+    pages: HashMap<u64, Page>,
+    ids: HashMap<Url, u64>,
+    next_id: u64,
+    /// What is due when. May name pages that are gone, or have another time by now.
+    times: BinaryHeap<Reverse<(Instant, u64)>>,
+    /// Due, but their host or all are busy.
+    waiting: VecDeque<u64>,
+    running: FuturesUnordered<BoxFuture<'static, Ran>>,
+    hosts: Hosts,
+    stopping: Option<Vec<oneshot::Sender<()>>>,
+}
+
+impl Task {
+    pub(super) fn new(
+        client: CachedClient,
+        settings: Settings,
+        orders: mpsc::UnboundedReceiver<Order>,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
+        Self {
+            client,
+            hosts: Hosts::new(settings.per_host),
+            settings,
+            orders,
+            events,
+            unsent: VecDeque::new(),
+            pages: HashMap::new(),
+            ids: HashMap::new(),
+            next_id: 0,
+            times: BinaryHeap::new(),
+            waiting: VecDeque::new(),
+            running: FuturesUnordered::new(),
+            stopping: None,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let events = self.events.clone();
+        loop {
+            if let Some(stopping) = &mut self.stopping
+                && self.running.is_empty()
+            {
+                // What there is room for; nobody is waited for who does not read.
+                while self.unsent.pop_front().is_some_and(|event| self.events.try_send(event).is_ok()) {}
+                for done in stopping.drain(..) {
+                    let _ = done.send(());
+                }
+                return;
+            }
+            self.begin_what_is_due();
+            let (now, going) = (Instant::now(), self.stopping.is_none());
+            let wake = self.times.peek().map_or(now + LOOK_AGAIN, |Reverse((due, _))| *due);
+            tokio::select! {
+                Some(ran) = self.running.next() => self.ran(ran),
+                room = events.reserve(), if !self.unsent.is_empty() => match (room, self.unsent.pop_front()) {
+                    (Ok(room), Some(event)) => room.send(event),
+                    // Nobody wants to hear of it.
+                    _ => self.unsent.clear(),
+                },
+                order = self.orders.recv(), if going => match order {
+                    Some(Order::Add(url, when)) => self.add(url, when),
+                    Some(Order::Remove(url)) => self.remove(&url),
+                    Some(Order::Stop(done)) => self.stopping.get_or_insert_default().push(done),
+                    None => self.stopping = Some(Vec::new()),
+                },
+                // Nothing to begin while nobody reads: whoever makes room wakes this.
+                () = sleep_until(wake), if going && self.unsent.len() < UNSENT => {}
+            }
+        }
+    }
+
+    fn add(&mut self, url: Url, when: When) {
+        self.remove(&url);
+        let id = self.next_id;
+        self.next_id += 1;
+        // The first at once, so that there is something; by the clock on the wall only when it says so.
+        let first = if when.is_by_the_wall() { when.next(Duration::ZERO, None) } else { Duration::ZERO };
+        self.ids.insert(url.clone(), id);
+        let page = Page { url, when, due: Instant::now(), at: None, seen: None, failures: 0 };
+        self.pages.insert(id, page);
+        self.set(id, first);
+    }
+
+    /// Sets a page's next time.
+    fn set(&mut self, id: u64, wait: Duration) {
+        let Some(page) = self.pages.get_mut(&id) else { return };
+        let wait = wait + self.settings.jitter.mul_f64(chance());
+        if page.when.is_by_the_wall() {
+            let at = jiff::SignedDuration::try_from(wait)
+                .ok()
+                .and_then(|wait| Timestamp::now().checked_add(wait).ok());
+            page.at = at;
+        }
+        page.due = Instant::now() + if page.at.is_some() { wait.min(LOOK_AGAIN) } else { wait };
+        self.times.push(Reverse((page.due, id)));
+    }
+
+    /// How long until a page is due by the clock on the wall, if it is not.
+    fn is_early(page: &Page) -> Option<Duration> {
+        let left: Duration = page.at?.duration_since(Timestamp::now()).try_into().ok()?;
+        (left > EARLY).then_some(left)
+    }
+
+    fn remove(&mut self, url: &Url) {
+        if let Some(id) = self.ids.remove(url) {
+            self.pages.remove(&id);
+        }
+    }
+
+    fn begin_what_is_due(&mut self) {
+        if self.stopping.is_some() || self.unsent.len() >= UNSENT {
+            return;
+        }
+        let now = Instant::now();
+        while let Some(Reverse((due, id))) = self.times.peek().copied()
+            && due <= now
+        {
+            self.times.pop();
+            match self.pages.get_mut(&id).filter(|page| page.due == due) {
+                None => {}
+                Some(page) => match Self::is_early(page) {
+                    None => self.waiting.push_back(id),
+                    Some(left) => {
+                        page.due = now + left.min(LOOK_AGAIN);
+                        self.times.push(Reverse((page.due, id)));
+                    }
+                },
+            }
+        }
+        // Each that waits is looked at once: its host may be busy, and the next one's not.
+        for _ in 0..self.waiting.len() {
+            if self.running.len() >= self.settings.concurrency {
+                return;
+            }
+            let Some(id) = self.waiting.pop_front() else { return };
+            let Some(page) = self.pages.get(&id) else { continue };
+            let host = page.url[..url::Position::BeforePath].to_owned();
+            if !self.hosts.begin(&host) {
+                self.waiting.push_back(id);
+                continue;
+            }
+            let (client, url, round, seen) =
+                (self.client.clone(), page.url.clone(), page.when.round(), page.seen.clone());
+            let running = async move { Ran { id, host, found: visit(&client, url, round, seen).await } };
+            self.running.push(running.boxed());
+        }
+    }
+
+    /// Takes note of what a run came to, tells it, and sets the page's next time.
+    fn ran(&mut self, Ran { id, host, found }: Ran) {
+        self.hosts.end(&host);
+        // Removed meanwhile: nobody wants to hear of it.
+        let Some(page) = self.pages.get_mut(&id) else { return };
+        let late = Instant::now().saturating_duration_since(page.due);
+        let (what, wait) = match found {
+            Ok(Found::Seen { before, now, fresh }) => {
+                page.failures = 0;
+                let what = match before {
+                    Some(before) if before.is_same(&now) => Refresh::Unchanged,
+                    before => Refresh::Changed {
+                        before: before.map(|before| before.validators),
+                        now: now.validators.clone(),
+                    },
+                };
+                page.seen = Some(now);
+                (what, page.when.next(late, fresh))
+            }
+            Ok(Found::Refused(status, wish)) => {
+                let pause = page.failed(late, self.settings.longest_pause);
+                (Refresh::Refused(status), pause.max(wish.unwrap_or_default()))
+            }
+            Err(error) => (Refresh::Failed(error), page.failed(late, self.settings.longest_pause)),
+        };
+        self.unsent.push_back(Event { url: page.url.clone(), what });
+        self.set(id, wait);
+    }
+}
+
+impl Page {
+    /// How long to leave it alone after one more failure.
+    fn failed(&mut self, late: Duration, longest: Duration) -> Duration {
+        let usual = self.when.next(late, None);
+        let doubled = usual.saturating_mul(2_u32.saturating_pow(self.failures.min(20)));
+        self.failures += 1;
+        doubled.min(longest.max(usual))
+    }
+}
+
+/// One run: what is stored, if it was fetched in this round; otherwise the origin's word.
+async fn visit(client: &CachedClient, url: Url, round: Round, seen: Option<Seen>) -> Result<Found, Error> {
+    let before = match seen {
+        Some(seen) => Some(seen),
+        None => stored(client, &url).await,
+    };
+    let mode = match round {
+        Round::Younger(seconds) => CacheMode::MaxAge(seconds),
+        Round::Fresher(margin) => match freshness(client, &url).await {
+            Some(fresh) if fresh > margin + Duration::from_secs(1) => CacheMode::Default,
+            _ => CacheMode::Reload,
+        },
+    };
+    let response = client.get(url.clone()).mode(mode).send().await?;
+    let status = response.status();
+    // A stale response in the place of one that did not come is no answer.
+    if response.outcome() == Outcome::Stale || status.is_server_error() || status.is_client_error() {
+        let code = response.cache_status().fwd_status.unwrap_or(status);
+        return Ok(Found::Refused(code, retry_after(response.headers()).filter(|_| is_passing(status))));
+    }
+    let now = match before.as_ref().and_then(|before| before.surely(&response)) {
+        Some(now) => now,
+        None => Seen::of(response).await?,
+    };
+    Ok(Found::Seen { before, now, fresh: freshness(client, &url).await })
+}
+
+/// What is stored of a page, from before this process began.
+async fn stored(client: &CachedClient, url: &Url) -> Option<Seen> {
+    let response = client.get(url.clone()).mode(CacheMode::Offline).send().await.ok()?;
+    Seen::of(response).await.ok()
+}
+
+/// How long what is stored stays fresh.
+async fn freshness(client: &CachedClient, url: &Url) -> Option<Duration> {
+    let stored = client.get(url.clone()).only_if_cached().send().await.ok()?;
+    stored.cache_status().ttl.and_then(|ttl| u64::try_from(ttl).ok()).map(Duration::from_secs)
+}
