@@ -1,0 +1,168 @@
+//! The layer on a server (axum, over sockets) and in a client (hyper-util's).
+
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::{Path, WebSocketUpgrade},
+    routing::{get, put},
+};
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use larder_core::{Body, Cache, FetchOptions, Overrides, Overriding};
+use larder_memory::MemoryStore;
+use larder_testkit::ManualClock;
+use larder_tower::CacheLayer;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+use tower::{ServiceBuilder, ServiceExt as _};
+
+const FRESH: [(&str, &str); 1] = [("cache-control", "max-age=60, stale-while-revalidate=60")];
+
+fn cache(clock: &ManualClock) -> Cache {
+    Cache::builder(Arc::new(MemoryStore::default())).clock(Arc::new(clock.clone())).build()
+}
+
+async fn served(router: Router) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("it listens");
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    format!("http://{address}")
+}
+
+async fn ask(method: &str, url: String) -> (u16, String, String) {
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let request = Request::builder().method(method).uri(url).body(Full::<bytes::Bytes>::default());
+    let response = client.request(request.expect("a request")).await.expect("a response");
+    let how = response.headers().get("cache-status").map_or("", |how| how.to_str().expect("text")).to_owned();
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.expect("whole").to_bytes();
+    (status, how, String::from_utf8(body.into()).expect("text"))
+}
+
+/// "The server layer broke the framework's path extraction."
+#[tokio::test]
+async fn axum_routes_extract_collapse_and_invalidate() {
+    let clock = ManualClock::at(1_700_000_000);
+    let count = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&count);
+    let handler = move |Path(name): Path<String>| {
+        let count = counting.fetch_add(1, Ordering::SeqCst);
+        async move {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            (FRESH, format!("{name} {count}"))
+        }
+    };
+    let router = Router::new()
+        .route("/users/{name}", get(handler).merge(put(async |_: Path<String>| "kept")))
+        .layer(CacheLayer::new(cache(&clock)));
+    let url = served(router).await + "/users/alice";
+    let asking: Vec<_> = (0..30).map(|_| tokio::spawn(ask("GET", url.clone()))).collect();
+    for asked in asking {
+        assert_eq!(asked.await.expect("no panic").2, "alice 0");
+    }
+    assert_eq!(ask("GET", url.clone()).await, (200, "larder; hit; ttl=60".into(), "alice 0".into()));
+    assert_eq!(ask("HEAD", url.clone()).await, (200, "larder; hit; ttl=60".into(), String::new()));
+    clock.advance(Duration::from_secs(61));
+    assert_eq!(ask("GET", url.clone()).await.2, "alice 0", "stale, while it is made anew");
+    while ask("GET", url.clone()).await.2 != "alice 1" {}
+    assert_eq!(ask("PUT", url.clone()).await.2, "kept");
+    assert_eq!(ask("GET", url.clone()).await.2, "alice 2", "the PUT took it (RFC 9111 §4.4)");
+    assert_eq!(ask("GET", url.replace("alice", "bob")).await.2, "bob 3");
+}
+
+#[tokio::test]
+async fn an_upgrade_passes_untouched() {
+    let router = Router::new()
+        .route("/socket", get(async |socket: WebSocketUpgrade| socket.on_upgrade(async |_| ())))
+        .layer(CacheLayer::new(cache(&ManualClock::at(0))));
+    let url = served(router).await;
+    let mut stream = TcpStream::connect(url.trim_start_matches("http://")).await.expect("a connection");
+    let head = "GET /socket HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+                Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 101");
+}
+
+#[tokio::test]
+async fn two_hosts_do_not_share() {
+    let router = Router::new()
+        .route(
+            "/",
+            get(async |headers: http::HeaderMap| (FRESH, headers["host"].to_str().unwrap().to_owned())),
+        )
+        .layer(CacheLayer::new(cache(&ManualClock::at(0))));
+    for host in ["a.example", "b.example", "a.example"] {
+        let request = Request::get("/").header("host", host).body(Body::empty()).expect("a request");
+        let response = router.clone().oneshot(request).await.expect("infallible");
+        let body = response.into_body().collect().await.expect("whole").to_bytes();
+        assert_eq!(body, host);
+    }
+}
+
+#[tokio::test]
+async fn in_a_client_with_settings_of_its_own() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&count);
+    let origin = served(Router::new().route(
+        "/",
+        get(move || {
+            counting.fetch_add(1, Ordering::SeqCst);
+            async { "says nothing of freshness" }
+        }),
+    ))
+    .await;
+    let mut options = FetchOptions::default();
+    let mut overrides = Overrides::default();
+    overrides.default_freshness = Some(Duration::from_secs(60));
+    options.overrides = Some(Overriding::always(overrides));
+    let client = ServiceBuilder::new()
+        .layer(CacheLayer::new(cache(&ManualClock::at(0))).options(options))
+        .service(Client::builder(TokioExecutor::new()).build_http::<Body>());
+    for _ in 0..3 {
+        let request = Request::get(&origin).body(Body::empty()).expect("a request");
+        client.clone().oneshot(request).await.expect("an answer");
+    }
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_failure_comes_through_as_it_was() {
+    #[derive(Debug, PartialEq)]
+    struct Own;
+    let service = ServiceBuilder::new()
+        .layer(CacheLayer::new(cache(&ManualClock::at(0))))
+        .service_fn(async |_: Request<Body>| Err::<Response<Body>, _>(Own));
+    let request = Request::get("http://example.com/").body(Body::empty()).expect("a request");
+    assert_eq!(service.oneshot(request).await.expect_err("it fails"), Own);
+}
+
+/// gRPC needs its trailers, and TE.
+#[tokio::test]
+async fn grpc_passes_untouched() {
+    let service = ServiceBuilder::new().layer(CacheLayer::new(cache(&ManualClock::at(0)))).service_fn(
+        async |request: Request<Body>| {
+            assert_eq!(request.headers()["te"], "trailers");
+            let trailers = [("grpc-status".parse().unwrap(), "0".parse().unwrap())].into_iter().collect();
+            let body = Full::<bytes::Bytes>::from("x").with_trailers(async move { Some(Ok(trailers)) });
+            Ok::<_, Infallible>(Response::new(body))
+        },
+    );
+    let request = Request::post("http://example.com/").header("te", "trailers");
+    let request = request.header("content-type", "application/grpc").body(Body::empty()).expect("a request");
+    let whole =
+        service.oneshot(request).await.expect("an answer").into_body().collect().await.expect("whole");
+    assert_eq!(whole.trailers().expect("trailers")["grpc-status"], "0");
+}
