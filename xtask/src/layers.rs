@@ -16,8 +16,10 @@ const FLOORS: &[&[&str]] = &[
         "larder-tiered",
         "larder-hyper",
         "larder-actix",
+        "larder-tower",
         "larder-testkit",
     ],
+    &["larder-reqwest"],
     &["larder"],
     &["larder-cli", "xtask", "larder-benches", "larder-examples", "larder-peers"],
 ];

@@ -6,7 +6,6 @@ use http::{HeaderMap, HeaderValue, header::USER_AGENT};
 use larder_core::{
     Arrived, Cache, CacheMode, CacheStore, Clock, Limits, Observer, Overrides, Overriding, Rules,
 };
-use larder_memory::MemoryStore;
 use wildmatch::WildMatch;
 
 use crate::{CachedClient, Error, ErrorKind, ReqwestOrigin, client::Inner, cookies::Cookies, wishes::Wishes};
@@ -51,7 +50,8 @@ impl CachedClientBuilder {
 
     // The cache.
 
-    /// Where responses are kept. Default: in memory, for as long as the client lives.
+    /// Where responses are kept. Default: in memory, for as long as the client lives (feature `memory`; without it a store
+    /// has to be given).
     ///
     /// A private cache is one user's. What this client keeps in a store that others may use, too, is therefore found by
     /// this client alone, and by nobody once it is gone, until [`partition`](Self::partition) says whose it is.
@@ -261,7 +261,7 @@ impl CachedClientBuilder {
             (Some(_), None, larder_core::CacheKind::Private) => Some(one_of_a_kind()?),
             _ => None,
         };
-        let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::default()));
+        let store = self.store.map_or_else(default_store, Ok)?;
         let mut cache = Cache::builder(store).rules(self.rules).limits(self.limits);
         if let Some(clock) = self.clock {
             cache = cache.clock(clock);
@@ -282,6 +282,18 @@ impl CachedClientBuilder {
             }),
         })
     }
+}
+
+#[cfg(feature = "memory")]
+#[expect(clippy::unnecessary_wraps, reason = "without the feature it fails")]
+fn default_store() -> Result<Arc<dyn CacheStore>, Error> {
+    Ok(Arc::new(larder_memory::MemoryStore::default()))
+}
+
+#[cfg(not(feature = "memory"))]
+fn default_store() -> Result<Arc<dyn CacheStore>, Error> {
+    let why = "give it a store, or build larder-reqwest with the feature `memory`";
+    Err(Error::new(ErrorKind::Request, None).because(why))
 }
 
 /// What no other client has.

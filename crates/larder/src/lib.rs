@@ -12,8 +12,12 @@ pub use larder_hyper as hyper;
 pub use larder_memory as memory;
 #[cfg(feature = "redis")]
 pub use larder_redis as redis;
+#[cfg(feature = "reqwest")]
+pub use larder_reqwest as reqwest;
 #[cfg(feature = "tiered")]
 pub use larder_tiered as tiered;
+#[cfg(feature = "tower")]
+pub use larder_tower as tower;
 
 /// The names that most programs need.
 pub mod prelude {
@@ -28,6 +32,10 @@ pub mod prelude {
     pub use larder_memory::MemoryStore;
     #[cfg(feature = "redis")]
     pub use larder_redis::{RedisOptions, RedisStore};
+    #[cfg(feature = "reqwest")]
+    pub use larder_reqwest::CachedClient;
     #[cfg(feature = "tiered")]
     pub use larder_tiered::TieredStore;
+    #[cfg(feature = "tower")]
+    pub use larder_tower::CacheLayer;
 }
