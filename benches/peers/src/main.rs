@@ -35,17 +35,23 @@ pub(crate) struct Page {
 pub(crate) struct Pages {
     small: Bytes,
     large: Bytes,
+    huge: Bytes,
 }
 
 impl Pages {
     pub(crate) fn new() -> Self {
-        Self { small: vec![b'x'; 1024].into(), large: vec![b'x'; 65_536].into() }
+        let of = |length| vec![b'x'; length].into();
+        Self { small: of(1 << 10), large: of(64 << 10), huge: of(1 << 20) }
     }
 
-    /// `/1k`, `/64k`, with `nostore` or `slow` anywhere in the path.
+    /// `/1k`, `/64k`, `/1m`, with `nostore` or `slow` anywhere in the path.
     pub(crate) fn get(&self, path: &str) -> Page {
         Page {
-            body: if path.contains("64k") { self.large.clone() } else { self.small.clone() },
+            body: match path {
+                path if path.contains("64k") => self.large.clone(),
+                path if path.contains("1m") => self.huge.clone(),
+                _ => self.small.clone(),
+            },
             storable: !path.contains("nostore"),
             delay_ms: if path.contains("slow") { 200 } else { 0 },
         }

@@ -2,6 +2,7 @@
 //!
 //! Ratios from one run are what counts: the same machine minutes later may be half as fast.
 
+mod client;
 mod disk;
 mod herd;
 mod peers;
@@ -29,6 +30,8 @@ pub(crate) struct Args {
 enum What {
     /// Policy and engine, by criterion.
     Engine,
+    /// A client's hits beside http-cache, and a batch of URLs beside reqwest and Python's clients.
+    Client,
     /// `larder proxy` beside hyper, actix, nginx, Varnish and HAProxy.
     Proxy,
     /// The disk store beside a bare read, other layouts and other people's stores; a proxy on it beside nginx.
@@ -44,6 +47,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let wanted = |what| all || args.what.contains(&what);
     if wanted(What::Engine) {
         engine(args.quick)?;
+    }
+    if wanted(What::Client) {
+        results::write("client", &client::run(args.quick)?, args.quick)?;
     }
     if wanted(What::Disk) {
         results::write("disk", &disk::run(args.quick, args.large)?, args.quick)?;
