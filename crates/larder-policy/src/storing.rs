@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderName, Method, StatusCode};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::{
     ByteRange, CacheKind, Exchange, Fields, LifetimeFrom, RequestHead, Rules, SelectingHeaders, StoredHead,
@@ -265,7 +266,7 @@ impl Rules {
     /// §3.1: all fields but those of one hop or one proxy, and those that must not be reused without validation
     /// (§5.2.2.4) or not by others (§5.2.2.7). `Age` is in the terms.
     pub(crate) fn stored_fields(&self, fields: &HeaderMap, directives: &ResponseDirectives) -> HeaderMap {
-        let mut stored = fields.clone();
+        let mut stored = compact(fields);
         strip_hop_by_hop(&mut stored);
         strip_proxy_fields(&mut stored);
         stored.remove(AGE);
@@ -279,6 +280,22 @@ impl Rules {
         }
         stored
     }
+}
+
+/// A copy with all values in one piece of memory of its own: as they came they are slices of a connection's read buffer,
+/// which would live as long as the shortest of them.
+fn compact(fields: &HeaderMap) -> HeaderMap {
+    let mut values = Vec::with_capacity(fields.values().map(HeaderValue::len).sum());
+    fields.values().for_each(|value| values.extend_from_slice(value.as_bytes()));
+    let mut rest = Bytes::from(values);
+    let mut copy = HeaderMap::with_capacity(fields.len());
+    for (name, value) in fields {
+        let bytes = rest.split_to(value.len());
+        let mut same = HeaderValue::from_maybe_shared(bytes).expect("its bytes were a value before");
+        same.set_sensitive(value.is_sensitive());
+        copy.append(name.clone(), same);
+    }
+    copy
 }
 
 impl Terms {

@@ -128,3 +128,29 @@ fn fields_that_are_stored() {
         },
     );
 }
+
+/// The values that come from a connection are slices of its read buffer, which lived as long as the shortest of them.
+#[test]
+fn what_is_kept_does_not_hold_on_to_what_it_came_in() {
+    let buffer = bytes::Bytes::from(b"max-age=60|text/html|a|b".to_vec());
+    let slice = |from, to| http::HeaderValue::from_maybe_shared(buffer.slice(from..to)).expect("a value");
+    let mut fields = http::HeaderMap::new();
+    fields.insert("cache-control", slice(0, 10));
+    fields.insert("content-type", slice(11, 20));
+    fields.append("link", slice(21, 22));
+    fields.append("link", slice(23, 24));
+    let method = http::Method::GET;
+    let asked = http::HeaderMap::new();
+    let request = larder_policy::RequestHead::new(&method, &asked);
+    let kept = rules("shared").storable(
+        &table::target(),
+        &request,
+        http::StatusCode::OK,
+        &fields,
+        table::exchange_at(table::NOW),
+    );
+    let kept = kept.expect("storable");
+    assert_eq!(kept.fields, fields);
+    drop(fields);
+    assert!(buffer.is_unique(), "the buffer is still held");
+}

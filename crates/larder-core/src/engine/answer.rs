@@ -127,17 +127,62 @@ impl Answer {
 
     /// As an `http` response, for the cache called `name`.
     pub(crate) fn into_http(self, name: &str) -> Response<Body> {
-        let mut fields = match self.head {
-            AnswerHead::Own(fields) => fields,
-            AnswerHead::Stored(ref candidates, index) => candidates[index].head.fields.clone(),
+        let own = self.cache_status.to_value(name);
+        let age = self.age.map(|age| HeaderValue::from(age.as_secs()));
+        let fields = match self.head {
+            AnswerHead::Own(mut fields) => {
+                if let Some(age) = age {
+                    fields.insert(names::AGE, age);
+                }
+                fields.append(names::CACHE_STATUS, own);
+                fields
+            }
+            AnswerHead::Stored(candidates, index) => {
+                let candidate = &candidates[index];
+                let make = || Slots::new(&candidate.head.fields);
+                candidate.prepared.get_or_make(make, |slots| slots.filled(age, own))
+            }
         };
-        if let Some(age) = self.age {
-            fields.insert(names::AGE, HeaderValue::from(age.as_secs()));
-        }
-        fields.append(names::CACHE_STATUS, self.cache_status.to_value(name));
         let mut response = Response::new(self.body);
         *response.status_mut() = self.status;
         *response.headers_mut() = fields;
         response
+    }
+}
+
+/// Stored fields with places for what is added to each answer, so that a copy of them does not have to grow.
+struct Slots {
+    fields: HeaderMap,
+    /// The origin has sent a `Cache-Status` of its own: ours comes behind it (RFC 9211 §2).
+    appended: bool,
+}
+
+impl Slots {
+    fn new(stored: &HeaderMap) -> Self {
+        let mut fields = HeaderMap::with_capacity(stored.len() + 2);
+        fields.extend(stored.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let appended = fields.contains_key(names::CACHE_STATUS);
+        fields.insert(names::AGE, HeaderValue::from_static("0"));
+        if !appended {
+            fields.insert(names::CACHE_STATUS, HeaderValue::from_static(""));
+        }
+        Self { fields, appended }
+    }
+
+    fn filled(&self, age: Option<HeaderValue>, own: HeaderValue) -> HeaderMap {
+        let mut fields = self.fields.clone();
+        match (age, fields.get_mut(names::AGE)) {
+            (Some(age), Some(slot)) => *slot = age,
+            _ => {
+                fields.remove(names::AGE);
+            }
+        }
+        match fields.get_mut(names::CACHE_STATUS) {
+            Some(slot) if !self.appended => *slot = own,
+            _ => {
+                fields.append(names::CACHE_STATUS, own);
+            }
+        }
+        fields
     }
 }
