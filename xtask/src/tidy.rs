@@ -27,10 +27,6 @@ const CACHING_FIELDS: &[&str] = &[
 ];
 /// Where one of them is met for a reason of its own.
 const EXCEPTIONS: &[(&str, &str)] = &[
-    (
-        "crates/larder-cli/src/get.rs",
-        "writes the request directives that --reload and --only-if-cached stand for",
-    ),
     ("crates/larder-testkit/", "answers as a scripted origin does"),
     ("xtask/", "names them in order to look for them"),
     ("benches/", "configures peers"),

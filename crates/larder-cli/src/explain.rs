@@ -6,16 +6,16 @@ use std::{process::ExitCode, sync::Arc};
 use http::{HeaderMap, Method, Request, response};
 use larder::{
     core::{
-        Body, CacheKey, CacheStore, Candidates, Clock as _, Exchange, Origin as _, Permission, RequestHead,
-        Reuse, Rules, Selected, StoredHead, SystemClock, TargetUri, Timestamp, Validator, format_http_date,
-        names::decides_caching,
+        Body, CacheKey, CacheKind, CacheStore, Candidates, Clock as _, Exchange, Origin as _, Permission,
+        RequestHead, Reuse, Rules, Selected, StoredHead, SystemClock, TargetUri, Timestamp, Validator,
+        format_http_date, names::decides_caching,
     },
     hyper::{HyperOptions, HyperOrigin},
 };
 
 use crate::{
     amounts::{duration, size},
-    get::{parse_fields, parse_target},
+    fetching::{PRIVATE, parse_fields, parse_target},
     spec,
 };
 
@@ -71,7 +71,9 @@ async fn stored(
     fields: &HeaderMap,
     rules: &Rules,
 ) -> anyhow::Result<()> {
-    let candidates = store.lookup(&CacheKey::new(target)).await?;
+    let key = CacheKey::new(target);
+    let key = if rules.kind == CacheKind::Private { key.with_extra(PRIVATE.as_bytes()) } else { key };
+    let candidates = store.lookup(&key).await?;
     if candidates.is_empty() {
         println!("stored    nothing");
         println!("now       the origin is asked: nothing is stored under this URL (RFC 9111 §4)");

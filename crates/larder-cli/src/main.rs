@@ -2,11 +2,15 @@
 
 mod amounts;
 mod explain;
+mod fetching;
 mod get;
+mod output;
 mod proxy;
 mod purge;
+mod report;
 mod spec;
 mod stats;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -33,6 +37,8 @@ enum Command {
     Proxy(proxy::Args),
     /// Fetch URLs through a cache.
     Get(get::Args),
+    /// Fetch pages again on time, and say what changed.
+    Watch(watch::Args),
     /// Say what the cache would do with a URL, and why.
     Explain(explain::Args),
     /// Remove what is stored.
@@ -47,6 +53,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Proxy(args) => proxy::run(args),
         Command::Get(args) => get::run(&args),
+        Command::Watch(args) => watch::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Purge(args) => purge::run(&args),
         Command::Stats(args) => stats::run(&args),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use larder::core::{CacheGroup, CacheKey};
 
 use crate::{
-    get::parse_target,
+    fetching::{PRIVATE, parse_target},
     spec::{self, Named, UsageError},
 };
 
@@ -58,8 +58,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         match (&args.url, &args.tag) {
             (Some(url), _) => {
                 let key = CacheKey::new(&parse_target(url, "larder purge --store SPEC --url")?);
-                let count = store.lookup(&key).await?.len();
-                store.remove(&key).await?;
+                let mut count = 0;
+                // What a proxy keeps, and what `larder get` does.
+                for key in [key.with_extra(PRIVATE.as_bytes()), key] {
+                    count += store.lookup(&key).await?.len();
+                    store.remove(&key).await?;
+                }
                 println!("removed {count}");
             }
             (_, Some(tag)) => {

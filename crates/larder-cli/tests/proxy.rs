@@ -233,36 +233,6 @@ fn usage_errors_are_one_line_with_an_example_and_code_2() {
 }
 
 #[test]
-fn get_fetches_once_and_says_how() {
-    let origin = answering("a page");
-    let (one, two) = (format!("{}/", origin.url()), format!("{}/./", origin.url()));
-    let output = larder().args(["get", &one]).output().expect("it runs");
-    assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"a page"[..]));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("fwd=uri-miss"));
-    let output =
-        larder().args(["get", "--json", "--concurrency", "1", &one, &two]).output().expect("it runs");
-    let lines: Vec<serde_json::Value> = String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect();
-    assert_eq!(lines.len(), 2);
-    // From the store, or from the first one's fetch while that is being stored.
-    let how = lines[1]["cache_status"].as_str().expect("it says how");
-    assert!(how.starts_with("hit") || how.ends_with("collapsed"), "{how}");
-    let folder = tempfile::tempdir().expect("a folder");
-    let output = larder().args(["get", "--output"]).arg(folder.path()).arg(&one).output().expect("it runs");
-    assert_eq!(output.status.code(), Some(0));
-    let files: Vec<_> = std::fs::read_dir(folder.path()).expect("it is there").flatten().collect();
-    assert_eq!(files.len(), 1);
-    assert_eq!(std::fs::read(files[0].path()).expect("a file"), b"a page");
-    let output = larder().args(["get", "--only-if-cached", &one]).output().expect("it runs");
-    assert_eq!(output.status.code(), Some(1), "nothing is stored in a new process");
-    let output =
-        larder().args(["get", &format!("http://127.0.0.1:{}/", free_port())]).output().expect("it runs");
-    assert_eq!(output.status.code(), Some(1));
-}
-
-#[test]
 fn over_tls() {
     let folder = tempfile::tempdir().expect("a folder");
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");

@@ -1,0 +1,221 @@
+//! `larder get` and `larder watch`, as a person or a script runs them.
+
+mod process;
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    path::Path,
+    process::{Command, Output, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use larder_testkit::RawOrigin;
+use serde_json::Value;
+
+/// Pages that say which they are, fresh for an hour; `/old` leads to `/new`, `/slow` never ends, `/missing` is not there.
+fn origin() -> RawOrigin {
+    RawOrigin::start(|head, stream| {
+        let path = head.split(' ').nth(1).unwrap_or("/").to_owned();
+        let page = format!("this is {path}\n");
+        let fields = match &*path {
+            "/old" => "302 Found\r\nLocation: /new",
+            "/missing" => "404 Not Found",
+            "/slow" => {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
+                while stream.write_all(b"x").is_ok() {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                return false;
+            }
+            _ => "200 OK\r\nCache-Control: max-age=3600",
+        };
+        write!(stream, "HTTP/1.1 {fields}\r\nContent-Length: {}\r\n\r\n{page}", page.len()).is_ok()
+    })
+}
+
+fn larder(cache: &Path, arguments: &[&str]) -> Command {
+    let mut command = process::larder();
+    command.env("XDG_CACHE_HOME", cache).args(arguments);
+    command
+}
+
+fn run(cache: &Path, arguments: &[&str]) -> (Output, String, String) {
+    said(larder(cache, arguments).output().expect("it runs"))
+}
+
+fn said(output: Output) -> (Output, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    (output, out, err)
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+#[test]
+fn one_url_and_redirects() {
+    let (origin, cache) = (origin(), folder());
+    let url = format!("{}/old", origin.url());
+    let (output, page, how) = run(cache.path(), &["get", &url]);
+    assert_eq!((output.status.code(), &*page), (Some(0), "this is /new\n"));
+    assert_eq!(
+        how,
+        format!("200 {url} (fwd=uri-miss; fwd-status=200; stored, 13 bytes)\n"),
+        "a line, and no summary"
+    );
+    let (output, _, how) = run(cache.path(), &["get", "--only-if-cached", &url.replace("old", "new")]);
+    assert!(output.status.success() && how.contains("(hit; "), "{how}");
+    let (output, _, how) = run(cache.path(), &["get", "--offline", &url]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(how.contains("not in the cache"), "{how}");
+}
+
+#[test]
+fn many_urls_from_a_list() {
+    let (origin, cache, pages) = (origin(), folder(), folder());
+    let list: String = ["/a", "/b", "", "# not this one", "/a", "/missing"]
+        .map(|path| match path {
+            path if path.starts_with('/') => format!("{}{path}\n", origin.url()),
+            other => format!("{other}\n"),
+        })
+        .concat();
+    let get = |more: &[&str]| {
+        let mut command = larder(cache.path(), &["get", "-"]);
+        let piped = command.args(more).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = piped.spawn().expect("it starts");
+        process.stdin.take().expect("piped").write_all(list.as_bytes()).expect("it reads");
+        said(process.wait_with_output().expect("it ends"))
+    };
+    let (output, _, said) = get(&["--output", pages.path().to_str().expect("text")]);
+    assert_eq!(output.status.code(), Some(1), "one is missing");
+    assert!(said.contains("2 misses, 1 failed; ") || said.contains("3 misses, 1 failed; "), "{said}");
+    let mut files: Vec<_> = std::fs::read_dir(pages.path())
+        .expect("it is there")
+        .map(|file| file.expect("a file").file_name().into_string().expect("text"))
+        .collect();
+    files.sort();
+    assert_eq!(files.len(), 3, "{files:?}");
+    assert!(files[0].starts_with("127.0.0.1_") && files[0].ends_with("_a"), "{files:?}");
+    let (_, out, err) = get(&["--json"]);
+    let outcomes: Vec<_> =
+        lines(&out).iter().map(|line| line["outcome"].as_str().unwrap().to_owned()).collect();
+    assert_eq!((outcomes, err), (vec!["hit".to_owned(), "hit".to_owned(), "miss".to_owned()], String::new()));
+}
+
+#[test]
+fn failures_say_what_and_why() {
+    let cache = folder();
+    let nobody = format!(
+        "http://127.0.0.1:{}/",
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port()
+    );
+    let (output, out, _) =
+        run(cache.path(), &["get", "--json", "--retry", "0", &nobody, "http://no-such-host.invalid/"]);
+    assert_eq!(output.status.code(), Some(1));
+    let errors = lines(&out);
+    assert!(errors[0]["error"].as_str().is_some_and(|error| error.contains("refused")), "{out}");
+    assert!(errors.iter().all(|error| error["kind"] == "Connect"), "{out}");
+    let (output, _, said) = run(cache.path(), &["get", "http://a/", "http://b/"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said.contains("--output DIR"), "{said}");
+}
+
+/// A process that is gone when this is, whatever a test finds.
+struct Stopped(std::process::Child);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn interrupt(process: &std::process::Child) {
+    let pid = process.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill runs").success());
+}
+
+/// Ctrl-C: what is whole is kept, and nothing else is there.
+#[test]
+fn interrupted_it_keeps_what_is_whole() {
+    let (origin, cache, pages) = (origin(), folder(), folder());
+    let (slow, whole) = (format!("{}/slow", origin.url()), format!("{}/whole", origin.url()));
+    let mut command =
+        larder(cache.path(), &["get", "--output", pages.path().to_str().expect("text"), &whole, &slow]);
+    let process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let files = || std::fs::read_dir(pages.path()).expect("it is there").count();
+    while files() < 2 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    interrupt(&process);
+    let (output, _, said) = said(process.wait_with_output().expect("it ends"));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("interrupted after 1 miss"), "{said}");
+    assert_eq!(files(), 1);
+    let (_, _, how) = run(cache.path(), &["get", "--only-if-cached", &whole]);
+    assert!(how.contains("(hit; "), "{how}");
+}
+
+/// A proxy on the same directory is another's: what one user may see is not there for all.
+#[test]
+fn what_get_keeps_a_proxy_never_serves() {
+    let (origin, cache, store) = (origin(), folder(), folder());
+    let spec = format!("disk:{}", store.path().display());
+    run(cache.path(), &["get", "--store", &spec, &format!("{}/mine", origin.url())]);
+    let proxy = process::Proxy::start(&origin.url(), &["--store", &spec]);
+    let answer = proxy.get("/mine", "");
+    assert!(answer.contains("fwd=uri-miss"), "{answer}");
+}
+
+#[test]
+fn watch_says_what_changed_and_runs_a_command() {
+    let version = Arc::new(AtomicUsize::new(0));
+    let now = Arc::clone(&version);
+    let origin = RawOrigin::start(move |head, stream| {
+        let tag = format!("\"{}\"", now.load(Ordering::SeqCst));
+        let (status, content) = match head.contains(&tag) {
+            true => ("304 Not Modified", String::new()),
+            false => ("200 OK", format!("Content-Length: 3\r\n\r\n{tag}")),
+        };
+        let fields = format!("Cache-Control: max-age=60\r\nETag: {tag}\r\n{content}");
+        let end = if content.is_empty() { "\r\n" } else { "" };
+        write!(stream, "HTTP/1.1 {status}\r\n{fields}{end}").is_ok()
+    });
+    let (cache, url) = (folder(), format!("{}/page?a=b&c=$(d)", origin.url()));
+    let log = cache.path().join("log");
+    // A command that writes down its arguments, and would be another through a shell.
+    let exec = format!("sh -c 'echo \"$1\" >> {}' sh", log.display());
+    let mut command = larder(cache.path(), &["watch", &url, "--every", "150ms", "--exec", &exec]);
+    let mut process = Stopped(command.stdout(Stdio::piped()).spawn().expect("it starts"));
+    let mut out = BufReader::new(process.0.stdout.take().expect("piped")).lines();
+    let mut next = || out.next().expect("a line").expect("text");
+    let first = next();
+    assert!(first.ends_with(&format!(" first seen {url}")), "{first}");
+    version.store(1, Ordering::SeqCst);
+    let changed = next();
+    assert!(changed.ends_with(&format!(" changed {url} (\"0\" -> \"1\")")), "{changed}");
+    while std::fs::read_to_string(&log).unwrap_or_default() != format!("{url}\n") {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    interrupt(&process.0);
+    assert_eq!(process.0.wait().expect("it ends").code(), Some(0));
+    // What was seen last time is remembered.
+    let once = |expected: &str| {
+        let (output, out, _) = run(cache.path(), &["watch", &url, "--once", "--json"]);
+        let line = &lines(&out)[0];
+        assert_eq!((output.status.code(), line["what"].as_str()), (Some(0), Some(expected)), "{out}");
+    };
+    once("unchanged");
+    let (output, _, said) = run(cache.path(), &["watch", &url, "--cron", "now and then"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said.contains("--cron: 'now and then' is no cron expression"), "{said}");
+}
