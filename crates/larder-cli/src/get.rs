@@ -97,7 +97,6 @@ async fn fetch(args: &Args, client: &CachedClient, mut folder: Option<Folder>, r
         .concurrency(at_once)
         .per_host(usize::from(args.per_host))
         .retry(args.retry)
-        .in_order()
         .streaming()
         .each(move |request| request.mode(mode));
     let report = std::cell::RefCell::new(report);
@@ -111,7 +110,7 @@ async fn fetch(args: &Args, client: &CachedClient, mut folder: Option<Folder>, r
                 };
                 write(fetched, place, &report)
             })
-            .buffered(at_once)
+            .buffer_unordered(at_once)
     );
     let mut all = true;
     while let Some(fine) = writing.next().await {

@@ -77,9 +77,8 @@ impl Report {
     pub(crate) fn answered(&mut self, answered: &Answered<'_>) -> bool {
         let Answered { url, response, length, file } = *answered;
         let (status, how) = (response.status(), response.cache_status());
-        self.counts.add(response.outcome(), length);
         let fine = is_fine(status);
-        self.counts.failed += u64::from(!fine);
+        self.counts.add(response.outcome(), length, fine);
         if self.json {
             let line = serde_json::json!({
                 "url": url, "status": status.as_u16(), "outcome": response.outcome().name(),
@@ -147,15 +146,15 @@ pub(crate) fn is_fine(status: StatusCode) -> bool {
 }
 
 impl Counts {
-    fn add(&mut self, outcome: Outcome, length: u64) {
+    fn add(&mut self, outcome: Outcome, length: u64, fine: bool) {
         let (count, bytes) = match outcome {
             Outcome::Hit => (&mut self.hits, &mut self.saved),
             Outcome::Stale => (&mut self.stale, &mut self.saved),
             Outcome::Revalidated => (&mut self.revalidated, &mut self.saved),
             _ => (&mut self.misses, &mut self.received),
         };
-        *count += 1;
         *bytes += length;
+        *(if fine { count } else { &mut self.failed }) += 1;
     }
 
     fn total(&self) -> u64 {
@@ -202,7 +201,7 @@ mod tests {
         for (outcome, length) in
             [(Outcome::Hit, 2048), (Outcome::Miss, 1024), (Outcome::Miss, 1024), (Outcome::Revalidated, 1)]
         {
-            counts.add(outcome, length);
+            counts.add(outcome, length, true);
         }
         counts.failed = 3;
         assert_eq!(

@@ -106,8 +106,9 @@ fn many_urls_from_a_list() {
     assert_eq!(files.len(), 3, "{files:?}");
     assert!(files[0].starts_with("127.0.0.1_") && files[0].ends_with("_a"), "{files:?}");
     let (_, out, err) = get(&["--json"]);
-    let outcomes: Vec<_> =
+    let mut outcomes: Vec<_> =
         lines(&out).iter().map(|line| line["outcome"].as_str().unwrap().to_owned()).collect();
+    outcomes.sort();
     assert_eq!((outcomes, err), (vec!["hit".to_owned(), "hit".to_owned(), "miss".to_owned()], String::new()));
 }
 
