@@ -146,7 +146,7 @@ impl CachedClient {
         loop {
             let answer = self.ask(&mut request, &mut content, wishes).await?;
             self.inner.cookies.take(&answer, request.url());
-            if !redirect::follow(&answer, &mut request, &mut content)? {
+            if self.inner.most_redirects == 0 || !redirect::follow(&answer, &mut request, &mut content)? {
                 let url = request.url().clone();
                 return Ok(Response::new(self.inner.cache.clone(), url, answer, wishes.max_body));
             }

@@ -23,7 +23,7 @@ use suite::Suite;
 #[derive(Debug, Default, clap::Args)]
 #[command(after_help = "\
 Examples:
-  cargo xtask conformance                           both profiles, as CI runs it
+  cargo xtask conformance                           all profiles, as CI runs it
   cargo xtask conformance --only private            one of them
   cargo xtask conformance --only shared --id age-parse-dup-old
                                                     one test, with what client and origin saw
@@ -60,24 +60,48 @@ pub(crate) enum Profile {
     Shared,
     /// For one user.
     Private,
+    /// The same rules in a client: `CachedClient`, behind a bridge. Judged as the private cache is.
+    Client,
 }
 
 impl Profile {
-    const ALL: [Self; 2] = [Self::Shared, Self::Private];
+    const ALL: [Self; 3] = [Self::Shared, Self::Private, Self::Client];
 
-    /// As exceptions.txt calls it.
     fn name(self) -> &'static str {
         match self {
             Self::Shared => "shared",
             Self::Private => "private",
+            Self::Client => "client",
         }
     }
 
-    fn flag(self) -> &'static str {
-        match self {
+    /// As exceptions.txt calls it.
+    fn judged_as(self) -> &'static str {
+        if self == Self::Shared { "shared" } else { "private" }
+    }
+
+    /// The cache, in front of an origin.
+    fn command(self, binary: &Path, origin: &str) -> anyhow::Result<Command> {
+        let flag = match self {
             Self::Shared => "--share-set-cookie",
             Self::Private => "--private",
-        }
+            Self::Client => {
+                process::run(cargo().args([
+                    "build",
+                    "--quiet",
+                    "-p",
+                    "larder-reqwest",
+                    "--example",
+                    "bridge",
+                ]))?;
+                let mut bridge = Command::new("target/debug/examples/bridge");
+                bridge.arg(origin);
+                return Ok(bridge);
+            }
+        };
+        let mut proxy = Command::new(binary);
+        proxy.args(["proxy", "--listen", "127.0.0.1:0", flag, "--origin", origin]);
+        Ok(proxy)
     }
 }
 
@@ -102,15 +126,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     for profile in Profile::ALL.into_iter().filter(|profile| args.only.is_none_or(|only| only == *profile)) {
         let name = profile.name();
         let (_origin, origin) = suite.origin(0, args.id.is_some())?;
-        let mut proxy = Command::new(&binary);
-        proxy.args(["proxy", "--listen", "127.0.0.1:0", profile.flag(), "--origin", &origin]);
-        let (_proxy, base) = Server::start_until(&mut proxy, "listening on ")?;
+        let (_cache, base) = Server::start_until(&mut profile.command(&binary, &origin)?, "listening on ")?;
         if let Some(id) = &args.id {
             println!("{name} cache");
             suite.show(&base, id)?;
             continue;
         }
-        let report = Report::new(&suite.tests, &exceptions, name, &suite.results(&base, name)?);
+        let results = suite.results(&base, name)?;
+        let report = Report::new(&suite.tests, &exceptions, profile.judged_as(), &results);
         print!("\n{name} cache: {report}");
         faults.extend(report.faults.into_iter().map(|fault| format!("{name}: {fault}")));
     }
