@@ -32,6 +32,35 @@ pub(super) struct Ask {
 }
 
 impl Ask {
+    /// What is asked, and the content that is sent along if it is not what is asked for.
+    fn new(
+        key: CacheKey,
+        target: TargetUri,
+        request: Request<Body>,
+        origin: Arc<dyn Origin>,
+        options: &FetchOptions,
+    ) -> Result<(Self, Body), FetchError> {
+        let (mut parts, body) = request.into_parts();
+        if !target.is_written_as(&parts.uri) {
+            parts.uri = target.to_uri().ok_or(TargetError::Path)?;
+        }
+        strip_unforwardable(&mut parts.headers);
+        let mut ask = Self { key, target, parts, origin, options: options.clone(), content: Bytes::new() };
+        if !options.query {
+            return Ok((ask, body));
+        }
+        match body.try_into_bytes() {
+            Ok(content) => {
+                ask.content = content;
+                Ok((ask, Body::empty()))
+            }
+            Err(streaming) => {
+                ask.options.query = false;
+                Ok((ask, streaming))
+            }
+        }
+    }
+
     /// As the rules see it: a question is a GET for what is in its key.
     pub(super) fn head(&self) -> RequestHead<'_> {
         let method = if self.options.query { &Method::GET } else { &self.parts.method };
@@ -89,22 +118,8 @@ impl Cache {
         origin: Arc<dyn Origin>,
         options: &FetchOptions,
     ) -> Result<Answer, FetchError> {
-        let (mut parts, mut body) = request.into_parts();
-        if !target.is_written_as(&parts.uri) {
-            parts.uri = target.to_uri().ok_or(TargetError::Path)?;
-        }
-        strip_unforwardable(&mut parts.headers);
         let Found { key, mut candidates, mut landed } = found;
-        let mut ask = Ask { key, target, parts, origin, options: options.clone(), content: Bytes::new() };
-        if ask.options.query {
-            match std::mem::take(&mut body).try_into_bytes() {
-                Ok(content) => ask.content = content,
-                Err(streaming) => {
-                    body = streaming;
-                    ask.options.query = false;
-                }
-            }
-        }
+        let (ask, body) = Ask::new(key, target, request, origin, options)?;
         if !body.is_empty() || !ask.head().may_reuse() {
             return self.pass(ask, body, candidates).await;
         }

@@ -1,0 +1,29 @@
+//! Three pages at once, one of them named twice and one already known.
+//!
+//! `cargo run -p larder-examples --example gather`
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use larder::reqwest::CachedClient;
+use larder_examples::LocalServer;
+use tokio::time::Instant;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let server = LocalServer::start(Duration::from_secs(60)).await?;
+    let client = CachedClient::new()?;
+    client.get(format!("{}/one", server.url)).send().await?;
+
+    let begun = Instant::now();
+    let urls = ["one", "two", "three", "two"].map(|name| format!("{}/{name}", server.url));
+    let mut pages = client.fetch_all(urls).concurrency(8).per_host(6).retry(2).in_order();
+    while let Some(page) = pages.next().await {
+        match page.result {
+            Ok(response) => print!("{}: {}", response.outcome(), response.text().await?),
+            Err(error) => eprintln!("{error}"),
+        }
+    }
+    println!("all at once, in {} ms", begun.elapsed().as_millis());
+    Ok(())
+}

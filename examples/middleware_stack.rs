@@ -1,0 +1,45 @@
+//! The cache in a stack of `reqwest-middleware`, with a log behind it: only what the cache can't answer gets there.
+//!
+//! `cargo run -p larder-examples --example middleware_stack`
+
+use std::{sync::Arc, time::Duration};
+
+use http::Extensions;
+use larder::{
+    core::{Cache, Rules},
+    memory::MemoryStore,
+    reqwest::{CacheMiddleware, CacheMode},
+};
+use larder_examples::LocalServer;
+use reqwest::{Client, Request, Response, redirect::Policy};
+use reqwest_middleware::{ClientBuilder, Middleware, Next, Result};
+
+struct Log;
+
+#[async_trait::async_trait]
+impl Middleware for Log {
+    async fn handle(
+        &self,
+        request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> Result<Response> {
+        println!("  to the server: {} {}", request.method(), request.url().path());
+        next.run(request, extensions).await
+    }
+}
+
+#[tokio::main]
+async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    let server = LocalServer::start(Duration::from_secs(60)).await?;
+    let cache = Cache::builder(Arc::new(MemoryStore::default())).rules(Rules::private()).build();
+    // Redirects are cached, too, if the client does not follow them by itself.
+    let http = Client::builder().redirect(Policy::none()).build()?;
+    let client = ClientBuilder::new(http).with(CacheMiddleware::new(cache)).with(Log).build();
+    for mode in [CacheMode::Default, CacheMode::Default, CacheMode::Reload] {
+        let response = client.get(format!("{}/page", server.url)).with_extension(mode).send().await?;
+        let how = response.headers()["cache-status"].to_str()?.to_owned();
+        println!("{how}");
+    }
+    Ok(())
+}

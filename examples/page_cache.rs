@@ -1,0 +1,23 @@
+//! One page, twice; the second time it comes from the cache.
+//!
+//! `cargo run -p larder-examples --example page_cache`
+
+use std::time::Duration;
+
+use larder::reqwest::CachedClient;
+use larder_examples::LocalServer;
+use tokio::time::Instant;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let server = LocalServer::start(Duration::from_secs(60)).await?;
+    let client = CachedClient::new()?;
+    for _ in 0..2 {
+        let begun = Instant::now();
+        let page = client.get(format!("{}/hello", server.url)).send().await?.error_for_status()?;
+        let (status, outcome) = (page.status(), page.outcome());
+        print!("{status}, {outcome}, in {} ms: {}", begun.elapsed().as_millis(), page.text().await?);
+    }
+    println!("the server made {} page", server.made());
+    Ok(())
+}

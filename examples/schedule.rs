@@ -1,0 +1,29 @@
+//! Three pages, fetched again every five seconds: what is unchanged costs no body.
+//!
+//! `cargo run -p larder-examples --example schedule [SECONDS]`
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use larder::reqwest::{CachedClient, When};
+use larder_examples::LocalServer;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let seconds = std::env::args().nth(1).map_or(Ok(5), |seconds| seconds.parse())?;
+    let server = LocalServer::start(Duration::from_secs(60)).await?;
+    let client = CachedClient::new()?;
+    let (refresher, events) = client.refresher().jitter(Duration::from_millis(50)).start();
+    for name in ["one", "two", "three"] {
+        let url = format!("{}/{name}", server.url);
+        refresher.add(url, When::every(Duration::from_secs(seconds)))?;
+    }
+    // Three rounds; a program would go on until it is stopped.
+    let mut events = events.take(9);
+    while let Some(event) = events.next().await {
+        println!("{}: {}", event.url.path(), event.what);
+    }
+    refresher.stop().await;
+    println!("the server made {} pages", server.made());
+    Ok(())
+}
