@@ -41,7 +41,8 @@ impl Contest {
                 stack(&plain, HttpCache(cache))
             }),
             ("http-cache-reqwest, its default store (redb)", {
-                let manager = RedbManager::new(folder.path().join("redb")).map_err(anyhow::Error::from_boxed)?;
+                let manager =
+                    RedbManager::new(folder.path().join("redb")).map_err(anyhow::Error::from_boxed)?;
                 let cache =
                     http_cache_reqwest::HttpCache { mode: CacheMode::Default, manager, options: options() };
                 stack(&plain, HttpCache(cache))

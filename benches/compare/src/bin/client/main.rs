@@ -5,6 +5,7 @@ mod allocations;
 mod batch;
 mod floor;
 mod hits;
+mod schedule;
 
 use std::sync::Arc;
 
@@ -18,7 +19,8 @@ fn main() -> anyhow::Result<()> {
     let origin = std::env::args().nth(1).ok_or_else(|| anyhow::anyhow!("the origin's URL"))?;
     let quick = std::env::args().any(|argument| argument == "--quick");
     hits::run(&origin, quick)?;
-    batch::run(&origin, quick)
+    batch::run(&origin, quick)?;
+    schedule::run(&origin, quick)
 }
 
 /// Room for everything that is measured.
