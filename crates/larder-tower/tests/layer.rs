@@ -11,7 +11,7 @@ use std::{
 
 use axum::{
     Router,
-    extract::{Path, WebSocketUpgrade},
+    extract::Path,
     routing::{get, put},
 };
 use http::{Request, Response};
@@ -83,9 +83,15 @@ async fn axum_routes_extract_collapse_and_invalidate() {
 
 #[tokio::test]
 async fn an_upgrade_passes_untouched() {
-    let router = Router::new()
-        .route("/socket", get(async |socket: WebSocketUpgrade| socket.on_upgrade(async |_| ())))
-        .layer(CacheLayer::new(cache(&ManualClock::at(0))));
+    let switch = async |request: Request<axum::body::Body>| {
+        // What hyper needs to hand the connection over is there, and so are the fields.
+        assert!(request.extensions().get::<hyper::upgrade::OnUpgrade>().is_some());
+        let upgrade = request.headers()["upgrade"].clone();
+        let own = [("connection", http::HeaderValue::from_static("upgrade")), ("upgrade", upgrade)];
+        (http::StatusCode::SWITCHING_PROTOCOLS, own)
+    };
+    let router =
+        Router::new().route("/socket", get(switch)).layer(CacheLayer::new(cache(&ManualClock::at(0))));
     let url = served(router).await;
     let mut stream = TcpStream::connect(url.trim_start_matches("http://")).await.expect("a connection");
     let head = "GET /socket HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
