@@ -12,7 +12,14 @@ use larder_core::Body;
 
 /// The body of an answer.
 #[derive(Debug)]
-pub struct AnswerBody(Kind);
+pub struct AnswerBody {
+    kind: Kind,
+    /// Dropped when the body begins to be sent, or never will be: its request is no longer in anybody's hands then.
+    begun: Option<Begun>,
+}
+
+/// Tells, by being dropped, that a body has begun to be sent.
+pub(crate) type Begun = tokio::sync::oneshot::Sender<()>;
 
 #[derive(Debug)]
 enum Kind {
@@ -27,17 +34,27 @@ impl AnswerBody {
     pub(crate) fn new(body: Body) -> Self {
         let size = body.size_hint().exact().map_or(BodySize::Stream, BodySize::Sized);
         match body.try_into_bytes() {
-            Ok(bytes) => Self(Kind::Whole(bytes)),
-            Err(body) => Self(Kind::Stream(body, size)),
+            Ok(bytes) => Self::of(Kind::Whole(bytes)),
+            Err(body) => Self::of(Kind::Stream(body, size)),
         }
     }
 
+    fn of(kind: Kind) -> Self {
+        Self { kind, begun: None }
+    }
+
+    /// The same, which tells when it begins to be sent.
+    pub(crate) fn telling(mut self, begun: Begun) -> Self {
+        self.begun = Some(begun);
+        self
+    }
+
     pub(crate) fn absent(length: Option<u64>) -> Self {
-        Self(Kind::Absent(length.map_or(BodySize::None, BodySize::Sized)))
+        Self::of(Kind::Absent(length.map_or(BodySize::None, BodySize::Sized)))
     }
 
     pub(crate) fn text(text: &'static str) -> Self {
-        Self(Kind::Whole(Bytes::from_static(text.as_bytes())))
+        Self::of(Kind::Whole(Bytes::from_static(text.as_bytes())))
     }
 }
 
@@ -45,14 +62,15 @@ impl MessageBody for AnswerBody {
     type Error = Box<dyn std::error::Error>;
 
     fn size(&self) -> BodySize {
-        match &self.0 {
+        match &self.kind {
             Kind::Whole(bytes) => BodySize::Sized(bytes.len() as u64),
             Kind::Stream(_, size) | Kind::Absent(size) => *size,
         }
     }
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        match &mut self.0 {
+        self.begun = None;
+        match &mut self.kind {
             Kind::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Whole(bytes) => Poll::Ready(Some(Ok(std::mem::take(bytes)))),
             Kind::Absent(_) => Poll::Ready(None),
@@ -74,9 +92,10 @@ impl MessageBody for AnswerBody {
     }
 
     fn try_into_bytes(self) -> Result<Bytes, Self> {
-        match self.0 {
-            Kind::Whole(bytes) => Ok(bytes),
-            other => Err(Self(other)),
+        match self.kind {
+            // Taken out of its response, it would tell too early.
+            Kind::Whole(bytes) if self.begun.is_none() => Ok(bytes),
+            kind => Err(Self { kind, begun: self.begun }),
         }
     }
 }

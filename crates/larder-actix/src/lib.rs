@@ -2,11 +2,14 @@
 
 mod body;
 mod channel;
+mod etag;
 mod http02;
 mod middleware;
 mod proxy;
 mod respond;
+mod settings;
 
 pub use body::AnswerBody;
-pub use middleware::{Cache, CacheMiddleware};
+pub use middleware::CacheMiddleware;
 pub use proxy::{ProxyOptions, ProxyServer, ReverseProxy, RunningProxy, ServerOptions, TlsError};
+pub use settings::Cache;

@@ -5,62 +5,26 @@
 //! calls the service there, with the original request, and sends the response's head over. The body follows by itself ([`crate::channel`]), so
 //! that a fill goes on when the client has left.
 
-use std::{
-    future::{Ready, ready},
-    pin::Pin,
-    rc::Rc,
-    sync::Arc,
-};
+use std::{pin::Pin, rc::Rc, sync::Arc};
 
 use actix_http::{body::EitherBody, body::MessageBody};
-use actix_service::{Service, Transform};
+use actix_service::Service;
 use actix_web::{
     Error, HttpRequest,
-    dev::{ServiceRequest, ServiceResponse},
+    dev::{Payload, ServiceRequest, ServiceResponse},
     error::InternalError,
     http::header::{HOST, UPGRADE},
 };
-use larder_core::{Body, CacheKey, Errand, FetchOptions, Lookup, RequestHead, errands};
+use larder_core::{Body, CacheKey, Errand, Errands, Lookup, RequestHead, errands};
+use tokio::sync::oneshot;
 
-use crate::{AnswerBody, channel, http02, respond::respond};
-
-/// Wraps an application, a scope or a route in a cache: `App::new().wrap(Cache::new(cache))`.
-///
-/// The handlers' `Cache-Control` decides. Stale responses are revalidated before they are served again: a handler lives as
-/// long as its request, so there is nobody to ask afterwards. Upgrades and requests with content pass untouched.
-#[derive(Debug, Clone)]
-pub struct Cache {
-    cache: larder_core::Cache,
-}
-
-impl Cache {
-    /// The middleware, on this cache.
-    pub fn new(cache: larder_core::Cache) -> Self {
-        Self { cache }
-    }
-}
-
-impl<S, B> Transform<S, ServiceRequest> for Cache
-where
-    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
-    B: MessageBody + 'static,
-{
-    type Response = ServiceResponse<EitherBody<B, AnswerBody>>;
-    type Error = Error;
-    type Transform = CacheMiddleware<S>;
-    type InitError = ();
-    type Future = Ready<Result<Self::Transform, ()>>;
-
-    fn new_transform(&self, service: S) -> Self::Future {
-        ready(Ok(CacheMiddleware { cache: self.cache.clone(), service: Rc::new(service) }))
-    }
-}
+use crate::{AnswerBody, Cache, channel, etag::tagged, http02, respond::respond};
 
 /// The service that [`Cache`] makes of another.
 #[derive(Debug)]
 pub struct CacheMiddleware<S> {
-    cache: larder_core::Cache,
-    service: Rc<S>,
+    pub(crate) settings: Rc<Cache>,
+    pub(crate) service: Rc<S>,
 }
 
 type Answering<B> = Pin<Box<dyn Future<Output = Result<ServiceResponse<EitherBody<B, AnswerBody>>, Error>>>>;
@@ -77,22 +41,22 @@ where
     actix_service::forward_ready!(service);
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
-        let (cache, service) = (self.cache.clone(), Rc::clone(&self.service));
+        let (settings, service) = (Rc::clone(&self.settings), Rc::clone(&self.service));
         Box::pin(async move {
-            let Some(key) = key(&request) else {
+            let Some(key) = key(&request, &settings) else {
                 return Ok(service.call(request).await?.map_into_left_body());
             };
             let method = http02::method(request.method());
             let is_head = method == http::Method::HEAD;
             let fields = http02::ActixFields(request.headers());
-            match cache.lookup(&key, &RequestHead::new(&method, &fields)).await {
+            match settings.cache.lookup(&key, &RequestHead::new(&method, &fields)).await {
                 Lookup::Answered(answer) => {
                     let (request, _) = request.into_parts();
-                    let response = respond(&cache, answer, is_head);
+                    let response = respond(&settings.cache, answer, is_head);
                     Ok(ServiceResponse::new(request, response.into()).map_into_right_body())
                 }
                 Lookup::Forward(found) => {
-                    let asking = Asking { cache, service, method };
+                    let asking = Asking { settings, service, method };
                     // Boxed: a hit's future should not carry the room for a whole fetch.
                     Box::pin(asking.resume(found, request)).await
                 }
@@ -102,12 +66,13 @@ where
 }
 
 /// The key; `None` for a request that the cache keeps out of.
-fn key(request: &ServiceRequest) -> Option<CacheKey> {
-    if request.headers().contains_key(UPGRADE) {
+fn key(request: &ServiceRequest, settings: &Cache) -> Option<CacheKey> {
+    if request.headers().contains_key(UPGRADE) || settings.passes(request) {
         return None;
     }
-    let (authority, path) = (authority(request)?, request.uri().path_and_query()?.as_str());
-    CacheKey::of_parts(scheme(request), authority, path).ok()
+    let path = settings.path(request.uri().path_and_query()?.as_str());
+    let key = CacheKey::of_parts(scheme(request), authority(request)?, &path).ok()?;
+    Some(settings.with_extra(key, request))
 }
 
 fn authority(request: &ServiceRequest) -> Option<&str> {
@@ -123,7 +88,7 @@ fn scheme(request: &ServiceRequest) -> &'static str {
 
 /// A request that needs its handler.
 struct Asking<S> {
-    cache: larder_core::Cache,
+    settings: Rc<Cache>,
     service: Rc<S>,
     method: http::Method,
 }
@@ -140,9 +105,9 @@ where
     ) -> Result<ServiceResponse<EitherBody<B, AnswerBody>>, Error> {
         let is_head = self.method == http::Method::HEAD;
         let forward = forward(&self.method, &request)?;
-        let (origin, mut errands) = errands();
-        let options = FetchOptions::default();
-        let resuming = self.cache.resume(found, forward, Arc::new(origin), &options);
+        let cache = self.settings.cache.clone();
+        let (origin, mut errands) = errands(true);
+        let resuming = cache.resume(found, forward, Arc::new(origin), &self.settings.options);
         tokio::pin!(resuming);
         let mut waiting = Waiting::Here(Box::new(request));
         let result = loop {
@@ -150,12 +115,23 @@ where
                 // The handler's response goes first: the engine may be waiting for it.
                 biased;
                 called = waiting.called() => waiting = Waiting::Back(called?),
-                Some(errand) = errands.next() => waiting = waiting.send(errand, &self.service),
+                Some(errand) = errands.next() => waiting = waiting.send(errand, &self.service, self.settings.etags),
                 result = &mut resuming => break result,
             }
         };
+        let mut begun = None;
         let request = match waiting {
-            Waiting::Here(request) => request.into_parts().0,
+            Waiting::Here(request) => {
+                let request = request.into_parts().0;
+                if result.as_ref().is_ok_and(|answer| answer.cache_status().hit) {
+                    // Stale, and being made anew behind the answer: by the same request, once it is free again.
+                    let (sender, free) = oneshot::channel();
+                    begun = Some(sender);
+                    let (again, etags) = (request.clone(), self.settings.etags);
+                    actix_rt::spawn(revalidate(errands, again, free, self.service, etags));
+                }
+                request
+            }
             Waiting::Back(request) => request,
             // The engine has given up on a handler that takes too long, and the request is still with it.
             Waiting::Called(_) => {
@@ -166,8 +142,11 @@ where
                 .into());
             }
         };
-        let answer = result.unwrap_or_else(|error| self.cache.error_answer(&error));
-        let response = respond(&self.cache, answer, is_head);
+        let answer = result.unwrap_or_else(|error| cache.error_answer(&error));
+        let mut response = respond(&cache, answer, is_head);
+        if let Some(begun) = begun {
+            response = response.map_body(|_, body| body.telling(begun));
+        }
         Ok(ServiceResponse::new(request, response.into()).map_into_right_body())
     }
 }
@@ -203,25 +182,56 @@ impl Waiting {
     }
 
     /// Calls the handler with the original request, and what the engine has made of its fields.
-    fn send<S, B>(self, errand: Errand, service: &Rc<S>) -> Self
+    fn send<S, B>(self, errand: Errand, service: &Rc<S>, etags: bool) -> Self
     where
         S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
         B: MessageBody + 'static,
     {
-        let Self::Here(mut request) = self else {
+        let Self::Here(request) = self else {
             // Asked a second time: there is one request, and its handler has had it. The errand is dropped.
             return self;
         };
-        let service = Rc::clone(service);
-        http02::set_conditions(request.headers_mut(), errand.request.headers());
-        Self::Called(Box::pin(async move {
-            let (request, response) = service.call(*request).await?.into_parts();
-            let (head, body) = response.into_parts();
-            let mut answer = http::Response::new(channel::from_message_body(body));
-            *answer.status_mut() = http02::status_from(head.status());
-            *answer.headers_mut() = http02::fields_from(head.headers());
-            errand.reply.send(Ok(answer));
-            Ok(request)
-        }))
+        Self::Called(Box::pin(call(Rc::clone(service), *request, errand, etags)))
     }
+}
+
+/// Calls the handler, with what the engine has made of the request's conditions, and sends its response to the engine.
+async fn call<S, B>(
+    service: Rc<S>,
+    mut request: ServiceRequest,
+    errand: Errand,
+    etags: bool,
+) -> Result<HttpRequest, Error>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    http02::set_conditions(request.headers_mut(), errand.request.headers());
+    let (request, response) = service.call(request).await?.into_parts();
+    let (head, body) = response.into_parts();
+    let mut answer = http::Response::new(channel::from_message_body(body));
+    *answer.status_mut() = http02::status_from(head.status());
+    *answer.headers_mut() = http02::fields_from(head.headers());
+    errand.reply.send(Ok(if etags { tagged(answer) } else { answer }));
+    Ok(request)
+}
+
+/// Makes a stale response anew, behind the one that was answered with it. `free` tells when the framework has let go of the
+/// request: handlers want it for themselves.
+async fn revalidate<S, B>(
+    mut errands: Errands,
+    request: HttpRequest,
+    free: oneshot::Receiver<()>,
+    service: Rc<S>,
+    etags: bool,
+) where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    // None, if another request has begun already.
+    let Some(errand) = errands.next().await else { return };
+    let _ = free.await;
+    let request = ServiceRequest::from_parts(request, Payload::None);
+    // A failure leaves what is stored as it is.
+    let _ = call(service, request, errand, etags).await;
 }

@@ -16,6 +16,7 @@ use actix_web::{App, HttpResponse, HttpServer, http::header, web};
 use bytes::Bytes;
 use larder_actix::Cache;
 use larder_memory::MemoryStore;
+use larder_testkit::ManualClock;
 use tokio::sync::Notify;
 
 /// How often each handler ran, and what holds the slow ones.
@@ -71,24 +72,49 @@ async fn fails(ran: web::Data<Ran>) -> Result<HttpResponse, actix_web::Error> {
     }
 }
 
+/// A handler that removes what others have made.
+async fn drop_silent(cache: web::Data<larder_core::Cache>) -> HttpResponse {
+    let group = larder_core::CacheGroup::new("http://example.com", "silent");
+    match cache.purge_group(&group).await {
+        Ok(()) => HttpResponse::NoContent().finish(),
+        Err(error) => HttpResponse::ServiceUnavailable().body(error.to_string()),
+    }
+}
+
 async fn echo(body: String) -> HttpResponse {
     HttpResponse::Ok().body(format!("got {body}"))
 }
 
+async fn silent(ran: web::Data<Ran>) -> HttpResponse {
+    let count = ran.page.fetch_add(1, Ordering::SeqCst) + 1;
+    HttpResponse::Ok().body(format!("silent {count}"))
+}
+
 /// A server of its own for each test; it ends with the process.
 fn serve() -> (SocketAddr, Ran) {
+    serve_with(&ManualClock::at(1_700_000_000), Cache::new)
+}
+
+fn serve_with(
+    clock: &ManualClock,
+    middleware: impl Fn(larder_core::Cache) -> Cache + Clone + Send + 'static,
+) -> (SocketAddr, Ran) {
     let ran = Ran::default();
     let data = web::Data::new(ran.clone());
-    let cache = larder_core::Cache::builder(Arc::new(MemoryStore::default())).build();
+    let cache =
+        larder_core::Cache::builder(Arc::new(MemoryStore::default())).clock(Arc::new(clock.clone())).build();
     let (sender, address) = mpsc::channel();
     thread::spawn(move || {
         actix_rt::System::new().block_on(async move {
             let app = move || {
                 App::new()
                     .app_data(data.clone())
-                    .wrap(Cache::new(cache.clone()))
+                    .wrap(middleware(cache.clone()))
+                    .app_data(web::Data::new(cache.clone()))
                     .route("/page", web::get().to(page))
                     .route("/page", web::put().to(echo))
+                    .route("/silent", web::get().to(silent))
+                    .route("/silent", web::post().to(drop_silent))
                     .route("/slow", web::get().to(slow))
                     .route("/stream", web::get().to(stream))
                     .route("/fails", web::get().to(fails))
@@ -200,4 +226,74 @@ fn a_handler_that_errs_or_panics_poisons_nothing() {
     let _ = open(address, "GET", "/fails", "\r\n").read_to_string(&mut panicked);
     assert_eq!(content(&get(address, "/fails")), "at last");
     assert!(get(address, "/missing").starts_with("HTTP/1.1 404"));
+}
+
+/// The one who finds it stale waits for nobody; the handler runs behind the answer, behind the routing of a scope, too.
+#[test]
+fn a_stale_page_is_made_anew_behind_its_answer() {
+    let clock = ManualClock::at(1_700_000_000);
+    let (address, ran) =
+        serve_with(&clock, |cache| Cache::new(cache).stale_while_revalidate(Duration::from_secs(600)));
+    assert_eq!(content(&get(address, "/page")), "page 1");
+    assert_eq!(content(&get(address, "/teams/red/users/42")), "red 42");
+    clock.advance(Duration::from_secs(61));
+    let stale = get(address, "/page");
+    assert!(content(&stale) == "page 1" && stale.contains("larder; hit; ttl=-1"), "{stale}");
+    while content(&get(address, "/page")) != "page 3" {}
+    assert!(get(address, "/page").contains("larder; hit; ttl=60"));
+    let stale = get(address, "/teams/red/users/42");
+    assert!(stale.contains("larder; hit; ttl=-1"), "{stale}");
+    while !get(address, "/teams/red/users/42").contains("ttl=60") {}
+    assert_eq!(ran.page.load(Ordering::SeqCst), 4, "once each");
+}
+
+#[test]
+fn what_handlers_do_not_say_the_application_may() {
+    let clock = ManualClock::at(1_700_000_000);
+    let (address, ran) = serve_with(&clock, |cache| {
+        Cache::new(cache)
+            .default_freshness(Duration::from_secs(10))
+            .groups(|arrived| (arrived.uri.path() == "/silent").then_some("silent"))
+            .key(|request| {
+                let tenant = request.headers().get("x-tenant");
+                tenant.map_or_else(Vec::new, |tenant| tenant.as_bytes().to_vec())
+            })
+            .ignore_query(["utm_*", "ref"])
+            .unless(|request| request.path().starts_with("/teams"))
+    });
+    let silent = |query: &str, rest: &str| {
+        let answer = send(address, "GET", &format!("/silent{query}"), &format!("{rest}\r\n"));
+        content(&answer).to_owned()
+    };
+    assert_eq!(silent("", ""), "silent 1");
+    assert_eq!(silent("?utm_source=a&ref=b", ""), "silent 1");
+    assert_eq!(silent("?a=1&utm_medium=x", ""), "silent 2");
+    assert_eq!(silent("?a=1", ""), "silent 2");
+    assert_eq!(silent("", "x-tenant: blue\r\n"), "silent 3", "another tenant's");
+    assert_eq!(silent("", "x-tenant: blue\r\n"), "silent 3");
+    assert!(send(address, "POST", "/silent", "Content-Length: 0\r\n\r\n").starts_with("HTTP/1.1 204"));
+    assert_eq!(silent("", "x-tenant: blue\r\n"), "silent 4", "the group is gone");
+    assert_eq!(silent("?a=1", ""), "silent 5");
+    let passed = get(address, "/teams/red/users/1");
+    assert!(!passed.contains("cache-status"), "{passed}");
+    let own = get(address, "/page");
+    assert!(own.contains("stored"), "{own}");
+    assert!(get(address, "/page").contains("ttl=60"), "what a handler says counts");
+    assert_eq!(ran.page.load(Ordering::SeqCst), 7);
+}
+
+/// A tag for handlers that give none: confirmed without the content, and the same when the same page is made again.
+#[test]
+fn pages_get_entity_tags() {
+    let (address, _) = serve();
+    let tag_of = |answer: &str| {
+        let line = answer.lines().find(|line| line.starts_with("etag: ")).expect("a tag");
+        line.trim_start_matches("etag: ").to_owned()
+    };
+    let tag = tag_of(&get(address, "/teams/red/users/42"));
+    assert!(tag.starts_with('"') && tag.len() == 34, "{tag}");
+    assert_eq!(tag_of(&get(address, "/teams/red/users/42")), tag);
+    assert_ne!(tag_of(&get(address, "/teams/red/users/43")), tag);
+    let answer = send(address, "GET", "/teams/red/users/42", &format!("If-None-Match: {tag}\r\n\r\n"));
+    assert!(answer.starts_with("HTTP/1.1 304") && content(&answer).is_empty(), "{answer}");
 }

@@ -30,12 +30,16 @@ pub struct Errands(mpsc::UnboundedReceiver<Errand>);
 
 /// The engine's end. Never more than a few errands: one for each time that a request asks its origin.
 #[derive(Debug)]
-struct Messenger(mpsc::UnboundedSender<Errand>);
+struct Messenger {
+    errands: mpsc::UnboundedSender<Errand>,
+    outlives: bool,
+}
 
-/// An origin for one request, and where its errands come out.
-pub fn errands() -> (impl Origin, Errands) {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    (Messenger(sender), Errands(receiver))
+/// An origin for one request, and where its errands come out. `outlives`: somebody does errands also after the request has
+/// been answered ([`Origin::outlives_request`]).
+pub fn errands(outlives: bool) -> (impl Origin, Errands) {
+    let (errands, receiver) = mpsc::unbounded_channel();
+    (Messenger { errands, outlives }, Errands(receiver))
 }
 
 impl Reply {
@@ -62,11 +66,11 @@ impl Origin for Messenger {
         let (reply, response) = oneshot::channel();
         let closed = || OriginError::new(OriginErrorKind::Closed);
         let reply = Reply(reply);
-        self.0.send(Errand { request, reply }).map_err(|_| closed())?;
+        self.errands.send(Errand { request, reply }).map_err(|_| closed())?;
         response.await.unwrap_or_else(|_| Err(closed()))
     }
 
     fn outlives_request(&self) -> bool {
-        false
+        self.outlives
     }
 }

@@ -127,7 +127,7 @@ async fn by_errand(
     it: &Setting,
     mut act: impl FnMut(Request<Body>) -> Option<Result<Response<Body>, OriginError>>,
 ) -> Result<Answer, FetchError> {
-    let (origin, mut errands) = errands();
+    let (origin, mut errands) = errands(false);
     let fetching = it.cache.fetch(request("GET", "/errand", &[]), Arc::new(origin));
     tokio::pin!(fetching);
     loop {

@@ -46,6 +46,17 @@ impl CacheKey {
         Self::of_bytes(&bytes)
     }
 
+    /// The key of another target, with all that has been added to this one.
+    #[must_use]
+    pub fn for_target(&self, target: &TargetUri) -> Self {
+        let mut rest = &*self.bytes;
+        for _ in 0..3 {
+            rest = pull(rest).unwrap_or_default().1;
+        }
+        let key = Self::new(target);
+        if rest.is_empty() { key } else { Self::of_bytes(&[&key.bytes, rest].concat()) }
+    }
+
     /// The key as bytes, for stores: each part behind its length, 32 bits little-endian.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes

@@ -127,3 +127,14 @@ proptest! {
         }
     }
 }
+
+/// What was added goes along to another target, and nothing else does.
+#[test]
+fn the_key_of_another_target() {
+    let target = |path: &str| TargetUri::parse(&format!("http://example.com{path}")).expect("a target");
+    let (one, two) = (CacheKey::new(&target("/one")), CacheKey::new(&target("/two")));
+    assert_eq!(one.for_target(&target("/two")), two);
+    let own = |key: &CacheKey| key.with_extra(b"alice").with_extra(b"");
+    assert_eq!(own(&one).for_target(&target("/two")), own(&two));
+    assert_ne!(own(&one).for_target(&target("/two")), two);
+}

@@ -81,7 +81,7 @@ impl CacheMiddleware {
         let options = options(extensions, Arc::clone(&elsewhere));
         let mut content = Content::of(&mut request);
         let forward = http::Request::<reqwest::Body>::try_from(request)?.map(|_| content.take());
-        let (origin, mut errands) = errands();
+        let (origin, mut errands) = errands(false);
         let resuming = self.cache.resume(found, forward, Arc::new(origin), &options);
         tokio::pin!(resuming);
         // A failure of the rest of the stack, as it said it.

@@ -119,8 +119,12 @@ async fn a_search_by_post_is_asked_once() {
 #[tokio::test]
 async fn an_upload_streams_and_invalidates() {
     let origin = origin(&[("/a", FRESH, "a")]);
-    let (client, url) = (client(), format!("{}/a", origin.url()));
+    // Whose responses they are stands in their keys; what is changed is changed for them, too.
+    let store = Arc::new(MemoryStore::default());
+    let client = builder().store(store).partition("alice").build().expect("a client");
+    let url = format!("{}/a", origin.url());
     outcome(&client, &url).await;
+    assert_eq!(outcome(&client, &url).await.0, Outcome::Hit);
     let pieces = ["on", "e ", "two"].map(|piece| Ok::<_, std::io::Error>(bytes::Bytes::from(piece)));
     let body = http_body_util::StreamBody::new(futures_util::stream::iter(
         pieces.map(|piece| piece.map(http_body::Frame::data)),

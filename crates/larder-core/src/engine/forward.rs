@@ -12,9 +12,9 @@ use super::{
     serve::serves_others,
 };
 use crate::{
-    Body, CacheGroup, CacheStatus, Candidate, Candidates, Exchange, Failure, Freshen, Fwd, HeadFreshen,
-    OriginError, OriginErrorKind, StoredHead, TargetUri, bounded::within, head_within, invalidated,
-    invalidated_groups, not_modified, not_modified_fields, strip_hop_by_hop,
+    Body, CacheGroup, CacheKey, CacheStatus, Candidate, Candidates, Exchange, Failure, Freshen, Fwd,
+    HeadFreshen, OriginError, OriginErrorKind, StoredHead, TargetUri, bounded::within, head_within,
+    invalidated, invalidated_groups, not_modified, not_modified_fields, strip_hop_by_hop,
 };
 use std::sync::Arc;
 
@@ -259,7 +259,7 @@ impl Cache {
         let outgoing = ask.outgoing(body);
         let (response, exchange) = self.send(&ask, outgoing).await?;
         if !reusable {
-            self.invalidate(invalidates(&ask, &response)).await;
+            self.invalidate(&ask, invalidates(&ask, &response)).await;
         }
         let plan = Plan { selected: None, fwd: if reusable { Fwd::Request } else { Fwd::Method } };
         if reusable {
@@ -273,10 +273,18 @@ impl Cache {
         Ok(self.received(&ask, &candidates, plan, false, None, response, exchange).await)
     }
 
-    async fn invalidate(&self, gone: (Vec<TargetUri>, Vec<CacheGroup>)) {
+    async fn invalidate(&self, ask: &Ask, gone: (Vec<TargetUri>, Vec<CacheGroup>)) {
         // A failure is counted where it happens; the answer is the origin's all the same.
         for target in gone.0 {
-            let _ = self.purge(&target).await;
+            // Whoever has a key of their own has changed what they find by it, and what everybody finds.
+            let mut keys = vec![CacheKey::new(&target), ask.key.for_target(&target)];
+            if target == ask.target {
+                keys.push(ask.key.clone());
+            }
+            keys.dedup();
+            for key in keys {
+                let _ = self.purge_key(&key).await;
+            }
         }
         for group in gone.1 {
             let _ = self.purge_group(&group).await;

@@ -1,0 +1,192 @@
+//! The middleware's settings: what an application says of its routes.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    future::{Ready, ready},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use actix_http::body::{EitherBody, MessageBody};
+use actix_service::{Service, Transform};
+use actix_web::{
+    Error,
+    dev::{ServiceRequest, ServiceResponse},
+};
+use larder_core::{Arrived, CacheKey, FetchOptions, Overrides, Overriding};
+
+use crate::{AnswerBody, middleware::CacheMiddleware};
+
+type Extra = dyn Fn(&ServiceRequest) -> Vec<u8> + Send + Sync;
+type Passes = dyn Fn(&ServiceRequest) -> bool + Send + Sync;
+
+/// Wraps an application, a scope or a route in a cache: `App::new().wrap(Cache::new(cache))`.
+///
+/// The handlers' `Cache-Control` decides; what they don't say, this may. Stale responses that may be served while they are
+/// revalidated are, and the handler runs behind the answer. Upgrades and requests with content pass untouched.
+///
+/// ```
+/// use std::time::Duration;
+/// # fn example(cache: larder_core::Cache) -> larder_actix::Cache {
+/// larder_actix::Cache::new(cache)
+///     .default_freshness(Duration::from_secs(60))
+///     .stale_while_revalidate(Duration::from_secs(30))
+///     .ignore_query(["utm_*"])
+///     .unless(|request| request.path().starts_with("/admin"))
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Cache {
+    pub(crate) cache: larder_core::Cache,
+    pub(crate) options: FetchOptions,
+    pub(crate) etags: bool,
+    extra: Option<Arc<Extra>>,
+    passes: Option<Arc<Passes>>,
+    ignored: Arc<[String]>,
+}
+
+impl Cache {
+    /// The middleware, on this cache.
+    pub fn new(cache: larder_core::Cache) -> Self {
+        let options = FetchOptions::default();
+        Self { cache, options, etags: true, extra: None, passes: None, ignored: Arc::default() }
+    }
+
+    /// What is said of each response, over what its handler says. Several add up; the last one goes first.
+    #[must_use]
+    pub fn overrides(mut self, says: impl Fn(&Arrived<'_>) -> Overrides + Send + Sync + 'static) -> Self {
+        self.options.overrides = Some(match self.options.overrides.take() {
+            None => Overriding::by(says),
+            Some(before) => Overriding::by(move |arrived| says(arrived).or(before.of(arrived))),
+        });
+        self
+    }
+
+    fn always(self, set: impl FnOnce(&mut Overrides)) -> Self {
+        let mut overrides = Overrides::default();
+        set(&mut overrides);
+        self.overrides(move |_| overrides.clone())
+    }
+
+    /// How long responses are fresh whose handlers say nothing of it.
+    #[must_use]
+    pub fn default_freshness(self, freshness: Duration) -> Self {
+        self.always(|overrides| overrides.default_freshness = Some(freshness))
+    }
+
+    /// How long after that they may be served while they are made anew (RFC 5861 §3), where handlers don't say.
+    #[must_use]
+    pub fn stale_while_revalidate(self, window: Duration) -> Self {
+        self.always(|overrides| overrides.stale_while_revalidate = Some(window))
+    }
+
+    /// How long they may be served in the place of an error (RFC 5861 §4), where handlers don't say.
+    #[must_use]
+    pub fn stale_if_error(self, window: Duration) -> Self {
+        self.always(|overrides| overrides.stale_if_error = Some(window))
+    }
+
+    /// Fields of the request that select responses, beside those that their `Vary` nominates.
+    #[must_use]
+    pub fn vary(self, names: impl IntoIterator<Item = http::HeaderName>) -> Self {
+        self.always(|overrides| overrides.vary = names.into_iter().collect())
+    }
+
+    /// Groups that a response belongs to (RFC 9875), beside those that its handler names: to remove them together.
+    #[must_use]
+    pub fn groups<G>(self, of: impl Fn(&Arrived<'_>) -> G + Send + Sync + 'static) -> Self
+    where
+        G: IntoIterator<Item: Into<Box<str>>>,
+    {
+        self.overrides(move |arrived| {
+            let mut overrides = Overrides::default();
+            overrides.groups = of(arrived).into_iter().map(Into::into).collect();
+            overrides
+        })
+    }
+
+    /// More that responses are found by: a user's id, a tenant. Requests for which it says different things share nothing.
+    #[must_use]
+    pub fn key(mut self, of: impl Fn(&ServiceRequest) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        self.extra = Some(Arc::new(of));
+        self
+    }
+
+    /// Parameters of the query that responses don't depend on; a `*` at the end stands for anything. Handlers get them all
+    /// the same.
+    #[must_use]
+    pub fn ignore_query<P: Into<String>>(mut self, parameters: impl IntoIterator<Item = P>) -> Self {
+        self.ignored = parameters.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Requests that the cache keeps out of.
+    #[must_use]
+    pub fn unless(mut self, passes: impl Fn(&ServiceRequest) -> bool + Send + Sync + 'static) -> Self {
+        self.passes = Some(Arc::new(passes));
+        self
+    }
+
+    /// Whether responses that have no entity tag and are in memory as a whole get a strong one of their content, so that
+    /// they can be confirmed (304) and asked for in parts. Default: yes.
+    #[must_use]
+    pub fn etags(mut self, make: bool) -> Self {
+        self.etags = make;
+        self
+    }
+
+    pub(crate) fn passes(&self, request: &ServiceRequest) -> bool {
+        self.passes.as_ref().is_some_and(|passes| passes(request))
+    }
+
+    pub(crate) fn with_extra(&self, key: CacheKey, request: &ServiceRequest) -> CacheKey {
+        match &self.extra {
+            Some(extra) => key.with_extra(&extra(request)),
+            None => key,
+        }
+    }
+
+    /// The path and query without what doesn't count.
+    pub(crate) fn path<'a>(&self, path: &'a str) -> Cow<'a, str> {
+        let Some((before, query)) = path.split_once('?').filter(|_| !self.ignored.is_empty()) else {
+            return path.into();
+        };
+        let kept: Vec<&str> = query.split('&').filter(|parameter| !self.ignores(parameter)).collect();
+        if kept.is_empty() { before.into() } else { format!("{before}?{}", kept.join("&")).into() }
+    }
+
+    fn ignores(&self, parameter: &str) -> bool {
+        let name = parameter.split('=').next().unwrap_or_default();
+        self.ignored.iter().any(|ignored| match ignored.strip_suffix('*') {
+            Some(beginning) => name.starts_with(beginning),
+            None => name == ignored,
+        })
+    }
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("cache", &self.cache)
+            .field("ignored", &self.ignored)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, B> Transform<S, ServiceRequest> for Cache
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<EitherBody<B, AnswerBody>>;
+    type Error = Error;
+    type Transform = CacheMiddleware<S>;
+    type InitError = ();
+    type Future = Ready<Result<Self::Transform, ()>>;
+
+    fn new_transform(&self, service: S) -> Self::Future {
+        ready(Ok(CacheMiddleware { settings: Rc::new(self.clone()), service: Rc::new(service) }))
+    }
+}
