@@ -17,6 +17,7 @@ const FLOORS: &[&[&str]] = &[
         "larder-hyper",
         "larder-actix",
         "larder-tower",
+        "larder-values",
         "larder-testkit",
     ],
     &["larder-reqwest"],

@@ -18,6 +18,8 @@ pub use larder_reqwest as reqwest;
 pub use larder_tiered as tiered;
 #[cfg(feature = "tower")]
 pub use larder_tower as tower;
+#[cfg(feature = "values")]
+pub use larder_values as values;
 
 /// The names that most programs need.
 pub mod prelude {
