@@ -142,6 +142,7 @@ impl CachedClient {
 
     pub(crate) async fn send(&self, mut request: Request, wishes: &Wishes) -> Result<Response, Error> {
         let mut content = Content::of(&mut request);
+        self.prepare(&mut request, wishes.mode);
         let mut left = self.inner.most_redirects;
         loop {
             let answer = self.ask(&mut request, &mut content, wishes).await?;
@@ -164,7 +165,7 @@ impl CachedClient {
         content: &mut Content,
         wishes: &Wishes,
     ) -> Result<Answer, Error> {
-        self.prepare(request, wishes.mode);
+        self.inner.cookies.give(request);
         let mut key = self.key(request.url())?;
         for extra in &wishes.extra {
             key = key.with_extra(extra);
@@ -203,14 +204,13 @@ impl CachedClient {
         self.inner.cache.resume(found, request, Arc::clone(&self.inner.origin), options).await
     }
 
-    /// What the cache has to see of a request before it decides.
+    /// The client's own fields and the mode: once, since what a redirect takes off must stay off.
     fn prepare(&self, request: &mut Request, mode: CacheMode) {
         for (name, value) in &self.inner.default_headers {
             if let Entry::Vacant(place) = request.headers_mut().entry(name) {
                 place.insert(value.clone());
             }
         }
-        self.inner.cookies.give(request);
         mode.say(request.headers_mut());
     }
 }

@@ -34,7 +34,7 @@ pub struct CacheMiddleware {
 
 impl CacheMiddleware {
     /// The middleware, on this cache. For one user's requests build it with
-    /// [`Rules::private`](larder_core::Rules::private).
+    /// [`Rules::private`](larder_core::Rules::private), on a store that is that user's alone: nothing here tells users apart.
     pub fn new(cache: Cache) -> Self {
         Self { cache }
     }

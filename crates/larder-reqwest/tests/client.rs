@@ -175,8 +175,11 @@ async fn methods_and_credentials_along_a_redirect() {
         ("307", "POST", true),
         ("308", "POST", true),
     ] {
-        let request = client().post(format!("{}/{code}", origin.url())).bearer_auth("secret").body("content");
-        let request = request.header("cookie", "a=b").header("content-type", "text/plain");
+        // Also those that the client gives to all its requests.
+        let defaults = [("cookie".parse().unwrap(), "a=b".parse().unwrap())].into_iter().collect();
+        let client = builder().default_headers(defaults).build().expect("a client");
+        let request = client.post(format!("{}/{code}", origin.url())).bearer_auth("secret").body("content");
+        let request = request.header("content-type", "text/plain");
         request.send().await.expect("an answer");
         let head = other.heads().pop().expect("it came there").to_ascii_lowercase();
         assert!(head.starts_with(&method.to_ascii_lowercase()), "{code}: {head}");

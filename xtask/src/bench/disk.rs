@@ -16,17 +16,8 @@ const QUESTIONS: [Question; 2] = [
 pub(crate) fn run(quick: bool, large: bool) -> anyhow::Result<String> {
     let folder = Path::new("target/bench-disk");
     fs::create_dir_all(folder)?;
-    let mut compare = cargo();
-    compare.args([
-        "run",
-        "--release",
-        "--manifest-path",
-        "benches/compare/Cargo.toml",
-        "--bin",
-        "disk",
-        "--",
-    ]);
-    compare.args(quick.then_some("--quick")).args(large.then_some("--large"));
+    let mut compare = super::compare("disk", quick);
+    compare.args(large.then_some("--large"));
     let mut table = output(compare.env("LARDER_BENCH_DIR", folder.canonicalize()?))?;
     crate::setup::run_for_benchmarks()?;
     call(cargo().args(["build", "--release", "-p", "larder-cli", "-p", "larder-peers"]))?;

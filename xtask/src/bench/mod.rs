@@ -11,6 +11,8 @@ mod python;
 mod redis;
 mod results;
 
+use std::process::Command;
+
 use crate::process::{cargo, run as call};
 
 #[derive(Debug, clap::Args)]
@@ -73,6 +75,22 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 /// What CI runs: the benches of the engine, for a moment.
 pub(crate) fn quick() -> anyhow::Result<()> {
     engine(true)
+}
+
+/// A program of benches/compare, which has dependencies of its own.
+fn compare(program: &str, quick: bool) -> Command {
+    let mut compare = cargo();
+    compare.args([
+        "run",
+        "--release",
+        "--manifest-path",
+        "benches/compare/Cargo.toml",
+        "--bin",
+        program,
+        "--",
+    ]);
+    compare.args(quick.then_some("--quick"));
+    compare
 }
 
 fn engine(quick: bool) -> anyhow::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::process::{Server, cargo, free_port, output};
+use crate::process::{Server, free_port, output};
 
 pub(crate) fn run(quick: bool) -> anyhow::Result<String> {
     crate::setup::run_for_tests()?;
@@ -11,17 +11,8 @@ pub(crate) fn run(quick: bool) -> anyhow::Result<String> {
     redis.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
     let mut server = Server::start(&mut redis)?;
     server.wait_for_port(port)?;
-    let mut compare = cargo();
-    compare.args([
-        "run",
-        "--release",
-        "--manifest-path",
-        "benches/compare/Cargo.toml",
-        "--bin",
-        "redis",
-        "--",
-    ]);
-    compare.arg(format!("redis://127.0.0.1:{port}/0")).args(quick.then_some("--quick"));
+    let mut compare = super::compare("redis", quick);
+    compare.arg(format!("redis://127.0.0.1:{port}/0"));
     compare.env("LARDER_PYTHON", super::python::with_peers()?);
     output(&mut compare)
 }
