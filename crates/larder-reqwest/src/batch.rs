@@ -19,7 +19,7 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use crate::{
     CachedClient, Error, RequestBuilder, Response, Retry,
-    hosts::Hosts,
+    hosts::{Hosts, host},
     retry::{may_pass, retry_after},
 };
 
@@ -255,11 +255,6 @@ impl Batch {
         self.given += 1;
         Some(next)
     }
-}
-
-/// Scheme, name and port.
-fn host(url: &Url) -> &str {
-    &url[..url::Position::BeforePath]
 }
 
 impl Stream for Batch {

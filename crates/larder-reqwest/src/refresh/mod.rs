@@ -6,6 +6,7 @@
 //! Several processes that share a store and refresh the same pages ask the origin once: each asks for a response that is
 //! not older than its round, and finds the one that another has just fetched.
 
+mod queue;
 mod seen;
 mod task;
 mod when;

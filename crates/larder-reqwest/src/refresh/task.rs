@@ -15,10 +15,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Event, Refresh, When, seen::Seen, when::Round};
+use super::{Event, Refresh, When, queue::Queue, seen::Seen, when::Round};
 use crate::{
     CachedClient, Error, Outcome,
-    hosts::Hosts,
+    hosts::{Hosts, host},
     retry::{chance, is_passing, retry_after},
 };
 
@@ -64,7 +64,7 @@ struct Page {
 /// What a run came to.
 struct Ran {
     id: u64,
-    host: String,
+    host: Box<str>,
     found: Result<Found, Error>,
 }
 
@@ -85,7 +85,7 @@ pub(super) struct Task {
     /// What is due when. May name pages that are gone, or have another time by now.
     times: BinaryHeap<Reverse<(Instant, u64)>>,
     /// Due, but their host or all are busy.
-    waiting: VecDeque<u64>,
+    queue: Queue,
     running: FuturesUnordered<BoxFuture<'static, Ran>>,
     hosts: Hosts,
     stopping: Option<Vec<oneshot::Sender<()>>>,
@@ -109,7 +109,7 @@ impl Task {
             ids: HashMap::new(),
             next_id: 0,
             times: BinaryHeap::new(),
-            waiting: VecDeque::new(),
+            queue: Queue::default(),
             running: FuturesUnordered::new(),
             stopping: None,
         }
@@ -200,7 +200,7 @@ impl Task {
             match self.pages.get_mut(&id).filter(|page| page.due == due) {
                 None => {}
                 Some(page) => match Self::is_early(page) {
-                    None => self.waiting.push_back(id),
+                    None => self.queue.push(host(&page.url), id),
                     Some(left) => {
                         page.due = now + left.min(LOOK_AGAIN);
                         self.times.push(Reverse((page.due, id)));
@@ -208,18 +208,14 @@ impl Task {
                 },
             }
         }
-        // Each that waits is looked at once: its host may be busy, and the next one's not.
-        for _ in 0..self.waiting.len() {
-            if self.running.len() >= self.settings.concurrency {
-                return;
-            }
-            let Some(id) = self.waiting.pop_front() else { return };
-            let Some(page) = self.pages.get(&id) else { continue };
-            let host = page.url[..url::Position::BeforePath].to_owned();
-            if !self.hosts.begin(&host) {
-                self.waiting.push_back(id);
+        while self.running.len() < self.settings.concurrency
+            && let Some((host, id)) = self.queue.next(&mut self.hosts)
+        {
+            let Some(page) = self.pages.get(&id) else {
+                // Removed while it waited: its place is free again.
+                self.hosts.end(&host);
                 continue;
-            }
+            };
             let (client, url, round, seen) =
                 (self.client.clone(), page.url.clone(), page.when.round(), page.seen.clone());
             let running = async move { Ran { id, host, found: visit(&client, url, round, seen).await } };
