@@ -2,8 +2,8 @@
 //!
 //! actix's services and requests stay on their thread, the engine's origin may leave it. So the origin that the engine gets
 //! is only a messenger ([`larder_core::errands`]): what it is asked for comes back to the request's own future, which
-//! calls the service there, with the original request, and sends the response's head over. The body follows by itself ([`crate::channel`]), so
-//! that a fill goes on when the client has left.
+//! calls the service there, with the original request, and sends the response's head over. The body follows by itself
+//! ([`crate::channel`]), so that a fill goes on when the client has left.
 
 use std::{pin::Pin, rc::Rc, sync::Arc};
 
@@ -13,7 +13,10 @@ use actix_web::{
     Error, HttpRequest,
     dev::{Payload, ServiceRequest, ServiceResponse},
     error::InternalError,
-    http::header::{HOST, UPGRADE},
+    http::{
+        Method,
+        header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE},
+    },
 };
 use larder_core::{Body, CacheKey, Errand, Errands, Lookup, RequestHead, errands};
 use tokio::sync::oneshot;
@@ -67,12 +70,19 @@ where
 
 /// The key; `None` for a request that the cache keeps out of.
 fn key(request: &ServiceRequest, settings: &Cache) -> Option<CacheKey> {
-    if request.headers().contains_key(UPGRADE) || settings.passes(request) {
+    if request.headers().contains_key(UPGRADE) || is_reuse_with_content(request) || settings.passes(request) {
         return None;
     }
     let path = settings.path(request.uri().path_and_query()?.as_str());
     let key = CacheKey::of_parts(scheme(request), authority(request)?, &path).ok()?;
     Some(settings.with_extra(key, request))
+}
+
+/// A GET or HEAD with content: what it says is not in the key, and the engine does not see it here.
+fn is_reuse_with_content(request: &ServiceRequest) -> bool {
+    let reuses = matches!(*request.method(), Method::GET | Method::HEAD);
+    let announced = request.headers().get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+    reuses && (announced || request.headers().contains_key(TRANSFER_ENCODING))
 }
 
 fn authority(request: &ServiceRequest) -> Option<&str> {

@@ -57,10 +57,7 @@ impl Cache {
     /// What is said of each response, over what its handler says. Several add up; the last one goes first.
     #[must_use]
     pub fn overrides(mut self, says: impl Fn(&Arrived<'_>) -> Overrides + Send + Sync + 'static) -> Self {
-        self.options.overrides = Some(match self.options.overrides.take() {
-            None => Overriding::by(says),
-            Some(before) => Overriding::by(move |arrived| says(arrived).or(before.of(arrived))),
-        });
+        self.options.overrides = Some(Overriding::by(says).or(self.options.overrides.take()));
         self
     }
 

@@ -81,6 +81,10 @@ async fn drop_silent(cache: web::Data<larder_core::Cache>) -> HttpResponse {
     }
 }
 
+async fn fresh_echo(body: String) -> HttpResponse {
+    fresh(format!("for {body}"))
+}
+
 async fn echo(body: String) -> HttpResponse {
     HttpResponse::Ok().body(format!("got {body}"))
 }
@@ -113,6 +117,7 @@ fn serve_with(
                     .app_data(web::Data::new(cache.clone()))
                     .route("/page", web::get().to(page))
                     .route("/page", web::put().to(echo))
+                    .route("/echo", web::get().to(fresh_echo))
                     .route("/silent", web::get().to(silent))
                     .route("/silent", web::post().to(drop_silent))
                     .route("/slow", web::get().to(slow))
@@ -296,4 +301,17 @@ fn pages_get_entity_tags() {
     assert_ne!(tag_of(&get(address, "/teams/red/users/43")), tag);
     let answer = send(address, "GET", "/teams/red/users/42", &format!("If-None-Match: {tag}\r\n\r\n"));
     assert!(answer.starts_with("HTTP/1.1 304") && content(&answer).is_empty(), "{answer}");
+}
+
+/// What a GET's content said to its handler is not in the key: its response must not be another's.
+#[test]
+fn a_get_with_content_reaches_its_handler_and_poisons_nobody() {
+    let (address, _) = serve();
+    let fat = |said: &str| {
+        let rest = format!("Content-Length: {}\r\n\r\n{said}", said.len());
+        content(&send(address, "GET", "/echo", &rest)).to_owned()
+    };
+    assert_eq!(fat("the admin"), "for the admin");
+    assert_eq!(content(&get(address, "/echo")), "for ");
+    assert_eq!(fat("a user"), "for a user");
 }
