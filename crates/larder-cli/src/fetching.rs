@@ -1,12 +1,9 @@
 //! What `get` and `watch` share: where they fetch from, and who they say they are.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::USER_AGENT};
-use larder::{
-    core::{CacheStore, TargetUri},
-    reqwest::CachedClient,
-};
+use larder::{core::TargetUri, reqwest::CachedClient};
 
 use crate::spec::{self, UsageError};
 
@@ -34,13 +31,9 @@ impl Fetching {
         spec::check(&self.store)
     }
 
-    pub(crate) async fn store(&self) -> anyhow::Result<Arc<dyn CacheStore>> {
-        spec::store_or_disk(&self.store).await
-    }
-
     pub(crate) async fn client(&self) -> anyhow::Result<CachedClient> {
         let builder = CachedClient::builder()
-            .store(self.store().await?)
+            .store(spec::store_or_disk(&self.store).await?)
             .partition(PRIVATE)
             .default_headers(parse_fields(&self.header)?)
             .connect_timeout(self.timeout.min(Duration::from_secs(10)))

@@ -19,7 +19,8 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use crate::{
     CachedClient, Error, RequestBuilder, Response, Retry,
-    hosts::{Hosts, host},
+    hosts::Hosts,
+    parts::{host, sent},
     retry::{may_pass, retry_after},
 };
 
@@ -187,7 +188,7 @@ impl Batch {
         let mut hasher = SipHasher13::new();
         match &parsed {
             // Not the fragment: it is not sent.
-            Ok(url) => hasher.write(url[..url::Position::AfterQuery].as_bytes()),
+            Ok(url) => hasher.write(sent(url).as_bytes()),
             Err(_) => hasher.write(named.as_bytes()),
         }
         if !self.seen.insert(hasher.finish128().as_u128()) {

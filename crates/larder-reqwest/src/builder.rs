@@ -136,10 +136,7 @@ impl CachedClientBuilder {
 
     /// What is said of each response that arrives, over what its server says. Several add up; the last one goes first.
     pub fn overrides(mut self, says: impl Fn(&Arrived<'_>) -> Overrides + Send + Sync + 'static) -> Self {
-        self.wishes.overriding = Some(match self.wishes.overriding.take() {
-            None => Overriding::by(says),
-            Some(before) => Overriding::by(move |arrived| says(arrived).or(before.of(arrived))),
-        });
+        self.wishes.overriding = Some(Overriding::by(says).or(self.wishes.overriding.take()));
         self
     }
 

@@ -7,11 +7,10 @@ use larder_core::{
     Answer, Body, Cache, CacheKey, CacheMode, FetchError, FetchOptions, Found, Lookup, Origin, RequestHead,
 };
 use reqwest::{IntoUrl, Request, Url};
-use url::Position;
 
 use crate::{
     CachedClientBuilder, Error, ErrorKind, RequestBuilder, Response, content::Content, cookies::Cookies,
-    origin::origin_error, redirect, wishes::Wishes,
+    origin::origin_error, parts::key_of, redirect, wishes::Wishes,
 };
 
 /// A `reqwest::Client` with a memory. Cloning shares connections and cache.
@@ -119,10 +118,7 @@ impl CachedClient {
     ///
     /// If the URL is not one of http or https.
     pub fn key(&self, url: &Url) -> Result<CacheKey, Error> {
-        let authority = &url[Position::BeforeHost..Position::AfterPort];
-        let path = &url[Position::BeforePath..Position::AfterQuery];
-        let key = CacheKey::of_parts(url.scheme(), authority, path)
-            .map_err(|error| Error::new(ErrorKind::Request, Some(url)).because(error))?;
+        let key = key_of(url).map_err(|error| Error::new(ErrorKind::Request, Some(url)).because(error))?;
         Ok(match &self.inner.partition {
             Some(partition) => key.with_extra(partition),
             None => key,

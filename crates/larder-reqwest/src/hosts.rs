@@ -2,13 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use reqwest::Url;
-
-/// Scheme, name and port of a URL.
-pub(crate) fn host(url: &Url) -> &str {
-    &url[..url::Position::BeforePath]
-}
-
 /// Counts requests by host.
 #[derive(Debug)]
 pub(crate) struct Hosts {

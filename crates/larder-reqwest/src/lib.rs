@@ -11,6 +11,7 @@ mod hosts;
 mod middleware;
 mod origin;
 mod outcome;
+mod parts;
 mod redirect;
 #[cfg(feature = "refresh")]
 mod refresh;

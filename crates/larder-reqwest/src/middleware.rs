@@ -5,17 +5,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use http::Extensions;
 use larder_core::{
-    Answer, Cache, CacheKey, CacheMode, FetchOptions, Found, Lookup, Overrides, Overriding, Reply,
-    RequestHead, errands,
+    Answer, Cache, CacheMode, FetchOptions, Found, Lookup, Overrides, Overriding, Reply, RequestHead, errands,
 };
 use parking_lot::Mutex;
 use reqwest::{Request, Response, Url};
 use reqwest_middleware::{Error, Middleware, Next};
-use url::Position;
 
 use crate::{
     content::Content,
     origin::{from_reqwest, origin_error, to_reqwest},
+    parts::key_of,
     response::reqwest_response,
 };
 
@@ -51,15 +50,12 @@ impl Middleware for CacheMiddleware {
         if let Some(mode) = extensions.get::<CacheMode>() {
             mode.say(request.headers_mut());
         }
-        let url = request.url();
-        let authority = &url[Position::BeforeHost..Position::AfterPort];
-        let path = &url[Position::BeforePath..Position::AfterQuery];
-        let key = CacheKey::of_parts(url.scheme(), authority, path).map_err(Error::middleware)?;
+        let key = key_of(request.url()).map_err(Error::middleware)?;
         let head = RequestHead::new(request.method(), request.headers());
         match self.cache.lookup(&key, &head).await {
             Lookup::Answered(answer) => {
                 let url = request.url().clone();
-                Ok(reqwest_response(self.cache.into_http(answer), url))
+                Ok(self.respond(answer, url))
             }
             // Boxed: a hit's future should not carry the room for a whole fetch.
             Lookup::Forward(found) => Box::pin(self.forward(found, request, extensions, next)).await,
@@ -149,11 +145,11 @@ async fn send(
 
 fn options(extensions: &Extensions, elsewhere: Arc<Mutex<Option<Url>>>) -> FetchOptions {
     let mut options = extensions.get::<FetchOptions>().cloned().unwrap_or_default();
-    let asked = options.overrides.take();
-    options.overrides = Some(Overriding::by(move |arrived| {
-        let mut overrides = asked.as_ref().map_or_else(Overrides::default, |asked| asked.of(arrived));
-        overrides.no_store |= elsewhere.lock().is_some();
+    let redirected = Overriding::by(move |_| {
+        let mut overrides = Overrides::default();
+        overrides.no_store = elsewhere.lock().is_some();
         overrides
-    }));
+    });
+    options.overrides = Some(redirected.or(options.overrides.take()));
     options
 }

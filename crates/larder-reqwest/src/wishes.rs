@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use larder_core::{Arrived, CacheKey, CacheMode, FetchOptions, Overrides, Overriding};
+use larder_core::{CacheKey, CacheMode, FetchOptions, Overrides, Overriding};
 use reqwest::Request;
 
 use crate::content::Content;
@@ -40,13 +40,10 @@ impl Wishes {
         let mut options = FetchOptions::default();
         options.query = query;
         options.max_object = self.max_body;
-        options.overrides = match (&self.overriding, self.overrides == Overrides::default()) {
-            (overriding, true) => overriding.clone(),
-            (None, false) => Some(Overriding::always(self.overrides.clone())),
-            (Some(overriding), false) => {
-                let (general, own) = (overriding.clone(), self.overrides.clone());
-                Some(Overriding::by(move |arrived: &Arrived<'_>| own.clone().or(general.of(arrived))))
-            }
+        options.overrides = if self.overrides == Overrides::default() {
+            self.overriding.clone()
+        } else {
+            Some(Overriding::always(self.overrides.clone()).or(self.overriding.clone()))
         };
         options
     }

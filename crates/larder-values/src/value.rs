@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use http::{HeaderMap, Method, Request};
 use larder_core::{
     Answer, Body, Cache, CacheGroup, CacheKey, CacheMode, FetchError, FetchOptions, Lookup, Overrides,
-    Overriding, RequestHead, StoreError, TargetUri,
+    Overriding, RequestHead, StoreError, TargetError,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Whose values these are: no server has this name (RFC 6761 §6.4).
-const ORIGIN: &str = "http://values.invalid";
+const HOST: &str = "values.invalid";
 /// How much of a name stands in a target.
 const READABLE: usize = 200;
 
@@ -46,7 +46,7 @@ impl Values for Cache {
     fn value(&self, name: &str) -> Value {
         let mut overrides = Overrides::default();
         overrides.freshness = Some(Duration::from_secs(60));
-        Value { cache: self.clone(), target: target(name), key: key(name), overrides }
+        Value { cache: self.clone(), key: key(name), overrides }
     }
 
     async fn remove_value(&self, name: &str) -> Result<(), StoreError> {
@@ -54,7 +54,7 @@ impl Values for Cache {
     }
 
     async fn remove_value_group(&self, group: &str) -> Result<(), StoreError> {
-        self.purge_group(&CacheGroup::new(ORIGIN, group)).await
+        self.purge_group(&CacheGroup::new(&format!("http://{HOST}"), group)).await
     }
 }
 
@@ -63,7 +63,6 @@ impl Values for Cache {
 #[must_use]
 pub struct Value {
     cache: Cache,
-    target: TargetUri,
     key: CacheKey,
     overrides: Overrides,
 }
@@ -155,7 +154,7 @@ impl Value {
         let mut options = FetchOptions::default();
         options.overrides = Some(Overriding::always(self.overrides.clone()));
         let mut request = Request::new(Body::empty());
-        *request.uri_mut() = self.target.to_uri().ok_or(larder_core::TargetError::Path)?;
+        *request.uri_mut() = self.key.target().parse().map_err(|_| TargetError::Path)?;
         *request.headers_mut() = fields;
         self.cache.resume(found, request, loader, &options).await
     }
@@ -175,12 +174,9 @@ async fn read<T: DeserializeOwned>(mut answer: Answer) -> Result<T, serde_json::
     }
 }
 
-/// The target of a name. People read it in a store; the key has the name itself.
-fn target(name: &str) -> TargetUri {
-    let readable: String = name.chars().filter(char::is_ascii_alphanumeric).take(READABLE).collect();
-    TargetUri::parse(&format!("{ORIGIN}/{readable}")).expect("letters and digits are a path")
-}
-
+/// The key of a name. Its target is for people who look into a store; what tells values apart is behind it.
 fn key(name: &str) -> CacheKey {
-    CacheKey::new(&target(name)).with_extra(b"value").with_extra(name.as_bytes())
+    let readable: String = name.chars().filter(char::is_ascii_alphanumeric).take(READABLE).collect();
+    let key = CacheKey::of_parts("http", HOST, &format!("/{readable}"));
+    key.expect("letters and digits are a path").with_extra(b"value").with_extra(name.as_bytes())
 }

@@ -56,6 +56,15 @@ impl Overriding {
         Self::by(move |_| overrides.clone())
     }
 
+    /// What this says, and where it says nothing, what `others` say ([`Overrides::or`]).
+    #[must_use]
+    pub fn or(self, others: Option<Self>) -> Self {
+        match others {
+            None => self,
+            Some(others) => Self::by(move |arrived| self.of(arrived).or(others.of(arrived))),
+        }
+    }
+
     /// What is said of this response.
     pub fn of(&self, arrived: &Arrived<'_>) -> Overrides {
         (self.0)(arrived)

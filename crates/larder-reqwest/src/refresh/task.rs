@@ -18,7 +18,8 @@ use tokio::{
 use super::{Event, Refresh, When, queue::Queue, seen::Seen, when::Round};
 use crate::{
     CachedClient, Error, Outcome,
-    hosts::{Hosts, host},
+    hosts::Hosts,
+    parts::host,
     retry::{chance, is_passing, retry_after},
 };
 
