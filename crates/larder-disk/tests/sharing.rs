@@ -116,7 +116,10 @@ async fn no_fill_fails_because_others_fill() {
     for task in tasks {
         task.await.expect("no fill failed");
     }
-    assert_eq!(store.stats().await.expect("statistics").entries, 16_000);
+    let stats = store.stats().await.expect("statistics");
+    assert_eq!(stats.stored, 16_000);
+    // A full bucket of the index pushes its coldest out before it is split: one in a thousand at the most.
+    assert!((15_984..=16_000).contains(&stats.entries), "{} entries", stats.entries);
 }
 
 /// "The directory grew without bound."
