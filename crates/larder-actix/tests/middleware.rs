@@ -244,7 +244,7 @@ fn a_stale_page_is_made_anew_behind_its_answer() {
     clock.advance(Duration::from_secs(61));
     let stale = get(address, "/page");
     assert!(content(&stale) == "page 1" && stale.contains("larder; hit; ttl=-1"), "{stale}");
-    while content(&get(address, "/page")) != "page 3" {}
+    while content(&get(address, "/page")) == "page 1" {}
     assert!(get(address, "/page").contains("larder; hit; ttl=60"));
     let stale = get(address, "/teams/red/users/42");
     assert!(stale.contains("larder; hit; ttl=-1"), "{stale}");

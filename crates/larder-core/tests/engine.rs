@@ -4,7 +4,7 @@ mod setting;
 
 use std::{sync::Arc, time::Duration};
 
-use larder_core::{Body, Origin, OriginErrorKind};
+use larder_core::{Body, CacheKey, FetchOptions, Lookup, Origin, OriginErrorKind, RequestHead, TargetUri};
 use larder_testkit::{Fault, ManualOrigin};
 use setting::{answered, content, read, request, setting, settle};
 
@@ -116,6 +116,29 @@ async fn stale_while_revalidate_makes_nobody_wait_and_asks_once() {
     assert!(it.requests.is_empty(), "one revalidation for a key");
     arrived.answer(200, &fields, b"new");
     assert!(it.cache.drain(Duration::from_secs(5)).await);
+    assert_eq!(it.stored("/").await.1, b"new");
+}
+
+/// Looked up before a revalidation ended, and going on after it: what is stored is fresh by then.
+#[tokio::test]
+async fn a_request_overtaken_by_a_revalidation_begins_no_second_one() {
+    let mut it = setting();
+    let fields = [("cache-control", "max-age=60, stale-while-revalidate=60")];
+    it.fetched("/", &fields, b"old").await;
+    it.advance(70);
+    let overtaken = request("GET", "/", &[]);
+    let key = CacheKey::new(&TargetUri::from_uri(overtaken.uri()).expect("a target"));
+    let head = RequestHead::new(overtaken.method(), overtaken.headers());
+    let Lookup::Forward(found) = it.cache.lookup(&key, &head).await else { panic!("it is stale") };
+    assert_eq!(read(it.ask("/", &[])).await.1, b"old");
+    it.requests.next().await.answer(200, &fields, b"new");
+    assert!(it.cache.drain(Duration::from_secs(5)).await);
+    let origin = Arc::clone(&it.origin) as Arc<dyn Origin>;
+    let answer =
+        it.cache.resume(found, overtaken, origin, &FetchOptions::default()).await.expect("an answer");
+    assert!(answer.cache_status().hit);
+    assert!(it.cache.drain(Duration::from_secs(5)).await);
+    assert!(it.requests.is_empty(), "asked a second time");
     assert_eq!(it.stored("/").await.1, b"new");
 }
 

@@ -144,7 +144,7 @@ impl Cache {
                     let served = candidates.clone();
                     match self.serve(served, selected.index, &ask.head(), Some(selected.age), status).await {
                         Ok(answer) => {
-                            self.revalidate_in_background(ask, candidates, plan);
+                            self.revalidate_in_background(ask, candidates, plan, landed);
                             return Ok(answer);
                         }
                         Err(_) => candidates = Candidates::none(),
@@ -252,12 +252,21 @@ impl Cache {
         leader.land(Landing::NotShared);
     }
 
-    fn revalidate_in_background(&self, ask: Ask, candidates: Candidates, plan: Plan) {
+    /// `landed` is of before the look-up that found the candidates.
+    fn revalidate_in_background(&self, ask: Ask, mut candidates: Candidates, mut plan: Plan, landed: u64) {
         let Ok(permit) = Arc::clone(&self.inner.background).try_acquire_owned() else { return };
         // One for each key: whoever follows has been served already.
         let Joined::Leader(leader) = self.inner.flights.join(&ask.key, 0) else { return };
         let cache = self.clone();
         self.inner.tasks.spawn(async move {
+            if cache.inner.flights.landed(&ask.key) != landed {
+                // Another one ended between our look-up and this: what is stored now need not be stale.
+                candidates = cache.candidates(&ask.key).await;
+                plan = match cache.next_step(&ask, &candidates) {
+                    Step::ServeStaleAndRevalidate(_, plan) | Step::Forward(plan) => plan,
+                    Step::Serve(..) | Step::OnlyIfCached => return,
+                };
+            }
             // Nobody reads this answer; what it brings is in the store.
             let _ = cache.forward(ask, candidates, plan, Some(leader)).await;
             drop(permit);

@@ -128,7 +128,8 @@ impl Flights {
     /// it already asked before the removal, and keep it.
     pub(crate) fn detach(&self, key: &CacheKey) {
         let shard = self.shard(key);
-        if shard.flights.lock().remove(key).is_some() {
+        let mut flights = shard.flights.lock();
+        if flights.remove(key).is_some() {
             self.count.fetch_sub(1, Ordering::Relaxed);
             shard.landed.fetch_add(1, Ordering::Release);
         }
@@ -175,8 +176,9 @@ impl Drop for Leader {
             flights.remove(&self.key);
             self.flights.count.fetch_sub(1, Ordering::Relaxed);
         }
-        drop(flights);
+        // Before the lock is given back: the next leader has to see it.
         shard.landed.fetch_add(1, Ordering::Release);
+        drop(flights);
         self.flight.landing.send_if_modified(|landing| {
             let abandoned = landing.is_none();
             if abandoned {
