@@ -1,7 +1,7 @@
 //! A server whose every request goes through a `CachedClient`, so that what tests caches from outside can test it:
 //! `bridge ORIGIN`, with one private cache for all. `cargo xtask conformance` runs the public suite against it.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use http::{
     HeaderMap, Request, Response, StatusCode,
@@ -16,7 +16,9 @@ use larder_reqwest::{CachedClient, Error, ErrorKind, reqwest};
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let origin = std::env::args().nth(1).ok_or("give the origin's URL, e.g. http://127.0.0.1:8000")?;
     let origin = Arc::new(origin.trim_end_matches('/').to_owned());
-    let client = CachedClient::builder().no_proxy().redirects(0).build()?;
+    // The suite's server closes what is idle for 5 s: a request with a streamed body, which cannot be repeated, must not meet that.
+    let idle = Some(Duration::from_secs(2));
+    let client = CachedClient::builder().no_proxy().redirects(0).pool_idle_timeout(idle).build()?;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("listening on http://{}", listener.local_addr()?);
     loop {

@@ -34,13 +34,23 @@ impl ReqwestOrigin {
 impl Origin for ReqwestOrigin {
     async fn fetch(&self, request: Request<Body>) -> Result<Response<Body>, OriginError> {
         let request = to_reqwest(request)?;
-        let response = self.client.execute(request).await.map_err(origin_error)?;
-        Ok(from_reqwest(response))
+        let again = request.method().is_idempotent().then(|| request.try_clone()).flatten();
+        let response = match (self.client.execute(request).await, again) {
+            (Err(error), Some(again)) if is_broken_off(&error) => self.client.execute(again).await,
+            (response, _) => response,
+        };
+        Ok(from_reqwest(response.map_err(origin_error)?))
     }
 
     fn outlives_request(&self) -> bool {
         true
     }
+}
+
+/// Whether the connection broke before the answer's first byte. Most often it had been idle and the server was closing it
+/// just then: whatever may be repeated is asked once more (RFC 9110 §9.2.2), which the caller then need not do.
+fn is_broken_off(error: &reqwest::Error) -> bool {
+    error.is_request() && !error.is_connect() && !error.is_timeout() && !error.is_body()
 }
 
 /// A request as reqwest has it.

@@ -141,3 +141,28 @@ async fn what_was_stored_stands_in() {
     let stated = client.get(url("/must")).prefer_stale().send().await.expect("an answer");
     assert_eq!(stated.status().as_u16(), 503, "must-revalidate is obeyed");
 }
+
+/// A server closes what has been idle for a while, and may do so just as the next request is on its way.
+#[tokio::test]
+async fn a_connection_that_was_closed_meanwhile() {
+    let origin = RawOrigin::start(|head, stream| {
+        if head.contains("/closing") && !CLOSED.swap(true, Ordering::SeqCst) {
+            return false;
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").is_ok()
+    });
+    static CLOSED: AtomicBool = AtomicBool::new(false);
+    let client = builder().build().expect("a client");
+    let first = client.get(format!("{}/first", origin.url())).send().await.expect("an answer");
+    assert_eq!(first.text().await.expect("a body"), "ok");
+    let closing = format!("{}/closing", origin.url());
+    let answer = client.get(&*closing).send().await.expect("it is asked again");
+    assert_eq!(answer.text().await.expect("a body"), "ok");
+    assert_eq!(origin.heads().len(), 3);
+    // What may not be repeated is not.
+    CLOSED.store(false, Ordering::SeqCst);
+    let error =
+        client.post(&*closing).body("once").send().await.expect_err("nobody knows whether it was done");
+    assert!(error.to_string().contains("/closing"), "{error}");
+    assert_eq!(origin.heads().len(), 4);
+}
