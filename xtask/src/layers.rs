@@ -9,12 +9,14 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 const FLOORS: &[&[&str]] = &[
     &["larder-policy"],
     &["larder-core"],
+    &["larder-compress"],
     &[
         "larder-disk",
         "larder-memory",
         "larder-redis",
         "larder-tiered",
         "larder-hyper",
+        "larder-origins",
         "larder-actix",
         "larder-tower",
         "larder-values",

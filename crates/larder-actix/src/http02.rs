@@ -90,9 +90,15 @@ impl Prepared {
     }
 }
 
-/// Gives a request the conditions that the engine has put in the place of the client's.
-pub(crate) fn set_conditions(fields: &mut actix::HeaderMap, wanted: &http::HeaderMap) {
-    for name in [names::IF_NONE_MATCH, names::IF_MODIFIED_SINCE, names::IF_RANGE, names::RANGE] {
+/// Gives a request the conditions that the engine has put in the place of the client's, and the coding that was chosen.
+pub(crate) fn set_negotiated(fields: &mut actix::HeaderMap, wanted: &http::HeaderMap) {
+    for name in [
+        names::IF_NONE_MATCH,
+        names::IF_MODIFIED_SINCE,
+        names::IF_RANGE,
+        names::RANGE,
+        http::header::ACCEPT_ENCODING,
+    ] {
         fields.remove(name.as_str());
         for value in wanted.get_all(&name) {
             if let Some(value) = shared_value(Bytes::copy_from_slice(value.as_bytes())) {

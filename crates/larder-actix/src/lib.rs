@@ -2,7 +2,9 @@
 
 mod body;
 mod channel;
+mod encoding;
 mod etag;
+mod fingerprint;
 mod http02;
 mod middleware;
 mod proxy;
@@ -10,6 +12,7 @@ mod respond;
 mod settings;
 
 pub use body::AnswerBody;
+pub use fingerprint::fingerprinted;
 pub use middleware::CacheMiddleware;
 pub use proxy::{ProxyOptions, ProxyServer, ReverseProxy, RunningProxy, ServerOptions, TlsError};
 pub use settings::Cache;

@@ -18,10 +18,10 @@ use actix_web::{
         header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE},
     },
 };
-use larder_core::{Body, CacheKey, Errand, Errands, Lookup, RequestHead, errands};
+use larder_core::{Body, CacheKey, Errand, Errands, Lookup, errands};
 use tokio::sync::oneshot;
 
-use crate::{AnswerBody, Cache, channel, etag::tagged, http02, respond::respond};
+use crate::{AnswerBody, Cache, channel, encoding::Chosen, http02, respond::respond};
 
 /// The service that [`Cache`] makes of another.
 #[derive(Debug)]
@@ -52,14 +52,14 @@ where
             let method = http02::method(request.method());
             let is_head = method == http::Method::HEAD;
             let fields = http02::ActixFields(request.headers());
-            match settings.cache.lookup(&key, &RequestHead::new(&method, &fields)).await {
-                Lookup::Answered(answer) => {
+            match settings.encoding.lookup(&settings.cache, &key, &method, &fields).await {
+                (Lookup::Answered(answer), _) => {
                     let (request, _) = request.into_parts();
                     let response = respond(&settings.cache, answer, is_head);
                     Ok(ServiceResponse::new(request, response.into()).map_into_right_body())
                 }
-                Lookup::Forward(found) => {
-                    let asking = Asking { settings, service, method };
+                (Lookup::Forward(found), chosen) => {
+                    let asking = Asking { settings, service, method, key, chosen };
                     // Boxed: a hit's future should not carry the room for a whole fetch.
                     Box::pin(asking.resume(found, request)).await
                 }
@@ -101,6 +101,8 @@ struct Asking<S> {
     settings: Rc<Cache>,
     service: Rc<S>,
     method: http::Method,
+    key: CacheKey,
+    chosen: Chosen,
 }
 
 impl<S, B> Asking<S>
@@ -114,10 +116,11 @@ where
         request: ServiceRequest,
     ) -> Result<ServiceResponse<EitherBody<B, AnswerBody>>, Error> {
         let is_head = self.method == http::Method::HEAD;
-        let forward = forward(&self.method, &request)?;
+        let mut forward = forward(&self.method, &request)?;
         let cache = self.settings.cache.clone();
         let (origin, mut errands) = errands(true);
-        let resuming = cache.resume(found, forward, Arc::new(origin), &self.settings.options);
+        let origin = self.chosen.origin(Arc::new(origin), &cache, self.key, forward.headers_mut());
+        let resuming = cache.resume(found, forward, origin, &self.settings.options);
         tokio::pin!(resuming);
         let mut waiting = Waiting::Here(Box::new(request));
         let result = loop {
@@ -125,7 +128,7 @@ where
                 // The handler's response goes first: the engine may be waiting for it.
                 biased;
                 called = waiting.called() => waiting = Waiting::Back(called?),
-                Some(errand) = errands.next() => waiting = waiting.send(errand, &self.service, self.settings.etags),
+                Some(errand) = errands.next() => waiting = waiting.send(errand, &self.service, &self.settings),
                 result = &mut resuming => break result,
             }
         };
@@ -137,8 +140,8 @@ where
                     // Stale, and being made anew behind the answer: by the same request, once it is free again.
                     let (sender, free) = oneshot::channel();
                     begun = Some(sender);
-                    let (again, etags) = (request.clone(), self.settings.etags);
-                    actix_rt::spawn(revalidate(errands, again, free, self.service, etags));
+                    let again = Again { request: request.clone(), free, service: self.service };
+                    actix_rt::spawn(again.revalidate(errands, Rc::clone(&self.settings)));
                 }
                 request
             }
@@ -192,7 +195,7 @@ impl Waiting {
     }
 
     /// Calls the handler with the original request, and what the engine has made of its fields.
-    fn send<S, B>(self, errand: Errand, service: &Rc<S>, etags: bool) -> Self
+    fn send<S, B>(self, errand: Errand, service: &Rc<S>, settings: &Rc<Cache>) -> Self
     where
         S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
         B: MessageBody + 'static,
@@ -201,47 +204,50 @@ impl Waiting {
             // Asked a second time: there is one request, and its handler has had it. The errand is dropped.
             return self;
         };
-        Self::Called(Box::pin(call(Rc::clone(service), *request, errand, etags)))
+        Self::Called(Box::pin(call(Rc::clone(service), *request, errand, Rc::clone(settings))))
     }
 }
 
-/// Calls the handler, with what the engine has made of the request's conditions, and sends its response to the engine.
+/// Calls the handler, with what the engine has made of the request's fields, and sends its response to the engine.
 async fn call<S, B>(
     service: Rc<S>,
     mut request: ServiceRequest,
     errand: Errand,
-    etags: bool,
+    settings: Rc<Cache>,
 ) -> Result<HttpRequest, Error>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
-    http02::set_conditions(request.headers_mut(), errand.request.headers());
+    http02::set_negotiated(request.headers_mut(), errand.request.headers());
     let (request, response) = service.call(request).await?.into_parts();
     let (head, body) = response.into_parts();
     let mut answer = http::Response::new(channel::from_message_body(body));
     *answer.status_mut() = http02::status_from(head.status());
     *answer.headers_mut() = http02::fields_from(head.headers());
-    errand.reply.send(Ok(if etags { tagged(answer) } else { answer }));
+    errand.reply.send(Ok(settings.completed(&request, answer)));
     Ok(request)
 }
 
-/// Makes a stale response anew, behind the one that was answered with it. `free` tells when the framework has let go of the
-/// request: handlers want it for themselves.
-async fn revalidate<S, B>(
-    mut errands: Errands,
+/// A request that was answered with a stale response, to have it made anew behind that.
+struct Again<S> {
     request: HttpRequest,
+    /// Tells when the framework has let go of the request: handlers want it for themselves.
     free: oneshot::Receiver<()>,
     service: Rc<S>,
-    etags: bool,
-) where
+}
+
+impl<S, B> Again<S>
+where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
-    // None, if another request has begun already.
-    let Some(errand) = errands.next().await else { return };
-    let _ = free.await;
-    let request = ServiceRequest::from_parts(request, Payload::None);
-    // A failure leaves what is stored as it is.
-    let _ = call(service, request, errand, etags).await;
+    async fn revalidate(self, mut errands: Errands, settings: Rc<Cache>) {
+        // None, if another request has begun already.
+        let Some(errand) = errands.next().await else { return };
+        let _ = self.free.await;
+        let request = ServiceRequest::from_parts(self.request, Payload::None);
+        // A failure leaves what is stored as it is.
+        let _ = call(self.service, request, errand, settings).await;
+    }
 }

@@ -12,15 +12,17 @@ use std::{
 use actix_http::body::{EitherBody, MessageBody};
 use actix_service::{Service, Transform};
 use actix_web::{
-    Error,
+    Error, HttpRequest,
     dev::{ServiceRequest, ServiceResponse},
 };
-use larder_core::{Arrived, CacheKey, FetchOptions, Overrides, Overriding};
+use http::{Response, StatusCode};
+use larder_core::{Arrived, Body, CacheKey, FetchOptions, Overrides, Overriding, mark_immutable};
 
-use crate::{AnswerBody, middleware::CacheMiddleware};
+use crate::{AnswerBody, encoding::Encoding, etag::tagged, middleware::CacheMiddleware};
 
 type Extra = dyn Fn(&ServiceRequest) -> Vec<u8> + Send + Sync;
 type Passes = dyn Fn(&ServiceRequest) -> bool + Send + Sync;
+type Immutable = dyn Fn(&str) -> bool + Send + Sync;
 
 /// Wraps an application, a scope or a route in a cache: `App::new().wrap(Cache::new(cache))`.
 ///
@@ -41,7 +43,9 @@ type Passes = dyn Fn(&ServiceRequest) -> bool + Send + Sync;
 pub struct Cache {
     pub(crate) cache: larder_core::Cache,
     pub(crate) options: FetchOptions,
-    pub(crate) etags: bool,
+    etags: bool,
+    immutable: Option<Arc<Immutable>>,
+    pub(crate) encoding: Encoding,
     extra: Option<Arc<Extra>>,
     passes: Option<Arc<Passes>>,
     ignored: Arc<[String]>,
@@ -50,8 +54,16 @@ pub struct Cache {
 impl Cache {
     /// The middleware, on this cache.
     pub fn new(cache: larder_core::Cache) -> Self {
-        let options = FetchOptions::default();
-        Self { cache, options, etags: true, extra: None, passes: None, ignored: Arc::default() }
+        Self {
+            cache,
+            options: FetchOptions::default(),
+            etags: true,
+            immutable: None,
+            encoding: Encoding::default(),
+            extra: None,
+            passes: None,
+            ignored: Arc::default(),
+        }
     }
 
     /// What is said of each response, over what its handler says. Several add up; the last one goes first.
@@ -132,6 +144,33 @@ impl Cache {
     pub fn etags(mut self, make: bool) -> Self {
         self.etags = make;
         self
+    }
+
+    /// Paths under which nothing ever changes: what they are answered with and says nothing of its freshness is marked so that
+    /// browsers keep it for a year and don't ask again (RFC 8246), as this cache does. [`fingerprinted`](crate::fingerprinted)
+    /// finds those that build tools name after their content.
+    #[must_use]
+    pub fn immutable(mut self, paths: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        self.immutable = Some(Arc::new(paths));
+        self
+    }
+
+    /// Keeps the codings that clients ask for, each made once, and serves them ready: in the place of actix's `Compress`, which
+    /// encodes a page for each request.
+    #[cfg(feature = "compress")]
+    #[must_use]
+    pub fn compress(mut self, how: larder_compress::Compression) -> Self {
+        self.encoding.settings = Some(Arc::new(how));
+        self
+    }
+
+    /// A handler's response with what the application says of it.
+    pub(crate) fn completed(&self, request: &HttpRequest, mut response: Response<Body>) -> Response<Body> {
+        let found = response.status() == StatusCode::OK;
+        if found && self.immutable.as_ref().is_some_and(|immutable| immutable(request.path())) {
+            mark_immutable(response.headers_mut());
+        }
+        if self.etags { tagged(response) } else { response }
     }
 
     pub(crate) fn passes(&self, request: &ServiceRequest) -> bool {

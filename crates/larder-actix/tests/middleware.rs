@@ -1,22 +1,24 @@
 //! The middleware in a real server, over real sockets.
 
+mod server;
+
 use std::{
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    io::Read as _,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
-        mpsc,
     },
     thread,
     time::Duration,
 };
 
-use actix_web::{App, HttpResponse, HttpServer, http::header, web};
+use actix_web::{HttpResponse, http::header, web};
 use bytes::Bytes;
 use larder_actix::Cache;
 use larder_memory::MemoryStore;
 use larder_testkit::ManualClock;
+use server::{content, get, open, send};
 use tokio::sync::Notify;
 
 /// How often each handler ran, and what holds the slow ones.
@@ -101,58 +103,28 @@ fn serve() -> (SocketAddr, Ran) {
 
 fn serve_with(
     clock: &ManualClock,
-    middleware: impl Fn(larder_core::Cache) -> Cache + Clone + Send + 'static,
+    middleware: impl FnOnce(larder_core::Cache) -> Cache,
 ) -> (SocketAddr, Ran) {
     let ran = Ran::default();
     let data = web::Data::new(ran.clone());
     let cache =
         larder_core::Cache::builder(Arc::new(MemoryStore::default())).clock(Arc::new(clock.clone())).build();
-    let (sender, address) = mpsc::channel();
-    thread::spawn(move || {
-        actix_rt::System::new().block_on(async move {
-            let app = move || {
-                App::new()
-                    .app_data(data.clone())
-                    .wrap(middleware(cache.clone()))
-                    .app_data(web::Data::new(cache.clone()))
-                    .route("/page", web::get().to(page))
-                    .route("/page", web::put().to(echo))
-                    .route("/echo", web::get().to(fresh_echo))
-                    .route("/silent", web::get().to(silent))
-                    .route("/silent", web::post().to(drop_silent))
-                    .route("/slow", web::get().to(slow))
-                    .route("/stream", web::get().to(stream))
-                    .route("/fails", web::get().to(fails))
-                    .service(web::scope("/teams").route("/{team}/users/{id}", web::get().to(user)))
-            };
-            let server = HttpServer::new(app).workers(2).bind("127.0.0.1:0").expect("a free port");
-            sender.send(server.addrs()[0]).expect("the test waits");
-            server.run().await.expect("it serves");
-        });
-    });
-    (address.recv().expect("it listens"), ran)
-}
-
-fn open(address: SocketAddr, method: &str, path: &str, rest: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(address).expect("it accepts");
-    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n{rest}");
-    stream.write_all(request.as_bytes()).expect("it listens");
-    stream
-}
-
-fn send(address: SocketAddr, method: &str, path: &str, rest: &str) -> String {
-    let mut answer = String::new();
-    open(address, method, path, rest).read_to_string(&mut answer).expect("it answers");
-    answer
-}
-
-fn get(address: SocketAddr, path: &str) -> String {
-    send(address, "GET", path, "\r\n")
-}
-
-fn content(answer: &str) -> &str {
-    answer.split_once("\r\n\r\n").map_or("", |(_, content)| content)
+    let kept = cache.clone();
+    let cache = middleware(cache);
+    let routes = move |app: &mut web::ServiceConfig| {
+        app.app_data(data.clone())
+            .app_data(web::Data::new(kept.clone()))
+            .route("/page", web::get().to(page))
+            .route("/page", web::put().to(echo))
+            .route("/echo", web::get().to(fresh_echo))
+            .route("/silent", web::get().to(silent))
+            .route("/silent", web::post().to(drop_silent))
+            .route("/slow", web::get().to(slow))
+            .route("/stream", web::get().to(stream))
+            .route("/fails", web::get().to(fails))
+            .service(web::scope("/teams").route("/{team}/users/{id}", web::get().to(user)));
+    };
+    (server::serve(cache, routes), ran)
 }
 
 #[test]

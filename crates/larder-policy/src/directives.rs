@@ -6,9 +6,12 @@
 
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::fields::members;
+use crate::{
+    fields::{members, members_of},
+    names::{CACHE_CONTROL, EXPIRES},
+};
 
 /// Greater values count as this many seconds (§1.2.2).
 const MOST_SECONDS: u64 = 1 << 31;
@@ -28,6 +31,19 @@ pub(crate) struct ResponseDirectives {
     pub(crate) immutable: bool,
     pub(crate) stale_while_revalidate: Option<Duration>,
     pub(crate) stale_if_error: Option<Duration>,
+}
+
+/// Whether a response's content must be passed on in the form it has (§5.2.2.6).
+pub fn forbids_transforming(response: &HeaderMap) -> bool {
+    members_of(response, &CACHE_CONTROL).any(|member| split(member).0.eq_ignore_ascii_case(b"no-transform"))
+}
+
+/// Says of a response that says nothing of it that anybody may keep it for a year, and need not ask again meanwhile
+/// (RFC 8246): for what never changes under its name.
+pub fn mark_immutable(response: &mut HeaderMap) {
+    if !response.contains_key(CACHE_CONTROL) && !response.contains_key(EXPIRES) {
+        response.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
+    }
 }
 
 /// A directive that may name fields: its *qualified form* (§5.2.2.4, §5.2.2.7).

@@ -1,0 +1,66 @@
+//! The coding that a request gets, where responses are kept encoded; nothing at all, where they are not.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method};
+#[cfg(feature = "compress")]
+use larder_compress::{Coding, CompressingOrigin, Compression, Negotiated};
+use larder_core::{Cache, CacheKey, Lookup, Origin, RequestHead};
+
+use crate::http02::ActixFields;
+
+/// Whether and how responses are encoded.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Encoding {
+    #[cfg(feature = "compress")]
+    pub(crate) settings: Option<Arc<Compression>>,
+}
+
+/// What one request gets.
+#[derive(Debug)]
+pub(crate) struct Chosen {
+    #[cfg(feature = "compress")]
+    coding: Option<(Coding, Arc<Compression>)>,
+}
+
+impl Encoding {
+    pub(crate) async fn lookup(
+        &self,
+        cache: &Cache,
+        key: &CacheKey,
+        method: &Method,
+        fields: &ActixFields<'_>,
+    ) -> (Lookup, Chosen) {
+        #[cfg(feature = "compress")]
+        if let Some(settings) = &self.settings {
+            let coding = settings.negotiate(fields);
+            let negotiated = Negotiated::new(fields, coding);
+            let lookup = cache.lookup(key, &RequestHead::new(method, &negotiated)).await;
+            return (lookup, Chosen { coding: Some((coding, Arc::clone(settings))) });
+        }
+        let chosen = Chosen {
+            #[cfg(feature = "compress")]
+            coding: None,
+        };
+        (cache.lookup(key, &RequestHead::new(method, fields)).await, chosen)
+    }
+}
+
+impl Chosen {
+    /// Makes a request that is forwarded ask for it, and `origin` answer in it.
+    pub(crate) fn origin(
+        self,
+        origin: Arc<dyn Origin>,
+        cache: &Cache,
+        key: CacheKey,
+        request: &mut HeaderMap,
+    ) -> Arc<dyn Origin> {
+        #[cfg(feature = "compress")]
+        if let Some((coding, settings)) = self.coding {
+            coding.ask(request);
+            return Arc::new(CompressingOrigin::new(origin, cache.clone(), key, coding, settings));
+        }
+        let _ = (cache, key, request);
+        origin
+    }
+}
