@@ -5,38 +5,33 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use redis::{
     AsyncConnectionConfig, Client, ErrorKind, RedisError,
-    aio::MultiplexedConnection,
     cluster::ClusterClient,
-    cluster_async::ClusterConnection,
     sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
 };
-use tokio::time::timeout;
 
-use crate::{ConnectError, RedisOptions, options::Servers};
+use crate::{ConnectError, RedisOptions, link::Connection, options::Servers};
 
 /// The way to the servers.
-pub(crate) enum Way {
-    One {
-        source: Source,
-        current: Mutex<Option<MultiplexedConnection>>,
-        connecting: tokio::sync::Mutex<()>,
-    },
-    /// Looks after its connections itself.
-    Cluster {
-        connection: ClusterConnection,
-        nodes: Vec<Client>,
-    },
+pub(crate) struct Way {
+    pub(crate) source: Source,
+    pub(crate) current: Mutex<Option<Connection>>,
+    pub(crate) connecting: tokio::sync::Mutex<()>,
 }
 
 /// Who says where the server is.
 pub(crate) enum Source {
     Fixed(Box<Client>),
     Sentinels(Box<tokio::sync::Mutex<SentinelClient>>),
+    /// Once connected, it looks after its connections itself.
+    Cluster {
+        client: Box<ClusterClient>,
+        nodes: Vec<Client>,
+    },
 }
 
 impl Way {
-    /// Understands where the servers are. Of a Cluster, it connects to the nodes.
-    pub(crate) async fn open(
+    /// Understands where the servers are. Connects to nothing. `first`: how long the commands of a Cluster may take.
+    pub(crate) fn open(
         servers: Servers,
         options: &RedisOptions,
         first: Duration,
@@ -45,8 +40,8 @@ impl Way {
         // The library takes the process's; whoever has chosen one keeps it.
         #[cfg(feature = "tls")]
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Ok(match servers {
-            Servers::One(url) => Self::one(Source::Fixed(Box::new(client(&url, options).map_err(wrong)?))),
+        let source = match servers {
+            Servers::One(url) => Source::Fixed(Box::new(client(&url, options).map_err(wrong)?)),
             Servers::Sentinel { sentinels, master, user, database, tls } => {
                 let addresses = sentinels
                     .into_iter()
@@ -69,7 +64,7 @@ impl Way {
                     builder = builder.set_client_to_redis_certificates(certificates);
                 }
                 let client = builder.build().map_err(wrong)?;
-                Self::one(Source::Sentinels(Box::new(tokio::sync::Mutex::new(client))))
+                Source::Sentinels(Box::new(tokio::sync::Mutex::new(client)))
             }
             Servers::Cluster(urls) => {
                 let nodes = urls.iter().map(|url| client(url, options)).collect::<Result<_, _>>();
@@ -87,31 +82,40 @@ impl Way {
                     .max_retry_wait(50)
                     .build()
                     .map_err(wrong)?;
-                let connecting = timeout(first, client.get_async_connection()).await;
-                let connection = reached(connecting, first)?;
-                Self::Cluster { connection, nodes: nodes.map_err(wrong)? }
+                Source::Cluster { client: Box::new(client), nodes: nodes.map_err(wrong)? }
             }
-        })
-    }
-
-    fn one(source: Source) -> Self {
-        Self::One { source, current: Mutex::default(), connecting: tokio::sync::Mutex::default() }
+        };
+        Ok(Self { source, current: Mutex::default(), connecting: tokio::sync::Mutex::default() })
     }
 }
 
 impl Source {
+    /// A client for a connection of one's own: subscriptions need one.
     pub(crate) async fn client(&self) -> Result<Client, RedisError> {
         match self {
             Self::Fixed(client) => Ok(Client::clone(client)),
             Self::Sentinels(sentinels) => sentinels.lock().await.async_get_client().await,
+            // What is published on one node of a Cluster is heard on all.
+            Self::Cluster { nodes, .. } => {
+                for node in nodes {
+                    if node.get_multiplexed_async_connection().await.is_ok() {
+                        return Ok(node.clone());
+                    }
+                }
+                Err((ErrorKind::ClusterConnectionNotFound, "no node of the cluster answers").into())
+            }
         }
     }
 
-    pub(crate) async fn connect(&self, limit: Duration) -> Result<MultiplexedConnection, RedisError> {
+    pub(crate) async fn connect(&self, limit: Duration) -> Result<Connection, RedisError> {
+        if let Self::Cluster { client, .. } = self {
+            return Ok(Connection::Cluster(client.get_async_connection().await?));
+        }
         // Our own limits stand around each command, and say what happened: no second timer for it.
         let config =
             AsyncConnectionConfig::new().set_connection_timeout(Some(limit * 2)).set_response_timeout(None);
-        self.client().await?.get_multiplexed_async_connection_with_config(&config).await
+        let client = self.client().await?;
+        Ok(Connection::One(client.get_multiplexed_async_connection_with_config(&config).await?))
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::{
     ConnectError, RedisOptions,
     breaker::Breaker,
-    connect::{Way, reached},
+    connect::{Source, Way, reached},
     error::{failed, unavailable},
     options::Servers,
 };
@@ -26,7 +26,7 @@ const PATIENT: u32 = 10;
 
 /// The servers, and the connection to them.
 pub(crate) struct Link {
-    servers: Way,
+    way: Way,
     pub(crate) breaker: Breaker,
     connect_timeout: Duration,
     command_timeout: Duration,
@@ -78,25 +78,34 @@ impl Link {
     /// Connects for the first time.
     pub(crate) async fn connect(servers: Servers, options: &RedisOptions) -> Result<Self, ConnectError> {
         let first = options.connect_timeout * PATIENT;
-        let way = Way::open(servers, options, first).await?;
         let link = Self {
-            servers: way,
+            way: Way::open(servers, options, first)?,
             breaker: Breaker::default(),
             connect_timeout: options.connect_timeout,
             command_timeout: options.command_timeout,
         };
-        if let Way::One { source, current, .. } = &link.servers {
-            let connecting = timeout(first, source.connect(first)).await;
-            *current.lock() = Some(reached(connecting, first)?);
+        match link.reach(first).await {
+            Err(error) if options.start_without && error.may_pass() => {
+                tracing::warn!(%error, "starting without Redis");
+                link.breaker.failed();
+            }
+            reached => reached?,
         }
-        let answered =
-            timeout(first, redis::cmd("PING").query_async::<Value>(&mut link.connection().await?)).await;
-        reached(answered, first)?;
         Ok(link)
     }
 
+    /// Connects, and sees that there is somebody.
+    async fn reach(&self, limit: Duration) -> Result<(), ConnectError> {
+        let connecting = timeout(limit, self.way.source.connect(limit)).await;
+        let mut connection = reached(connecting, limit)?;
+        let answered = timeout(limit, redis::cmd("PING").query_async::<Value>(&mut connection)).await;
+        reached(answered, limit)?;
+        *self.way.current.lock() = Some(connection);
+        Ok(())
+    }
+
     pub(crate) fn is_cluster(&self) -> bool {
-        matches!(self.servers, Way::Cluster { .. })
+        matches!(self.way.source, Source::Cluster { .. })
     }
 
     /// Runs a command.
@@ -213,48 +222,33 @@ impl Link {
 
     /// The connection, made anew if it broke.
     pub(crate) async fn connection(&self) -> Result<Connection, ConnectError> {
-        let (source, current, connecting) = match &self.servers {
-            Way::Cluster { connection, .. } => return Ok(Connection::Cluster(connection.clone())),
-            Way::One { source, current, connecting } => (source, current, connecting),
-        };
-        let now = || current.lock().clone().map(Connection::One);
+        let now = || self.way.current.lock().clone();
         if let Some(connection) = now() {
             return Ok(connection);
         }
         let limit = self.connect_timeout;
         let made = timeout(limit, async {
-            let _one = connecting.lock().await;
+            let _one = self.way.connecting.lock().await;
             if let Some(connection) = now() {
                 return Ok(connection);
             }
-            let connection = source.connect(limit).await?;
-            *current.lock() = Some(connection.clone());
-            Ok(Connection::One(connection))
+            let connection = self.way.source.connect(limit).await?;
+            *self.way.current.lock() = Some(connection.clone());
+            Ok(connection)
         });
         reached(made.await, limit)
     }
 
     /// The next command makes a new connection.
     fn forget(&self) {
-        if let Way::One { current, .. } = &self.servers {
-            *current.lock() = None;
+        if !self.is_cluster() {
+            *self.way.current.lock() = None;
         }
     }
 
-    /// A client for a connection of one's own: subscriptions need one.
+    /// A client for a connection of one's own.
     pub(crate) async fn client(&self) -> Result<Client, RedisError> {
-        match &self.servers {
-            Way::One { source, .. } => source.client().await,
-            // What is published on one node of a Cluster is heard on all.
-            Way::Cluster { nodes, .. } => {
-                for node in nodes {
-                    if node.get_multiplexed_async_connection().await.is_ok() {
-                        return Ok(node.clone());
-                    }
-                }
-                Err((ErrorKind::ClusterConnectionNotFound, "no node of the cluster answers").into())
-            }
-        }
+        self.way.source.client().await
     }
 }
 

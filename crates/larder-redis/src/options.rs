@@ -16,6 +16,9 @@ pub struct RedisOptions {
     pub max_object: u64,
     /// For servers over TLS: the certificate authority to trust, in PEM. Default: empty, for the public ones.
     pub roots: Vec<u8>,
+    /// Whether the store begins without its servers, if nobody answers at the start: every look-up is a miss then, until they are
+    /// there. What waiting does not mend, a URL or a password that is wrong, is said all the same. Default: no.
+    pub start_without: bool,
     /// How long a lease lasts that its holder does not renew. It does, every third of that. Default: 6 s.
     pub lease: Duration,
 }
@@ -28,6 +31,7 @@ impl Default for RedisOptions {
             command_timeout: Duration::from_millis(50),
             max_object: 64 << 20,
             roots: Vec::new(),
+            start_without: false,
             lease: Duration::from_secs(6),
         }
     }
@@ -43,6 +47,15 @@ pub struct ConnectError {
 impl ConnectError {
     pub(crate) fn new(what: impl Into<String>) -> Self {
         Self { what: what.into(), source: None }
+    }
+
+    /// Whether it may be another answer later: not, if the server has answered that it does not want us.
+    pub(crate) fn may_pass(&self) -> bool {
+        use redis::ErrorKind::{AuthenticationFailed, InvalidClientConfig};
+        self.source.as_ref().is_none_or(|error| {
+            !matches!(error.kind(), AuthenticationFailed | InvalidClientConfig)
+                && !matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
+        })
     }
 }
 

@@ -34,7 +34,11 @@ struct Setting {
 impl Setting {
     async fn on(url: &str) -> Self {
         // The defaults: that nobody waits for long is what is tested.
-        let store = RedisStore::connect(url, RedisOptions::default()).await.expect("it connects");
+        Self::with(url, RedisOptions::default()).await
+    }
+
+    async fn with(url: &str, options: RedisOptions) -> Self {
+        let store = RedisStore::connect(url, options).await.expect("it connects");
         let origin = FnOrigin::new(|_, request| {
             let body = page(request.uri().path());
             Ok(Response::builder()
@@ -94,6 +98,31 @@ async fn a_server_that_is_killed_and_comes_back() {
     }
     let stats = it.store.stats().await.expect("statistics");
     assert!(stats.failed > 0 && stats.refused > 0, "{stats:?}");
+}
+
+/// Starting before the servers do: without them, if that is chosen, and with them as soon as they are there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_that_are_not_there_at_the_start() {
+    let mut options = RedisOptions::default();
+    options.start_without = true;
+    let port = free_port();
+    let url = format!("redis://127.0.0.1:{port}/0");
+    RedisStore::connect(&url, RedisOptions::default()).await.expect_err("by default that is an error");
+    let it = Setting::with(&url, options.clone()).await;
+    for n in 0..100 {
+        assert!(!it.ask(n).await);
+    }
+    let server = Server::start_at(port, &[]);
+    it.recovers().await;
+    server.cli(&["config", "set", "requirepass", "secret"]);
+    let refused = RedisStore::connect(&url, options.clone()).await.expect_err("waiting does not mend that");
+    assert!(refused.to_string().contains("password"), "{refused}");
+
+    let ports = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}")).join(",");
+    let it = Setting::with(&format!("redis+cluster://{ports}"), options).await;
+    for n in 0..20 {
+        assert!(!it.ask(n).await);
+    }
 }
 
 /// It accepts connections and never answers.
