@@ -97,8 +97,13 @@ fn filled(length: usize) -> (Cache, MemoryStore, tokio::runtime::Runtime) {
         let body = Bytes::from(vec![b'x'; length]);
         let kept = Arc::new(head(&RESPONSE, &[("accept-encoding", "gzip, deflate, br, zstd")]));
         for n in 0..if length > 100_000 { 100 } else { KEYS } {
-            let mut writer =
-                store.begin(&key(&format!("/{n}")), Arc::clone(&kept), None).await.expect("it begins");
+            let mut writer = store
+                .reserve(&key(&format!("/{n}")))
+                .await
+                .expect("it reserves")
+                .begin(Arc::clone(&kept), None)
+                .await
+                .expect("it begins");
             writer.write(body.clone()).await.expect("it takes it");
             writer.commit().await.expect("it commits");
         }

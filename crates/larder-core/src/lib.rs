@@ -22,5 +22,5 @@ pub use origin::{Origin, OriginError, OriginErrorKind};
 pub use patience::head_within;
 pub use store::{
     BodySource, ByteStream, CacheStore, Candidate, Candidates, Claim, EntryId, HeldLease, Lease, Leases,
-    RemovalListener, Removals, Removed, StoreError, StoreErrorKind, StoreWriter, StoredBody,
+    RemovalListener, Removals, Removed, Reservation, StoreError, StoreErrorKind, StoreWriter, StoredBody,
 };

@@ -9,7 +9,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use larder_core::{
     Cache, CacheGroup, CacheKey, CacheStore, Candidates, Claim, EntryId, HeldLease, Lease, Leases, Limits,
-    Origin, OriginErrorKind, Removals, StoreError, StoreWriter, StoredHead, TargetUri,
+    Origin, OriginErrorKind, Removals, Reservation, StoreError, StoredHead, TargetUri,
 };
 use larder_memory::MemoryStore;
 use larder_testkit::ManualOrigin;
@@ -204,6 +204,30 @@ async fn a_purge_during_a_fill_wins() {
     assert_eq!(it.stored("/").await.1, b"new");
 }
 
+/// The origin had been asked, and had not answered yet: what it says then may be of before the purge.
+#[tokio::test]
+async fn a_purge_while_the_origin_is_asked_wins() {
+    let fields = [FRESH, &[("cache-groups", "\"g\"")]].concat();
+    for purge in 0..3 {
+        let mut it = setting();
+        let asked = it.ask("/", &[]);
+        let arrived = it.requests.next().await;
+        let purged = match purge {
+            0 => it.cache.purge(&TargetUri::parse("http://example.com/").expect("a target")).await,
+            1 => it.cache.purge_group(&CacheGroup::new("http://example.com", "g")).await,
+            _ => it.cache.purge_all().await,
+        };
+        purged.expect("it purges");
+        arrived.answer(200, &fields, b"old");
+        assert_eq!(read(asked).await.1, b"old", "who asked before the purge gets what came");
+        assert!(it.cache.drain(Duration::from_secs(5)).await);
+        let after = it.ask("/", &[]);
+        it.requests.next().await.answer(200, &fields, b"new");
+        assert_eq!(read(after).await.1, b"new", "what was purged was stored again");
+        assert_eq!(it.stored("/").await.1, b"new");
+    }
+}
+
 #[tokio::test]
 async fn a_purge_of_a_group_or_of_everything_wins_too() {
     for everything in [false, true] {
@@ -296,13 +320,8 @@ impl CacheStore for Leasing {
     async fn lookup(&self, key: &CacheKey) -> Result<Candidates, StoreError> {
         self.inner.lookup(key).await
     }
-    async fn begin(
-        &self,
-        key: &CacheKey,
-        head: Arc<StoredHead>,
-        length: Option<u64>,
-    ) -> Result<Box<dyn StoreWriter>, StoreError> {
-        self.inner.begin(key, head, length).await
+    async fn reserve(&self, key: &CacheKey) -> Result<Box<dyn Reservation>, StoreError> {
+        self.inner.reserve(key).await
     }
     async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
         self.inner.freshen(key, id, head).await

@@ -10,8 +10,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
-    CacheGroup, CacheKey, CacheStore, Candidates, EntryId, Leases, Removals, StoreError, StoreWriter,
-    StoredHead, codec::BodyChecksum,
+    CacheGroup, CacheKey, CacheStore, Candidates, EntryId, Leases, Removals, Reservation, StoreError,
+    StoredHead,
 };
 use parking_lot::RwLock;
 
@@ -19,12 +19,11 @@ use crate::{
     DiskOptions, DiskStats,
     buffers::Buffers,
     counters::Counters,
-    error::{closing, failed, too_long},
-    growing::{Grower, Growing},
+    error::{closing, failed},
     keeper::{Keeper, keeper},
     reading::{Mode, read_at},
     volume::Volume,
-    writer::DiskWriter,
+    writer::Reserved,
 };
 
 /// Keeps responses in a directory, which several processes may share.
@@ -143,31 +142,10 @@ impl CacheStore for DiskStore {
         }
     }
 
-    async fn begin(
-        &self,
-        key: &CacheKey,
-        head: Arc<StoredHead>,
-        length: Option<u64>,
-    ) -> Result<Box<dyn StoreWriter>, StoreError> {
+    async fn reserve(&self, key: &CacheKey) -> Result<Box<dyn Reservation>, StoreError> {
         let volume = self.shared.volume();
-        let most = volume.options.longest_body();
-        if length.is_some_and(|length| length > most) {
-            return Err(too_long(most));
-        }
         let begun = volume.ledger.sequence().map_err(failed("reading the counters"))?;
-        let entry = Volume::new_entry().map_err(failed("making a number"))?;
-        let grower = Grower(Growing::new(volume.buffers.clone()));
-        Ok(Box::new(DiskWriter {
-            volume,
-            key: key.clone(),
-            head,
-            begun,
-            entry,
-            grower,
-            length: 0,
-            checksum: BodyChecksum::new(),
-            part: None,
-        }))
+        Ok(Box::new(Reserved { volume, key: key.clone(), begun }))
     }
 
     async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {

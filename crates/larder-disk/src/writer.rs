@@ -5,12 +5,14 @@ use std::{fmt, fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use larder_core::{BodySource, CacheKey, EntryId, StoreError, StoreWriter, StoredHead, codec::BodyChecksum};
+use larder_core::{
+    BodySource, CacheKey, EntryId, Reservation, StoreError, StoreWriter, StoredHead, codec::BodyChecksum,
+};
 
 use crate::{
     Durability,
     error::{failed, not_encodable, too_long},
-    growing::{Follow, Grower},
+    growing::{Follow, Grower, Growing},
     names::Name,
     publish::Entry,
     record::{self, Envelope},
@@ -23,17 +25,49 @@ const FLUSH: usize = 256 << 10;
 /// Space is reserved in steps of this.
 const STEP: u64 = 1 << 20;
 
-/// Receives one body.
-pub(crate) struct DiskWriter {
+/// A key, and the sequence number when it was reserved: removals with a later one win.
+pub(crate) struct Reserved {
     pub(crate) volume: Arc<Volume>,
     pub(crate) key: CacheKey,
-    pub(crate) head: Arc<StoredHead>,
     pub(crate) begun: u64,
-    pub(crate) entry: EntryId,
-    pub(crate) grower: Grower,
-    pub(crate) length: u64,
-    pub(crate) checksum: BodyChecksum,
-    pub(crate) part: Option<Part>,
+}
+
+impl fmt::Debug for Reserved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reserved").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Reservation for Reserved {
+    async fn begin(
+        self: Box<Self>,
+        head: Arc<StoredHead>,
+        length: Option<u64>,
+    ) -> Result<Box<dyn StoreWriter>, StoreError> {
+        let Self { volume, key, begun } = *self;
+        let most = volume.options.longest_body();
+        if length.is_some_and(|length| length > most) {
+            return Err(too_long(most));
+        }
+        let entry = Volume::new_entry().map_err(failed("making a number"))?;
+        let grower = Grower(Growing::new(volume.buffers.clone()));
+        let checksum = BodyChecksum::new();
+        Ok(Box::new(DiskWriter { volume, key, head, begun, entry, grower, length: 0, checksum, part: None }))
+    }
+}
+
+/// Receives one body.
+pub(crate) struct DiskWriter {
+    volume: Arc<Volume>,
+    key: CacheKey,
+    head: Arc<StoredHead>,
+    begun: u64,
+    entry: EntryId,
+    grower: Grower,
+    length: u64,
+    checksum: BodyChecksum,
+    part: Option<Part>,
 }
 
 impl fmt::Debug for DiskWriter {

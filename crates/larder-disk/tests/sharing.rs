@@ -51,8 +51,15 @@ async fn a_group_removed_by_one_is_removed_for_the_other() {
     let (one, other) = (place.open(), place.open());
     let group = CacheGroup::new("http://example.com", "news");
     let grouped = std::sync::Arc::new(larder_testkit::head(&[("cache-groups", "\"news\"")], &[]));
-    let late = other.begin(&key(2), std::sync::Arc::clone(&grouped), None).await.expect("it begins");
-    let writer = one.begin(&key(1), grouped, None).await.expect("it begins");
+    let late = other
+        .reserve(&key(2))
+        .await
+        .expect("it reserves")
+        .begin(std::sync::Arc::clone(&grouped), None)
+        .await
+        .expect("it begins");
+    let writer =
+        one.reserve(&key(1)).await.expect("it reserves").begin(grouped, None).await.expect("it begins");
     writer.commit().await.expect("it commits");
     assert!(find(&other, 1).await.is_some());
     one.invalidate_group(&group).await.expect("it removes");
@@ -179,7 +186,8 @@ async fn a_scan_does_not_take_what_is_used() {
 async fn an_abandoned_body_leaves_nothing() {
     let place = Place::new();
     let store = place.open();
-    let mut writer = store.begin(&key(1), head(), None).await.expect("it begins");
+    let mut writer =
+        store.reserve(&key(1)).await.expect("it reserves").begin(head(), None).await.expect("it begins");
     for piece in content(1, 3 << 20).chunks(64 << 10) {
         writer.write(bytes::Bytes::copy_from_slice(piece)).await.expect("it writes");
     }

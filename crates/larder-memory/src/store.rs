@@ -11,11 +11,11 @@ use std::{
 
 use async_trait::async_trait;
 use larder_core::{
-    CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, Leases, Removals, StoreError,
-    StoreErrorKind, StoreWriter, StoredBody, StoredHead,
+    CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, Leases, Removals, Reservation,
+    StoreError, StoreErrorKind, StoredBody, StoredHead,
 };
 
-use crate::{MemoryOptions, groups::Groups, inflight::InFlight, writer::MemoryWriter, writer::Written};
+use crate::{MemoryOptions, groups::Groups, inflight::InFlight, writer::MemoryWriter, writer::Place};
 
 /// Bookkeeping of one key beside what is counted: the map's entry, its place in the policy's lists, the key's `Arc`.
 const KEY_OVERHEAD: usize = 320;
@@ -114,6 +114,12 @@ impl fmt::Debug for Shared {
 }
 
 impl Shared {
+    /// The longest body that is taken. The map counts an entry's bytes in 32 bits.
+    pub(crate) fn longest(&self, announced: bool) -> u64 {
+        let most = if announced { self.options.max_object } else { self.options.max_unannounced };
+        most.min(u64::from(u32::MAX) / 2)
+    }
+
     /// Makes room for bytes that are being written, or refuses them.
     pub(crate) fn reserve(&self, bytes: u64) -> Result<(), StoreError> {
         let limit = self.options.writing();
@@ -133,22 +139,23 @@ impl Shared {
 
     /// Makes what a writer has written visible.
     pub(crate) fn commit(&self, writer: &MemoryWriter, body: StoredBody) -> Result<EntryId, StoreError> {
-        let _shard = self.writers.lock(&writer.key);
-        if writer.is_removed() || self.groups.removed_since(&writer.head.groups, writer.begun) {
+        let Place { key, begun, .. } = &writer.place;
+        let _shard = self.writers.lock(key);
+        if writer.is_removed() || self.groups.removed_since(&writer.head.groups, *begun) {
             return Err(gone("it was removed while it was being written"));
         }
         let id = EntryId(self.ids.fetch_add(1, Ordering::Relaxed));
         let candidate = Candidate::new(id, Arc::clone(&writer.head), body);
-        let before = self.entries.get(&writer.key);
+        let before = self.entries.get(key);
         let others = before
             .iter()
             .flat_map(Stored::iter)
             .filter(|(other, _)| other.head.selecting != candidate.head.selecting);
-        let (candidates, begun): (Vec<_>, Vec<_>) = std::iter::once((&candidate, writer.begun))
+        let (candidates, begun): (Vec<_>, Vec<_>) = std::iter::once((&candidate, *begun))
             .chain(others)
             .map(|(one, begun)| (one.clone(), begun))
             .unzip();
-        self.put(&writer.key, candidates, begun);
+        self.put(key, candidates, begun);
         Ok(id)
     }
 
@@ -216,32 +223,11 @@ impl CacheStore for MemoryStore {
         Ok(self.shared.valid(stored).candidates)
     }
 
-    async fn begin(
-        &self,
-        key: &CacheKey,
-        head: Arc<StoredHead>,
-        length: Option<u64>,
-    ) -> Result<Box<dyn StoreWriter>, StoreError> {
-        let options = &self.shared.options;
-        // The map counts an entry's bytes in 32 bits.
-        let most =
-            length.map_or(options.max_unannounced, |_| options.max_object).min(u64::from(u32::MAX) / 2);
-        if length.is_some_and(|length| length > most) {
-            return Err(StoreError::too_long("memory", most));
-        }
+    async fn reserve(&self, key: &CacheKey) -> Result<Box<dyn Reservation>, StoreError> {
         // Before the writer is entered: a removal in between is seen by the one or by the other.
         let begun = self.shared.events.load(Ordering::Acquire);
         let removed = self.shared.writers.enter(key);
-        Ok(Box::new(MemoryWriter {
-            store: Arc::clone(&self.shared),
-            key: key.clone(),
-            head,
-            written: Arc::new(Written::default()),
-            removed,
-            begun,
-            most,
-            length: 0,
-        }))
+        Ok(Box::new(Place { store: Arc::clone(&self.shared), key: key.clone(), removed, begun }))
     }
 
     async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {

@@ -16,7 +16,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_core::Stream;
 use larder_core::{
-    BodySource, ByteStream, CacheKey, EntryId, StoreError, StoreErrorKind, StoreWriter, StoredHead,
+    BodySource, ByteStream, CacheKey, EntryId, Reservation, StoreError, StoreErrorKind, StoreWriter,
+    StoredHead,
 };
 use parking_lot::Mutex;
 
@@ -25,24 +26,56 @@ use crate::{body, store::Shared};
 /// A piece shorter than this is copied: it may be a slice of a read buffer that it would keep alive.
 const COPIED: usize = 16 * 1024;
 
-/// Receives one body.
-pub(crate) struct MemoryWriter {
+/// A place among those in progress, where removals reach it.
+pub(crate) struct Place {
     pub(crate) store: Arc<Shared>,
     pub(crate) key: CacheKey,
-    pub(crate) head: Arc<StoredHead>,
-    pub(crate) written: Arc<Written>,
     pub(crate) removed: Arc<AtomicBool>,
-    /// The store's count of events when this was begun.
+    /// The store's count of events when it was taken.
     pub(crate) begun: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.store.writers.leave(&self.key, &self.removed);
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Reservation for Place {
+    async fn begin(
+        self: Box<Self>,
+        head: Arc<StoredHead>,
+        length: Option<u64>,
+    ) -> Result<Box<dyn StoreWriter>, StoreError> {
+        let most = self.store.longest(length.is_some());
+        if length.is_some_and(|length| length > most) {
+            return Err(StoreError::too_long("memory", most));
+        }
+        Ok(Box::new(MemoryWriter { place: *self, head, written: Arc::default(), most, length: 0 }))
+    }
+}
+
+/// Receives one body.
+pub(crate) struct MemoryWriter {
+    pub(crate) place: Place,
+    pub(crate) head: Arc<StoredHead>,
+    written: Arc<Written>,
     /// The longest body this may become.
-    pub(crate) most: u64,
-    pub(crate) length: u64,
+    most: u64,
+    length: u64,
 }
 
 impl fmt::Debug for MemoryWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryWriter")
-            .field("key", &self.key)
+            .field("key", &self.place.key)
             .field("length", &self.length)
             .finish_non_exhaustive()
     }
@@ -55,7 +88,7 @@ impl StoreWriter for MemoryWriter {
         if self.length + length > self.most {
             return Err(StoreError::too_long("memory", self.most));
         }
-        self.store.reserve(length)?;
+        self.place.store.reserve(length)?;
         self.length += length;
         self.written.push(if piece.len() < COPIED { Bytes::copy_from_slice(&piece) } else { piece });
         Ok(())
@@ -67,7 +100,7 @@ impl StoreWriter for MemoryWriter {
 
     async fn commit(self: Box<Self>) -> Result<EntryId, StoreError> {
         let body = body::stored(&self.written.state.lock().pieces, self.length);
-        let id = self.store.commit(&self, body)?;
+        let id = self.place.store.commit(&self, body)?;
         self.written.end(Ending::Committed);
         Ok(id)
     }
@@ -75,8 +108,7 @@ impl StoreWriter for MemoryWriter {
 
 impl Drop for MemoryWriter {
     fn drop(&mut self) {
-        self.store.writers.leave(&self.key, &self.removed);
-        self.store.release(self.length);
+        self.place.store.release(self.length);
         // No effect after a commit.
         self.written.end(Ending::Abandoned);
     }
@@ -84,7 +116,7 @@ impl Drop for MemoryWriter {
 
 impl MemoryWriter {
     pub(crate) fn is_removed(&self) -> bool {
-        self.removed.load(Ordering::Acquire)
+        self.place.removed.load(Ordering::Acquire)
     }
 }
 

@@ -10,7 +10,8 @@ use larder_testkit::{head, key, store_suite};
 store_suite!(memory, async { MemoryStore::default() });
 
 async fn put(store: &MemoryStore, path: &str, body: Bytes) -> Result<(), larder_core::StoreError> {
-    let mut writer = store.begin(&key(path), Arc::new(head(&[], &[])), Some(body.len() as u64)).await?;
+    let mut writer =
+        store.reserve(&key(path)).await?.begin(Arc::new(head(&[], &[])), Some(body.len() as u64)).await?;
     writer.write(body).await?;
     writer.commit().await?;
     Ok(())
@@ -48,8 +49,13 @@ async fn bodies_that_are_being_written_count() {
     let refused = 'full: {
         for n in 0..100 {
             let path = format!("/{n}");
-            let mut writer =
-                store.begin(&key(&path), Arc::new(head(&[], &[])), None).await.expect("it begins");
+            let mut writer = store
+                .reserve(&key(&path))
+                .await
+                .expect("it reserves")
+                .begin(Arc::new(head(&[], &[])), None)
+                .await
+                .expect("it begins");
             if let Err(error) = writer.write(vec![0; 100_000].into()).await {
                 break 'full error;
             }
@@ -66,12 +72,22 @@ async fn bodies_that_are_being_written_count() {
 #[tokio::test]
 async fn a_body_over_the_limit_is_refused_before_it_is_read() {
     let store = MemoryStore::new(MemoryOptions::with_capacity(80 * 1024 * 1024));
-    let refused =
-        store.begin(&key("/a"), Arc::new(head(&[], &[])), Some(1 << 30)).await.expect_err("too long");
+    let refused = store
+        .reserve(&key("/a"))
+        .await
+        .expect("it reserves")
+        .begin(Arc::new(head(&[], &[])), Some(1 << 30))
+        .await
+        .expect_err("too long");
     assert_eq!(refused.kind(), StoreErrorKind::Full);
     assert!(refused.to_string().contains("max_object"), "it says what to do: {refused}");
-    let mut writer =
-        store.begin(&key("/a"), Arc::new(head(&[], &[])), None).await.expect("nobody said how long");
+    let mut writer = store
+        .reserve(&key("/a"))
+        .await
+        .expect("it reserves")
+        .begin(Arc::new(head(&[], &[])), None)
+        .await
+        .expect("nobody said how long");
     let mut written = 0_u64;
     while writer.write(vec![0; 65_536].into()).await.is_ok() {
         written += 65_536;

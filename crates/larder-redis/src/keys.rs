@@ -53,7 +53,12 @@ impl Keys {
 
     /// A token that changes when everything is removed.
     pub(crate) fn epoch(&self) -> String {
-        format!("{}epoch", self.prefix)
+        format!("{}all:{{all}}", self.prefix)
+    }
+
+    /// The last time that was told.
+    pub(crate) fn clock(&self) -> String {
+        format!("{}clock:{{all}}", self.prefix)
     }
 
     /// Where removals are told.

@@ -6,6 +6,7 @@ use redis::Script;
 #[derive(Debug)]
 pub(crate) struct Scripts {
     pub(crate) begin: Script,
+    pub(crate) clock: Script,
     pub(crate) publish: Script,
     pub(crate) freshen: Script,
     pub(crate) remove: Script,
@@ -17,6 +18,17 @@ pub(crate) struct Scripts {
 const BEGIN: &str = "
 local time = redis.call('TIME')
 return {redis.call('GET', KEYS[1]) or '', time[1] * 1000000 + time[2]}";
+
+/// KEYS: epoch, clock. ARGV: milliseconds, for a removal. Returns the time in µs, and the epoch's token. A removal's time is
+/// later than any that was told before it, also where servers' clocks differ and one takes another's place.
+const CLOCK: &str = "
+local time = redis.call('TIME')
+local now = math.max(time[1] * 1000000 + time[2], tonumber(redis.call('GET', KEYS[2]) or 0))
+if ARGV[1] then
+  now = now + 1
+  redis.call('SET', KEYS[2], string.format('%.0f', now), 'PX', ARGV[1])
+end
+return {now, redis.call('GET', KEYS[1]) or ''}";
 
 /// KEYS: entry, tomb. ARGV: field, record, token, milliseconds, beginning of the names of bodies, channel, news.
 /// 1 if it is visible; 0 if the key was removed since it was asked for, or a later response is there.
@@ -76,6 +88,7 @@ impl Scripts {
     pub(crate) fn new() -> Self {
         Self {
             begin: Script::new(BEGIN),
+            clock: Script::new(CLOCK),
             publish: Script::new(PUBLISH),
             freshen: Script::new(FRESHEN),
             remove: Script::new(REMOVE),

@@ -10,24 +10,24 @@ use std::{
 
 use async_trait::async_trait;
 use larder_core::{
-    CacheGroup, CacheKey, CacheStore, Candidates, EntryId, Leases, Removals, StoreError, StoreWriter,
-    StoredHead, codec::BodyChecksum,
+    CacheGroup, CacheKey, CacheStore, Candidates, EntryId, Leases, Removals, Reservation, StoreError,
+    StoredHead,
 };
 use redis::Value;
 
 use crate::{
     ConnectError, RedisOptions, RedisStats,
-    error::{gone, not_encodable, too_long},
+    error::{gone, not_encodable},
     keys::{Keys, Names},
     leases::RedisLeases,
     link::Link,
     news::News,
     options::Servers,
-    record::{self, Envelope, MOST_GROUPS},
+    record,
     removals::{RedisRemovals, Sender},
     scripts::Scripts,
     token::Token,
-    writer::{Begun, RedisWriter, millis},
+    writer::{Begun, Reserved, millis},
 };
 
 /// How long a removal is remembered, for those who asked before it: longer than any fetch takes.
@@ -130,38 +130,10 @@ impl CacheStore for RedisStore {
         self.shared.look_up(key).await
     }
 
-    async fn begin(
-        &self,
-        key: &CacheKey,
-        head: Arc<StoredHead>,
-        length: Option<u64>,
-    ) -> Result<Box<dyn StoreWriter>, StoreError> {
-        let most = self.shared.options.max_object;
-        if length.is_some_and(|length| length > most) {
-            return Err(too_long(most));
-        }
+    async fn reserve(&self, key: &CacheKey) -> Result<Box<dyn Reservation>, StoreError> {
         let names = self.shared.keys.of(key);
         let (order, begun) = self.shared.begun(&names).await?;
-        if head.groups.len() > MOST_GROUPS {
-            return Err(not_encodable(larder_core::codec::NotEncodable::TooLarge {
-                what: "groups",
-                limit: MOST_GROUPS,
-            }));
-        }
-        let groups = self.shared.group_tokens(&head.groups).await?;
-        let entry = EntryId(Token::number());
-        Ok(Box::new(RedisWriter {
-            shared: Arc::clone(&self.shared),
-            key: key.clone(),
-            names,
-            head,
-            begun,
-            envelope: Envelope { order, entry, own_key: false, groups },
-            waiting: Vec::new(),
-            length: 0,
-            appended: 0,
-            checksum: BodyChecksum::new(),
-        }))
+        Ok(Box::new(Reserved { shared: Arc::clone(&self.shared), key: key.clone(), names, order, begun }))
     }
 
     async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
@@ -169,7 +141,10 @@ impl CacheStore for RedisStore {
         let nothing = || gone("the entry that was confirmed is not there any more");
         let found = self.shared.find(key, &names, id).await?.ok_or_else(nothing)?;
         let mut envelope = found.record.envelope;
-        envelope.groups = self.shared.group_tokens(&head.groups).await?;
+        // Of groups that it was in before, it was looked at just now that they have not been removed since.
+        if head.groups != found.record.decoded.head.groups {
+            envelope.groups = self.shared.group_tokens(&head.groups).await?;
+        }
         let record = match &found.record.body {
             Some(body) => record::encode_inline(key, &head, body, &envelope),
             None => record::encode_head(
@@ -192,14 +167,11 @@ impl CacheStore for RedisStore {
     }
 
     async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
+        let now = self.shared.removal_time().await?;
         let mut command = redis::cmd("SET");
         // Longer than anything in the group: when it is forgotten, so are they.
         let kept = millis(LONGEST + TOMB);
-        command
-            .arg(self.shared.keys.group(group))
-            .arg(&Token::number().to_le_bytes()[..])
-            .arg("PX")
-            .arg(kept);
+        command.arg(self.shared.keys.group(group)).arg(&now.to_le_bytes()[..]).arg("PX").arg(kept);
         let () = self.shared.link.query("removing a group", &command).await?;
         self.shared.tell(self.shared.sender.group(group)).await
     }
@@ -222,18 +194,28 @@ impl CacheStore for RedisStore {
 }
 
 impl Shared {
-    /// How things are now: the server's time, and the tokens that a removal changes.
+    /// How things are now: the time of the key's server, and the tokens that a removal changes.
     async fn begun(&self, names: &Names) -> Result<(u64, Begun), StoreError> {
         let mut script = self.scripts.begin.prepare_invoke();
         script.key(names.tomb());
-        let epoch = async {
-            let token: Option<Vec<u8>> =
-                self.link.query("beginning", redis::cmd("GET").arg(self.keys.epoch())).await?;
-            Ok(token.unwrap_or_default())
-        };
-        let (begun, epoch) =
-            tokio::try_join!(self.link.invoke::<(Vec<u8>, u64)>("beginning", &script), epoch)?;
-        Ok((begun.1, Begun { tomb: begun.0, epoch }))
+        let ((tomb, order), (time, epoch)) =
+            tokio::try_join!(self.link.invoke::<(Vec<u8>, u64)>("beginning", &script), self.clock())?;
+        Ok((order, Begun { tomb, epoch, time }))
+    }
+
+    /// The time in µs by which removals of groups are ordered, and the token that changes when everything is removed.
+    async fn clock(&self) -> Result<(u64, Vec<u8>), StoreError> {
+        let mut script = self.scripts.clock.prepare_invoke();
+        script.key(self.keys.epoch()).key(self.keys.clock());
+        self.link.invoke("beginning", &script).await
+    }
+
+    /// A time that is later than any that was told.
+    async fn removal_time(&self) -> Result<u64, StoreError> {
+        let mut script = self.scripts.clock.prepare_invoke();
+        script.key(self.keys.epoch()).key(self.keys.clock()).arg(millis(LONGEST + TOMB));
+        let (time, _): (u64, Vec<u8>) = self.link.invoke("removing a group", &script).await?;
+        Ok(time)
     }
 
     /// Everything may have been removed between the look at the token and the entry's becoming visible.

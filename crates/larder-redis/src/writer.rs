@@ -5,14 +5,18 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use larder_core::{BodySource, CacheKey, EntryId, StoreError, StoreWriter, StoredHead, codec::BodyChecksum};
+use larder_core::{
+    BodySource, CacheKey, EntryId, Reservation, StoreError, StoreWriter, StoredHead,
+    codec::{BodyChecksum, NotEncodable},
+};
 
 use crate::{
     body::PIECE,
     error::{gone, not_encodable, too_long},
     keys::{Names, variant},
-    record::{self, Envelope},
+    record::{self, Envelope, MOST_GROUPS},
     store::Shared,
+    token::Token,
 };
 
 /// The longest body that stands beside its head.
@@ -44,6 +48,58 @@ pub(crate) struct Begun {
     pub(crate) tomb: Vec<u8>,
     /// Everybody's token.
     pub(crate) epoch: Vec<u8>,
+    /// By the clock of removals of groups.
+    pub(crate) time: u64,
+}
+
+/// A key, and how things were when it was reserved.
+pub(crate) struct Reserved {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) key: CacheKey,
+    pub(crate) names: Names,
+    pub(crate) order: u64,
+    pub(crate) begun: Begun,
+}
+
+impl fmt::Debug for Reserved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reserved").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Reservation for Reserved {
+    async fn begin(
+        self: Box<Self>,
+        head: Arc<StoredHead>,
+        length: Option<u64>,
+    ) -> Result<Box<dyn StoreWriter>, StoreError> {
+        let Self { shared, key, names, order, begun } = *self;
+        let most = shared.options.max_object;
+        if length.is_some_and(|length| length > most) {
+            return Err(too_long(most));
+        }
+        if head.groups.len() > MOST_GROUPS {
+            return Err(not_encodable(NotEncodable::TooLarge { what: "groups", limit: MOST_GROUPS }));
+        }
+        let groups = shared.group_tokens(&head.groups).await?;
+        if groups.iter().any(|removed| *removed > begun.time) {
+            return Err(gone("a group of it was removed while the origin was asked"));
+        }
+        let entry = EntryId(Token::number());
+        Ok(Box::new(RedisWriter {
+            shared,
+            key,
+            names,
+            head,
+            begun,
+            envelope: Envelope { order, entry, own_key: false, groups },
+            waiting: Vec::new(),
+            length: 0,
+            appended: 0,
+            checksum: BodyChecksum::new(),
+        }))
+    }
 }
 
 impl fmt::Debug for RedisWriter {

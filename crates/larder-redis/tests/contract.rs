@@ -15,7 +15,8 @@ fn fresh() -> Arc<StoredHead> {
 }
 
 async fn begun(store: &RedisStore, key: &CacheKey, body: &[u8]) -> Box<dyn StoreWriter> {
-    let mut writer = store.begin(key, fresh(), None).await.expect("it begins");
+    let mut writer =
+        store.reserve(key).await.expect("it reserves").begin(fresh(), None).await.expect("it begins");
     for piece in body.chunks(64 << 10) {
         writer.write(Bytes::copy_from_slice(piece)).await.expect("it takes a piece");
     }

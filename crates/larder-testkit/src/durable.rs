@@ -74,7 +74,13 @@ pub mod durable_sentences {
     }
 
     async fn begun(store: &Store, path: &str, body: &[u8]) -> Box<dyn StoreWriter> {
-        let mut writer = store.begin(&key(path), plain(), None).await.expect("it begins");
+        let mut writer = store
+            .reserve(&key(path))
+            .await
+            .expect("it reserves")
+            .begin(plain(), None)
+            .await
+            .expect("it begins");
         for piece in body.chunks(50_000) {
             writer.write(Bytes::copy_from_slice(piece)).await.expect("it takes a piece");
         }
@@ -123,7 +129,13 @@ pub mod durable_sentences {
         let store = open();
         begun(&store, "/a", b"a").await.commit().await.expect("it commits");
         let grouped = Arc::new(head(&[("cache-groups", "\"g\"")], &[]));
-        let writer = store.begin(&key("/b"), grouped, Some(0)).await.expect("it begins");
+        let writer = store
+            .reserve(&key("/b"))
+            .await
+            .expect("it reserves")
+            .begin(grouped, Some(0))
+            .await
+            .expect("it begins");
         writer.commit().await.expect("it commits");
         store.remove(&key("/a")).await.expect("it removes");
         store.invalidate_group(&CacheGroup::new("http://example.com", "g")).await.expect("it removes");
@@ -149,7 +161,11 @@ pub mod durable_sentences {
     pub async fn a_gibibyte_passes_in_bounded_memory(open: impl Fn() -> Store) {
         let store = open();
         let piece = Bytes::from(pattern(1 << 20));
-        let Ok(mut writer) = store.begin(&key("/a"), plain(), Some(1 << 30)).await else { return };
+        let Ok(mut writer) =
+            store.reserve(&key("/a")).await.expect("it reserves").begin(plain(), Some(1 << 30)).await
+        else {
+            return;
+        };
         let before = resident();
         for _ in 0..1024 {
             writer.write(piece.clone()).await.expect("it takes a piece");

@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
-    BodySource, CacheGroup, CacheKey, CacheStore, Candidates, EntryId, Leases, Removals, StoreError,
-    StoreErrorKind, StoreWriter, StoredHead,
+    BodySource, CacheGroup, CacheKey, CacheStore, Candidates, EntryId, Leases, Removals, Reservation,
+    StoreError, StoreErrorKind, StoreWriter, StoredHead,
 };
 use parking_lot::Mutex;
 
@@ -85,15 +85,10 @@ impl CacheStore for FaultyStore {
         self.inner.lookup(key).await
     }
 
-    async fn begin(
-        &self,
-        key: &CacheKey,
-        head: Arc<StoredHead>,
-        length: Option<u64>,
-    ) -> Result<Box<dyn StoreWriter>, StoreError> {
+    async fn reserve(&self, key: &CacheKey) -> Result<Box<dyn Reservation>, StoreError> {
         self.called().await?;
-        let inner = self.inner.begin(key, head, length).await?;
-        Ok(Box::new(FaultyWriter { store: self.clone(), inner, written: 0 }))
+        let inner = self.inner.reserve(key).await?;
+        Ok(Box::new(FaultyReservation { store: self.clone(), inner }))
     }
 
     async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
@@ -122,6 +117,25 @@ impl CacheStore for FaultyStore {
 
     fn removals(&self) -> Option<&dyn Removals> {
         self.inner.removals()
+    }
+}
+
+#[derive(Debug)]
+struct FaultyReservation {
+    store: FaultyStore,
+    inner: Box<dyn Reservation>,
+}
+
+#[async_trait]
+impl Reservation for FaultyReservation {
+    async fn begin(
+        self: Box<Self>,
+        head: Arc<StoredHead>,
+        length: Option<u64>,
+    ) -> Result<Box<dyn StoreWriter>, StoreError> {
+        self.store.called().await?;
+        let inner = self.inner.begin(head, length).await?;
+        Ok(Box::new(FaultyWriter { store: self.store, inner, written: 0 }))
     }
 }
 

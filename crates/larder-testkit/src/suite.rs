@@ -24,6 +24,7 @@ macro_rules! store_suite {
             a_commit_after_the_removal_of_its_key_is_refused
             a_commit_after_a_clear_is_refused
             a_commit_after_the_removal_of_its_group_is_refused
+            what_was_reserved_before_a_removal_is_refused
             a_write_begun_after_a_removal_is_kept
             a_removal_takes_every_variant
             a_removal_takes_no_other_key
@@ -96,7 +97,13 @@ pub mod sentences {
         head: Arc<StoredHead>,
         body: &[u8],
     ) -> Box<dyn StoreWriter> {
-        let mut writer = store.begin(key, head, Some(body.len() as u64)).await.expect("it begins");
+        let mut writer = store
+            .reserve(key)
+            .await
+            .expect("it reserves")
+            .begin(head, Some(body.len() as u64))
+            .await
+            .expect("it begins");
         for piece in body.chunks(1000) {
             writer.write(Bytes::copy_from_slice(piece)).await.expect("it takes a piece");
         }
@@ -190,7 +197,13 @@ pub mod sentences {
 
     pub async fn a_body_in_many_pieces_is_one_body(store: Store) {
         let body = pattern(5000);
-        let mut writer = store.begin(&key("/a"), plain(), None).await.expect("it begins without a length");
+        let mut writer = store
+            .reserve(&key("/a"))
+            .await
+            .expect("it reserves")
+            .begin(plain(), None)
+            .await
+            .expect("it begins without a length");
         for piece in body.chunks(7) {
             writer.write(Bytes::copy_from_slice(piece)).await.expect("it takes a piece");
         }
@@ -258,6 +271,37 @@ pub mod sentences {
         store.invalidate_group(&group("g")).await.expect("it removes");
         assert!(is_gone(writer.commit().await), "a write begun before the removal was committed after it");
         assert!(found(&store, &key("/a")).await.is_empty());
+    }
+
+    /// The origin was asked, something was removed, and only then did the answer come: it may be of before.
+    pub async fn what_was_reserved_before_a_removal_is_refused(store: Store) {
+        for removal in 0..3 {
+            let reserved = store.reserve(&key("/a")).await.expect("it reserves");
+            let removed = match removal {
+                0 => store.remove(&key("/a")).await,
+                1 => store.invalidate_group(&group("g")).await,
+                _ => store.clear().await,
+            };
+            removed.expect("it removes");
+            let begun = reserved.begin(grouped("g"), Some(3)).await;
+            let committed = async {
+                let mut writer = begun?;
+                writer.write(Bytes::from_static(b"old")).await?;
+                writer.commit().await
+            };
+            assert!(
+                is_gone(committed.await),
+                "what was asked for before removal {removal} was stored after it"
+            );
+            assert!(found(&store, &key("/a")).await.is_empty());
+        }
+        // What has nothing to do with it is not touched.
+        let reserved = store.reserve(&key("/a")).await.expect("it reserves");
+        store.remove(&key("/b")).await.expect("it removes");
+        store.invalidate_group(&group("h")).await.expect("it removes");
+        let writer = reserved.begin(grouped("g"), Some(0)).await.expect("it begins");
+        writer.commit().await.expect("another key and another group were removed");
+        assert_eq!(found(&store, &key("/a")).await.len(), 1);
     }
 
     pub async fn a_write_begun_after_a_removal_is_kept(store: Store) {
@@ -388,7 +432,13 @@ pub mod sentences {
 
     pub async fn what_is_written_can_be_followed(store: Store) {
         let body = pattern(30_000);
-        let mut writer = store.begin(&key("/a"), plain(), None).await.expect("it begins");
+        let mut writer = store
+            .reserve(&key("/a"))
+            .await
+            .expect("it reserves")
+            .begin(plain(), None)
+            .await
+            .expect("it begins");
         let Some(source) = writer.follow() else { return };
         writer.write(Bytes::copy_from_slice(&body[..10_000])).await.expect("it takes a piece");
         let part = drain(source.stream(Some(2000..9000)).await.expect("it opens")).await.expect("it reads");
@@ -423,7 +473,13 @@ pub mod sentences {
             tasks.push(tokio::spawn(async move {
                 for round in 0..500_usize {
                     let length = 1 + round * 7 % 5000;
-                    let mut writer = store.begin(&key("/a"), plain(), None).await.expect("it begins");
+                    let mut writer = store
+                        .reserve(&key("/a"))
+                        .await
+                        .expect("it reserves")
+                        .begin(plain(), None)
+                        .await
+                        .expect("it begins");
                     for piece in vec![task; length].chunks(512) {
                         writer.write(Bytes::copy_from_slice(piece)).await.expect("it takes a piece");
                     }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
     BodySource, CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, Leases, Removals,
-    StoreError, StoreErrorKind, StoreWriter, StoredBody, StoredHead,
+    Reservation, StoreError, StoreErrorKind, StoreWriter, StoredBody, StoredHead,
 };
 use larder_memory::MemoryStore;
 use larder_testkit::{FaultyStore, sentences, store_suite};
@@ -19,6 +19,7 @@ enum Wrong {
     VisibleAtBegin,
     CommitsWhenDropped,
     RemovalIsLost,
+    ReservesLate,
     GroupsAreIgnored,
     ClearIsIgnored,
     RemovesOneVariant,
@@ -54,23 +55,9 @@ impl CacheStore for WrongStore {
         Ok(Candidates::from(Arc::<[Candidate]>::from(found)))
     }
 
-    async fn begin(
-        &self,
-        key: &CacheKey,
-        head: Arc<StoredHead>,
-        length: Option<u64>,
-    ) -> Result<Box<dyn StoreWriter>, StoreError> {
-        match self.wrong {
-            Wrong::VisibleAtBegin => {
-                self.inner.begin(key, Arc::clone(&head), length).await?.commit().await?;
-            }
-            Wrong::KeepsOneVariant => self.inner.remove(key).await?,
-            Wrong::ForgetsTheOldWhenDropped => self.inner.remove(key).await?,
-            _ => {}
-        }
-        let inner = self.inner.begin(key, Arc::clone(&head), length).await?;
-        let (store, key) = (self.clone(), key.clone());
-        Ok(Box::new(WrongWriter { store, key, head, inner: Some(inner), written: Vec::new() }))
+    async fn reserve(&self, key: &CacheKey) -> Result<Box<dyn Reservation>, StoreError> {
+        let inner = Some(self.inner.reserve(key).await?);
+        Ok(Box::new(WrongReservation { store: self.clone(), key: key.clone(), inner }))
     }
 
     async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
@@ -87,7 +74,7 @@ impl CacheStore for WrongStore {
             let rest = self.inner.lookup(key).await?.to_vec();
             self.inner.remove(key).await?;
             for one in rest.iter().skip(1) {
-                self.inner.begin(key, Arc::clone(&one.head), None).await?.commit().await?;
+                self.inner.reserve(key).await?.begin(Arc::clone(&one.head), None).await?.commit().await?;
             }
             return Ok(());
         }
@@ -108,6 +95,39 @@ impl CacheStore for WrongStore {
 
     fn removals(&self) -> Option<&dyn Removals> {
         None
+    }
+}
+
+#[derive(Debug)]
+struct WrongReservation {
+    store: WrongStore,
+    key: CacheKey,
+    inner: Option<Box<dyn Reservation>>,
+}
+
+#[async_trait]
+impl Reservation for WrongReservation {
+    async fn begin(
+        self: Box<Self>,
+        head: Arc<StoredHead>,
+        length: Option<u64>,
+    ) -> Result<Box<dyn StoreWriter>, StoreError> {
+        let Self { store, key, inner } = *self;
+        let mut inner = inner.expect("taken once");
+        let again = || store.inner.reserve(&key);
+        match store.wrong {
+            Wrong::VisibleAtBegin => {
+                again().await?.begin(Arc::clone(&head), length).await?.commit().await?;
+            }
+            Wrong::KeepsOneVariant | Wrong::ForgetsTheOldWhenDropped => {
+                store.inner.remove(&key).await?;
+                inner = again().await?;
+            }
+            Wrong::ReservesLate => inner = again().await?,
+            _ => {}
+        }
+        let inner = Some(inner.begin(Arc::clone(&head), length).await?);
+        Ok(Box::new(WrongWriter { store, key, head, inner, written: Vec::new() }))
     }
 }
 
@@ -143,7 +163,8 @@ impl StoreWriter for WrongWriter {
         }
         match inner.commit().await {
             Err(error) if error.kind() == StoreErrorKind::Gone => {
-                let mut again = self.store.inner.begin(&self.key, Arc::clone(&self.head), None).await?;
+                let mut again =
+                    self.store.inner.reserve(&self.key).await?.begin(Arc::clone(&self.head), None).await?;
                 again.write(std::mem::take(&mut self.written).into()).await?;
                 again.commit().await
             }
@@ -195,6 +216,7 @@ fn each_wrong_store_is_caught() {
         CommitsWhenDropped: a_dropped_writer_leaves_nothing;
         RemovalIsLost: a_commit_after_the_removal_of_its_key_is_refused, a_commit_after_a_clear_is_refused,
             a_commit_after_the_removal_of_its_group_is_refused;
+        ReservesLate: what_was_reserved_before_a_removal_is_refused;
         GroupsAreIgnored: a_group_is_removed_wherever_it_is;
         ClearIsIgnored: clear_takes_everything;
         RemovesOneVariant: a_removal_takes_every_variant;

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use larder_core::{
-    CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, Leases, Removals, StoreError,
-    StoreErrorKind, StoreWriter, StoredBody, StoredHead,
+    CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, Leases, Removals, Reservation,
+    StoreError, StoreErrorKind, StoredBody, StoredHead,
 };
 
 use crate::{
     trust::{Trust, hear},
-    writer::TieredWriter,
+    writer::Reserved,
 };
 
 /// A near store over a far one.
@@ -53,7 +53,8 @@ impl TieredStore {
             return None;
         }
         let length = Some(body.len() as u64);
-        let mut writer = self.near.begin(key, Arc::clone(&only.head), length).await.ok()?;
+        let reserved = self.near.reserve(key).await.ok()?;
+        let mut writer = reserved.begin(Arc::clone(&only.head), length).await.ok()?;
         if !body.is_empty() {
             writer.write(body.clone()).await.ok()?;
         }
@@ -73,7 +74,7 @@ impl TieredStore {
 }
 
 /// Whether there may be other variants.
-fn varies(head: &StoredHead) -> bool {
+pub(crate) fn varies(head: &StoredHead) -> bool {
     head.selecting.never_matches() || head.selecting.iter().next().is_some()
 }
 
@@ -90,25 +91,16 @@ impl CacheStore for TieredStore {
         Ok(near.unwrap_or(found))
     }
 
-    async fn begin(
-        &self,
-        key: &CacheKey,
-        head: Arc<StoredHead>,
-        length: Option<u64>,
-    ) -> Result<Box<dyn StoreWriter>, StoreError> {
+    async fn reserve(&self, key: &CacheKey) -> Result<Box<dyn Reservation>, StoreError> {
         // Near first: a removal that is told of from now on keeps this from being committed near, as every store promises.
-        let near = if varies(&head) || !self.trust.is_believed() {
-            None
-        } else {
-            self.near.begin(key, Arc::clone(&head), length).await.ok()
-        };
-        let far = match self.far.begin(key, head, length).await {
+        let near = if self.trust.is_believed() { self.near.reserve(key).await.ok() } else { None };
+        let far = match self.far.reserve(key).await {
             Ok(far) => Some(far),
-            Err(error) if near.is_none() || error.kind() == StoreErrorKind::Gone => return Err(error),
-            // It is full, or down: the near one alone is better than nothing.
+            Err(error) if near.is_none() => return Err(error),
+            // It is down: the near one alone is better than nothing.
             Err(_) => None,
         };
-        Ok(Box::new(TieredWriter { near, far }))
+        Ok(Box::new(Reserved { near, far }))
     }
 
     async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {

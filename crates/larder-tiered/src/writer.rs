@@ -4,7 +4,47 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use larder_core::{BodySource, EntryId, StoreError, StoreErrorKind, StoreWriter};
+use larder_core::{BodySource, EntryId, Reservation, StoreError, StoreErrorKind, StoreWriter, StoredHead};
+
+use crate::store::varies;
+
+/// A place in both stores, or in one of them.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    pub(crate) near: Option<Box<dyn Reservation>>,
+    pub(crate) far: Option<Box<dyn Reservation>>,
+}
+
+#[async_trait]
+impl Reservation for Reserved {
+    async fn begin(
+        self: Box<Self>,
+        head: Arc<StoredHead>,
+        length: Option<u64>,
+    ) -> Result<Box<dyn StoreWriter>, StoreError> {
+        let near = match self.near {
+            Some(near) if !varies(&head) => near.begin(Arc::clone(&head), length).await.ok(),
+            _ => None,
+        };
+        let far = match self.far {
+            Some(far) => match far.begin(head, length).await {
+                Ok(far) => Some(far),
+                Err(error) if near.is_none() || error.kind() == StoreErrorKind::Gone => return Err(error),
+                // It is full, or down: the near one alone is better than nothing.
+                Err(_) => None,
+            },
+            None => None,
+        };
+        if near.is_none() && far.is_none() {
+            return Err(both_failed());
+        }
+        Ok(Box::new(TieredWriter { near, far }))
+    }
+}
+
+fn both_failed() -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable, "tiered", "both stores have failed")
+}
 
 /// Receives one body, for both stores. One that fails is left out, as long as there is another.
 #[derive(Debug)]
@@ -54,9 +94,7 @@ impl StoreWriter for TieredWriter {
         match (near, far) {
             (Some(Ok(id)), _) | (_, Some(Ok(id))) => Ok(id),
             (_, Some(Err(error))) | (Some(Err(error)), None) => Err(error),
-            (None, None) => {
-                Err(StoreError::new(StoreErrorKind::Unavailable, "tiered", "both stores have failed"))
-            }
+            (None, None) => Err(both_failed()),
         }
     }
 }

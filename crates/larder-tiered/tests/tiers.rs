@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
     CacheGroup, CacheKey, CacheStore, Candidates, EntryId, Leases, RemovalListener, Removals, Removed,
-    StoreError, StoreWriter, StoredBody, StoredHead,
+    Reservation, StoreError, StoredBody, StoredHead,
 };
 use larder_memory::MemoryStore;
 use larder_testkit::{Fault, FaultyStore, head, key};
@@ -45,13 +45,8 @@ impl CacheStore for Telling {
         self.inner.lookup(key).await
     }
 
-    async fn begin(
-        &self,
-        key: &CacheKey,
-        head: Arc<StoredHead>,
-        length: Option<u64>,
-    ) -> Result<Box<dyn StoreWriter>, StoreError> {
-        self.inner.begin(key, head, length).await
+    async fn reserve(&self, key: &CacheKey) -> Result<Box<dyn Reservation>, StoreError> {
+        self.inner.reserve(key).await
     }
 
     async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
@@ -116,7 +111,8 @@ async fn content(store: &dyn CacheStore) -> Option<Bytes> {
 }
 
 async fn put(store: &dyn CacheStore, body: &'static [u8]) {
-    let mut writer = store.begin(&key("/a"), plain(), None).await.expect("it begins");
+    let mut writer =
+        store.reserve(&key("/a")).await.expect("it reserves").begin(plain(), None).await.expect("it begins");
     writer.write(Bytes::from_static(body)).await.expect("it writes");
     writer.commit().await.expect("it commits");
 }
@@ -193,7 +189,14 @@ async fn nothing_near_is_believed_while_nobody_tells() {
 #[tokio::test]
 async fn a_write_that_a_removal_has_overtaken_is_not_near() {
     let it = Setting::new().await;
-    let mut writer = it.tiers.begin(&key("/a"), plain(), None).await.expect("it begins");
+    let mut writer = it
+        .tiers
+        .reserve(&key("/a"))
+        .await
+        .expect("it reserves")
+        .begin(plain(), None)
+        .await
+        .expect("it begins");
     writer.write(Bytes::from_static(b"old")).await.expect("it writes");
     it.tell(Removed::Key(key("/a"))).await;
     let _ = writer.commit().await;
@@ -205,14 +208,20 @@ async fn a_variant_that_another_process_has_stored_is_found() {
     let it = Setting::new().await;
     let language = |value| Arc::new(head(&[("vary", "accept-language")], &[("accept-language", value)]));
     it.tiers
-        .begin(&key("/v"), language("de"), None)
+        .reserve(&key("/v"))
+        .await
+        .expect("it reserves")
+        .begin(language("de"), None)
         .await
         .expect("it begins")
         .commit()
         .await
         .expect("it commits");
     it.far
-        .begin(&key("/v"), language("en"), None)
+        .reserve(&key("/v"))
+        .await
+        .expect("it reserves")
+        .begin(language("en"), None)
         .await
         .expect("it begins")
         .commit()

@@ -19,7 +19,7 @@ use super::{
     serve::serves_others,
 };
 use crate::{
-    Body, BodyError, BodySource, CacheKey, Candidate, EntryId, StoreError, StoreErrorKind, StoreWriter,
+    Body, BodyError, BodySource, Candidate, EntryId, Reservation, StoreError, StoreErrorKind, StoreWriter,
     StoredBody, StoredHead,
     bounded::{poll_once, within},
 };
@@ -29,7 +29,8 @@ const AT_ONCE: usize = 64 * 1024;
 
 /// A response that is to be stored.
 pub(super) struct Fill {
-    pub(super) key: CacheKey,
+    /// Made before the origin was asked; `None` if the store could not.
+    pub(super) reservation: Option<Box<dyn Reservation>>,
     pub(super) head: Arc<StoredHead>,
     pub(super) leader: Option<Leader>,
     /// The longest body that is stored.
@@ -97,7 +98,7 @@ impl Cache {
     }
 
     async fn fill_whole(&self, fill: Fill, bytes: Bytes) -> Filled {
-        let Fill { key, head, leader, .. } = fill;
+        let Fill { reservation, head, leader, .. } = fill;
         if let Some(leader) = &leader {
             if serves_others(&head) {
                 let body = StoredBody::Whole(bytes.clone());
@@ -109,7 +110,7 @@ impl Cache {
         let cache = self.clone();
         let piece = bytes.clone();
         let mut storing = Box::pin(async move {
-            let stored = cache.write_whole(&key, head, piece).await;
+            let stored = cache.write_whole(reservation, head, piece).await;
             drop(leader);
             stored
         });
@@ -125,10 +126,15 @@ impl Cache {
         Filled { body: Body::from(bytes), stored }
     }
 
-    async fn write_whole(&self, key: &CacheKey, head: Arc<StoredHead>, bytes: Bytes) -> bool {
-        let store = &self.inner.store;
+    async fn write_whole(
+        &self,
+        reservation: Option<Box<dyn Reservation>>,
+        head: Arc<StoredHead>,
+        bytes: Bytes,
+    ) -> bool {
+        let Some(reservation) = reservation else { return false };
         let write = async {
-            let mut writer = store.begin(key, head, Some(bytes.len() as u64)).await?;
+            let mut writer = reservation.begin(head, Some(bytes.len() as u64)).await?;
             if !bytes.is_empty() {
                 writer.write(bytes).await?;
             }
@@ -158,11 +164,13 @@ impl Cache {
         rest: Body,
         length: Option<u64>,
     ) -> Filled {
-        let Fill { key, head, leader, most } = fill;
+        let Fill { reservation, head, leader, most } = fill;
+        let Some(reservation) = reservation else {
+            return self.refused(leader, Body::stream(Resumed { pieces, then: Then::Rest(rest) }));
+        };
         let mut begin = {
-            let (cache, key, head) = (self.clone(), key.clone(), Arc::clone(&head));
-            let limit = self.inner.limits.store_timeout;
-            Box::pin(async move { within(limit, cache.inner.store.begin(&key, head, length)).await })
+            let (limit, head) = (self.inner.limits.store_timeout, Arc::clone(&head));
+            Box::pin(async move { within(limit, reservation.begin(head, length)).await })
         };
         let begun = match poll_once(begin.as_mut()).await {
             Poll::Ready(Some(Ok(writer))) => Some(writer),

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     Body, CacheGroup, CacheKey, CacheStatus, Candidate, Candidates, Exchange, Failure, Freshen, Fwd,
-    HeadFreshen, OriginError, OriginErrorKind, StoredHead, TargetUri, bounded::within, head_within,
-    invalidated, invalidated_groups, not_modified, not_modified_fields, strip_hop_by_hop,
+    HeadFreshen, OriginError, OriginErrorKind, Reservation, StoredHead, TargetUri, bounded::within,
+    head_within, invalidated, invalidated_groups, not_modified, not_modified_fields, strip_hop_by_hop,
 };
 use std::sync::Arc;
 
@@ -32,6 +32,7 @@ impl Cache {
             let heads = candidates.iter().map(|candidate| &*candidate.head);
             self.inner.rules.make_conditional(outgoing.headers_mut(), heads, selected.index)
         });
+        let reservation = self.reserve(&ask).await;
         let (response, exchange) = match self.send(&ask, outgoing).await {
             Ok(received) => received,
             Err(error) => return self.failed(&ask, &candidates, plan, leader, error).await,
@@ -47,7 +48,19 @@ impl Cache {
                 return Ok(answer);
             }
         }
-        Ok(self.received(&ask, &candidates, plan, conditional, leader, response, exchange).await)
+        Ok(self.received(&ask, &candidates, plan, conditional, leader, reservation, response, exchange).await)
+    }
+
+    /// What is removed while the origin is asked must not be stored when it has answered.
+    async fn reserve(&self, ask: &Ask) -> Option<Box<dyn Reservation>> {
+        let reserving = self.inner.store.reserve(&ask.key);
+        match within(self.inner.limits.lookup_timeout, reserving).await {
+            Some(Ok(reservation)) => Some(reservation),
+            failed => {
+                self.store_failed(StoreStep::Write, failed.and_then(Result::err).as_ref());
+                None
+            }
+        }
     }
 
     /// Sends, and waits for the head of the final response.
@@ -162,6 +175,7 @@ impl Cache {
         plan: Plan,
         conditional: bool,
         leader: Option<Leader>,
+        reservation: Option<Box<dyn Reservation>>,
         response: Response<Body>,
         exchange: Exchange,
     ) -> Answer {
@@ -179,8 +193,7 @@ impl Cache {
                 let head = Arc::new(head);
                 let most = ask.options.max_object.unwrap_or(u64::MAX).min(self.inner.limits.max_object);
                 self.make_room_for(ask, candidates, &head).await;
-                let Filled { body, stored } =
-                    self.fill(Fill { key: ask.key.clone(), head, leader, most }, body).await;
+                let Filled { body, stored } = self.fill(Fill { reservation, head, leader, most }, body).await;
                 status.stored = stored;
                 body
             }
@@ -270,7 +283,9 @@ impl Cache {
             let head = AnswerHead::Own(parts.headers);
             return Ok(Answer { status: parts.status, head, age: None, cache_status, body });
         }
-        Ok(self.received(&ask, &candidates, plan, false, None, response, exchange).await)
+        // Only now: what it has just invalidated may be its own key.
+        let reservation = self.reserve(&ask).await;
+        Ok(self.received(&ask, &candidates, plan, false, None, reservation, response, exchange).await)
     }
 
     async fn invalidate(&self, ask: &Ask, gone: (Vec<TargetUri>, Vec<CacheGroup>)) {

@@ -19,7 +19,7 @@ pub use body::{BodySource, ByteStream, StoredBody};
 pub use error::{StoreError, StoreErrorKind};
 pub use leases::{Claim, HeldLease, Lease, Leases};
 pub use removals::{RemovalListener, Removals, Removed};
-pub use writer::StoreWriter;
+pub use writer::{Reservation, StoreWriter};
 
 /// Names one committed entry for as long as the store keeps it; never used again for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,7 +85,8 @@ impl std::ops::Deref for Candidates {
 ///    and not before. A writer that is dropped leaves nothing behind that a lookup can find.
 /// 2. *A body once opened is read to its end*, whatever is replaced, removed or evicted meanwhile;
 ///    where that cannot be kept, the stream fails. It never ends early as if it were complete.
-/// 3. *Removal wins.* A writer begun before its key, or a group of its head, was removed cannot commit after it.
+/// 3. *Removal wins.* What was reserved before its key, or a group of its head, was removed cannot be committed after it. The
+///    engine reserves before it asks the origin, since the answer may be of before the removal however late it comes.
 /// 4. *Freshening touches the head alone*, and only of the entry it was meant for.
 /// 5. *One entry for each set of selecting header values.* A commit replaces the entry whose values are
 ///    equal, and leaves the others of the key alone.
@@ -114,17 +115,12 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
     /// Any [`StoreError`] is a miss to the engine.
     async fn lookup(&self, key: &CacheKey) -> Result<Candidates, StoreError>;
 
-    /// Begins an entry whose body has `length` bytes, where that is known.
+    /// Notes that `key` is about to be asked for: what is removed from now on is not stored by what comes of this.
     ///
     /// # Errors
     ///
-    /// [`Full`](StoreErrorKind::Full) if `length` alone tells that it won't fit.
-    async fn begin(
-        &self,
-        key: &CacheKey,
-        head: Arc<StoredHead>,
-        length: Option<u64>,
-    ) -> Result<Box<dyn StoreWriter>, StoreError>;
+    /// If it could not be kept from that.
+    async fn reserve(&self, key: &CacheKey) -> Result<Box<dyn Reservation>, StoreError>;
 
     /// Gives entry `id` a new head, after the origin has confirmed it (RFC 9111 §4.3.4). The body stays, and
     /// so does the entry's id.

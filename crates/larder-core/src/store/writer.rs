@@ -5,7 +5,27 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use larder_policy::StoredHead;
+
 use super::{BodySource, EntryId, StoreError};
+
+/// The right to store what comes of one request to the origin, until a removal takes it.
+///
+/// Dropping it is how it is given up. It may live as long as the origin takes: it keeps nobody else from storing.
+#[async_trait]
+pub trait Reservation: fmt::Debug + Send {
+    /// Begins an entry whose body has `length` bytes, where that is known.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`](super::StoreErrorKind::Full) if `length` alone tells that it won't fit;
+    /// [`Gone`](super::StoreErrorKind::Gone) if it is known by now that it could not be committed.
+    async fn begin(
+        self: Box<Self>,
+        head: Arc<StoredHead>,
+        length: Option<u64>,
+    ) -> Result<Box<dyn StoreWriter>, StoreError>;
+}
 
 /// Receives the body of one response.
 ///
@@ -37,7 +57,7 @@ pub trait StoreWriter: fmt::Debug + Send {
     ///
     /// # Errors
     ///
-    /// [`Gone`](super::StoreErrorKind::Gone) if the key, or a group of the entry, was removed since `begin`.
+    /// [`Gone`](super::StoreErrorKind::Gone) if the key, or a group of the entry, was removed since it was reserved.
     /// Nothing is visible then.
     async fn commit(self: Box<Self>) -> Result<EntryId, StoreError>;
 }

@@ -71,7 +71,7 @@ pub(crate) fn content(n: u64, length: usize) -> Bytes {
 }
 
 pub(crate) async fn put(store: &DiskStore, n: u64, length: usize) -> Result<EntryId, StoreError> {
-    let mut writer = store.begin(&key(n), head(), None).await?;
+    let mut writer = store.reserve(&key(n)).await?.begin(head(), None).await?;
     for piece in content(n, length).chunks(64 << 10) {
         writer.write(Bytes::copy_from_slice(piece)).await?;
     }

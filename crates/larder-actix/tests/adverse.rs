@@ -1,0 +1,279 @@
+//! The middleware when things go wrong: a store that is down, handlers that are slow, clients that leave, and those who mean harm.
+
+mod server;
+
+use std::{
+    collections::HashMap,
+    io::Read as _,
+    net::{Shutdown, SocketAddr},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use bytes::Bytes;
+use larder_actix::Cache;
+use larder_core::{CacheStore, Limits, Rules, TargetUri};
+use larder_memory::MemoryStore;
+use larder_testkit::{Fault, FaultyStore};
+use server::{content, get, open, send, serve};
+use tokio::sync::Notify;
+
+/// What the handlers share with their test.
+#[derive(Clone, Default)]
+struct Shared {
+    ran: Arc<AtomicUsize>,
+    version: Arc<AtomicUsize>,
+    gate: Arc<Notify>,
+}
+
+async fn page(request: HttpRequest, shared: web::Data<Shared>) -> HttpResponse {
+    shared.ran.fetch_add(1, Ordering::SeqCst);
+    let version = shared.version.load(Ordering::SeqCst);
+    HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, "max-age=600"))
+        .body(format!("{} {version}", request.uri()))
+}
+
+async fn slow(shared: web::Data<Shared>) -> HttpResponse {
+    shared.ran.fetch_add(1, Ordering::SeqCst);
+    shared.gate.notified().await;
+    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "max-age=600")).body("at last")
+}
+
+/// As many megabytes as the path says; from the second on, one for each turn of the gate.
+async fn large(path: web::Path<u32>, shared: web::Data<Shared>) -> HttpResponse {
+    shared.ran.fetch_add(1, Ordering::SeqCst);
+    let (gate, megabytes) = (Arc::clone(&shared.gate), path.into_inner());
+    let pieces = futures_util::stream::unfold(0, move |sent| {
+        let gate = Arc::clone(&gate);
+        async move {
+            if sent == megabytes {
+                return None;
+            }
+            if sent == 1 {
+                gate.notified().await;
+            }
+            Some((Ok::<_, actix_web::Error>(Bytes::from(vec![b'x'; 1 << 20])), sent + 1))
+        }
+    });
+    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "max-age=600")).streaming(pieces)
+}
+
+async fn login(shared: web::Data<Shared>) -> HttpResponse {
+    let session = shared.ran.fetch_add(1, Ordering::SeqCst);
+    HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, "public, max-age=600"))
+        .insert_header((header::SET_COOKIE, format!("session={session}")))
+        .body("welcome")
+}
+
+struct It {
+    address: SocketAddr,
+    shared: Shared,
+    cache: larder_core::Cache,
+}
+
+fn on(store: Arc<dyn CacheStore>, limits: Limits, rules: Rules) -> It {
+    let cache = larder_core::Cache::builder(store).limits(limits).rules(rules).build();
+    let shared = Shared::default();
+    let data = web::Data::new(shared.clone());
+    let address = serve(Cache::new(cache.clone()), move |app| {
+        app.app_data(data.clone())
+            .route("/page", web::get().to(page))
+            .route("/hot", web::get().to(page))
+            .route("/slow", web::get().to(slow))
+            .route("/large/{megabytes}", web::get().to(large))
+            .route("/login", web::get().to(login));
+    });
+    It { address, shared, cache }
+}
+
+fn it() -> It {
+    on(Arc::new(MemoryStore::default()), Limits::default(), Rules::shared())
+}
+
+/// Not a request fails, whatever the store does, and it is used again as soon as it works.
+#[test]
+fn a_store_that_is_down() {
+    let store = FaultyStore::new(Arc::new(MemoryStore::default()));
+    store.set(Fault::Down);
+    let mut limits = Limits::default();
+    limits.lookup_timeout = Duration::from_millis(20);
+    limits.store_timeout = Duration::from_millis(20);
+    let it = on(Arc::new(store.clone()), limits, Rules::shared());
+    for fault in [Fault::Down, Fault::Hangs, Fault::FailsAtCommit, Fault::FullAfter(1), Fault::Down] {
+        store.set(fault);
+        for _ in 0..5 {
+            let answer = get(it.address, "/page");
+            assert!(
+                answer.starts_with("HTTP/1.1 200") && content(&answer) == "/page 0",
+                "{fault:?}: {answer}"
+            );
+            assert!(!answer.contains("larder; hit"), "{fault:?}: {answer}");
+        }
+    }
+    assert_eq!(it.shared.ran.load(Ordering::SeqCst), 25);
+    store.set(Fault::None);
+    while !get(it.address, "/page").contains("larder; hit") {}
+}
+
+/// A handler that hangs costs its client a 504 and nobody else anything.
+#[test]
+fn a_handler_that_is_slower_than_its_limit() {
+    let mut limits = Limits::default();
+    limits.origin_timeout = Duration::from_millis(100);
+    let it = on(Arc::new(MemoryStore::default()), limits, Rules::shared());
+    let waiting: Vec<_> = (0..5).map(|_| thread::spawn(move || get(it.address, "/slow"))).collect();
+    for client in waiting {
+        let answer = client.join().expect("no panic");
+        assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
+    }
+    assert_eq!(content(&get(it.address, "/page")), "/page 0");
+    it.shared.gate.notify_one();
+    assert!(get(it.address, "/slow").contains("at last"), "it is asked again");
+}
+
+/// The one who asked has left: what its handler makes is stored all the same, and ready for the next.
+#[test]
+fn a_client_that_leaves_in_the_middle() {
+    let it = it();
+    let mut first = open(it.address, "GET", "/large/3", "\r\n");
+    let mut some = [0; 64 * 1024];
+    first.read_exact(&mut some).expect("the body begins");
+    first.shutdown(Shutdown::Both).expect("it was open");
+    drop(first);
+    it.shared.gate.notify_one();
+    let whole = get(it.address, "/large/3");
+    let length = content(&whole).bytes().filter(|byte| *byte == b'x').count();
+    assert_eq!((length, it.shared.ran.load(Ordering::SeqCst)), (3 << 20, 1));
+    assert!(get(it.address, "/large/3").contains("content-length: 3145728"));
+}
+
+/// What is over the limit passes, whole, and is not stored.
+#[test]
+fn a_body_larger_than_the_limit() {
+    let mut limits = Limits::default();
+    limits.max_object = 2 << 20;
+    let it = on(Arc::new(MemoryStore::default()), limits, Rules::shared());
+    for ran in 1..3 {
+        it.shared.gate.notify_one();
+        let whole = get(it.address, "/large/4");
+        assert_eq!(content(&whole).bytes().filter(|byte| *byte == b'x').count(), 4 << 20);
+        assert_eq!(it.shared.ran.load(Ordering::SeqCst), ran);
+    }
+    it.shared.gate.notify_one();
+    get(it.address, "/large/2");
+    assert!(get(it.address, "/large/2").contains("larder; hit"));
+}
+
+/// Other query strings without end: memory stays within its limit, and what is asked for often stays.
+#[test]
+fn ten_thousand_query_strings() {
+    let store = MemoryStore::with_capacity(1 << 20);
+    let it = on(Arc::new(store.clone()), Limits::default(), Rules::shared());
+    let hot = |n: usize| format!("/hot?{n}");
+    let ask_hot = || (0..50).filter(|n| get(it.address, &hot(*n)).contains("larder; hit")).count();
+    for _ in 0..5 {
+        ask_hot();
+    }
+    // One connection, as such a client would.
+    for round in 0..20 {
+        let mut flood = open(it.address, "GET", "/page", "Connection: keep-alive\r\n\r\n");
+        drop(flood.read(&mut [0; 16]));
+        let mut flood = String::new();
+        for n in 0..500 {
+            flood.push_str(&format!("GET /page?{round}.{n} HTTP/1.1\r\nHost: example.com\r\n\r\n"));
+        }
+        flood.push_str("GET /page HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n\r\n");
+        let mut stream = std::net::TcpStream::connect(it.address).expect("it accepts");
+        std::io::Write::write_all(&mut stream, flood.as_bytes()).expect("it listens");
+        let mut answers = String::new();
+        stream.read_to_string(&mut answers).expect("it answers");
+        assert_eq!(answers.matches("HTTP/1.1 200").count(), 501);
+        assert!(store.weight() <= 1 << 20, "{} bytes", store.weight());
+        if round % 4 == 0 {
+            ask_hot();
+        }
+    }
+    let hits = ask_hot();
+    assert!(hits >= 45, "{hits} of 50 of the hot set are still there");
+}
+
+/// A session's cookie on a page marked public by mistake: nobody else gets it, unless the owner says so.
+#[test]
+fn a_cookie_on_a_public_page() {
+    let it = it();
+    let sessions: Vec<String> = (0..3).map(|_| get(it.address, "/login")).collect();
+    for (n, answer) in sessions.iter().enumerate() {
+        assert!(answer.contains(&format!("session={n}")) && !answer.contains("larder; hit"), "{answer}");
+    }
+    let mut rules = Rules::shared();
+    rules.store_set_cookie = true;
+    let it = on(Arc::new(MemoryStore::default()), Limits::default(), rules);
+    get(it.address, "/login");
+    let shared = get(it.address, "/login");
+    assert!(shared.contains("session=0") && shared.contains("larder; hit"), "{shared}");
+}
+
+/// Purges without end, while the pages are asked for: no request fails, and none begun after a purge has returned gets what
+/// was there before it.
+#[test]
+fn a_storm_of_purges() {
+    let it = it();
+    let done = Arc::new(AtomicBool::new(false));
+    // The oldest version that a request begun now may be answered with.
+    let oldest = Arc::new(AtomicUsize::new(0));
+    let clients: Vec<_> = (0..4)
+        .map(|n| {
+            let (done, oldest, address) = (Arc::clone(&done), Arc::clone(&oldest), it.address);
+            thread::spawn(move || {
+                let mut seen: HashMap<bool, u32> = HashMap::new();
+                while !done.load(Ordering::SeqCst) {
+                    let at_least = oldest.load(Ordering::SeqCst);
+                    let answer = get(address, &format!("/page?{}", n % 2));
+                    let version: usize =
+                        content(&answer).rsplit(' ').next().and_then(|n| n.parse().ok()).expect("a version");
+                    assert!(version >= at_least, "version {version} after {at_least} was purged for");
+                    *seen.entry(answer.contains("larder; hit")).or_default() += 1;
+                }
+                seen
+            })
+        })
+        .collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let targets = [0, 1].map(|n| {
+        let url: http::Uri = format!("http://example.com/page?{n}").parse().expect("a URI");
+        TargetUri::from_uri(&url).expect("a target")
+    });
+    for round in 1..=2000 {
+        it.shared.version.store(round, Ordering::SeqCst);
+        runtime.block_on(async {
+            match round % 3 {
+                0 => it.cache.purge_all().await.expect("it is gone"),
+                _ => {
+                    for target in &targets {
+                        it.cache.purge(target).await.expect("it is gone");
+                    }
+                }
+            }
+        });
+        oldest.store(round, Ordering::SeqCst);
+        thread::sleep(Duration::from_micros(200));
+    }
+    done.store(true, Ordering::SeqCst);
+    let seen: Mutex<HashMap<bool, u32>> = Mutex::default();
+    for client in clients {
+        for (hit, count) in client.join().expect("never an older page than was purged") {
+            *seen.lock().expect("no panic").entry(hit).or_default() += count;
+        }
+    }
+    let seen = seen.into_inner().expect("no panic");
+    assert!(seen.contains_key(&true) && seen.contains_key(&false), "{seen:?}");
+    let last = send(it.address, "GET", "/page?0", "\r\n");
+    assert_eq!(content(&last), "/page?0 2000");
+}
