@@ -14,12 +14,29 @@ use larder_core::Body;
 #[derive(Debug)]
 pub struct AnswerBody {
     kind: Kind,
-    /// Dropped when the body begins to be sent, or never will be: its request is no longer in anybody's hands then.
-    begun: Option<Begun>,
+    /// Told what was sent, and by being dropped that it is over.
+    watch: Option<Box<dyn Watch>>,
 }
 
-/// Tells, by being dropped, that a body has begun to be sent.
-pub(crate) type Begun = tokio::sync::oneshot::Sender<()>;
+/// Follows a body on its way to the client.
+pub(crate) trait Watch: std::fmt::Debug {
+    /// It is asked for: its request is no longer in anybody's hands.
+    fn begins(&mut self) {}
+    /// So many bytes more.
+    fn sent(&mut self, _bytes: u64) {}
+    /// All of it.
+    fn ended(&mut self) {}
+}
+
+/// Tells that a body has begun to be sent, or never will be.
+#[derive(Debug)]
+pub(crate) struct Begun(pub(crate) Option<tokio::sync::oneshot::Sender<()>>);
+
+impl Watch for Begun {
+    fn begins(&mut self) {
+        self.0 = None;
+    }
+}
 
 #[derive(Debug)]
 enum Kind {
@@ -40,12 +57,12 @@ impl AnswerBody {
     }
 
     fn of(kind: Kind) -> Self {
-        Self { kind, begun: None }
+        Self { kind, watch: None }
     }
 
-    /// The same, which tells when it begins to be sent.
-    pub(crate) fn telling(mut self, begun: Begun) -> Self {
-        self.begun = Some(begun);
+    /// The same, which is followed.
+    pub(crate) fn watched(mut self, watch: Box<dyn Watch>) -> Self {
+        self.watch = Some(watch);
         self
     }
 
@@ -69,15 +86,39 @@ impl MessageBody for AnswerBody {
     }
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        self.begun = None;
-        match &mut self.kind {
-            Kind::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Kind::Whole(bytes) => Poll::Ready(Some(Ok(std::mem::take(bytes)))),
-            Kind::Absent(_) => Poll::Ready(None),
-            Kind::Stream(body, _) => loop {
+        if let Some(watch) = &mut self.watch {
+            watch.begins();
+        }
+        let next = ready!(self.kind.poll_next(cx));
+        if let Some(watch) = &mut self.watch {
+            match &next {
+                Some(Ok(piece)) => watch.sent(piece.len() as u64),
+                Some(Err(_)) => {}
+                None => watch.ended(),
+            }
+        }
+        Poll::Ready(next)
+    }
+
+    fn try_into_bytes(self) -> Result<Bytes, Self> {
+        match self.kind {
+            // Taken out of its response, it would tell too early.
+            Kind::Whole(bytes) if self.watch.is_none() => Ok(bytes),
+            kind => Err(Self { kind, ..self }),
+        }
+    }
+}
+
+impl Kind {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Box<dyn std::error::Error>>>> {
+        match self {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(std::mem::take(bytes)))),
+            Self::Absent(_) => Poll::Ready(None),
+            Self::Stream(body, _) => loop {
                 match ready!(Pin::new(&mut *body).poll_frame(cx)) {
                     None => return Poll::Ready(None),
-                    Some(Err(error)) => return Poll::Ready(Some(Err(error as Self::Error))),
+                    Some(Err(error)) => return Poll::Ready(Some(Err(error as Box<dyn std::error::Error>))),
                     Some(Ok(frame)) => {
                         // An empty piece would end a chunked body, and trailers are not passed on.
                         if let Ok(piece) = frame.into_data()
@@ -88,14 +129,6 @@ impl MessageBody for AnswerBody {
                     }
                 }
             },
-        }
-    }
-
-    fn try_into_bytes(self) -> Result<Bytes, Self> {
-        match self.kind {
-            // Taken out of its response, it would tell too early.
-            Kind::Whole(bytes) if self.begun.is_none() => Ok(bytes),
-            kind => Err(Self { kind, begun: self.begun }),
         }
     }
 }

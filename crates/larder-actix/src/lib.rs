@@ -8,11 +8,15 @@ mod fingerprint;
 mod http02;
 mod middleware;
 mod proxy;
+mod query;
 mod respond;
 mod settings;
 
 pub use body::AnswerBody;
 pub use fingerprint::fingerprinted;
 pub use middleware::CacheMiddleware;
-pub use proxy::{ProxyOptions, ProxyServer, ReverseProxy, RunningProxy, ServerOptions, TlsError};
+pub use proxy::{
+    Access, AccessLog, ProxyOptions, ProxyServer, Reloader, ReverseProxy, Route, RunningProxy, ServerOptions,
+    TlsError,
+};
 pub use settings::Cache;

@@ -21,7 +21,7 @@ use actix_web::{
 use larder_core::{Body, CacheKey, Errand, Errands, Lookup, errands};
 use tokio::sync::oneshot;
 
-use crate::{AnswerBody, Cache, channel, encoding::Chosen, http02, respond::respond};
+use crate::{AnswerBody, Cache, body::Begun, channel, encoding::Chosen, http02, respond::respond};
 
 /// The service that [`Cache`] makes of another.
 #[derive(Debug)]
@@ -55,7 +55,8 @@ where
             match settings.encoding.lookup(&settings.cache, &key, &method, &fields).await {
                 (Lookup::Answered(answer), _) => {
                     let (request, _) = request.into_parts();
-                    let response = respond(&settings.cache, answer, is_head);
+                    let cache_status = settings.cache.cache_status(&answer);
+                    let response = respond(answer, is_head, cache_status);
                     Ok(ServiceResponse::new(request, response.into()).map_into_right_body())
                 }
                 (Lookup::Forward(found), chosen) => {
@@ -73,7 +74,7 @@ fn key(request: &ServiceRequest, settings: &Cache) -> Option<CacheKey> {
     if request.headers().contains_key(UPGRADE) || is_reuse_with_content(request) || settings.passes(request) {
         return None;
     }
-    let path = settings.path(request.uri().path_and_query()?.as_str());
+    let path = settings.ignored.left_out(request.uri().path_and_query()?.as_str());
     let key = CacheKey::of_parts(scheme(request), authority(request)?, &path).ok()?;
     Some(settings.with_extra(key, request))
 }
@@ -139,7 +140,7 @@ where
                 if result.as_ref().is_ok_and(|answer| answer.cache_status().hit) {
                     // Stale, and being made anew behind the answer: by the same request, once it is free again.
                     let (sender, free) = oneshot::channel();
-                    begun = Some(sender);
+                    begun = Some(Begun(Some(sender)));
                     let again = Again { request: request.clone(), free, service: self.service };
                     actix_rt::spawn(again.revalidate(errands, Rc::clone(&self.settings)));
                 }
@@ -156,9 +157,10 @@ where
             }
         };
         let answer = result.unwrap_or_else(|error| cache.error_answer(&error));
-        let mut response = respond(&cache, answer, is_head);
+        let cache_status = cache.cache_status(&answer);
+        let mut response = respond(answer, is_head, cache_status);
         if let Some(begun) = begun {
-            response = response.map_body(|_, body| body.telling(begun));
+            response = response.map_body(|_, body| body.watched(Box::new(begun)));
         }
         Ok(ServiceResponse::new(request, response.into()).map_into_right_body())
     }

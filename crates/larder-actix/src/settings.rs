@@ -1,7 +1,6 @@
 //! The middleware's settings: what an application says of its routes.
 
 use std::{
-    borrow::Cow,
     fmt,
     future::{Ready, ready},
     rc::Rc,
@@ -18,7 +17,7 @@ use actix_web::{
 use http::{Response, StatusCode};
 use larder_core::{Arrived, Body, CacheKey, FetchOptions, Overrides, Overriding, mark_immutable};
 
-use crate::{AnswerBody, encoding::Encoding, etag::tagged, middleware::CacheMiddleware};
+use crate::{AnswerBody, encoding::Encoding, etag::tagged, middleware::CacheMiddleware, query::IgnoredQuery};
 
 type Extra = dyn Fn(&ServiceRequest) -> Vec<u8> + Send + Sync;
 type Passes = dyn Fn(&ServiceRequest) -> bool + Send + Sync;
@@ -48,7 +47,7 @@ pub struct Cache {
     pub(crate) encoding: Encoding,
     extra: Option<Arc<Extra>>,
     passes: Option<Arc<Passes>>,
-    ignored: Arc<[String]>,
+    pub(crate) ignored: IgnoredQuery,
 }
 
 impl Cache {
@@ -62,7 +61,7 @@ impl Cache {
             encoding: Encoding::default(),
             extra: None,
             passes: None,
-            ignored: Arc::default(),
+            ignored: IgnoredQuery::default(),
         }
     }
 
@@ -127,7 +126,7 @@ impl Cache {
     /// the same.
     #[must_use]
     pub fn ignore_query<P: Into<String>>(mut self, parameters: impl IntoIterator<Item = P>) -> Self {
-        self.ignored = parameters.into_iter().map(Into::into).collect();
+        self.ignored = parameters.into_iter().collect();
         self
     }
 
@@ -182,23 +181,6 @@ impl Cache {
             Some(extra) => key.with_extra(&extra(request)),
             None => key,
         }
-    }
-
-    /// The path and query without what doesn't count.
-    pub(crate) fn path<'a>(&self, path: &'a str) -> Cow<'a, str> {
-        let Some((before, query)) = path.split_once('?').filter(|_| !self.ignored.is_empty()) else {
-            return path.into();
-        };
-        let kept: Vec<&str> = query.split('&').filter(|parameter| !self.ignores(parameter)).collect();
-        if kept.is_empty() { before.into() } else { format!("{before}?{}", kept.join("&")).into() }
-    }
-
-    fn ignores(&self, parameter: &str) -> bool {
-        let name = parameter.split('=').next().unwrap_or_default();
-        self.ignored.iter().any(|ignored| match ignored.strip_suffix('*') {
-            Some(beginning) => name.starts_with(beginning),
-            None => name == ignored,
-        })
     }
 }
 

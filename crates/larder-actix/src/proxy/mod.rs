@@ -3,22 +3,28 @@
 //! It runs on actix-http, below actix-web's routing, which it does not need. A hit goes from the request's head to the
 //! stored response without converting either; only a request that has to be forwarded becomes an `http` 1 request.
 
+mod access;
 mod forwarded;
 mod refuse;
+mod route;
 mod server;
 mod target;
+mod trace;
 
 use std::sync::Arc;
 
 use actix_http::{HttpMessage as _, Request, Response, header::HeaderMap};
 use actix_web::http::header::CONTENT_LENGTH;
 use bytes::Bytes;
-use larder_core::{Body, Cache, CacheKey, CacheStatus, FetchOptions, Lookup, Origin, RequestHead};
+use larder_core::{Answer, Body, Cache, CacheKey, CacheStatus, Found, Lookup, Origin};
+use tracing::Instrument as _;
 
-pub use server::{ProxyServer, RunningProxy, ServerOptions, TlsError};
+pub use access::{Access, AccessLog};
+pub use route::Route;
+pub use server::{ProxyServer, Reloader, RunningProxy, ServerOptions, TlsError};
 
-use self::{refuse::refuse, target::Target};
-use crate::{AnswerBody, channel, http02, respond::respond};
+use self::{access::Arrival, refuse::refuse, route::Routes, target::Target, trace::Trace};
+use crate::{AnswerBody, channel, encoding::Chosen, http02, respond::respond};
 
 /// How a [`ReverseProxy`] treats requests.
 #[derive(Debug, Clone, Default)]
@@ -29,22 +35,30 @@ pub struct ProxyOptions {
     /// What stands before it is trusted: the `X-Forwarded-*` and `Forwarded` fields that a request comes with are kept,
     /// and added to. Default: no; they are replaced, since any client can write them.
     pub trust_forwarded: bool,
+    /// Who is told of each request whose answer is over. Default: nobody.
+    pub access_log: Option<Arc<dyn AccessLog>>,
 }
 
 /// Answers requests from a cache, and asks an origin where it has to.
 ///
-/// [`ProxyServer`] runs it. Cloning shares cache and origin.
+/// [`ProxyServer`] runs it. Cloning shares cache and origins.
 #[derive(Debug, Clone)]
 pub struct ReverseProxy {
     cache: Cache,
-    origin: Arc<dyn Origin>,
+    routes: Routes,
     options: ProxyOptions,
 }
 
 impl ReverseProxy {
     /// A proxy of `origin`.
     pub fn new(cache: Cache, origin: Arc<dyn Origin>, options: ProxyOptions) -> Self {
-        Self { cache, origin, options }
+        Self::with_routes(cache, vec![Route::to(origin)], options)
+    }
+
+    /// A proxy of several origins. The most particular route goes first: the one with the longest prefix, and of those one with
+    /// a host. What no route is for is answered with 404.
+    pub fn with_routes(cache: Cache, routes: Vec<Route>, options: ProxyOptions) -> Self {
+        Self { cache, routes: Routes::new(routes), options }
     }
 
     /// The cache that it answers from.
@@ -54,6 +68,13 @@ impl ReverseProxy {
 
     /// Answers one request. Never fails: what goes wrong is a response, too.
     pub async fn answer(&self, mut request: Request) -> Response<AnswerBody> {
+        let Some(log) = &self.options.access_log else { return self.visit(&mut request).await.response };
+        let arrival = Arrival::now(log);
+        let Visited { response, cache_status, trace } = self.visit(&mut request).await;
+        arrival.follow(request, response, cache_status, trace)
+    }
+
+    async fn visit(&self, request: &mut Request) -> Visited {
         if let Some(refusal) = refuse(request.head()) {
             return self.refused(refusal);
         }
@@ -64,47 +85,86 @@ impl ReverseProxy {
             Ok(target) => target,
             Err(refusal) => return self.refused(refusal),
         };
-        let key = match CacheKey::of_parts(scheme, target.authority, target.path) {
+        let Some(route) = self.routes.of(target.authority, target.path) else {
+            return self.refused(refuse::not_found());
+        };
+        let key = match CacheKey::of_parts(scheme, target.authority, &route.ignored.left_out(target.path)) {
             Ok(key) => key,
             Err(error) => return self.failed(&error.into(), is_head),
         };
         let fields = http02::ActixFields(request.headers());
-        let found = match self.cache.lookup(&key, &RequestHead::new(&method, &fields)).await {
-            Lookup::Answered(answer) => return respond(&self.cache, answer, is_head),
-            Lookup::Forward(found) => found,
-        };
-        let Ok(uri) = http::Uri::from_maybe_shared(Bytes::from(target.uri(scheme))) else {
-            return self.refused(refuse::bad_request("400 Bad Request: the target is not a URI\n"));
-        };
-        let peer = request.peer_addr().map(|peer| peer.ip());
-        let mut fields = http02::fields_from(request.headers());
-        forwarded::rewrite(&mut fields, &self.options, peer, &uri);
-        let body = content(&mut request);
-        let mut forward = http::Request::new(body);
-        *forward.method_mut() = method;
-        *forward.uri_mut() = uri;
-        *forward.headers_mut() = fields;
-        // Boxed: a hit's future should not carry, and be moved with, the room for a whole fetch.
-        let options = FetchOptions::default();
-        let origin = Arc::clone(&self.origin);
-        match Box::pin(self.cache.resume(found, forward, origin, &options)).await {
-            Ok(answer) => respond(&self.cache, answer, is_head),
-            Err(error) => self.failed(&error, is_head),
+        match route.encoding.lookup(&self.cache, &key, &method, &fields).await {
+            (Lookup::Answered(answer), _) => self.answered(answer, is_head, None),
+            (Lookup::Forward(found), chosen) => {
+                let Ok(uri) = http::Uri::from_maybe_shared(Bytes::from(target.uri(scheme))) else {
+                    return self.refused(refuse::bad_request("400 Bad Request: the target is not a URI\n"));
+                };
+                let mut forward = http::Request::new(Body::empty());
+                *forward.method_mut() = method;
+                *forward.uri_mut() = uri;
+                // Boxed: a hit's future should not carry, and be moved with, the room for a whole fetch.
+                Box::pin(self.forward(route, request, key, found, chosen, forward)).await
+            }
         }
     }
 
-    /// Also what never came near the cache says so.
-    fn refused(&self, mut refusal: Response<AnswerBody>) -> Response<AnswerBody> {
-        let mut status = CacheStatus::default();
-        status.detail = Some("refused");
-        http02::insert_own(refusal.headers_mut(), None, status.to_bytes(self.cache.name()));
-        refusal
+    /// Asks the route's origin. `forward` has method and target.
+    async fn forward(
+        &self,
+        route: &Route,
+        request: &mut Request,
+        key: CacheKey,
+        found: Found,
+        chosen: Chosen,
+        mut forward: http::Request<Body>,
+    ) -> Visited {
+        let is_head = forward.method() == http::Method::HEAD;
+        let peer = request.peer_addr().map(|peer| peer.ip());
+        let mut fields = http02::fields_from(request.headers());
+        forwarded::rewrite(&mut fields, &self.options, peer, forward.uri());
+        let trace = Trace::go_on(&mut fields);
+        let origin = chosen.origin(Arc::clone(&route.origin), &self.cache, key, &mut fields);
+        *forward.headers_mut() = fields;
+        *forward.body_mut() = content(request);
+        let span = tracing::info_span!(
+            "request",
+            method = %forward.method(),
+            path = forward.uri().path(),
+            trace_id = format_args!("{:032x}", trace.trace),
+            span_id = format_args!("{:016x}", trace.span),
+        );
+        match self.cache.resume(found, forward, origin, &route.options).instrument(span).await {
+            Ok(answer) => self.answered(answer, is_head, Some(trace)),
+            Err(error) => Visited { trace: Some(trace), ..self.failed(&error, is_head) },
+        }
     }
 
-    fn failed(&self, error: &larder_core::FetchError, is_head: bool) -> Response<AnswerBody> {
-        tracing::debug!(%error, "no response");
-        respond(&self.cache, self.cache.error_answer(error), is_head)
+    fn answered(&self, answer: Answer, is_head: bool, trace: Option<Trace>) -> Visited {
+        let cache_status = self.cache.cache_status(&answer);
+        let response = respond(answer, is_head, cache_status.clone());
+        Visited { response, cache_status, trace }
     }
+
+    /// Also what never came near the cache says so.
+    fn refused(&self, mut response: Response<AnswerBody>) -> Visited {
+        let mut status = CacheStatus::default();
+        status.detail = Some("refused");
+        let cache_status = status.to_bytes(self.cache.name());
+        http02::insert_own(response.headers_mut(), None, cache_status.clone());
+        Visited { response, cache_status, trace: None }
+    }
+
+    fn failed(&self, error: &larder_core::FetchError, is_head: bool) -> Visited {
+        tracing::debug!(%error, "no response");
+        self.answered(self.cache.error_answer(error), is_head, None)
+    }
+}
+
+/// What became of a request.
+struct Visited {
+    response: Response<AnswerBody>,
+    cache_status: Bytes,
+    trace: Option<Trace>,
 }
 
 /// The request's content, if it has any.

@@ -54,6 +54,11 @@ pub(super) fn bad_request(reason: &'static str) -> Response<AnswerBody> {
     text(StatusCode::BAD_REQUEST, reason)
 }
 
+/// 404: no route is for this host and path.
+pub(super) fn not_found() -> Response<AnswerBody> {
+    text(StatusCode::NOT_FOUND, "404 Not Found: this proxy has no route for this host and path\n")
+}
+
 fn text(status: StatusCode, reason: &'static str) -> Response<AnswerBody> {
     let mut response = Response::with_body(status, AnswerBody::text(reason));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

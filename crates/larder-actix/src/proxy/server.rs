@@ -1,11 +1,16 @@
 //! A server for the reverse proxy: workers, keep-alive, TLS, graceful shutdown.
 
 use std::{
+    cell::RefCell,
     convert::Infallible,
     error::Error,
     fmt, io,
     net::{SocketAddr, TcpListener},
     rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -51,8 +56,48 @@ impl Default for ServerOptions {
 pub struct ProxyServer {
     listener: TcpListener,
     options: ServerOptions,
+    reloader: Reloader,
     #[cfg(feature = "tls")]
     tls: Option<rustls::ServerConfig>,
+}
+
+/// Has the workers make their proxies anew, each with its next request. Clones reload the same server.
+#[derive(Debug, Clone, Default)]
+pub struct Reloader(Arc<AtomicU64>);
+
+impl Reloader {
+    /// From the next request on. Requests that are being answered are answered as they began.
+    pub fn reload(&self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
+
+    fn generation(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// A worker's proxy, and which generation it is of.
+struct Current<M> {
+    make: M,
+    reloader: Reloader,
+    proxy: RefCell<(u64, Rc<ReverseProxy>)>,
+}
+
+impl<M: Fn() -> ReverseProxy> Current<M> {
+    fn new(make: M, reloader: Reloader) -> Self {
+        let generation = reloader.generation();
+        let proxy = RefCell::new((generation, Rc::new(make())));
+        Self { make, reloader, proxy }
+    }
+
+    fn proxy(&self) -> Rc<ReverseProxy> {
+        let generation = self.reloader.generation();
+        let mut current = self.proxy.borrow_mut();
+        if current.0 != generation {
+            *current = (generation, Rc::new((self.make)()));
+        }
+        Rc::clone(&current.1)
+    }
 }
 
 impl ProxyServer {
@@ -67,6 +112,7 @@ impl ProxyServer {
         Ok(Self {
             listener,
             options,
+            reloader: Reloader::default(),
             #[cfg(feature = "tls")]
             tls: None,
         })
@@ -79,8 +125,6 @@ impl ProxyServer {
     /// What is wrong with them.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, certificates: &[u8], key: &[u8]) -> Result<Self, TlsError> {
-        use std::sync::Arc;
-
         use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
         let chain: Vec<_> = CertificateDer::pem_slice_iter(certificates)
@@ -111,8 +155,13 @@ impl ProxyServer {
         self.listener.local_addr()
     }
 
-    /// Begins to serve. `make` is called once in each worker, in its own runtime: make the origin there, so that its
-    /// connections belong to the worker.
+    /// To have `make` of [`run`](Self::run) called again.
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
+    }
+
+    /// Begins to serve. `make` is called once in each worker, in its own runtime, and again after each
+    /// [`reload`](Reloader::reload): make the origin there, so that its connections belong to the worker.
     ///
     /// # Errors
     ///
@@ -132,11 +181,12 @@ impl ProxyServer {
             builder = builder.disable_signals();
         }
         let shutdown = builder.graceful_shutdown_signal();
+        let reloader = self.reloader;
         let (keep_alive, request_timeout) = (options.keep_alive, options.request_timeout);
         // One recipe for two kinds of stream: the service's type has the stream's in it.
         macro_rules! service {
             () => {{
-                let proxy = Rc::new(make());
+                let current = Rc::new(Current::new(make.clone(), reloader.clone()));
                 let shutdown = shutdown.clone();
                 HttpService::build()
                     .graceful_shutdown_signal(move || {
@@ -150,7 +200,7 @@ impl ProxyServer {
                     .client_request_timeout(request_timeout)
                     .tcp_nodelay(true)
                     .finish(fn_service(move |request: Request| {
-                        let proxy = Rc::clone(&proxy);
+                        let proxy = current.proxy();
                         async move { Ok::<_, Infallible>(proxy.answer(request).await) }
                     }))
             }};
