@@ -16,6 +16,7 @@ const FLOORS: &[&[&str]] = &[
         "larder-redis",
         "larder-tiered",
         "larder-hyper",
+        "larder-metrics",
         "larder-origins",
         "larder-actix",
         "larder-tower",

@@ -1,0 +1,69 @@
+//! Each event is counted once, for Prometheus and for those who ask.
+
+use std::{sync::Arc, time::Duration};
+
+use http::Request;
+use larder_core::{Body, Cache, Origin, OriginErrorKind};
+use larder_memory::MemoryStore;
+use larder_metrics::{Counters, Outcome};
+use larder_testkit::{Fault, FaultyStore, ManualClock, ManualOrigin};
+use metrics_exporter_prometheus::PrometheusBuilder;
+
+#[tokio::test]
+async fn what_happens_is_counted() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let counters = Arc::new(metrics::with_local_recorder(&recorder, Counters::new));
+    let (store, clock) = (FaultyStore::new(Arc::new(MemoryStore::default())), ManualClock::at(1_700_000_000));
+    let cache = Cache::builder(Arc::new(store.clone()))
+        .clock(Arc::new(clock.clone()))
+        .observer(Arc::clone(&counters) as _)
+        .build();
+    let (origin, mut requests) = ManualOrigin::new();
+    let ask = |method: &str, path: &str| {
+        let request = Request::builder().method(method).uri(format!("http://example.com{path}"));
+        let request = request.body(Body::empty()).expect("a request");
+        let (cache, origin) = (cache.clone(), Arc::clone(&origin) as Arc<dyn Origin>);
+        tokio::spawn(async move { cache.fetch(request, origin).await.map(|answer| cache.into_http(answer)) })
+    };
+    let fields = [("cache-control", "max-age=60, stale-while-revalidate=60"), ("etag", "\"a\"")];
+    let miss = ask("GET", "/");
+    requests.next().await.answer(200, &fields, b"x");
+    miss.await.expect("no panic").expect("an answer");
+    ask("GET", "/").await.expect("no panic").expect("a hit");
+    clock.advance(Duration::from_secs(70));
+    ask("GET", "/").await.expect("no panic").expect("stale");
+    requests.next().await.answer(304, &[("etag", "\"a\"")], b"");
+    assert!(cache.drain(Duration::from_secs(5)).await);
+    clock.advance(Duration::from_secs(200));
+    let confirmed = ask("GET", "/");
+    requests.next().await.answer(304, &[("etag", "\"a\"")], b"");
+    confirmed.await.expect("no panic").expect("confirmed");
+    let posted = ask("POST", "/");
+    requests.next().await.answer(200, &[("cache-control", "no-store")], b"");
+    posted.await.expect("no panic").expect("an answer");
+    let failed = ask("GET", "/gone");
+    requests.next().await.fail(OriginErrorKind::Connect);
+    drop(failed.await.expect("no panic").map_err(|error| cache.error_answer(&error)));
+    store.set(Fault::Down);
+    let without = ask("GET", "/");
+    requests.next().await.answer(200, &[], b"x");
+    without.await.expect("no panic").expect("an answer");
+
+    let counts = counters.counts();
+    for (outcome, count) in [
+        (Outcome::Hit, 1),
+        (Outcome::Stale, 1),
+        (Outcome::Revalidated, 1),
+        (Outcome::Collapsed, 0),
+        (Outcome::Miss, 2),
+        (Outcome::Pass, 1),
+        (Outcome::Failed, 1),
+    ] {
+        assert_eq!(counts.of(outcome), count, "{outcome:?} of {counts:?}");
+        let line = format!("larder_requests_total{{outcome=\"{}\"}} {count}", outcome.name());
+        assert!(handle.render().contains(&line), "{line} in\n{}", handle.render());
+    }
+    assert_eq!((counts.answered(), counts.stored, counts.broken), (7, 1, 0));
+    assert!(counts.not_stored >= 1 && counts.store_failures >= 2, "{counts:?}");
+}
