@@ -7,6 +7,7 @@ mod get;
 mod output;
 mod proxy;
 mod purge;
+mod remote;
 mod report;
 mod spec;
 mod stats;

@@ -1,12 +1,13 @@
 //! `larder purge`: remove what is stored.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
 
-use larder::core::{CacheGroup, CacheKey};
+use larder::core::{Cache, CacheGroup, CacheKey, CacheStore};
 
 use crate::{
     fetching::{PRIVATE, parse_target},
-    spec::{self, Named, UsageError},
+    remote::Remote,
+    spec::{self, UsageError},
 };
 
 /// Remove stored responses.
@@ -15,11 +16,13 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(
     group = clap::ArgGroup::new("what").required(true),
+    group = clap::ArgGroup::new("where").required(true).args(["store", "admin"]),
     after_help = "Examples:
   larder purge --url https://example.com/page --store redis://cache:6379/0
   larder purge --tag news --of https://example.com --store redis://cache:6379/0
   larder purge --prefix https://example.com/news/ --store disk:/var/cache/larder
-  larder purge --all --store disk:/var/cache/larder"
+  larder purge --all --store disk:/var/cache/larder
+  larder purge --url https://example.com/page --soft --admin http://127.0.0.1:9321"
 )]
 pub(crate) struct Args {
     /// All variants of this URL.
@@ -37,20 +40,24 @@ pub(crate) struct Args {
     /// Everything.
     #[arg(long, group = "what")]
     all: bool,
+    /// Make it stale, and keep it: it may be served until it has been asked for again, as far as it allows that. For --url.
+    #[arg(long, conflicts_with_all = ["tag", "prefix", "all"])]
+    soft: bool,
     /// Which store: disk:PATH, redis://host:6379/0.
     #[arg(long, value_name = "SPEC")]
-    store: String,
+    store: Option<String>,
+    #[command(flatten)]
+    remote: Remote,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     actix_rt::System::new().block_on(async {
-        let store = spec::shared(Some(&args.store)).await?;
+        if let Some(admin) = &args.remote.admin {
+            return at(&args.remote, admin, args).await;
+        }
+        let store = spec::shared(args.store.as_deref()).await?;
         if let Some(prefix) = &args.prefix {
-            let removed = match &store {
-                Named::Disk(store) => store.remove_prefix(prefix).await?,
-                Named::Redis(store) => store.remove_prefix(prefix).await?,
-                Named::Memory(_) => 0,
-            };
+            let removed = store.remove_prefix(prefix).await?;
             println!("removed {removed}");
             return Ok(ExitCode::SUCCESS);
         }
@@ -62,9 +69,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 // What a proxy keeps, and what `larder get` does.
                 for key in [key.with_extra(PRIVATE.as_bytes()), key] {
                     count += store.lookup(&key).await?.len();
-                    store.remove(&key).await?;
+                    match args.soft {
+                        true => cache(&store).purge_key_softly(&key).await?,
+                        false => store.remove(&key).await?,
+                    }
                 }
-                println!("removed {count}");
+                println!("{} {count}", if args.soft { "stale now:" } else { "removed" });
             }
             (_, Some(tag)) => {
                 store.invalidate_group(&group(args.of.as_deref().unwrap_or_default(), tag)?).await?;
@@ -77,6 +87,23 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Has a running proxy do it.
+async fn at(remote: &Remote, admin: &str, args: &Args) -> anyhow::Result<ExitCode> {
+    let what = serde_json::json!({
+        "url": args.url, "tag": args.tag, "of": args.of, "prefix": args.prefix, "all": args.all, "soft": args.soft,
+    });
+    let answer = remote.post(admin, "purge", &what).await?;
+    match answer.get("removed").and_then(serde_json::Value::as_u64) {
+        Some(count) => println!("removed {count}"),
+        None => println!("purged {}", answer["purged"].as_str().unwrap_or_default()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn cache(store: &Arc<dyn CacheStore>) -> Cache {
+    Cache::builder(Arc::clone(store)).build()
 }
 
 fn group(origin: &str, tag: &str) -> Result<CacheGroup, UsageError> {

@@ -33,7 +33,7 @@ enum Spec {
 }
 
 /// What the SPECs of a command line name.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Named {
     Memory(MemoryStore),
     Disk(DiskStore),
@@ -53,15 +53,57 @@ pub(crate) fn check(specs: &[String]) -> Result<(), UsageError> {
     }
 }
 
-/// The store that the SPECs name; in memory, if there are none.
-pub(crate) async fn store_or_memory(specs: &[String]) -> anyhow::Result<Arc<dyn CacheStore>> {
-    if specs.is_empty() { Ok(Arc::new(MemoryStore::default())) } else { open(specs).await }
+/// What a proxy keeps responses in: one store, or a near one over a far one.
+#[derive(Debug, Clone)]
+pub(crate) struct Stores {
+    near: Named,
+    far: Option<(Named, TieredStore)>,
+}
+
+impl Stores {
+    /// Those that the SPECs name; memory, if there are none.
+    pub(crate) async fn open(specs: &[String]) -> anyhow::Result<Self> {
+        check(specs)?;
+        let mut named = Vec::new();
+        for spec in specs {
+            named.push(one(&parse(spec)?).await?);
+        }
+        let mut named = named.into_iter();
+        let near = named.next().unwrap_or_else(|| Named::Memory(MemoryStore::default()));
+        let far = named.next().map(|far| {
+            let tiers = TieredStore::new(near.clone().into_store(), far.clone().into_store());
+            (far, tiers)
+        });
+        Ok(Self { near, far })
+    }
+
+    /// As one.
+    pub(crate) fn store(&self) -> Arc<dyn CacheStore> {
+        match &self.far {
+            Some((_, tiers)) => Arc::new(tiers.clone()),
+            None => self.near.clone().into_store(),
+        }
+    }
+
+    /// Removes all URLs that begin so, and says how many entries there were.
+    pub(crate) async fn remove_prefix(&self, prefix: &str) -> anyhow::Result<u64> {
+        let Some((far, tiers)) = &self.far else { return self.near.remove_prefix(prefix).await };
+        let removed = far.remove_prefix(prefix).await;
+        tiers.was_removed_far();
+        let near = self.near.remove_prefix(prefix).await?;
+        Ok(removed?.max(near))
+    }
+
+    /// What is in them.
+    pub(crate) fn each(&self) -> impl Iterator<Item = &Named> {
+        std::iter::once(&self.near).chain(self.far.as_ref().map(|(far, _)| far))
+    }
 }
 
 /// The store that the SPECs name; on disk, in the user's cache directory, if there are none.
 pub(crate) async fn store_or_disk(specs: &[String]) -> anyhow::Result<Arc<dyn CacheStore>> {
     if !specs.is_empty() {
-        return open(specs).await;
+        return Ok(Stores::open(specs).await?.store());
     }
     let path = users().context("give one with --store, e.g. --store memory or --store disk:PATH")?;
     let opened = open_disk(&path, None);
@@ -85,6 +127,15 @@ pub(crate) async fn shared(spec: Option<&str>) -> anyhow::Result<Named> {
 }
 
 impl Named {
+    /// Removes all URLs that begin so, and says how many entries there were.
+    pub(crate) async fn remove_prefix(&self, prefix: &str) -> anyhow::Result<u64> {
+        Ok(match self {
+            Self::Memory(store) => store.remove_prefix(prefix),
+            Self::Disk(store) => store.remove_prefix(prefix).await?,
+            Self::Redis(store) => store.remove_prefix(prefix).await?,
+        })
+    }
+
     pub(crate) fn into_store(self) -> Arc<dyn CacheStore> {
         match self {
             Self::Memory(store) => Arc::new(store),
@@ -92,19 +143,6 @@ impl Named {
             Self::Redis(store) => Arc::new(store),
         }
     }
-}
-
-async fn open(specs: &[String]) -> anyhow::Result<Arc<dyn CacheStore>> {
-    check(specs)?;
-    let mut stores = Vec::new();
-    for spec in specs {
-        stores.push(one(&parse(spec)?).await?.into_store());
-    }
-    let far = stores.pop().context("a store is named")?;
-    Ok(match stores.pop() {
-        Some(near) => Arc::new(TieredStore::new(near, far)),
-        None => far,
-    })
 }
 
 async fn one(spec: &Spec) -> anyhow::Result<Named> {
@@ -184,7 +222,7 @@ fn parse(spec: &str) -> Result<Spec, UsageError> {
 }
 
 /// `1048576`, `512MiB`, `1GB`.
-fn bytes(text: &str) -> Option<u64> {
+pub(crate) fn bytes(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let unit: u64 = match unit.trim() {

@@ -10,6 +10,7 @@ use larder::{
 
 use crate::{
     amounts::{duration, size},
+    remote::Remote,
     spec::{self, Named},
 };
 
@@ -17,11 +18,14 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   larder stats
-  larder stats --store disk:/var/cache/larder --json")]
+  larder stats --store disk:/var/cache/larder --json
+  larder stats --admin http://127.0.0.1:9321")]
 pub(crate) struct Args {
     /// Which store: disk:PATH, redis://host. [default: the one in your cache directory]
-    #[arg(long, value_name = "SPEC")]
+    #[arg(long, value_name = "SPEC", conflicts_with = "admin")]
     store: Option<String>,
+    #[command(flatten)]
+    remote: Remote,
     /// Print a line of JSON.
     #[arg(long)]
     json: bool,
@@ -29,6 +33,15 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     actix_rt::System::new().block_on(async {
+        if let Some(admin) = &args.remote.admin {
+            let stats = args.remote.get(admin, "stats").await?;
+            if args.json {
+                println!("{stats}")
+            } else {
+                running(&stats)
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
         match spec::shared(args.store.as_deref()).await? {
             Named::Disk(store) => {
                 let (stats, now) = (store.stats().await?, SystemClock.now());
@@ -41,12 +54,66 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// A store, as JSON.
+pub(crate) async fn of(store: &Named) -> serde_json::Value {
+    let failed = |error: &dyn std::fmt::Display| serde_json::json!({ "error": error.to_string() });
+    match store {
+        Named::Memory(store) => {
+            serde_json::json!({ "kind": "memory", "keys": store.keys(), "bytes": store.weight() })
+        }
+        Named::Disk(store) => {
+            let stats = store.stats().await;
+            stats.map_or_else(|error| failed(&error), |stats| json(&stats, SystemClock.now()))
+        }
+        Named::Redis(store) => {
+            store.stats().await.map_or_else(|error| failed(&error), |stats| redis_json(&stats))
+        }
+    }
+}
+
+fn redis_json(stats: &RedisStats) -> serde_json::Value {
+    serde_json::json!({ "entries": stats.entries, "server_bytes": stats.server_bytes })
+}
+
 fn redis(stats: &RedisStats, as_json: bool) {
     if as_json {
-        println!("{}", serde_json::json!({ "entries": stats.entries, "server_bytes": stats.server_bytes }));
+        println!("{}", redis_json(stats));
     } else {
         println!("entries   {}", stats.entries);
         println!("memory    {}, everything that the servers keep", size(stats.server_bytes));
+    }
+}
+
+/// What a running proxy says of itself.
+fn running(stats: &serde_json::Value) {
+    let count = |of: &serde_json::Value| of.as_u64().unwrap_or_default();
+    println!("uptime    {}", duration(count(&stats["uptime_seconds"])));
+    let none = serde_json::Map::new();
+    let requests = stats["requests"].as_object().unwrap_or(&none);
+    let all: u64 = requests.values().map(count).sum();
+    let each: Vec<String> = requests
+        .iter()
+        .filter(|(_, value)| count(value) > 0)
+        .map(|(outcome, value)| format!("{} {outcome}", count(value)))
+        .collect();
+    println!("requests  {all}{}{}", if each.is_empty() { "" } else { ": " }, each.join(", "));
+    println!("stored    {}, {} kept out by the rules", count(&stats["stored"]), count(&stats["not_stored"]));
+    for store in stats["stores"].as_array().into_iter().flatten() {
+        let entries = count(&store["entries"]) + count(&store["keys"]);
+        let bytes = count(&store["bytes"]) + count(&store["server_bytes"]);
+        println!("in store  {entries} entries, {}", size(bytes));
+    }
+    for origin in stats["origins"].as_array().into_iter().flatten() {
+        let well = if origin["healthy"] == true { "healthy" } else { "NOT healthy" };
+        println!("origin    {} {well}", origin["url"].as_str().unwrap_or_default());
+    }
+    let faults = count(&stats["broken_bodies"]) + count(&stats["store_failures"]);
+    if faults > 0 {
+        println!(
+            "faults    {} bodies broke off, {} calls to the store failed",
+            count(&stats["broken_bodies"]),
+            count(&stats["store_failures"])
+        );
     }
 }
 

@@ -59,6 +59,15 @@ impl InFlight {
         }
     }
 
+    /// Marks the writers of keys for which this holds.
+    pub(crate) fn remove_where(&self, gone: impl Fn(&CacheKey) -> bool) {
+        for shard in &self.0 {
+            let mut writers = shard.lock();
+            let keys: Vec<CacheKey> = writers.keys().filter(|key| gone(key)).cloned().collect();
+            keys.iter().for_each(|key| Self::remove(&mut writers, key));
+        }
+    }
+
     /// Marks every writer. When this returns, commits that had begun before have ended.
     pub(crate) fn remove_all(&self) {
         for shard in &self.0 {

@@ -86,6 +86,20 @@ impl MemoryStore {
         Self::new(MemoryOptions::with_capacity(capacity))
     }
 
+    /// Removes the entries of all URLs that begin so, and says how many keys there were. Looks at every key.
+    pub fn remove_prefix(&self, url: &str) -> u64 {
+        let begins = |key: &CacheKey| key.target().starts_with(url);
+        self.shared.writers.remove_where(begins);
+        let mut count = 0;
+        for (key, _) in &self.shared.entries {
+            if begins(&key) {
+                self.shared.entries.invalidate(&*key);
+                count += 1;
+            }
+        }
+        count
+    }
+
     /// How many keys have responses, about.
     pub fn keys(&self) -> u64 {
         self.shared.entries.run_pending_tasks();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use crate::{
-    Terms, Timestamp,
+    StoredHead, Terms, Timestamp,
     dates::parse_http_date,
     directives::delta_seconds,
     fields::members_of,
@@ -52,6 +52,19 @@ pub(crate) fn age_value(fields: &HeaderMap) -> Duration {
 
 /// A clock may be set back by this much without consequence.
 const TOLERANCE: Duration = Duration::from_secs(2);
+
+impl StoredHead {
+    /// The same, fresh for no longer than until `now`; `None` if it is stale by then anyhow.
+    pub fn outdated(&self, now: Timestamp) -> Option<Self> {
+        let age = self.terms.current_age(now).unwrap_or_default();
+        let mut outdated = self.clone();
+        let lifetime = &mut outdated.terms.lifetime.lifetime;
+        // Fresh is what is younger than its lifetime (§4.2).
+        let was_fresh = *lifetime > age;
+        *lifetime = (*lifetime).min(age);
+        was_fresh.then_some(outdated)
+    }
+}
 
 impl Terms {
     /// The current age; `None` if the clock says that the response has not arrived yet, and nobody can tell.

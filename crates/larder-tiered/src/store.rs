@@ -36,6 +36,12 @@ impl TieredStore {
         Self { near, far, trust }
     }
 
+    /// Something was removed far, not through this store: what is being brought near just now may be that. Call it after the far
+    /// removal, and before the near one.
+    pub fn was_removed_far(&self) {
+        self.trust.removing();
+    }
+
     /// What is near, if it is all there is.
     async fn near(&self, key: &CacheKey) -> Option<Candidates> {
         if !self.trust.is_believed() {

@@ -4,12 +4,18 @@ pub use larder_core as core;
 
 #[cfg(feature = "actix")]
 pub use larder_actix as actix;
+#[cfg(feature = "compress")]
+pub use larder_compress as compress;
 #[cfg(feature = "disk")]
 pub use larder_disk as disk;
 #[cfg(feature = "hyper")]
 pub use larder_hyper as hyper;
 #[cfg(feature = "memory")]
 pub use larder_memory as memory;
+#[cfg(feature = "metrics")]
+pub use larder_metrics as metrics;
+#[cfg(feature = "origins")]
+pub use larder_origins as origins;
 #[cfg(feature = "redis")]
 pub use larder_redis as redis;
 #[cfg(feature = "reqwest")]

@@ -4,6 +4,8 @@
 //! are taken off the map first, so that a request from now on begins a fetch of its own; the store keeps the
 //! writers that were begun before from committing.
 
+use std::sync::Arc;
+
 use super::{Cache, events::StoreStep};
 use crate::bounded::within;
 use crate::{CacheGroup, CacheKey, StoreError, StoreErrorKind, TargetUri};
@@ -27,6 +29,38 @@ impl Cache {
         self.inner.flights.detach(key);
         self.inner.uncollapsible.forget(key);
         self.removed(within(self.inner.limits.store_timeout, self.inner.store.remove(key)).await)
+    }
+
+    /// Makes what is stored for `target` stale, in all its variants: it is asked for again, and may be served meanwhile or in the
+    /// place of an error, as far as the response allows that for stale ones. What is being fetched just now is not touched.
+    ///
+    /// # Errors
+    ///
+    /// If the store can't tell that it is stale.
+    pub async fn purge_softly(&self, target: &TargetUri) -> Result<(), StoreError> {
+        self.purge_key_softly(&CacheKey::new(target)).await
+    }
+
+    /// The same for what is stored under `key`.
+    ///
+    /// # Errors
+    ///
+    /// If the store can't tell that it is stale.
+    pub async fn purge_key_softly(&self, key: &CacheKey) -> Result<(), StoreError> {
+        self.inner.flights.detach(key);
+        let now = self.inner.clock.now();
+        let softening = async {
+            for candidate in self.inner.store.lookup(key).await?.iter() {
+                let Some(stale) = candidate.head.outdated(now) else { continue };
+                match self.inner.store.freshen(key, candidate.id, Arc::new(stale)).await {
+                    // Somebody else has removed or replaced it.
+                    Err(error) if error.kind() == StoreErrorKind::Gone => {}
+                    done => done?,
+                }
+            }
+            Ok(())
+        };
+        self.removed(within(self.inner.limits.store_timeout, softening).await)
     }
 
     /// Removes the responses of a group (RFC 9875).

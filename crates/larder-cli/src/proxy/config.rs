@@ -1,0 +1,290 @@
+//! `larder.toml`: what it may say. `CONFIG.md` says it to people, and a test holds the two together.
+//!
+//! A key that is not known is an error, and so is a value that can't be meant: a file that is wrong is never half in force.
+
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use serde::Deserialize;
+
+use crate::spec::{self, UsageError};
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) store: Vec<String>,
+    pub(crate) private: bool,
+    pub(crate) workers: Option<u16>,
+    pub(crate) keep_alive: Option<Time>,
+    pub(crate) trust_forwarded: bool,
+    pub(crate) share_set_cookie: bool,
+    pub(crate) compress: bool,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) admin: Option<Admin>,
+    pub(crate) log: Option<Log>,
+    pub(crate) route: Vec<Route>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tls {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Admin {
+    pub(crate) listen: SocketAddr,
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Log {
+    pub(crate) access: Format,
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// How a line of the access log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Route {
+    pub(crate) host: Option<String>,
+    #[serde(default = "root")]
+    pub(crate) prefix: String,
+    pub(crate) origins: Vec<String>,
+    #[serde(default)]
+    pub(crate) balance: Balance,
+    #[serde(default)]
+    pub(crate) origin_host: bool,
+    pub(crate) origin_timeout: Option<Time>,
+    #[serde(default = "retries")]
+    pub(crate) retries: u32,
+    #[serde(default = "yes")]
+    pub(crate) cache: bool,
+    pub(crate) freshness: Option<Time>,
+    pub(crate) default_freshness: Option<Time>,
+    pub(crate) stale_while_revalidate: Option<Time>,
+    pub(crate) stale_if_error: Option<Time>,
+    #[serde(default)]
+    pub(crate) vary: Vec<String>,
+    #[serde(default)]
+    pub(crate) groups: Vec<String>,
+    #[serde(default)]
+    pub(crate) ignore_query: Vec<String>,
+    pub(crate) max_object: Option<Size>,
+    pub(crate) compress: Option<bool>,
+    #[serde(default)]
+    pub(crate) request_headers: Headers,
+    #[serde(default)]
+    pub(crate) response_headers: Headers,
+    pub(crate) health: Option<Health>,
+}
+
+/// Which of several origins is asked first.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Balance {
+    #[default]
+    First,
+    RoundRobin,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Headers {
+    pub(crate) set: std::collections::BTreeMap<String, String>,
+    pub(crate) remove: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Health {
+    pub(crate) path: String,
+    pub(crate) every: Option<Time>,
+    pub(crate) timeout: Option<Time>,
+    pub(crate) unhealthy_after: Option<u32>,
+    pub(crate) healthy_after: Option<u32>,
+}
+
+fn root() -> String {
+    "/".to_owned()
+}
+
+fn retries() -> u32 {
+    2
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Route {
+    /// Every request, to this origin.
+    pub(crate) fn to(origin: &str) -> Self {
+        Self {
+            host: None,
+            prefix: root(),
+            origins: vec![origin.to_owned()],
+            balance: Balance::First,
+            origin_host: false,
+            origin_timeout: None,
+            retries: 0,
+            cache: true,
+            freshness: None,
+            default_freshness: None,
+            stale_while_revalidate: None,
+            stale_if_error: None,
+            vary: Vec::new(),
+            groups: Vec::new(),
+            ignore_query: Vec::new(),
+            max_object: None,
+            compress: None,
+            request_headers: Headers::default(),
+            response_headers: Headers::default(),
+            health: None,
+        }
+    }
+}
+
+impl Config {
+    /// From the text of a file.
+    pub(crate) fn parse(text: &str) -> Result<Self, UsageError> {
+        let config: Self = toml::from_str(text).map_err(|error| UsageError(error.to_string()))?;
+        if config.route.is_empty() {
+            return Err(UsageError(
+                "there is no [[route]]: where do requests go? e.g.\n\n[[route]]\norigins = [\"http://127.0.0.1:3000\"]"
+                    .to_owned(),
+            ));
+        }
+        spec::check(&config.store)?;
+        Ok(config)
+    }
+}
+
+/// `5s`, `1m 30s`, `250ms`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Time(pub(crate) Duration);
+
+/// `512KiB`, `10GiB`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Size(pub(crate) u64);
+
+impl TryFrom<String> for Time {
+    type Error = NotMeant;
+
+    fn try_from(text: String) -> Result<Self, NotMeant> {
+        let parsed = humantime::Duration::from_str(&text);
+        parsed.map(|time| Self(time.into())).map_err(|_| NotMeant(text, "a time, e.g. \"5s\" or \"1m 30s\""))
+    }
+}
+
+impl TryFrom<String> for Size {
+    type Error = NotMeant;
+
+    fn try_from(text: String) -> Result<Self, NotMeant> {
+        spec::bytes(&text).map(Self).ok_or(NotMeant(text, "a size, e.g. \"512KiB\" or \"10GiB\""))
+    }
+}
+
+/// A value that is something else than it has to be.
+#[derive(Debug)]
+pub(crate) struct NotMeant(String, &'static str);
+
+impl fmt::Display for NotMeant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "'{}' is not {}", self.0, self.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GUIDE: &str = include_str!("../../CONFIG.md");
+    /// A place in the file, as text before and after a key in it.
+    const TABLES: [(&str, &str); 8] = [
+        ("", ""),
+        ("[tls]\n", ""),
+        ("[admin]\n", ""),
+        ("[log]\n", ""),
+        ("[[route]]\norigins = []\n", ""),
+        ("[[route]]\norigins = []\n[route.request_headers]\n", ""),
+        ("[[route]]\norigins = []\n[route.response_headers]\n", ""),
+        ("[[route]]\norigins = []\n[route.health]\n", ""),
+    ];
+
+    /// The keys that a table may have, as the parser itself names them.
+    fn keys(before: &str, after: &str) -> Vec<String> {
+        let text = format!("{before}no-such-key = 1\n{after}");
+        let error = toml::from_str::<Config>(&text).expect_err("no such key").to_string();
+        let (_, expected) = error.split_once("expected ").unwrap_or_else(|| panic!("{error}"));
+        expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_key_stands_in_the_guide() {
+        let mut count = 0;
+        for (before, after) in TABLES {
+            for key in keys(before, after) {
+                assert!(GUIDE.contains(&format!("| `{key}` |")), "CONFIG.md has no row for `{key}`");
+                count += 1;
+            }
+        }
+        assert!(count > 40, "{count} keys");
+    }
+
+    #[test]
+    fn the_guide_says_nothing_that_is_not_so() {
+        let mut known: Vec<String> = TABLES.iter().flat_map(|(before, after)| keys(before, after)).collect();
+        known.sort_unstable();
+        for line in GUIDE.lines().filter_map(|line| line.strip_prefix("| `")) {
+            let key = line.split('`').next().unwrap_or_default();
+            assert!(known.binary_search_by(|known| known.as_str().cmp(key)).is_ok(), "`{key}` is no key");
+        }
+        let examples: Vec<&str> =
+            GUIDE.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(examples.len() >= 2);
+        for example in examples {
+            let config = Config::parse(example).unwrap_or_else(|error| panic!("{error}\n{example}"));
+            super::super::origins::Plan::new(&config).unwrap_or_else(|error| panic!("{error}\n{example}"));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let route = |line: &str| format!("[[route]]\norigins = [\"http://127.0.0.1:1\"]\n{line}\n");
+        for (text, words) in [
+            (String::new(), "there is no [[route]]"),
+            ("[[route]]\norigins = []".to_owned(), "origins is empty"),
+            ("[[route]]\nprefix = \"/\"".to_owned(), "missing field `origins`"),
+            (route("freshness = \"soon\""), "'soon' is not a time"),
+            (route("freshness = 60"), "invalid type"),
+            (route("max_object = \"much\""), "'much' is not a size"),
+            (route("fresness = \"60s\""), "unknown field `fresness`"),
+            (route("prefix = \"api\""), "does not begin with /"),
+            (route("vary = [\"no name\"]"), "'no name' is no name of a header field"),
+            (route("balance = \"random\""), "unknown variant `random`"),
+            (route("health = { path = \"healthz\" }"), "is no path"),
+            (route("response_headers = { set = { a = \"b\\n\" } }"), "can't be sent"),
+            ("[[route]]\norigins = [\"127.0.0.1:1\"]".to_owned(), "http:// or https://"),
+            (format!("store = [\"tape\"]\n{}", route("")), "there is no store called 'tape'"),
+            (format!("listen = \"here\"\n{}", route("")), "invalid socket address"),
+        ] {
+            let parsed = Config::parse(&text).and_then(|config| super::super::origins::Plan::new(&config));
+            let error = parsed.expect_err(words).to_string();
+            assert!(error.contains(words), "{words}: {error}");
+        }
+    }
+}
