@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, bail};
-use larder::reqwest::reqwest::{Client, RequestBuilder, Url};
+use larder::reqwest::{CachedClient, RequestBuilder, reqwest::Url};
 
 use crate::{proxy::read_token, spec::UsageError};
 
@@ -21,7 +21,7 @@ pub(crate) struct Remote {
 impl Remote {
     /// Asks for a page of it.
     pub(crate) async fn get(&self, admin: &str, path: &str) -> anyhow::Result<serde_json::Value> {
-        self.send(Client::get, admin, path, None).await
+        self.send(CachedClient::get, admin, path, None).await
     }
 
     /// Has it do something.
@@ -31,12 +31,12 @@ impl Remote {
         path: &str,
         what: &serde_json::Value,
     ) -> anyhow::Result<serde_json::Value> {
-        self.send(Client::post, admin, path, Some(what)).await
+        self.send(CachedClient::post, admin, path, Some(what)).await
     }
 
     async fn send(
         &self,
-        method: fn(&Client, Url) -> RequestBuilder,
+        method: fn(&CachedClient, Url) -> RequestBuilder,
         admin: &str,
         path: &str,
         what: Option<&serde_json::Value>,
@@ -44,8 +44,8 @@ impl Remote {
         let url = Url::parse(admin).and_then(|url| url.join(path)).map_err(|error| {
             UsageError(format!("--admin {admin}: {error}; e.g. --admin http://127.0.0.1:9321"))
         })?;
-        let client = Client::builder().no_proxy().timeout(Duration::from_secs(60)).build()?;
-        let mut request = method(&client, url);
+        let client = CachedClient::builder().no_proxy().build()?;
+        let mut request = method(&client, url).timeout(Duration::from_secs(60));
         if let Some(path) = &self.admin_token_file {
             request = request.bearer_auth(read_token(path)?);
         }

@@ -4,70 +4,21 @@ mod process;
 
 use std::{
     io::{Read as _, Write as _},
-    net::{TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::Duration,
 };
 
 use larder_testkit::RawOrigin;
-use process::{Proxy, content, field, larder, status};
-
-/// Killed when dropped.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
-}
-
-fn wait_for(port: u16) {
-    for _ in 0..400 {
-        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(25));
-    }
-    panic!("nobody listens on port {port}");
-}
-
-fn nginx(folder: &std::path::Path) -> (Server, u16) {
-    let port = free_port();
-    let here = folder.display();
-    std::fs::create_dir_all(folder.join("www")).expect("a folder");
-    std::fs::write(folder.join("www/page.html"), "<h1>a page</h1>\n").expect("a page");
-    let config = format!(
-        "daemon off; worker_processes 1; pid {here}/pid; error_log {here}/error.log; user root;
-        events {{}}
-        http {{ access_log off; client_body_temp_path {here}/b; proxy_temp_path {here}/p; fastcgi_temp_path {here}/f;
-          uwsgi_temp_path {here}/u; scgi_temp_path {here}/s;
-          server {{ listen 127.0.0.1:{port}; root {here}/www; expires 60s; }} }}"
-    );
-    std::fs::write(folder.join("nginx.conf"), config).expect("a configuration");
-    let nginx =
-        ["/usr/sbin/nginx", "/usr/bin/nginx"].into_iter().find(|path| std::path::Path::new(path).exists());
-    let nginx = nginx.expect("nginx is missing: apt-get install nginx-light (or cargo xtask setup)");
-    let child = Command::new(nginx)
-        .arg("-c")
-        .arg(folder.join("nginx.conf"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("nginx starts");
-    wait_for(port);
-    (Server(child), port)
-}
+use process::{
+    Proxy, content, field, larder,
+    servers::{Nginx, Server, free_port, wait_for},
+    status,
+};
 
 #[test]
 fn in_front_of_nginx() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (_nginx, port) = nginx(folder.path());
-    let proxy = Proxy::start(&format!("http://127.0.0.1:{port}"), &[]);
+    let nginx = Nginx::start();
+    let proxy = Proxy::start(&nginx.url(), &[]);
     let miss = proxy.get("/page.html", "");
     assert_eq!(status(&miss), 200, "{miss}");
     assert_eq!(field(&miss, "cache-status"), Some("larder; fwd=uri-miss; fwd-status=200; stored"));

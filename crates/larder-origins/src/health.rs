@@ -159,7 +159,7 @@ impl Health {
                 state.failures.store(0, Ordering::Relaxed);
                 *state.rests() = None;
                 if !state.well.swap(true, Ordering::Relaxed) {
-                    tracing::info!(origin = %state.name, "origin is healthy again");
+                    tracing::warn!(origin = %state.name, "origin is healthy again");
                 }
             }
         }

@@ -118,7 +118,11 @@ impl Shared {
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = config(&args)?;
     // What is wrong with it shows before anything is bound.
-    let plan = Arc::new(Plan::new(&config)?);
+    let plan = Plan::new(&config).map_err(|error| match &args.origin {
+        Some(_) => UsageError(format!("--{}; e.g. --origin http://127.0.0.1:3000", error.0)),
+        None => error,
+    });
+    let plan = Arc::new(plan?);
     spec::check(&config.store)?;
     let token = config.admin.as_ref().map(admin::token).transpose()?.flatten();
     let system = actix_rt::System::new();

@@ -48,8 +48,10 @@ impl Plan {
         let compression = Arc::new(Compression::default());
         let routes = config.route.iter().enumerate().map(|(index, route)| {
             let compress = route.compress.unwrap_or(config.compress).then(|| Arc::clone(&compression));
-            RoutePlan::new(route, compress)
-                .map_err(|error| UsageError(format!("route {} ({}): {error}", index + 1, route.prefix)))
+            RoutePlan::new(route, compress).map_err(|error| match config.route.len() {
+                1 => error,
+                _ => UsageError(format!("route {} ({}): {error}", index + 1, route.prefix)),
+            })
         });
         Ok(Self { routes: routes.collect::<Result<_, _>>()? })
     }

@@ -1,6 +1,9 @@
 //! The real binary, in a process of its own, and raw sockets to talk to it.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod servers;
+pub(crate) mod setting;
+
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
@@ -26,9 +29,14 @@ pub(crate) fn larder() -> Command {
 
 impl Proxy {
     pub(crate) fn start(origin: &str, args: &[&str]) -> Self {
+        Self::with(&[&["--origin", origin], args].concat(), Stdio::null())
+    }
+
+    /// With these arguments; what it says on standard error goes there.
+    pub(crate) fn with(args: &[&str], errors: Stdio) -> Self {
         let mut command = larder();
-        command.args(["proxy", "--listen", "127.0.0.1:0", "--workers", "2", "--origin", origin]).args(args);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+        command.args(["proxy", "--listen", "127.0.0.1:0", "--workers", "2"]).args(args);
+        let mut child = command.stdout(Stdio::piped()).stderr(errors).spawn().expect("it starts");
         let mut line = String::new();
         let out = child.stdout.take().expect("it is piped");
         BufReader::new(out).read_line(&mut line).expect("it says where it listens");

@@ -1,0 +1,175 @@
+//! What only the owner of a proxy sees: the admin's listener, metrics, the access log.
+
+mod process;
+
+use std::fs;
+
+use process::{content, field, larder, servers::Nginx, setting::Setting, status};
+
+/// What the owner can do and nobody else: with a token, from the command line.
+#[test]
+fn the_admins_listener() {
+    let nginx = Nginx::start();
+    let it = Setting::new();
+    let token = it.path("token");
+    fs::write(&token, "0123456789abcdef0123456789abcdef\n").expect("a file");
+    let token = token.display().to_string();
+    let config = format!(
+        "[admin]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"{token}\"\n[[route]]\norigins = [\"{}\"]\ngroups = [\"all\"]\nstale_while_revalidate = \"1h\"",
+        nginx.url()
+    );
+    let proxy = it.start(&config, &[]);
+    let said = it.says("admin on http://");
+    let admin =
+        said.split("admin on ").nth(1).and_then(|rest| rest.lines().next()).expect("where").to_owned();
+    let run = |args: &[&str]| {
+        let output = larder()
+            .args(args)
+            .args(["--admin", &admin, "--admin-token-file", &token])
+            .output()
+            .expect("it runs");
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let host = proxy.address.clone();
+    let url = format!("http://{host}/page.html");
+    let get = || {
+        let request = format!("GET /page.html HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let answer = proxy.raw(request.as_bytes());
+        (content(&answer).to_owned(), field(&answer, "cache-status").expect("it says").to_owned())
+    };
+    get();
+    for (what, expected) in [
+        (&["--url", &url][..], "purged http://"),
+        (&["--tag", "all", "--of", &url], "purged all"),
+        (&["--prefix", &format!("http://{host}/pa")], "removed 1"),
+        (&["--all"], "purged all"),
+    ] {
+        assert!(get().1.starts_with("larder; hit"), "{what:?}");
+        nginx.write("page.html", &format!("{what:?}"));
+        let (code, said) = run(&[&["purge"], what].concat());
+        assert!(code == Some(0) && said.contains(expected), "{said}");
+        assert_eq!(get().0, format!("{what:?}"), "what was purged came again");
+    }
+    // Softly: served once more, and asked for meanwhile.
+    nginx.write("page.html", "made anew, and longer");
+    let (code, said) = run(&["purge", "--url", &url, "--soft"]);
+    assert_eq!(code, Some(0), "{said}");
+    let (_, how) = get();
+    assert!(how.starts_with("larder; hit; ttl=-") || how.starts_with("larder; hit; ttl=0"), "{how}");
+    while get().0 != "made anew, and longer" {}
+
+    let (code, said) = run(&["stats"]);
+    assert!(code == Some(0) && said.contains("hit") && said.contains("healthy"), "{said}");
+    let (_, json) = run(&["stats", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert!(json["requests"]["hit"].as_u64() >= Some(4) && json["stores"][0]["keys"] == 1, "{json}");
+
+    let address = admin.trim_start_matches("http://").to_owned();
+    let ask = |request: String| {
+        let mut stream = std::net::TcpStream::connect(&address).expect("it accepts");
+        std::io::Write::write_all(&mut stream, request.as_bytes()).expect("it listens");
+        let mut answer = String::new();
+        std::io::Read::read_to_string(&mut stream, &mut answer).expect("it answers");
+        answer
+    };
+    let metrics =
+        |bearer: &str| ask(format!("GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{bearer}\r\n"));
+    let bearer = "Authorization: Bearer 0123456789abcdef0123456789abcdef\r\n";
+    let text = metrics(bearer);
+    for line in [
+        "larder_requests_total{outcome=\"hit\"} ",
+        "larder_http_requests_total{status=\"2xx\"} ",
+        "larder_http_request_duration_seconds_bucket{le=\"0.001\"} ",
+        "larder_origin_healthy{origin=",
+        "# TYPE larder_requests_total counter",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    for wrong in
+        ["", "Authorization: Bearer 0123456789abcdef0123456789abcdeX\r\n", "Authorization: Basic eDp5\r\n"]
+    {
+        assert_eq!(status(&metrics(wrong)), 401, "{wrong}");
+    }
+    let purge = |kind: &str, body: &str| {
+        ask(format!(
+            "POST /purge HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{bearer}Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+    };
+    assert_eq!(status(&purge("text/plain", "{\"all\":true}")), 400, "what a browser's page could send");
+    for wrong in [
+        "{}",
+        "{\"all\":true,\"prefix\":\"x\"}",
+        "{\"url\":\"nonsense\"}",
+        "{\"al\":true}",
+        "[",
+        "{\"tag\":\"a\"}",
+    ] {
+        let answer = purge("application/json", wrong);
+        assert!(status(&answer) == 400 && answer.contains("\"error\""), "{wrong}: {answer}");
+    }
+    // Nothing of it is on the public listener.
+    assert_eq!(status(&proxy.get("/metrics", "")), 404);
+    let (code, said) = {
+        let output = larder().args(["stats", "--admin", &admin]).output().expect("it runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert!(code == Some(1) && said.contains("--admin-token-file"), "{said}");
+}
+
+/// Without a token, only this machine may reach it.
+#[test]
+fn an_admin_without_a_token_is_on_loopback() {
+    let refused = |args: &[&str]| {
+        let output =
+            larder().args(["proxy", "--origin", "http://127.0.0.1:1"]).args(args).output().expect("it runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = refused(&["--admin", "0.0.0.0:0"]);
+    assert!(code == Some(2) && said.contains("--admin-token-file"), "{said}");
+    let it = Setting::new();
+    fs::write(it.path("short"), "secret").expect("a file");
+    let (code, said) =
+        refused(&["--admin", "0.0.0.0:0", "--admin-token-file", &it.path("short").display().to_string()]);
+    assert!(code == Some(2) && said.contains("16 characters"), "{said}");
+}
+
+#[test]
+fn the_access_log_has_a_line_for_each() {
+    let nginx = Nginx::start();
+    for (format, hit, refused) in [
+        (
+            "text",
+            "\"GET /page.html HTTP/1.1\" 200 16 \"-\" \"a \\\"test\\\"\" \"larder; hit; ttl=",
+            "\"PURGE /page.html HTTP/1.1\" 405 ",
+        ),
+        ("json", "\"cache_status\":\"larder; hit; ttl=", "\"status\":405,"),
+    ] {
+        let it = Setting::new();
+        let log = it.path("access.log");
+        let config = format!(
+            "[log]\naccess = \"{format}\"\nfile = \"{}\"\n[[route]]\norigins = [\"{}\"]",
+            log.display(),
+            nginx.url()
+        );
+        let mut proxy = it.start(&config, &[]);
+        for _ in 0..2 {
+            proxy.get("/page.html", "User-Agent: a \"test\"\r\n");
+        }
+        proxy.send("PURGE", "/page.html", "");
+        let head = proxy.send("HEAD", "/page.html", "");
+        assert_eq!(status(&head), 200);
+        let pid = proxy.child.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+        assert!(proxy.child.wait().expect("it ends").success());
+        let lines = fs::read_to_string(&log).expect("the log");
+        assert_eq!(lines.lines().count(), 4, "{lines}");
+        assert!(lines.contains(hit) && lines.contains(refused), "{lines}");
+        if format == "json" {
+            for line in lines.lines() {
+                let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+                assert!(line["complete"] == true && line["peer"] == "127.0.0.1", "{line}");
+            }
+        }
+    }
+}
