@@ -46,6 +46,12 @@ pub fn mark_immutable(response: &mut HeaderMap) {
     }
 }
 
+/// Says of a response that it is fresh for so long (§5.2.2.1), to the second.
+pub fn mark_fresh(response: &mut HeaderMap, lifetime: Duration) {
+    let value = format!("max-age={}", lifetime.as_secs());
+    response.extend(HeaderValue::from_str(&value).ok().map(|value| (CACHE_CONTROL, value)));
+}
+
 /// A directive that may name fields: its *qualified form* (§5.2.2.4, §5.2.2.7).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum Listed {

@@ -1,10 +1,10 @@
 //! A load, as the engine's origin.
 
-use std::{fmt, future::Future, marker::PhantomData, sync::Arc};
+use std::{fmt, future::Future, marker::PhantomData, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use http::{Request, Response, StatusCode};
-use larder_core::{Body, Origin, OriginError};
+use larder_core::{Body, Origin, OriginError, mark_fresh};
 use parking_lot::Mutex;
 use serde::Serialize;
 
@@ -17,6 +17,8 @@ pub(crate) type Failure<E> = Arc<Mutex<Option<ValueError<E>>>>;
 pub(crate) struct Loader<F, T, E> {
     pub(crate) load: F,
     pub(crate) failure: Failure<E>,
+    /// How long a failure is remembered.
+    pub(crate) failed_for: Option<Duration>,
     pub(crate) loads: PhantomData<fn() -> T>,
 }
 
@@ -46,6 +48,9 @@ where
                 *self.failure.lock() = Some(failure);
                 // To the engine an error like a server's: not kept, and an old value stands in where that is allowed.
                 *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                if let Some(time) = self.failed_for {
+                    mark_fresh(response.headers_mut(), time);
+                }
             }
         }
         Ok(response)

@@ -46,7 +46,7 @@ impl Values for Cache {
     fn value(&self, name: &str) -> Value {
         let mut overrides = Overrides::default();
         overrides.freshness = Some(Duration::from_secs(60));
-        Value { cache: self.clone(), key: key(name), overrides }
+        Value { cache: self.clone(), key: key(name), overrides, failed_for: None }
     }
 
     async fn remove_value(&self, name: &str) -> Result<(), StoreError> {
@@ -65,6 +65,7 @@ pub struct Value {
     cache: Cache,
     key: CacheKey,
     overrides: Overrides,
+    failed_for: Option<Duration>,
 }
 
 impl Value {
@@ -83,6 +84,14 @@ impl Value {
     /// How long after its time it is given if loading fails. Default: not at all.
     pub fn stale_if_error(mut self, window: Duration) -> Self {
         self.overrides.stale_if_error = Some(window);
+        self
+    }
+
+    /// How long a failure to load it is remembered, in whole seconds: who asks meanwhile gets
+    /// [`ValueError::FailedBefore`], and nothing is loaded. An old value goes before that, where
+    /// [`stale_if_error`](Self::stale_if_error) allows it. Default: not at all.
+    pub fn failures(mut self, time: Duration) -> Self {
+        self.failed_for = Some(time);
         self
     }
 
@@ -110,8 +119,9 @@ impl Value {
         E: Send + 'static,
     {
         let failure: Failure<E> = Arc::default();
-        let loader =
-            Arc::new(Loader { load, failure: Arc::clone(&failure), loads: PhantomData::<fn() -> T> });
+        let failed_for = self.failed_for;
+        let loads = PhantomData::<fn() -> T>;
+        let loader = Arc::new(Loader { load, failure: Arc::clone(&failure), failed_for, loads });
         match self.attempt(CacheMode::Default, &loader, &failure).await? {
             Ok(value) => Ok(value),
             Err(_) => {
@@ -140,6 +150,10 @@ impl Value {
         let failed = answer.status().is_server_error();
         if let Some(failure) = failure.lock().take().filter(|_| failed) {
             return Err(failure);
+        }
+        if failed {
+            // Somebody else's load.
+            return Err(ValueError::FailedBefore);
         }
         Ok(read(answer).await)
     }

@@ -118,6 +118,41 @@ async fn a_failed_load_is_its_callers_and_nothing_is_kept_of_it() {
     assert_eq!(it.fails("b").await.expect("the old one stands in"), 7);
 }
 
+/// Negative caching: only where it is asked for, for its own time, and never in the place of an old value that may be given.
+#[tokio::test]
+async fn a_failure_is_remembered_where_that_is_asked_for() {
+    let it = setting();
+    let ask = |name: &'static str, fails: bool| {
+        let (it, loads) = (it.clone(), Arc::clone(&it.loads));
+        async move {
+            let value =
+                it.cache.value(name).failures(Duration::from_secs(5)).stale_if_error(Duration::from_secs(60));
+            let load = move || {
+                let load = loads.fetch_add(1, Ordering::SeqCst) + 1;
+                async move { if fails { Err("down") } else { Ok(load) } }
+            };
+            value.ttl(Duration::from_secs(10)).get_or_try_insert_with(load).await
+        }
+    };
+    assert!(matches!(ask("a", true).await, Err(ValueError::Load("down"))));
+    for _ in 0..3 {
+        assert!(
+            matches!(ask("a", false).await, Err(ValueError::FailedBefore)),
+            "nothing is loaded meanwhile"
+        );
+    }
+    it.clock.advance(Duration::from_secs(6));
+    assert_eq!(ask("a", false).await.expect("it is loaded again"), 2);
+    it.clock.advance(Duration::from_secs(11));
+    for _ in 0..2 {
+        assert_eq!(ask("a", true).await.expect("the old value stands in"), 2);
+    }
+    it.cache.remove_value("a").await.expect("it is gone");
+    assert!(matches!(ask("a", true).await, Err(ValueError::Load("down"))));
+    it.cache.remove_value("a").await.expect("also what is remembered is gone");
+    assert_eq!(ask("a", false).await.expect("it is loaded"), 6);
+}
+
 #[tokio::test]
 async fn another_shape_is_loaded_anew() {
     let it = setting();
