@@ -17,6 +17,7 @@ const TESTS: &[(&str, &str)] = &[
     ("python3", "python3"),
     ("node", "nodejs"),
     ("npm", "npm"),
+    ("pg_ctlcluster", "postgresql"),
     ("redis-server", "redis-server"),
     ("redis-cli", "redis-tools"),
     ("mount", "mount"),

@@ -1,0 +1,1 @@
+console.log("the name of this file changes with its content");
