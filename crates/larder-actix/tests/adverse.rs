@@ -64,6 +64,37 @@ async fn large(path: web::Path<u32>, shared: web::Data<Shared>) -> HttpResponse 
     HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "max-age=600")).streaming(pieces)
 }
 
+/// Events without end, one for each turn of the gate; the count of handlers that still send goes down when one is dropped.
+async fn events(shared: web::Data<Shared>) -> HttpResponse {
+    struct Sending(Arc<AtomicUsize>);
+    impl Drop for Sending {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+    shared.ran.fetch_add(1, Ordering::SeqCst);
+    let sending = Sending(Arc::clone(&shared.ran));
+    let gate = Arc::clone(&shared.gate);
+    let pieces = futures_util::stream::unfold((0, sending), move |(count, sending)| {
+        let gate = Arc::clone(&gate);
+        async move {
+            gate.notified().await;
+            Some((Ok::<_, actix_web::Error>(Bytes::from(format!("data: {count}\n\n"))), (count + 1, sending)))
+        }
+    });
+    HttpResponse::Ok().content_type("text/event-stream").streaming(pieces)
+}
+
+/// What becomes something else than HTTP.
+async fn socket() -> HttpResponse {
+    HttpResponse::SwitchingProtocols().upgrade("echo").streaming(futures_util::stream::iter([Ok::<
+        _,
+        actix_web::Error,
+    >(
+        Bytes::from_static(b"no HTTP any more"),
+    )]))
+}
+
 async fn login(shared: web::Data<Shared>) -> HttpResponse {
     let session = shared.ran.fetch_add(1, Ordering::SeqCst);
     HttpResponse::Ok()
@@ -88,6 +119,8 @@ fn on(store: Arc<dyn CacheStore>, limits: Limits, rules: Rules) -> It {
             .route("/hot", web::get().to(page))
             .route("/slow", web::get().to(slow))
             .route("/large/{megabytes}", web::get().to(large))
+            .route("/events", web::get().to(events))
+            .route("/socket", web::get().to(socket))
             .route("/login", web::get().to(login));
     });
     It { address, shared, cache }
@@ -152,6 +185,34 @@ fn a_client_that_leaves_in_the_middle() {
     let length = content(&whole).bytes().filter(|byte| *byte == b'x').count();
     assert_eq!((length, it.shared.ran.load(Ordering::SeqCst)), (3 << 20, 1));
     assert!(get(it.address, "/large/3").contains("content-length: 3145728"));
+}
+
+/// Events without end pass one by one, to each client its own, and end with their client.
+#[test]
+fn events_and_upgrades_pass_untouched() {
+    let it = it();
+    let mut clients: Vec<_> = (0..2).map(|_| open(it.address, "GET", "/events", "\r\n")).collect();
+    for turn in 0..3 {
+        for client in &mut clients {
+            let mut seen = String::new();
+            let mut some = [0; 1024];
+            while !seen.contains(&format!("data: {turn}")) {
+                it.shared.gate.notify_waiters();
+                let _ = client.set_read_timeout(Some(Duration::from_millis(50)));
+                let read = client.read(&mut some).unwrap_or(0);
+                seen.push_str(&String::from_utf8_lossy(&some[..read]));
+            }
+        }
+    }
+    assert_eq!(it.shared.ran.load(Ordering::SeqCst), 2, "each has a handler of its own");
+    drop(clients);
+    while it.shared.ran.load(Ordering::SeqCst) > 0 {
+        it.shared.gate.notify_waiters();
+        thread::sleep(Duration::from_millis(5));
+    }
+    let upgraded = send(it.address, "GET", "/socket", "Upgrade: echo\r\n\r\n");
+    assert!(upgraded.starts_with("HTTP/1.1 101") && upgraded.contains("no HTTP any more"), "{upgraded}");
+    assert!(!upgraded.contains("cache-status"), "{upgraded}");
 }
 
 /// What is over the limit passes, whole, and is not stored.

@@ -2,83 +2,131 @@
 
 mod process;
 
-use std::fs;
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+};
 
-use process::{content, field, larder, servers::Nginx, setting::Setting, status};
+use process::{Proxy, content, field, larder, servers::Nginx, setting::Setting, status};
 
-/// What the owner can do and nobody else: with a token, from the command line.
-#[test]
-fn the_admins_listener() {
-    let nginx = Nginx::start();
-    let it = Setting::new();
-    let token = it.path("token");
-    fs::write(&token, "0123456789abcdef0123456789abcdef\n").expect("a file");
-    let token = token.display().to_string();
-    let config = format!(
-        "[admin]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"{token}\"\n[[route]]\norigins = [\"{}\"]\ngroups = [\"all\"]\nstale_while_revalidate = \"1h\"",
-        nginx.url()
-    );
-    let proxy = it.start(&config, &[]);
-    let said = it.says("admin on http://");
-    let admin =
-        said.split("admin on ").nth(1).and_then(|rest| rest.lines().next()).expect("where").to_owned();
-    let run = |args: &[&str]| {
-        let output = larder()
-            .args(args)
-            .args(["--admin", &admin, "--admin-token-file", &token])
-            .output()
-            .expect("it runs");
+/// A proxy with an admin's listener that wants a token.
+struct Owned {
+    nginx: Nginx,
+    proxy: Proxy,
+    admin: String,
+    token: String,
+    _setting: Setting,
+}
+
+const BEARER: &str = "Authorization: Bearer 0123456789abcdef0123456789abcdef\r\n";
+
+impl Owned {
+    fn start() -> Self {
+        let (nginx, it) = (Nginx::start(), Setting::new());
+        let token = it.path("token");
+        fs::write(&token, "0123456789abcdef0123456789abcdef\n").expect("a file");
+        let token = token.display().to_string();
+        let config = format!(
+            "[admin]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"{token}\"\n\
+             [[route]]\norigins = [\"{}\"]\ngroups = [\"all\"]\nstale_while_revalidate = \"1h\"",
+            nginx.url()
+        );
+        let proxy = it.start(&config, &[]);
+        let said = it.says("admin on http://");
+        let admin =
+            said.split("admin on ").nth(1).and_then(|rest| rest.lines().next()).expect("where").to_owned();
+        Self { nginx, proxy, admin, token, _setting: it }
+    }
+
+    /// Runs the command with the token; its exit code, and all that it said.
+    fn run(&self, args: &[&str]) -> (Option<i32>, String) {
+        let mut command = larder();
+        command.args(args).args(["--admin", &self.admin, "--admin-token-file", &self.token]);
+        let output = command.output().expect("it runs");
         (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
-    };
-    let host = proxy.address.clone();
-    let url = format!("http://{host}/page.html");
-    let get = || {
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/page.html", self.proxy.address)
+    }
+
+    /// The page, and how it came.
+    fn page(&self) -> (String, String) {
+        let host = &self.proxy.address;
         let request = format!("GET /page.html HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-        let answer = proxy.raw(request.as_bytes());
+        let answer = self.proxy.raw(request.as_bytes());
         (content(&answer).to_owned(), field(&answer, "cache-status").expect("it says").to_owned())
-    };
-    get();
+    }
+
+    /// Asks the admin's listener.
+    fn ask(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(self.admin.trim_start_matches("http://")).expect("it accepts");
+        stream.write_all(request.as_bytes()).expect("it listens");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        answer
+    }
+
+    fn metrics(&self, field: &str) -> String {
+        self.ask(&format!("GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{field}\r\n"))
+    }
+
+    fn purge(&self, kind: &str, body: &str) -> String {
+        let length = body.len();
+        self.ask(&format!(
+            "POST /purge HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{BEARER}Content-Type: {kind}\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        ))
+    }
+}
+
+/// What the owner can do from the command line, with a token.
+#[test]
+fn purges_and_statistics_of_a_running_proxy() {
+    let it = Owned::start();
+    let (url, host) = (it.url(), it.proxy.address.clone());
+    it.page();
     for (what, expected) in [
         (&["--url", &url][..], "purged http://"),
         (&["--tag", "all", "--of", &url], "purged all"),
         (&["--prefix", &format!("http://{host}/pa")], "removed 1"),
         (&["--all"], "purged all"),
     ] {
-        assert!(get().1.starts_with("larder; hit"), "{what:?}");
-        nginx.write("page.html", &format!("{what:?}"));
-        let (code, said) = run(&[&["purge"], what].concat());
+        assert!(it.page().1.starts_with("larder; hit"), "{what:?}");
+        it.nginx.write("page.html", &format!("{what:?}"));
+        let (code, said) = it.run(&[&["purge"], what].concat());
         assert!(code == Some(0) && said.contains(expected), "{said}");
-        assert_eq!(get().0, format!("{what:?}"), "what was purged came again");
+        assert_eq!(it.page().0, format!("{what:?}"), "what was purged came again");
     }
     // Softly: served once more, and asked for meanwhile.
-    nginx.write("page.html", "made anew, and longer");
-    let (code, said) = run(&["purge", "--url", &url, "--soft"]);
+    it.nginx.write("page.html", "made anew, and longer");
+    let (code, said) = it.run(&["purge", "--url", &url, "--soft"]);
     assert_eq!(code, Some(0), "{said}");
-    let (_, how) = get();
+    let (_, how) = it.page();
     assert!(how.starts_with("larder; hit; ttl=-") || how.starts_with("larder; hit; ttl=0"), "{how}");
-    while get().0 != "made anew, and longer" {}
+    while it.page().0 != "made anew, and longer" {}
 
-    let (code, said) = run(&["stats"]);
+    let (code, said) = it.run(&["stats"]);
     assert!(code == Some(0) && said.contains("hit") && said.contains("healthy"), "{said}");
-    let (_, json) = run(&["stats", "--json"]);
+    let (_, json) = it.run(&["stats", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert!(json["requests"]["hit"].as_u64() >= Some(4) && json["stores"][0]["keys"] == 1, "{json}");
+    let output = larder().args(["stats", "--admin", &it.admin]).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("--admin-token-file"), "{said}");
+}
 
-    let address = admin.trim_start_matches("http://").to_owned();
-    let ask = |request: String| {
-        let mut stream = std::net::TcpStream::connect(&address).expect("it accepts");
-        std::io::Write::write_all(&mut stream, request.as_bytes()).expect("it listens");
-        let mut answer = String::new();
-        std::io::Read::read_to_string(&mut stream, &mut answer).expect("it answers");
-        answer
-    };
-    let metrics =
-        |bearer: &str| ask(format!("GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{bearer}\r\n"));
-    let bearer = "Authorization: Bearer 0123456789abcdef0123456789abcdef\r\n";
-    let text = metrics(bearer);
+/// What others see of it: nothing without the token, and clear refusals with it.
+#[test]
+fn the_admins_listener() {
+    let it = Owned::start();
+    it.page();
+    it.page();
+    let text = it.metrics(BEARER);
     for line in [
-        "larder_requests_total{outcome=\"hit\"} ",
-        "larder_http_requests_total{status=\"2xx\"} ",
+        "larder_requests_total{outcome=\"hit\"} 1",
+        "larder_http_requests_total{status=\"2xx\"} 2",
         "larder_http_request_duration_seconds_bucket{le=\"0.001\"} ",
         "larder_origin_healthy{origin=",
         "# TYPE larder_requests_total counter",
@@ -88,15 +136,9 @@ fn the_admins_listener() {
     for wrong in
         ["", "Authorization: Bearer 0123456789abcdef0123456789abcdeX\r\n", "Authorization: Basic eDp5\r\n"]
     {
-        assert_eq!(status(&metrics(wrong)), 401, "{wrong}");
+        assert_eq!(status(&it.metrics(wrong)), 401, "{wrong}");
     }
-    let purge = |kind: &str, body: &str| {
-        ask(format!(
-            "POST /purge HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{bearer}Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        ))
-    };
-    assert_eq!(status(&purge("text/plain", "{\"all\":true}")), 400, "what a browser's page could send");
+    assert_eq!(status(&it.purge("text/plain", "{\"all\":true}")), 400, "what a browser's page could send");
     for wrong in [
         "{}",
         "{\"all\":true,\"prefix\":\"x\"}",
@@ -105,16 +147,11 @@ fn the_admins_listener() {
         "[",
         "{\"tag\":\"a\"}",
     ] {
-        let answer = purge("application/json", wrong);
+        let answer = it.purge("application/json", wrong);
         assert!(status(&answer) == 400 && answer.contains("\"error\""), "{wrong}: {answer}");
     }
     // Nothing of it is on the public listener.
-    assert_eq!(status(&proxy.get("/metrics", "")), 404);
-    let (code, said) = {
-        let output = larder().args(["stats", "--admin", &admin]).output().expect("it runs");
-        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
-    };
-    assert!(code == Some(1) && said.contains("--admin-token-file"), "{said}");
+    assert_eq!(status(&it.proxy.get("/metrics", "")), 404);
 }
 
 /// Without a token, only this machine may reach it.

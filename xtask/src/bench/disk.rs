@@ -8,11 +8,6 @@ use super::{
 };
 use crate::process::{cargo, output, run as call};
 
-const QUESTIONS: [Question; 2] = [
-    Question { title: "hit from disk, 1 KiB", path: "/1k", hits: true },
-    Question { title: "hit from disk, 64 KiB", path: "/64k", hits: true },
-];
-
 pub(crate) fn run(quick: bool, large: bool) -> anyhow::Result<String> {
     let folder = Path::new("target/bench-disk");
     fs::create_dir_all(folder)?;
@@ -29,6 +24,10 @@ pub(crate) fn run(quick: bool, large: bool) -> anyhow::Result<String> {
     servers.push(peers::larder_on("**larder proxy, on disk**", &format!("disk:{}", store.display()), port)?);
     servers.push(peers::larder(port)?);
     servers.push(peers::nginx(port, folder, false)?);
-    write!(table, "{}", race(&QUESTIONS, &servers, quick)?)?;
+    let questions = [
+        Question::hit("hit from disk, 1 KiB", "/1k", &servers),
+        Question::hit("hit from disk, 64 KiB", "/64k", &servers),
+    ];
+    write!(table, "{}", race(&questions, quick)?)?;
     Ok(table)
 }

@@ -10,6 +10,7 @@ mod proxy;
 mod python;
 mod redis;
 mod results;
+mod server;
 
 use std::process::Command;
 
@@ -40,6 +41,9 @@ enum What {
     Disk,
     /// The Redis store beside a bare GET, tiers beside memory, and a fleet of four.
     Redis,
+    /// A web application's own server: the middleware beside a bare handler, other caches for actix-web and axum, compression, a
+    /// database, and aiohttp.
+    Server,
     /// Two hundred requests at once for one cold key.
     Herd,
 }
@@ -58,6 +62,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     if wanted(What::Redis) {
         results::write("redis", &redis::run(args.quick)?, args.quick)?;
+    }
+    if wanted(What::Server) {
+        results::write("server", &server::run(args.quick)?, args.quick)?;
     }
     if wanted(What::Proxy) || wanted(What::Herd) {
         crate::setup::run_for_benchmarks()?;

@@ -18,7 +18,7 @@ pub(crate) struct Peer {
 
 const PEERS: &str = "target/release/larder-peers";
 
-fn on_core(core: &str, program: &str) -> Command {
+pub(crate) fn on_core(core: &str, program: &str) -> Command {
     let mut command = Command::new("taskset");
     command.args(["-c", core, program]);
     command

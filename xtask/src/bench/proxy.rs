@@ -16,36 +16,63 @@ struct Round {
     p99_us: f64,
 }
 
-/// What is asked of every server, and which kind of server can answer it.
-pub(super) struct Question {
+/// What is asked of which servers, and the one that the others are held against.
+pub(super) struct Question<'a> {
     pub(super) title: &'static str,
     pub(super) path: &'static str,
-    pub(super) hits: bool,
+    pub(super) of: Vec<&'a Peer>,
+    pub(super) base: &'static str,
+    /// What else is in the requests.
+    pub(super) field: &'static str,
 }
 
-const QUESTIONS: [Question; 4] = [
-    Question { title: "hit, 1 KiB", path: "/1k", hits: true },
-    Question { title: "hit, 64 KiB", path: "/64k", hits: true },
-    Question { title: "miss, 1 KiB", path: "/nostore/1k", hits: false },
-    Question { title: "miss, 64 KiB", path: "/nostore/64k", hits: false },
-];
+impl<'a> Question<'a> {
+    /// Of those that keep responses.
+    pub(super) fn hit(title: &'static str, path: &'static str, servers: &'a [Peer]) -> Self {
+        let of = servers.iter().filter(|peer| peer.caches).collect();
+        Self { title, path, of, base: "hyper, bare static handler", field: GZIP }
+    }
+
+    /// Of all of these; the first is what the others are held against.
+    pub(super) fn of(
+        title: &'static str,
+        path: &'static str,
+        servers: &'a [Peer],
+        field: &'static str,
+    ) -> Self {
+        Self { title, path, of: servers.iter().collect(), base: servers[0].name, field }
+    }
+
+    /// Of those that pass requests on.
+    pub(super) fn miss(title: &'static str, path: &'static str, servers: &'a [Peer]) -> Self {
+        let of = servers.iter().filter(|peer| peer.forwards).collect();
+        Self { title, path, of, base: "hyper pass-through", field: GZIP }
+    }
+}
+
+/// As any client sends it.
+pub(super) const GZIP: &str = "Accept-Encoding: gzip";
 
 pub(crate) fn run(quick: bool) -> anyhow::Result<String> {
     let (_origin, port) = peers::origin()?;
     let mut servers = peers::limits(port)?;
     servers.push(peers::larder(port)?);
     servers.extend(peers::caches(port, Path::new("target/bench-peers"), false)?);
-    race(&QUESTIONS, &servers, quick)
+    let questions = [
+        Question::hit("hit, 1 KiB", "/1k", &servers),
+        Question::hit("hit, 64 KiB", "/64k", &servers),
+        Question::miss("miss, 1 KiB", "/nostore/1k", &servers),
+        Question::miss("miss, 64 KiB", "/nostore/64k", &servers),
+    ];
+    race(&questions, quick)
 }
 
 /// A table for each question, the servers taking turns.
-pub(super) fn race(questions: &[Question], servers: &[Peer], quick: bool) -> anyhow::Result<String> {
+pub(super) fn race(questions: &[Question<'_>], quick: bool) -> anyhow::Result<String> {
     let (rounds, seconds) = if quick { (1, 1) } else { (5, 2) };
     let mut table = String::new();
     for question in questions {
-        let asked: Vec<&Peer> =
-            servers.iter().filter(|peer| if question.hits { peer.caches } else { peer.forwards }).collect();
-        let limit = if question.hits { "hyper, bare static handler" } else { "hyper pass-through" };
+        let asked = &question.of;
         let mut found: Vec<Vec<Round>> = vec![Vec::new(); asked.len()];
         for round in 0..rounds {
             for (index, peer) in asked.iter().enumerate() {
@@ -54,15 +81,15 @@ pub(super) fn race(questions: &[Question], servers: &[Peer], quick: bool) -> any
                     format!("{}: round {}/{rounds}: {}", question.title, round + 1, peer.name)
                 );
                 if round == 0 {
-                    measure(peer, question.path, 1)?;
+                    measure(peer, question, 1)?;
                 }
-                found[index].push(measure(peer, question.path, seconds)?);
+                found[index].push(measure(peer, question, seconds)?);
             }
         }
         eprintln!();
-        let base =
-            asked.iter().position(|peer| peer.name == limit).context("the limit is among the peers")?;
-        write_table(&mut table, question.title, &asked, &found, base)?;
+        let base = asked.iter().position(|peer| peer.name == question.base);
+        let base = base.context("what it is held against is among the servers")?;
+        write_table(&mut table, question.title, asked, &found, base)?;
     }
     Ok(table)
 }
@@ -111,7 +138,8 @@ fn median(rounds: &[Round], of: impl Fn(&Round) -> f64) -> f64 {
     values[values.len() / 2]
 }
 
-fn measure(peer: &Peer, path: &str, seconds: u32) -> anyhow::Result<Round> {
+fn measure(peer: &Peer, question: &Question<'_>, seconds: u32) -> anyhow::Result<Round> {
+    let path = question.path;
     let url = format!("http://127.0.0.1:{}{path}", peer.port);
     let before = peer.cpu();
     let mut wrk = Command::new("taskset");
@@ -124,7 +152,7 @@ fn measure(peer: &Peer, path: &str, seconds: u32) -> anyhow::Result<Round> {
         "--latency",
         &format!("-d{seconds}s"),
         "-H",
-        "Accept-Encoding: gzip",
+        question.field,
         &url,
     ]);
     let printed = output(&mut wrk)?;
