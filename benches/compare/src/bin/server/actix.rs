@@ -63,9 +63,8 @@ pub(crate) fn larder_redis(address: SocketAddr, redis: &str) -> anyhow::Result<(
 
 pub(crate) fn request_reply(address: SocketAddr, redis: &str) -> anyhow::Result<()> {
     let redis = redis.to_owned();
-    actix_rt::System::new().block_on(async move {
-        let cache = actix_request_reply_cache::RedisCacheMiddlewareBuilder::new(redis).ttl(3600).build();
-        let server = HttpServer::new(move || App::new().wrap(cache.clone()).default_service(handler()));
-        Ok(server.workers(1).bind(address)?.run().await?)
+    serve!(address, move || {
+        let cache = actix_request_reply_cache::RedisCacheMiddlewareBuilder::new(&redis).ttl(3600).build();
+        App::new().wrap(cache).default_service(handler())
     })
 }

@@ -4,12 +4,18 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
+    error_handling::HandleErrorLayer,
     extract::Request,
-    http::header::{CACHE_CONTROL, CONTENT_TYPE},
+    http::{
+        Response, StatusCode,
+        header::{CACHE_CONTROL, CONTENT_TYPE},
+    },
     response::IntoResponse,
     routing::any,
 };
+use http_body_util::Full;
 use larder_memory::MemoryStore;
+use tower::{ServiceBuilder, service_fn};
 use tower_http_cache::prelude::InMemoryBackend;
 
 use crate::Pages;
@@ -26,6 +32,7 @@ pub(crate) fn serve(address: SocketAddr, layered: Layered) -> anyhow::Result<()>
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
         let pages = Pages::new();
+        let whole = pages.clone();
         let handler = move |request: Request| {
             let page = pages.get(request.uri().path());
             async move { ([(CONTENT_TYPE, page.kind), (CACHE_CONTROL, page.control)], page.body).into_response() }
@@ -39,8 +46,8 @@ pub(crate) fn serve(address: SocketAddr, layered: Layered) -> anyhow::Result<()>
                 router.layer(larder_tower::CacheLayer::new(cache))
             }
             Layered::HttpCache => {
-                let manager = http_cache_server::MokaManager::default();
-                router.layer(http_cache_tower_server::ServerCacheLayer::new(manager))
+                let cache = http_cache_tower_server::ServerCacheLayer::new(http_cache_server::MokaManager::default());
+                router.layer(ServiceBuilder::new().layer(HandleErrorLayer::new(failed)).layer(cache))
             }
             Layered::ResponseCache => router.layer(axum_response_cache::CacheLayer::with_lifespan(hour)),
             Layered::TowerHttpCache => {
@@ -50,10 +57,22 @@ pub(crate) fn serve(address: SocketAddr, layered: Layered) -> anyhow::Result<()>
                     .max_body_size(Some(1 << 20))
                     .respect_cache_control(true)
                     .build();
-                router.layer(cache)
+                // It wants bodies that threads may share, which axum's are not.
+                let service = service_fn(move |request: Request| {
+                    let page = whole.get(request.uri().path());
+                    let response = Response::builder().header(CONTENT_TYPE, page.kind);
+                    let response = response.header(CACHE_CONTROL, page.control).body(Full::from(page.body));
+                    async { response }
+                });
+                let layers = ServiceBuilder::new().layer(HandleErrorLayer::new(failed)).layer(cache);
+                Router::new().fallback_service(layers.service(service))
             }
         };
         let listener = tokio::net::TcpListener::bind(address).await?;
         Ok(axum::serve(listener, router).await?)
     })
+}
+
+async fn failed(error: Box<dyn std::error::Error + Send + Sync>) -> (StatusCode, String) {
+    (StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
 }

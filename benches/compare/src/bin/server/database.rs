@@ -43,7 +43,9 @@ pub(crate) fn serve(address: SocketAddr, url: &str) -> anyhow::Result<()> {
         let options = AnyPoolOptions::new().idle_timeout(None).max_lifetime(None);
         let in_memory = url.starts_with("sqlite::memory:");
         let database = options.max_connections(if in_memory { 1 } else { 16 }).connect(&url).await?;
-        sqlx::query("CREATE TABLE IF NOT EXISTS users (id BIGINT PRIMARY KEY, name TEXT NOT NULL)").execute(&database).await?;
+        sqlx::query("CREATE TABLE IF NOT EXISTS users (id BIGINT PRIMARY KEY, name TEXT NOT NULL)")
+            .execute(&database)
+            .await?;
         sqlx::query("INSERT INTO users VALUES (42, 'Ada') ON CONFLICT DO NOTHING").execute(&database).await?;
         let cache = Cache::builder(Arc::new(MemoryStore::default())).build();
         let users = web::Data::new(Users { database, cache });

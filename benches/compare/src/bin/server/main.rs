@@ -36,7 +36,9 @@ impl Pages {
         let mut number = 1_u32;
         while html.len() < 64 << 10 {
             number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            html.push_str(&format!("<li class=\"item\"><a href=\"/items/{number}\">item {number}</a></li>\n"));
+            html.push_str(&format!(
+                "<li class=\"item\"><a href=\"/items/{number}\">item {number}</a></li>\n"
+            ));
         }
         let of = |length| vec![b'x'; length].into();
         Self { small: of(1 << 10), large: of(64 << 10), html: html.into() }
@@ -55,7 +57,9 @@ impl Pages {
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().collect();
-    let [_, mode, address, rest @ ..] = args.as_slice() else { bail!("server MODE ADDR [REDIS-OR-DATABASE]") };
+    let [_, mode, address, rest @ ..] = args.as_slice() else {
+        bail!("server MODE ADDR [REDIS-OR-DATABASE]")
+    };
     let address: SocketAddr = address.parse().context("ADDR is not an address, e.g. 127.0.0.1:9000")?;
     let what = rest.first().map_or("", String::as_str);
     match mode.as_str() {
