@@ -40,8 +40,8 @@ pub(crate) struct Args {
     /// Everything.
     #[arg(long, group = "what")]
     all: bool,
-    /// Make it stale, and keep it: it may be served until it has been asked for again, as far as it allows that. For --url.
-    #[arg(long, conflicts_with_all = ["tag", "prefix", "all"])]
+    /// Make it stale, and keep it: it may be served until it has been asked for again, as far as it allows that.
+    #[arg(long)]
     soft: bool,
     /// Which store: disk:PATH, redis://host:6379/0.
     #[arg(long, value_name = "SPEC")]
@@ -57,6 +57,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         let store = spec::shared(args.store.as_deref()).await?;
         if let Some(prefix) = &args.prefix {
+            if args.soft {
+                cache(&store.into_store()).purge_prefix_softly(prefix).await?;
+                println!("stale now: {prefix}");
+                return Ok(ExitCode::SUCCESS);
+            }
             let removed = store.remove_prefix(prefix).await?;
             println!("removed {removed}");
             return Ok(ExitCode::SUCCESS);
@@ -77,8 +82,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 println!("{} {count}", if args.soft { "stale now:" } else { "removed" });
             }
             (_, Some(tag)) => {
-                store.invalidate_group(&group(args.of.as_deref().unwrap_or_default(), tag)?).await?;
-                println!("removed the group {tag}");
+                let group = group(args.of.as_deref().unwrap_or_default(), tag)?;
+                match args.soft {
+                    true => cache(&store).purge_group_softly(&group).await?,
+                    false => store.invalidate_group(&group).await?,
+                }
+                println!("{} the group {tag}", if args.soft { "stale now:" } else { "removed" });
+            }
+            _ if args.soft => {
+                cache(&store).purge_prefix_softly("").await?;
+                println!("stale now: everything");
             }
             _ => {
                 store.clear().await?;

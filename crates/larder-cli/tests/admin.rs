@@ -100,12 +100,22 @@ fn purges_and_statistics_of_a_running_proxy() {
         assert_eq!(it.page().0, format!("{what:?}"), "what was purged came again");
     }
     // Softly: served once more, and asked for meanwhile.
-    it.nginx.write("page.html", "made anew, and longer");
-    let (code, said) = it.run(&["purge", "--url", &url, "--soft"]);
-    assert_eq!(code, Some(0), "{said}");
-    let (_, how) = it.page();
-    assert!(how.starts_with("larder; hit; ttl=-") || how.starts_with("larder; hit; ttl=0"), "{how}");
-    while it.page().0 != "made anew, and longer" {}
+    for (turn, what) in
+        [&["--url", &url][..], &["--tag", "all", "--of", &url], &["--prefix", &url], &["--all"]]
+            .iter()
+            .enumerate()
+    {
+        let content = format!("made anew{}", "!".repeat(50 + turn));
+        it.nginx.write("page.html", &content);
+        let (code, said) = it.run(&[&["purge", "--soft"], *what].concat());
+        assert_eq!(code, Some(0), "{said}");
+        let (_, how) = it.page();
+        assert!(
+            how.starts_with("larder; hit; ttl=-") || how.starts_with("larder; hit; ttl=0"),
+            "{what:?}: {how}"
+        );
+        while it.page().0 != content {}
+    }
 
     let (code, said) = it.run(&["stats"]);
     assert!(code == Some(0) && said.contains("hit") && said.contains("healthy"), "{said}");

@@ -9,7 +9,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use larder_core::{
     Cache, CacheGroup, CacheKey, CacheStore, Candidates, Claim, EntryId, HeldLease, Lease, Leases, Limits,
-    Origin, OriginErrorKind, Removals, Reservation, StoreError, StoredHead, TargetUri,
+    Origin, OriginErrorKind, Removals, Reservation, StoreError, StoredHead, TargetUri, Timestamp,
 };
 use larder_memory::MemoryStore;
 use larder_testkit::ManualOrigin;
@@ -335,6 +335,14 @@ impl CacheStore for Leasing {
     async fn clear(&self) -> Result<(), StoreError> {
         self.inner.clear().await
     }
+    async fn outdate_group(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
+        self.inner.outdate_group(group, at).await
+    }
+
+    async fn outdate_prefix(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
+        self.inner.outdate_prefix(url, at).await
+    }
+
     fn leases(&self) -> Option<&dyn Leases> {
         Some(self)
     }

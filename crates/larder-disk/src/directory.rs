@@ -11,7 +11,7 @@ use std::{
 use larder_core::codec;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, RawMode};
 
-use crate::names::{INDEX, LAYOUT, LOCK, Name, STATE, TOMBS};
+use crate::names::{INDEX, LAYOUT, LOCK, Name, STALE, STATE, TOMBS};
 
 /// Begins a file that marks the directory as a cache, for backups to leave it out, and as ours.
 const TAG: &str = "CACHEDIR.TAG";
@@ -98,7 +98,7 @@ impl Directory {
     /// The same of the files without a number.
     pub(crate) fn fixed_bytes(&self) -> io::Result<u64> {
         let mut bytes = 0;
-        for name in [STATE, LOCK, INDEX, TOMBS] {
+        for name in [STATE, LOCK, INDEX, TOMBS, STALE] {
             let stat = rustix::fs::statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
             bytes += u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
         }

@@ -3,7 +3,9 @@
 use std::{io, sync::Arc};
 
 use bytes::Bytes;
-use larder_core::{CacheKey, Candidate, Candidates, EntryId, StoredBody, StoredHead, codec::NotAnEntry};
+use larder_core::{
+    CacheKey, Candidate, Candidates, EntryId, StoredBody, StoredHead, Timestamp, codec::NotAnEntry,
+};
 
 use crate::{
     body::DiskBody,
@@ -36,9 +38,25 @@ impl Volume {
     pub(crate) fn lookup(self: &Arc<Self>, key: &CacheKey, mode: Mode) -> io::Result<Candidates> {
         let tag = self.hash(key) as u32;
         let found = self.find(key, tag, mode)?;
+        let found = self.outdated(found, mode)?;
         let counter = if found.is_empty() { &self.counters.misses } else { &self.counters.hits };
         Counters::add(counter);
         Ok(found)
+    }
+
+    /// With what was made stale with its group as that.
+    fn outdated(&self, found: Candidates, mode: Mode) -> io::Result<Candidates> {
+        let mut at = Vec::with_capacity(found.len());
+        for group in found.iter().flat_map(|candidate| &*candidate.head.groups) {
+            at.push((group.clone(), self.stale.last(Of::Group(self.group_hash(group)), mode)?));
+        }
+        if at.iter().all(|(_, at)| *at == 0) {
+            return Ok(found);
+        }
+        Ok(found.outdated(|head| {
+            let of_head = at.iter().filter(|(group, at)| *at > 0 && head.groups.contains(group));
+            of_head.map(|(_, at)| Timestamp::from_millis(*at)).max()
+        }))
     }
 
     fn find(self: &Arc<Self>, key: &CacheKey, tag: u32, mode: Mode) -> io::Result<Candidates> {

@@ -9,6 +9,7 @@ pub(crate) const STATE: &str = "state";
 pub(crate) const LOCK: &str = "lock";
 pub(crate) const INDEX: &str = "index";
 pub(crate) const TOMBS: &str = "tombs";
+pub(crate) const STALE: &str = "stale";
 
 /// A file whose number says what is in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

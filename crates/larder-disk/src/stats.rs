@@ -1,11 +1,12 @@
 //! Going through all of the store: what is in it, for people, and removing what begins with something.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use bytes::Bytes;
-use larder_core::{CacheKey, Timestamp, codec};
+use larder_core::{CacheKey, StoreError, StoreErrorKind, Timestamp, codec};
 
 use crate::{
+    error::failed,
     index::Slot,
     reading::Mode,
     record::{ENVELOPE, HEAD_READ},
@@ -96,6 +97,29 @@ impl Volume {
     }
 
     /// Removes the entries of all URLs that begin so, and says how many there were.
+    /// Makes the entries of all URLs that begin so stale.
+    pub(crate) fn outdate_prefix(self: &Arc<Self>, url: &str, at: Timestamp) -> Result<(), StoreError> {
+        let reading = || failed("reading the index");
+        for number in 0..self.ledger.peek().map_err(reading())?.buckets {
+            for (_, slot) in self.index.read(number, Mode::Wait).map_err(reading())?.slots() {
+                let Some((_, key)) = self.key_at(&slot).filter(|(_, key)| key.target().starts_with(url))
+                else {
+                    continue;
+                };
+                let found = self.lookup(&key, Mode::Wait).map_err(reading())?;
+                for candidate in found.iter() {
+                    let Some(stale) = candidate.head.outdated(at) else { continue };
+                    match self.freshen(&key, candidate.id, &Arc::new(stale)) {
+                        // Removed or replaced meanwhile.
+                        Err(error) if error.kind() == StoreErrorKind::Gone => {}
+                        done => done?,
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn remove_prefix(&self, url: &str) -> io::Result<u64> {
         let mut removed = 0;
         for number in 0..self.ledger.peek()?.buckets {

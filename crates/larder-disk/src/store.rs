@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
     CacheGroup, CacheKey, CacheStore, Candidates, EntryId, Leases, Removals, Reservation, StoreError,
-    StoredHead,
+    StoredHead, Timestamp,
 };
 use parking_lot::RwLock;
 
@@ -165,6 +165,16 @@ impl CacheStore for DiskStore {
 
     async fn clear(&self) -> Result<(), StoreError> {
         self.on(|volume| volume.clear().map_err(failed("removing everything"))).await
+    }
+
+    async fn outdate_group(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
+        let group = group.clone();
+        self.on(move |volume| volume.outdate(&group, at).map_err(failed("making a group stale"))).await
+    }
+
+    async fn outdate_prefix(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
+        let (url, volume) = (url.to_owned(), self.shared.volume());
+        blocking(move || volume.outdate_prefix(&url, at)).await
     }
 
     fn leases(&self) -> Option<&dyn Leases> {

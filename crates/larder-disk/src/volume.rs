@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use larder_core::{CacheGroup, CacheKey, EntryId};
+use larder_core::{CacheGroup, CacheKey, EntryId, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use siphasher::sip::SipHasher13;
 
@@ -22,7 +22,7 @@ use crate::{
     index::{BUCKET, FIRST_BUCKETS, Index, Slot},
     ledger::Ledger,
     log::Log,
-    names::{INDEX, Name, TOMBS},
+    names::{INDEX, Name, STALE, TOMBS},
     tombs::{Of, Tombs},
 };
 
@@ -36,6 +36,8 @@ pub(crate) struct Volume {
     pub(crate) ledger: Ledger,
     pub(crate) index: Index,
     pub(crate) tombs: Tombs,
+    /// When groups were made stale, in ms, in the same places.
+    pub(crate) stale: Tombs,
     pub(crate) log: Log,
     pub(crate) buffers: Buffers,
     pub(crate) counters: Counters,
@@ -59,6 +61,7 @@ impl Volume {
             }
             index.set_len(0)?;
             directory.fixed(TOMBS)?.set_len(0)?;
+            directory.fixed(STALE)?.set_len(0)?;
             index.set_len(u64::from(FIRST_BUCKETS) * BUCKET as u64)?;
             Ok(FIRST_BUCKETS)
         })?;
@@ -66,6 +69,7 @@ impl Volume {
         Ok(Self {
             index: Index::new(index, buckets),
             tombs: Tombs::new(directory.fixed(TOMBS)?),
+            stale: Tombs::new(directory.fixed(STALE)?),
             directory,
             ledger,
             log: Log::default(),
@@ -201,6 +205,12 @@ impl Volume {
         // The number first: who begins after this has it, and is not older than the removal.
         locked.save()?;
         self.tombs.set(Of::Group(hash), sequence)
+    }
+
+    /// Makes what is in the group and was asked for by then stale.
+    pub(crate) fn outdate(&self, group: &CacheGroup, at: Timestamp) -> io::Result<()> {
+        let _locked = self.ledger.lock()?;
+        self.stale.set(Of::Group(self.group_hash(group)), at.as_millis())
     }
 
     /// Removes everything, and keeps what is being written from being stored.

@@ -38,12 +38,16 @@ impl Groups {
 
     /// Whether an entry of these groups, begun at `begun`, has been removed with one of them since.
     pub(crate) fn removed_since(&self, groups: &[CacheGroup], begun: u64) -> bool {
-        if groups.is_empty() {
-            return false;
-        }
+        !groups.is_empty() && begun < self.last(groups)
+    }
+
+    /// When one of these groups was removed last, or may have been; zero for never.
+    pub(crate) fn last(&self, groups: &[CacheGroup]) -> u64 {
         let removals = self.0.read();
-        begun < removals.floor
-            || groups.iter().any(|group| removals.at.get(group).is_some_and(|at| begun < *at))
+        groups
+            .iter()
+            .filter_map(|group| removals.at.get(group))
+            .fold(removals.floor, |last, at| last.max(*at))
     }
 
     /// How many removals are remembered.

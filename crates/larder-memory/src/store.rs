@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use larder_core::{
     CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, Leases, Removals, Reservation,
-    StoreError, StoreErrorKind, StoredBody, StoredHead,
+    StoreError, StoreErrorKind, StoredBody, StoredHead, Timestamp,
 };
 
 use crate::{MemoryOptions, groups::Groups, inflight::InFlight, writer::MemoryWriter, writer::Place};
@@ -36,6 +36,8 @@ pub(crate) struct Shared {
     options: MemoryOptions,
     pub(crate) writers: InFlight,
     groups: Groups,
+    /// When groups were made stale, in ms.
+    outdated: Groups,
     /// Counts removals of groups; an entry is as old as the count when it was begun.
     events: AtomicU64,
     ids: AtomicU64,
@@ -73,6 +75,7 @@ impl MemoryStore {
                 options,
                 writers: InFlight::new(),
                 groups: Groups::default(),
+                outdated: Groups::default(),
                 events: AtomicU64::new(0),
                 ids: AtomicU64::new(0),
                 writing: AtomicU64::new(0),
@@ -191,6 +194,17 @@ impl Shared {
         }
     }
 
+    /// What is found of a key: without what was removed with its group, and stale what was made so.
+    fn found(&self, stored: Stored) -> Candidates {
+        if stored.begun.is_none() {
+            return stored.candidates;
+        }
+        self.valid(stored).candidates.outdated(|head| match self.outdated.last(&head.groups) {
+            0 => None,
+            at => Some(Timestamp::from_millis(at)).filter(|_| !head.groups.is_empty()),
+        })
+    }
+
     /// What of a key has not been removed with its group.
     fn valid(&self, stored: Stored) -> Stored {
         if stored.begun.is_none() {
@@ -234,7 +248,7 @@ fn gone(detail: &'static str) -> StoreError {
 impl CacheStore for MemoryStore {
     async fn lookup(&self, key: &CacheKey) -> Result<Candidates, StoreError> {
         let Some(stored) = self.shared.entries.get(key) else { return Ok(Candidates::none()) };
-        Ok(self.shared.valid(stored).candidates)
+        Ok(self.shared.found(stored))
     }
 
     async fn reserve(&self, key: &CacheKey) -> Result<Box<dyn Reservation>, StoreError> {
@@ -279,6 +293,24 @@ impl CacheStore for MemoryStore {
     async fn clear(&self) -> Result<(), StoreError> {
         self.shared.writers.remove_all();
         self.shared.entries.invalidate_all();
+        Ok(())
+    }
+
+    async fn outdate_group(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
+        self.shared.outdated.remove(group, at.as_millis());
+        Ok(())
+    }
+
+    async fn outdate_prefix(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
+        for (key, _) in self.shared.entries.iter().filter(|(key, _)| key.target().starts_with(url)) {
+            let _shard = self.shared.writers.lock(&key);
+            let Some(stored) = self.shared.entries.get(&*key).map(|stored| self.shared.valid(stored)) else {
+                continue;
+            };
+            let begun = stored.iter().map(|(_, begun)| begun).collect();
+            let candidates = stored.candidates.clone().outdated(|_| Some(at));
+            self.shared.put(&key, candidates.to_vec(), begun);
+        }
         Ok(())
     }
 

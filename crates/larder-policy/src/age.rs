@@ -54,9 +54,12 @@ pub(crate) fn age_value(fields: &HeaderMap) -> Duration {
 const TOLERANCE: Duration = Duration::from_secs(2);
 
 impl StoredHead {
-    /// The same, fresh for no longer than until `now`; `None` if it is stale by then anyhow.
-    pub fn outdated(&self, now: Timestamp) -> Option<Self> {
-        let age = self.terms.current_age(now).unwrap_or_default();
+    /// The same, fresh for no longer than until `at`; `None` if it is stale by then anyhow, or was asked for after that.
+    pub fn outdated(&self, at: Timestamp) -> Option<Self> {
+        if self.terms.request_time > at {
+            return None;
+        }
+        let age = self.terms.current_age(at).unwrap_or_default();
         let mut outdated = self.clone();
         let lifetime = &mut outdated.terms.lifetime.lifetime;
         // Fresh is what is younger than its lifetime (§4.2).

@@ -51,6 +51,11 @@ impl Keys {
         format!("{}g:{:032x}", self.prefix, hash(&[group.origin().as_bytes(), group.name().as_bytes()]))
     }
 
+    /// When a group was made stale.
+    pub(crate) fn stale(&self, group: &CacheGroup) -> String {
+        format!("{}s:{:032x}", self.prefix, hash(&[group.origin().as_bytes(), group.name().as_bytes()]))
+    }
+
     /// A token that changes when everything is removed.
     pub(crate) fn epoch(&self) -> String {
         format!("{}all:{{all}}", self.prefix)

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use larder_core::{CacheKey, Candidate, Candidates, EntryId, StoreError, StoredBody, codec::NotAnEntry};
+use larder_core::{
+    CacheKey, Candidate, Candidates, EntryId, StoreError, StoredBody, Timestamp, codec::NotAnEntry,
+};
 use redis::Value;
 
 use crate::{
@@ -74,19 +76,27 @@ impl Shared {
         Ok(found)
     }
 
-    /// Leaves out those of which a group was removed since they were asked for.
+    /// Leaves out those of which a group was removed since they were asked for, and makes stale what was made so.
     async fn without_removed(&self, found: &mut Vec<Found>) -> Result<(), StoreError> {
         let groups: Vec<_> =
             found.iter().flat_map(|found| found.record.decoded.head.groups.iter()).cloned().collect();
         if groups.is_empty() {
             return Ok(());
         }
-        let mut tokens = self.group_tokens(&groups).await?.into_iter();
-        found.retain(|found| {
-            let then = &found.record.envelope.groups;
-            // All of them are taken from the list, whatever the first says.
-            let same: Vec<bool> = then.iter().map(|token| tokens.next() == Some(*token)).collect();
-            same.into_iter().all(|same| same)
+        let names = groups.iter().map(|group| self.keys.group(group));
+        let names = names.chain(groups.iter().map(|group| self.keys.stale(group))).collect();
+        let tokens = self.numbers(names).await?;
+        let (tokens, stale) = tokens.split_at(groups.len());
+        let (mut tokens, mut stale) = (tokens.iter(), stale.iter());
+        found.retain_mut(|found| {
+            let count = found.record.envelope.groups.len();
+            let now: Vec<u64> = tokens.by_ref().take(count).copied().collect();
+            let outdated = stale.by_ref().take(count).copied().max().filter(|at| *at > 0);
+            let head = outdated.and_then(|at| found.record.decoded.head.outdated(Timestamp::from_millis(at)));
+            if let Some(head) = head {
+                found.record.decoded.head = head;
+            }
+            now == found.record.envelope.groups
         });
         Ok(())
     }

@@ -87,6 +87,12 @@ pub(crate) fn encode_head(
     Ok(out)
 }
 
+/// The key in a value, if it is an entry.
+pub(crate) fn stored_key(bytes: &Bytes) -> Option<CacheKey> {
+    let (_, start) = Envelope::decode(bytes)?;
+    codec::stored_key(bytes.get(start..)?).ok()
+}
+
 /// Reads a value. Another program may have put anything under our key.
 pub(crate) fn decode(bytes: &Bytes, key: &CacheKey) -> Result<Record, NotAnEntry> {
     let (envelope, start) = Envelope::decode(bytes).ok_or(NotAnEntry::Foreign)?;

@@ -9,9 +9,10 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use larder_core::{
     CacheGroup, CacheKey, CacheStore, Candidates, EntryId, Leases, Removals, Reservation, StoreError,
-    StoredHead,
+    StoreErrorKind, StoredHead, Timestamp,
 };
 use redis::Value;
 
@@ -37,6 +38,14 @@ const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long a response is kept past the time that it may be used without asking: with a validator, it may be confirmed.
 const TO_CONFIRM: Duration = Duration::from_secs(24 * 3600);
 const NOTHING_TO_CONFIRM: Duration = Duration::from_secs(10);
+/// What is done with what a scan finds.
+#[derive(Debug, Clone, Copy)]
+enum Each {
+    Count,
+    Remove,
+    Outdate(Timestamp),
+}
+
 /// Keys that one step of a removal looks at.
 const STEP: usize = 1000;
 
@@ -100,7 +109,7 @@ impl RedisStore {
     ///
     /// If it can't be known that they are gone.
     pub async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError> {
-        let count = self.shared.scan(&self.shared.keys.beginning(url), true).await?;
+        let count = self.shared.scan(&self.shared.keys.beginning(url), Each::Remove).await?;
         self.shared.tell(self.shared.sender.everything()).await?;
         Ok(count)
     }
@@ -111,7 +120,7 @@ impl RedisStore {
     ///
     /// If they don't answer.
     pub async fn stats(&self) -> Result<RedisStats, StoreError> {
-        let entries = self.shared.scan(&self.shared.keys.beginning(""), false).await?;
+        let entries = self.shared.scan(&self.shared.keys.beginning(""), Each::Count).await?;
         let info: Value = self.shared.link.query("asking", redis::cmd("INFO").arg("memory")).await?;
         let breaker = &self.shared.link.breaker;
         Ok(RedisStats {
@@ -137,29 +146,7 @@ impl CacheStore for RedisStore {
     }
 
     async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
-        let names = self.shared.keys.of(key);
-        let nothing = || gone("the entry that was confirmed is not there any more");
-        let found = self.shared.find(key, &names, id).await?.ok_or_else(nothing)?;
-        let mut envelope = found.record.envelope;
-        // Of groups that it was in before, it was looked at just now that they have not been removed since.
-        if head.groups != found.record.decoded.head.groups {
-            envelope.groups = self.shared.group_tokens(&head.groups).await?;
-        }
-        let record = match &found.record.body {
-            Some(body) => record::encode_inline(key, &head, body, &envelope),
-            None => record::encode_head(
-                key,
-                &head,
-                found.record.decoded.body_length.unwrap_or_default(),
-                &envelope,
-            ),
-        };
-        let record = record.map_err(not_encodable)?;
-        let body = if envelope.own_key { names.body(id) } else { String::new() };
-        let mut script = self.shared.scripts.freshen.prepare_invoke();
-        script.key(&names.entry).arg(&found.field).arg(record).arg(millis(self.shared.ttl(&head))).arg(body);
-        script.arg(self.shared.keys.channel()).arg(self.shared.sender.key(key.as_bytes()));
-        if self.shared.link.invoke("freshening", &script).await? { Ok(()) } else { Err(nothing()) }
+        self.shared.freshen(key, id, head).await
     }
 
     async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
@@ -180,7 +167,21 @@ impl CacheStore for RedisStore {
         let mut command = redis::cmd("SET");
         command.arg(self.shared.keys.epoch()).arg(Token::new().as_str()).arg("PX").arg(millis(TOMB));
         let () = self.shared.link.query("removing everything", &command).await?;
-        self.shared.scan(&self.shared.keys.all(), true).await?;
+        self.shared.scan(&self.shared.keys.all(), Each::Remove).await?;
+        self.shared.tell(self.shared.sender.everything()).await
+    }
+
+    async fn outdate_group(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
+        let mut command = redis::cmd("SET");
+        command.arg(self.shared.keys.stale(group)).arg(&at.as_millis().to_le_bytes()[..]);
+        command.arg("PX").arg(millis(LONGEST + TOMB));
+        let () = self.shared.link.query("making a group stale", &command).await?;
+        // To a near copy it is as if it were removed: it is brought near again as it is here.
+        self.shared.tell(self.shared.sender.group(group)).await
+    }
+
+    async fn outdate_prefix(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
+        self.shared.scan(&self.shared.keys.beginning(url), Each::Outdate(at)).await?;
         self.shared.tell(self.shared.sender.everything()).await
     }
 
@@ -231,7 +232,11 @@ impl Shared {
 
     /// Each group's token; zero for one that was never removed.
     pub(crate) async fn group_tokens(&self, groups: &[CacheGroup]) -> Result<Vec<u64>, StoreError> {
-        let names: Vec<String> = groups.iter().map(|group| self.keys.group(group)).collect();
+        self.numbers(groups.iter().map(|group| self.keys.group(group)).collect()).await
+    }
+
+    /// What stands under these names; zero where there is nothing.
+    pub(crate) async fn numbers(&self, names: Vec<String>) -> Result<Vec<u64>, StoreError> {
         let tokens: Vec<Option<Vec<u8>>> = match &*names {
             [] => return Ok(Vec::new()),
             names if self.link.is_cluster() => {
@@ -247,6 +252,32 @@ impl Shared {
             token.and_then(|token| Some(u64::from_le_bytes(*token.first_chunk()?))).unwrap_or(0)
         };
         Ok(tokens.into_iter().map(number).collect())
+    }
+
+    async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
+        let names = self.keys.of(key);
+        let nothing = || gone("the entry that was confirmed is not there any more");
+        let found = self.find(key, &names, id).await?.ok_or_else(nothing)?;
+        let mut envelope = found.record.envelope;
+        // Of groups that it was in before, it was looked at just now that they have not been removed since.
+        if head.groups != found.record.decoded.head.groups {
+            envelope.groups = self.group_tokens(&head.groups).await?;
+        }
+        let record = match &found.record.body {
+            Some(body) => record::encode_inline(key, &head, body, &envelope),
+            None => record::encode_head(
+                key,
+                &head,
+                found.record.decoded.body_length.unwrap_or_default(),
+                &envelope,
+            ),
+        };
+        let record = record.map_err(not_encodable)?;
+        let body = if envelope.own_key { names.body(id) } else { String::new() };
+        let mut script = self.scripts.freshen.prepare_invoke();
+        script.key(&names.entry).arg(&found.field).arg(record).arg(millis(self.ttl(&head))).arg(body);
+        script.arg(self.keys.channel()).arg(self.sender.key(key.as_bytes()));
+        if self.link.invoke("freshening", &script).await? { Ok(()) } else { Err(nothing()) }
     }
 
     async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
@@ -266,8 +297,23 @@ impl Shared {
         Ok(())
     }
 
-    /// Goes through the keys of a pattern, on every node, and removes them if that is wanted. Never all at once.
-    async fn scan(&self, pattern: &str, remove: bool) -> Result<u64, StoreError> {
+    /// Makes the entries under one name stale.
+    async fn outdate(self: &Arc<Self>, name: &[u8], at: Timestamp) -> Result<(), StoreError> {
+        let records: Vec<Bytes> = self.link.query("looking up", redis::cmd("HVALS").arg(name)).await?;
+        let Some(key) = records.iter().find_map(record::stored_key) else { return Ok(()) };
+        for candidate in self.look_up(&key).await?.iter() {
+            let Some(stale) = candidate.head.outdated(at) else { continue };
+            match self.freshen(&key, candidate.id, Arc::new(stale)).await {
+                // Removed or replaced meanwhile.
+                Err(error) if error.kind() == StoreErrorKind::Gone => {}
+                done => done?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes through the keys of a pattern, on every node, a step at a time.
+    async fn scan(self: &Arc<Self>, pattern: &str, each: Each) -> Result<u64, StoreError> {
         let mut count = 0;
         for node in self.link.masters().await? {
             let mut cursor = 0u64;
@@ -277,8 +323,14 @@ impl Shared {
                 let (next, found): (u64, Vec<Vec<u8>>) =
                     self.link.query_at(node.as_ref(), "looking through keys", command).await?;
                 count += found.len() as u64;
-                if remove {
-                    self.unlink(found).await?;
+                match each {
+                    Each::Count => {}
+                    Each::Remove => self.unlink(found).await?,
+                    Each::Outdate(at) => {
+                        for name in found {
+                            self.outdate(&name, at).await?;
+                        }
+                    }
                 }
                 cursor = next;
                 if cursor == 0 {

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
     BodySource, CacheGroup, CacheKey, CacheStore, Candidates, EntryId, Leases, Removals, Reservation,
-    StoreError, StoreErrorKind, StoreWriter, StoredHead,
+    StoreError, StoreErrorKind, StoreWriter, StoredHead, Timestamp,
 };
 use parking_lot::Mutex;
 
@@ -109,6 +109,16 @@ impl CacheStore for FaultyStore {
     async fn clear(&self) -> Result<(), StoreError> {
         self.called().await?;
         self.inner.clear().await
+    }
+
+    async fn outdate_group(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
+        self.called().await?;
+        self.inner.outdate_group(group, at).await
+    }
+
+    async fn outdate_prefix(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
+        self.called().await?;
+        self.inner.outdate_prefix(url, at).await
     }
 
     fn leases(&self) -> Option<&dyn Leases> {

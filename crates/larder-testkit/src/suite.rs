@@ -35,6 +35,8 @@ macro_rules! store_suite {
             a_group_is_removed_wherever_it_is
             a_group_of_another_origin_stays
             clear_takes_everything
+            a_group_is_outdated_wherever_it_is
+            a_prefix_is_outdated
             what_is_written_can_be_followed
             a_follower_of_an_abandoned_write_fails
             fills_and_removals_at_once_tear_nothing
@@ -63,7 +65,7 @@ pub mod sentences {
     #![allow(missing_docs, reason = "each is named after the sentence it checks")]
     #![allow(clippy::missing_panics_doc, reason = "panicking is what they are for")]
 
-    use std::{collections::VecDeque, future::poll_fn, ops::Range, sync::Arc};
+    use std::{collections::VecDeque, future::poll_fn, ops::Range, sync::Arc, time::Duration};
 
     use bytes::Bytes;
     use larder_core::{
@@ -416,6 +418,63 @@ pub mod sentences {
         put(&store, &key("/a"), grouped("g"), b"a").await;
         store.invalidate_group(&CacheGroup::new("http://other.org", "g")).await.expect("it removes");
         assert_eq!(found(&store, &key("/a")).await.len(), 1);
+    }
+
+    /// How long what is under this key is fresh, from when it arrived.
+    async fn lifetime(store: &Store, key: &CacheKey) -> Duration {
+        let entry = only(store, key).await;
+        entry.head.terms.lifetime.lifetime.saturating_sub(entry.head.terms.corrected_initial_age)
+    }
+
+    /// The same head, asked for and arrived so much later.
+    fn later(head: &StoredHead, by: Duration) -> Arc<StoredHead> {
+        let mut later = head.clone();
+        later.terms.request_time = later.terms.request_time.saturating_add(by);
+        later.terms.response_time = later.terms.response_time.saturating_add(by);
+        Arc::new(later)
+    }
+
+    pub async fn a_group_is_outdated_wherever_it_is(store: Store) {
+        let second = Duration::from_secs(1);
+        put(&store, &key("/a"), grouped("g"), b"a").await;
+        put(&store, &key("/b"), grouped("g"), &pattern(300_000)).await;
+        put(&store, &key("/other"), grouped("h"), b"other").await;
+        put(&store, &key("/plain"), plain(), b"plain").await;
+        let fresh = lifetime(&store, &key("/a")).await;
+        let head = only(&store, &key("/a")).await.head;
+        let at = head.terms.response_time.saturating_add(second);
+        store.outdate_group(&group("g"), at).await.expect("it outdates");
+        for path in ["/a", "/b"] {
+            assert!(lifetime(&store, &key(path)).await <= second, "{path} is fresh past that instant");
+        }
+        for path in ["/other", "/plain"] {
+            assert_eq!(lifetime(&store, &key(path)).await, fresh, "{path} is not in the group");
+        }
+        assert_eq!(read(&only(&store, &key("/a")).await.body, None).await, b"a", "the body stays");
+        // What was asked for, or confirmed, after that is fresh.
+        put(&store, &key("/b"), later(&head, second * 2), b"new").await;
+        assert_eq!(lifetime(&store, &key("/b")).await, fresh);
+        let stale = only(&store, &key("/a")).await;
+        store.freshen(&key("/a"), stale.id, later(&head, second * 2)).await.expect("it is there");
+        assert_eq!(lifetime(&store, &key("/a")).await, fresh, "it was confirmed");
+    }
+
+    pub async fn a_prefix_is_outdated(store: Store) {
+        let second = Duration::from_secs(1);
+        for path in ["/news/a", "/news/b", "/other"] {
+            put(&store, &key(path), plain(), path.as_bytes()).await;
+        }
+        let fresh = lifetime(&store, &key("/other")).await;
+        let at = only(&store, &key("/other")).await.head.terms.response_time.saturating_add(second);
+        let url = key("/news/").target();
+        store.outdate_prefix(&url, at).await.expect("it outdates");
+        for path in ["/news/a", "/news/b"] {
+            assert!(lifetime(&store, &key(path)).await <= second, "{path} is fresh past that instant");
+            assert_eq!(read(&only(&store, &key(path)).await.body, None).await, path.as_bytes());
+        }
+        assert_eq!(lifetime(&store, &key("/other")).await, fresh);
+        store.outdate_prefix("", at).await.expect("it outdates");
+        assert!(lifetime(&store, &key("/other")).await <= second, "everything");
     }
 
     pub async fn clear_takes_everything(store: Store) {

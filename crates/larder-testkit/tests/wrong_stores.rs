@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
     BodySource, CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, Leases, Removals,
-    Reservation, StoreError, StoreErrorKind, StoreWriter, StoredBody, StoredHead,
+    Reservation, StoreError, StoreErrorKind, StoreWriter, StoredBody, StoredHead, Timestamp,
 };
 use larder_memory::MemoryStore;
 use larder_testkit::{FaultyStore, sentences, store_suite};
@@ -22,6 +22,7 @@ enum Wrong {
     ReservesLate,
     GroupsAreIgnored,
     ClearIsIgnored,
+    OutdatingIsIgnored,
     RemovesOneVariant,
     FreshensWhateverIsThere,
     KeepsOneVariant,
@@ -87,6 +88,22 @@ impl CacheStore for WrongStore {
 
     async fn clear(&self) -> Result<(), StoreError> {
         if self.wrong == Wrong::ClearIsIgnored { Ok(()) } else { self.inner.clear().await }
+    }
+
+    async fn outdate_group(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
+        if self.wrong == Wrong::OutdatingIsIgnored {
+            Ok(())
+        } else {
+            self.inner.outdate_group(group, at).await
+        }
+    }
+
+    async fn outdate_prefix(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
+        if self.wrong == Wrong::OutdatingIsIgnored {
+            Ok(())
+        } else {
+            self.inner.outdate_prefix(url, at).await
+        }
     }
 
     fn leases(&self) -> Option<&dyn Leases> {
@@ -219,6 +236,7 @@ fn each_wrong_store_is_caught() {
         ReservesLate: what_was_reserved_before_a_removal_is_refused;
         GroupsAreIgnored: a_group_is_removed_wherever_it_is;
         ClearIsIgnored: clear_takes_everything;
+        OutdatingIsIgnored: a_group_is_outdated_wherever_it_is, a_prefix_is_outdated;
         RemovesOneVariant: a_removal_takes_every_variant;
         FreshensWhateverIsThere: freshening_what_is_gone_changes_nothing;
         KeepsOneVariant: a_commit_replaces_the_same_variant_alone, a_removal_takes_every_variant;

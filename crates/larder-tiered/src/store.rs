@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use larder_core::{
     CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, Leases, Removals, Reservation,
-    StoreError, StoreErrorKind, StoredBody, StoredHead,
+    StoreError, StoreErrorKind, StoredBody, StoredHead, Timestamp,
 };
 
 use crate::{
@@ -150,6 +150,19 @@ impl CacheStore for TieredStore {
         let far = self.far.clear().await;
         self.trust.removing();
         self.near.clear().await.and(far)
+    }
+
+    async fn outdate_group(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
+        let far = self.far.outdate_group(group, at).await;
+        self.trust.removing();
+        // What was near comes near again, as it is far.
+        self.near.invalidate_group(group).await.and(far)
+    }
+
+    async fn outdate_prefix(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
+        let far = self.far.outdate_prefix(url, at).await;
+        self.trust.removing();
+        self.near.outdate_prefix(url, at).await.and(far)
     }
 
     fn leases(&self) -> Option<&dyn Leases> {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
     CacheGroup, CacheKey, CacheStore, Candidates, EntryId, Leases, RemovalListener, Removals, Removed,
-    Reservation, StoreError, StoredBody, StoredHead,
+    Reservation, StoreError, StoredBody, StoredHead, Timestamp,
 };
 use larder_memory::MemoryStore;
 use larder_testkit::{Fault, FaultyStore, head, key};
@@ -63,6 +63,14 @@ impl CacheStore for Telling {
 
     async fn clear(&self) -> Result<(), StoreError> {
         self.inner.clear().await
+    }
+
+    async fn outdate_group(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
+        self.inner.outdate_group(group, at).await
+    }
+
+    async fn outdate_prefix(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
+        self.inner.outdate_prefix(url, at).await
     }
 
     fn leases(&self) -> Option<&dyn Leases> {

@@ -157,17 +157,22 @@ impl Admin {
             }
             return Ok(serde_json::json!({ "purged": target.as_str(), "soft": what.soft }));
         }
-        if what.soft {
-            return Err(usage("soft is for url: what has a tag or a prefix is removed".to_owned()));
-        }
         if let Some(tag) = &what.tag {
             let of = what
                 .of
                 .as_deref()
                 .ok_or_else(|| usage("of says whose tag it is, e.g. https://example.com".to_owned()))?;
             let group = CacheGroup::new(target(of)?.origin(), tag);
-            self.cache.purge_group(&group).await?;
-            return Ok(serde_json::json!({ "purged": tag }));
+            match what.soft {
+                true => self.cache.purge_group_softly(&group).await?,
+                false => self.cache.purge_group(&group).await?,
+            }
+            return Ok(serde_json::json!({ "purged": tag, "soft": what.soft }));
+        }
+        if what.soft {
+            let prefix = what.prefix.as_deref().unwrap_or_default();
+            self.cache.purge_prefix_softly(prefix).await?;
+            return Ok(serde_json::json!({ "purged": if what.all { "all" } else { prefix }, "soft": true }));
         }
         if let Some(prefix) = &what.prefix {
             let removed = self.shared.stores.remove_prefix(prefix).await?;

@@ -75,6 +75,29 @@ impl Cache {
         self.removed(within(self.inner.limits.store_timeout, removing).await)
     }
 
+    /// Makes the responses of a group stale, as [`purge_softly`](Self::purge_softly) does for a URL.
+    ///
+    /// # Errors
+    ///
+    /// If the store can't tell that they are stale.
+    pub async fn purge_group_softly(&self, group: &CacheGroup) -> Result<(), StoreError> {
+        self.inner.flights.detach_all();
+        let softening = self.inner.store.outdate_group(group, self.inner.clock.now());
+        self.removed(within(self.inner.limits.store_timeout, softening).await)
+    }
+
+    /// Makes the responses of all URLs that begin so stale; of all, if nothing is said. It may look at every entry, for as long
+    /// as that takes.
+    ///
+    /// # Errors
+    ///
+    /// If the store can't tell that they are stale.
+    pub async fn purge_prefix_softly(&self, url: &str) -> Result<(), StoreError> {
+        self.inner.flights.detach_all();
+        let softening = self.inner.store.outdate_prefix(url, self.inner.clock.now());
+        self.removed(Some(softening.await))
+    }
+
     /// Removes everything.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ mod writer;
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use larder_policy::{CacheGroup, CacheKey, StoredHead};
+use larder_policy::{CacheGroup, CacheKey, StoredHead, Timestamp};
 
 pub use body::{BodySource, ByteStream, StoredBody};
 pub use error::{StoreError, StoreErrorKind};
@@ -54,6 +54,23 @@ impl Candidates {
     /// Nothing is stored.
     pub const fn none() -> Self {
         Self(None)
+    }
+}
+
+impl Candidates {
+    /// The same, each with its head outdated by the instant that is said of it. For stores.
+    #[must_use]
+    pub fn outdated(self, by: impl Fn(&StoredHead) -> Option<Timestamp>) -> Self {
+        let heads: Vec<_> = self.iter().map(|one| one.head.outdated(by(&one.head)?).map(Arc::new)).collect();
+        if heads.iter().all(Option::is_none) {
+            return self;
+        }
+        let each = self.iter().zip(heads);
+        let outdated = each.map(|(one, head)| match head {
+            Some(head) => Candidate::new(one.id, head, one.body.clone()),
+            None => one.clone(),
+        });
+        Self(Some(outdated.collect()))
     }
 }
 
@@ -150,6 +167,21 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// If it can't be known that the entries are gone.
     async fn clear(&self) -> Result<(), StoreError>;
+
+    /// Makes every entry of `group` stale that was asked for at `at` or before: from now on it is found with its head
+    /// [outdated](StoredHead::outdated), until it is freshened or replaced. In time that does not depend on how many there are.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be known that the entries are stale.
+    async fn outdate_group(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError>;
+
+    /// The same for the entries of all URLs that begin so, and for all there are if nothing is said. May look at every entry.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be known that the entries are stale.
+    async fn outdate_prefix(&self, url: &str, at: Timestamp) -> Result<(), StoreError>;
 
     /// Collapsing across processes, if this store can.
     fn leases(&self) -> Option<&dyn Leases>;
