@@ -26,12 +26,13 @@ pub struct Reply(oneshot::Sender<Result<Response<Body>, OriginError>>);
 
 /// Where errands come out.
 #[derive(Debug)]
-pub struct Errands(mpsc::UnboundedReceiver<Errand>);
+pub struct Errands(mpsc::UnboundedReceiver<Box<Errand>>);
 
 /// The engine's end. Never more than a few errands: one for each time that a request asks its origin.
 #[derive(Debug)]
 struct Messenger {
-    errands: mpsc::UnboundedSender<Errand>,
+    /// Boxed: a channel makes room for thirty-two at once.
+    errands: mpsc::UnboundedSender<Box<Errand>>,
     outlives: bool,
 }
 
@@ -56,7 +57,7 @@ impl Errands {
     ///
     /// May be dropped at any point.
     pub async fn next(&mut self) -> Option<Errand> {
-        self.0.recv().await
+        self.0.recv().await.map(|errand| *errand)
     }
 }
 
@@ -66,7 +67,7 @@ impl Origin for Messenger {
         let (reply, response) = oneshot::channel();
         let closed = || OriginError::new(OriginErrorKind::Closed);
         let reply = Reply(reply);
-        self.errands.send(Errand { request, reply }).map_err(|_| closed())?;
+        self.errands.send(Box::new(Errand { request, reply })).map_err(|_| closed())?;
         response.await.unwrap_or_else(|_| Err(closed()))
     }
 

@@ -33,6 +33,11 @@ pub(crate) struct ResponseDirectives {
     pub(crate) stale_if_error: Option<Duration>,
 }
 
+/// Whether a response says that nobody may store it (§5.2.2.5).
+pub fn forbids_storing(response: &HeaderMap) -> bool {
+    members_of(response, &CACHE_CONTROL).any(|member| split(member).0.eq_ignore_ascii_case(b"no-store"))
+}
+
 /// Whether a response's content must be passed on in the form it has (§5.2.2.6).
 pub fn forbids_transforming(response: &HeaderMap) -> bool {
     members_of(response, &CACHE_CONTROL).any(|member| split(member).0.eq_ignore_ascii_case(b"no-transform"))

@@ -31,7 +31,7 @@ mod vary;
 
 pub use age::Exchange;
 pub use dates::{format_http_date, parse_http_date};
-pub use directives::{forbids_transforming, mark_fresh, mark_immutable};
+pub use directives::{forbids_storing, forbids_transforming, mark_fresh, mark_immutable};
 pub use fields::{Fields, RequestHead};
 pub use freshening::{Freshen, HeadFreshen};
 pub use freshness::{FreshnessLifetime, LifetimeFrom};
