@@ -3,6 +3,7 @@
 mod process;
 
 use std::{
+    io::Write as _,
     path::Path,
     sync::{
         Arc, Mutex,
@@ -12,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use larder_testkit::RawOrigin;
 use process::{
     Proxy, content, field, larder,
     servers::Nginx,
@@ -218,4 +220,25 @@ fn pages_are_compressed_once() {
         nginx.write("long.html", "another page, if the origin were asked again");
     }
     assert!(lengths[..3].iter().all(|length| *length < 300) && lengths[3] == 11_000, "{lengths:?}");
+}
+
+/// A server that answers for several names is asked by the name that the route is for.
+#[test]
+fn health_checks_ask_for_the_right_host() {
+    for (host, expected) in [("host = \"example.com\"\n", "host: example.com"), ("", "host: 127.0.0.1:")] {
+        let origin = RawOrigin::start(|_, stream| {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").is_ok()
+        });
+        let it = Setting::new();
+        let config = format!(
+            "[[route]]\n{host}origins = [\"{}\"]\nhealth = {{ path = \"/up\", every = \"50ms\" }}",
+            origin.url()
+        );
+        let _proxy = it.start(&config, &[]);
+        while origin.heads().is_empty() {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let head = origin.heads()[0].to_ascii_lowercase();
+        assert!(head.starts_with("get /up ") && head.contains(expected), "{head}");
+    }
 }

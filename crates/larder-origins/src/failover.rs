@@ -48,7 +48,7 @@ impl Default for FailoverOptions {
 
 /// Origins that have the same. A request that one can't answer is sent to the next, if it may be repeated.
 ///
-/// No answer, and 502, 503 and 504, are failures. Origins that fail or are found unwell by a check are asked only when no other is
+/// No answer, and 502, 503 and 504, are failures; those who answer so are asked once each. Origins that fail or are found unwell by a check are asked only when no other is
 /// left. The last failure is what the caller gets.
 #[derive(Debug)]
 pub struct Failover {
@@ -160,12 +160,14 @@ impl Origin for Failover {
         };
         let again = Again { method: parts.method, uri: parts.uri, fields: parts.headers, content };
         let mut tries = self.options.retries;
-        for index in order {
+        for (asked, index) in order.enumerate() {
             let result = self.origins[index].fetch(again.to_request()).await;
             let repeatable = match self.note(index, &result) {
                 Outcome::Good | Outcome::Final => false,
                 Outcome::NeverSent => true,
-                Outcome::Lost | Outcome::Answered => again.method.is_idempotent(),
+                Outcome::Lost => again.method.is_idempotent(),
+                // Whoever says that it is too busy is not asked twice for one request.
+                Outcome::Answered => again.method.is_idempotent() && asked + 1 < self.origins.len(),
             };
             if !repeatable || tries == 0 {
                 return result;

@@ -96,6 +96,20 @@ async fn tries_are_bounded_and_go_around() {
     assert_eq!((one.count(), other.count()), (3, 2));
 }
 
+#[tokio::test]
+async fn an_origin_that_is_too_busy_is_asked_once() {
+    let busy = answering(503);
+    assert_eq!(
+        ask(&pool(&[Arc::clone(&busy)], |_| {}), "GET", Body::empty()).await,
+        Ok((503, "down".to_owned()))
+    );
+    assert_eq!(busy.count(), 1);
+    let other = answering(502);
+    let both = pool(&[Arc::clone(&busy), Arc::clone(&other)], |options| options.retries = 5);
+    assert_eq!(ask(&both, "GET", Body::empty()).await, Ok((502, "down".to_owned())));
+    assert_eq!((busy.count(), other.count()), (2, 1));
+}
+
 /// An origin that fails again and again is not asked first, until it has rested.
 #[tokio::test(start_paused = true)]
 async fn who_fails_rests() {

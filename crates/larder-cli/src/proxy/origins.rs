@@ -20,6 +20,9 @@ use crate::spec::UsageError;
 /// How long an origin may take to answer, where nobody says.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A host that there is not, for checks of a route for every host.
+const NOBODY: &str = "health.invalid";
+
 /// Routes that were looked at and can be made.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -76,7 +79,10 @@ impl Plan {
         for route in &self.routes {
             let Some(check) = &route.check else { continue };
             for (index, origin) in route.origins.iter().enumerate() {
-                checks.spawn_local(Arc::clone(&route.health).watch(index, hyper(origin), check.clone()));
+                let mut origin = origin.clone();
+                // Asked for by the route's name, or else by its own.
+                origin.origin_host |= check.uri.host() == Some(NOBODY);
+                checks.spawn_local(Arc::clone(&route.health).watch(index, hyper(&origin), check.clone()));
             }
         }
         checks
@@ -109,7 +115,7 @@ impl RoutePlan {
             prefix: route.prefix.clone(),
             health: Health::new(route.origins.iter().map(String::as_str)),
             origins,
-            check: route.health.as_ref().map(check).transpose()?,
+            check: route.health.as_ref().map(|health| check(health, route.host.as_deref())).transpose()?,
             failover,
             request: rules(&route.request_headers)?,
             response: rules(&route.response_headers)?,
@@ -161,9 +167,10 @@ fn origin(url: &str, route: &config::Route) -> Result<HyperOptions, UsageError> 
     Ok(options)
 }
 
-fn check(health: &config::Health) -> Result<HealthCheck, UsageError> {
+fn check(health: &config::Health, host: Option<&str>) -> Result<HealthCheck, UsageError> {
     let mut check = HealthCheck::default();
-    check.uri = format!("http://health.invalid{}", health.path)
+    let host = host.filter(|host| !host.starts_with('*')).unwrap_or(NOBODY);
+    check.uri = format!("http://{host}{}", health.path)
         .parse::<Uri>()
         .ok()
         .filter(|_| health.path.starts_with('/'))
