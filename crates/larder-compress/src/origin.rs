@@ -56,7 +56,7 @@ impl CompressingOrigin {
             }
             let asking = Negotiated::new(&fields, coding);
             let Lookup::Answered(mut answer) =
-                self.cache.lookup(&self.key, &RequestHead::new(&Method::GET, &asking)).await
+                self.cache.peek(&self.key, &RequestHead::new(&Method::GET, &asking)).await
             else {
                 continue;
             };

@@ -114,6 +114,18 @@ impl Cache {
     ///
     /// May be dropped at any point.
     pub async fn lookup<F: Fields>(&self, key: &CacheKey, request: &RequestHead<'_, F>) -> Lookup {
+        match self.peek(key, request).await {
+            Lookup::Answered(answer) => Lookup::Answered(self.answered(answer)),
+            forward => forward,
+        }
+    }
+
+    /// The same, and no request to those who count them: for a second look on behalf of one.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any point.
+    pub async fn peek<F: Fields>(&self, key: &CacheKey, request: &RequestHead<'_, F>) -> Lookup {
         let landed = self.inner.flights.landed(key);
         if !request.may_reuse() {
             return Lookup::Forward(Found { key: key.clone(), candidates: Candidates::none(), landed });
@@ -124,11 +136,11 @@ impl Cache {
         let (selected, status) = match self.inner.rules.reuse(request, heads, now) {
             Reuse::Fresh(selected) => (selected, CacheStatus::hit(selected.ttl)),
             Reuse::Stale(selected, Permission::MaxStale) => (selected, CacheStatus::hit(selected.ttl)),
-            Reuse::OnlyIfCached => return Lookup::Answered(self.answered(Answer::only_if_cached())),
+            Reuse::OnlyIfCached => return Lookup::Answered(Answer::only_if_cached()),
             _ => return Lookup::Forward(Found { key: key.clone(), candidates, landed }),
         };
         match self.serve(candidates, selected.index, request, Some(selected.age), status).await {
-            Ok(answer) => Lookup::Answered(self.answered(answer)),
+            Ok(answer) => Lookup::Answered(answer),
             Err(_) => Lookup::Forward(Found { key: key.clone(), candidates: Candidates::none(), landed }),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A removal that has returned is never followed by the removed response. The flights that would still bring it
 //! are taken off the map first, so that a request from now on begins a fetch of its own; the store keeps the
-//! writers that were begun before from committing.
+//! what was reserved before from being committed.
 
 use std::sync::Arc;
 
@@ -96,6 +96,13 @@ impl Cache {
         self.inner.flights.detach_all();
         let softening = self.inner.store.outdate_prefix(url, self.inner.clock.now());
         self.removed(Some(softening.await))
+    }
+
+    /// Runs a removal that a store offers beyond [`CacheStore`](crate::CacheStore): requests from now on are not given what is being
+    /// fetched just now.
+    pub async fn purge_by<T>(&self, removing: impl Future<Output = T>) -> T {
+        self.inner.flights.detach_all();
+        removing.await
     }
 
     /// Removes everything.
