@@ -55,10 +55,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         if let Some(admin) = &args.remote.admin {
             return at(&args.remote, admin, args).await;
         }
-        let store = spec::shared(args.store.as_deref()).await?;
+        let store = spec::shared(args.store.as_deref()).await?.into_store();
         if let Some(prefix) = &args.prefix {
             if args.soft {
-                cache(&store.into_store()).purge_prefix_softly(prefix).await?;
+                cache(&store).purge_prefix_softly(prefix).await?;
                 println!("stale now: {prefix}");
                 return Ok(ExitCode::SUCCESS);
             }
@@ -66,7 +66,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             println!("removed {removed}");
             return Ok(ExitCode::SUCCESS);
         }
-        let store = store.into_store();
         match (&args.url, &args.tag) {
             (Some(url), _) => {
                 let key = CacheKey::new(&parse_target(url, "larder purge --store SPEC --url")?);

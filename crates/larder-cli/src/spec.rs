@@ -85,15 +85,6 @@ impl Stores {
         }
     }
 
-    /// Removes all URLs that begin so, and says how many entries there were.
-    pub(crate) async fn remove_prefix(&self, prefix: &str) -> anyhow::Result<u64> {
-        let Some((far, tiers)) = &self.far else { return self.near.remove_prefix(prefix).await };
-        let removed = far.remove_prefix(prefix).await;
-        tiers.was_removed_far();
-        let near = self.near.remove_prefix(prefix).await?;
-        Ok(removed?.max(near))
-    }
-
     /// What is in them.
     pub(crate) fn each(&self) -> impl Iterator<Item = &Named> {
         std::iter::once(&self.near).chain(self.far.as_ref().map(|(far, _)| far))
@@ -127,15 +118,6 @@ pub(crate) async fn shared(spec: Option<&str>) -> anyhow::Result<Named> {
 }
 
 impl Named {
-    /// Removes all URLs that begin so, and says how many entries there were.
-    pub(crate) async fn remove_prefix(&self, prefix: &str) -> anyhow::Result<u64> {
-        Ok(match self {
-            Self::Memory(store) => store.remove_prefix(prefix),
-            Self::Disk(store) => store.remove_prefix(prefix).await?,
-            Self::Redis(store) => store.remove_prefix(prefix).await?,
-        })
-    }
-
     pub(crate) fn into_store(self) -> Arc<dyn CacheStore> {
         match self {
             Self::Memory(store) => Arc::new(store),

@@ -332,6 +332,10 @@ impl CacheStore for Leasing {
     async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
         self.inner.invalidate_group(group).await
     }
+    async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError> {
+        self.inner.remove_prefix(url).await
+    }
+
     async fn clear(&self) -> Result<(), StoreError> {
         self.inner.clear().await
     }

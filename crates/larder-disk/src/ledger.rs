@@ -11,8 +11,8 @@ use crate::{
     names::{LOCK, STATE},
 };
 
-const MAGIC: &[u8; 8] = b"LARDISK1";
-const SIZE: usize = 108;
+const MAGIC: &[u8; 8] = b"LARDISK2";
+const SIZE: usize = 116;
 /// Where the sequence number stands.
 const SEQUENCE: u64 = 32;
 
@@ -36,6 +36,8 @@ pub(crate) struct State {
     pub(crate) counts: Counts,
     /// The sequence number when everything was removed last.
     pub(crate) cleared: u64,
+    /// The same when something was removed by the beginning of its URL.
+    pub(crate) swept: u64,
 }
 
 /// What has happened since the directory was made, in all processes.
@@ -61,6 +63,7 @@ impl State {
             used: 0,
             counts: Counts::default(),
             cleared: 0,
+            swept: 0,
         })
     }
 
@@ -78,7 +81,7 @@ impl State {
         put(&self.sequence.to_le_bytes());
         put(&self.used.to_le_bytes());
         let Counts { hits, misses, stored, evicted, corrupt, failed } = self.counts;
-        for count in [hits, misses, stored, evicted, corrupt, failed, self.cleared] {
+        for count in [hits, misses, stored, evicted, corrupt, failed, self.cleared, self.swept] {
             put(&count.to_le_bytes());
         }
         let checksum = crc32fast::hash(&bytes[..SIZE - 4]);
@@ -107,6 +110,7 @@ impl State {
                 failed: u64_at(88)?,
             },
             cleared: u64_at(96)?,
+            swept: u64_at(104)?,
         })
     }
 }

@@ -64,8 +64,8 @@ impl Volume {
 
     fn is_too_late(&self, entry: &Entry<'_>, locked: &Locked<'_>) -> io::Result<bool> {
         let begun = entry.envelope.begun;
-        if locked.state.cleared > begun || self.tombs.last(Of::Key(entry.envelope.hash), Mode::Wait)? > begun
-        {
+        let everything = locked.state.cleared.max(locked.state.swept);
+        if everything.max(self.tombs.last(Of::Key(entry.envelope.hash), Mode::Wait)?) > begun {
             return Ok(true);
         }
         for group in &*entry.head.groups {

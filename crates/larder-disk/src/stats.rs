@@ -59,77 +59,111 @@ impl Volume {
             failed: counts.failed,
             ..DiskStats::default()
         };
-        for number in 0..state.buckets {
-            for (_, slot) in self.index.read(number, Mode::Wait)?.slots() {
-                stats.entries += 1;
-                if (stats.entries as usize).is_multiple_of(each) {
-                    stats.arrived.extend(self.arrived(&slot));
-                }
+        self.each_slot(|slot| {
+            stats.entries += 1;
+            if (stats.entries as usize).is_multiple_of(each) {
+                stats.arrived.extend(self.arrived(slot)?);
             }
-        }
+            Ok(())
+        })?;
         stats.arrived.sort_unstable();
         Ok(stats)
     }
 
-    fn arrived(&self, slot: &Slot) -> Option<Timestamp> {
-        let (head, key) = self.key_at(slot)?;
-        Some(codec::decode_head(&head, &key).ok()?.head.terms.response_time)
+    /// Does something with every slot that there is, also of buckets that are split meanwhile: their other halves stand behind
+    /// the last.
+    fn each_slot(&self, mut act: impl FnMut(&Slot) -> io::Result<()>) -> io::Result<()> {
+        let mut done = 0;
+        loop {
+            // Under the lock nobody is in the middle of a split.
+            let buckets = self.ledger.lock()?.state.buckets;
+            if done == buckets {
+                return Ok(());
+            }
+            for number in done..buckets {
+                for (_, slot) in self.index.read(number, Mode::Wait)?.slots() {
+                    act(&slot)?;
+                }
+            }
+            done = buckets;
+        }
+    }
+
+    /// Does something with the key and the head of every entry.
+    fn each_key(&self, mut act: impl FnMut(CacheKey, Bytes) -> io::Result<()>) -> io::Result<()> {
+        self.each_slot(|slot| {
+            if let Some((head, key)) = self.key_at(slot)? {
+                return act(key, head);
+            }
+            // Moved meanwhile: it is elsewhere in the bucket of its tag. Or damaged: then it leads nowhere.
+            let bucket = self.index.bucket(slot.tag, Mode::Wait)?;
+            for (_, now) in bucket.matching(slot.tag).filter(|(_, now)| !now.is(slot)) {
+                if let Some((head, key)) = self.key_at(&now)? {
+                    act(key, head)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn arrived(&self, slot: &Slot) -> io::Result<Option<Timestamp>> {
+        let Some((head, key)) = self.key_at(slot)? else { return Ok(None) };
+        Ok(codec::decode_head(&head, &key).ok().map(|decoded| decoded.head.terms.response_time))
     }
 
     /// The head to which a slot leads, as it is written, and its key.
-    fn key_at(&self, slot: &Slot) -> Option<(Bytes, CacheKey)> {
+    fn key_at(&self, slot: &Slot) -> io::Result<Option<(Bytes, CacheKey)>> {
         let most = if slot.has_file { slot.length() } else { HEAD_READ.min(slot.length()) };
-        let head = |most| {
-            let bytes = self.bytes_at(slot, most, Mode::Wait).ok()?;
-            Some(bytes.slice(ENVELOPE.min(bytes.len())..))
-        };
-        let short = head(most)?;
-        let (bytes, key) = match codec::stored_key(&short) {
-            Ok(key) => (short, key),
-            // A long head.
-            Err(_) => {
-                let whole = head(slot.length())?;
-                let key = codec::stored_key(&whole).ok()?;
-                (whole, key)
+        // A head that is longer is read whole.
+        for most in [most, slot.length()] {
+            let bytes = match self.bytes_at(slot, most, Mode::Wait) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                bytes => bytes?,
+            };
+            let head = bytes.slice(ENVELOPE.min(bytes.len())..);
+            if let Ok(key) = codec::stored_key(&head) {
+                return Ok(Some((head, key)));
             }
-        };
-        Some((bytes, key))
+        }
+        Ok(None)
     }
 
-    /// Removes the entries of all URLs that begin so, and says how many there were.
     /// Makes the entries of all URLs that begin so stale.
     pub(crate) fn outdate_prefix(self: &Arc<Self>, url: &str, at: Timestamp) -> Result<(), StoreError> {
-        let reading = || failed("reading the index");
-        for number in 0..self.ledger.peek().map_err(reading())?.buckets {
-            for (_, slot) in self.index.read(number, Mode::Wait).map_err(reading())?.slots() {
-                let Some((_, key)) = self.key_at(&slot).filter(|(_, key)| key.target().starts_with(url))
-                else {
-                    continue;
-                };
-                let found = self.lookup(&key, Mode::Wait).map_err(reading())?;
-                for candidate in found.iter() {
-                    let Some(stale) = candidate.head.outdated(at) else { continue };
-                    match self.freshen(&key, candidate.id, &Arc::new(stale)) {
-                        // Removed or replaced meanwhile.
-                        Err(error) if error.kind() == StoreErrorKind::Gone => {}
-                        done => done?,
-                    }
+        let mut failing = None;
+        let reading = self.each_key(|key, _| {
+            if !key.target().starts_with(url) {
+                return Ok(());
+            }
+            for candidate in self.lookup(&key, Mode::Wait)?.iter() {
+                let Some(stale) = candidate.head.outdated(at) else { continue };
+                match self.freshen(&key, candidate.id, &Arc::new(stale)) {
+                    // Removed or replaced meanwhile.
+                    Err(error) if error.kind() == StoreErrorKind::Gone => {}
+                    Err(error) => failing = Some(error),
+                    Ok(()) => {}
                 }
             }
-        }
-        Ok(())
+            Ok(())
+        });
+        reading.map_err(failed("reading the index"))?;
+        failing.map_or(Ok(()), Err)
     }
 
+    /// Removes the entries of all URLs that begin so, keeps whatever is being stored from it, and says how many there were.
     pub(crate) fn remove_prefix(&self, url: &str) -> io::Result<u64> {
+        let mut locked = self.ledger.lock()?;
+        locked.state.swept = locked.next_sequence();
+        locked.save()?;
+        drop(locked);
         let mut removed = 0;
-        for number in 0..self.ledger.peek()?.buckets {
-            for (_, slot) in self.index.read(number, Mode::Wait)?.slots() {
-                if let Some((_, key)) = self.key_at(&slot).filter(|(_, key)| key.target().starts_with(url)) {
-                    self.remove(&key)?;
-                    removed += 1;
-                }
+        self.each_key(|key, _| {
+            if key.target().starts_with(url) {
+                self.remove(&key)?;
+                removed += 1;
             }
-        }
+            Ok(())
+        })?;
         Ok(removed)
     }
 }

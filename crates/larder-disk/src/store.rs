@@ -66,17 +66,6 @@ impl DiskStore {
         self.on(|volume| volume.stats().map_err(failed("reading the index"))).await
     }
 
-    /// Removes the entries of all URLs that begin so, and says how many there were. Reads every head; a response that is
-    /// being stored meanwhile may escape.
-    ///
-    /// # Errors
-    ///
-    /// If it can't be known that they are gone.
-    pub async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError> {
-        let url = url.to_owned();
-        self.on(move |volume| volume.remove_prefix(&url).map_err(failed("removing"))).await
-    }
-
     /// Does something that may wait for the disk, elsewhere.
     async fn on<T: Send + 'static>(
         &self,
@@ -161,6 +150,11 @@ impl CacheStore for DiskStore {
     async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
         let group = group.clone();
         self.on(move |volume| volume.invalidate(&group).map_err(failed("removing a group"))).await
+    }
+
+    async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError> {
+        let url = url.to_owned();
+        self.on(move |volume| volume.remove_prefix(&url).map_err(failed("removing"))).await
     }
 
     async fn clear(&self) -> Result<(), StoreError> {

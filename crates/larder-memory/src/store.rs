@@ -89,20 +89,6 @@ impl MemoryStore {
         Self::new(MemoryOptions::with_capacity(capacity))
     }
 
-    /// Removes the entries of all URLs that begin so, and says how many keys there were. Looks at every key.
-    pub fn remove_prefix(&self, url: &str) -> u64 {
-        let begins = |key: &CacheKey| key.target().starts_with(url);
-        self.shared.writers.remove_where(begins);
-        let mut count = 0;
-        for (key, _) in &self.shared.entries {
-            if begins(&key) {
-                self.shared.entries.invalidate(&*key);
-                count += 1;
-            }
-        }
-        count
-    }
-
     /// How many keys have responses, about.
     pub fn keys(&self) -> u64 {
         self.shared.entries.run_pending_tasks();
@@ -288,6 +274,17 @@ impl CacheStore for MemoryStore {
         let now = self.shared.events.fetch_add(1, Ordering::AcqRel) + 1;
         self.shared.groups.remove(group, now);
         Ok(())
+    }
+
+    async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError> {
+        let begins = |key: &CacheKey| key.target().starts_with(url);
+        self.shared.writers.remove_where(begins);
+        let mut count = 0;
+        for (key, stored) in self.shared.entries.iter().filter(|(key, _)| begins(key)) {
+            self.shared.entries.invalidate(&*key);
+            count += self.shared.valid(stored).candidates.len() as u64;
+        }
+        Ok(count)
     }
 
     async fn clear(&self) -> Result<(), StoreError> {

@@ -83,6 +83,13 @@ impl Keys {
 }
 
 impl Names {
+    /// Of an entry that was found by its name.
+    pub(crate) fn of_entry(entry: Vec<u8>) -> Option<Self> {
+        let entry = String::from_utf8(entry).ok()?;
+        let tag = entry.find('}')? + 1;
+        Some(Self { entry, tag })
+    }
+
     /// Where those listen who wait for a fetch.
     pub(crate) fn tagged(&self) -> &str {
         &self.entry[..self.tag]

@@ -30,10 +30,12 @@ if ARGV[1] then
 end
 return {now, redis.call('GET', KEYS[1]) or ''}";
 
-/// KEYS: entry, tomb. ARGV: field, record, token, milliseconds, beginning of the names of bodies, channel, news.
-/// 1 if it is visible; 0 if the key was removed since it was asked for, or a later response is there.
+/// KEYS: entry, tomb, and the epoch where one server has all keys. ARGV: field, record, token, milliseconds, beginning of the
+/// names of bodies, channel, news, the epoch's token. 1 if it is visible; 0 if it was removed since it was asked for, or a later
+/// response is there.
 const PUBLISH: &str = "
 if (redis.call('GET', KEYS[2]) or '') ~= ARGV[3] then return 0 end
+if KEYS[3] and (redis.call('GET', KEYS[3]) or '') ~= ARGV[8] then return 0 end
 local old = redis.call('HGET', KEYS[1], ARGV[1])
 if old and string.len(old) >= 18 then
   if string.sub(old, 1, 8) > string.sub(ARGV[2], 1, 8) then return 0 end
@@ -58,7 +60,7 @@ if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KE
 redis.call('PUBLISH', ARGV[5], ARGV[6])
 return 1";
 
-/// KEYS: entry, tomb. ARGV: new token, its milliseconds, beginning of the names of bodies, channel, news.
+/// KEYS: entry, tomb. ARGV: new token, its milliseconds, beginning of the names of bodies, channel, news or ''.
 const REMOVE: &str = "
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 for _, old in ipairs(redis.call('HVALS', KEYS[1])) do
@@ -69,7 +71,7 @@ for _, old in ipairs(redis.call('HVALS', KEYS[1])) do
   end
 end
 redis.call('UNLINK', KEYS[1])
-redis.call('PUBLISH', ARGV[4], ARGV[5])
+if ARGV[5] ~= '' then redis.call('PUBLISH', ARGV[4], ARGV[5]) end
 return 1";
 
 /// KEYS: lease. ARGV: holder, milliseconds. 1 if it is still the holder's.

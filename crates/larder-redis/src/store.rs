@@ -42,9 +42,15 @@ const NOTHING_TO_CONFIRM: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy)]
 enum Each {
     Count,
+    /// The entry and its bodies.
     Remove,
+    /// The key alone.
+    Unlink,
     Outdate(Timestamp),
 }
+
+/// How long storing takes at most, between its look at the epoch and its end.
+const SETTLE: Duration = Duration::from_millis(250);
 
 /// Keys that one step of a removal looks at.
 const STEP: usize = 1000;
@@ -102,18 +108,6 @@ impl RedisStore {
         Servers::parse(url)?.check()
     }
 
-    /// Removes the entries of all URLs that begin so, and says how many there were. Looks at every key of this cache,
-    /// a thousand at a time; a response that is being stored meanwhile may escape.
-    ///
-    /// # Errors
-    ///
-    /// If it can't be known that they are gone.
-    pub async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError> {
-        let count = self.shared.scan(&self.shared.keys.beginning(url), Each::Remove).await?;
-        self.shared.tell(self.shared.sender.everything()).await?;
-        Ok(count)
-    }
-
     /// What is on the servers. Looks at every key of this cache.
     ///
     /// # Errors
@@ -163,11 +157,16 @@ impl CacheStore for RedisStore {
         self.shared.tell(self.shared.sender.group(group)).await
     }
 
+    async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError> {
+        self.shared.begin_epoch().await?;
+        let count = self.shared.scan(&self.shared.keys.beginning(url), Each::Remove).await?;
+        self.shared.tell(self.shared.sender.everything()).await?;
+        Ok(count)
+    }
+
     async fn clear(&self) -> Result<(), StoreError> {
-        let mut command = redis::cmd("SET");
-        command.arg(self.shared.keys.epoch()).arg(Token::new().as_str()).arg("PX").arg(millis(TOMB));
-        let () = self.shared.link.query("removing everything", &command).await?;
-        self.shared.scan(&self.shared.keys.all(), Each::Remove).await?;
+        self.shared.begin_epoch().await?;
+        self.shared.scan(&self.shared.keys.all(), Each::Unlink).await?;
         self.shared.tell(self.shared.sender.everything()).await
     }
 
@@ -219,15 +218,26 @@ impl Shared {
         Ok(time)
     }
 
-    /// Everything may have been removed between the look at the token and the entry's becoming visible.
-    pub(crate) async fn check_epoch(&self, then: &[u8], key: &CacheKey) -> Result<(), StoreError> {
+    /// Keeps what was reserved until now from being stored, whatever its key.
+    async fn begin_epoch(&self) -> Result<(), StoreError> {
+        let mut command = redis::cmd("SET");
+        command.arg(self.keys.epoch()).arg(Token::new().as_str()).arg("PX").arg(millis(TOMB));
+        let () = self.link.query("removing", &command).await?;
+        if self.link.is_cluster() {
+            // Who had looked at the epoch before may be storing now: that is found by the look through all keys that follows.
+            tokio::time::sleep(SETTLE.max(self.options.command_timeout * 2)).await;
+        }
+        Ok(())
+    }
+
+    /// On a Cluster the epoch is on another node than the entry: it is looked at just before that is stored.
+    pub(crate) async fn check_epoch(&self, then: &[u8]) -> Result<(), StoreError> {
         let now: Option<Vec<u8>> =
             self.link.query("storing", redis::cmd("GET").arg(self.keys.epoch())).await?;
         if now.unwrap_or_default() == then {
             return Ok(());
         }
-        self.remove(key).await?;
-        Err(gone("everything was removed while it was written"))
+        Err(gone("it was removed while it was written"))
     }
 
     /// Each group's token; zero for one that was never removed.
@@ -281,10 +291,13 @@ impl Shared {
     }
 
     async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
-        let names = self.keys.of(key);
+        self.remove_names(&self.keys.of(key), self.sender.key(key.as_bytes())).await
+    }
+
+    async fn remove_names(&self, names: &Names, news: Vec<u8>) -> Result<(), StoreError> {
         let mut script = self.scripts.remove.prepare_invoke();
         script.key(&names.entry).key(names.tomb()).arg(Token::new().as_str()).arg(millis(TOMB));
-        script.arg(names.bodies()).arg(self.keys.channel()).arg(self.sender.key(key.as_bytes()));
+        script.arg(names.bodies()).arg(self.keys.channel()).arg(news);
         let _: i64 = self.link.invoke("removing", &script).await?;
         Ok(())
     }
@@ -325,7 +338,13 @@ impl Shared {
                 count += found.len() as u64;
                 match each {
                     Each::Count => {}
-                    Each::Remove => self.unlink(found).await?,
+                    Each::Unlink => self.unlink(found).await?,
+                    Each::Remove => {
+                        let names: Vec<Names> = found.into_iter().filter_map(Names::of_entry).collect();
+                        // The others are told when all are gone.
+                        let removed = names.iter().map(|names| self.remove_names(names, Vec::new()));
+                        futures_util::future::try_join_all(removed).await?;
+                    }
                     Each::Outdate(at) => {
                         for name in found {
                             self.outdate(&name, at).await?;

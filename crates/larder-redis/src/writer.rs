@@ -151,14 +151,20 @@ impl StoreWriter for RedisWriter {
             return Err(gone("a group of it was removed while it was written"));
         }
         let mut script = self.shared.scripts.publish.prepare_invoke();
-        script.key(&self.names.entry).key(self.names.tomb()).arg(&variant(&self.head)[..]).arg(record);
+        script.key(&self.names.entry).key(self.names.tomb());
+        if self.shared.link.is_cluster() {
+            self.shared.check_epoch(&self.begun.epoch).await?;
+        } else {
+            script.key(self.shared.keys.epoch());
+        }
+        script.arg(&variant(&self.head)[..]).arg(record);
         script.arg(&self.begun.tomb).arg(millis(ttl)).arg(self.names.bodies());
         script.arg(self.shared.keys.channel()).arg(self.shared.sender.key(self.key.as_bytes()));
+        script.arg(&self.begun.epoch);
         let visible: bool = self.shared.link.invoke("storing", &script).await?;
         if !visible {
             return Err(gone("it was removed while it was written, or a later one is there"));
         }
-        self.shared.check_epoch(&self.begun.epoch, &self.key).await?;
         self.envelope.own_key = false; // what was appended is the entry's now
         Ok(self.envelope.entry)
     }

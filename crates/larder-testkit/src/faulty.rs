@@ -106,6 +106,11 @@ impl CacheStore for FaultyStore {
         self.inner.invalidate_group(group).await
     }
 
+    async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError> {
+        self.called().await?;
+        self.inner.remove_prefix(url).await
+    }
+
     async fn clear(&self) -> Result<(), StoreError> {
         self.called().await?;
         self.inner.clear().await

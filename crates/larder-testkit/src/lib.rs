@@ -6,6 +6,7 @@ mod faulty;
 mod heads;
 mod origin;
 mod raw;
+pub mod sentences;
 mod suite;
 
 pub use clock::ManualClock;
@@ -14,7 +15,6 @@ pub use faulty::{Fault, FaultyStore};
 pub use heads::{head, key};
 pub use origin::{Arrived, FnOrigin, ManualOrigin, Requests, Sending};
 pub use raw::RawOrigin;
-pub use suite::sentences;
 
 #[doc(hidden)]
 pub use tempfile;

@@ -21,6 +21,7 @@ enum Wrong {
     RemovalIsLost,
     ReservesLate,
     GroupsAreIgnored,
+    PrefixIsIgnored,
     ClearIsIgnored,
     OutdatingIsIgnored,
     RemovesOneVariant,
@@ -84,6 +85,10 @@ impl CacheStore for WrongStore {
 
     async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
         if self.wrong == Wrong::GroupsAreIgnored { Ok(()) } else { self.inner.invalidate_group(group).await }
+    }
+
+    async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError> {
+        if self.wrong == Wrong::PrefixIsIgnored { Ok(0) } else { self.inner.remove_prefix(url).await }
     }
 
     async fn clear(&self) -> Result<(), StoreError> {
@@ -235,6 +240,7 @@ fn each_wrong_store_is_caught() {
             a_commit_after_the_removal_of_its_group_is_refused;
         ReservesLate: what_was_reserved_before_a_removal_is_refused;
         GroupsAreIgnored: a_group_is_removed_wherever_it_is;
+        PrefixIsIgnored: a_prefix_is_removed, what_was_reserved_before_a_removal_is_refused;
         ClearIsIgnored: clear_takes_everything;
         OutdatingIsIgnored: a_group_is_outdated_wherever_it_is, a_prefix_is_outdated;
         RemovesOneVariant: a_removal_takes_every_variant;

@@ -36,12 +36,6 @@ impl TieredStore {
         Self { near, far, trust }
     }
 
-    /// Something was removed far, not through this store: what is being brought near just now may be that. Call it after the far
-    /// removal, and before the near one.
-    pub fn was_removed_far(&self) {
-        self.trust.removing();
-    }
-
     /// What is near, if it is all there is.
     async fn near(&self, key: &CacheKey) -> Option<Candidates> {
         if !self.trust.is_believed() {
@@ -144,6 +138,14 @@ impl CacheStore for TieredStore {
         let far = self.far.invalidate_group(group).await;
         self.trust.removing();
         self.near.invalidate_group(group).await.and(far)
+    }
+
+    async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError> {
+        let far = self.far.remove_prefix(url).await;
+        self.trust.removing();
+        let near = self.near.remove_prefix(url).await?;
+        // What is near is far, too, but for what has expired there.
+        Ok(far?.max(near))
     }
 
     async fn clear(&self) -> Result<(), StoreError> {

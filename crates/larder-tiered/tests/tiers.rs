@@ -61,6 +61,10 @@ impl CacheStore for Telling {
         self.inner.invalidate_group(group).await
     }
 
+    async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError> {
+        self.inner.remove_prefix(url).await
+    }
+
     async fn clear(&self) -> Result<(), StoreError> {
         self.inner.clear().await
     }

@@ -175,7 +175,7 @@ impl Admin {
             return Ok(serde_json::json!({ "purged": if what.all { "all" } else { prefix }, "soft": true }));
         }
         if let Some(prefix) = &what.prefix {
-            let removed = self.cache.purge_by(self.shared.stores.remove_prefix(prefix)).await?;
+            let removed = self.cache.purge_prefix(prefix).await?;
             return Ok(serde_json::json!({ "purged": prefix, "removed": removed }));
         }
         self.cache.purge_all().await?;

@@ -1,8 +1,8 @@
 //! Removing what is stored: by unsafe requests (RFC 9111 §4.4), by groups (RFC 9875), by the owner.
 //!
 //! A removal that has returned is never followed by the removed response. The flights that would still bring it
-//! are taken off the map first, so that a request from now on begins a fetch of its own; the store keeps the
-//! what was reserved before from being committed.
+//! are taken off the map first, so that a request from now on begins a fetch of its own; the store keeps what was
+//! reserved before from being committed.
 
 use std::sync::Arc;
 
@@ -98,11 +98,16 @@ impl Cache {
         self.removed(Some(softening.await))
     }
 
-    /// Runs a removal that a store offers beyond [`CacheStore`](crate::CacheStore): requests from now on are not given what is being
-    /// fetched just now.
-    pub async fn purge_by<T>(&self, removing: impl Future<Output = T>) -> T {
+    /// Removes the responses of all URLs that begin so, and says how many entries there were. It may look at every entry, for as
+    /// long as that takes.
+    ///
+    /// # Errors
+    ///
+    /// If the store can't tell that they are gone.
+    pub async fn purge_prefix(&self, url: &str) -> Result<u64, StoreError> {
         self.inner.flights.detach_all();
-        removing.await
+        let removed = self.inner.store.remove_prefix(url).await;
+        removed.inspect_err(|error| self.store_failed(StoreStep::Remove, Some(error)))
     }
 
     /// Removes everything.

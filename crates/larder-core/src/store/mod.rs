@@ -102,8 +102,9 @@ impl std::ops::Deref for Candidates {
 ///    and not before. A writer that is dropped leaves nothing behind that a lookup can find.
 /// 2. *A body once opened is read to its end*, whatever is replaced, removed or evicted meanwhile;
 ///    where that cannot be kept, the stream fails. It never ends early as if it were complete.
-/// 3. *Removal wins.* What was reserved before its key, or a group of its head, was removed cannot be committed after it. The
-///    engine reserves before it asks the origin, since the answer may be of before the removal however late it comes.
+/// 3. *Removal wins.* What was reserved before its key, a group of its head, or a beginning of its URL was removed cannot be
+///    committed after it. The engine reserves before it asks the origin, since the answer may be of before the removal however
+///    late it comes.
 /// 4. *Freshening touches the head alone*, and only of the entry it was meant for.
 /// 5. *One entry for each set of selecting header values.* A commit replaces the entry whose values are
 ///    equal, and leaves the others of the key alone.
@@ -160,6 +161,14 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// If it can't be known that the entries are gone.
     async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError>;
+
+    /// Removes the entries of all URLs that begin so, and says how many it found. May look at every entry, and may refuse
+    /// whatever is being stored meanwhile, also of other URLs.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be known that the entries are gone.
+    async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError>;
 
     /// Removes everything.
     ///
