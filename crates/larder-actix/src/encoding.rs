@@ -47,6 +47,14 @@ impl Encoding {
 }
 
 impl Chosen {
+    /// Whether responses are passed on as they come.
+    pub(crate) fn is_none(&self) -> bool {
+        #[cfg(feature = "compress")]
+        return self.coding.is_none();
+        #[cfg(not(feature = "compress"))]
+        true
+    }
+
     /// Makes a request that is forwarded ask for it, and `origin` answer in it.
     pub(crate) fn origin(
         self,

@@ -18,7 +18,7 @@ use actix_web::{
         header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE},
     },
 };
-use larder_core::{Body, CacheKey, Errand, Errands, Lookup, errands};
+use larder_core::{Body, CacheKey, Errand, Errands, Found, Lookup, errands};
 use tokio::sync::oneshot;
 
 use crate::{AnswerBody, Cache, body::Begun, channel, encoding::Chosen, http02, respond::respond};
@@ -59,6 +59,9 @@ where
                     let response = respond(answer, is_head, cache_status);
                     Ok(ServiceResponse::new(request, response.into()).map_into_right_body())
                 }
+                (Lookup::Forward(found), chosen) if found.may_ask_directly() && chosen.is_none() => {
+                    ask_directly(&settings.cache, &found, &service, request).await
+                }
                 (Lookup::Forward(found), chosen) => {
                     let asking = Asking { settings, service, method, key, chosen };
                     // Boxed: a hit's future should not carry the room for a whole fetch.
@@ -97,6 +100,27 @@ fn scheme(request: &ServiceRequest) -> &'static str {
     if request.app_config().secure() { "https" } else { "http" }
 }
 
+/// A request whose response refuses to be stored, as far as is known: the handler's own, with `Cache-Status`.
+async fn ask_directly<S, B>(
+    cache: &larder_core::Cache,
+    found: &Found,
+    service: &S,
+    request: ServiceRequest,
+) -> Result<ServiceResponse<EitherBody<B, AnswerBody>>, Error>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
+{
+    let mut response = cache.ask_directly(service.call(request)).await.map_err(|_| too_long())??;
+    let status = http02::status_from(response.status());
+    let cache_status = cache.asked_directly(found, status, &http02::ActixFields(response.headers()));
+    http02::insert_own(response.headers_mut(), None, cache.status_bytes(&cache_status));
+    Ok(response.map_into_left_body())
+}
+
+fn too_long() -> Error {
+    InternalError::new("the handler took too long", actix_web::http::StatusCode::GATEWAY_TIMEOUT).into()
+}
+
 /// A request that needs its handler.
 struct Asking<S> {
     settings: Rc<Cache>,
@@ -113,7 +137,7 @@ where
 {
     async fn resume(
         self,
-        found: larder_core::Found,
+        found: Found,
         request: ServiceRequest,
     ) -> Result<ServiceResponse<EitherBody<B, AnswerBody>>, Error> {
         let is_head = self.method == http::Method::HEAD;
@@ -148,13 +172,7 @@ where
             }
             Waiting::Back(request) => request,
             // The engine has given up on a handler that takes too long, and the request is still with it.
-            Waiting::Called(_) => {
-                return Err(InternalError::new(
-                    "the handler took too long",
-                    actix_web::http::StatusCode::GATEWAY_TIMEOUT,
-                )
-                .into());
-            }
+            Waiting::Called(_) => return Err(too_long()),
         };
         let answer = result.unwrap_or_else(|error| cache.error_answer(&error));
         let cache_status = cache.cache_status(&answer);

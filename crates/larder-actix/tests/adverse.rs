@@ -39,6 +39,13 @@ async fn page(request: HttpRequest, shared: web::Data<Shared>) -> HttpResponse {
         .body(format!("{} {version}", request.uri()))
 }
 
+/// Not to be stored in its first version.
+async fn moody(shared: web::Data<Shared>) -> HttpResponse {
+    let count = shared.ran.fetch_add(1, Ordering::SeqCst);
+    let says = if shared.version.load(Ordering::SeqCst) == 0 { "no-store" } else { "max-age=600" };
+    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, says)).body(count.to_string())
+}
+
 async fn slow(shared: web::Data<Shared>) -> HttpResponse {
     shared.ran.fetch_add(1, Ordering::SeqCst);
     shared.gate.notified().await;
@@ -118,6 +125,8 @@ fn on(store: Arc<dyn CacheStore>, limits: Limits, rules: Rules) -> It {
             .route("/page", web::get().to(page))
             .route("/hot", web::get().to(page))
             .route("/slow", web::get().to(slow))
+            .route("/moody", web::get().to(moody))
+            .route("/moody", web::head().to(moody))
             .route("/large/{megabytes}", web::get().to(large))
             .route("/events", web::get().to(events))
             .route("/socket", web::get().to(socket))
@@ -169,6 +178,29 @@ fn a_handler_that_is_slower_than_its_limit() {
     assert_eq!(content(&get(it.address, "/page")), "/page 0");
     it.shared.gate.notify_one();
     assert!(get(it.address, "/slow").contains("at last"), "it is asked again");
+}
+
+/// What must not be stored goes the short way from the second request on, and is stored as soon as it may be.
+#[test]
+fn a_handler_that_changes_its_mind() {
+    let it = it();
+    let ask = |expected: &str| {
+        let answer = get(it.address, "/moody");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let status = format!("cache-status: larder; {expected}\r\n");
+        assert!(answer.to_lowercase().contains(&status), "{expected}: {answer}");
+        assert_eq!(answer.to_lowercase().matches("cache-status").count(), 1);
+        content(&answer).to_owned()
+    };
+    for n in 0..3 {
+        assert_eq!(ask("fwd=uri-miss; fwd-status=200; detail=no-store"), n.to_string());
+    }
+    let head = send(it.address, "HEAD", "/moody", "\r\n");
+    assert!(head.contains("content-length: 1") && content(&head).is_empty(), "{head}");
+    it.shared.version.store(1, Ordering::SeqCst);
+    assert_eq!(ask("fwd=uri-miss; fwd-status=200"), "4");
+    assert_eq!(ask("fwd=uri-miss; fwd-status=200; stored"), "5");
+    assert_eq!(ask("hit; ttl=600"), "5");
 }
 
 /// The one who asked has left: what its handler makes is stored all the same, and ready for the next.

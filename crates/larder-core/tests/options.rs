@@ -177,3 +177,42 @@ async fn an_errand_that_is_dropped_is_an_error_and_no_hang() {
         "{error:?}"
     );
 }
+
+/// A page that says `no-store` is asked for without ceremony, until it says otherwise.
+#[tokio::test]
+async fn what_refused_to_be_stored_may_be_asked_for_directly() {
+    let mut it = setting();
+    let target = TargetUri::from_uri(request("GET", "/", &[]).uri()).expect("a target");
+    let key = CacheKey::new(&target);
+    let cache = it.cache.clone();
+    let direct = async |fields: &[(&str, &str)]| {
+        let asked = request("GET", "/", fields);
+        match cache.lookup(&key, &RequestHead::new(asked.method(), asked.headers())).await {
+            Lookup::Forward(found) => Some(found),
+            Lookup::Answered(_) => None,
+        }
+    };
+    assert!(!direct(&[]).await.expect("nothing is stored").may_ask_directly(), "nothing is known of it");
+    it.fetched("/", &[("cache-control", "no-store")], b"mine").await;
+    let found = direct(&[]).await.expect("nothing is stored");
+    assert!(found.may_ask_directly());
+    assert!(direct(&[("cache-control", "only-if-cached")]).await.is_none(), "504, as before");
+    let head = |value: &'static str| {
+        http::HeaderMap::from_iter([(http::header::CACHE_CONTROL, http::HeaderValue::from_static(value))])
+    };
+    let status = cache.asked_directly(&found, http::StatusCode::OK, &head("private, no-store"));
+    assert_eq!(status.to_string(), "fwd=uri-miss; fwd-status=200; detail=no-store");
+    let found = direct(&[]).await.expect("nothing is stored");
+    let status = cache.asked_directly(&found, http::StatusCode::OK, &head("max-age=60"));
+    assert_eq!(status.to_string(), "fwd=uri-miss; fwd-status=200");
+    assert!(!direct(&[]).await.expect("nothing is stored").may_ask_directly(), "it has changed its mind");
+    it.fetched("/", &[("cache-control", "max-age=60")], b"ours").await;
+    assert_eq!(it.stored("/").await.1, b"ours");
+}
+
+#[tokio::test(start_paused = true)]
+async fn asking_directly_has_a_limit() {
+    let it = setting();
+    let error = it.cache.ask_directly(std::future::pending::<()>()).await.expect_err("it waits for ever");
+    assert_eq!(it.cache.error_answer(&error).status(), http::StatusCode::GATEWAY_TIMEOUT);
+}

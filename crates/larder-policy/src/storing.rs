@@ -144,6 +144,21 @@ impl Rules {
         Ok(StoredHead { status, fields, selecting, terms, groups, part })
     }
 
+    /// Whether a response says outright that it must not be stored: what can be told from its fields alone, in nanoseconds.
+    /// `None` says nothing: [`storable`](Self::storable) does.
+    pub fn refuses<F: Fields>(&self, fields: &F) -> Option<NotStorable> {
+        let shared = self.kind == CacheKind::Shared;
+        let directives = ResponseDirectives::parse(fields.lines("cache-control"));
+        if directives.no_store && !directives.must_understand {
+            return Some(NotStorable::NoStore);
+        }
+        if shared && directives.private.is_all() {
+            return Some(NotStorable::PrivateDirective);
+        }
+        let sets_cookie = shared && !self.store_set_cookie && fields.lines("set-cookie").next().is_some();
+        sets_cookie.then_some(NotStorable::SetCookie)
+    }
+
     /// The terms of a response with these fields.
     pub(crate) fn terms(
         &self,

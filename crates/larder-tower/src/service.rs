@@ -8,12 +8,12 @@ use std::{
 };
 
 use http::{
-    Request, Response, Uri,
+    HeaderValue, Request, Response, Uri,
     header::{CONTENT_TYPE, HOST, UPGRADE},
     request::Parts,
     uri::{PathAndQuery, Scheme},
 };
-use larder_core::{Body, BodyError, CacheKey, Found, Lookup, RequestHead};
+use larder_core::{Body, BodyError, Cache, CacheKey, Found, Lookup, RequestHead, names};
 use parking_lot::Mutex;
 use tower::{Service, ServiceExt as _};
 
@@ -54,12 +54,38 @@ where
             };
             match layer.cache.lookup(&key, &RequestHead::new(&parts.method, &parts.headers)).await {
                 Lookup::Answered(answer) => Ok(layer.cache.into_http(answer)),
+                Lookup::Forward(found) if found.may_ask_directly() => {
+                    let asking = service.oneshot(Request::from_parts(parts, Body::stream(body)));
+                    ask_directly(&layer.cache, &found, asking).await
+                }
                 // Boxed: a hit's future should not carry the room for a whole fetch.
                 Lookup::Forward(found) => {
                     Box::pin(forward(layer, service, found, parts, Body::stream(body))).await
                 }
             }
         })
+    }
+}
+
+/// A request whose response refuses to be stored, as far as is known: the service's own, with `Cache-Status`.
+async fn ask_directly<R, E>(
+    cache: &Cache,
+    found: &Found,
+    asking: impl Future<Output = Result<Response<R>, E>>,
+) -> Result<Response<Body>, E>
+where
+    R: http_body::Body<Data: Send, Error: Into<BodyError>> + Send + 'static,
+{
+    match cache.ask_directly(asking).await {
+        Ok(response) => {
+            let mut response = response?.map(Body::stream);
+            let status = cache.asked_directly(found, response.status(), response.headers());
+            if let Ok(value) = HeaderValue::from_maybe_shared(cache.status_bytes(&status)) {
+                response.headers_mut().append(names::CACHE_STATUS, value);
+            }
+            Ok(response)
+        }
+        Err(error) => Ok(cache.into_http(cache.error_answer(&error))),
     }
 }
 

@@ -81,6 +81,29 @@ async fn axum_routes_extract_collapse_and_invalidate() {
     assert_eq!(ask("GET", url.replace("alice", "bob")).await.2, "bob 3");
 }
 
+/// What must not be stored goes the short way from the second request on, and is stored as soon as it may be.
+#[tokio::test]
+async fn a_handler_that_changes_its_mind() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let handler = move |path: http::Uri| {
+        let count = count.fetch_add(1, Ordering::SeqCst);
+        assert_eq!(path, "/", "as it was sent");
+        async move { ([("cache-control", if count < 3 { "no-store" } else { "max-age=60" })], count.to_string()) }
+    };
+    let router = Router::new().route("/", get(handler)).layer(CacheLayer::new(cache(&ManualClock::at(0))));
+    let url = served(router).await;
+    for (body, how) in [
+        ("0", "fwd=uri-miss; fwd-status=200; detail=no-store"),
+        ("1", "fwd=uri-miss; fwd-status=200; detail=no-store"),
+        ("2", "fwd=uri-miss; fwd-status=200; detail=no-store"),
+        ("3", "fwd=uri-miss; fwd-status=200"),
+        ("4", "fwd=uri-miss; fwd-status=200; stored"),
+        ("4", "hit; ttl=60"),
+    ] {
+        assert_eq!(ask("GET", url.clone()).await, (200, format!("larder; {how}"), body.to_owned()));
+    }
+}
+
 #[tokio::test]
 async fn an_upgrade_passes_untouched() {
     let switch = async |request: Request<axum::body::Body>| {

@@ -118,7 +118,7 @@ impl Cache {
         origin: Arc<dyn Origin>,
         options: &FetchOptions,
     ) -> Result<Answer, FetchError> {
-        let Found { key, mut candidates, mut landed } = found;
+        let Found { key, mut candidates, mut landed, .. } = found;
         let (ask, body) = Ask::new(key, target, request, origin, options)?;
         if !body.is_empty() || !ask.head().may_reuse() {
             return self.pass(ask, body, candidates).await;
@@ -248,7 +248,12 @@ impl Cache {
 
     /// The response can't be given to those who wait, nor are they to wait again for the next one.
     pub(super) fn not_shared(&self, leader: &Leader) {
-        self.inner.uncollapsible.remember(leader.key(), self.inner.clock.now());
+        self.not_shared_since(leader, false);
+    }
+
+    /// `refused`: it must not be stored, and said so.
+    pub(super) fn not_shared_since(&self, leader: &Leader, refused: bool) {
+        self.inner.uncollapsible.remember(leader.key(), refused, self.inner.clock.now());
         leader.land(Landing::NotShared);
     }
 

@@ -198,11 +198,12 @@ impl Cache {
                 body
             }
             unstorable => {
+                let refused = unstorable.is_err() && self.inner.rules.refuses(&parts.headers).is_some();
                 if let Err(why) = unstorable {
                     status.detail = Some(why.token());
                     self.observe(&Event::NotStored(why));
                 }
-                leader.iter().for_each(|leader| self.not_shared(leader));
+                leader.iter().for_each(|leader| self.not_shared_since(leader, refused));
                 body
             }
         };

@@ -18,6 +18,7 @@ mod answer;
 mod answering;
 mod arriving;
 mod builder;
+mod direct;
 mod error;
 mod events;
 mod fill;
@@ -45,7 +46,7 @@ pub use options::{Arrived, FetchOptions, Overriding};
 use self::{flights::Flights, recall::Uncollapsible, tasks::Tasks};
 use crate::bounded::within;
 use crate::{
-    Body, CacheKey, CacheStatus, CacheStore, Candidates, Clock, Fields, Origin, Permission, RequestHead,
+    Body, CacheKey, CacheStatus, CacheStore, Candidates, Clock, Fields, Fwd, Origin, Permission, RequestHead,
     Reuse, Rules, StoreError, TargetUri,
 };
 
@@ -87,6 +88,8 @@ pub struct Found {
     candidates: Candidates,
     /// What [`Flights::landed`] said before the look-up.
     landed: u64,
+    /// Why the origin is needed, where it may be asked [directly](Self::may_ask_directly).
+    direct: Option<Fwd>,
 }
 
 impl Cache {
@@ -128,7 +131,7 @@ impl Cache {
     pub async fn peek<F: Fields>(&self, key: &CacheKey, request: &RequestHead<'_, F>) -> Lookup {
         let landed = self.inner.flights.landed(key);
         if !request.may_reuse() {
-            return Lookup::Forward(Found { key: key.clone(), candidates: Candidates::none(), landed });
+            return Lookup::Forward(Found::new(key, Candidates::none(), landed));
         }
         let candidates = self.candidates(key).await;
         let now = self.inner.clock.now();
@@ -137,11 +140,15 @@ impl Cache {
             Reuse::Fresh(selected) => (selected, CacheStatus::hit(selected.ttl)),
             Reuse::Stale(selected, Permission::MaxStale) => (selected, CacheStatus::hit(selected.ttl)),
             Reuse::OnlyIfCached => return Lookup::Answered(Answer::only_if_cached()),
-            _ => return Lookup::Forward(Found { key: key.clone(), candidates, landed }),
+            Reuse::Forward(why) => {
+                let direct = self.direct(key, &candidates, now).then(|| why.fwd());
+                return Lookup::Forward(Found { direct, ..Found::new(key, candidates, landed) });
+            }
+            _ => return Lookup::Forward(Found::new(key, candidates, landed)),
         };
         match self.serve(candidates, selected.index, request, Some(selected.age), status).await {
             Ok(answer) => Lookup::Answered(answer),
-            Err(_) => Lookup::Forward(Found { key: key.clone(), candidates: Candidates::none(), landed }),
+            Err(_) => Lookup::Forward(Found::new(key, Candidates::none(), landed)),
         }
     }
 
@@ -190,7 +197,7 @@ impl Cache {
     /// The value of `Cache-Status` for this answer, for adapters with a header map of their own: one list member
     /// (RFC 9211 §2).
     pub fn cache_status(&self, answer: &Answer) -> Bytes {
-        answer.cache_status.to_bytes(&self.inner.name)
+        self.status_bytes(&answer.cache_status)
     }
 
     /// The answer as an `http` response, with `Age` and `Cache-Status`.

@@ -1,4 +1,5 @@
-//! Remembers which keys' last response could not serve others, so that their requests are not collapsed.
+//! Remembers which keys' last response could not serve others, so that their requests are not collapsed, and which said
+//! outright that it must not be stored, so that adapters need not go the whole way for the next.
 //!
 //! Waiting for a leader only to be told to go oneself doubles the latency. One such wait for a key is
 //! unavoidable; this table spares the later ones. It has a fixed size and forgets: a key that loses its place
@@ -16,8 +17,12 @@ use crate::{CacheKey, Timestamp};
 const REMEMBERED_FOR: Duration = Duration::from_secs(60);
 /// Places; a power of two. 128 KiB.
 const PLACES: usize = 1 << 14;
-/// Seconds take this many bits of a place, the key's hash the rest.
+/// Seconds take this many bits of a place, a mark the next, the key's hash the rest.
 const TIME_BITS: u32 = 24;
+/// The bit beside them: it refused to be stored.
+const REFUSED: u64 = 1 << TIME_BITS;
+const SECONDS: u64 = REFUSED - 1;
+const TAG: u64 = !(SECONDS | REFUSED);
 
 /// The table. Each place is one atomic number: bits of the key's hash, and the second until which it counts.
 pub(crate) struct Uncollapsible(Box<[AtomicU64]>);
@@ -27,23 +32,34 @@ impl Uncollapsible {
         Self((0..PLACES).map(|_| AtomicU64::new(0)).collect())
     }
 
-    pub(crate) fn remember(&self, key: &CacheKey, now: Timestamp) {
+    /// `refused`: the response must not be stored, and said so.
+    pub(crate) fn remember(&self, key: &CacheKey, refused: bool, now: Timestamp) {
         let until = now.saturating_add(REMEMBERED_FOR);
-        self.place(key).store(tag(key) | seconds(until), Ordering::Relaxed);
+        let mark = if refused { REFUSED } else { 0 };
+        self.place(key).store(tag(key) | mark | seconds(until), Ordering::Relaxed);
     }
 
     pub(crate) fn forget(&self, key: &CacheKey) {
         let place = self.place(key);
-        if place.load(Ordering::Relaxed) & !seconds_mask() == tag(key) {
+        if place.load(Ordering::Relaxed) & TAG == tag(key) {
             place.store(0, Ordering::Relaxed);
         }
     }
 
     pub(crate) fn contains(&self, key: &CacheKey, now: Timestamp) -> bool {
+        self.get(key, now).is_some()
+    }
+
+    pub(crate) fn has_refused(&self, key: &CacheKey, now: Timestamp) -> bool {
+        self.get(key, now).is_some_and(|value| value & REFUSED != 0)
+    }
+
+    fn get(&self, key: &CacheKey, now: Timestamp) -> Option<u64> {
         let value = self.place(key).load(Ordering::Relaxed);
         // Wrapping: the seconds are a window of half a year, and a clock that jumps only ends the memory.
-        let left = (value & seconds_mask()).wrapping_sub(seconds(now)) & seconds_mask();
-        value != 0 && value & !seconds_mask() == tag(key) && left <= REMEMBERED_FOR.as_secs()
+        let left = (value & SECONDS).wrapping_sub(seconds(now)) & SECONDS;
+        let counts = value != 0 && value & TAG == tag(key) && left <= REMEMBERED_FOR.as_secs();
+        counts.then_some(value)
     }
 
     fn place(&self, key: &CacheKey) -> &AtomicU64 {
@@ -57,14 +73,10 @@ impl fmt::Debug for Uncollapsible {
     }
 }
 
-const fn seconds_mask() -> u64 {
-    (1 << TIME_BITS) - 1
-}
-
 fn seconds(time: Timestamp) -> u64 {
-    (time.as_millis() / 1000) & seconds_mask()
+    (time.as_millis() / 1000) & SECONDS
 }
 
 fn tag(key: &CacheKey) -> u64 {
-    key.process_hash() & !seconds_mask()
+    key.process_hash() & TAG
 }
