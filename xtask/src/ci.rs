@@ -30,6 +30,7 @@ const CHECKS: &[(&str, Check)] = &[
     }),
     ("conformance", || conformance::run(&conformance::Args::default())),
     ("fuzz", || call(cargo().args(["xtask", "fuzz", "--short"]))),
+    ("counts", || call(cargo().args(["xtask", "counts"]))),
     ("bench", bench::quick),
 ];
 

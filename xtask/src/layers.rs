@@ -25,7 +25,7 @@ const FLOORS: &[&[&str]] = &[
     ],
     &["larder-reqwest"],
     &["larder"],
-    &["larder-cli", "xtask", "larder-benches", "larder-examples", "larder-peers"],
+    &["larder-cli", "xtask", "larder-counts", "larder-examples", "larder-peers"],
 ];
 
 pub(crate) fn run() -> anyhow::Result<()> {

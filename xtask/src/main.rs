@@ -4,6 +4,7 @@ mod bench;
 mod chaos;
 mod ci;
 mod conformance;
+mod counts;
 mod features;
 mod fuzz;
 mod layers;
@@ -42,6 +43,8 @@ enum Command {
     Chaos(chaos::Args),
     /// Run the public suite for HTTP caches against `larder proxy`.
     Conformance(conformance::Args),
+    /// Count instructions and allocations of the hot paths, and hold them against benches/counts.tsv.
+    Counts(counts::Args),
     /// Measure, beside others, and write benches/RESULTS.md.
     Bench(bench::Args),
 }
@@ -69,6 +72,7 @@ fn run() -> anyhow::Result<()> {
         Command::Chaos(args) => chaos::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Conformance(args) => conformance::run(&args),
+        Command::Counts(args) => counts::run(&args),
         Command::Bench(args) => bench::run(&args),
     }
 }

@@ -31,6 +31,8 @@ const BENCHMARKS: &[(&str, &str)] = &[
     ("taskset", "util-linux"),
 ];
 
+const COUNTS: &[(&str, &str)] = &[("valgrind", "valgrind")];
+
 pub(crate) fn run_for_tests() -> anyhow::Result<()> {
     packages(TESTS)
 }
@@ -39,8 +41,13 @@ pub(crate) fn run_for_benchmarks() -> anyhow::Result<()> {
     packages(BENCHMARKS)
 }
 
+pub(crate) fn run_for_counts() -> anyhow::Result<()> {
+    packages(COUNTS)
+}
+
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     packages(TESTS)?;
+    packages(COUNTS)?;
     if args.bench {
         packages(BENCHMARKS)?;
     }

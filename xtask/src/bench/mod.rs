@@ -84,18 +84,10 @@ pub(crate) fn quick() -> anyhow::Result<()> {
     engine(true)
 }
 
-/// A program of benches/compare, which has dependencies of its own.
+/// A program of benches/suite, which has dependencies of its own.
 fn compare(program: &str, quick: bool) -> Command {
     let mut compare = cargo();
-    compare.args([
-        "run",
-        "--release",
-        "--manifest-path",
-        "benches/compare/Cargo.toml",
-        "--bin",
-        program,
-        "--",
-    ]);
+    compare.args(["run", "--release", "--manifest-path", "benches/suite/Cargo.toml", "--bin", program, "--"]);
     compare.args(quick.then_some("--quick"));
     compare
 }

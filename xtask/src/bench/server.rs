@@ -15,12 +15,12 @@ use super::{
 };
 use crate::process::{Server, cargo, free_port, run as call};
 
-const SERVER: &str = "benches/compare/target/release/server";
+const SERVER: &str = "benches/suite/target/release/server";
 
 pub(crate) fn run(quick: bool) -> anyhow::Result<String> {
     crate::setup::run_for_tests()?;
     crate::setup::run_for_benchmarks()?;
-    let build = ["build", "--release", "--manifest-path", "benches/compare/Cargo.toml", "--bin", "server"];
+    let build = ["build", "--release", "--manifest-path", "benches/suite/Cargo.toml", "--bin", "server"];
     call(cargo().args(build))?;
     let (_redis, redis_port) = redis()?;
     let redis = format!("redis://127.0.0.1:{redis_port}");

@@ -46,7 +46,7 @@ pub(crate) fn serve(address: SocketAddr, layered: Layered) -> anyhow::Result<()>
                 router.layer(larder_tower::CacheLayer::new(cache))
             }
             Layered::HttpCache => {
-                let cache = http_cache_tower_server::ServerCacheLayer::new(http_cache_server::MokaManager::default());
+                let cache = http_cache_tower_server::ServerCacheLayer::new(http_cache::MokaManager::default());
                 router.layer(ServiceBuilder::new().layer(HandleErrorLayer::new(failed)).layer(cache))
             }
             Layered::ResponseCache => router.layer(axum_response_cache::CacheLayer::with_lifespan(hour)),

@@ -30,7 +30,8 @@ pub(crate) async fn numbers(sizes: &[u64]) -> anyhow::Result<()> {
             let (store, head, body) = (store.clone(), Arc::clone(&head), body.clone());
             tokio::spawn(async move {
                 for n in (part..size).step_by(fillers as usize) {
-                    let mut writer = store.reserve(&key(n)).await?.begin(Arc::clone(&head), Some(100)).await?;
+                    let mut writer =
+                        store.reserve(&key(n)).await?.begin(Arc::clone(&head), Some(100)).await?;
                     writer.write(body.clone()).await?;
                     writer.commit().await?;
                 }

@@ -254,7 +254,8 @@ async fn fills(quick: bool) -> anyhow::Result<()> {
             race.turn("**larder-disk**", |n| {
                 let (store, body) = (&store, body.clone());
                 async move {
-                    let mut writer = store.reserve(&key(at(n))).await?.begin(head(), Some(body.len() as u64)).await?;
+                    let mut writer =
+                        store.reserve(&key(at(n))).await?.begin(head(), Some(body.len() as u64)).await?;
                     writer.write(body).await?;
                     writer.commit().await?;
                     Ok(())

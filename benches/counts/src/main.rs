@@ -1,0 +1,41 @@
+//! The hot paths, each by its name: so many times, for counting instructions under Callgrind; or all, counting allocations.
+//!
+//! `larder-counts list`, `larder-counts run NAME COUNT`, `larder-counts allocations`: `cargo xtask counts` calls it.
+
+mod allocator;
+mod paths;
+
+use allocator::Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Before counting: what is made once is made.
+const WARM: u64 = 50;
+const COUNTED: u64 = 1000;
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["list"] => paths::ALL.iter().for_each(|(name, _)| println!("{name}")),
+        ["run", name, count] => {
+            let path = paths::ALL.iter().find(|(known, _)| *known == name);
+            let (_, make) = path.ok_or_else(|| anyhow::anyhow!("no path is called '{name}'"))?;
+            let mut path = make();
+            for _ in 0..WARM + count.parse::<u64>()? {
+                path();
+            }
+        }
+        ["allocations"] => {
+            for (name, make) in paths::ALL {
+                let mut path = make();
+                (0..WARM).for_each(|_| path());
+                let before = allocator::count();
+                (0..COUNTED).for_each(|_| path());
+                println!("{name}\t{}", (allocator::count() - before) / COUNTED);
+            }
+        }
+        _ => anyhow::bail!("larder-counts list | run NAME COUNT | allocations"),
+    }
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! What is counted. Each path is made once, and then does the same each time, without waiting for anything.
+
+use std::{hint::black_box, sync::Arc};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use larder_core::{
+    Body, Cache, CacheKey, CacheStore, EntryId, Exchange, Lookup, RequestHead, Rules, StoredBody, StoredHead,
+    TargetUri, Timestamp, codec,
+};
+use larder_disk::{DiskOptions, DiskStore};
+use larder_memory::MemoryStore;
+use larder_testkit::{FnOrigin, ManualClock, key};
+
+type Path = Box<dyn FnMut()>;
+
+/// All of them.
+pub(crate) const ALL: &[(&str, fn() -> Path)] = &[
+    ("policy: key of a request", policy_key),
+    ("policy: fresh hit", policy_hit),
+    ("policy: storing", policy_storing),
+    ("codec: encode, 1 KiB", encode),
+    ("codec: decode, 1 KiB", decode),
+    ("memory: look-up", memory_lookup),
+    ("memory: fill", memory_fill),
+    ("disk: look-up and body, 1 KiB", disk_lookup),
+    ("engine: hit, its answer", engine_hit),
+    ("engine: hit, a response", engine_response),
+    ("engine: revalidation answered with 304", engine_not_modified),
+    ("engine: miss, not stored", || engine_miss(&[("cache-control", "no-store")])),
+    ("engine: miss, stored", || engine_miss(&[("cache-control", "max-age=3600")])),
+];
+
+const NOW: u64 = 1_700_000_010;
+const KEYS: u64 = 1000;
+
+const RESPONSE: [(&str, &str); 10] = [
+    ("server", "origin/1.0"),
+    ("content-type", "text/html; charset=utf-8"),
+    ("cache-control", "public, max-age=3600"),
+    ("etag", "\"abcdef123456\""),
+    ("last-modified", "Wed, 21 Oct 2015 07:28:00 GMT"),
+    ("vary", "accept-encoding"),
+    ("x-request-id", "8f14e45fceea167a5a36dedd4bea2543"),
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "sameorigin"),
+    ("content-language", "en"),
+];
+
+const REQUEST: [(&str, &str); 10] = [
+    ("host", "example.com"),
+    ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
+    ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
+    ("accept-language", "en-GB,en;q=0.5"),
+    ("accept-encoding", "gzip, deflate, br, zstd"),
+    ("connection", "keep-alive"),
+    ("sec-fetch-dest", "document"),
+    ("sec-fetch-mode", "navigate"),
+    ("sec-fetch-site", "none"),
+    ("priority", "u=0, i"),
+];
+
+fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+    let field = |(name, value): &(&'static str, &'static str)| {
+        (HeaderName::from_static(name), HeaderValue::from_static(value))
+    };
+    pairs.iter().map(field).collect()
+}
+
+fn head() -> Arc<StoredHead> {
+    Arc::new(larder_testkit::head(&RESPONSE, &[("accept-encoding", "gzip, deflate, br, zstd")]))
+}
+
+/// What does not wait for anything has its result at once.
+fn now<T>(future: impl Future<Output = T>) -> T {
+    future.now_or_never().expect("it waits for nothing")
+}
+
+async fn put(store: &dyn CacheStore, key: &CacheKey, head: &Arc<StoredHead>, body: Bytes) {
+    let reserved = store.reserve(key).await.expect("it reserves");
+    let mut writer = reserved.begin(Arc::clone(head), Some(body.len() as u64)).await.expect("it begins");
+    writer.write(body).await.expect("it takes it");
+    writer.commit().await.expect("it commits");
+}
+
+fn policy_key() -> Path {
+    Box::new(|| {
+        let path = black_box("/articles/2026/larder?page=2");
+        black_box(CacheKey::of_parts("http", black_box("example.com"), path)).expect("a key");
+    })
+}
+
+fn policy_hit() -> Path {
+    let (fields, rules, stored) = (fields(&REQUEST), Rules::shared(), head());
+    Box::new(move || {
+        let request = RequestHead::new(&Method::GET, &fields);
+        let _ = black_box(rules.reuse(&request, [black_box(&*stored)], Timestamp::from_secs(NOW)));
+    })
+}
+
+fn policy_storing() -> Path {
+    let (asked, response, rules) = (fields(&REQUEST), fields(&RESPONSE), Rules::shared());
+    let target = TargetUri::parse("http://example.com/catalogue").expect("a target");
+    let at = Timestamp::from_secs(NOW);
+    let exchange = Exchange { request_time: at, response_time: at };
+    Box::new(move || {
+        let request = RequestHead::new(&Method::GET, &asked);
+        black_box(rules.storable(&target, &request, StatusCode::OK, &response, exchange)).expect("it may be");
+    })
+}
+
+fn encoded() -> Vec<u8> {
+    let mut whole = Vec::new();
+    codec::encode_whole(&key("/42"), &head(), EntryId(7), &[b'x'; 1024], &mut whole).expect("it fits");
+    whole
+}
+
+fn encode() -> Path {
+    let (key, head, mut whole) = (key("/42"), head(), encoded());
+    Box::new(move || {
+        whole.clear();
+        codec::encode_whole(&key, &head, EntryId(7), black_box(&[b'x'; 1024]), &mut whole).expect("it fits");
+    })
+}
+
+fn decode() -> Path {
+    let (key, whole) = (key("/42"), Bytes::from(encoded()));
+    Box::new(move || drop(black_box(codec::decode_whole(black_box(&whole), &key)).expect("it is whole")))
+}
+
+fn filled() -> MemoryStore {
+    let (store, head) = (MemoryStore::default(), head());
+    for n in 0..KEYS {
+        now(put(&store, &key(&format!("/{n}")), &head, Bytes::from_static(&[b'x'; 1024])));
+    }
+    store
+}
+
+fn memory_lookup() -> Path {
+    let (store, key) = (filled(), key("/42"));
+    Box::new(move || assert_eq!(now(store.lookup(&key)).expect("it looks up").len(), 1))
+}
+
+fn memory_fill() -> Path {
+    let (store, key, head) = (filled(), key("/42"), head());
+    Box::new(move || now(put(&store, &key, &head, Bytes::from_static(&[b'x'; 1024]))))
+}
+
+fn disk_lookup() -> Path {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut options = DiskOptions::with_max_bytes(1 << 30);
+    options.hot_bytes = 0;
+    let store = DiskStore::open(folder.path().join("larder"), options).expect("it opens");
+    let (key, head) = (key("/42"), head());
+    // Filling waits for the disk; what was just written is in memory, and read without waiting.
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(put(&store, &key, &head, Bytes::from_static(&[b'x'; 1024])));
+    Box::new(move || {
+        let _kept = &folder;
+        let found = now(store.lookup(&key)).expect("it looks up");
+        assert!(matches!(&found[0].body, StoredBody::Whole(body) if body.len() == 1024));
+    })
+}
+
+fn cache() -> Cache {
+    Cache::builder(Arc::new(filled())).clock(Arc::new(ManualClock::at(NOW))).build()
+}
+
+fn engine_hit() -> Path {
+    let (cache, key, fields) = (cache(), key("/42"), fields(&REQUEST));
+    Box::new(move || {
+        let found = now(cache.lookup(&key, &RequestHead::new(&Method::GET, &fields)));
+        assert!(matches!(black_box(found), Lookup::Answered(_)));
+    })
+}
+
+fn engine_response() -> Path {
+    let (cache, key, fields) = (cache(), key("/42"), fields(&REQUEST));
+    Box::new(move || match now(cache.lookup(&key, &RequestHead::new(&Method::GET, &fields))) {
+        Lookup::Answered(answer) => drop(black_box(cache.into_http(answer))),
+        Lookup::Forward(_) => panic!("it is there"),
+    })
+}
+
+fn engine_not_modified() -> Path {
+    let (cache, key, mut fields) = (cache(), key("/42"), fields(&REQUEST));
+    fields.insert("if-none-match", HeaderValue::from_static("\"abcdef123456\""));
+    Box::new(move || match now(cache.lookup(&key, &RequestHead::new(&Method::GET, &fields))) {
+        Lookup::Answered(answer) => assert_eq!(cache.into_http(answer).status(), StatusCode::NOT_MODIFIED),
+        Lookup::Forward(_) => panic!("it is there"),
+    })
+}
+
+fn engine_miss(says: &'static [(&'static str, &'static str)]) -> Path {
+    let cache = cache();
+    let origin = FnOrigin::fixed(says, &[b'x'; 1024]);
+    let asked = fields(&REQUEST);
+    let urls: Vec<String> = (0..4096).map(|n| format!("http://example.com/miss/{n}")).collect();
+    let mut n = 0;
+    Box::new(move || {
+        n += 1;
+        let mut request = Request::get(&urls[n % urls.len()]).body(Body::empty()).expect("a request");
+        *request.headers_mut() = asked.clone();
+        black_box(now(cache.fetch(request, Arc::clone(&origin) as _))).expect("an answer");
+    })
+}

@@ -1,1 +1,0 @@
-//! Benchmarks only; see `benches/`. `cargo xtask bench engine` runs them.

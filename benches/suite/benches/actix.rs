@@ -1,0 +1,87 @@
+//! What does the middleware add to an actix-web application? Without sockets: the services alone, bare and wrapped.
+
+mod setting;
+
+use std::{sync::Arc, time::Instant};
+
+use actix_web::{
+    App, Error, HttpResponse,
+    body::MessageBody,
+    dev::{Service, ServiceResponse},
+    http::header,
+    test, web,
+};
+use bytes::Bytes;
+use larder_actix::Cache;
+use larder_memory::MemoryStore;
+use setting::{RESPONSE, SIZES, body, criterion};
+
+/// Two fields, as small handlers have them; and ten.
+async fn page(body: web::Data<Bytes>, says: &'static str, many: bool) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    response.insert_header((header::CACHE_CONTROL, says));
+    for field in RESPONSE.iter().filter(|(name, _)| many && *name != "cache-control") {
+        response.insert_header(*field);
+    }
+    response.content_type("text/html").body(Bytes::clone(&body))
+}
+
+fn routes(body: Bytes) -> impl FnOnce(&mut web::ServiceConfig) {
+    move |app| {
+        app.app_data(web::Data::new(body))
+            .route("/few", web::get().to(|body| page(body, "max-age=3600", false)))
+            .route("/ten", web::get().to(|body| page(body, "max-age=3600", true)))
+            .route("/nostore", web::get().to(|body| page(body, "no-store", false)));
+    }
+}
+
+async fn call<B: MessageBody>(
+    app: &impl Service<actix_http::Request, Response = ServiceResponse<B>, Error = Error>,
+    path: &str,
+    length: usize,
+) {
+    let request = test::TestRequest::get().uri(path).insert_header(("host", "example.com")).to_request();
+    let response = app.call(request).await.expect("an answer");
+    assert_eq!(response.into_body().size(), actix_web::body::BodySize::Sized(length as u64));
+}
+
+fn main() {
+    let mut criterion = criterion();
+    let system = actix_rt::System::new();
+    for (size, length) in SIZES {
+        let mut group = criterion.benchmark_group(format!("actix/{size}"));
+        for (name, path) in
+            [("hit, 2 fields", "/few"), ("hit, 10 fields", "/ten"), ("not to be stored", "/nostore")]
+        {
+            group.bench_function(format!("bare, {name}"), |bencher| {
+                let app = system.block_on(test::init_service(App::new().configure(routes(body(length)))));
+                bencher.iter_custom(|count| {
+                    let begun = Instant::now();
+                    system.block_on(async {
+                        for _ in 0..count {
+                            call(&app, path, length).await;
+                        }
+                    });
+                    begun.elapsed()
+                });
+            });
+            group.bench_function(format!("larder, {name}"), |bencher| {
+                let store = Arc::new(MemoryStore::default());
+                let cache = Cache::new(larder_core::Cache::builder(store).build());
+                let app = App::new().wrap(cache).configure(routes(body(length)));
+                let app = system.block_on(test::init_service(app));
+                bencher.iter_custom(|count| {
+                    let begun = Instant::now();
+                    system.block_on(async {
+                        for _ in 0..count {
+                            call(&app, path, length).await;
+                        }
+                    });
+                    begun.elapsed()
+                });
+            });
+        }
+        group.finish();
+    }
+    criterion.final_summary();
+}
