@@ -6,7 +6,7 @@ use crate::process::{is_installed, run as call};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Also what only the benchmarks need: nginx, Varnish, HAProxy, wrk.
+    /// Also what only the benchmarks need: the caches that are raced, and wrk.
     #[arg(long)]
     bench: bool,
 }
@@ -27,6 +27,10 @@ const BENCHMARKS: &[(&str, &str)] = &[
     ("nginx", "nginx-light"),
     ("varnishd", "varnish"),
     ("haproxy", "haproxy"),
+    ("squid", "squid"),
+    ("traffic_server", "trafficserver"),
+    ("cmake", "cmake"),
+    ("c++", "g++"),
     ("wrk", "wrk"),
     ("taskset", "util-linux"),
 ];

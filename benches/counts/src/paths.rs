@@ -13,10 +13,12 @@ use larder_disk::{DiskOptions, DiskStore};
 use larder_memory::MemoryStore;
 use larder_testkit::{FnOrigin, ManualClock, key};
 
+/// One turn.
 type Path = Box<dyn FnMut()>;
+type Make = fn() -> Path;
 
 /// All of them.
-pub(crate) const ALL: &[(&str, fn() -> Path)] = &[
+pub(crate) const ALL: &[(&str, Make)] = &[
     ("policy: key of a request", policy_key),
     ("policy: fresh hit", policy_hit),
     ("policy: storing", policy_storing),

@@ -44,10 +44,12 @@ impl Pages {
         Self { small: of(1 << 10), large: of(64 << 10), huge: of(1 << 20) }
     }
 
-    /// `/1k`, `/64k`, `/1m`, with `nostore` or `slow` anywhere in the path.
+    /// `/1k`, `/64k`, `/1m`, with `nostore` or `slow` anywhere in the path; `/bytes/` and how many.
     pub(crate) fn get(&self, path: &str) -> Page {
+        let length = path.strip_prefix("/bytes/").and_then(|length| length.parse().ok());
         Page {
             body: match path {
+                _ if length.is_some() => vec![b'x'; length.unwrap_or(0)].into(),
                 path if path.contains("64k") => self.large.clone(),
                 path if path.contains("1m") => self.huge.clone(),
                 _ => self.small.clone(),

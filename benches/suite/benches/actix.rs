@@ -2,7 +2,10 @@
 
 mod setting;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix_web::{
     App, Error, HttpResponse,
@@ -45,43 +48,43 @@ async fn call<B: MessageBody>(
     assert_eq!(response.into_body().size(), actix_web::body::BodySize::Sized(length as u64));
 }
 
+fn timed<B: MessageBody>(
+    system: &actix_rt::SystemRunner,
+    app: &impl Service<actix_http::Request, Response = ServiceResponse<B>, Error = Error>,
+    count: u64,
+    path: &str,
+    length: usize,
+) -> Duration {
+    let begun = Instant::now();
+    system.block_on(async {
+        for _ in 0..count {
+            call(app, path, length).await;
+        }
+    });
+    begun.elapsed()
+}
+
 fn main() {
     let mut criterion = criterion();
     let system = actix_rt::System::new();
     for (size, length) in SIZES {
-        let mut group = criterion.benchmark_group(format!("actix/{size}"));
-        for (name, path) in
+        for (case, path) in
             [("hit, 2 fields", "/few"), ("hit, 10 fields", "/ten"), ("not to be stored", "/nostore")]
         {
-            group.bench_function(format!("bare, {name}"), |bencher| {
+            let mut group = criterion.benchmark_group(format!("actix/{case}/{size}"));
+            group.bench_function("bare handler", |bencher| {
                 let app = system.block_on(test::init_service(App::new().configure(routes(body(length)))));
-                bencher.iter_custom(|count| {
-                    let begun = Instant::now();
-                    system.block_on(async {
-                        for _ in 0..count {
-                            call(&app, path, length).await;
-                        }
-                    });
-                    begun.elapsed()
-                });
+                bencher.iter_custom(|count| timed(&system, &app, count, path, length));
             });
-            group.bench_function(format!("larder, {name}"), |bencher| {
+            group.bench_function("larder", |bencher| {
                 let store = Arc::new(MemoryStore::default());
                 let cache = Cache::new(larder_core::Cache::builder(store).build());
                 let app = App::new().wrap(cache).configure(routes(body(length)));
                 let app = system.block_on(test::init_service(app));
-                bencher.iter_custom(|count| {
-                    let begun = Instant::now();
-                    system.block_on(async {
-                        for _ in 0..count {
-                            call(&app, path, length).await;
-                        }
-                    });
-                    begun.elapsed()
-                });
+                bencher.iter_custom(|count| timed(&system, &app, count, path, length));
             });
+            group.finish();
         }
-        group.finish();
     }
     criterion.final_summary();
 }

@@ -7,7 +7,7 @@ pub(crate) fn run(quick: bool) -> anyhow::Result<String> {
     crate::setup::run_for_benchmarks()?;
     call(cargo().args(["build", "--release", "-p", "larder-peers"]))?;
     let (_origin, port) = peers::origin()?;
-    let mut compare = super::compare("client", quick);
+    let mut compare = super::suite("client", quick);
     compare.arg(format!("http://127.0.0.1:{port}"));
     output(compare.env("LARDER_PYTHON", python::with_peers()?))
 }

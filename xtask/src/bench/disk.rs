@@ -11,7 +11,7 @@ use crate::process::{cargo, output, run as call};
 pub(crate) fn run(quick: bool, large: bool) -> anyhow::Result<String> {
     let folder = Path::new("target/bench-disk");
     fs::create_dir_all(folder)?;
-    let mut compare = super::compare("disk", quick);
+    let mut compare = super::suite("disk", quick);
     compare.args(large.then_some("--large"));
     let mut table = output(compare.env("LARDER_BENCH_DIR", folder.canonicalize()?))?;
     crate::setup::run_for_benchmarks()?;

@@ -3,21 +3,29 @@
 //! Ratios from one run are what counts: the same machine minutes later may be half as fast.
 
 mod client;
+mod criterion;
 mod disk;
 mod herd;
+mod others;
 mod peers;
+mod plots;
 mod proxy;
 mod python;
 mod redis;
 mod results;
+mod scaling;
 mod server;
+mod stores;
 
 use std::process::Command;
 
 use crate::process::{cargo, run as call};
 
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    baseline: Option<Baseline>,
     /// What to measure; everything, if nothing is named.
     #[arg(value_enum)]
     what: Vec<What>,
@@ -29,13 +37,36 @@ pub(crate) struct Args {
     large: bool,
 }
 
+/// What a change does to criterion's benches.
+#[derive(Debug, clap::Subcommand)]
+enum Baseline {
+    /// Run criterion's benches, and keep what they find under a name.
+    Save {
+        /// The name: a commit's, say.
+        name: String,
+    },
+    /// Run them again, and show what has changed since.
+    Compare {
+        /// The name that was saved.
+        base: String,
+    },
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum What {
-    /// Policy and engine, by criterion.
+    /// The rules, beside http-cache-semantics.
+    Policy,
+    /// The engine on memory, beside a bare map.
     Engine,
+    /// Memory, disk, Redis and tiers, beside maps, databases and http-cache's managers.
+    Stores,
+    /// The stored format, beside copying and checksumming.
+    Codec,
+    /// The actix-web middleware without sockets, beside the bare service.
+    Actix,
     /// A client's hits beside http-cache, and a batch of URLs beside reqwest and Python's clients.
     Client,
-    /// `larder proxy` beside hyper, actix, nginx, Varnish and HAProxy.
+    /// `larder proxy` beside hyper, actix, nginx, Varnish, HAProxy, Squid, Traffic Server and pingora.
     Proxy,
     /// The disk store beside a bare read, other layouts and other people's stores; a proxy on it beside nginx.
     Disk,
@@ -46,13 +77,35 @@ enum What {
     Server,
     /// Two hundred requests at once for one cold key.
     Herd,
+    /// Ever more entries, connections, bytes, variants and groups.
+    Scaling,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    match &args.baseline {
+        Some(Baseline::Save { name }) => {
+            return criterion::bench(&criterion::QUESTIONS, &["--noplot", "--save-baseline", name]);
+        }
+        Some(Baseline::Compare { base }) => {
+            println!("{}", criterion::compare(base)?);
+            return Ok(());
+        }
+        None => {}
+    }
     let all = args.what.is_empty();
     let wanted = |what| all || args.what.contains(&what);
-    if wanted(What::Engine) {
-        engine(args.quick)?;
+    let questions =
+        [(What::Policy, "policy"), (What::Engine, "engine"), (What::Codec, "codec"), (What::Actix, "actix")];
+    if args.quick && (all || wanted(What::Stores) || questions.iter().any(|(what, _)| wanted(*what))) {
+        criterion::quick()?;
+    } else {
+        for (_, name) in questions.into_iter().filter(|(what, _)| wanted(*what)) {
+            criterion::bench(&[name], &["--noplot"])?;
+            results::write(name, &criterion::table(&criterion::found(&format!("{name}/"))?), false)?;
+        }
+        if wanted(What::Stores) {
+            results::write("stores", &stores::run()?, false)?;
+        }
     }
     if wanted(What::Client) {
         results::write("client", &client::run(args.quick)?, args.quick)?;
@@ -76,27 +129,21 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if wanted(What::Herd) {
         results::write("herd", &herd::run(args.quick)?, args.quick)?;
     }
+    if wanted(What::Scaling) {
+        results::write("scaling", &scaling::run(args.quick)?, args.quick)?;
+    }
     Ok(())
 }
 
-/// What CI runs: the benches of the engine, for a moment.
+/// What CI runs: each of criterion's benches, for a moment.
 pub(crate) fn quick() -> anyhow::Result<()> {
-    engine(true)
+    criterion::quick()
 }
 
 /// A program of benches/suite, which has dependencies of its own.
-fn compare(program: &str, quick: bool) -> Command {
-    let mut compare = cargo();
-    compare.args(["run", "--release", "--manifest-path", "benches/suite/Cargo.toml", "--bin", program, "--"]);
-    compare.args(quick.then_some("--quick"));
-    compare
-}
-
-fn engine(quick: bool) -> anyhow::Result<()> {
-    let mut bench = cargo();
-    bench.args(["bench", "-p", "larder-benches"]);
-    if quick {
-        bench.args(["--", "--test"]);
-    }
-    call(&mut bench)
+fn suite(program: &str, quick: bool) -> Command {
+    let mut command = cargo();
+    command.args(["run", "--release", "--manifest-path", "benches/suite/Cargo.toml", "--bin", program, "--"]);
+    command.args(quick.then_some("--quick"));
+    command
 }

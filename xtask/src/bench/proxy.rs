@@ -4,16 +4,19 @@ use std::{fmt::Write as _, path::Path, process::Command};
 
 use anyhow::Context as _;
 
-use super::peers::{self, Peer};
+use super::{
+    others,
+    peers::{self, Peer},
+};
 use crate::process::output;
 
 /// What one round found.
 #[derive(Debug, Clone, Copy)]
-struct Round {
-    cpu_us: f64,
-    per_second: f64,
-    p50_us: f64,
-    p99_us: f64,
+pub(super) struct Round {
+    pub(super) cpu_us: f64,
+    pub(super) per_second: f64,
+    pub(super) p50_us: f64,
+    pub(super) p99_us: f64,
 }
 
 /// What is asked of which servers, and the one that the others are held against.
@@ -24,13 +27,17 @@ pub(super) struct Question<'a> {
     pub(super) base: &'static str,
     /// What else is in the requests.
     pub(super) field: &'static str,
+    pub(super) connections: u32,
 }
+
+/// As many as keep a core busy.
+const CONNECTIONS: u32 = 32;
 
 impl<'a> Question<'a> {
     /// Of those that keep responses.
     pub(super) fn hit(title: &'static str, path: &'static str, servers: &'a [Peer]) -> Self {
         let of = servers.iter().filter(|peer| peer.caches).collect();
-        Self { title, path, of, base: "hyper, bare static handler", field: GZIP }
+        Self { title, path, of, base: "hyper, bare static handler", field: GZIP, connections: CONNECTIONS }
     }
 
     /// Of all of these; the first is what the others are held against.
@@ -40,13 +47,25 @@ impl<'a> Question<'a> {
         servers: &'a [Peer],
         field: &'static str,
     ) -> Self {
-        Self { title, path, of: servers.iter().collect(), base: servers[0].name, field }
+        Self {
+            title,
+            path,
+            of: servers.iter().collect(),
+            base: servers[0].name,
+            field,
+            connections: CONNECTIONS,
+        }
+    }
+
+    /// Of one server, to be measured by itself.
+    pub(super) fn alone(path: &'static str, server: &'a Peer, field: &'static str) -> Self {
+        Self { title: "", path, of: vec![server], base: server.name, field, connections: CONNECTIONS }
     }
 
     /// Of those that pass requests on.
     pub(super) fn miss(title: &'static str, path: &'static str, servers: &'a [Peer]) -> Self {
         let of = servers.iter().filter(|peer| peer.forwards).collect();
-        Self { title, path, of, base: "hyper pass-through", field: GZIP }
+        Self { title, path, of, base: "hyper pass-through", field: GZIP, connections: CONNECTIONS }
     }
 }
 
@@ -58,6 +77,7 @@ pub(crate) fn run(quick: bool) -> anyhow::Result<String> {
     let mut servers = peers::limits(port)?;
     servers.push(peers::larder(port)?);
     servers.extend(peers::caches(port, Path::new("target/bench-peers"), false)?);
+    servers.extend(others::caches(port, Path::new("target/bench-peers"))?);
     let questions = [
         Question::hit("hit, 1 KiB", "/1k", &servers),
         Question::hit("hit, 64 KiB", "/64k", &servers),
@@ -138,7 +158,7 @@ fn median(rounds: &[Round], of: impl Fn(&Round) -> f64) -> f64 {
     values[values.len() / 2]
 }
 
-fn measure(peer: &Peer, question: &Question<'_>, seconds: u32) -> anyhow::Result<Round> {
+pub(super) fn measure(peer: &Peer, question: &Question<'_>, seconds: u32) -> anyhow::Result<Round> {
     let path = question.path;
     let url = format!("http://127.0.0.1:{}{path}", peer.port);
     let before = peer.cpu();
@@ -148,7 +168,7 @@ fn measure(peer: &Peer, question: &Question<'_>, seconds: u32) -> anyhow::Result
         "1",
         "wrk",
         "-t1",
-        "-c32",
+        &format!("-c{}", question.connections),
         "--latency",
         &format!("-d{seconds}s"),
         "-H",

@@ -11,7 +11,7 @@ pub(crate) fn run(quick: bool) -> anyhow::Result<String> {
     redis.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
     let mut server = Server::start(&mut redis)?;
     server.wait_for_port(port)?;
-    let mut compare = super::compare("redis", quick);
+    let mut compare = super::suite("redis", quick);
     compare.arg(format!("redis://127.0.0.1:{port}/0"));
     compare.env("LARDER_PYTHON", super::python::with_peers()?);
     output(&mut compare)

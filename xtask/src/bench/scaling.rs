@@ -1,0 +1,162 @@
+//! What more of something costs: entries, connections, bytes of a body, variants, groups.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    path::Path,
+    time::Instant,
+};
+
+use anyhow::Context as _;
+
+use super::{
+    peers::{self, Peer},
+    plots::{self, Plot},
+    proxy::{self, GZIP, Question},
+};
+use crate::process::{cargo, output, run as call};
+
+/// Why the curves have their shapes.
+const SHAPES: &str = "
+- **Entries in memory**: a look-up visits one bucket of a hash table, however many there are; what grows is how often the entry is not
+  in the processor's caches, until each look-up waits for memory some four times.
+- **Connections**: one is a round trip at a time; more keep the core busy, and from a hundred on it is. Thousands cost a
+  little more for each request, since what belongs to a connection has left the caches when it is its turn again.
+- **Bodies**: below 16 KiB the request costs more than its bytes; above, the kernel's copies do, at so many bytes a second. What is added to
+  memory does not depend on the length: pieces go through as they are taken.
+- **Variants**: the selecting values of each are compared in turn, newest first: a line. Keys are limited to 64 unless told otherwise.
+- **Groups**: a hit asks once for each group of its own, and not for those that there are; removing one is one entry in a table.
+";
+
+pub(crate) fn run(quick: bool) -> anyhow::Result<String> {
+    crate::setup::run_for_benchmarks()?;
+    let mut table = output(&mut super::suite("scaling", quick))?;
+    call(cargo().args(["build", "--release", "-p", "larder-cli", "-p", "larder-peers"]))?;
+    let (_origin, port) = peers::origin()?;
+    connections(&mut table, &peers::larder(port)?, quick)?;
+    let folder = Path::new("target/bench-scaling");
+    let _ = fs::remove_dir_all(folder);
+    fs::create_dir_all(folder)?;
+    bodies(&mut table, folder, port, quick)?;
+    fs::remove_dir_all(folder)?;
+    if !quick {
+        draw(&table)?;
+    }
+    table.push_str(SHAPES);
+    Ok(table)
+}
+
+fn connections(table: &mut String, larder: &Peer, quick: bool) -> anyhow::Result<()> {
+    writeln!(
+        table,
+        "\n| connections | requests/s | CPU µs a request | p50 µs | p99 µs | memory, KiB a connection |"
+    )?;
+    writeln!(table, "|---|---|---|---|---|---|")?;
+    let before = larder.memory();
+    for count in [1, 10, 100, 1000, 10_000] {
+        let question = Question { connections: count, ..Question::alone("/1k", larder, GZIP) };
+        proxy::measure(larder, &question, 1)?;
+        let found = proxy::measure(larder, &question, if quick { 1 } else { 5 })?;
+        let memory = larder.memory().saturating_sub(before) as f64 / 1024.0 / f64::from(count);
+        let memory = if count < 100 { String::new() } else { format!("{memory:.1}") };
+        writeln!(
+            table,
+            "| {count} | {:.0} | {:.2} | {:.0} | {:.0} | {memory} |",
+            found.per_second, found.cpu_us, found.p50_us, found.p99_us
+        )?;
+    }
+    Ok(())
+}
+
+/// Hits of ever longer bodies, from a proxy on disk; the first time fills.
+#[expect(clippy::disallowed_methods, reason = "a stopwatch for a benchmark")]
+fn bodies(table: &mut String, folder: &Path, origin: u16, quick: bool) -> anyhow::Result<()> {
+    let store = format!("disk:{}?max=8GiB", folder.display());
+    let larder = peers::larder_on("larder proxy, on disk", &store, origin)?;
+    writeln!(table, "\n| bytes of a body | hit, µs | MiB/s | memory added, MiB |\n|---|---|---|---|")?;
+    let longest = if quick { 1 << 20 } else { 1 << 30 };
+    let lengths = [0, 1 << 10, 16 << 10, 256 << 10, 4 << 20, 64 << 20, 1 << 30];
+    for length in lengths.into_iter().filter(|length| *length <= longest) {
+        let path = format!("/bytes/{length}");
+        read(larder.port, &path, length)?;
+        let before = larder.memory();
+        let rounds = if quick { 1 } else { ((256 << 20) / (length + 1)).clamp(3, 200) };
+        let mut took = Vec::new();
+        for _ in 0..rounds {
+            let begun = Instant::now();
+            read(larder.port, &path, length)?;
+            took.push(begun.elapsed().as_secs_f64());
+        }
+        took.sort_by(f64::total_cmp);
+        let median = took[took.len() / 2];
+        let rate = length as f64 / f64::from(1 << 20) / median;
+        let added = larder.memory_at_most().saturating_sub(before) as f64 / f64::from(1 << 20);
+        writeln!(table, "| {length} | {:.0} | {rate:.0} | {added:.1} |", median * 1e6)?;
+    }
+    Ok(())
+}
+
+/// Asks once, on a connection of its own, and reads to the end.
+fn read(port: u16, path: &str, length: u64) -> anyhow::Result<()> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n")?;
+    let mut buffer = vec![0; 1 << 20];
+    let mut total = 0;
+    let mut head = None;
+    loop {
+        let read = stream.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        if head.is_none() {
+            head =
+                buffer[..read].windows(4).position(|window| window == b"\r\n\r\n").map(|end| end as u64 + 4);
+        }
+        total += read as u64;
+    }
+    let head = head.context("the head came in one piece")?;
+    anyhow::ensure!(total - head == length, "{path}: {} of {length} bytes came", total - head);
+    Ok(())
+}
+
+fn draw(table: &str) -> anyhow::Result<()> {
+    let entries = plots::lines(table, "| entries in memory", &[(1, "the same hundred"), (2, "any of them")]);
+    Plot { file: "entries", title: "A hit in memory", x: "entries", y: "ns", lines: entries }.write()?;
+    let connections = plots::lines(table, "| connections", &[(1, "larder proxy")]);
+    let title = "Hits of 1 KiB through larder proxy on one core";
+    Plot { file: "connections", title, x: "connections", y: "requests/s", lines: connections }.write()?;
+    let bodies = plots::lines(table, "| bytes of a body", &[(1, "larder proxy, on disk")]);
+    let title = "A hit through larder proxy, from disk, on a new connection";
+    Plot { file: "bodies", title, x: "bytes of the body", y: "µs", lines: bodies }.write()?;
+    let variants = plots::lines(table, "| variants of one key", &[(1, "any of them")]);
+    Plot {
+        file: "variants",
+        title: "A hit among variants",
+        x: "variants of one key",
+        y: "ns",
+        lines: variants,
+    }
+    .write()
+}
+
+/// Bytes of memory that a server and its children have, now or at most.
+impl Peer {
+    fn memory(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    fn memory_at_most(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, name: &str) -> u64 {
+        let of = |pid: &u32| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+        };
+        self.server.processes().iter().filter_map(of).sum::<u64>() * 1024
+    }
+}
