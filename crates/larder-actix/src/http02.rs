@@ -46,13 +46,16 @@ pub(crate) fn status_from(status: web::StatusCode) -> http::StatusCode {
     http::StatusCode::from_u16(status.as_u16()).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// Fields from actix, for a request that goes on to the origin, or a handler's response.
-pub(crate) fn fields_from(fields: &actix::HeaderMap) -> http::HeaderMap {
+/// Fields from actix that `keeps` keeps, for a request that goes on to the origin, or a handler's response.
+pub(crate) fn fields_from(fields: &actix::HeaderMap, keeps: impl Fn(&str) -> bool) -> http::HeaderMap {
     let mut converted = http::HeaderMap::with_capacity(fields.len() + 4);
+    let mut values = Values::of(|| fields.iter().map(|(_, value)| value.as_bytes()));
     for (name, value) in fields {
-        let name = http::HeaderName::from_lowercase(name.as_str().as_bytes());
-        let value = http::HeaderValue::from_bytes(value.as_bytes());
-        if let (Ok(name), Ok(value)) = (name, value) {
+        let value = http::HeaderValue::from_maybe_shared(values.next(value.len()));
+        if !keeps(name.as_str()) {
+            continue;
+        }
+        if let (Ok(name), Ok(value)) = (http::HeaderName::from_lowercase(name.as_str().as_bytes()), value) {
             converted.append(name, value);
         }
     }
@@ -62,13 +65,30 @@ pub(crate) fn fields_from(fields: &actix::HeaderMap) -> http::HeaderMap {
 /// Fields for actix. `room` more will be inserted.
 pub(crate) fn fields(fields: &http::HeaderMap, room: usize) -> actix::HeaderMap {
     let mut converted = actix::HeaderMap::with_capacity(fields.len() + room);
+    let mut values = Values::of(|| fields.values().map(http::HeaderValue::as_bytes));
     for (name, value) in fields {
         let name = actix::HeaderName::from_lowercase(name.as_str().as_bytes());
-        if let (Ok(name), Some(value)) = (name, shared_value(Bytes::copy_from_slice(value.as_bytes()))) {
+        if let (Ok(name), Some(value)) = (name, shared_value(values.next(value.len()))) {
             converted.append(name, value);
         }
     }
     converted
+}
+
+/// Copies of values in one piece of memory, which costs less than one for each.
+struct Values(Bytes);
+
+impl Values {
+    fn of<'a, I: Iterator<Item = &'a [u8]>>(values: impl Fn() -> I) -> Self {
+        let mut all = Vec::with_capacity(values().map(<[u8]>::len).sum());
+        values().for_each(|value| all.extend_from_slice(value));
+        Self(all.into())
+    }
+
+    /// The next one, which is so long.
+    fn next(&mut self, length: usize) -> Bytes {
+        self.0.split_to(length)
+    }
 }
 
 /// A value that takes the bytes as they are.

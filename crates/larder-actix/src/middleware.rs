@@ -191,7 +191,7 @@ fn forward(method: &http::Method, request: &ServiceRequest) -> Result<http::Requ
     let mut forward = http::Request::new(Body::empty());
     *forward.method_mut() = method.clone();
     *forward.uri_mut() = uri.parse().map_err(actix_web::error::ErrorBadRequest::<http::uri::InvalidUri>)?;
-    *forward.headers_mut() = http02::fields_from(request.headers());
+    *forward.headers_mut() = http02::fields_from(request.headers(), |_| true);
     Ok(forward)
 }
 
@@ -244,7 +244,7 @@ where
     let (head, body) = response.into_parts();
     let mut answer = http::Response::new(channel::from_message_body(body));
     *answer.status_mut() = http02::status_from(head.status());
-    *answer.headers_mut() = http02::fields_from(head.headers());
+    *answer.headers_mut() = http02::fields_from(head.headers(), |_| true);
     errand.reply.send(Ok(settings.completed(&request, answer)));
     Ok(request)
 }

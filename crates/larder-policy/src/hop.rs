@@ -5,53 +5,64 @@ use http::{HeaderMap, HeaderName};
 use crate::{fields::members_of, names::CONNECTION};
 
 /// Of one hop, whether `Connection` lists them or not.
-const HOP_BY_HOP: [HeaderName; 7] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    http::header::TE,
-    http::header::TRAILER,
-    http::header::TRANSFER_ENCODING,
-    http::header::UPGRADE,
-];
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection" | "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding" | "upgrade"
+    )
+}
 
 /// Of the proxy that a response came through, and not for whoever it is served to later (RFC 9111 §3.1).
-const OF_THE_PROXY: [HeaderName; 3] = [
-    http::header::PROXY_AUTHENTICATE,
-    HeaderName::from_static("proxy-authentication-info"),
-    http::header::PROXY_AUTHORIZATION,
-];
+fn is_of_the_proxy(name: &str) -> bool {
+    matches!(name, "proxy-authenticate" | "proxy-authentication-info" | "proxy-authorization")
+}
 
 /// Removes the fields that stop at this hop, in either direction: the known ones, and those that `Connection` lists.
 ///
 /// A connection option can't name a field that the message needs to mean the same behind this hop
 /// (RFC 9110 §7.6.1: options are not end-to-end fields): `Host`, `Content-Length` and the fields of caching stay.
 pub fn strip_hop_by_hop(fields: &mut HeaderMap) {
-    if fields.contains_key(CONNECTION) {
-        let listed: Vec<HeaderName> = members_of(fields, &CONNECTION)
-            .filter_map(|name| HeaderName::from_bytes(name).ok())
-            .filter(|name| !is_end_to_end(name))
-            .collect();
-        for name in listed {
-            fields.remove(name);
-        }
-    }
-    for name in HOP_BY_HOP {
-        fields.remove(name);
-    }
+    strip(fields, is_hop_by_hop);
 }
 
 /// The same, and the credentials for a proxy: of a request before it is forwarded.
 pub fn strip_unforwardable(fields: &mut HeaderMap) {
-    strip_hop_by_hop(fields);
-    strip_proxy_fields(fields);
+    strip(fields, |name| is_hop_by_hop(name) || is_of_the_proxy(name));
 }
 
-/// Removes what was between this cache and the proxy it got the response from.
-pub(crate) fn strip_proxy_fields(fields: &mut HeaderMap) {
-    for name in OF_THE_PROXY {
+/// One look at the names that are there costs less than looking for each that might be.
+fn strip(fields: &mut HeaderMap, goes: impl Fn(&str) -> bool) {
+    let listed = listed(fields);
+    let mut gone: Vec<HeaderName> = fields.keys().filter(|name| goes(name.as_str())).cloned().collect();
+    gone.extend(listed);
+    for name in gone {
         fields.remove(name);
     }
+}
+
+/// What may not be stored of a response, beside what its directives say (RFC 9111 §3.1).
+#[derive(Debug)]
+pub(crate) struct Unstorable(Vec<HeaderName>);
+
+impl Unstorable {
+    pub(crate) fn of(fields: &HeaderMap) -> Self {
+        Self(listed(fields))
+    }
+
+    pub(crate) fn contains(&self, name: &HeaderName) -> bool {
+        is_hop_by_hop(name.as_str()) || is_of_the_proxy(name.as_str()) || self.0.contains(name)
+    }
+}
+
+/// The fields that `Connection` lists.
+fn listed(fields: &HeaderMap) -> Vec<HeaderName> {
+    if !fields.contains_key(CONNECTION) {
+        return Vec::new();
+    }
+    members_of(fields, &CONNECTION)
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
+        .filter(|name| !is_end_to_end(name))
+        .collect()
 }
 
 fn is_end_to_end(name: &HeaderName) -> bool {

@@ -13,7 +13,7 @@ use crate::{
     fields::Marks,
     freshness::is_heuristically_cacheable,
     groups::groups,
-    hop::{strip_hop_by_hop, strip_proxy_fields},
+    hop::Unstorable,
     names::{AGE, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, EXPIRES, SET_COOKIE},
     overrides::Word,
     targeted::Effective,
@@ -281,31 +281,32 @@ impl Rules {
     /// §3.1: all fields but those of one hop or one proxy, and those that must not be reused without validation
     /// (§5.2.2.4) or not by others (§5.2.2.7). `Age` is in the terms.
     pub(crate) fn stored_fields(&self, fields: &HeaderMap, directives: &ResponseDirectives) -> HeaderMap {
-        let mut stored = compact(fields);
-        strip_hop_by_hop(&mut stored);
-        strip_proxy_fields(&mut stored);
-        stored.remove(AGE);
-        for name in directives.no_cache.fields() {
-            stored.remove(name);
-        }
-        if self.kind == CacheKind::Shared {
-            for name in directives.private.fields() {
-                stored.remove(name);
-            }
-        }
-        stored
+        let unstorable = Unstorable::of(fields);
+        let private = match self.kind {
+            CacheKind::Shared => directives.private.fields(),
+            CacheKind::Private => &[],
+        };
+        compact(fields, |name| {
+            *name != AGE
+                && !unstorable.contains(name)
+                && !directives.no_cache.fields().contains(name)
+                && !private.contains(name)
+        })
     }
 }
 
-/// A copy with all values in one piece of memory of its own: as they came they are slices of a connection's read buffer,
-/// which would live as long as the shortest of them.
-fn compact(fields: &HeaderMap) -> HeaderMap {
+/// A copy of these fields with all values in one piece of memory of its own: as they came they are slices of a connection's read
+/// buffer, which would live as long as the shortest of them.
+fn compact(fields: &HeaderMap, keeps: impl Fn(&HeaderName) -> bool) -> HeaderMap {
     let mut values = Vec::with_capacity(fields.values().map(HeaderValue::len).sum());
     fields.values().for_each(|value| values.extend_from_slice(value.as_bytes()));
     let mut rest = Bytes::from(values);
     let mut copy = HeaderMap::with_capacity(fields.len());
     for (name, value) in fields {
         let bytes = rest.split_to(value.len());
+        if !keeps(name) {
+            continue;
+        }
         let mut same = HeaderValue::from_maybe_shared(bytes).expect("its bytes were a value before");
         same.set_sensitive(value.is_sensitive());
         copy.append(name.clone(), same);

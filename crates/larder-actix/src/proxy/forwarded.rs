@@ -13,44 +13,46 @@ const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Fields that frameworks take for the real target, method, host or address. Not forwarded.
-const STEERING: [HeaderName; 17] = [
-    HeaderName::from_static("forwarded"),
-    HeaderName::from_static("x-forwarded"),
-    HeaderName::from_static("x-forwarded-server"),
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-scheme"),
-    HeaderName::from_static("x-forwarded-ssl"),
-    HeaderName::from_static("x-forwarded-prefix"),
-    HeaderName::from_static("x-forwarded-path"),
-    HeaderName::from_static("x-forwarded-uri"),
-    HeaderName::from_static("x-original-url"),
-    HeaderName::from_static("x-original-host"),
-    HeaderName::from_static("x-rewrite-url"),
-    HeaderName::from_static("x-host"),
-    HeaderName::from_static("x-http-method-override"),
-    HeaderName::from_static("x-http-method"),
-    HeaderName::from_static("x-method-override"),
-    HeaderName::from_static("x-real-ip"),
-];
+/// Fields that frameworks take for the real target, method, host or address.
+fn is_steering(name: &str) -> bool {
+    name == "forwarded"
+        || name.starts_with("x-")
+            && matches!(
+                name,
+                "x-forwarded"
+                    | "x-forwarded-for"
+                    | "x-forwarded-host"
+                    | "x-forwarded-path"
+                    | "x-forwarded-port"
+                    | "x-forwarded-prefix"
+                    | "x-forwarded-proto"
+                    | "x-forwarded-scheme"
+                    | "x-forwarded-server"
+                    | "x-forwarded-ssl"
+                    | "x-forwarded-uri"
+                    | "x-host"
+                    | "x-http-method"
+                    | "x-http-method-override"
+                    | "x-method-override"
+                    | "x-original-host"
+                    | "x-original-url"
+                    | "x-real-ip"
+                    | "x-rewrite-url"
+            )
+}
 
-/// Makes the fields of a client's request those of the proxy's.
-pub(super) fn rewrite(fields: &mut HeaderMap, options: &ProxyOptions, peer: Option<IpAddr>, target: &Uri) {
-    let mut before = None;
-    if options.trust_forwarded {
-        before = joined(fields, &FOR);
-    } else {
-        for name in STEERING {
-            fields.remove(name);
-        }
-        fields.remove(PROTO);
-        fields.remove(HOST);
-    }
+/// Which fields of a client's request go on.
+pub(super) fn keeps(options: &ProxyOptions) -> impl Fn(&str) -> bool {
+    let trusts = options.trust_forwarded;
+    move |name| trusts || !is_steering(name)
+}
+
+/// Writes what a proxy writes into a client's request, of which it has [kept](keeps) what it may.
+pub(super) fn write(fields: &mut HeaderMap, options: &ProxyOptions, peer: Option<IpAddr>, target: &Uri) {
+    let before = if options.trust_forwarded { joined(fields, &FOR) } else { None };
     if let Some(peer) = peer {
         let chain = before.map_or_else(|| peer.to_string(), |before| format!("{before}, {peer}"));
         set(fields, FOR, &chain);
-    } else if !options.trust_forwarded {
-        fields.remove(FOR);
     }
     if !fields.contains_key(PROTO) {
         set(fields, PROTO, target.scheme_str().unwrap_or("http"));

@@ -120,8 +120,8 @@ impl ReverseProxy {
     ) -> Visited {
         let is_head = forward.method() == http::Method::HEAD;
         let peer = request.peer_addr().map(|peer| peer.ip());
-        let mut fields = http02::fields_from(request.headers());
-        forwarded::rewrite(&mut fields, &self.options, peer, forward.uri());
+        let mut fields = http02::fields_from(request.headers(), forwarded::keeps(&self.options));
+        forwarded::write(&mut fields, &self.options, peer, forward.uri());
         let trace = Trace::go_on(&mut fields);
         let origin = chosen.origin(Arc::clone(&route.origin), &self.cache, key, &mut fields);
         *forward.headers_mut() = fields;

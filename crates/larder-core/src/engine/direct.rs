@@ -50,7 +50,7 @@ impl Cache {
             cache_status.detail = Some(why.token());
             self.observe(&Event::NotStored(why));
         } else {
-            self.inner.uncollapsible.forget(&found.key);
+            self.inner.uncollapsible.no_longer_refuses(&found.key);
         }
         self.observe(&Event::Answered(&cache_status));
         cache_status

@@ -53,6 +53,10 @@ impl Cache {
 
     /// What is removed while the origin is asked must not be stored when it has answered.
     async fn reserve(&self, ask: &Ask) -> Option<Box<dyn Reservation>> {
+        if self.inner.uncollapsible.has_refused(&ask.key, self.inner.clock.now()) {
+            // It will again, and on a far store reserving is a round trip. If it does not, the next one is stored.
+            return None;
+        }
         let reserving = self.inner.store.reserve(&ask.key);
         match within(self.inner.limits.lookup_timeout, reserving).await {
             Some(Ok(reservation)) => Some(reservation),
@@ -188,6 +192,9 @@ impl Cache {
         }
         let rules = ask.rules(&self.inner.rules, parts.status, &parts.headers);
         let storable = rules.storable(&ask.target, &request, parts.status, &parts.headers, exchange);
+        if storable.is_ok() {
+            self.inner.uncollapsible.no_longer_refuses(&ask.key);
+        }
         let body = match storable {
             Ok(head) if head.weight() <= self.inner.limits.max_head => {
                 let head = Arc::new(head);

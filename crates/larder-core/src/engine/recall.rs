@@ -46,6 +46,15 @@ impl Uncollapsible {
         }
     }
 
+    /// It may be stored after all.
+    pub(crate) fn no_longer_refuses(&self, key: &CacheKey) {
+        let place = self.place(key);
+        let value = place.load(Ordering::Relaxed);
+        if value & REFUSED != 0 && value & TAG == tag(key) {
+            place.store(0, Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn contains(&self, key: &CacheKey, now: Timestamp) -> bool {
         self.get(key, now).is_some()
     }
