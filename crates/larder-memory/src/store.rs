@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    hash::{BuildHasher, Hasher},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -11,8 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use larder_core::{
-    CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, Leases, Removals, Reservation,
-    StoreError, StoreErrorKind, StoredBody, StoredHead, Timestamp,
+    CacheGroup, CacheKey, CacheStore, Candidate, Candidates, CarriedHash, EntryId, Leases, Removals,
+    Reservation, StoreError, StoreErrorKind, StoredBody, StoredHead, Timestamp,
 };
 
 use crate::{MemoryOptions, groups::Groups, inflight::InFlight, writer::MemoryWriter, writer::Place};
@@ -32,7 +31,7 @@ pub struct MemoryStore {
 
 /// What the store and its writers share.
 pub(crate) struct Shared {
-    entries: moka::sync::Cache<CacheKey, Stored, Carried>,
+    entries: moka::sync::Cache<CacheKey, Stored, CarriedHash>,
     options: MemoryOptions,
     pub(crate) writers: InFlight,
     groups: Groups,
@@ -68,7 +67,7 @@ impl MemoryStore {
             .eviction_listener(move |_, stored: Stored, _| {
                 leaving.fetch_sub(u64::from(stored.weight), Ordering::Relaxed);
             })
-            .build_with_hasher(Carried);
+            .build_with_hasher(CarriedHash);
         Self {
             shared: Arc::new(Shared {
                 entries,
@@ -317,38 +316,5 @@ impl CacheStore for MemoryStore {
 
     fn removals(&self) -> Option<&dyn Removals> {
         None
-    }
-}
-
-/// Takes the hash that the key carries.
-#[derive(Debug, Clone, Copy, Default)]
-struct Carried;
-
-/// See [`Carried`].
-#[derive(Debug, Default)]
-struct CarriedHasher(u64);
-
-impl BuildHasher for Carried {
-    type Hasher = CarriedHasher;
-
-    fn build_hasher(&self) -> CarriedHasher {
-        CarriedHasher::default()
-    }
-}
-
-impl Hasher for CarriedHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        // Not reached by `CacheKey`, which writes one u64; right for anything else all the same.
-        for byte in bytes {
-            self.0 = self.0.rotate_left(5) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
     }
 }

@@ -32,10 +32,10 @@ pub fn strip_unforwardable(fields: &mut HeaderMap) {
 
 /// One look at the names that are there costs less than looking for each that might be.
 fn strip(fields: &mut HeaderMap, goes: impl Fn(&str) -> bool) {
-    let listed = listed(fields);
-    let mut gone: Vec<HeaderName> = fields.keys().filter(|name| goes(name.as_str())).cloned().collect();
-    gone.extend(listed);
-    for name in gone {
+    for name in listed(fields) {
+        fields.remove(name);
+    }
+    while let Some(name) = fields.keys().find(|name| goes(name.as_str())).cloned() {
         fields.remove(name);
     }
 }

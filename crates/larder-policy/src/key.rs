@@ -5,7 +5,7 @@
 
 use std::{
     fmt,
-    hash::BuildHasher,
+    hash::{BuildHasher, Hasher},
     sync::{Arc, OnceLock},
 };
 
@@ -156,5 +156,38 @@ impl fmt::Debug for CacheKey {
         let target = self.target();
         let shown = target.split('?').next().unwrap_or_default();
         write!(f, "CacheKey({shown}{})", if shown.len() < target.len() { "?…" } else { "" })
+    }
+}
+
+/// Hashes a [`CacheKey`] by the hash that it carries: for maps of them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CarriedHash;
+
+impl BuildHasher for CarriedHash {
+    type Hasher = CarriedHasher;
+
+    fn build_hasher(&self) -> CarriedHasher {
+        CarriedHasher::default()
+    }
+}
+
+/// See [`CarriedHash`].
+#[derive(Debug, Default)]
+pub struct CarriedHasher(u64);
+
+impl Hasher for CarriedHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Not reached by `CacheKey`, which writes one u64; right for anything else all the same.
+        for byte in bytes {
+            self.0 = self.0.rotate_left(5) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 }

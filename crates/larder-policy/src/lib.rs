@@ -39,7 +39,7 @@ pub use groups::CacheGroup;
 pub use head::{StoredHead, Terms};
 pub use hop::{strip_hop_by_hop, strip_unforwardable};
 pub use invalidation::{invalidated, invalidated_groups};
-pub use key::CacheKey;
+pub use key::{CacheKey, CarriedHash, CarriedHasher};
 pub use mode::CacheMode;
 pub use overrides::Overrides;
 pub use partial::{Combined, Source};

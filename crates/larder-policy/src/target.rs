@@ -198,17 +198,54 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// Not in a host name (RFC 3986 §3.2.2).
+const NOT_HOST: u8 = 1;
+/// Not in a path or query. Anything from `!` to `~` is, but what ends a URI or never stands in one; what browsers send
+/// unencoded is let be.
+const NOT_PATH: u8 = 1 << 1;
+const UPPER: u8 = 1 << 2;
+const PERCENT: u8 = 1 << 3;
+const DOT: u8 = 1 << 4;
+
+/// What there is to know of each byte: a target is judged by one look at each of its bytes.
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let is = byte as u8;
+        let mut class = 0;
+        if !is.is_ascii_alphanumeric()
+            && !matches!(is, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&'..=b',' | b';' | b'=' | b'%')
+        {
+            class |= NOT_HOST;
+        }
+        if !matches!(is, b'!'..=b'~') || matches!(is, b'#' | b'<' | b'>' | b'"' | b'\\') {
+            class |= NOT_PATH;
+        }
+        class |= if is.is_ascii_uppercase() { UPPER } else { 0 };
+        class |= if is == b'%' { PERCENT } else { 0 };
+        class |= if is == b'.' { DOT } else { 0 };
+        classes[byte] = class;
+        byte += 1;
+    }
+    classes
+};
+
+/// The classes of all bytes together.
+fn classes(text: &str) -> u8 {
+    text.bytes().fold(0, |seen, byte| seen | CLASSES[usize::from(byte)])
+}
+
 fn normal_authority<'a>(scheme: &str, authority: &'a str) -> Result<Cow<'a, str>, TargetError> {
     let host_end = match authority.strip_prefix('[') {
         Some(rest) => rest.find(']').map(|end| end + 2).ok_or(TargetError::Authority)?,
-        None => authority.find(':').unwrap_or(authority.len()),
+        None => authority.bytes().position(|byte| byte == b':').unwrap_or(authority.len()),
     };
     let (host, port) = authority.split_at(host_end);
-    let host_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(&byte);
     let literal_byte = |byte: u8| byte.is_ascii_hexdigit() || b"[]:.v".contains(&byte);
     let literal = host.starts_with('[');
-    if host.is_empty() || !host.bytes().all(|byte| if literal { literal_byte(byte) } else { host_byte(byte) })
-    {
+    let seen = classes(host);
+    if host.is_empty() || !literal && seen & NOT_HOST != 0 || literal && !host.bytes().all(literal_byte) {
         return Err(TargetError::Authority);
     }
     let digits = port.strip_prefix(':').unwrap_or(port);
@@ -220,7 +257,7 @@ fn normal_authority<'a>(scheme: &str, authority: &'a str) -> Result<Cow<'a, str>
     }
     let default = matches!((scheme, digits), (_, "") | ("http", "80") | ("https", "443"));
     let kept = if default { host } else { authority };
-    if kept.bytes().any(|byte| byte.is_ascii_uppercase()) {
+    if seen & UPPER != 0 {
         return Ok(Cow::Owned(kept.to_ascii_lowercase()));
     }
     Ok(Cow::Borrowed(kept))
@@ -230,18 +267,16 @@ fn normal_path(path: &str) -> Result<Cow<'_, str>, TargetError> {
     if path == "*" {
         return Ok(Cow::Borrowed(path));
     }
-    // Anything from `!` to `~` but those that end a URI or never stand in one; what browsers send unencoded is let be.
-    let allowed =
-        |byte: u8| (b'!'..=b'~').contains(&byte) && !matches!(byte, b'#' | b'<' | b'>' | b'"' | b'\\');
-    if !path.bytes().all(allowed) {
+    let seen = classes(path);
+    if seen & NOT_PATH != 0 {
         return Err(TargetError::Path);
     }
-    let (hierarchy, query) = path.split_at(path.find('?').unwrap_or(path.len()));
+    let (hierarchy, query) = path.split_at(path.bytes().position(|byte| byte == b'?').unwrap_or(path.len()));
     if !hierarchy.is_empty() && !hierarchy.starts_with('/') {
         return Err(TargetError::Path);
     }
-    let dotted = has_dot_segment(hierarchy);
-    let encoded = has_lower_case_encoding(path);
+    let dotted = seen & (DOT | PERCENT) != 0 && has_dot_segment(hierarchy);
+    let encoded = seen & PERCENT != 0 && has_lower_case_encoding(path);
     if !dotted && !encoded && !hierarchy.is_empty() {
         return Ok(Cow::Borrowed(path));
     }
@@ -266,7 +301,8 @@ fn is_dots(segment: &str) -> Option<usize> {
 }
 
 fn has_dot_segment(path: &str) -> bool {
-    (path.contains("/.") || path.contains("/%2")) && path.split('/').any(|segment| is_dots(segment).is_some())
+    let may = |two: &[u8]| matches!(two, b"/." | b"/%");
+    path.as_bytes().windows(2).any(may) && path.split('/').any(|segment| is_dots(segment).is_some())
 }
 
 /// RFC 3986 §5.2.4.

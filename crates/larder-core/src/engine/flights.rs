@@ -19,9 +19,9 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
-use crate::{CacheKey, Candidate, Lease, OriginErrorKind};
+use crate::{CacheKey, Candidate, CarriedHash, Lease, OriginErrorKind};
 
 /// How a flight came down.
 #[derive(Debug, Clone)]
@@ -43,7 +43,8 @@ pub(crate) enum Landing {
 /// A fetch in progress, as a follower sees it.
 #[derive(Debug)]
 pub(crate) struct Flight {
-    landing: watch::Sender<Option<Landing>>,
+    landing: Mutex<Option<Landing>>,
+    landed: Notify,
     /// How many leaders have failed before this one.
     pub(crate) attempt: u32,
 }
@@ -51,12 +52,23 @@ pub(crate) struct Flight {
 impl Flight {
     /// Waits for the leader's headers; the caller bounds it.
     pub(crate) async fn landing(&self) -> Landing {
-        let mut receiver = self.landing.subscribe();
-        match receiver.wait_for(Option::is_some).await {
-            Ok(landing) => landing.clone().unwrap_or(Landing::Abandoned),
-            // The sender lives in `self`: this can't be, and abandoning is the harmless reading.
-            Err(_) => Landing::Abandoned,
+        // Made before the look: what lands in between wakes it.
+        let landed = self.landed.notified();
+        if let Some(landing) = self.now() {
+            return landing;
         }
+        landed.await;
+        // It lands before it says so, and is never taken back.
+        self.now().unwrap_or(Landing::Abandoned)
+    }
+
+    fn now(&self) -> Option<Landing> {
+        self.landing.lock().clone()
+    }
+
+    fn land(&self, landing: Landing) {
+        *self.landing.lock() = Some(landing);
+        self.landed.notify_waiters();
     }
 }
 
@@ -80,7 +92,7 @@ pub(crate) struct Flights {
 
 #[derive(Debug, Default)]
 struct Shard {
-    flights: Mutex<HashMap<CacheKey, Arc<Flight>>>,
+    flights: Mutex<HashMap<CacheKey, Arc<Flight>, CarriedHash>>,
     /// Flights that have left the map.
     landed: AtomicU64,
 }
@@ -114,7 +126,7 @@ impl Flights {
             return Joined::Alone;
         }
         self.count.fetch_add(1, Ordering::Relaxed);
-        let flight = Arc::new(Flight { landing: watch::Sender::new(None), attempt });
+        let flight = Arc::new(Flight { landing: Mutex::new(None), landed: Notify::new(), attempt });
         flights.insert(key.clone(), Arc::clone(&flight));
         Joined::Leader(Leader { flights: Arc::clone(self), key: key.clone(), flight, lease: None })
     }
@@ -159,7 +171,7 @@ pub(crate) struct Leader {
 impl Leader {
     /// Tells the followers. The flight stays on the map until the leader is dropped.
     pub(crate) fn land(&self, landing: Landing) {
-        self.flight.landing.send_replace(Some(landing));
+        self.flight.land(landing);
     }
 
     pub(crate) fn key(&self) -> &CacheKey {
@@ -179,12 +191,8 @@ impl Drop for Leader {
         // Before the lock is given back: the next leader has to see it.
         shard.landed.fetch_add(1, Ordering::Release);
         drop(flights);
-        self.flight.landing.send_if_modified(|landing| {
-            let abandoned = landing.is_none();
-            if abandoned {
-                *landing = Some(Landing::Abandoned);
-            }
-            abandoned
-        });
+        if self.flight.landing.lock().is_none() {
+            self.flight.land(Landing::Abandoned);
+        }
     }
 }
