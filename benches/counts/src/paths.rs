@@ -30,8 +30,9 @@ pub(crate) const ALL: &[(&str, Make)] = &[
     ("engine: hit, its answer", engine_hit),
     ("engine: hit, a response", engine_response),
     ("engine: revalidation answered with 304", engine_not_modified),
-    ("engine: miss, not stored", || engine_miss(&[("cache-control", "no-store")])),
-    ("engine: miss, stored", || engine_miss(&[("cache-control", "max-age=3600")])),
+    ("engine: miss, not stored", || engine_miss(&[("cache-control", "no-store")], 4096)),
+    ("engine: miss, not stored as before", || engine_miss(&[("cache-control", "no-store")], 1)),
+    ("engine: miss, stored", || engine_miss(&[("cache-control", "max-age=3600")], 4096)),
 ];
 
 const NOW: u64 = 1_700_000_010;
@@ -194,11 +195,12 @@ fn engine_not_modified() -> Path {
     })
 }
 
-fn engine_miss(says: &'static [(&'static str, &'static str)]) -> Path {
+/// Of so many URLs in turn.
+fn engine_miss(says: &'static [(&'static str, &'static str)], urls: usize) -> Path {
     let cache = cache();
     let origin = FnOrigin::fixed(says, &[b'x'; 1024]);
     let asked = fields(&REQUEST);
-    let urls: Vec<String> = (0..4096).map(|n| format!("http://example.com/miss/{n}")).collect();
+    let urls: Vec<String> = (0..urls).map(|n| format!("http://example.com/miss/{n}")).collect();
     let mut n = 0;
     Box::new(move || {
         n += 1;

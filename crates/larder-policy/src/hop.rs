@@ -59,7 +59,10 @@ fn listed(fields: &HeaderMap) -> Vec<HeaderName> {
     if !fields.contains_key(CONNECTION) {
         return Vec::new();
     }
+    // What most say of their connections lists nothing that is not known anyway.
+    let is_known = |name: &&[u8]| name.eq_ignore_ascii_case(b"keep-alive") || name.eq_ignore_ascii_case(b"close");
     members_of(fields, &CONNECTION)
+        .filter(|name| !is_known(name))
         .filter_map(|name| HeaderName::from_bytes(name).ok())
         .filter(|name| !is_end_to_end(name))
         .collect()
