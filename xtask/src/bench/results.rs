@@ -26,7 +26,10 @@ pub(crate) fn write(name: &str, table: &str, quick: bool) -> anyhow::Result<()> 
 
 fn provenance(name: &str) -> anyhow::Result<String> {
     let date = output(Command::new("date").args(["-u", "+%Y-%m-%d"]))?;
-    let commit = output(Command::new("git").args(["describe", "--always", "--dirty"]))?;
+    let commit = output(Command::new("git").args(["rev-parse", "--short", "HEAD"]))?;
+    // What this writes is no change of what is measured.
+    let sources = ["status", "--porcelain", "--", ".", ":!benches/RESULTS.md", ":!benches/plots"];
+    let changed = if output(Command::new("git").args(sources))?.is_empty() { "" } else { ", changed" };
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu
         .lines()
@@ -35,7 +38,7 @@ fn provenance(name: &str) -> anyhow::Result<String> {
         .trim_matches([' ', '\t', ':']);
     let cores = cpu.lines().filter(|line| line.starts_with("processor")).count();
     Ok(format!(
-        "`cargo xtask bench {name}`, {}, commit {}, {cores} cores of {model}, loopback.\n",
+        "`cargo xtask bench {name}`, {}, commit {}{changed}, {cores} cores of {model}, loopback.\n",
         date.trim(),
         commit.trim()
     ))
