@@ -77,8 +77,20 @@ impl Directory {
         self.openat(name, OFlags::RDWR | OFlags::CREATE)
     }
 
+    /// A new file that is this process's: locked, for as long as it is open.
+    ///
+    /// Who cleans up may come between its being made and its being locked, and take it for what somebody has left. Then it is
+    /// gone once the lock is had, and made anew.
     pub(crate) fn create(&self, name: Name) -> io::Result<File> {
-        self.openat(&name.to_string(), OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)
+        use std::os::unix::fs::MetadataExt as _;
+        for _ in 0..16 {
+            let file = self.openat(&name.to_string(), OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?;
+            file.lock()?;
+            if file.metadata()?.nlink() > 0 {
+                return Ok(file);
+            }
+        }
+        Err(io::Error::other("a new file is removed again and again"))
     }
 
     pub(crate) fn open_file(&self, name: Name) -> io::Result<File> {

@@ -83,11 +83,7 @@ impl Volume {
         locked.state.used += self.segment_bytes();
         locked.save()?;
         drop(locked);
-        let made = self.directory.create(Name::Segment(number)).and_then(|file| {
-            file.try_lock()?;
-            Ok(file)
-        });
-        match made {
+        match self.directory.create(Name::Segment(number)) {
             Ok(file) => Ok(Active { number, file: Arc::new(file), length: 0 }),
             Err(error) => {
                 let _ = self.account(0, self.segment_bytes());

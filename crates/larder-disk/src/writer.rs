@@ -185,9 +185,7 @@ impl Part {
         let number = Volume::new_entry()?.0;
         let file = volume.directory.create(Name::Part(number))?;
         let volume = Arc::clone(volume);
-        let part = Self { volume, number, file: Arc::new(file), length: 0, reserved: 0, is_kept: false };
-        part.file.try_lock()?;
-        Ok(part)
+        Ok(Self { volume, number, file: Arc::new(file), length: 0, reserved: 0, is_kept: false })
     }
 
     fn name(&self) -> Name {

@@ -2,7 +2,13 @@
 
 mod setting;
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use larder_core::{CacheGroup, CacheStore as _};
+use larder_disk::{DiskOptions, DiskStore};
 use setting::{Place, content, find, head, is_right, key, put, read};
 
 const LENGTHS: [usize; 6] = [0, 1, 1000, 64 << 10, 200 << 10, 3 << 20];
@@ -208,4 +214,34 @@ async fn an_abandoned_body_leaves_nothing() {
     }
     assert!(place.files_named("p-").is_empty() && place.files_named("b-").is_empty());
     drop(store);
+}
+
+/// A long body was being written while another process opened the directory and cleaned up: its file had just been made and was not
+/// locked yet, so it was taken for what a dead process had left, and the fill failed at its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_cleans_up_takes_nothing_that_has_just_begun() {
+    let place = Place::new();
+    let store = place.open();
+    let done = Arc::new(AtomicBool::new(false));
+    let opening: Vec<_> = (0..3)
+        .map(|_| {
+            let (path, done) = (place.path(), Arc::clone(&done));
+            std::thread::spawn(move || {
+                while !done.load(Ordering::Acquire) {
+                    let store = DiskStore::open(&path, DiskOptions::default()).expect("it opens");
+                    // It cleans up on a thread of its own, if it is there for long enough.
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                    drop(store);
+                }
+            })
+        })
+        .collect();
+    for n in 0..1500 {
+        if let Err(error) = put(&store, n % 8, 300_000).await {
+            done.store(true, Ordering::Release);
+            panic!("fill {n}: {error:?}");
+        }
+    }
+    done.store(true, Ordering::Release);
+    opening.into_iter().for_each(|thread| thread.join().expect("it opens each time"));
 }

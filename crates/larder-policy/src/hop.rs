@@ -60,7 +60,8 @@ fn listed(fields: &HeaderMap) -> Vec<HeaderName> {
         return Vec::new();
     }
     // What most say of their connections lists nothing that is not known anyway.
-    let is_known = |name: &&[u8]| name.eq_ignore_ascii_case(b"keep-alive") || name.eq_ignore_ascii_case(b"close");
+    let is_known =
+        |name: &&[u8]| name.eq_ignore_ascii_case(b"keep-alive") || name.eq_ignore_ascii_case(b"close");
     members_of(fields, &CONNECTION)
         .filter(|name| !is_known(name))
         .filter_map(|name| HeaderName::from_bytes(name).ok())

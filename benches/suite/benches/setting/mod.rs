@@ -68,6 +68,12 @@ pub(crate) fn head() -> Arc<StoredHead> {
     Arc::new(larder_testkit::head(&RESPONSE, &[("accept-encoding", "gzip, deflate, br, zstd")]))
 }
 
+/// The same, of a page that does not vary: tiers keep those near.
+pub(crate) fn plain_head() -> Arc<StoredHead> {
+    let fields = RESPONSE.iter().filter(|(name, _)| *name != "vary").copied().collect::<Vec<_>>();
+    Arc::new(larder_testkit::head(&fields, &[]))
+}
+
 pub(crate) fn key(n: u64) -> CacheKey {
     larder_testkit::key(&format!("/catalogue/items/{n}"))
 }

@@ -18,7 +18,7 @@ pub(super) struct Ours {
 
 impl Ours {
     pub(super) fn on(store: impl CacheStore) -> Arc<dyn Subject> {
-        Arc::new(Self { store: Arc::new(store), head: setting::head(), _folder: None })
+        Arc::new(Self { store: Arc::new(store), head: setting::plain_head(), _folder: None })
     }
 }
 
@@ -32,7 +32,7 @@ pub(super) fn disk() -> Making {
         let folder = tempfile::tempdir().expect("a folder");
         let store = DiskStore::open(folder.path().join("larder"), DiskOptions::with_max_bytes(8 << 30));
         let store = Arc::new(store.expect("it opens"));
-        Arc::new(Ours { store, head: setting::head(), _folder: Some(folder) }) as Arc<dyn Subject>
+        Arc::new(Ours { store, head: setting::plain_head(), _folder: Some(folder) }) as Arc<dyn Subject>
     })
 }
 
