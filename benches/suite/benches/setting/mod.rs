@@ -35,9 +35,9 @@ pub(crate) const SIZES: [(&str, usize); 3] = [("1KiB", 1 << 10), ("64KiB", 64 <<
 /// Short rounds: there are many questions. Criterion's own flags go before this.
 pub(crate) fn criterion() -> Criterion {
     Criterion::default()
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_millis(1500))
-        .sample_size(20)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_millis(800))
+        .sample_size(10)
         .configure_from_args()
 }
 

@@ -49,9 +49,9 @@ const SUBJECTS: [(&str, Make); 10] = [
 /// Entries that are there.
 fn keys(length: usize) -> u64 {
     match length {
-        0..10_000 => 2_000,
-        10_000..1_000_000 => 200,
-        _ => 16,
+        0..10_000 => 500,
+        10_000..1_000_000 => 100,
+        _ => 8,
     }
 }
 
