@@ -124,7 +124,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         call(cargo().args(["build", "--release", "-p", "larder-cli", "-p", "larder-peers"]))?;
     }
     if wanted(What::Proxy) {
-        results::write("proxy", &proxy::run(args.quick)?, args.quick)?;
+        let tables = proxy::run(args.quick)?;
+        results::write("proxy", &tables, args.quick)?;
+        if !args.quick {
+            results::write_readme(&tables)?;
+        }
     }
     if wanted(What::Herd) {
         results::write("herd", &herd::run(args.quick)?, args.quick)?;

@@ -2,6 +2,8 @@
 
 use std::{fs, process::Command};
 
+use anyhow::Context as _;
+
 use crate::process::output;
 
 const FILE: &str = "benches/RESULTS.md";
@@ -24,11 +26,29 @@ pub(crate) fn write(name: &str, table: &str, quick: bool) -> anyhow::Result<()> 
     Ok(())
 }
 
+/// Puts the first question of `bench proxy` into the README.
+pub(crate) fn write_readme(tables: &str) -> anyhow::Result<()> {
+    const BEGIN: &str = "<!-- hits -->\n";
+    let rows = tables.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    let mut table = "| server | CPU a request, ratio | requests/s, ratio |\n|---|---|---|\n".to_owned();
+    for row in rows.take_while(|line| line.starts_with('|')) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        if let [server, _, cpu, _, rate, ..] = *cells {
+            table.push_str(&format!("| {server} | {cpu} | {rate} |\n"));
+        }
+    }
+    let before = fs::read_to_string("README.md")?;
+    let begin = before.find(BEGIN).context("README.md has no <!-- hits -->")? + BEGIN.len();
+    let end = before.find("<!-- /hits -->").context("README.md has no <!-- /hits -->")?;
+    fs::write("README.md", format!("{}{table}{}", &before[..begin], &before[end..]))?;
+    Ok(())
+}
+
 fn provenance(name: &str) -> anyhow::Result<String> {
     let date = output(Command::new("date").args(["-u", "+%Y-%m-%d"]))?;
     let commit = output(Command::new("git").args(["rev-parse", "--short", "HEAD"]))?;
     // What this writes is no change of what is measured.
-    let sources = ["status", "--porcelain", "--", ".", ":!benches/RESULTS.md", ":!benches/plots"];
+    let sources = ["status", "--porcelain", "--", ".", ":!README.md", ":!benches/RESULTS.md", ":!benches/plots"];
     let changed = if output(Command::new("git").args(sources))?.is_empty() { "" } else { ", changed" };
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu
