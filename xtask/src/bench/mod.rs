@@ -77,6 +77,8 @@ enum What {
     Server,
     /// Two hundred requests at once for one cold key.
     Herd,
+    /// How many requests find what they ask for in a small memory store, beside moka, quick_cache and foyer.
+    Ratios,
     /// Ever more entries, connections, bytes, variants and groups.
     Scaling,
 }
@@ -132,6 +134,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     if wanted(What::Herd) {
         results::write("herd", &herd::run(args.quick)?, args.quick)?;
+    }
+    if wanted(What::Ratios) {
+        results::write("ratios", &crate::process::output(&mut suite("ratios", args.quick))?, args.quick)?;
     }
     if wanted(What::Scaling) {
         results::write("scaling", &scaling::run(args.quick)?, args.quick)?;

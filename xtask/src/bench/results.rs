@@ -48,7 +48,8 @@ fn provenance(name: &str) -> anyhow::Result<String> {
     let date = output(Command::new("date").args(["-u", "+%Y-%m-%d"]))?;
     let commit = output(Command::new("git").args(["rev-parse", "--short", "HEAD"]))?;
     // What this writes is no change of what is measured.
-    let sources = ["status", "--porcelain", "--", ".", ":!README.md", ":!benches/RESULTS.md", ":!benches/plots"];
+    let sources =
+        ["status", "--porcelain", "--", ".", ":!README.md", ":!benches/RESULTS.md", ":!benches/plots"];
     let changed = if output(Command::new("git").args(sources))?.is_empty() { "" } else { ", changed" };
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu

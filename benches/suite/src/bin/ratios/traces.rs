@@ -1,0 +1,67 @@
+//! What is asked for, in which order.
+
+/// Numbers that look random and are the same each time.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// From zero to one.
+    fn share(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// Few keys are asked for often and many seldom: the n-th most popular of them 1/n^skew as often as the first.
+struct Zipf(Vec<f64>);
+
+impl Zipf {
+    fn new(keys: usize, skew: f64) -> Self {
+        let mut sum = 0.0;
+        let sums = (1..=keys).map(|n| {
+            sum += (n as f64).powf(-skew);
+            sum
+        });
+        Self(sums.collect())
+    }
+
+    fn draw(&self, random: &mut Random) -> usize {
+        let at = random.share() * self.0.last().copied().unwrap_or(1.0);
+        self.0.partition_point(|sum| *sum < at).min(self.0.len() - 1)
+    }
+}
+
+/// Each trace, by name.
+pub(crate) fn all(count: usize, keys: usize, room: usize) -> Vec<(&'static str, Vec<usize>)> {
+    let mut random = Random(0x9E37_79B9_7F4A_7C15);
+    let popular = keys / 2;
+    let (web, flat) = (Zipf::new(popular, 1.0), Zipf::new(popular, 0.8));
+    let zipf = |zipf: &Zipf, random: &mut Random| (0..count).map(|_| zipf.draw(random)).collect::<Vec<_>>();
+    let as_web = zipf(&web, &mut random);
+    // A crawler comes by: each of its pages once, beside the visitors.
+    let mut crawled = 0;
+    let scanned = (0..count).map(|n| {
+        if n / (10 * room) % 2 == 1 && n % 2 == 0 {
+            crawled += 1;
+            popular + crawled % (keys - popular)
+        } else {
+            web.draw(&mut random)
+        }
+    });
+    let scanned = scanned.collect();
+    // What is popular changes: each tenth of the time other keys are.
+    let moving = (0..count).map(|n| (web.draw(&mut random) + n * 10 / count * 7919) % popular).collect();
+    let around = (0..count).map(|n| n % (room * 3 / 2)).collect();
+    vec![
+        ("Zipf 1.0", as_web),
+        ("Zipf 0.8", zipf(&flat, &mut random)),
+        ("Zipf 1.0, a crawler comes by", scanned),
+        ("Zipf 1.0, tastes change", moving),
+        ("around half as much again as there is room for", around),
+    ]
+}
