@@ -91,6 +91,11 @@ impl Subject for foyer::Cache<usize, Arc<()>> {
     }
 }
 
+fn foyer_map() -> Box<dyn Subject> {
+    let map: foyer::Cache<usize, Arc<()>> = foyer::CacheBuilder::new(ROOM).build();
+    Box::new(map)
+}
+
 fn main() {
     let quick = std::env::args().any(|argument| argument == "--quick");
     let count = if quick { 10_000 } else { 3_000_000 };
@@ -101,7 +106,7 @@ fn main() {
             ("**larder-memory**", Box::new(Larder::new(keys.clone()))),
             ("moka", Box::new(moka::sync::Cache::<usize, Arc<()>>::new(ROOM as u64))),
             ("quick_cache", Box::new(quick_cache::sync::Cache::<usize, Arc<()>>::new(ROOM))),
-            ("foyer", Box::new(foyer::CacheBuilder::<usize, Arc<()>>::new(ROOM).build())),
+            ("foyer", foyer_map()),
         ];
         for (cache, subject) in subjects {
             let begun = Instant::now();
