@@ -148,7 +148,9 @@ impl Shared {
         }
         let id = EntryId(self.ids.fetch_add(1, Ordering::Relaxed));
         let candidate = Candidate::new(id, Arc::clone(&writer.head), body);
-        let before = self.entries.get(key);
+        // A look for one that is not there would count as another request for it, and let what is asked for once push out what is
+        // asked for again.
+        let before = if self.entries.contains_key(key) { self.entries.get(key) } else { None };
         let others = before
             .iter()
             .flat_map(Stored::iter)
