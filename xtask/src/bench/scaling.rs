@@ -22,10 +22,10 @@ use crate::process::{cargo, output, run as call};
 const SHAPES: &str = "
 - **Entries in memory**: a look-up visits one bucket of a hash table, however many there are; what grows is how often the entry is not
   in the processor's caches, until each look-up waits for memory some four times.
-- **Connections**: one is a round trip at a time; more keep the core busy, and from a hundred on it is. Thousands cost a
-  little more for each request, since what belongs to a connection has left the caches when it is its turn again.
+- **Connections**: one is a round trip at a time; more keep the core busy, and from a hundred on it is. With a thousand a
+  request costs half as much again, with ten thousand twice as much: what belongs to a connection has left the caches when it is its turn.
 - **Bodies**: below 16 KiB the request costs more than its bytes; above, the kernel's copies do, at so many bytes a second. What is added to
-  memory does not depend on the length: pieces go through as they are taken.
+  memory stays below 16 MiB: pieces go through as they are taken.
 - **Variants**: the selecting values of each are compared in turn, newest first: a line. Keys are limited to 64 unless told otherwise.
 - **Groups**: a hit asks once for each group of its own, and not for those that there are; removing one is one entry in a table.
 ";
