@@ -124,8 +124,12 @@ impl Volume {
         let bucket = self.index.bucket(hash as u32, Mode::Wait).map_err(failed("reading the index"))?;
         let found = self.slot_of(&bucket, hash, id).map_err(failed("reading a record"))?;
         let (_, old) = found.ok_or_else(nothing)?;
-        let read = self.record_at(&old, key, old.length(), Mode::Wait).map_err(failed("reading a record"))?;
-        let record = read.map_err(|_| nothing())?;
+        let record = match self.record_at(&old, key, old.length(), Mode::Wait) {
+            Ok(read) => read.map_err(|_| nothing())?,
+            // Everything was removed meanwhile, or its segment made room.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(nothing()),
+            Err(error) => return Err(failed("reading a record")(error)),
+        };
         if self
             .was_removed(&record.decoded.head, record.envelope.begun, Mode::Wait)
             .map_err(failed("reading removals"))?

@@ -39,6 +39,9 @@ pub(crate) struct Shared {
     outdated: Groups,
     /// Counts removals of groups; an entry is as old as the count when it was begun.
     events: AtomicU64,
+    /// Counts removals of everything; an entry of another count than this is gone. The map's own removal of everything compares
+    /// times, and while an entry is replaced it gives the new one's time to the old one.
+    clears: AtomicU64,
     ids: AtomicU64,
     /// Bytes of bodies that are being written.
     writing: AtomicU64,
@@ -52,6 +55,8 @@ struct Stored {
     candidates: Candidates,
     /// When each candidate was begun; only where one of them has groups.
     begun: Option<Arc<[u64]>>,
+    /// How often everything had been removed.
+    clears: u64,
     weight: u32,
 }
 
@@ -76,6 +81,7 @@ impl MemoryStore {
                 groups: Groups::default(),
                 outdated: Groups::default(),
                 events: AtomicU64::new(0),
+                clears: AtomicU64::new(0),
                 ids: AtomicU64::new(0),
                 writing: AtomicU64::new(0),
                 held,
@@ -146,11 +152,13 @@ impl Shared {
         if writer.is_removed() || self.groups.removed_since(&writer.head.groups, *begun) {
             return Err(gone("it was removed while it was being written"));
         }
+        // Before the look: what is found is of this count or of none.
+        let clears = self.clears.load(Ordering::Acquire);
         let id = EntryId(self.ids.fetch_add(1, Ordering::Relaxed));
         let candidate = Candidate::new(id, Arc::clone(&writer.head), body);
         // A look for one that is not there would count as another request for it, and let what is asked for once push out what is
         // asked for again.
-        let before = if self.entries.contains_key(key) { self.entries.get(key) } else { None };
+        let before = if self.entries.contains_key(key) { self.get(key) } else { None };
         let others = before
             .iter()
             .flat_map(Stored::iter)
@@ -159,18 +167,25 @@ impl Shared {
             .chain(others)
             .map(|(one, begun)| (one.clone(), begun))
             .unzip();
-        self.put(key, candidates, begun);
+        self.put(key, candidates, begun, clears);
         Ok(id)
     }
 
+    /// What of a key has not been removed, all together or with its group.
+    fn get(&self, key: &CacheKey) -> Option<Stored> {
+        let stored = self.entries.get(key)?;
+        (stored.clears == self.clears.load(Ordering::Acquire)).then(|| self.valid(stored))
+    }
+
     /// Puts the responses of a key in the place of those before. The caller holds the key's shard.
-    fn put(&self, key: &CacheKey, candidates: Vec<Candidate>, begun: Vec<u64>) {
+    fn put(&self, key: &CacheKey, candidates: Vec<Candidate>, begun: Vec<u64>, clears: u64) {
         let bodies: usize = candidates.iter().map(weigh).sum();
         let weight = u32::try_from(bodies + key.as_bytes().len() + KEY_OVERHEAD).unwrap_or(u32::MAX);
         let grouped = candidates.iter().any(|candidate| !candidate.head.groups.is_empty());
         let stored = Stored {
             candidates: Arc::<[Candidate]>::from(candidates).into(),
             begun: grouped.then(|| begun.into()),
+            clears,
             weight,
         };
         let held = self.held.fetch_add(u64::from(weight), Ordering::Relaxed) + u64::from(weight);
@@ -181,12 +196,12 @@ impl Shared {
         }
     }
 
-    /// What is found of a key: without what was removed with its group, and stale what was made so.
+    /// What is found of a key: stale what was made so.
     fn found(&self, stored: Stored) -> Candidates {
         if stored.begun.is_none() {
             return stored.candidates;
         }
-        self.valid(stored).candidates.outdated(|head| match self.outdated.last(&head.groups) {
+        stored.candidates.outdated(|head| match self.outdated.last(&head.groups) {
             0 => None,
             at => Some(Timestamp::from_millis(at)).filter(|_| !head.groups.is_empty()),
         })
@@ -234,8 +249,7 @@ fn gone(detail: &'static str) -> StoreError {
 #[async_trait]
 impl CacheStore for MemoryStore {
     async fn lookup(&self, key: &CacheKey) -> Result<Candidates, StoreError> {
-        let Some(stored) = self.shared.entries.get(key) else { return Ok(Candidates::none()) };
-        Ok(self.shared.found(stored))
+        Ok(self.shared.get(key).map_or_else(Candidates::none, |stored| self.shared.found(stored)))
     }
 
     async fn reserve(&self, key: &CacheKey) -> Result<Box<dyn Reservation>, StoreError> {
@@ -247,7 +261,7 @@ impl CacheStore for MemoryStore {
 
     async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
         let _shard = self.shared.writers.lock(key);
-        let before = self.shared.entries.get(key).map(|stored| self.shared.valid(stored));
+        let before = self.shared.get(key);
         let Some(before) = before.filter(|stored| stored.candidates.iter().any(|one| one.id == id)) else {
             return Err(gone("the entry was removed, replaced or evicted"));
         };
@@ -260,7 +274,7 @@ impl CacheStore for MemoryStore {
             (one, begun)
         };
         let (candidates, begun) = before.iter().map(freshened).unzip();
-        self.shared.put(key, candidates, begun);
+        self.shared.put(key, candidates, begun, before.clears);
         Ok(())
     }
 
@@ -281,15 +295,19 @@ impl CacheStore for MemoryStore {
         let begins = |key: &CacheKey| key.target().starts_with(url);
         self.shared.writers.remove_where(begins);
         let mut count = 0;
-        for (key, stored) in self.shared.entries.iter().filter(|(key, _)| begins(key)) {
+        for (key, _) in self.shared.entries.iter().filter(|(key, _)| begins(key)) {
+            // Whoever freshens it, or stores another variant, puts back what it has found.
+            let _shard = self.shared.writers.lock(&key);
+            count += self.shared.get(&key).map_or(0, |stored| stored.candidates.len()) as u64;
             self.shared.entries.invalidate(&*key);
-            count += self.shared.valid(stored).candidates.len() as u64;
         }
         Ok(count)
     }
 
     async fn clear(&self) -> Result<(), StoreError> {
         self.shared.writers.remove_all();
+        // After the writers: none of before commits with the new count.
+        self.shared.clears.fetch_add(1, Ordering::AcqRel);
         self.shared.entries.invalidate_all();
         Ok(())
     }
@@ -302,12 +320,10 @@ impl CacheStore for MemoryStore {
     async fn outdate_prefix(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
         for (key, _) in self.shared.entries.iter().filter(|(key, _)| key.target().starts_with(url)) {
             let _shard = self.shared.writers.lock(&key);
-            let Some(stored) = self.shared.entries.get(&*key).map(|stored| self.shared.valid(stored)) else {
-                continue;
-            };
+            let Some(stored) = self.shared.get(&key) else { continue };
             let begun = stored.iter().map(|(_, begun)| begun).collect();
             let candidates = stored.candidates.clone().outdated(|_| Some(at));
-            self.shared.put(&key, candidates.to_vec(), begun);
+            self.shared.put(&key, candidates.to_vec(), begun, stored.clears);
         }
         Ok(())
     }

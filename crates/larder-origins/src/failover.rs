@@ -48,8 +48,8 @@ impl Default for FailoverOptions {
 
 /// Origins that have the same. A request that one can't answer is sent to the next, if it may be repeated.
 ///
-/// No answer, and 502, 503 and 504, are failures; those who answer so are asked once each. Origins that fail or are found unwell by a check are asked only when no other is
-/// left. The last failure is what the caller gets.
+/// No answer, and 502, 503 and 504, are failures; those who answer so are asked once each. Origins that fail or are found
+/// unwell by a check are asked only when no other is left. The last failure is what the caller gets.
 #[derive(Debug)]
 pub struct Failover {
     origins: Box<[Arc<dyn Origin>]>,

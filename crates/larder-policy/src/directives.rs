@@ -102,6 +102,11 @@ fn field_names(list: &[u8]) -> Option<Vec<HeaderName>> {
 }
 
 impl ResponseDirectives {
+    /// `no-store`; `must-understand`, understood, takes its place (§5.2.2.3).
+    pub(crate) fn forbid_storing(&self) -> bool {
+        self.no_store && !self.must_understand
+    }
+
     /// From the lines of `Cache-Control`.
     pub(crate) fn parse<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut directives = Self::default();

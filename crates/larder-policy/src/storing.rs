@@ -147,16 +147,25 @@ impl Rules {
     /// Whether a response says outright that it must not be stored: what can be told from its fields alone, in nanoseconds.
     /// `None` says nothing: [`storable`](Self::storable) does.
     pub fn refuses<F: Fields>(&self, fields: &F) -> Option<NotStorable> {
-        let shared = self.kind == CacheKind::Shared;
         let directives = ResponseDirectives::parse(fields.lines("cache-control"));
-        if directives.no_store && !directives.must_understand {
-            return Some(NotStorable::NoStore);
-        }
-        if shared && directives.private.is_all() {
-            return Some(NotStorable::PrivateDirective);
-        }
-        let sets_cookie = shared && !self.store_set_cookie && fields.lines("set-cookie").next().is_some();
-        sets_cookie.then_some(NotStorable::SetCookie)
+        let found = [
+            (directives.forbid_storing(), NotStorable::NoStore),
+            (self.is_for_one(&directives), NotStorable::PrivateDirective),
+            (self.sets_cookie(fields), NotStorable::SetCookie),
+        ];
+        found.into_iter().find_map(|(refuses, why)| refuses.then_some(why))
+    }
+
+    /// `private`, and this cache is shared (§5.2.2.7).
+    fn is_for_one(&self, directives: &ResponseDirectives) -> bool {
+        self.kind == CacheKind::Shared && directives.private.is_all()
+    }
+
+    /// A cookie that others must not get (§7.3).
+    fn sets_cookie<F: Fields>(&self, fields: &F) -> bool {
+        self.kind == CacheKind::Shared
+            && !self.store_set_cookie
+            && fields.lines(SET_COOKIE.as_str()).next().is_some()
     }
 
     /// The terms of a response with these fields.
@@ -212,18 +221,17 @@ impl Rules {
         if status == StatusCode::NOT_MODIFIED {
             return Err(NotStorable::NotModified);
         }
-        // Understood, it takes the place of no-store (§5.2.2.3).
         if directives.must_understand && !is_understood(status) {
             return Err(NotStorable::NotUnderstood);
         }
-        if directives.no_store && !directives.must_understand {
+        if directives.forbid_storing() {
             return Err(NotStorable::NoStore);
         }
         let asked = request.lines(Marks::CACHE_CONTROL, "cache-control").map(RequestDirectives::parse);
         if asked.is_some_and(|asked| asked.no_store) {
             return Err(NotStorable::RequestNoStore);
         }
-        if shared && directives.private.is_all() {
+        if self.is_for_one(directives) {
             return Err(NotStorable::PrivateDirective);
         }
         let allows_authorization =
@@ -231,7 +239,7 @@ impl Rules {
         if shared && request.has(Marks::AUTHORIZATION) && !allows_authorization {
             return Err(NotStorable::Authorization);
         }
-        if shared && !self.store_set_cookie && fields.contains_key(SET_COOKIE) {
+        if self.sets_cookie(fields) {
             return Err(NotStorable::SetCookie);
         }
         Ok(())

@@ -54,6 +54,8 @@ const SETTLE: Duration = Duration::from_millis(250);
 
 /// Keys that one step of a removal looks at.
 const STEP: usize = 1000;
+/// Entries whose scripts are on their way at once: the last of them has to be answered within a command's time.
+const AT_ONCE: usize = 64;
 
 /// Keeps responses on Redis or Valkey: one server, a master that Sentinels watch, or a Cluster.
 ///
@@ -341,9 +343,11 @@ impl Shared {
                     Each::Unlink => self.unlink(found).await?,
                     Each::Remove => {
                         let names: Vec<Names> = found.into_iter().filter_map(Names::of_entry).collect();
-                        // The others are told when all are gone.
-                        let removed = names.iter().map(|names| self.remove_names(names, Vec::new()));
-                        futures_util::future::try_join_all(removed).await?;
+                        for some in names.chunks(AT_ONCE) {
+                            // The others are told when all are gone.
+                            let removed = some.iter().map(|names| self.remove_names(names, Vec::new()));
+                            futures_util::future::try_join_all(removed).await?;
+                        }
                     }
                     Each::Outdate(at) => {
                         for name in found {

@@ -39,6 +39,9 @@ macro_rules! store_suite {
             a_prefix_is_outdated
             a_prefix_is_removed
             a_removal_by_prefix_outruns_every_fill
+            a_clear_outruns_every_fill
+            a_removal_by_group_outruns_every_fill
+            a_removal_by_key_outruns_every_fill
             what_is_written_can_be_followed
             a_follower_of_an_abandoned_write_fails
             fills_and_removals_at_once_tear_nothing

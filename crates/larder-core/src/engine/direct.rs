@@ -13,10 +13,6 @@ use crate::{
 };
 
 impl Found {
-    pub(super) fn new(key: &CacheKey, candidates: Candidates, landed: u64) -> Self {
-        Self { key: key.clone(), candidates, landed, direct: None }
-    }
-
     /// Nothing is stored under this key, and its last response refused to be (`no-store`, say): an adapter that can ask its
     /// origin more directly than through [`Cache::resume`] may do so. It uses [`Cache::ask_directly`] and then
     /// [`Cache::asked_directly`].

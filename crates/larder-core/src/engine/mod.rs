@@ -92,6 +92,12 @@ pub struct Found {
     direct: Option<Fwd>,
 }
 
+impl Found {
+    fn new(key: &CacheKey, candidates: Candidates, landed: u64) -> Self {
+        Self { key: key.clone(), candidates, landed, direct: None }
+    }
+}
+
 impl Cache {
     /// Begins a cache on `store`.
     pub fn builder(store: Arc<dyn CacheStore>) -> CacheBuilder {

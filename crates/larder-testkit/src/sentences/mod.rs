@@ -3,6 +3,7 @@
 #![allow(clippy::missing_panics_doc, reason = "panicking is what they are for")]
 
 mod prefixes;
+mod races;
 
 use std::{collections::VecDeque, future::poll_fn, ops::Range, sync::Arc, time::Duration};
 
@@ -13,6 +14,7 @@ use larder_core::{
 };
 
 pub use prefixes::*;
+pub use races::*;
 
 use crate::{head, key};
 

@@ -1,14 +1,6 @@
 //! Removing, and making stale, what begins so.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
-
-use larder_core::StoreErrorKind;
+use std::time::Duration;
 
 use super::{Store, found, lifetime, only, pattern, plain, put, read};
 use crate::key;
@@ -43,51 +35,4 @@ pub async fn a_prefix_is_outdated(store: Store) {
     assert_eq!(lifetime(&store, &key("/other")).await, fresh);
     store.outdate_prefix("", at).await.expect("it outdates");
     assert!(lifetime(&store, &key("/other")).await <= second, "everything");
-}
-
-/// A page that was being stored when its folder was purged came back a moment later.
-pub async fn a_removal_by_prefix_outruns_every_fill(store: Store) {
-    const KEYS: usize = 40;
-    let round = Arc::new(AtomicUsize::new(0));
-    let done = Arc::new(AtomicUsize::new(0));
-    let filling: Vec<_> = (0..2)
-        .map(|task| {
-            let (store, round, done) = (Arc::clone(&store), Arc::clone(&round), Arc::clone(&done));
-            tokio::spawn(async move {
-                for n in (task..).step_by(2) {
-                    if done.load(Ordering::Acquire) == 1 {
-                        break;
-                    }
-                    let reserved =
-                        store.reserve(&key(&format!("/news/{}", n % KEYS))).await.expect("it reserves");
-                    // What the origin says is of now: after the reservation.
-                    let body = round.load(Ordering::Acquire).to_string();
-                    let storing = async {
-                        let mut writer = reserved.begin(plain(), None).await?;
-                        writer.write(body.into()).await?;
-                        writer.commit().await
-                    };
-                    match storing.await {
-                        Err(error) => assert_eq!(error.kind(), StoreErrorKind::Gone, "{error}"),
-                        Ok(_) => tokio::task::yield_now().await,
-                    }
-                }
-            })
-        })
-        .collect();
-    let prefix = key("/news/").target();
-    for purge in 1..=20 {
-        round.store(purge, Ordering::Release);
-        store.remove_prefix(&prefix).await.expect("it removes");
-        for n in 0..KEYS {
-            for one in found(&store, &key(&format!("/news/{n}"))).await {
-                let body = String::from_utf8(read(&one.body, None).await).expect("a number");
-                assert!(body.parse::<usize>().expect("a number") >= purge, "what was purged came back");
-            }
-        }
-    }
-    done.store(1, Ordering::Release);
-    for task in filling {
-        task.await.expect("no task panics");
-    }
 }
