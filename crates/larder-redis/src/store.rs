@@ -38,6 +38,7 @@ const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long a response is kept past the time that it may be used without asking: with a validator, it may be confirmed.
 const TO_CONFIRM: Duration = Duration::from_secs(24 * 3600);
 const NOTHING_TO_CONFIRM: Duration = Duration::from_secs(10);
+
 /// What is done with what a scan finds.
 #[derive(Debug, Clone, Copy)]
 enum Each {

@@ -16,7 +16,7 @@ use crate::{head, key};
 
 const KEYS: usize = 4;
 /// Removals at least, and at most if they take less than [`ENOUGH`].
-const ROUNDS: RangeInclusive<usize> = 20..=1000;
+const ROUNDS: RangeInclusive<usize> = 3..=1000;
 const ENOUGH: Duration = Duration::from_secs(1);
 /// What each task stores or freshens between two removals, at most: a slow removal would have ever more to remove.
 const EACH: usize = 100;
