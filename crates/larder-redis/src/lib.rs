@@ -12,6 +12,7 @@ mod news;
 mod options;
 mod record;
 mod removals;
+mod scan;
 mod scripts;
 mod stats;
 mod store;

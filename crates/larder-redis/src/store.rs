@@ -9,10 +9,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use larder_core::{
     CacheGroup, CacheKey, CacheStore, Candidates, EntryId, Leases, Removals, Reservation, StoreError,
-    StoreErrorKind, StoredHead, Timestamp,
+    StoredHead, Timestamp,
 };
 use redis::Value;
 
@@ -26,6 +25,7 @@ use crate::{
     options::Servers,
     record,
     removals::{RedisRemovals, Sender},
+    scan::Each,
     scripts::Scripts,
     token::Token,
     writer::{Begun, Reserved, millis},
@@ -39,24 +39,8 @@ const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 const TO_CONFIRM: Duration = Duration::from_secs(24 * 3600);
 const NOTHING_TO_CONFIRM: Duration = Duration::from_secs(10);
 
-/// What is done with what a scan finds.
-#[derive(Debug, Clone, Copy)]
-enum Each {
-    Count,
-    /// The entry and its bodies.
-    Remove,
-    /// The key alone.
-    Unlink,
-    Outdate(Timestamp),
-}
-
 /// How long storing takes at most, between its look at the epoch and its end.
 const SETTLE: Duration = Duration::from_millis(250);
-
-/// Keys that one step of a removal looks at.
-const STEP: usize = 1000;
-/// Entries whose scripts are on their way at once: the last of them has to be answered within a command's time.
-const AT_ONCE: usize = 64;
 
 /// Keeps responses on Redis or Valkey: one server, a master that Sentinels watch, or a Cluster.
 ///
@@ -267,7 +251,12 @@ impl Shared {
         Ok(tokens.into_iter().map(number).collect())
     }
 
-    async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
+    pub(crate) async fn freshen(
+        &self,
+        key: &CacheKey,
+        id: EntryId,
+        head: Arc<StoredHead>,
+    ) -> Result<(), StoreError> {
         let names = self.keys.of(key);
         let nothing = || gone("the entry that was confirmed is not there any more");
         let found = self.find(key, &names, id).await?.ok_or_else(nothing)?;
@@ -297,7 +286,7 @@ impl Shared {
         self.remove_names(&self.keys.of(key), self.sender.key(key.as_bytes())).await
     }
 
-    async fn remove_names(&self, names: &Names, news: Vec<u8>) -> Result<(), StoreError> {
+    pub(crate) async fn remove_names(&self, names: &Names, news: Vec<u8>) -> Result<(), StoreError> {
         let mut script = self.scripts.remove.prepare_invoke();
         script.key(&names.entry).key(names.tomb()).arg(Token::new().as_str()).arg(millis(TOMB));
         script.arg(names.bodies()).arg(self.keys.channel()).arg(news);
@@ -310,70 +299,6 @@ impl Shared {
         let mut command = redis::cmd("PUBLISH");
         let _: i64 =
             self.link.query("telling the others", command.arg(self.keys.channel()).arg(message)).await?;
-        Ok(())
-    }
-
-    /// Makes the entries under one name stale.
-    async fn outdate(self: &Arc<Self>, name: &[u8], at: Timestamp) -> Result<(), StoreError> {
-        let records: Vec<Bytes> = self.link.query("looking up", redis::cmd("HVALS").arg(name)).await?;
-        let Some(key) = records.iter().find_map(record::stored_key) else { return Ok(()) };
-        for candidate in self.look_up(&key).await?.iter() {
-            let Some(stale) = candidate.head.outdated(at) else { continue };
-            match self.freshen(&key, candidate.id, Arc::new(stale)).await {
-                // Removed or replaced meanwhile.
-                Err(error) if error.kind() == StoreErrorKind::Gone => {}
-                done => done?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Goes through the keys of a pattern, on every node, a step at a time.
-    async fn scan(self: &Arc<Self>, pattern: &str, each: Each) -> Result<u64, StoreError> {
-        let mut count = 0;
-        for node in self.link.masters().await? {
-            let mut cursor = 0u64;
-            loop {
-                let mut command = redis::cmd("SCAN");
-                command.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(STEP);
-                let (next, found): (u64, Vec<Vec<u8>>) =
-                    self.link.query_at(node.as_ref(), "looking through keys", command).await?;
-                count += found.len() as u64;
-                match each {
-                    Each::Count => {}
-                    Each::Unlink => self.unlink(found).await?,
-                    Each::Remove => {
-                        let names: Vec<Names> = found.into_iter().filter_map(Names::of_entry).collect();
-                        for some in names.chunks(AT_ONCE) {
-                            // The others are told when all are gone.
-                            let removed = some.iter().map(|names| self.remove_names(names, Vec::new()));
-                            futures_util::future::try_join_all(removed).await?;
-                        }
-                    }
-                    Each::Outdate(at) => {
-                        for name in found {
-                            self.outdate(&name, at).await?;
-                        }
-                    }
-                }
-                cursor = next;
-                if cursor == 0 {
-                    break;
-                }
-            }
-        }
-        Ok(count)
-    }
-
-    async fn unlink(&self, keys: Vec<Vec<u8>>) -> Result<(), StoreError> {
-        if self.link.is_cluster() {
-            // They are in different slots.
-            let commands: Vec<_> = keys.iter().map(|key| redis::cmd("UNLINK").arg(key).to_owned()).collect();
-            let removed = commands.iter().map(|command| self.link.query::<i64>("removing", command));
-            futures_util::future::try_join_all(removed).await?;
-        } else if !keys.is_empty() {
-            let _: i64 = self.link.query("removing", redis::cmd("UNLINK").arg(keys)).await?;
-        }
         Ok(())
     }
 

@@ -6,10 +6,10 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use larder_core::{CacheKey, Reservation, StoreError, StoreErrorKind, StoredHead};
+use larder_core::{CacheKey, Clock as _, Reservation, StoreError, StoreErrorKind, StoredHead, SystemClock};
 
 use super::{Store, found, group, read};
 use crate::{head, key};
@@ -104,8 +104,10 @@ async fn outruns(store: Store, removal: Removal) {
             })
         })
         .collect();
-    let start = Instant::now();
-    for purge in (1..=*ROUNDS.end()).take_while(|n| n <= ROUNDS.start() || start.elapsed() < ENOUGH) {
+    let start = SystemClock.now();
+    for purge in
+        (1..=*ROUNDS.end()).take_while(|n| n <= ROUNDS.start() || SystemClock.now().since(start) < ENOUGH)
+    {
         round.store(purge, Ordering::Release);
         removal.run(&store).await.expect("it removes");
         for n in 0..20 * KEYS {
