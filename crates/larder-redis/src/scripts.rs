@@ -31,7 +31,7 @@ end
 return {now, redis.call('GET', KEYS[1]) or ''}";
 
 /// KEYS: entry, tomb, and the epoch where one server has all keys. ARGV: field, record, token, milliseconds, beginning of the
-/// names of bodies, channel, news, the epoch's token. 1 if it is visible; 0 if it was removed since it was asked for, or a later
+/// names of bodies, channel, news (also of a variant beside others), the epoch's token. 1 if it is visible; 0 if it was removed since it was asked for, or a later
 /// response is there.
 const PUBLISH: &str = "
 if (redis.call('GET', KEYS[2]) or '') ~= ARGV[3] then return 0 end
@@ -47,7 +47,7 @@ if old and string.len(old) >= 18 then
 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[4]) then redis.call('PEXPIRE', KEYS[1], ARGV[4]) end
-if old then redis.call('PUBLISH', ARGV[6], ARGV[7]) end
+if old or redis.call('HLEN', KEYS[1]) > 1 then redis.call('PUBLISH', ARGV[6], ARGV[7]) end
 return 1";
 
 /// KEYS: entry. ARGV: field, record, milliseconds, body's key or '', channel, news. 1 if the same entry was still there.

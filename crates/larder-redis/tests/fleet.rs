@@ -19,7 +19,7 @@ use larder_tiered::TieredStore;
 use setting::Server;
 use tokio::time::Instant;
 
-/// Answers after a while with how many have asked.
+/// Answers after a while with how many have asked. What it says depends on the language.
 #[derive(Debug, Default)]
 struct Slow {
     asked: AtomicUsize,
@@ -32,6 +32,7 @@ impl Origin for Slow {
         let count = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
         tokio::time::sleep(self.takes).await;
         let response = Response::builder().header("cache-control", "max-age=3600").header("etag", "\"v\"");
+        let response = response.header("vary", "accept-language");
         Ok(response.body(Body::from(format!("answer {count}"))).expect("a response"))
     }
 
@@ -47,7 +48,12 @@ async fn node(url: &str, options: RedisOptions) -> Cache {
 }
 
 async fn ask(cache: &Cache, origin: &Arc<Slow>) -> String {
-    let request = Request::get("http://example.com/page").body(Body::empty()).expect("a request");
+    ask_with(cache, origin, "en", "").await
+}
+
+async fn ask_with(cache: &Cache, origin: &Arc<Slow>, language: &str, directive: &str) -> String {
+    let request = Request::get("http://example.com/page").header("accept-language", language);
+    let request = request.header("cache-control", directive).body(Body::empty()).expect("a request");
     let mut answer = cache.fetch(request, Arc::clone(origin) as Arc<dyn Origin>).await.expect("an answer");
     let body = answer.take_body().try_into_bytes();
     let bytes = match body {
@@ -134,4 +140,37 @@ async fn a_purge_that_was_missed_is_not_missed() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(ask(&other, &origin).await, "answer 2");
+}
+
+/// A page that varies, as most that can be compressed do, was read from Redis by every node each time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_variants_are_near_on_every_node() {
+    let server = Server::start(&[]);
+    let origin = Arc::new(Slow::default());
+    let options = setting::options();
+    let (one, other) = (node(&server.url(), options.clone()).await, node(&server.url(), options).await);
+    for (count, language) in ["de", "en", "fr"].into_iter().enumerate() {
+        let answer = format!("answer {}", count + 1);
+        assert_eq!(ask_with(&one, &origin, language, "").await, answer);
+        let begun = Instant::now();
+        // Until it has heard that its near copies are not all any more.
+        while ask_with(&other, &origin, language, "only-if-cached").await != answer {
+            assert!(begun.elapsed() < Duration::from_secs(5), "it never sees the {language} page");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    for cache in [&one, &other] {
+        ask_with(cache, &origin, "de", "").await;
+    }
+    let lookups = || {
+        let info = server.cli(&["info", "commandstats"]);
+        info.lines().find(|line| line.starts_with("cmdstat_hgetall")).map(|line| line.to_owned())
+    };
+    let before = lookups();
+    for language in ["de", "en", "fr"] {
+        ask_with(&one, &origin, language, "").await;
+        ask_with(&other, &origin, language, "").await;
+    }
+    assert_eq!(lookups(), before, "what is near is not looked up far");
+    assert_eq!(origin.asked.load(Ordering::SeqCst), 3);
 }

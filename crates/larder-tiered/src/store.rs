@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use larder_core::{
     CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, Leases, Removals, Reservation,
-    StoreError, StoreErrorKind, StoredBody, StoredHead, Timestamp,
+    StoreError, StoreErrorKind, StoreWriter, StoredBody, StoredHead, Timestamp,
 };
 
 use crate::{
@@ -36,34 +36,62 @@ impl TieredStore {
         Self { near, far, trust }
     }
 
-    /// What is near, if it is all there is.
+    /// What is near: all variants that there are far, or nothing.
     async fn near(&self, key: &CacheKey) -> Option<Candidates> {
-        if !self.trust.is_believed() {
-            return None;
-        }
+        let then = self.trust.complete(key)?;
         let found = self.near.lookup(key).await.ok().filter(|found| !found.is_empty())?;
-        found.iter().all(|candidate| !varies(&candidate.head)).then_some(found)
+        (self.trust.complete(key) == Some(then)).then_some(found)
     }
 
-    /// Brings near what came whole. `then` is from before it was looked up far.
+    /// Brings near what came whole, with all its variants. `then` is from before it was looked up far.
     async fn promote(&self, key: &CacheKey, found: &Candidates, then: u64) -> Option<Candidates> {
-        let [only] = &**found else { return None };
-        let StoredBody::Whole(body) = &only.body else { return None };
-        if varies(&only.head) {
+        let mut writers = Vec::with_capacity(found.len());
+        // The newest is first, and has to be written last.
+        for candidate in found.iter().rev() {
+            writers.push(self.copying(key, candidate).await?);
+        }
+        // Only now, when a removal that comes later reaches what is being written.
+        if found.is_empty() || !self.trust.is_good_since(then) {
             return None;
         }
-        let length = Some(body.len() as u64);
+        if writers.len() == 1 {
+            writers.pop()?.commit().await.ok()?;
+        } else {
+            // On its own: who waits for it may leave in the middle.
+            tokio::spawn(self.clone().commit_all(key.clone(), writers)).await.ok()??;
+        }
+        self.near.lookup(key).await.ok().filter(|near| near.len() == found.len())
+    }
+
+    async fn commit_all(self, key: CacheKey, writers: Vec<Box<dyn StoreWriter>>) -> Option<()> {
+        let _incomplete = self.trust.completing(&key);
+        for writer in writers {
+            if writer.commit().await.is_err() {
+                let _ = self.near.remove(&key).await;
+                return None;
+            }
+        }
+        Some(())
+    }
+
+    /// A near copy that needs only to be committed.
+    async fn copying(&self, key: &CacheKey, candidate: &Candidate) -> Option<Box<dyn StoreWriter>> {
+        let StoredBody::Whole(body) = &candidate.body else { return None };
+        if candidate.head.selecting.never_matches() {
+            return None;
+        }
         let reserved = self.near.reserve(key).await.ok()?;
-        let mut writer = reserved.begin(Arc::clone(&only.head), length).await.ok()?;
+        let mut writer = reserved.begin(Arc::clone(&candidate.head), Some(body.len() as u64)).await.ok()?;
         if !body.is_empty() {
             writer.write(body.clone()).await.ok()?;
         }
-        // Only now, when a removal that comes later reaches what is being written.
-        if !self.trust.is_good_since(then) {
-            return None;
-        }
-        writer.commit().await.ok()?;
-        self.near.lookup(key).await.ok().filter(|near| near.len() == 1)
+        Some(writer)
+    }
+
+    /// Takes away near what is not all there is far any more.
+    pub(crate) async fn forget_near(&self, key: &CacheKey) -> Result<(), StoreError> {
+        self.trust.removing();
+        self.near.remove(key).await
     }
 
     /// The far entry that has this head.
@@ -100,7 +128,7 @@ impl CacheStore for TieredStore {
             // It is down: the near one alone is better than nothing.
             Err(_) => None,
         };
-        Ok(Box::new(Reserved { near, far }))
+        Ok(Box::new(Reserved { tiers: self.clone(), key: key.clone(), near, far }))
     }
 
     async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
@@ -115,8 +143,7 @@ impl CacheStore for TieredStore {
                 match freshened {
                     Err(error) if error.kind() == StoreErrorKind::Gone => {
                         // Removed or replaced there: so it is here.
-                        self.trust.removing();
-                        let _ = self.near.remove(key).await;
+                        let _ = self.forget_near(key).await;
                         Err(error)
                     }
                     _ => self.near.freshen(key, id, head).await,
@@ -130,8 +157,7 @@ impl CacheStore for TieredStore {
     async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
         // Far first: what is brought near after that is not what was removed.
         let far = self.far.remove(key).await;
-        self.trust.removing();
-        self.near.remove(key).await.and(far)
+        self.forget_near(key).await.and(far)
     }
 
     async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError> {

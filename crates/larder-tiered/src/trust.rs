@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use larder_core::{CacheStore, RemovalListener, Removed};
+use larder_core::{CacheKey, CacheStore, RemovalListener, Removed};
 
 /// Shared by the store, and the task that hears of removals.
 #[derive(Debug)]
@@ -17,11 +17,50 @@ pub(crate) struct Trust {
     believed: AtomicBool,
     /// Counts removals, ours and others'.
     removals: AtomicU64,
+    /// For the keys of each shard, how many times several variants are being brought near (the low half), and how many times
+    /// that has begun (the high half).
+    completing: [AtomicU64; SHARDS],
+}
+
+const SHARDS: usize = 64;
+const LOW: u64 = u32::MAX as u64;
+
+/// Until this is dropped, a near copy may lack variants.
+#[derive(Debug)]
+pub(crate) struct Completing<'a>(&'a AtomicU64);
+
+impl Drop for Completing<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Trust {
     pub(crate) fn new(near: Arc<dyn CacheStore>, believed: bool) -> Arc<Self> {
-        Arc::new(Self { near, believed: AtomicBool::new(believed), removals: AtomicU64::new(0) })
+        Arc::new(Self {
+            near,
+            believed: AtomicBool::new(believed),
+            removals: AtomicU64::new(0),
+            completing: [const { AtomicU64::new(0) }; SHARDS],
+        })
+    }
+
+    fn shard(&self, key: &CacheKey) -> &AtomicU64 {
+        &self.completing[(key.process_hash() >> 48) as usize % SHARDS]
+    }
+
+    /// Before variants are brought near, one after the other.
+    pub(crate) fn completing(&self, key: &CacheKey) -> Completing<'_> {
+        let shard = self.shard(key);
+        shard.fetch_add((1 << 32) + 1, Ordering::AcqRel);
+        Completing(shard)
+    }
+
+    /// To be asked before and after a near look-up: if it is the same twice, what was found had all its variants, and may be
+    /// served.
+    pub(crate) fn complete(&self, key: &CacheKey) -> Option<u64> {
+        let now = self.shard(key).load(Ordering::Acquire);
+        (self.is_believed() && now & LOW == 0).then_some(now)
     }
 
     /// Whether what is near may be served.

@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use larder_core::{BodySource, EntryId, Reservation, StoreError, StoreErrorKind, StoreWriter, StoredHead};
+use larder_core::{
+    BodySource, CacheKey, EntryId, Reservation, StoreError, StoreErrorKind, StoreWriter, StoredHead,
+};
 
-use crate::store::varies;
+use crate::{TieredStore, store::varies};
 
 /// A place in both stores, or in one of them.
 #[derive(Debug)]
 pub(crate) struct Reserved {
+    pub(crate) tiers: TieredStore,
+    pub(crate) key: CacheKey,
     pub(crate) near: Option<Box<dyn Reservation>>,
     pub(crate) far: Option<Box<dyn Reservation>>,
 }
@@ -22,11 +26,14 @@ impl Reservation for Reserved {
         head: Arc<StoredHead>,
         length: Option<u64>,
     ) -> Result<Box<dyn StoreWriter>, StoreError> {
-        let near = match self.near {
-            Some(near) if !varies(&head) => near.begin(Arc::clone(&head), length).await.ok(),
+        let Self { tiers, key, near, far } = *self;
+        // One variant near would hide the others: the next look-up brings all of them.
+        let one_of_many = varies(&head).then_some((tiers, key));
+        let near = match near {
+            Some(near) if one_of_many.is_none() => near.begin(Arc::clone(&head), length).await.ok(),
             _ => None,
         };
-        let far = match self.far {
+        let far = match far {
             Some(far) => match far.begin(head, length).await {
                 Ok(far) => Some(far),
                 Err(error) if near.is_none() || error.kind() == StoreErrorKind::Gone => return Err(error),
@@ -38,7 +45,7 @@ impl Reservation for Reserved {
         if near.is_none() && far.is_none() {
             return Err(both_failed());
         }
-        Ok(Box::new(TieredWriter { near, far }))
+        Ok(Box::new(TieredWriter { near, far, one_of_many }))
     }
 }
 
@@ -48,9 +55,11 @@ fn both_failed() -> StoreError {
 
 /// Receives one body, for both stores. One that fails is left out, as long as there is another.
 #[derive(Debug)]
-pub(crate) struct TieredWriter {
-    pub(crate) near: Option<Box<dyn StoreWriter>>,
-    pub(crate) far: Option<Box<dyn StoreWriter>>,
+struct TieredWriter {
+    near: Option<Box<dyn StoreWriter>>,
+    far: Option<Box<dyn StoreWriter>>,
+    /// Where near copies of the other variants are, which are no longer all.
+    one_of_many: Option<(TieredStore, CacheKey)>,
 }
 
 #[async_trait]
@@ -78,7 +87,7 @@ impl StoreWriter for TieredWriter {
     }
 
     async fn commit(self: Box<Self>) -> Result<EntryId, StoreError> {
-        let Self { near, far } = *self;
+        let Self { near, far, one_of_many } = *self;
         let far = match far {
             Some(far) => match far.commit().await {
                 // Removed meanwhile: not to be stored anywhere.
@@ -87,6 +96,9 @@ impl StoreWriter for TieredWriter {
             },
             None => None,
         };
+        if let Some((tiers, key)) = one_of_many {
+            tiers.forget_near(&key).await?;
+        }
         let near = match near {
             Some(near) => Some(near.commit().await),
             None => None,

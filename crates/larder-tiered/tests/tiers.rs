@@ -215,31 +215,30 @@ async fn a_write_that_a_removal_has_overtaken_is_not_near() {
     assert!(content(&it.near).await.is_none());
 }
 
+async fn put_variant(store: &dyn CacheStore, language: &str) {
+    let head = Arc::new(head(&[("vary", "accept-language")], &[("accept-language", language)]));
+    let reserved = store.reserve(&key("/v")).await.expect("it reserves");
+    reserved.begin(head, None).await.expect("it begins").commit().await.expect("it commits");
+}
+
+/// A page that varies, as most that can be compressed do, was read from Redis each time.
 #[tokio::test]
-async fn a_variant_that_another_process_has_stored_is_found() {
+async fn all_variants_are_near_or_none() {
     let it = Setting::new().await;
-    let language = |value| Arc::new(head(&[("vary", "accept-language")], &[("accept-language", value)]));
-    it.tiers
-        .reserve(&key("/v"))
-        .await
-        .expect("it reserves")
-        .begin(language("de"), None)
-        .await
-        .expect("it begins")
-        .commit()
-        .await
-        .expect("it commits");
-    it.far
-        .reserve(&key("/v"))
-        .await
-        .expect("it reserves")
-        .begin(language("en"), None)
-        .await
-        .expect("it begins")
-        .commit()
-        .await
-        .expect("it commits");
-    assert_eq!(it.tiers.lookup(&key("/v")).await.expect("it looks up").len(), 2);
+    let found = async || it.tiers.lookup(&key("/v")).await.map_or(0, |found| found.len());
+    put_variant(&it.tiers, "de").await;
+    put_variant(&*it.far, "en").await;
+    assert_eq!(found().await, 2, "what another process has stored, too");
+    it.far.inner.set(Fault::Down);
+    assert_eq!(found().await, 2, "from near");
+    it.far.inner.set(Fault::None);
+    put_variant(&*it.far, "fr").await;
+    it.tell(Removed::Key(key("/v"))).await;
+    assert_eq!(found().await, 3, "another process has stored one more");
+    put_variant(&it.tiers, "it").await;
+    assert_eq!(found().await, 4, "and this one, one more");
+    it.far.inner.set(Fault::Down);
+    assert_eq!(found().await, 4, "from near");
 }
 
 #[tokio::test]
