@@ -2,13 +2,14 @@
 //!
 //! `larder-counts list`, `larder-counts run NAME COUNT`, `larder-counts allocations`: `cargo xtask counts` calls it.
 
-mod allocator;
 mod paths;
 
-use allocator::Counting;
+use std::alloc::System;
+
+use larder_counts::{Counting, allocations};
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: Counting<System> = Counting(System);
 
 /// Before counting: what is made once is made.
 const WARM: u64 = 50;
@@ -18,11 +19,11 @@ fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["list"] => paths::ALL.iter().for_each(|(name, _)| println!("{name}")),
-        ["run", name, count] => {
+        ["run", name, times] => {
             let path = paths::ALL.iter().find(|(known, _)| *known == name);
             let (_, make) = path.ok_or_else(|| anyhow::anyhow!("no path is called '{name}'"))?;
             let mut path = make();
-            for _ in 0..WARM + count.parse::<u64>()? {
+            for _ in 0..WARM + times.parse::<u64>()? {
                 path();
             }
         }
@@ -30,9 +31,9 @@ fn main() -> anyhow::Result<()> {
             for (name, make) in paths::ALL {
                 let mut path = make();
                 (0..WARM).for_each(|_| path());
-                let before = allocator::count();
+                let before = allocations();
                 (0..COUNTED).for_each(|_| path());
-                println!("{name}\t{}", (allocator::count() - before) / COUNTED);
+                println!("{name}\t{}", (allocations() - before) / COUNTED);
             }
         }
         _ => anyhow::bail!("larder-counts list | run NAME COUNT | allocations"),

@@ -4,14 +4,17 @@ use std::{hint::black_box, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode};
 use larder_core::{
-    Body, Cache, CacheKey, CacheStore, EntryId, Exchange, Lookup, RequestHead, Rules, StoredBody, StoredHead,
-    TargetUri, Timestamp, codec,
+    Body, Cache, CacheKey, CacheStore, EntryId, Exchange, Lookup, RequestHead, Rules, StoredBody, TargetUri,
+    Timestamp, codec,
 };
 use larder_disk::{DiskOptions, DiskStore};
 use larder_memory::MemoryStore;
-use larder_testkit::{FnOrigin, ManualClock, key};
+use larder_testkit::{
+    FnOrigin, ManualClock, key,
+    typical::{NOW, REQUEST, RESPONSE, fields, head, put},
+};
 
 /// One turn.
 type Path = Box<dyn FnMut()>;
@@ -35,56 +38,11 @@ pub(crate) const ALL: &[(&str, Make)] = &[
     ("engine: miss, stored", || engine_miss(&[("cache-control", "max-age=3600")], 4096)),
 ];
 
-const NOW: u64 = 1_700_000_010;
 const KEYS: u64 = 1000;
-
-const RESPONSE: [(&str, &str); 10] = [
-    ("server", "origin/1.0"),
-    ("content-type", "text/html; charset=utf-8"),
-    ("cache-control", "public, max-age=3600"),
-    ("etag", "\"abcdef123456\""),
-    ("last-modified", "Wed, 21 Oct 2015 07:28:00 GMT"),
-    ("vary", "accept-encoding"),
-    ("x-request-id", "8f14e45fceea167a5a36dedd4bea2543"),
-    ("x-content-type-options", "nosniff"),
-    ("x-frame-options", "sameorigin"),
-    ("content-language", "en"),
-];
-
-const REQUEST: [(&str, &str); 10] = [
-    ("host", "example.com"),
-    ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
-    ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
-    ("accept-language", "en-GB,en;q=0.5"),
-    ("accept-encoding", "gzip, deflate, br, zstd"),
-    ("connection", "keep-alive"),
-    ("sec-fetch-dest", "document"),
-    ("sec-fetch-mode", "navigate"),
-    ("sec-fetch-site", "none"),
-    ("priority", "u=0, i"),
-];
-
-fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-    let field = |(name, value): &(&'static str, &'static str)| {
-        (HeaderName::from_static(name), HeaderValue::from_static(value))
-    };
-    pairs.iter().map(field).collect()
-}
-
-fn head() -> Arc<StoredHead> {
-    Arc::new(larder_testkit::head(&RESPONSE, &[("accept-encoding", "gzip, deflate, br, zstd")]))
-}
 
 /// What does not wait for anything has its result at once.
 fn now<T>(future: impl Future<Output = T>) -> T {
     future.now_or_never().expect("it waits for nothing")
-}
-
-async fn put(store: &dyn CacheStore, key: &CacheKey, head: &Arc<StoredHead>, body: Bytes) {
-    let reserved = store.reserve(key).await.expect("it reserves");
-    let mut writer = reserved.begin(Arc::clone(head), Some(body.len() as u64)).await.expect("it begins");
-    writer.write(body).await.expect("it takes it");
-    writer.commit().await.expect("it commits");
 }
 
 fn policy_key() -> Path {

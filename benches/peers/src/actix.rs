@@ -9,15 +9,15 @@ use actix_http::{
 use actix_service::fn_service;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use larder::{actix::Cache, prelude::MemoryStore};
+use larder_testkit::typical;
 
-use crate::{FIELDS, Pages};
+use crate::Pages;
 
 fn fields() -> HeaderMap {
     let mut fields = HeaderMap::new();
-    for (name, value) in FIELDS {
+    for (name, value) in typical::RESPONSE {
         fields.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
-    fields.insert(HeaderName::from_static("cache-control"), HeaderValue::from_static("public, max-age=3600"));
     fields
 }
 

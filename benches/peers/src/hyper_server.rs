@@ -8,24 +8,23 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioIo},
 };
+use larder_testkit::typical;
 use tokio::net::TcpListener;
 
-use crate::{FIELDS, Pages};
+use crate::Pages;
 
 fn fields(storable: bool) -> HeaderMap {
-    let mut fields = HeaderMap::new();
-    for (name, value) in FIELDS {
-        fields.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    let mut fields = typical::fields(&typical::RESPONSE);
+    if !storable {
+        fields.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
-    let lifetime = if storable { "public, max-age=3600" } else { "no-store" };
-    fields.insert(http::header::CACHE_CONTROL, HeaderValue::from_static(lifetime));
     fields
 }
 

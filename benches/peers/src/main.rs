@@ -10,19 +10,6 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 
-/// Ten fields, as the origin sends them.
-pub(crate) const FIELDS: [(&str, &str); 9] = [
-    ("server", "origin/1.0"),
-    ("content-type", "text/html; charset=utf-8"),
-    ("etag", "\"abcdef123456\""),
-    ("last-modified", "Wed, 21 Oct 2015 07:28:00 GMT"),
-    ("vary", "accept-encoding"),
-    ("x-request-id", "8f14e45fceea167a5a36dedd4bea2543"),
-    ("x-content-type-options", "nosniff"),
-    ("x-frame-options", "sameorigin"),
-    ("content-language", "en"),
-];
-
 /// What a path asks for.
 pub(crate) struct Page {
     pub(crate) body: Bytes,

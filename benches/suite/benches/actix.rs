@@ -17,7 +17,8 @@ use actix_web::{
 use bytes::Bytes;
 use larder_actix::Cache;
 use larder_memory::MemoryStore;
-use setting::{RESPONSE, SIZES, body, criterion};
+use larder_testkit::typical::RESPONSE;
+use setting::{SIZES, body, criterion};
 
 /// Two fields, as small handlers have them; and ten.
 async fn page(body: web::Data<Bytes>, says: &'static str, many: bool) -> HttpResponse {

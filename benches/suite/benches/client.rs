@@ -29,44 +29,52 @@ fn http_cache() -> ClientWithMiddleware {
     ClientBuilder::new(plain()).with(HttpCache(cache)).build()
 }
 
+/// Any of them.
+#[derive(Clone)]
+enum Client {
+    Cached(CachedClient),
+    Stack(ClientWithMiddleware),
+}
+
+impl Client {
+    /// Reads a page, and says how long it is.
+    async fn read(&self, url: &str) -> usize {
+        let body = match self {
+            Self::Cached(client) => client.get(url).send().await.expect("a page").bytes().await.ok(),
+            Self::Stack(client) => client.get(url).send().await.expect("a page").bytes().await.ok(),
+        };
+        body.expect("its body").len()
+    }
+}
+
+fn cached() -> Client {
+    let store = std::sync::Arc::new(MemoryStore::with_capacity(1 << 30));
+    Client::Cached(CachedClient::builder().no_proxy().store(store).build().expect("a client"))
+}
+
+const CLIENTS: [(&str, fn() -> Client); 4] = [
+    ("larder, CachedClient", cached),
+    ("larder, CacheMiddleware", || Client::Stack(middleware())),
+    ("http-cache-reqwest, moka", || Client::Stack(http_cache())),
+    ("reqwest, no cache", || Client::Stack(ClientBuilder::new(plain()).build())),
+];
+
 fn main() {
     let mut criterion = criterion();
     for (size, length) in SIZES {
         let mut group = criterion.benchmark_group(format!("client/hit/{size}"));
         group.throughput(Throughput::Elements(1));
         let origin = origin(length);
-        let url = origin.url();
         for tasks in [1, 64] {
-            let (base, runtime) = (url.clone(), runtime(tasks));
-            group.bench_function(format!("larder, CachedClient/{tasks}"), |bencher| {
-                let store = std::sync::Arc::new(MemoryStore::with_capacity(1 << 30));
-                let client = CachedClient::builder().no_proxy().store(store).build().expect("a client");
-                bencher.iter_custom(|count| {
-                    let (client, base) = (client.clone(), base.clone());
-                    timed(&runtime, count, tasks, move |n| {
-                        let (client, url) = (client.clone(), format!("{base}/{}", n % KEYS));
-                        async move {
-                            let page = client.get(&url).send().await.expect("a page");
-                            assert_eq!(page.bytes().await.expect("its body").len(), length);
-                        }
-                    })
-                });
-            });
-            for (name, make) in [
-                ("larder, CacheMiddleware", middleware as fn() -> ClientWithMiddleware),
-                ("http-cache-reqwest, moka", http_cache),
-                ("reqwest, no cache", || ClientBuilder::new(plain()).build()),
-            ] {
+            let runtime = runtime(tasks);
+            for (name, make) in CLIENTS {
                 group.bench_function(format!("{name}/{tasks}"), |bencher| {
                     let client = make();
                     bencher.iter_custom(|count| {
-                        let (client, base) = (client.clone(), base.clone());
+                        let (client, base) = (client.clone(), origin.url());
                         timed(&runtime, count, tasks, move |n| {
                             let (client, url) = (client.clone(), format!("{base}/{}", n % KEYS));
-                            async move {
-                                let page = client.get(&url).send().await.expect("a page");
-                                assert_eq!(page.bytes().await.expect("its body").len(), length);
-                            }
+                            async move { assert_eq!(client.read(&url).await, length) }
                         })
                     });
                 });

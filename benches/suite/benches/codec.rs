@@ -7,7 +7,8 @@ use std::hint::black_box;
 use bytes::Bytes;
 use criterion::Throughput;
 use larder_core::{EntryId, codec};
-use setting::{SIZES, body, criterion, head, key};
+use larder_testkit::typical::head;
+use setting::{SIZES, body, criterion, key};
 
 fn main() {
     let mut criterion = criterion();

@@ -10,8 +10,9 @@ use criterion::Criterion;
 use http::{HeaderMap, Method, Request, Response};
 use larder_core::{Body, Cache, CacheKey, Lookup, RequestHead};
 use larder_memory::MemoryStore;
+use larder_testkit::typical::{NOW, REQUEST, RESPONSE, fields, head, put};
 use larder_testkit::{FnOrigin, ManualClock};
-use setting::{NOW, RESPONSE, SIZES, body, criterion, fields, head, key, put, request, runtime};
+use setting::{SIZES, body, criterion, key, runtime};
 
 fn keys(length: usize) -> u64 {
     if length > 100_000 { 100 } else { 10_000 }
@@ -58,7 +59,7 @@ async fn hit(cache: &Cache, key: &CacheKey, method: &Method, fields: &HeaderMap)
 }
 
 fn hits(criterion: &mut Criterion) {
-    let (method, fields) = (Method::GET, request());
+    let (method, fields) = (Method::GET, fields(&REQUEST));
     for (size, length) in SIZES {
         let mut group = criterion.benchmark_group(format!("engine/hit/{size}"));
         group.bench_function("bare moka get, and a response", |bencher| {
@@ -91,7 +92,7 @@ fn misses(criterion: &mut Criterion) {
                 n += 1;
                 let mut request =
                     Request::get(format!("http://example.com/miss/{n}")).body(Body::empty()).expect("one");
-                *request.headers_mut() = self::request();
+                *request.headers_mut() = fields(&REQUEST);
                 cache.fetch(request, Arc::clone(&origin) as _)
             });
         });

@@ -8,19 +8,20 @@ use criterion::{BatchSize, Criterion};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_cache_semantics::CachePolicy;
 use larder_core::{CacheKey, Exchange, RequestHead, Rules, TargetUri, Timestamp};
-use setting::{NOW, RESPONSE, criterion, fields, head, request};
+use larder_testkit::typical::{NOW, REQUEST, RESPONSE, fields, head};
+use setting::criterion;
 
 fn reuse(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("policy/fresh hit");
     let (method, rules, stored) = (Method::GET, Rules::shared(), head());
-    let mut asked = request();
+    let mut asked = fields(&REQUEST);
     let decide = |asked: &HeaderMap| {
         let request = RequestHead::new(&method, asked);
         let _ = black_box(rules.reuse(&request, [black_box(&*stored)], Timestamp::from_secs(NOW)));
     };
     group.bench_function("larder", |bencher| bencher.iter(|| decide(&asked)));
     let theirs = Request::get("http://example.com/").body(()).map(|mut request| {
-        *request.headers_mut() = self::request();
+        *request.headers_mut() = fields(&REQUEST);
         request
     });
     let theirs = theirs.expect("a request");
@@ -37,7 +38,8 @@ fn reuse(criterion: &mut Criterion) {
 
 fn storing(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("policy/storing");
-    let (method, rules, asked, response) = (Method::GET, Rules::shared(), request(), fields(&RESPONSE));
+    let (method, rules, asked, response) =
+        (Method::GET, Rules::shared(), fields(&REQUEST), fields(&RESPONSE));
     let target = TargetUri::parse("http://example.com/catalogue").expect("a target");
     let at = Timestamp::from_secs(NOW);
     let exchange = Exchange { request_time: at, response_time: at };

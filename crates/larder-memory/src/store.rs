@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -41,7 +41,7 @@ pub(crate) struct Shared {
     events: AtomicU64,
     /// Counts removals of everything; an entry of another count than this is gone. The map's own removal of everything compares
     /// times, and while an entry is replaced it gives the new one's time to the old one.
-    clears: AtomicU64,
+    clears: AtomicU32,
     ids: AtomicU64,
     /// Bytes of bodies that are being written.
     writing: AtomicU64,
@@ -56,7 +56,7 @@ struct Stored {
     /// When each candidate was begun; only where one of them has groups.
     begun: Option<Arc<[u64]>>,
     /// How often everything had been removed.
-    clears: u64,
+    clears: u32,
     weight: u32,
 }
 
@@ -81,7 +81,7 @@ impl MemoryStore {
                 groups: Groups::default(),
                 outdated: Groups::default(),
                 events: AtomicU64::new(0),
-                clears: AtomicU64::new(0),
+                clears: AtomicU32::new(0),
                 ids: AtomicU64::new(0),
                 writing: AtomicU64::new(0),
                 held,
@@ -173,12 +173,15 @@ impl Shared {
 
     /// What of a key has not been removed, all together or with its group.
     fn get(&self, key: &CacheKey) -> Option<Stored> {
-        let stored = self.entries.get(key)?;
-        (stored.clears == self.clears.load(Ordering::Acquire)).then(|| self.valid(stored))
+        self.entries.get(key).filter(|stored| !self.is_cleared(stored)).map(|stored| self.valid(stored))
+    }
+
+    fn is_cleared(&self, stored: &Stored) -> bool {
+        stored.clears != self.clears.load(Ordering::Acquire)
     }
 
     /// Puts the responses of a key in the place of those before. The caller holds the key's shard.
-    fn put(&self, key: &CacheKey, candidates: Vec<Candidate>, begun: Vec<u64>, clears: u64) {
+    fn put(&self, key: &CacheKey, candidates: Vec<Candidate>, begun: Vec<u64>, clears: u32) {
         let bodies: usize = candidates.iter().map(weigh).sum();
         let weight = u32::try_from(bodies + key.as_bytes().len() + KEY_OVERHEAD).unwrap_or(u32::MAX);
         let grouped = candidates.iter().any(|candidate| !candidate.head.groups.is_empty());
@@ -196,12 +199,15 @@ impl Shared {
         }
     }
 
-    /// What is found of a key: stale what was made so.
+    /// What is found of a key: without what was removed, and stale what was made so with its group.
     fn found(&self, stored: Stored) -> Candidates {
+        if self.is_cleared(&stored) {
+            return Candidates::none();
+        }
         if stored.begun.is_none() {
             return stored.candidates;
         }
-        stored.candidates.outdated(|head| match self.outdated.last(&head.groups) {
+        self.valid(stored).candidates.outdated(|head| match self.outdated.last(&head.groups) {
             0 => None,
             at => Some(Timestamp::from_millis(at)).filter(|_| !head.groups.is_empty()),
         })
@@ -249,7 +255,7 @@ fn gone(detail: &'static str) -> StoreError {
 #[async_trait]
 impl CacheStore for MemoryStore {
     async fn lookup(&self, key: &CacheKey) -> Result<Candidates, StoreError> {
-        Ok(self.shared.get(key).map_or_else(Candidates::none, |stored| self.shared.found(stored)))
+        Ok(self.shared.entries.get(key).map_or_else(Candidates::none, |stored| self.shared.found(stored)))
     }
 
     async fn reserve(&self, key: &CacheKey) -> Result<Box<dyn Reservation>, StoreError> {

@@ -148,12 +148,13 @@ impl Rules {
     /// `None` says nothing: [`storable`](Self::storable) does.
     pub fn refuses<F: Fields>(&self, fields: &F) -> Option<NotStorable> {
         let directives = ResponseDirectives::parse(fields.lines("cache-control"));
-        let found = [
-            (directives.forbid_storing(), NotStorable::NoStore),
-            (self.is_for_one(&directives), NotStorable::PrivateDirective),
-            (self.sets_cookie(fields), NotStorable::SetCookie),
-        ];
-        found.into_iter().find_map(|(refuses, why)| refuses.then_some(why))
+        if directives.forbid_storing() {
+            Some(NotStorable::NoStore)
+        } else if self.is_for_one(&directives) {
+            Some(NotStorable::PrivateDirective)
+        } else {
+            self.sets_cookie(fields).then_some(NotStorable::SetCookie)
+        }
     }
 
     /// `private`, and this cache is shared (§5.2.2.7).

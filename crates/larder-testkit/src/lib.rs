@@ -8,6 +8,7 @@ mod origin;
 mod raw;
 pub mod sentences;
 mod suite;
+pub mod typical;
 
 pub use clock::ManualClock;
 pub use durable::durable_sentences;

@@ -1,34 +1,16 @@
-//! What every question shares: a request and a response as browsers and servers send them, and an origin.
+//! What every question shares: keys, bodies, runtimes, and an origin.
 #![allow(dead_code, reason = "each question uses a part of it")]
 
 use std::{
     io::Write as _,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use criterion::Criterion;
-use http::{HeaderMap, HeaderName, HeaderValue};
-use larder_core::{CacheKey, CacheStore, StoredHead};
-use larder_testkit::RawOrigin;
+use larder_core::CacheKey;
+use larder_testkit::{RawOrigin, typical::RESPONSE};
 use tokio::runtime::Runtime;
-
-/// When requests are made, in seconds: a little after responses have come.
-pub(crate) const NOW: u64 = 1_700_000_010;
-
-pub(crate) const RESPONSE: [(&str, &str); 10] = [
-    ("server", "origin/1.0"),
-    ("content-type", "text/html; charset=utf-8"),
-    ("cache-control", "public, max-age=3600"),
-    ("etag", "\"abcdef123456\""),
-    ("last-modified", "Wed, 21 Oct 2015 07:28:00 GMT"),
-    ("vary", "accept-encoding"),
-    ("x-request-id", "8f14e45fceea167a5a36dedd4bea2543"),
-    ("x-content-type-options", "nosniff"),
-    ("x-frame-options", "sameorigin"),
-    ("content-language", "en"),
-];
 
 pub(crate) const SIZES: [(&str, usize); 3] = [("1KiB", 1 << 10), ("64KiB", 64 << 10), ("1MiB", 1 << 20)];
 
@@ -41,48 +23,8 @@ pub(crate) fn criterion() -> Criterion {
         .configure_from_args()
 }
 
-pub(crate) fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-    let field = |(name, value): &(&'static str, &'static str)| {
-        (HeaderName::from_static(name), HeaderValue::from_static(value))
-    };
-    pairs.iter().map(field).collect()
-}
-
-/// As a browser asks.
-pub(crate) fn request() -> HeaderMap {
-    fields(&[
-        ("host", "example.com"),
-        ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
-        ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
-        ("accept-language", "en-GB,en;q=0.5"),
-        ("accept-encoding", "gzip, deflate, br, zstd"),
-        ("connection", "keep-alive"),
-        ("sec-fetch-dest", "document"),
-        ("sec-fetch-mode", "navigate"),
-        ("sec-fetch-site", "none"),
-        ("priority", "u=0, i"),
-    ])
-}
-
-pub(crate) fn head() -> Arc<StoredHead> {
-    Arc::new(larder_testkit::head(&RESPONSE, &[("accept-encoding", "gzip, deflate, br, zstd")]))
-}
-
-/// The same, of a page that does not vary: tiers keep those near.
-pub(crate) fn plain_head() -> Arc<StoredHead> {
-    let fields = RESPONSE.iter().filter(|(name, _)| *name != "vary").copied().collect::<Vec<_>>();
-    Arc::new(larder_testkit::head(&fields, &[]))
-}
-
 pub(crate) fn key(n: u64) -> CacheKey {
     larder_testkit::key(&format!("/catalogue/items/{n}"))
-}
-
-pub(crate) async fn put(store: &dyn CacheStore, key: &CacheKey, head: &Arc<StoredHead>, body: Bytes) {
-    let reserved = store.reserve(key).await.expect("it reserves");
-    let mut writer = reserved.begin(Arc::clone(head), Some(body.len() as u64)).await.expect("it begins");
-    writer.write(body).await.expect("it takes it");
-    writer.commit().await.expect("it commits");
 }
 
 pub(crate) fn body(length: usize) -> Bytes {

@@ -8,6 +8,7 @@ use http::{HeaderMap, Request, Response};
 use http_cache::{CacheManager as _, HttpHeaders, HttpResponse, HttpVersion, MokaManager};
 use http_cache_semantics::CachePolicy;
 use larder_core::{EntryId, codec};
+use larder_testkit::typical::{self, RESPONSE, fields};
 use redb::{Database, Durability, ReadableDatabase as _, TableDefinition};
 
 use super::{Making, Subject, setting};
@@ -17,13 +18,13 @@ type Kept = Arc<(HeaderMap, Bytes)>;
 const TABLE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
 
 fn kept(body: Bytes) -> Kept {
-    Arc::new((setting::fields(&setting::RESPONSE), body))
+    Arc::new((fields(&RESPONSE), body))
 }
 
 /// The head and the body as Larder's disk store writes them.
 fn whole(n: u64, body: &Bytes) -> Vec<u8> {
     let mut out = Vec::new();
-    codec::encode_whole(&setting::key(n), &setting::head(), EntryId(7), body, &mut out).expect("it fits");
+    codec::encode_whole(&setting::key(n), &typical::head(), EntryId(7), body, &mut out).expect("it fits");
     out
 }
 
@@ -198,7 +199,7 @@ impl Subject for HttpCache {
         let url = name(n);
         let request = Request::get(&url).body(()).expect("a request");
         let mut head = Response::new(());
-        *head.headers_mut() = setting::fields(&setting::RESPONSE);
+        *head.headers_mut() = fields(&RESPONSE);
         let policy = CachePolicy::new(&request, &head);
         let response = HttpResponse {
             body: body.to_vec(),

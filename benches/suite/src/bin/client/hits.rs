@@ -4,11 +4,12 @@ use std::{future::Future, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http_cache_reqwest::{Cache as HttpCache, CacheMode, HttpCacheOptions, MokaManager, RedbManager};
+use larder_counts::allocations;
 use larder_reqwest::{CacheMiddleware, CachedClient};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::{allocations, floor::Floor, median, private, store};
+use crate::{floor::Floor, median, private, store};
 
 /// Who takes part.
 struct Contest {
@@ -142,7 +143,7 @@ where
     F: Future<Output = anyhow::Result<Bytes>> + Send + 'static,
 {
     let each = (count / tasks).max(1);
-    let (begun, before) = (Instant::now(), allocations::count());
+    let (begun, before) = (Instant::now(), allocations());
     runtime.block_on(async {
         let mut running = Vec::new();
         for task in 0..tasks {
@@ -163,5 +164,5 @@ where
     })?;
     let total = (each * tasks) as u64;
     let took = begun.elapsed().as_nanos() as f64 / 1000.0 / total as f64;
-    Ok((took, ((allocations::count() - before) / total).saturating_sub(1)))
+    Ok((took, ((allocations() - before) / total).saturating_sub(1)))
 }

@@ -1,7 +1,6 @@
 //! A client's hits beside `http-cache-reqwest`, and a batch beside bare reqwest and Python's clients.
 //! `cargo xtask bench client` calls it with the URL of an origin.
 
-mod allocations;
 mod batch;
 mod floor;
 mod hits;
@@ -10,10 +9,12 @@ mod schedule;
 use std::sync::Arc;
 
 use larder_core::{Cache, Rules};
+use larder_counts::Counting;
 use larder_memory::{MemoryOptions, MemoryStore};
+use mimalloc::MiMalloc;
 
 #[global_allocator]
-static ALLOCATOR: allocations::Counting = allocations::Counting;
+static ALLOCATOR: Counting<MiMalloc> = Counting(MiMalloc);
 
 fn main() -> anyhow::Result<()> {
     let origin = std::env::args().nth(1).ok_or_else(|| anyhow::anyhow!("the origin's URL"))?;

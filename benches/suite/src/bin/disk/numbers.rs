@@ -49,16 +49,8 @@ pub(crate) async fn numbers(sizes: &[u64]) -> anyhow::Result<()> {
         let opened = begun.elapsed();
         anyhow::ensure!(store.lookup(&key(size / 2)).await?.len() == 1, "the entry is there");
         let first = begun.elapsed();
-        let mut random = 0x9E37_79B9_7F4A_7C15u64;
-        let mut any = || -> Vec<CacheKey> {
-            let next = |_| {
-                random ^= random << 13;
-                random ^= random >> 7;
-                random ^= random << 17;
-                key(random % size)
-            };
-            (0..10_000).map(next).collect()
-        };
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut any = || -> Vec<CacheKey> { (0..10_000).map(|_| key(random.u64(..size))).collect() };
         let same = any();
         let mut some = Vec::new();
         for round in 0..16 {

@@ -1,21 +1,6 @@
 //! What is asked for, in which order.
 
-/// Numbers that look random and are the same each time.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    /// From zero to one.
-    fn share(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
-    }
-}
+use fastrand::Rng;
 
 /// Few keys are asked for often and many seldom: the n-th most popular of them 1/n^skew as often as the first.
 struct Zipf(Vec<f64>);
@@ -30,18 +15,18 @@ impl Zipf {
         Self(sums.collect())
     }
 
-    fn draw(&self, random: &mut Random) -> usize {
-        let at = random.share() * self.0.last().copied().unwrap_or(1.0);
+    fn draw(&self, random: &mut Rng) -> usize {
+        let at = random.f64() * self.0.last().copied().unwrap_or(1.0);
         self.0.partition_point(|sum| *sum < at).min(self.0.len() - 1)
     }
 }
 
 /// Each trace, by name.
 pub(crate) fn all(count: usize, keys: usize, room: usize) -> Vec<(&'static str, Vec<usize>)> {
-    let mut random = Random(0x9E37_79B9_7F4A_7C15);
+    let mut random = Rng::with_seed(7);
     let popular = keys / 2;
     let (web, flat) = (Zipf::new(popular, 1.0), Zipf::new(popular, 0.8));
-    let zipf = |zipf: &Zipf, random: &mut Random| (0..count).map(|_| zipf.draw(random)).collect::<Vec<_>>();
+    let zipf = |zipf: &Zipf, random: &mut Rng| (0..count).map(|_| zipf.draw(random)).collect::<Vec<_>>();
     let as_web = zipf(&web, &mut random);
     // A crawler comes by: each of its pages once, beside the visitors.
     let mut crawled = 0;

@@ -72,13 +72,6 @@ fn looked_up(cache: &Cache, keys: &[CacheKey], request: &RequestHead<'_>) -> f64
     rounds[ROUNDS / 2]
 }
 
-fn random(seed: &mut u64) -> u64 {
-    *seed ^= *seed << 13;
-    *seed ^= *seed >> 7;
-    *seed ^= *seed << 17;
-    *seed
-}
-
 fn entries(most: u64) -> anyhow::Result<()> {
     println!(
         "\n| entries in memory | hit on 100 of them, ns | on any, ns | memory, bytes an entry |\n|---|---|---|---|"
@@ -94,9 +87,9 @@ fn entries(most: u64) -> anyhow::Result<()> {
         }
         there = count;
         let _ = store.keys();
-        let mut seed = 0x9E37_79B9_7F4A_7C15;
+        let mut random = fastrand::Rng::with_seed(7);
         let mut any = |of: usize| -> Vec<CacheKey> {
-            (0..of).map(|_| key(&format!("/{}", random(&mut seed) % count))).collect()
+            (0..of).map(|_| key(&format!("/{}", random.u64(..count)))).collect()
         };
         let some: Vec<CacheKey> = any(100).into_iter().cycle().take(LOOK_UPS).collect();
         let few = looked_up(&cache, &some, &request);

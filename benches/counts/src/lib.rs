@@ -1,35 +1,37 @@
-//! The system's allocator, counted.
+//! An allocator that counts: what does not depend on the machine's mood.
 
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
+    alloc::{GlobalAlloc, Layout},
     sync::atomic::{AtomicU64, Ordering},
 };
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
+/// This allocator, counted.
 #[derive(Debug)]
-pub(crate) struct Counting;
+pub struct Counting<A>(pub A);
 
-// SAFETY: every call goes to the system's allocator as it is.
-unsafe impl GlobalAlloc for Counting {
+// SAFETY: every call goes to the allocator within as it is.
+unsafe impl<A: GlobalAlloc> GlobalAlloc for Counting<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.fetch_add(1, Ordering::Relaxed);
         // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
+        unsafe { self.0.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(pointer, layout) }
+        unsafe { self.0.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         COUNT.fetch_add(1, Ordering::Relaxed);
         // SAFETY: the caller's promise is passed on.
-        unsafe { System.realloc(pointer, layout, size) }
+        unsafe { self.0.realloc(pointer, layout, size) }
     }
 }
 
-pub(crate) fn count() -> u64 {
+/// Allocations until now, by all threads.
+pub fn allocations() -> u64 {
     COUNT.load(Ordering::Relaxed)
 }

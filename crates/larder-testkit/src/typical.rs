@@ -1,0 +1,67 @@
+//! A request and a response as browsers and servers send them, for measuring.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use larder_core::{CacheKey, CacheStore, StoredHead};
+
+/// A second at which a response that [`head`] makes is fresh.
+pub const NOW: u64 = 1_700_000_010;
+
+/// The fields of a response.
+pub const RESPONSE: [(&str, &str); 10] = [
+    ("server", "origin/1.0"),
+    ("content-type", "text/html; charset=utf-8"),
+    ("cache-control", "public, max-age=3600"),
+    ("etag", "\"abcdef123456\""),
+    ("last-modified", "Wed, 21 Oct 2015 07:28:00 GMT"),
+    ("vary", "accept-encoding"),
+    ("x-request-id", "8f14e45fceea167a5a36dedd4bea2543"),
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "sameorigin"),
+    ("content-language", "en"),
+];
+
+/// The fields of a request, as a browser sends them.
+pub const REQUEST: [(&str, &str); 10] = [
+    ("host", "example.com"),
+    ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
+    ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
+    ("accept-language", "en-GB,en;q=0.5"),
+    ("accept-encoding", "gzip, deflate, br, zstd"),
+    ("connection", "keep-alive"),
+    ("sec-fetch-dest", "document"),
+    ("sec-fetch-mode", "navigate"),
+    ("sec-fetch-site", "none"),
+    ("priority", "u=0, i"),
+];
+
+/// These as a map.
+///
+/// # Panics
+///
+/// If a name is not in lower case, or one of them can't be sent.
+pub fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+    let field = |(name, value): &(&'static str, &'static str)| {
+        (HeaderName::from_static(name), HeaderValue::from_static(value))
+    };
+    pairs.iter().map(field).collect()
+}
+
+/// What is stored of [`RESPONSE`] to [`REQUEST`].
+pub fn head() -> Arc<StoredHead> {
+    Arc::new(crate::head(&RESPONSE, &REQUEST))
+}
+
+/// Stores a body under a key.
+///
+/// # Panics
+///
+/// If the store does not take it.
+pub async fn put(store: &dyn CacheStore, key: &CacheKey, head: &Arc<StoredHead>, body: Bytes) {
+    let reserved = store.reserve(key).await.expect("it reserves");
+    let mut writer = reserved.begin(Arc::clone(head), Some(body.len() as u64)).await.expect("it begins");
+    writer.write(body).await.expect("it takes it");
+    writer.commit().await.expect("it commits");
+}
