@@ -39,6 +39,7 @@ pub(crate) const ALL: &[(&str, Make)] = &[
 ];
 
 const KEYS: u64 = 1000;
+const BODY: Bytes = Bytes::from_static(&[b'x'; 1024]);
 
 /// What does not wait for anything has its result at once.
 fn now<T>(future: impl Future<Output = T>) -> T {
@@ -93,7 +94,7 @@ fn decode() -> Path {
 fn filled() -> MemoryStore {
     let (store, head) = (MemoryStore::default(), head());
     for n in 0..KEYS {
-        now(put(&store, &key(&format!("/{n}")), &head, Bytes::from_static(&[b'x'; 1024])));
+        now(put(&store, &key(&format!("/{n}")), &head, BODY)).expect("it is stored");
     }
     store
 }
@@ -115,7 +116,7 @@ fn memory_lookup() -> Path {
 
 fn memory_fill() -> Path {
     let (store, key, head) = (filled(), key("/42"), head());
-    Box::new(move || now(put(&store, &key, &head, Bytes::from_static(&[b'x'; 1024]))))
+    Box::new(move || now(put(&store, &key, &head, BODY)).expect("it is stored"))
 }
 
 fn disk_lookup() -> Path {
@@ -126,7 +127,7 @@ fn disk_lookup() -> Path {
     let (key, head) = (key("/42"), head());
     // Filling waits for the disk; what was just written is in memory, and read without waiting.
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    runtime.block_on(put(&store, &key, &head, Bytes::from_static(&[b'x'; 1024])));
+    runtime.block_on(put(&store, &key, &head, BODY)).expect("it is stored");
     Box::new(move || {
         let _kept = &folder;
         let found = now(store.lookup(&key)).expect("it looks up");

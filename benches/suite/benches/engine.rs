@@ -23,7 +23,7 @@ fn filled(length: usize) -> Cache {
     runtime(1).block_on(async {
         let (head, body) = (head(), body(length));
         for n in 0..keys(length) {
-            put(&store, &key(n), &head, body.clone()).await;
+            put(&store, &key(n), &head, body.clone()).await.expect("it is stored");
         }
     });
     Cache::builder(Arc::new(store)).clock(Arc::new(ManualClock::at(NOW))).build()

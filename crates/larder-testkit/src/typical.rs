@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use larder_core::{CacheKey, CacheStore, StoredHead};
+use larder_core::{CacheKey, CacheStore, StoreError, StoredHead};
 
 /// A second at which a response that [`head`] makes is fresh.
 pub const NOW: u64 = 1_700_000_010;
@@ -56,12 +56,17 @@ pub fn head() -> Arc<StoredHead> {
 
 /// Stores a body under a key.
 ///
-/// # Panics
+/// # Errors
 ///
-/// If the store does not take it.
-pub async fn put(store: &dyn CacheStore, key: &CacheKey, head: &Arc<StoredHead>, body: Bytes) {
-    let reserved = store.reserve(key).await.expect("it reserves");
-    let mut writer = reserved.begin(Arc::clone(head), Some(body.len() as u64)).await.expect("it begins");
-    writer.write(body).await.expect("it takes it");
-    writer.commit().await.expect("it commits");
+/// What the store says.
+pub async fn put(
+    store: &dyn CacheStore,
+    key: &CacheKey,
+    head: &Arc<StoredHead>,
+    body: Bytes,
+) -> Result<(), StoreError> {
+    let reserved = store.reserve(key).await?;
+    let mut writer = reserved.begin(Arc::clone(head), Some(body.len() as u64)).await?;
+    writer.write(body).await?;
+    writer.commit().await.map(drop)
 }

@@ -45,13 +45,19 @@ impl TieredStore {
 
     /// Brings near what came whole, with all its variants. `then` is from before it was looked up far.
     async fn promote(&self, key: &CacheKey, found: &Candidates, then: u64) -> Option<Candidates> {
+        let whole = |candidate: &Candidate| {
+            matches!(candidate.body, StoredBody::Whole(_)) && !candidate.head.selecting.never_matches()
+        };
+        if found.is_empty() || !found.iter().all(whole) {
+            return None;
+        }
         let mut writers = Vec::with_capacity(found.len());
         // The newest is first, and has to be written last.
         for candidate in found.iter().rev() {
             writers.push(self.copying(key, candidate).await?);
         }
         // Only now, when a removal that comes later reaches what is being written.
-        if found.is_empty() || !self.trust.is_good_since(then) {
+        if !self.trust.is_good_since(then) {
             return None;
         }
         if writers.len() == 1 {
@@ -77,9 +83,6 @@ impl TieredStore {
     /// A near copy that needs only to be committed.
     async fn copying(&self, key: &CacheKey, candidate: &Candidate) -> Option<Box<dyn StoreWriter>> {
         let StoredBody::Whole(body) = &candidate.body else { return None };
-        if candidate.head.selecting.never_matches() {
-            return None;
-        }
         let reserved = self.near.reserve(key).await.ok()?;
         let mut writer = reserved.begin(Arc::clone(&candidate.head), Some(body.len() as u64)).await.ok()?;
         if !body.is_empty() {
