@@ -16,8 +16,9 @@ const PROGRAM: &str = "target/release/larder-counts";
 const TURNS: u64 = 1000;
 /// More than this is more.
 const TOLERANCE: f64 = 1.02;
-/// Hashes have a seed of their own in each process, and visit other places each time: the least of so many runs counts.
-const RUNS: u32 = 7;
+/// Hashes have a seed of their own in each process, and visit other places each time. Of so many runs the median is kept, and the
+/// least is held against it.
+const RUNS: usize = 7;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -42,8 +43,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     // Another compiler makes other instructions of the same source.
     let comparable = kept.lines().any(|line| line == format!("# {compiler}"));
     let counted = count(|name| match before.get(name) {
-        Some(old) if comparable && !args.update => limit(*old),
-        _ => 0,
+        Some(old) if comparable && !args.update => Some(limit(*old)),
+        _ => None,
     })?;
     let mut grown = Vec::new();
     println!("{:<42} {:>12} {:>8} {:>12} {:>8}", "", "instructions", "change", "allocations", "change");
@@ -84,20 +85,19 @@ fn limit(old: Count) -> u64 {
     (old.instructions as f64 * TOLERANCE) as u64
 }
 
-/// `enough` says how few instructions need not be counted again.
-fn count(enough: impl Fn(&str) -> u64) -> anyhow::Result<Vec<(String, Count)>> {
+/// `enough` says how few instructions need not be counted again; none of a path that is counted for keeping.
+fn count(enough: impl Fn(&str) -> Option<u64>) -> anyhow::Result<Vec<(String, Count)>> {
     let mut counted = Vec::new();
     for line in output(Command::new(PROGRAM).arg("allocations"))?.lines() {
         let (name, allocations) = line.split_once('\t').context("a name and a number")?;
-        let mut least = u64::MAX;
-        for _ in 0..RUNS {
+        let enough = enough(name);
+        let mut runs = Vec::with_capacity(RUNS);
+        while runs.len() < RUNS && runs.last().is_none_or(|last| enough.is_none_or(|enough| *last > enough)) {
             let turns = instructions(name, 100 + TURNS)?.saturating_sub(instructions(name, 100)?);
-            least = least.min(turns / TURNS);
-            if least <= enough(name) {
-                break;
-            }
+            runs.push(turns / TURNS);
         }
-        let instructions = least;
+        runs.sort_unstable();
+        let instructions = if enough.is_some() { runs[0] } else { runs[RUNS / 2] };
         counted.push((name.to_owned(), Count { instructions, allocations: allocations.parse()? }));
     }
     Ok(counted)

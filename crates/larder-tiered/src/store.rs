@@ -48,7 +48,7 @@ impl TieredStore {
         let whole = |candidate: &Candidate| {
             matches!(candidate.body, StoredBody::Whole(_)) && !candidate.head.selecting.never_matches()
         };
-        if found.is_empty() || !found.iter().all(whole) {
+        if found.is_empty() || !found.iter().all(whole) || !self.trust.is_good_since(then) {
             return None;
         }
         let mut writers = Vec::with_capacity(found.len());
@@ -56,7 +56,7 @@ impl TieredStore {
         for candidate in found.iter().rev() {
             writers.push(self.copying(key, candidate).await?);
         }
-        // Only now, when a removal that comes later reaches what is being written.
+        // Once more, now that a removal that comes later reaches what is being written.
         if !self.trust.is_good_since(then) {
             return None;
         }
