@@ -92,9 +92,12 @@ fn count(enough: impl Fn(&str) -> Option<u64>) -> anyhow::Result<Vec<(String, Co
         let (name, allocations) = line.split_once('\t').context("a name and a number")?;
         let enough = enough(name);
         let mut runs = Vec::with_capacity(RUNS);
-        while runs.len() < RUNS && runs.last().is_none_or(|last| enough.is_none_or(|enough| *last > enough)) {
-            let turns = instructions(name, 100 + TURNS)?.saturating_sub(instructions(name, 100)?);
-            runs.push(turns / TURNS);
+        for _ in 0..RUNS {
+            let turns = instructions(name, 100 + TURNS)?.saturating_sub(instructions(name, 100)?) / TURNS;
+            runs.push(turns);
+            if enough.is_some_and(|enough| turns <= enough) {
+                break;
+            }
         }
         runs.sort_unstable();
         let instructions = if enough.is_some() { runs[0] } else { runs[RUNS / 2] };

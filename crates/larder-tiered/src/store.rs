@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use larder_core::{
     CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, Leases, Removals, Reservation,
     StoreError, StoreErrorKind, StoreWriter, StoredBody, StoredHead, Timestamp,
@@ -45,16 +46,20 @@ impl TieredStore {
 
     /// Brings near what came whole, with all its variants. `then` is from before it was looked up far.
     async fn promote(&self, key: &CacheKey, found: &Candidates, then: u64) -> Option<Candidates> {
-        let whole = |candidate: &Candidate| {
-            matches!(candidate.body, StoredBody::Whole(_)) && !candidate.head.selecting.never_matches()
+        let whole = |candidate: &Candidate| match &candidate.body {
+            StoredBody::Whole(body) if !candidate.head.selecting.never_matches() => {
+                Some((Arc::clone(&candidate.head), body.clone()))
+            }
+            _ => None,
         };
-        if found.is_empty() || !found.iter().all(whole) || !self.trust.is_good_since(then) {
+        // The newest is first, and has to be written last.
+        let copies: Vec<_> = found.iter().rev().map(whole).collect::<Option<_>>()?;
+        if copies.is_empty() || !self.trust.is_good_since(then) {
             return None;
         }
-        let mut writers = Vec::with_capacity(found.len());
-        // The newest is first, and has to be written last.
-        for candidate in found.iter().rev() {
-            writers.push(self.copying(key, candidate).await?);
+        let mut writers = Vec::with_capacity(copies.len());
+        for (head, body) in copies {
+            writers.push(self.copying(key, head, body).await?);
         }
         // Once more, now that a removal that comes later reaches what is being written.
         if !self.trust.is_good_since(then) {
@@ -64,37 +69,24 @@ impl TieredStore {
             writers.pop()?.commit().await.ok()?;
         } else {
             // On its own: who waits for it may leave in the middle.
-            tokio::spawn(self.clone().commit_all(key.clone(), writers)).await.ok()??;
+            tokio::spawn(commit_all(Arc::clone(&self.trust), key.clone(), writers)).await.ok()??;
         }
         self.near.lookup(key).await.ok().filter(|near| near.len() == found.len())
     }
 
-    async fn commit_all(self, key: CacheKey, writers: Vec<Box<dyn StoreWriter>>) -> Option<()> {
-        let _incomplete = self.trust.completing(&key);
-        for writer in writers {
-            if writer.commit().await.is_err() {
-                let _ = self.near.remove(&key).await;
-                return None;
-            }
-        }
-        Some(())
-    }
-
     /// A near copy that needs only to be committed.
-    async fn copying(&self, key: &CacheKey, candidate: &Candidate) -> Option<Box<dyn StoreWriter>> {
-        let StoredBody::Whole(body) = &candidate.body else { return None };
+    async fn copying(
+        &self,
+        key: &CacheKey,
+        head: Arc<StoredHead>,
+        body: Bytes,
+    ) -> Option<Box<dyn StoreWriter>> {
         let reserved = self.near.reserve(key).await.ok()?;
-        let mut writer = reserved.begin(Arc::clone(&candidate.head), Some(body.len() as u64)).await.ok()?;
+        let mut writer = reserved.begin(head, Some(body.len() as u64)).await.ok()?;
         if !body.is_empty() {
-            writer.write(body.clone()).await.ok()?;
+            writer.write(body).await.ok()?;
         }
         Some(writer)
-    }
-
-    /// Takes away near what is not all there is far any more.
-    pub(crate) async fn forget_near(&self, key: &CacheKey) -> Result<(), StoreError> {
-        self.trust.removing();
-        self.near.remove(key).await
     }
 
     /// The far entry that has this head.
@@ -104,9 +96,16 @@ impl TieredStore {
     }
 }
 
-/// Whether there may be other variants.
-pub(crate) fn varies(head: &StoredHead) -> bool {
-    head.selecting.never_matches() || head.selecting.iter().next().is_some()
+/// Commits all variants of a key near, or none.
+async fn commit_all(trust: Arc<Trust>, key: CacheKey, writers: Vec<Box<dyn StoreWriter>>) -> Option<()> {
+    let _incomplete = trust.completing(&key);
+    for writer in writers {
+        if writer.commit().await.is_err() {
+            let _ = trust.forget(&key).await;
+            return None;
+        }
+    }
+    Some(())
 }
 
 #[async_trait]
@@ -131,7 +130,7 @@ impl CacheStore for TieredStore {
             // It is down: the near one alone is better than nothing.
             Err(_) => None,
         };
-        Ok(Box::new(Reserved { tiers: self.clone(), key: key.clone(), near, far }))
+        Ok(Box::new(Reserved { trust: Arc::clone(&self.trust), key: key.clone(), near, far }))
     }
 
     async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
@@ -146,7 +145,7 @@ impl CacheStore for TieredStore {
                 match freshened {
                     Err(error) if error.kind() == StoreErrorKind::Gone => {
                         // Removed or replaced there: so it is here.
-                        let _ = self.forget_near(key).await;
+                        let _ = self.trust.forget(key).await;
                         Err(error)
                     }
                     _ => self.near.freshen(key, id, head).await,
@@ -160,7 +159,7 @@ impl CacheStore for TieredStore {
     async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
         // Far first: what is brought near after that is not what was removed.
         let far = self.far.remove(key).await;
-        self.forget_near(key).await.and(far)
+        self.trust.forget(key).await.and(far)
     }
 
     async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError> {

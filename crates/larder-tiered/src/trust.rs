@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use larder_core::{CacheKey, CacheStore, RemovalListener, Removed};
+use larder_core::{CacheKey, CacheStore, RemovalListener, Removed, StoreError};
 
 /// Shared by the store, and the task that hears of removals.
 #[derive(Debug)]
@@ -82,6 +82,12 @@ impl Trust {
     /// Something is about to be removed near.
     pub(crate) fn removing(&self) {
         self.removals.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Takes away near what is not all there is far any more.
+    pub(crate) async fn forget(&self, key: &CacheKey) -> Result<(), StoreError> {
+        self.removing();
+        self.near.remove(key).await
     }
 
     async fn heard(&self, removed: Removed) {

@@ -8,12 +8,12 @@ use larder_core::{
     BodySource, CacheKey, EntryId, Reservation, StoreError, StoreErrorKind, StoreWriter, StoredHead,
 };
 
-use crate::{TieredStore, store::varies};
+use crate::trust::Trust;
 
 /// A place in both stores, or in one of them.
 #[derive(Debug)]
 pub(crate) struct Reserved {
-    pub(crate) tiers: TieredStore,
+    pub(crate) trust: Arc<Trust>,
     pub(crate) key: CacheKey,
     pub(crate) near: Option<Box<dyn Reservation>>,
     pub(crate) far: Option<Box<dyn Reservation>>,
@@ -26,9 +26,9 @@ impl Reservation for Reserved {
         head: Arc<StoredHead>,
         length: Option<u64>,
     ) -> Result<Box<dyn StoreWriter>, StoreError> {
-        let Self { tiers, key, near, far } = *self;
+        let Self { trust, key, near, far } = *self;
         // One variant near would hide the others: the next look-up brings all of them.
-        let one_of_many = varies(&head).then_some((tiers, key));
+        let one_of_many = varies(&head).then_some((trust, key));
         let near = match near {
             Some(near) if one_of_many.is_none() => near.begin(Arc::clone(&head), length).await.ok(),
             _ => None,
@@ -49,6 +49,11 @@ impl Reservation for Reserved {
     }
 }
 
+/// Whether there may be other variants.
+fn varies(head: &StoredHead) -> bool {
+    head.selecting.never_matches() || head.selecting.iter().next().is_some()
+}
+
 fn both_failed() -> StoreError {
     StoreError::new(StoreErrorKind::Unavailable, "tiered", "both stores have failed")
 }
@@ -59,7 +64,7 @@ struct TieredWriter {
     near: Option<Box<dyn StoreWriter>>,
     far: Option<Box<dyn StoreWriter>>,
     /// Where near copies of the other variants are, which are no longer all.
-    one_of_many: Option<(TieredStore, CacheKey)>,
+    one_of_many: Option<(Arc<Trust>, CacheKey)>,
 }
 
 #[async_trait]
@@ -96,8 +101,8 @@ impl StoreWriter for TieredWriter {
             },
             None => None,
         };
-        if let Some((tiers, key)) = one_of_many {
-            tiers.forget_near(&key).await?;
+        if let Some((trust, key)) = one_of_many {
+            trust.forget(&key).await?;
         }
         let near = match near {
             Some(near) => Some(near.commit().await),

@@ -88,7 +88,7 @@ pub(crate) fn run(quick: bool) -> anyhow::Result<String> {
             Question::miss("miss, 64 KiB", "/nostore/64k", &servers),
         ];
         if start == 0 {
-            tables = questions.iter().map(Table::of).collect();
+            tables = questions.iter().map(Table::of).collect::<anyhow::Result<_>>()?;
         }
         for (table, question) in tables.iter_mut().zip(&questions) {
             table.race(question, if quick { 1 } else { 2 }, quick)?;
@@ -99,7 +99,7 @@ pub(crate) fn run(quick: bool) -> anyhow::Result<String> {
 
 /// A table for each question, the servers taking turns.
 pub(super) fn race(questions: &[Question<'_>], quick: bool) -> anyhow::Result<String> {
-    let mut tables: Vec<Table> = questions.iter().map(Table::of).collect();
+    let mut tables: Vec<Table> = questions.iter().map(Table::of).collect::<anyhow::Result<_>>()?;
     for (table, question) in tables.iter_mut().zip(questions) {
         table.race(question, if quick { 1 } else { 5 }, quick)?;
     }
@@ -126,10 +126,11 @@ struct Row {
 }
 
 impl Table {
-    fn of(question: &Question<'_>) -> Self {
+    fn of(question: &Question<'_>) -> anyhow::Result<Self> {
         let rows = question.of.iter().map(|peer| Row { name: peer.name, rounds: Vec::new() }).collect();
-        let base = question.of.iter().position(|peer| peer.name == question.base).unwrap_or(0);
-        Self { title: question.title, rows, base }
+        let base = question.of.iter().position(|peer| peer.name == question.base);
+        let base = base.context("what it is held against is among the servers")?;
+        Ok(Self { title: question.title, rows, base })
     }
 
     /// So many rounds, the servers taking turns.
