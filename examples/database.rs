@@ -14,8 +14,8 @@ use std::{sync::Arc, time::Duration};
 use actix_web::{App, HttpResponse, HttpServer, error, web};
 use larder::{
     core::Cache,
+    memoize::{ValueError, Values as _},
     prelude::MemoryStore,
-    values::{ValueError, Values as _},
 };
 use serde::{Deserialize, Serialize};
 use sqlx::{AnyPool, Row as _, any::AnyPoolOptions};

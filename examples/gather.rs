@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use larder::reqwest::CachedClient;
+use larder::client::CachedClient;
 use larder_examples::LocalServer;
 use tokio::time::Instant;
 

@@ -6,9 +6,9 @@ use std::{sync::Arc, time::Duration};
 
 use http::Extensions;
 use larder::{
+    client::{CacheMiddleware, CacheMode},
     core::{Cache, Rules},
     memory::MemoryStore,
-    reqwest::{CacheMiddleware, CacheMode},
 };
 use larder_examples::LocalServer;
 use reqwest::{Client, Request, Response, redirect::Policy};

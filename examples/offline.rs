@@ -5,8 +5,8 @@
 use std::{sync::Arc, time::Duration};
 
 use larder::{
+    client::{CachedClient, ErrorKind},
     disk::{DiskOptions, DiskStore},
-    reqwest::{CachedClient, ErrorKind},
 };
 use larder_examples::LocalServer;
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use larder::reqwest::CachedClient;
+use larder::client::CachedClient;
 use larder_examples::LocalServer;
 use tokio::time::Instant;
 

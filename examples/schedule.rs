@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use larder::reqwest::{CachedClient, When};
+use larder::client::{CachedClient, When};
 use larder_examples::LocalServer;
 
 #[tokio::main]

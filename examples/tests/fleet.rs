@@ -8,8 +8,8 @@ use std::{
 
 use futures_util::StreamExt as _;
 use larder::{
+    client::{CachedClient, Refresh, When},
     redis::{RedisOptions, RedisStore},
-    reqwest::{CachedClient, Refresh, When},
 };
 use larder_examples::LocalServer;
 

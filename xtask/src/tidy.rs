@@ -115,10 +115,10 @@ fn rules_of_place(path: &str, code: &str, at: &str, found: &mut Vec<String>) {
     let clock = code.contains("SystemTime::now") || code.contains("Instant::now");
     // tokio's, for how long to wait: tests hold that clock, too.
     let waits = [
-        "crates/larder-hyper/src/body.rs",
+        "crates/larder-origin/src/body.rs",
         "crates/larder-redis/src/breaker.rs",
         "crates/larder-reqwest/src/refresh/task.rs",
-        "crates/larder-origins/src/health.rs",
+        "crates/larder-origin/src/health.rs",
         // How long a request took, and a proxy runs.
         "crates/larder-cli/src/proxy/mod.rs",
         "crates/larder-actix/src/proxy/access.rs",

@@ -10,7 +10,7 @@ use larder::{
         RequestHead, Reuse, Rules, Selected, StoredHead, SystemClock, TargetUri, Timestamp, Validator,
         format_http_date, names::decides_caching,
     },
-    hyper::{HyperOptions, HyperOrigin},
+    origin::{HyperOptions, HyperOrigin},
 };
 
 use crate::{

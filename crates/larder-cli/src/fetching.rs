@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::USER_AGENT};
-use larder::{core::TargetUri, reqwest::CachedClient};
+use larder::{client::CachedClient, core::TargetUri};
 
 use crate::spec::{self, UsageError};
 

@@ -4,8 +4,8 @@ use std::{io::BufRead as _, path::PathBuf, pin::Pin, process::ExitCode, time::Du
 
 use futures_util::{Stream, StreamExt as _};
 use larder::{
+    client::{CachedClient, Fetched},
     core::CacheMode,
-    reqwest::{CachedClient, Fetched},
 };
 
 use crate::{

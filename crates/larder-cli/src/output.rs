@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use larder::reqwest::Response;
+use larder::client::Response;
 
 /// Files for contents, each under a name of its own.
 #[derive(Debug)]

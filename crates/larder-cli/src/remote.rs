@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, bail};
-use larder::reqwest::{CachedClient, RequestBuilder, reqwest::Url};
+use larder::client::{CachedClient, RequestBuilder, reqwest::Url};
 
 use crate::{proxy::read_token, spec::UsageError};
 

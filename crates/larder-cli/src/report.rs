@@ -8,7 +8,7 @@ use std::{
 
 use http::StatusCode;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use larder::reqwest::{Error, Outcome, Response};
+use larder::client::{Error, Outcome, Response};
 
 use crate::amounts::size;
 

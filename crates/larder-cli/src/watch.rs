@@ -5,7 +5,7 @@ use std::{collections::HashSet, process::ExitCode, time::Duration};
 use anyhow::Context as _;
 use futures_util::StreamExt as _;
 use http::HeaderValue;
-use larder::reqwest::{Event, Refresh, Validators, When};
+use larder::client::{Event, Refresh, Validators, When};
 
 use crate::{
     fetching::{Fetching, parse_target, runtime, until_interrupted},

@@ -19,7 +19,7 @@ use crate::Body;
 /// the engine removes those of the response.
 #[async_trait]
 #[diagnostic::on_unimplemented(
-    note = "an origin implements `larder_core::Origin` with `#[async_trait]`; `larder-hyper` has one for HTTP"
+    note = "an origin implements `larder_core::Origin` with `#[async_trait]`; `larder-origin` has one for HTTP"
 )]
 pub trait Origin: fmt::Debug + Send + Sync + 'static {
     /// Sends the request, and returns when the head of the final response is here.

@@ -37,9 +37,6 @@ impl Way {
         first: Duration,
     ) -> Result<Self, ConnectError> {
         let wrong = |error: RedisError| explained("the URL can't be used", error);
-        // The library takes the process's; whoever has chosen one keeps it.
-        #[cfg(feature = "tls")]
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let source = match servers {
             Servers::One(url) => Source::Fixed(Box::new(client(&url, options).map_err(wrong)?)),
             Servers::Sentinel { sentinels, master, user, database, tls } => {

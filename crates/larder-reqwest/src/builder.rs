@@ -249,9 +249,6 @@ impl CachedClientBuilder {
     /// If a setting can't be used, such as a user agent that is no field value, or TLS can't be set up.
     pub fn build(self) -> Result<CachedClient, Error> {
         self.user_agent?;
-        // Whoever has chosen a provider keeps it.
-        #[cfg(feature = "tls")]
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = self.http.redirect(reqwest::redirect::Policy::none()).build()?;
         let partition = match (&self.store, self.partition, self.rules.kind) {
             (_, Some(name), _) => Some(name.into_bytes().into()),

@@ -43,8 +43,6 @@ fn stack(http: Client) -> (ClientWithMiddleware, Arc<AtomicUsize>) {
 }
 
 fn http(policy: Policy) -> Client {
-    #[cfg(feature = "tls")]
-    let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder().no_proxy().redirect(policy).build().expect("a client")
 }
 

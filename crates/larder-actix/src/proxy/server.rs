@@ -135,13 +135,14 @@ impl ProxyServer {
         }
         let key = PrivateKeyDer::from_pem_slice(key)
             .map_err(|_| TlsError("the key file has no private key in PEM"))?;
-        let config =
-            rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-                .with_safe_default_protocol_versions()
-                .map_err(|_| TlsError("the TLS library has no protocol version to offer"))?
-                .with_no_client_auth()
-                .with_single_cert(chain, key)
-                .map_err(|_| TlsError("the key does not belong to the certificate"))?;
+        let config = rustls::ServerConfig::builder_with_provider(Arc::new(
+            rustls::crypto::aws_lc_rs::default_provider(),
+        ))
+        .with_safe_default_protocol_versions()
+        .map_err(|_| TlsError("the TLS library has no protocol version to offer"))?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|_| TlsError("the key does not belong to the certificate"))?;
         self.tls = Some(config);
         Ok(self)
     }

@@ -9,8 +9,10 @@ use larder::{
     actix::Route,
     compress::Compression,
     core::{Origin, Overrides, Overriding},
-    hyper::{HyperOptions, HyperOrigin},
-    origins::{Balance, Failover, FailoverOptions, FieldRules, Health, HealthCheck, OriginHealth, Rewriting},
+    origin::{
+        Balance, Failover, FailoverOptions, HeaderRewrite, HeaderRules, Health, HealthCheck, HyperOptions,
+        HyperOrigin, OriginHealth,
+    },
 };
 use tokio::task::JoinSet;
 
@@ -37,8 +39,8 @@ struct RoutePlan {
     health: Arc<Health>,
     check: Option<HealthCheck>,
     failover: FailoverOptions,
-    request: FieldRules,
-    response: FieldRules,
+    request: HeaderRules,
+    response: HeaderRules,
     overrides: Overrides,
     ignore_query: Vec<String>,
     max_object: Option<u64>,
@@ -135,7 +137,7 @@ impl RoutePlan {
             }
         };
         if !(self.request.is_empty() && self.response.is_empty()) {
-            origin = Arc::new(Rewriting::new(origin, self.request.clone(), self.response.clone()));
+            origin = Arc::new(HeaderRewrite::new(origin, self.request.clone(), self.response.clone()));
         }
         let mut route = Route::to(origin).prefix(&self.prefix).ignore_query(self.ignore_query.clone());
         if let Some(host) = &self.host {
@@ -186,12 +188,12 @@ fn name(name: &str) -> Result<HeaderName, UsageError> {
     name.parse().map_err(|_| UsageError(format!("'{name}' is no name of a header field")))
 }
 
-fn rules(headers: &config::Headers) -> Result<FieldRules, UsageError> {
+fn rules(headers: &config::Headers) -> Result<HeaderRules, UsageError> {
     let set = headers.set.iter().map(|(field, value)| {
         let value = HeaderValue::from_str(value);
         Ok((name(field)?, value.map_err(|_| UsageError(format!("the value of '{field}' can't be sent")))?))
     });
-    Ok(FieldRules {
+    Ok(HeaderRules {
         remove: headers.remove.iter().map(|field| name(field)).collect::<Result<_, _>>()?,
         set: set.collect::<Result<_, UsageError>>()?,
     })

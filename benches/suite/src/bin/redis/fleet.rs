@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use http::Request;
 use larder_core::{Body, Cache, CacheStore, Origin, TargetUri};
-use larder_hyper::{HyperOptions, HyperOrigin};
+use larder_origin::{HyperOptions, HyperOrigin};
 use larder_memory::MemoryStore;
 use larder_redis::{RedisOptions, RedisStore};
 use larder_testkit::RawOrigin;

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use actix_web::{App, HttpResponse, HttpServer, error, web};
 use larder_core::Cache;
 use larder_memory::MemoryStore;
-use larder_values::Values as _;
+use larder_memoize::Values as _;
 use sqlx::{AnyPool, Row as _, any::AnyPoolOptions};
 
 struct Users {

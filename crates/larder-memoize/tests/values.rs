@@ -9,9 +9,9 @@ use std::{
 };
 
 use larder_core::Cache;
+use larder_memoize::{ValueError, Values as _};
 use larder_memory::MemoryStore;
 use larder_testkit::{Fault, FaultyStore, ManualClock};
-use larder_values::{ValueError, Values as _};
 use tokio::sync::Notify;
 
 #[derive(Clone)]

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use larder_core::{Body, BodyError, Origin as _, OriginError, OriginErrorKind};
-use larder_hyper::{HyperOptions, HyperOrigin};
+use larder_origin::{HyperOptions, HyperOrigin};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},

@@ -119,16 +119,16 @@ impl Health {
         }
     }
 
-    /// After `most` failures in a row it is left alone for `rest`.
-    pub(crate) fn failed(&self, index: usize, most: u32, rest: Duration) {
+    /// After `most` failures in a row it is left alone for `cooldown`.
+    pub(crate) fn failed(&self, index: usize, most: u32, cooldown: Duration) {
         let state = &self.states[index];
         let failures = state.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if failures >= most.max(1) {
             let mut rests = state.rests();
             if rests.is_none_or(|until| until <= Instant::now()) {
-                tracing::warn!(origin = %state.name, failures, ?rest, "origin left alone");
+                tracing::warn!(origin = %state.name, failures, ?cooldown, "origin left alone");
             }
-            *rests = Some(Instant::now() + rest);
+            *rests = Some(Instant::now() + cooldown);
         }
     }
 

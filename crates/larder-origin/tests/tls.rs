@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use larder_core::{Body, OriginErrorKind};
-use larder_hyper::{HyperOptions, HyperOrigin};
+use larder_origin::{HyperOptions, HyperOrigin};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use setting::{Got, Server, content, fetch, get, kind, request};
 use tokio::{io::AsyncReadExt as _, io::AsyncWriteExt as _, net::TcpStream};
@@ -21,7 +21,7 @@ fn certified(protocols: &[&str]) -> (Vec<u8>, TlsAcceptor) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let chain = vec![CertificateDer::from(made.cert.der().to_vec())];
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")

@@ -2,7 +2,7 @@
 
 mod setting;
 
-use larder_hyper::HyperOptions;
+use larder_origin::HyperOptions;
 use setting::{Server, get, sending, with};
 
 /// The head that an origin gets for a request.
@@ -64,7 +64,7 @@ async fn a_prefix_comes_before_the_path() {
 async fn without_a_fixed_origin_the_uri_says_where() {
     let server = Server::bind().await;
     let origin = std::sync::Arc::new(
-        larder_hyper::HyperOrigin::new(HyperOptions::default()).expect("the defaults fit together"),
+        larder_origin::HyperOrigin::new(HyperOptions::default()).expect("the defaults fit together"),
     );
     let mut request = get("/");
     *request.uri_mut() = format!("{}/x", server.url()).parse().expect("a URI");

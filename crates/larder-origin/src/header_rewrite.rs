@@ -8,14 +8,14 @@ use larder_core::{Body, Origin, OriginError};
 
 /// What is taken out of a header section, and then put into it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FieldRules {
+pub struct HeaderRules {
     /// Fields that are taken out.
     pub remove: Vec<HeaderName>,
     /// Fields that are put in, in the place of those of their name.
     pub set: Vec<(HeaderName, HeaderValue)>,
 }
 
-impl FieldRules {
+impl HeaderRules {
     /// Whether they change nothing.
     pub fn is_empty(&self) -> bool {
         self.remove.is_empty() && self.set.is_empty()
@@ -32,21 +32,21 @@ impl FieldRules {
 /// The cache sees requests before and responses after that: what a rule puts into a response is stored with it, decides how it is
 /// cached, and costs a hit nothing.
 #[derive(Debug)]
-pub struct Rewriting {
+pub struct HeaderRewrite {
     inner: Arc<dyn Origin>,
-    request: FieldRules,
-    response: FieldRules,
+    request: HeaderRules,
+    response: HeaderRules,
 }
 
-impl Rewriting {
+impl HeaderRewrite {
     /// Rules for the requests to `inner`, and for its responses.
-    pub fn new(inner: Arc<dyn Origin>, request: FieldRules, response: FieldRules) -> Self {
+    pub fn new(inner: Arc<dyn Origin>, request: HeaderRules, response: HeaderRules) -> Self {
         Self { inner, request, response }
     }
 }
 
 #[async_trait]
-impl Origin for Rewriting {
+impl Origin for HeaderRewrite {
     async fn fetch(&self, mut request: Request<Body>) -> Result<Response<Body>, OriginError> {
         self.request.apply(request.headers_mut());
         let mut response = self.inner.fetch(request).await?;

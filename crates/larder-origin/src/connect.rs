@@ -50,7 +50,7 @@ pub(crate) fn client(options: &HyperOptions) -> Result<Client<Connector, Body>, 
 #[cfg(not(feature = "tls"))]
 fn transport(http: HttpConnector, options: &HyperOptions) -> Result<Transport, OptionsError> {
     if options.to.as_ref().is_some_and(|to| to.scheme_str() == Some("https")) {
-        return Err(OptionsError("an https:// origin needs the feature `tls` of larder-hyper"));
+        return Err(OptionsError("an https:// origin needs the feature `tls` of larder-origin"));
     }
     Ok(http)
 }
@@ -61,7 +61,7 @@ fn transport(http: HttpConnector, options: &HyperOptions) -> Result<Transport, O
 
     use rustls::pki_types::{CertificateDer, pem::PemObject};
 
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let public = roots.len();
     for certificate in CertificateDer::pem_slice_iter(&options.roots) {

@@ -11,7 +11,7 @@ use std::{
 use futures_util::TryStreamExt as _;
 use http::{HeaderValue, Request, Response, StatusCode, header::SERVER};
 use larder_core::{Body, Origin, OriginError, OriginErrorKind};
-use larder_origins::{Balance, Failover, FailoverOptions, FieldRules, Health, HealthCheck, Rewriting};
+use larder_origin::{Balance, Failover, FailoverOptions, HeaderRewrite, HeaderRules, Health, HealthCheck};
 use larder_testkit::FnOrigin;
 
 fn named(name: &'static str) -> Arc<FnOrigin> {
@@ -147,7 +147,7 @@ async fn each_in_its_turn() {
 #[tokio::test]
 async fn with_none_well_all_are_asked() {
     let origins = [failing(OriginErrorKind::Connect), failing(OriginErrorKind::Connect), named("last")];
-    let pool = pool(&origins, |options| options.failures = 1);
+    let pool = pool(&origins, |options| options.failure_threshold = 1);
     for _ in 0..3 {
         assert_eq!(ask(&pool, "GET", Body::empty()).await, Ok((200, "last".to_owned())));
     }
@@ -209,12 +209,12 @@ async fn fields_both_ways() {
             .body(Body::empty())
             .expect("fields"))
     });
-    let request = FieldRules {
+    let request = HeaderRules {
         remove: vec![http::header::COOKIE],
         set: vec![(http::HeaderName::from_static("x-from"), HeaderValue::from_static("larder"))],
     };
-    let response = FieldRules { remove: vec![SERVER], set: vec![] };
-    let rewriting = Rewriting::new(origin, request, response);
+    let response = HeaderRules { remove: vec![SERVER], set: vec![] };
+    let rewriting = HeaderRewrite::new(origin, request, response);
     let asking = Request::get("http://example.com/").header("cookie", "a=b").header("x-from", "me");
     let answer = rewriting.fetch(asking.body(Body::empty()).expect("a request")).await.expect("an answer");
     assert!(answer.status() == StatusCode::OK && !answer.headers().contains_key(SERVER));

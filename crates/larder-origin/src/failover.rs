@@ -34,15 +34,15 @@ pub struct FailoverOptions {
     /// How often a request that may be repeated is sent again, to the next origin each time: one with an idempotent method
     /// (RFC 9110 §9.2.2) whose content is in memory, and any that never got to its origin. Default: 2.
     pub retries: u32,
-    /// So many failures in a row, and an origin is left alone for [`rest`](Self::rest). Default: 3.
-    pub failures: u32,
+    /// So many failures in a row, and an origin is left alone for [`cooldown`](Self::cooldown). Default: 3.
+    pub failure_threshold: u32,
     /// How long. Default: 10 s.
-    pub rest: Duration,
+    pub cooldown: Duration,
 }
 
 impl Default for FailoverOptions {
     fn default() -> Self {
-        Self { balance: Balance::First, retries: 2, failures: 3, rest: Duration::from_secs(10) }
+        Self { balance: Balance::First, retries: 2, failure_threshold: 3, cooldown: Duration::from_secs(10) }
     }
 }
 
@@ -100,7 +100,7 @@ impl Failover {
                 _ => Outcome::Lost,
             },
         };
-        self.health.failed(index, self.options.failures, self.options.rest);
+        self.health.failed(index, self.options.failure_threshold, self.options.cooldown);
         outcome
     }
 }
