@@ -14,12 +14,12 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let origin = Arc::new(HyperOrigin::new(HyperOptions::default())?);
         for _ in 0..2 {
             let request = http::Request::get(&url).body(Body::empty())?;
-            let mut answer = cache.fetch(request, Arc::clone(&origin) as _).await?;
+            let answer = cache.fetch(request, Arc::clone(&origin) as _).await?;
             let (status, how) = (answer.status(), answer.cache_status().to_string());
-            let mut body = answer.take_body();
+            let mut body = answer.into_body();
             let mut length = 0;
-            while let Some(piece) = body.next_piece().await {
-                length += piece?.len();
+            while let Some(chunk) = body.chunk().await {
+                length += chunk?.len();
             }
             println!("{status}, {length} bytes: {how}");
         }

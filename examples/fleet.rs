@@ -12,7 +12,7 @@ use std::{
 
 use actix_web::{App, HttpResponse, HttpServer, dev::ServerHandle, web};
 use larder::{
-    actix::Cache,
+    actix::CacheMiddleware,
     core::{Body, Cache as Engine, TargetUri},
     prelude::{HyperOptions, HyperOrigin, MemoryStore, Origin as _, RedisOptions, RedisStore, TieredStore},
 };
@@ -32,7 +32,8 @@ async fn server(redis: &str) -> Result<(Engine, String, ServerHandle), Anything>
     let store = TieredStore::new(Arc::new(MemoryStore::default()), Arc::new(far));
     let cache = Engine::builder(Arc::new(store)).build();
     let kept = cache.clone();
-    let app = move || App::new().wrap(Cache::new(kept.clone())).route("/report", web::get().to(report));
+    let app =
+        move || App::new().wrap(CacheMiddleware::new(kept.clone())).route("/report", web::get().to(report));
     let server = HttpServer::new(app).workers(1).disable_signals().bind("127.0.0.1:0")?;
     let address = format!("http://{}", server.addrs()[0]);
     let running = server.run();
@@ -46,7 +47,7 @@ async fn ask(server: &str) -> Result<(), Anything> {
     let request = http::Request::get("http://example.com/report").body(Body::empty())?;
     let mut response = client.fetch(request).await?;
     let how = response.headers().get("cache-status").cloned();
-    let page = response.body_mut().next_piece().await.transpose()?.unwrap_or_default();
+    let page = response.body_mut().chunk().await.transpose()?.unwrap_or_default();
     println!(
         "{server}: {} ({})",
         String::from_utf8_lossy(&page),

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use actix_web::{App, HttpResponse, HttpServer, http::header, web};
 use larder::{
-    actix::Cache,
+    actix::CacheMiddleware,
     core::Cache as Engine,
     prelude::{MemoryStore, Rules},
 };
@@ -23,7 +23,9 @@ fn main() -> std::io::Result<()> {
     actix_rt::System::new().block_on(async {
         // One for all workers.
         let cache = Engine::builder(Arc::new(MemoryStore::default())).rules(Rules::shared()).build();
-        let app = move || App::new().wrap(Cache::new(cache.clone())).route("/report", web::get().to(report));
+        let app = move || {
+            App::new().wrap(CacheMiddleware::new(cache.clone())).route("/report", web::get().to(report))
+        };
         let server = HttpServer::new(app).keep_alive(Duration::from_secs(75)).bind("127.0.0.1:8080")?;
         println!("listening on http://127.0.0.1:8080");
         server.run().await

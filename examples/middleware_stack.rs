@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::Extensions;
 use larder::{
-    client::{CacheMiddleware, CacheMode},
+    client::{CacheMode, CachingMiddleware},
     core::{Cache, Rules},
     memory::MemoryStore,
 };
@@ -35,7 +35,7 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let cache = Cache::builder(Arc::new(MemoryStore::default())).rules(Rules::private()).build();
     // Redirects are cached, too, if the client does not follow them by itself.
     let http = Client::builder().redirect(Policy::none()).build()?;
-    let client = ClientBuilder::new(http).with(CacheMiddleware::new(cache.clone())).with(Log).build();
+    let client = ClientBuilder::new(http).with(CachingMiddleware::new(cache.clone())).with(Log).build();
     for mode in [CacheMode::Default, CacheMode::Default, CacheMode::Reload] {
         let response = client.get(format!("{}/page", server.url)).with_extension(mode).send().await?;
         let how = response.headers()["cache-status"].to_str()?.to_owned();

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use larder::client::{CachedClient, When};
+use larder::client::{CachedClient, Schedule};
 use larder_examples::LocalServer;
 
 #[tokio::main]
@@ -16,12 +16,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (refresher, events) = client.refresher().jitter(Duration::from_millis(50)).start();
     for name in ["one", "two", "three"] {
         let url = format!("{}/{name}", server.url);
-        refresher.add(url, When::every(Duration::from_secs(seconds)))?;
+        refresher.add(url, Schedule::every(Duration::from_secs(seconds)))?;
     }
     // Three rounds; a program would go on until it is stopped.
     let mut events = events.take(9);
     while let Some(event) = events.next().await {
-        println!("{}: {}", event.url.path(), event.what);
+        println!("{}: {}", event.url.path(), event.outcome);
     }
     refresher.stop().await;
     println!("the server made {} pages", server.made());

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use actix_files::Files;
 use actix_web::{App, HttpResponse, HttpServer, http::header, web};
 use larder::{
-    actix::{Cache, fingerprinted},
+    actix::{CacheMiddleware, fingerprinted},
     compress::Compression,
     core::{Cache as Engine, CacheStore},
     prelude::{MemoryStore, RedisOptions, RedisStore, TieredStore},
@@ -28,7 +28,7 @@ async fn store(redis: Option<String>) -> Result<Arc<dyn CacheStore>, Box<dyn std
     let Some(url) = redis else { return Ok(near) };
     let mut options = RedisOptions::default();
     // A server that can't start without its cache is a server that goes down with it.
-    options.start_without = true;
+    options.lazy_connect = true;
     let far = RedisStore::connect(&url, options).await?;
     Ok(Arc::new(TieredStore::new(near, Arc::new(far))))
 }
@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listen = arguments.next().unwrap_or_else(|| "127.0.0.1:8080".to_owned());
     actix_rt::System::new().block_on(async {
         let engine = Engine::builder(store(redis).await?).build();
-        let cache = Cache::new(engine.clone())
+        let cache = CacheMiddleware::new(engine.clone())
             .compress(Compression::default())
             .default_freshness(Duration::from_secs(60))
             .stale_if_error(Duration::from_secs(3600))

@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::StreamExt as _;
 use larder::{
-    client::{CachedClient, Refresh, When},
+    client::{CachedClient, RefreshOutcome, Schedule},
     redis::{RedisOptions, RedisStore},
 };
 use larder_examples::LocalServer;
@@ -52,11 +52,17 @@ async fn of_a_fleet_one_refreshes() {
         fleet.push((refresher, events));
     }
     for (refresher, _) in &fleet {
-        refresher.add(format!("{}/page", server.url), When::every(Duration::from_secs(30))).expect("a URL");
+        refresher
+            .add(format!("{}/page", server.url), Schedule::every(Duration::from_secs(30)))
+            .expect("a URL");
     }
     for (_, events) in &mut fleet {
         let event = events.next().await.expect("a run");
-        assert!(matches!(event.what, Refresh::Changed { .. } | Refresh::Unchanged), "{}", event.what);
+        assert!(
+            matches!(event.outcome, RefreshOutcome::Changed { .. } | RefreshOutcome::Unchanged),
+            "{}",
+            event.outcome
+        );
     }
     assert_eq!(server.made(), 1);
 }

@@ -42,11 +42,11 @@ fn head(data: &[u8]) {
     assert_eq!(second, first);
 }
 
-/// As a body that arrives in pieces, which the data itself cuts.
+/// As a body that arrives in chunks, which the data itself cuts.
 fn body(data: &[u8]) {
     let mut checksum = BodyChecksum::new();
-    for piece in data.split_inclusive(|byte| *byte == b'\n') {
-        checksum.update(piece);
+    for chunk in data.split_inclusive(|byte| *byte == b'\n') {
+        checksum.update(chunk);
     }
     let trailer = checksum.finish(ENTRY);
     trailer.verify(0, data).expect("it is what was written");

@@ -6,30 +6,30 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use larder_core::{
-    Exchange, Failure, RequestHead, Rules, StoredHead, TargetUri, Timestamp, invalidated, invalidated_groups,
-    names,
+    Exchange, Failure, RequestHead, Rules, StoredHead, TargetUri, Timestamp, header_names,
+    invalidation_groups, invalidation_targets,
 };
 use libfuzzer_sys::fuzz_target;
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
 const NAMES: [HeaderName; 16] = [
-    names::CACHE_CONTROL,
-    names::CDN_CACHE_CONTROL,
-    names::EXPIRES,
-    names::AGE,
-    names::DATE,
-    names::LAST_MODIFIED,
-    names::VARY,
-    names::PRAGMA,
-    names::CACHE_GROUPS,
-    names::CACHE_GROUP_INVALIDATION,
-    names::LOCATION,
-    names::CONTENT_LOCATION,
-    names::CONNECTION,
-    names::ETAG,
-    names::AUTHORIZATION,
-    names::SET_COOKIE,
+    header_names::CACHE_CONTROL,
+    header_names::CDN_CACHE_CONTROL,
+    header_names::EXPIRES,
+    header_names::AGE,
+    header_names::DATE,
+    header_names::LAST_MODIFIED,
+    header_names::VARY,
+    header_names::PRAGMA,
+    header_names::CACHE_GROUPS,
+    header_names::CACHE_GROUP_INVALIDATION,
+    header_names::LOCATION,
+    header_names::CONTENT_LOCATION,
+    header_names::CONNECTION,
+    header_names::ETAG,
+    header_names::AUTHORIZATION,
+    header_names::SET_COOKIE,
 ];
 
 fuzz_target!(|data: &[u8]| {
@@ -48,16 +48,17 @@ fuzz_target!(|data: &[u8]| {
 
         // §5.2: names of directives have no case. Quoted, they may hold field names, which have none either.
         let upper = storable(&upper_case(&fields));
-        let terms = |stored: &Result<StoredHead, _>| stored.as_ref().ok().map(|head| head.terms.clone());
-        assert_eq!(terms(&stored), terms(&upper));
+        let freshness =
+            |stored: &Result<StoredHead, _>| stored.as_ref().ok().map(|head| head.freshness.clone());
+        assert_eq!(freshness(&stored), freshness(&upper));
 
         if let Ok(head) = &stored {
             reuse(&rules, &target, &request, head);
         }
     }
     no_store(&target, &request, fields.clone());
-    let _ = invalidated(&Method::POST, &target, StatusCode::OK, &fields);
-    let _ = invalidated_groups(&Method::POST, &target, StatusCode::OK, &fields);
+    let _ = invalidation_targets(&Method::POST, &target, StatusCode::OK, &fields);
+    let _ = invalidation_groups(&Method::POST, &target, StatusCode::OK, &fields);
 });
 
 const EXCHANGE: Exchange = Exchange { request_time: NOW, response_time: NOW };
@@ -69,7 +70,7 @@ fn line(line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
 
 fn upper_case(fields: &HeaderMap) -> HeaderMap {
     let upper = |(name, value): (&HeaderName, &HeaderValue)| {
-        let value = if *name == names::CACHE_CONTROL {
+        let value = if *name == header_names::CACHE_CONTROL {
             HeaderValue::from_bytes(&value.as_bytes().to_ascii_uppercase()).expect("it was a value before")
         } else {
             value.clone()
@@ -85,7 +86,7 @@ fn reuse(rules: &Rules, target: &TargetUri, request: &RequestHead<'_>, head: &St
         let now = NOW.saturating_add(Duration::from_secs(later));
         let decision = rules.reuse(request, [head], now);
         if let larder_core::Reuse::Fresh(_) = decision {
-            assert!(!head.terms.no_cache, "no-cache was served without the origin's word");
+            assert!(!head.freshness.no_cache, "no-cache was served without the origin's word");
             assert!(head.selecting.matches(request));
         }
         let _ = rules.stale_on_failure(request, head, now, Failure::Disconnected);
@@ -97,9 +98,9 @@ fn reuse(rules: &Rules, target: &TargetUri, request: &RequestHead<'_>, head: &St
 /// §5.2.2.5: with `no-store` in front, nothing is stored, whatever follows; but see `must-understand` (§5.2.2.3), and a
 /// targeted field, which takes the place of `Cache-Control`.
 fn no_store(target: &TargetUri, request: &RequestHead<'_>, mut fields: HeaderMap) {
-    fields.remove(names::CDN_CACHE_CONTROL);
+    fields.remove(header_names::CDN_CACHE_CONTROL);
     let mut values = vec![HeaderValue::from_static("no-store")];
-    values.extend(fields.get_all(names::CACHE_CONTROL).iter().cloned());
+    values.extend(fields.get_all(header_names::CACHE_CONTROL).iter().cloned());
     let understands = |value: &HeaderValue| {
         let lower = value.as_bytes().to_ascii_lowercase();
         lower.windows(15).any(|window| window == b"must-understand")
@@ -107,9 +108,9 @@ fn no_store(target: &TargetUri, request: &RequestHead<'_>, mut fields: HeaderMap
     if values.iter().any(understands) {
         return;
     }
-    fields.remove(names::CACHE_CONTROL);
+    fields.remove(header_names::CACHE_CONTROL);
     for value in values {
-        fields.append(names::CACHE_CONTROL, value);
+        fields.append(header_names::CACHE_CONTROL, value);
     }
     let stored = Rules::private().storable(target, request, StatusCode::OK, &fields, EXCHANGE);
     assert!(stored.is_err(), "no-store was stored");

@@ -3,7 +3,7 @@
 #![no_main]
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use larder_core::{Exchange, RequestHead, Rules, Serve, StoredHead, TargetUri, Timestamp, names};
+use larder_core::{Exchange, RequestHead, Rules, Serve, StoredHead, TargetUri, Timestamp, header_names};
 use libfuzzer_sys::fuzz_target;
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -15,11 +15,11 @@ fuzz_target!(|data: &[u8]| {
     let length = data.rsplit(|byte| *byte == b'\n').next().map_or(0, <[u8]>::len) as u64;
 
     let mut asked = HeaderMap::new();
-    asked.extend(range.map(|value| (names::RANGE, value)));
-    asked.extend(condition.map(|value| (names::IF_RANGE, value)));
+    asked.extend(range.map(|value| (header_names::RANGE, value)));
+    asked.extend(condition.map(|value| (header_names::IF_RANGE, value)));
     let mut fields = HeaderMap::new();
-    fields.insert(names::CACHE_CONTROL, HeaderValue::from_static("max-age=60"));
-    fields.insert(names::ETAG, HeaderValue::from_static("\"a\""));
+    fields.insert(header_names::CACHE_CONTROL, HeaderValue::from_static("max-age=60"));
+    fields.insert(header_names::ETAG, HeaderValue::from_static("\"a\""));
     let whole = stored(StatusCode::OK, &fields).expect("nothing is against storing it");
     let request = RequestHead::new(&Method::GET, &asked);
 
@@ -33,7 +33,7 @@ fuzz_target!(|data: &[u8]| {
         other => panic!("a whole response answered with {other:?}"),
     }
 
-    fields.extend(content_range.map(|value| (names::CONTENT_RANGE, value)));
+    fields.extend(content_range.map(|value| (header_names::CONTENT_RANGE, value)));
     let Ok(part) = stored(StatusCode::PARTIAL_CONTENT, &fields) else { return };
     let stored = part.part.expect("a 206 is stored with its range, or not at all");
     assert!(stored.first <= stored.last && stored.complete.is_none_or(|complete| stored.last < complete));

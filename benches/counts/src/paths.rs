@@ -12,8 +12,9 @@ use larder_core::{
 use larder_disk::{DiskOptions, DiskStore};
 use larder_memory::MemoryStore;
 use larder_testkit::{
-    FnOrigin, ManualClock, key,
-    typical::{NOW, REQUEST, RESPONSE, fields, head, put},
+    FnOrigin, ManualClock,
+    fixtures::{NOW, REQUEST, RESPONSE, fields, head, put},
+    key,
 };
 
 /// One turn.
@@ -122,7 +123,7 @@ fn memory_fill() -> Path {
 fn disk_lookup() -> Path {
     let folder = tempfile::tempdir().expect("a folder");
     let mut options = DiskOptions::with_max_bytes(1 << 30);
-    options.hot_bytes = 0;
+    options.read_cache_bytes = 0;
     let store = DiskStore::open(folder.path().join("larder"), options).expect("it opens");
     let (key, head) = (key("/42"), head());
     // Filling waits for the disk; what was just written is in memory, and read without waiting.
@@ -143,15 +144,15 @@ fn engine_hit() -> Path {
     let (cache, mut key, fields) = (cache(), keys(), fields(&REQUEST));
     Box::new(move || {
         let found = now(cache.lookup(&key(), &RequestHead::new(&Method::GET, &fields)));
-        assert!(matches!(black_box(found), Lookup::Answered(_)));
+        assert!(matches!(black_box(found), Lookup::Hit(_)));
     })
 }
 
 fn engine_response() -> Path {
     let (cache, key, fields) = (cache(), key("/42"), fields(&REQUEST));
     Box::new(move || match now(cache.lookup(&key, &RequestHead::new(&Method::GET, &fields))) {
-        Lookup::Answered(answer) => drop(black_box(cache.into_http(answer))),
-        Lookup::Forward(_) => panic!("it is there"),
+        Lookup::Hit(answer) => drop(black_box(cache.into_http(answer))),
+        Lookup::Miss(_) => panic!("it is there"),
     })
 }
 
@@ -159,8 +160,8 @@ fn engine_not_modified() -> Path {
     let (cache, key, mut fields) = (cache(), key("/42"), fields(&REQUEST));
     fields.insert("if-none-match", HeaderValue::from_static("\"abcdef123456\""));
     Box::new(move || match now(cache.lookup(&key, &RequestHead::new(&Method::GET, &fields))) {
-        Lookup::Answered(answer) => assert_eq!(cache.into_http(answer).status(), StatusCode::NOT_MODIFIED),
-        Lookup::Forward(_) => panic!("it is there"),
+        Lookup::Hit(answer) => assert_eq!(cache.into_http(answer).status(), StatusCode::NOT_MODIFIED),
+        Lookup::Miss(_) => panic!("it is there"),
     })
 }
 

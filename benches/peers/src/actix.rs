@@ -8,14 +8,14 @@ use actix_http::{
 };
 use actix_service::fn_service;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
-use larder::{actix::Cache, prelude::MemoryStore};
-use larder_testkit::typical;
+use larder::{actix::CacheMiddleware, prelude::MemoryStore};
+use larder_testkit::fixtures;
 
 use crate::Pages;
 
 fn fields() -> HeaderMap {
     let mut fields = HeaderMap::new();
-    for (name, value) in typical::RESPONSE {
+    for (name, value) in fixtures::RESPONSE {
         fields.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
     fields
@@ -53,7 +53,7 @@ pub(crate) fn web(address: SocketAddr, cached: bool) -> anyhow::Result<()> {
             })
         };
         if cached {
-            let app = move || App::new().wrap(Cache::new(cache.clone())).default_service(handler());
+            let app = move || App::new().wrap(CacheMiddleware::new(cache.clone())).default_service(handler());
             HttpServer::new(app).workers(1).bind(address)?.run().await?;
         } else {
             HttpServer::new(move || App::new().default_service(handler()))

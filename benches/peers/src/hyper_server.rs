@@ -15,13 +15,13 @@ use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioIo},
 };
-use larder_testkit::typical;
+use larder_testkit::fixtures;
 use tokio::net::TcpListener;
 
 use crate::Pages;
 
 fn fields(storable: bool) -> HeaderMap {
-    let mut fields = typical::fields(&typical::RESPONSE);
+    let mut fields = fixtures::fields(&fixtures::RESPONSE);
     if !storable {
         fields.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }

@@ -15,9 +15,9 @@ use actix_web::{
     test, web,
 };
 use bytes::Bytes;
-use larder_actix::Cache;
+use larder_actix::CacheMiddleware;
 use larder_memory::MemoryStore;
-use larder_testkit::typical::RESPONSE;
+use larder_testkit::fixtures::RESPONSE;
 use setting::{SIZES, body, criterion};
 
 /// Two fields, as small handlers have them; and ten.
@@ -79,7 +79,7 @@ fn main() {
             });
             group.bench_function("larder", |bencher| {
                 let store = Arc::new(MemoryStore::default());
-                let cache = Cache::new(larder_core::Cache::builder(store).build());
+                let cache = CacheMiddleware::new(larder_core::Cache::builder(store).build());
                 let app = App::new().wrap(cache).configure(routes(body(length)));
                 let app = system.block_on(test::init_service(app));
                 bencher.iter_custom(|count| timed(&system, &app, count, path, length));

@@ -6,7 +6,7 @@ use criterion::Throughput;
 use http_cache_reqwest::{Cache as HttpCache, CacheMode, HttpCacheOptions, MokaManager};
 use larder_core::Rules;
 use larder_memory::MemoryStore;
-use larder_reqwest::{CacheMiddleware, CachedClient};
+use larder_reqwest::{CachedClient, CachingMiddleware};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
 use setting::{SIZES, criterion, origin, runtime, timed};
 
@@ -19,7 +19,7 @@ fn plain() -> reqwest::Client {
 fn middleware() -> ClientWithMiddleware {
     let store = std::sync::Arc::new(MemoryStore::with_capacity(1 << 30));
     let cache = larder_core::Cache::builder(store).rules(Rules::private()).build();
-    ClientBuilder::new(plain()).with(CacheMiddleware::new(cache)).build()
+    ClientBuilder::new(plain()).with(CachingMiddleware::new(cache)).build()
 }
 
 fn http_cache() -> ClientWithMiddleware {
@@ -54,7 +54,7 @@ fn cached() -> Client {
 
 const CLIENTS: [(&str, fn() -> Client); 4] = [
     ("larder, CachedClient", cached),
-    ("larder, CacheMiddleware", || Client::Stack(middleware())),
+    ("larder, CachingMiddleware", || Client::Stack(middleware())),
     ("http-cache-reqwest, moka", || Client::Stack(http_cache())),
     ("reqwest, no cache", || Client::Stack(ClientBuilder::new(plain()).build())),
 ];

@@ -7,7 +7,7 @@ use std::hint::black_box;
 use bytes::Bytes;
 use criterion::Throughput;
 use larder_core::{EntryId, codec};
-use larder_testkit::typical::head;
+use larder_testkit::fixtures::head;
 use setting::{SIZES, body, criterion, key};
 
 fn main() {

@@ -10,7 +10,7 @@ use criterion::Criterion;
 use http::{HeaderMap, Method, Request, Response};
 use larder_core::{Body, Cache, CacheKey, Lookup, RequestHead};
 use larder_memory::MemoryStore;
-use larder_testkit::typical::{NOW, REQUEST, RESPONSE, fields, head, put};
+use larder_testkit::fixtures::{NOW, REQUEST, RESPONSE, fields, head, put};
 use larder_testkit::{FnOrigin, ManualClock};
 use setting::{SIZES, body, criterion, key, runtime};
 
@@ -53,8 +53,8 @@ fn bare_hit(cache: &Bare, url: &str) -> Response<Bytes> {
 
 async fn hit(cache: &Cache, key: &CacheKey, method: &Method, fields: &HeaderMap) -> Response<Body> {
     match cache.lookup(key, &RequestHead::new(method, fields)).await {
-        Lookup::Answered(answer) => cache.into_http(answer),
-        Lookup::Forward(_) => panic!("it is there"),
+        Lookup::Hit(answer) => cache.into_http(answer),
+        Lookup::Miss(_) => panic!("it is there"),
     }
 }
 

@@ -8,7 +8,7 @@ use criterion::{BatchSize, Criterion};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_cache_semantics::CachePolicy;
 use larder_core::{CacheKey, Exchange, RequestHead, Rules, TargetUri, Timestamp};
-use larder_testkit::typical::{NOW, REQUEST, RESPONSE, fields, head};
+use larder_testkit::fixtures::{NOW, REQUEST, RESPONSE, fields, head};
 use setting::criterion;
 
 fn reuse(criterion: &mut Criterion) {

@@ -92,7 +92,7 @@ impl MessageBody for AnswerBody {
         let next = ready!(self.kind.poll_next(cx));
         if let Some(watch) = &mut self.watch {
             match &next {
-                Some(Ok(piece)) => watch.sent(piece.len() as u64),
+                Some(Ok(chunk)) => watch.sent(chunk.len() as u64),
                 Some(Err(_)) => {}
                 None => watch.ended(),
             }
@@ -120,11 +120,11 @@ impl Kind {
                     None => return Poll::Ready(None),
                     Some(Err(error)) => return Poll::Ready(Some(Err(error as Box<dyn std::error::Error>))),
                     Some(Ok(frame)) => {
-                        // An empty piece would end a chunked body, and trailers are not passed on.
-                        if let Ok(piece) = frame.into_data()
-                            && !piece.is_empty()
+                        // An empty chunk would end a chunked body, and trailers are not passed on.
+                        if let Ok(chunk) = frame.into_data()
+                            && !chunk.is_empty()
                         {
-                            return Poll::Ready(Some(Ok(piece)));
+                            return Poll::Ready(Some(Ok(chunk)));
                         }
                     }
                 }

@@ -7,7 +7,7 @@ use http::{HeaderMap, Method};
 use larder_compress::{Coding, CompressingOrigin, Compression, Negotiated};
 use larder_core::{Cache, CacheKey, Lookup, Origin, RequestHead};
 
-use crate::http02::ActixFields;
+use crate::convert::ActixFields;
 
 /// Whether and how responses are encoded.
 #[derive(Debug, Clone, Default)]
@@ -18,7 +18,7 @@ pub(crate) struct Encoding {
 
 /// What one request gets.
 #[derive(Debug)]
-pub(crate) struct Chosen {
+pub(crate) struct NegotiatedEncoding {
     #[cfg(feature = "compress")]
     coding: Option<(Coding, Arc<Compression>)>,
 }
@@ -30,15 +30,15 @@ impl Encoding {
         key: &CacheKey,
         method: &Method,
         fields: &ActixFields<'_>,
-    ) -> (Lookup, Chosen) {
+    ) -> (Lookup, NegotiatedEncoding) {
         #[cfg(feature = "compress")]
         if let Some(settings) = &self.settings {
             let coding = settings.negotiate(fields);
             let negotiated = Negotiated::new(fields, coding);
             let lookup = cache.lookup(key, &RequestHead::new(method, &negotiated)).await;
-            return (lookup, Chosen { coding: Some((coding, Arc::clone(settings))) });
+            return (lookup, NegotiatedEncoding { coding: Some((coding, Arc::clone(settings))) });
         }
-        let chosen = Chosen {
+        let chosen = NegotiatedEncoding {
             #[cfg(feature = "compress")]
             coding: None,
         };
@@ -46,7 +46,7 @@ impl Encoding {
     }
 }
 
-impl Chosen {
+impl NegotiatedEncoding {
     /// Whether responses are passed on as they come.
     pub(crate) fn is_none(&self) -> bool {
         #[cfg(feature = "compress")]

@@ -1,14 +1,14 @@
 //! Entity tags for handlers that give none: a strong one, of the content.
 
 use http::{HeaderValue, Response, StatusCode};
-use larder_core::{Body, forbids_storing, names::ETAG};
+use larder_core::{Body, has_no_store, header_names::ETAG};
 use xxhash_rust::xxh3::xxh3_128;
 
 /// The response with an entity tag, if it is a whole 200 that has none and may be stored. Of 128 bits of the content: what differs
 /// in a byte has another (RFC 9110 §8.8.1), on every server the same.
 pub(crate) fn tagged(response: Response<Body>) -> Response<Body> {
     let fields = response.headers();
-    if response.status() != StatusCode::OK || fields.contains_key(ETAG) || forbids_storing(fields) {
+    if response.status() != StatusCode::OK || fields.contains_key(ETAG) || has_no_store(fields) {
         return response;
     }
     let (mut parts, body) = response.into_parts();

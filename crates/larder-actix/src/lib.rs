@@ -1,11 +1,11 @@
 #![doc = include_str!("../README.md")]
 
 mod body;
-mod channel;
+mod bridge;
+mod convert;
 mod encoding;
 mod etag;
 mod fingerprint;
-mod http02;
 mod middleware;
 mod proxy;
 mod query;
@@ -14,9 +14,9 @@ mod settings;
 
 pub use body::AnswerBody;
 pub use fingerprint::fingerprinted;
-pub use middleware::CacheMiddleware;
+pub use middleware::CacheMiddlewareService;
 pub use proxy::{
     Access, AccessLog, ProxyOptions, ProxyServer, Reloader, ReverseProxy, Route, RunningProxy, ServerOptions,
     TlsError,
 };
-pub use settings::Cache;
+pub use settings::CacheMiddleware;

@@ -14,7 +14,7 @@ impl<P: Into<String>> FromIterator<P> for IgnoredQuery {
 
 impl IgnoredQuery {
     /// The path and query without what doesn't count.
-    pub(crate) fn left_out<'a>(&self, path: &'a str) -> Cow<'a, str> {
+    pub(crate) fn strip<'a>(&self, path: &'a str) -> Cow<'a, str> {
         let Some((before, query)) = path.split_once('?').filter(|_| !self.0.is_empty()) else {
             return path.into();
         };

@@ -15,23 +15,25 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
 };
 use http::{Response, StatusCode};
-use larder_core::{Arrived, Body, CacheKey, FetchOptions, Overrides, Overriding, mark_immutable};
+use larder_core::{Body, CacheKey, FetchOptions, OverrideFn, Overrides, ResponseContext, set_immutable};
 
-use crate::{AnswerBody, encoding::Encoding, etag::tagged, middleware::CacheMiddleware, query::IgnoredQuery};
+use crate::{
+    AnswerBody, encoding::Encoding, etag::tagged, middleware::CacheMiddlewareService, query::IgnoredQuery,
+};
 
 type Extra = dyn Fn(&ServiceRequest) -> Vec<u8> + Send + Sync;
 type Passes = dyn Fn(&ServiceRequest) -> bool + Send + Sync;
 type Immutable = dyn Fn(&str) -> bool + Send + Sync;
 
-/// Wraps an application, a scope or a route in a cache: `App::new().wrap(Cache::new(cache))`.
+/// Wraps an application, a scope or a route in a cache: `App::new().wrap(CacheMiddleware::new(cache))`.
 ///
 /// The handlers' `Cache-Control` decides; what they don't say, this may. Stale responses that may be served while they are
 /// revalidated are, and the handler runs behind the answer. Upgrades and requests with content pass untouched.
 ///
 /// ```
 /// use std::time::Duration;
-/// # fn example(cache: larder_core::Cache) -> larder_actix::Cache {
-/// larder_actix::Cache::new(cache)
+/// # fn example(cache: larder_core::Cache) -> larder_actix::CacheMiddleware {
+/// larder_actix::CacheMiddleware::new(cache)
 ///     .default_freshness(Duration::from_secs(60))
 ///     .stale_while_revalidate(Duration::from_secs(30))
 ///     .ignore_query(["utm_*"])
@@ -39,7 +41,7 @@ type Immutable = dyn Fn(&str) -> bool + Send + Sync;
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Cache {
+pub struct CacheMiddleware {
     pub(crate) cache: larder_core::Cache,
     pub(crate) options: FetchOptions,
     etags: bool,
@@ -50,7 +52,7 @@ pub struct Cache {
     pub(crate) ignored: IgnoredQuery,
 }
 
-impl Cache {
+impl CacheMiddleware {
     /// The middleware, on this cache.
     pub fn new(cache: larder_core::Cache) -> Self {
         Self {
@@ -67,8 +69,11 @@ impl Cache {
 
     /// What is said of each response, over what its handler says. Several add up; the last one goes first.
     #[must_use]
-    pub fn overrides(mut self, says: impl Fn(&Arrived<'_>) -> Overrides + Send + Sync + 'static) -> Self {
-        self.options.overrides = Some(Overriding::by(says).or(self.options.overrides.take()));
+    pub fn overrides(
+        mut self,
+        says: impl Fn(&ResponseContext<'_>) -> Overrides + Send + Sync + 'static,
+    ) -> Self {
+        self.options.overrides = Some(OverrideFn::by(says).or(self.options.overrides.take()));
         self
     }
 
@@ -104,7 +109,7 @@ impl Cache {
 
     /// Groups that a response belongs to (RFC 9875), beside those that its handler names: to remove them together.
     #[must_use]
-    pub fn groups<G>(self, of: impl Fn(&Arrived<'_>) -> G + Send + Sync + 'static) -> Self
+    pub fn groups<G>(self, of: impl Fn(&ResponseContext<'_>) -> G + Send + Sync + 'static) -> Self
     where
         G: IntoIterator<Item: Into<Box<str>>>,
     {
@@ -167,7 +172,7 @@ impl Cache {
     pub(crate) fn completed(&self, request: &HttpRequest, mut response: Response<Body>) -> Response<Body> {
         let found = response.status() == StatusCode::OK;
         if found && self.immutable.as_ref().is_some_and(|immutable| immutable(request.path())) {
-            mark_immutable(response.headers_mut());
+            set_immutable(response.headers_mut());
         }
         if self.etags { tagged(response) } else { response }
     }
@@ -184,7 +189,7 @@ impl Cache {
     }
 }
 
-impl fmt::Debug for Cache {
+impl fmt::Debug for CacheMiddleware {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cache")
             .field("cache", &self.cache)
@@ -193,18 +198,18 @@ impl fmt::Debug for Cache {
     }
 }
 
-impl<S, B> Transform<S, ServiceRequest> for Cache
+impl<S, B> Transform<S, ServiceRequest> for CacheMiddleware
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
     type Response = ServiceResponse<EitherBody<B, AnswerBody>>;
     type Error = Error;
-    type Transform = CacheMiddleware<S>;
+    type Transform = CacheMiddlewareService<S>;
     type InitError = ();
     type Future = Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, service: S) -> Self::Future {
-        ready(Ok(CacheMiddleware { settings: Rc::new(self.clone()), service: Rc::new(service) }))
+        ready(Ok(CacheMiddlewareService { settings: Rc::new(self.clone()), service: Rc::new(service) }))
     }
 }

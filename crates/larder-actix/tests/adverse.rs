@@ -16,7 +16,7 @@ use std::{
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use bytes::Bytes;
-use larder_actix::Cache;
+use larder_actix::CacheMiddleware;
 use larder_core::{CacheStore, Limits, Rules, TargetUri};
 use larder_memory::MemoryStore;
 use larder_testkit::{Fault, FaultyStore};
@@ -56,7 +56,7 @@ async fn slow(shared: web::Data<Shared>) -> HttpResponse {
 async fn large(path: web::Path<u32>, shared: web::Data<Shared>) -> HttpResponse {
     shared.ran.fetch_add(1, Ordering::SeqCst);
     let (gate, megabytes) = (Arc::clone(&shared.gate), path.into_inner());
-    let pieces = futures_util::stream::unfold(0, move |sent| {
+    let chunks = futures_util::stream::unfold(0, move |sent| {
         let gate = Arc::clone(&gate);
         async move {
             if sent == megabytes {
@@ -68,7 +68,7 @@ async fn large(path: web::Path<u32>, shared: web::Data<Shared>) -> HttpResponse 
             Some((Ok::<_, actix_web::Error>(Bytes::from(vec![b'x'; 1 << 20])), sent + 1))
         }
     });
-    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "max-age=600")).streaming(pieces)
+    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "max-age=600")).streaming(chunks)
 }
 
 /// Events without end, one for each turn of the gate; the count of handlers that still send goes down when one is dropped.
@@ -82,14 +82,14 @@ async fn events(shared: web::Data<Shared>) -> HttpResponse {
     shared.ran.fetch_add(1, Ordering::SeqCst);
     let sending = Sending(Arc::clone(&shared.ran));
     let gate = Arc::clone(&shared.gate);
-    let pieces = futures_util::stream::unfold((0, sending), move |(count, sending)| {
+    let chunks = futures_util::stream::unfold((0, sending), move |(count, sending)| {
         let gate = Arc::clone(&gate);
         async move {
             gate.notified().await;
             Some((Ok::<_, actix_web::Error>(Bytes::from(format!("data: {count}\n\n"))), (count + 1, sending)))
         }
     });
-    HttpResponse::Ok().content_type("text/event-stream").streaming(pieces)
+    HttpResponse::Ok().content_type("text/event-stream").streaming(chunks)
 }
 
 /// What becomes something else than HTTP.
@@ -120,7 +120,7 @@ fn on(store: Arc<dyn CacheStore>, limits: Limits, rules: Rules) -> It {
     let cache = larder_core::Cache::builder(store).limits(limits).rules(rules).build();
     let shared = Shared::default();
     let data = web::Data::new(shared.clone());
-    let address = serve(Cache::new(cache.clone()), move |app| {
+    let address = serve(CacheMiddleware::new(cache.clone()), move |app| {
         app.app_data(data.clone())
             .route("/page", web::get().to(page))
             .route("/hot", web::get().to(page))

@@ -13,13 +13,13 @@ use std::{
 };
 
 use actix_web::{HttpResponse, http::header, web};
-use larder_actix::{Cache, fingerprinted};
+use larder_actix::{CacheMiddleware, fingerprinted};
 use larder_compress::Compression;
 use larder_memory::MemoryStore;
 use server::{content, get, send, send_for_bytes, serve};
 
-fn cache() -> Cache {
-    Cache::new(larder_core::Cache::builder(Arc::new(MemoryStore::default())).build())
+fn cache() -> CacheMiddleware {
+    CacheMiddleware::new(larder_core::Cache::builder(Arc::new(MemoryStore::default())).build())
         .compress(Compression::default())
 }
 

@@ -15,7 +15,7 @@ use std::{
 
 use actix_web::{HttpResponse, http::header, web};
 use bytes::Bytes;
-use larder_actix::Cache;
+use larder_actix::CacheMiddleware;
 use larder_memory::MemoryStore;
 use larder_testkit::ManualClock;
 use server::{content, get, open, send};
@@ -50,7 +50,7 @@ async fn user(path: web::Path<(String, u32)>, ran: web::Data<Ran>) -> HttpRespon
 
 async fn stream(ran: web::Data<Ran>) -> HttpResponse {
     let gate = Arc::clone(&ran.gate);
-    let pieces = futures_util::stream::unfold(0, move |step| {
+    let chunks = futures_util::stream::unfold(0, move |step| {
         let gate = Arc::clone(&gate);
         async move {
             match step {
@@ -63,7 +63,7 @@ async fn stream(ran: web::Data<Ran>) -> HttpResponse {
             }
         }
     });
-    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "max-age=60")).streaming(pieces)
+    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "max-age=60")).streaming(chunks)
 }
 
 async fn fails(ran: web::Data<Ran>) -> Result<HttpResponse, actix_web::Error> {
@@ -98,12 +98,12 @@ async fn silent(ran: web::Data<Ran>) -> HttpResponse {
 
 /// A server of its own for each test; it ends with the process.
 fn serve() -> (SocketAddr, Ran) {
-    serve_with(&ManualClock::at(1_700_000_000), Cache::new)
+    serve_with(&ManualClock::at(1_700_000_000), CacheMiddleware::new)
 }
 
 fn serve_with(
     clock: &ManualClock,
-    middleware: impl FnOnce(larder_core::Cache) -> Cache,
+    middleware: impl FnOnce(larder_core::Cache) -> CacheMiddleware,
 ) -> (SocketAddr, Ran) {
     let ran = Ran::default();
     let data = web::Data::new(ran.clone());
@@ -184,7 +184,7 @@ fn a_stream_is_passed_on_as_it_comes() {
     let mut seen = String::new();
     let mut buffer = [0; 1024];
     while !seen.contains("first") {
-        let read = stream.read(&mut buffer).expect("the first piece comes before the handler's end");
+        let read = stream.read(&mut buffer).expect("the first chunk comes before the handler's end");
         seen.push_str(&String::from_utf8_lossy(&buffer[..read]));
     }
     assert!(!seen.contains("second"));
@@ -209,8 +209,9 @@ fn a_handler_that_errs_or_panics_poisons_nothing() {
 #[test]
 fn a_stale_page_is_made_anew_behind_its_answer() {
     let clock = ManualClock::at(1_700_000_000);
-    let (address, ran) =
-        serve_with(&clock, |cache| Cache::new(cache).stale_while_revalidate(Duration::from_secs(600)));
+    let (address, ran) = serve_with(&clock, |cache| {
+        CacheMiddleware::new(cache).stale_while_revalidate(Duration::from_secs(600))
+    });
     assert_eq!(content(&get(address, "/page")), "page 1");
     assert_eq!(content(&get(address, "/teams/red/users/42")), "red 42");
     clock.advance(Duration::from_secs(61));
@@ -228,7 +229,7 @@ fn a_stale_page_is_made_anew_behind_its_answer() {
 fn what_handlers_do_not_say_the_application_may() {
     let clock = ManualClock::at(1_700_000_000);
     let (address, ran) = serve_with(&clock, |cache| {
-        Cache::new(cache)
+        CacheMiddleware::new(cache)
             .default_freshness(Duration::from_secs(10))
             .groups(|arrived| (arrived.uri.path() == "/silent").then_some("silent"))
             .key(|request| {

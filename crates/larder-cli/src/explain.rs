@@ -8,15 +8,15 @@ use larder::{
     core::{
         Body, CacheKey, CacheKind, CacheStore, Candidates, Clock as _, Exchange, Origin as _, Permission,
         RequestHead, Reuse, Rules, Selected, StoredHead, SystemClock, TargetUri, Timestamp, Validator,
-        format_http_date, names::decides_caching,
+        format_http_date, header_names::is_caching_header,
     },
     origin::{HyperOptions, HyperOrigin},
 };
 
 use crate::{
-    amounts::{duration, size},
-    fetching::{PRIVATE, parse_fields, parse_target},
-    spec,
+    client_args::{PRIVATE, parse_fields, parse_target},
+    humanize::{duration, size},
+    store_url,
 };
 
 /// Say what the cache would do with a URL, and why, with the sections of the RFCs that decide.
@@ -50,10 +50,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let target = parse_target(&args.url, "larder explain")?;
     let fields = parse_fields(&args.header)?;
     let rules = if args.shared { Rules::shared() } else { Rules::private() };
-    spec::check(&args.store)?;
+    store_url::check(&args.store)?;
     println!("{target}, in a {} cache\n", if args.shared { "shared" } else { "private" });
     actix_rt::System::new().block_on(async {
-        let store = spec::store_or_disk(&args.store).await?;
+        let store = store_url::store_or_disk(&args.store).await?;
         stored(&*store, &target, &fields, &rules).await?;
         if args.fetch {
             println!();
@@ -90,7 +90,11 @@ async fn stored(
         let head = &candidate.head;
         let mark = if selected.is_some_and(|selected| selected.index == index) { ", selected" } else { "" };
         let length = candidate.body.content_length().map_or_else(|| "?".to_owned(), size);
-        println!("stored    {} of {length}, {} ago{mark}", head.status, ago(now, head.terms.response_time));
+        println!(
+            "stored    {} of {length}, {} ago{mark}",
+            head.status,
+            ago(now, head.freshness.response_time)
+        );
         for (name, value) in head.selecting.iter() {
             let value = value.map_or("(none)".into(), String::from_utf8_lossy);
             println!("          for {name}: {value} (Vary, RFC 9111 §4.1)");
@@ -132,7 +136,7 @@ fn print_now(reuse: Reuse, candidates: &Candidates) {
 
 /// How long it is fresh, and what happens after.
 fn print_terms(head: &StoredHead, selected: Option<Selected>) {
-    let terms = &head.terms;
+    let terms = &head.freshness;
     println!(
         "fresh     for {}, from {}",
         duration(terms.lifetime.lifetime.as_secs()),
@@ -187,7 +191,7 @@ async fn fetched(target: &TargetUri, fields: HeaderMap, rules: &Rules) -> anyhow
 }
 
 fn print_fields(fields: &HeaderMap) {
-    for (name, value) in fields.iter().filter(|(name, _)| decides_caching(name)) {
+    for (name, value) in fields.iter().filter(|(name, _)| is_caching_header(name)) {
         println!("          {name}: {}", text(value.as_bytes()));
     }
 }

@@ -9,10 +9,10 @@ use larder::{
 };
 
 use crate::{
-    fetching::{Fetching, parse_target, runtime, until_interrupted},
+    client_args::{Fetching, parse_target, runtime, until_interrupted},
     output::{Folder, Place, copy},
     report::{Answered, Report},
-    spec::UsageError,
+    store_url::UsageError,
 };
 
 /// Fetch URLs through a cache.

@@ -1,16 +1,16 @@
 //! The `larder` command. It parses, assembles and prints; everything it does is in the crates below.
 
-mod amounts;
+mod admin_client;
+mod client_args;
 mod explain;
-mod fetching;
 mod get;
+mod humanize;
 mod output;
 mod proxy;
 mod purge;
-mod remote;
 mod report;
-mod spec;
 mod stats;
+mod store_url;
 mod watch;
 
 use std::{io::IsTerminal as _, process::ExitCode};
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         eprintln!("larder: {error:#}");
-        ExitCode::from(if error.is::<spec::UsageError>() { 2 } else { 1 })
+        ExitCode::from(if error.is::<store_url::UsageError>() { 2 } else { 1 })
     })
 }
 

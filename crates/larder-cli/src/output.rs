@@ -81,7 +81,7 @@ impl Drop for Partial {
     }
 }
 
-/// Moves the content, piece by piece; `moved` is told how much has come. How many bytes it had.
+/// Moves the content, chunk by chunk; `moved` is told how much has come. How many bytes it had.
 pub(crate) async fn copy(
     response: &mut Response,
     place: &Place,
@@ -92,14 +92,14 @@ pub(crate) async fn copy(
         Place::Stdout | Place::Nowhere => None,
     };
     let mut length = 0;
-    while let Some(piece) = response.chunk().await? {
+    while let Some(chunk) = response.chunk().await? {
         match (&mut partial, place) {
-            (Some(partial), _) => partial.file.write_all(&piece),
-            (None, Place::Stdout) => std::io::stdout().write_all(&piece),
+            (Some(partial), _) => partial.file.write_all(&chunk),
+            (None, Place::Stdout) => std::io::stdout().write_all(&chunk),
             (None, _) => Ok(()),
         }
         .context("can't write the content")?;
-        length += piece.len() as u64;
+        length += chunk.len() as u64;
         moved(length);
     }
     std::io::stdout().flush().context("can't write the content")?;

@@ -5,9 +5,9 @@ use std::{process::ExitCode, sync::Arc};
 use larder::core::{Cache, CacheGroup, CacheKey, CacheStore};
 
 use crate::{
-    fetching::{PRIVATE, parse_target},
-    remote::Remote,
-    spec::{self, UsageError},
+    admin_client::Remote,
+    client_args::{PRIVATE, parse_target},
+    store_url::{self, UsageError},
 };
 
 /// Remove stored responses.
@@ -55,10 +55,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         if let Some(admin) = &args.remote.admin {
             return at(&args.remote, admin, args).await;
         }
-        let store = spec::shared(args.store.as_deref()).await?.into_store();
+        let store = store_url::shared(args.store.as_deref()).await?.into_store();
         if let Some(prefix) = &args.prefix {
             if args.soft {
-                cache(&store).purge_prefix_softly(prefix).await?;
+                cache(&store).soft_purge_prefix(prefix).await?;
                 println!("stale now: {prefix}");
                 return Ok(ExitCode::SUCCESS);
             }
@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 for key in [key.with_extra(PRIVATE.as_bytes()), key] {
                     count += store.lookup(&key).await?.len();
                     match args.soft {
-                        true => cache(&store).purge_key_softly(&key).await?,
+                        true => cache(&store).soft_purge_key(&key).await?,
                         false => store.remove(&key).await?,
                     }
                 }
@@ -83,13 +83,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             (_, Some(tag)) => {
                 let group = group(args.of.as_deref().unwrap_or_default(), tag)?;
                 match args.soft {
-                    true => cache(&store).purge_group_softly(&group).await?,
+                    true => cache(&store).soft_purge_group(&group).await?,
                     false => store.invalidate_group(&group).await?,
                 }
                 println!("{} the group {tag}", if args.soft { "stale now:" } else { "removed" });
             }
             _ if args.soft => {
-                cache(&store).purge_prefix_softly("").await?;
+                cache(&store).soft_purge_prefix("").await?;
                 println!("stale now: everything");
             }
             _ => {

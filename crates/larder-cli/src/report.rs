@@ -8,9 +8,9 @@ use std::{
 
 use http::StatusCode;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use larder::client::{Error, Outcome, Response};
+use larder::client::{CacheOutcome, Error, Response};
 
-use crate::amounts::size;
+use crate::humanize::size;
 
 /// Contents of this length and more have a bar of their own.
 const LONG: u64 = 1 << 20;
@@ -146,11 +146,11 @@ pub(crate) fn is_fine(status: StatusCode) -> bool {
 }
 
 impl Counts {
-    fn add(&mut self, outcome: Outcome, length: u64, fine: bool) {
+    fn add(&mut self, outcome: CacheOutcome, length: u64, fine: bool) {
         let (count, bytes) = match outcome {
-            Outcome::Hit => (&mut self.hits, &mut self.saved),
-            Outcome::Stale => (&mut self.stale, &mut self.saved),
-            Outcome::Revalidated => (&mut self.revalidated, &mut self.saved),
+            CacheOutcome::Hit => (&mut self.hits, &mut self.saved),
+            CacheOutcome::Stale => (&mut self.stale, &mut self.saved),
+            CacheOutcome::Revalidated => (&mut self.revalidated, &mut self.saved),
             _ => (&mut self.misses, &mut self.received),
         };
         *bytes += length;
@@ -198,9 +198,12 @@ mod tests {
     fn summaries() {
         let mut counts = Counts::default();
         assert_eq!(counts.summary(), "nothing; 0 B from the network, 0 B saved,");
-        for (outcome, length) in
-            [(Outcome::Hit, 2048), (Outcome::Miss, 1024), (Outcome::Miss, 1024), (Outcome::Revalidated, 1)]
-        {
+        for (outcome, length) in [
+            (CacheOutcome::Hit, 2048),
+            (CacheOutcome::Miss, 1024),
+            (CacheOutcome::Miss, 1024),
+            (CacheOutcome::Revalidated, 1),
+        ] {
             counts.add(outcome, length, true);
         }
         counts.failed = 3;

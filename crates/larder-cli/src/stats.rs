@@ -9,9 +9,9 @@ use larder::{
 };
 
 use crate::{
-    amounts::{duration, size},
-    remote::Remote,
-    spec::{self, Named},
+    admin_client::Remote,
+    humanize::{duration, size},
+    store_url::{self, OpenStore},
 };
 
 /// Show what is in a store, and how well it does.
@@ -42,30 +42,30 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             }
             return Ok(ExitCode::SUCCESS);
         }
-        match spec::shared(args.store.as_deref()).await? {
-            Named::Disk(store) => {
+        match store_url::shared(args.store.as_deref()).await? {
+            OpenStore::Disk(store) => {
                 let (stats, now) = (store.stats().await?, SystemClock.now());
                 if args.json { println!("{}", json(&stats, now)) } else { print(&stats, now) }
             }
-            Named::Redis(store) => redis(&store.stats().await?, args.json),
-            Named::Memory(_) => {}
+            OpenStore::Redis(store) => redis(&store.stats().await?, args.json),
+            OpenStore::Memory(_) => {}
         }
         anyhow::Ok(ExitCode::SUCCESS)
     })
 }
 
 /// A store, as JSON.
-pub(crate) async fn of(store: &Named) -> serde_json::Value {
+pub(crate) async fn of(store: &OpenStore) -> serde_json::Value {
     let failed = |error: &dyn std::fmt::Display| serde_json::json!({ "error": error.to_string() });
     match store {
-        Named::Memory(store) => {
+        OpenStore::Memory(store) => {
             serde_json::json!({ "kind": "memory", "keys": store.keys(), "bytes": store.weight() })
         }
-        Named::Disk(store) => {
+        OpenStore::Disk(store) => {
             let stats = store.stats().await;
             stats.map_or_else(|error| failed(&error), |stats| json(&stats, SystemClock.now()))
         }
-        Named::Redis(store) => {
+        OpenStore::Redis(store) => {
             store.stats().await.map_or_else(|error| failed(&error), |stats| redis_json(&stats))
         }
     }

@@ -5,11 +5,11 @@ use std::{collections::HashSet, process::ExitCode, time::Duration};
 use anyhow::Context as _;
 use futures_util::StreamExt as _;
 use http::HeaderValue;
-use larder::client::{Event, Refresh, Validators, When};
+use larder::client::{RefreshEvent, RefreshOutcome, Schedule, Validators};
 
 use crate::{
-    fetching::{Fetching, parse_target, runtime, until_interrupted},
-    spec::UsageError,
+    client_args::{Fetching, parse_target, runtime, until_interrupted},
+    store_url::UsageError,
 };
 
 /// Fetch pages again on time, and say what changed and when.
@@ -54,14 +54,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     args.fetching.check()?;
     let when = match (&args.cron, args.every) {
         (Some(expression), _) => {
-            When::cron(expression).map_err(|error| UsageError(format!("--cron: {error}")))?
+            Schedule::cron(expression).map_err(|error| UsageError(format!("--cron: {error}")))?
         }
-        (None, Some(interval)) => When::every(interval),
-        (None, None) => When::before_stale(Duration::from_secs(1)),
+        (None, Some(interval)) => Schedule::every(interval),
+        (None, None) => Schedule::before_stale(Duration::from_secs(1)),
     };
     let exec = args.exec.as_deref().map(command).transpose()?;
     // The first look is at once, whatever comes then.
-    let when = if args.once { When::every(Duration::from_secs(3600)) } else { when };
+    let when = if args.once { Schedule::every(Duration::from_secs(3600)) } else { when };
     runtime()?.block_on(async {
         let client = args.fetching.client().await?;
         let settings = client.refresher().jitter(args.jitter);
@@ -74,9 +74,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let mut left = urls.len();
         let watching = async {
             while let Some(event) = events.next().await {
-                failed |= matches!(event.what, Refresh::Failed(_) | Refresh::Refused(_));
+                failed |= matches!(event.outcome, RefreshOutcome::Failed(_) | RefreshOutcome::ErrorStatus(_));
                 tell(args, &event);
-                if let (Some(exec), Refresh::Changed { before: Some(_), .. }) = (&exec, &event.what) {
+                if let (Some(exec), RefreshOutcome::Changed { before: Some(_), .. }) = (&exec, &event.outcome)
+                {
                     execute(exec, event.url.as_str()).await;
                 }
                 left = left.saturating_sub(1);
@@ -113,17 +114,17 @@ async fn execute(command: &[String], url: &str) {
     }
 }
 
-fn tell(args: &Args, Event { url, what, .. }: &Event) {
+fn tell(args: &Args, RefreshEvent { url, outcome: what, .. }: &RefreshEvent) {
     let now = jiff::Zoned::now();
     if args.json {
         let mut line = serde_json::json!({ "time": now.timestamp().to_string(), "url": url.as_str(), "what": what.name() });
         match what {
-            Refresh::Changed { before, now } => {
+            RefreshOutcome::Changed { before, now } => {
                 line["before"] = before.as_ref().map_or(serde_json::Value::Null, validators);
                 line["now"] = validators(now);
             }
-            Refresh::Refused(status) => line["status"] = status.as_u16().into(),
-            Refresh::Failed(error) => line["error"] = error.to_string().into(),
+            RefreshOutcome::ErrorStatus(status) => line["status"] = status.as_u16().into(),
+            RefreshOutcome::Failed(error) => line["error"] = error.to_string().into(),
             _ => {}
         }
         println!("{line}");
@@ -131,13 +132,13 @@ fn tell(args: &Args, Event { url, what, .. }: &Event) {
     }
     let time = now.strftime("%F %T");
     match what {
-        Refresh::Unchanged if args.once => println!("{time} unchanged {url}"),
-        Refresh::Unchanged => {}
-        Refresh::Changed { before: None, .. } => println!("{time} first seen {url}"),
-        Refresh::Changed { before: Some(before), now } => {
+        RefreshOutcome::Unchanged if args.once => println!("{time} unchanged {url}"),
+        RefreshOutcome::Unchanged => {}
+        RefreshOutcome::Changed { before: None, .. } => println!("{time} first seen {url}"),
+        RefreshOutcome::Changed { before: Some(before), now } => {
             println!("{time} changed {url}{}", step(before, now));
         }
-        Refresh::Failed(error) => eprintln!("{time} failed {error}"),
+        RefreshOutcome::Failed(error) => eprintln!("{time} failed {error}"),
         what => eprintln!("{time} {what} {url}"),
     }
 }

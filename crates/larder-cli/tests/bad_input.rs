@@ -259,23 +259,23 @@ fn origin_of(length: u64) -> RawOrigin {
         let _ = stream.write_all(
             format!("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\n{framing}\r\n\r\n").as_bytes(),
         );
-        let piece = vec![b'x'; 1 << 20];
+        let chunk = vec![b'x'; 1 << 20];
         // "/warm" announces all and breaks off early, which is as good for getting warm.
-        let pieces = if head.contains("/warm") { 4 } else { length >> 20 };
-        for _ in 0..pieces {
+        let chunks = if head.contains("/warm") { 4 } else { length >> 20 };
+        for _ in 0..chunks {
             let written = if chunked {
                 stream
                     .write_all(b"100000\r\n")
-                    .and_then(|()| stream.write_all(&piece))
+                    .and_then(|()| stream.write_all(&chunk))
                     .and_then(|()| stream.write_all(b"\r\n"))
             } else {
-                stream.write_all(&piece)
+                stream.write_all(&chunk)
             };
             if written.is_err() {
                 return false;
             }
         }
-        pieces == length >> 20 && (!chunked || stream.write_all(b"0\r\n\r\n").is_ok())
+        chunks == length >> 20 && (!chunked || stream.write_all(b"0\r\n\r\n").is_ok())
     })
 }
 

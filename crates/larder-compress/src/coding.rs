@@ -8,7 +8,7 @@ use http::{
     HeaderMap, HeaderValue,
     header::{ACCEPT_ENCODING, CONTENT_ENCODING},
 };
-use larder_core::Fields;
+use larder_core::RequestHeaders;
 
 use crate::Compression;
 
@@ -73,7 +73,7 @@ impl Coding {
 impl Compression {
     /// The coding for a request with these fields: of those that it accepts, the one that it likes best; of several, the
     /// first in [`codings`](Self::codings). Whoever says nothing gets none.
-    pub fn negotiate(&self, request: &impl Fields) -> Coding {
+    pub fn negotiate(&self, request: &impl RequestHeaders) -> Coding {
         let mut accepted = Accepted::default();
         for line in request.lines("accept-encoding") {
             line.split(|byte| *byte == b',').for_each(|member| accepted.add(member.trim_ascii()));
@@ -161,14 +161,14 @@ pub struct Negotiated<'a, F> {
     coding: Coding,
 }
 
-impl<'a, F: Fields> Negotiated<'a, F> {
+impl<'a, F: RequestHeaders> Negotiated<'a, F> {
     /// These fields, asking for this coding alone.
     pub fn new(fields: &'a F, coding: Coding) -> Self {
         Self { fields, coding }
     }
 }
 
-impl<F: Fields> Fields for Negotiated<'_, F> {
+impl<F: RequestHeaders> RequestHeaders for Negotiated<'_, F> {
     fn names(&self, each: impl FnMut(&str)) {
         self.fields.names(each);
     }

@@ -1,4 +1,4 @@
-//! Bodies from one coding to another, piece by piece.
+//! Bodies from one coding to another, chunk by chunk.
 
 use std::{
     io,
@@ -19,7 +19,7 @@ use tokio_util::io::{ReaderStream, StreamReader};
 
 use crate::{Coding, Compression};
 
-/// The pieces that come out.
+/// The chunks that come out.
 const PIECE: usize = 32 * 1024;
 
 /// Content of up to this many bytes is encoded where it stands; more of it on a thread for that.
@@ -89,8 +89,8 @@ impl Stream for Pieces {
                 None => return Poll::Ready(None),
                 Some(Err(error)) => return Poll::Ready(Some(Err(io::Error::other(error)))),
                 Some(Ok(frame)) => {
-                    if let Ok(piece) = frame.into_data() {
-                        return Poll::Ready(Some(Ok(piece)));
+                    if let Ok(chunk) = frame.into_data() {
+                        return Poll::Ready(Some(Ok(chunk)));
                     }
                 }
             }
@@ -109,8 +109,8 @@ impl http_body::Body for Converted {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let piece = ready!(Pin::new(&mut self.0).poll_next(cx));
-        Poll::Ready(piece.map(|piece| piece.map(Frame::data).map_err(Into::into)))
+        let chunk = ready!(Pin::new(&mut self.0).poll_next(cx));
+        Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data).map_err(Into::into)))
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -10,7 +10,7 @@ use http::{
 use http_body::Body as _;
 use larder_core::{
     Body, Cache, CacheKey, Lookup, Origin, OriginError, RequestHead,
-    names::{AGE, CONTENT_LENGTH, IF_MODIFIED_SINCE, IF_NONE_MATCH, VARY},
+    header_names::{AGE, CONTENT_LENGTH, IF_MODIFIED_SINCE, IF_NONE_MATCH, VARY},
 };
 
 use crate::{Coding, Compression, Negotiated, convert, response, tags};
@@ -55,18 +55,18 @@ impl CompressingOrigin {
                 continue;
             }
             let asking = Negotiated::new(&fields, coding);
-            let Lookup::Answered(mut answer) =
+            let Lookup::Hit(mut answer) =
                 self.cache.peek(&self.key, &RequestHead::new(&Method::GET, &asking)).await
             else {
                 continue;
             };
-            let right = answer.status() == StatusCode::OK && Coding::of(answer.fields()) == Some(coding);
-            if !right || !response::varies(answer.status(), answer.fields()) {
+            let right = answer.status() == StatusCode::OK && Coding::of(answer.headers()) == Some(coding);
+            if !right || !response::varies(answer.status(), answer.headers()) {
                 continue;
             }
-            let mut response = Response::new(answer.take_body());
-            *response.headers_mut() = answer.fields().clone();
-            response.headers_mut().extend(answer.age_seconds().map(|age| (AGE, HeaderValue::from(age))));
+            let mut response = Response::new(std::mem::take(answer.body_mut()));
+            *response.headers_mut() = answer.headers().clone();
+            response.headers_mut().extend(answer.age().map(|age| (AGE, HeaderValue::from(age.as_secs()))));
             if coding != Coding::Identity {
                 tags::unmark(response.headers_mut());
                 response.headers_mut().remove(CONTENT_ENCODING);
@@ -165,7 +165,7 @@ impl Origin for CompressingOrigin {
         Ok(response)
     }
 
-    fn outlives_request(&self) -> bool {
-        self.inner.outlives_request()
+    fn supports_background_revalidation(&self) -> bool {
+        self.inner.supports_background_revalidation()
     }
 }

@@ -5,8 +5,8 @@ use http::{
     header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
 };
 use larder_core::{
-    forbids_transforming,
-    names::{CONTENT_RANGE, VARY},
+    has_no_transform,
+    header_names::{CONTENT_RANGE, VARY},
 };
 
 use crate::{Coding, tags};
@@ -23,7 +23,7 @@ const DIGESTS: [HeaderName; 4] = [
 pub(crate) fn varies(status: StatusCode, response: &HeaderMap) -> bool {
     status != StatusCode::PARTIAL_CONTENT
         && !response.contains_key(CONTENT_RANGE)
-        && !forbids_transforming(response)
+        && !has_no_transform(response)
         && response.get(CONTENT_TYPE).is_some_and(|kind| shrinks(kind.as_bytes()))
 }
 

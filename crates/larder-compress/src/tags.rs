@@ -5,7 +5,7 @@
 //! that was asked with.
 
 use http::{HeaderMap, HeaderValue};
-use larder_core::names::{ETAG, IF_NONE_MATCH};
+use larder_core::header_names::{ETAG, IF_NONE_MATCH};
 
 use crate::Coding;
 

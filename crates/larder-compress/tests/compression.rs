@@ -6,7 +6,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
 use larder_compress::{Coding, CompressingOrigin, Compression, Negotiated};
 use larder_core::{
-    Answer, Body, Cache, CacheKey, FetchOptions, Lookup, Origin, OriginErrorKind, RequestHead, TargetUri,
+    Body, Cache, CacheKey, CacheResponse, FetchOptions, Lookup, Origin, OriginErrorKind, RequestHead,
+    TargetUri,
 };
 use larder_memory::MemoryStore;
 use larder_testkit::{FnOrigin, ManualClock, ManualOrigin};
@@ -27,13 +28,13 @@ fn setting() -> Setting {
 
 impl Setting {
     /// As an adapter does it.
-    async fn ask(&self, origin: &Arc<dyn Origin>, mut request: Request<Body>) -> Answer {
+    async fn ask(&self, origin: &Arc<dyn Origin>, mut request: Request<Body>) -> CacheResponse {
         let key = CacheKey::new(&TargetUri::from_uri(request.uri()).expect("a target"));
         let coding = self.compression.negotiate(request.headers());
         let fields = Negotiated::new(request.headers(), coding);
         match self.cache.lookup(&key, &RequestHead::new(request.method(), &fields)).await {
-            Lookup::Answered(answer) => answer,
-            Lookup::Forward(found) => {
+            Lookup::Hit(answer) => answer,
+            Lookup::Miss(found) => {
                 coding.ask(request.headers_mut());
                 let origin = CompressingOrigin::new(
                     Arc::clone(origin),
@@ -63,13 +64,13 @@ fn request(fields: &[(&str, &str)]) -> Request<Body> {
     request.body(Body::empty()).expect("a request")
 }
 
-async fn read(mut answer: Answer) -> (u16, HeaderMap, Bytes) {
-    let mut body = answer.take_body();
+async fn read(mut answer: CacheResponse) -> (u16, HeaderMap, Bytes) {
+    let mut body = std::mem::take(answer.body_mut());
     let mut content = Vec::new();
-    while let Some(piece) = body.next_piece().await {
-        content.extend_from_slice(&piece.expect("a whole body"));
+    while let Some(chunk) = body.chunk().await {
+        content.extend_from_slice(&chunk.expect("a whole body"));
     }
-    (answer.status().as_u16(), answer.fields().clone(), content.into())
+    (answer.status().as_u16(), answer.headers().clone(), content.into())
 }
 
 fn decoded(fields: &HeaderMap, content: &[u8]) -> Vec<u8> {
@@ -143,7 +144,7 @@ async fn age_and_validators_survive() {
     it.clock.advance(Duration::from_secs(50));
     it.get(&origin, "gzip").await;
     let hit = it.ask(&origin, request(&[("accept-encoding", "gzip")])).await;
-    assert_eq!((hit.age_seconds(), hit.cache_status().hit), (Some(50), true));
+    assert_eq!((hit.age().map(|age| age.as_secs()), hit.cache_status().hit), (Some(50), true));
     it.clock.advance(Duration::from_secs(20));
     for (accepts, said, count) in
         [("gzip", "fwd=stale; fwd-status=304; stored", 2), ("br", "fwd=stale; fwd-status=304; stored", 2)]
@@ -242,24 +243,24 @@ async fn a_stream_is_passed_on_as_it_comes() {
             )
         };
         let sending = requests.next().await.begin(200, &[("content-type", "text/html")], None);
-        assert!(sending.piece("first").await);
+        assert!(sending.chunk("first").await);
         let mut answer = asking.await.expect("no panic");
-        let mut body = answer.take_body();
-        let first = tokio::time::timeout(Duration::from_secs(5), body.next_piece()).await;
-        let first = first.expect("it does not wait for more").expect("a piece").expect("no failure");
+        let mut body = std::mem::take(answer.body_mut());
+        let first = tokio::time::timeout(Duration::from_secs(5), body.chunk()).await;
+        let first = first.expect("it does not wait for more").expect("a chunk").expect("no failure");
         assert!(!first.is_empty());
         let ending = tokio::spawn(async move {
-            sending.piece("second").await && {
+            sending.chunk("second").await && {
                 sending.end().await;
                 true
             }
         });
         let mut all = first.to_vec();
-        while let Some(piece) = body.next_piece().await {
-            all.extend_from_slice(&piece.expect("no failure"));
+        while let Some(chunk) = body.chunk().await {
+            all.extend_from_slice(&chunk.expect("no failure"));
         }
         assert!(ending.await.expect("no panic"));
-        assert_eq!(decoded(answer.fields(), &all), b"firstsecond");
+        assert_eq!(decoded(answer.headers(), &all), b"firstsecond");
     }
 }
 
@@ -278,13 +279,13 @@ async fn what_breaks_off_is_not_ended() {
         &[("content-type", "text/html"), ("cache-control", "max-age=60"), ("content-length", "2000")],
         Some(2000),
     );
-    assert!(sending.piece("half of it").await);
-    let mut answer = asking.await.expect("no panic");
+    assert!(sending.chunk("half of it").await);
+    let answer = asking.await.expect("no panic");
     drop(sending);
-    let mut body = answer.take_body();
+    let mut body = answer.into_body();
     let mut failed = false;
-    while let Some(piece) = body.next_piece().await {
-        failed |= piece.is_err();
+    while let Some(chunk) = body.chunk().await {
+        failed |= chunk.is_err();
         if failed {
             break;
         }
@@ -305,8 +306,8 @@ async fn what_breaks_off_is_not_ended() {
     }) as Arc<dyn Origin>;
     let (fields, _) = it.get(&lying, "gzip").await;
     assert_eq!(fields["content-encoding"], "gzip");
-    let mut broken = it.ask(&lying, request(&[("accept-encoding", "br")])).await;
-    assert!(broken.take_body().next_piece().await.is_some_and(|piece| piece.is_err()));
+    let broken = it.ask(&lying, request(&[("accept-encoding", "br")])).await;
+    assert!(broken.into_body().chunk().await.is_some_and(|chunk| chunk.is_err()));
 }
 
 #[tokio::test]

@@ -7,9 +7,9 @@ use std::{hint::black_box, io::Write, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use larder_core::{
-    CacheKey, Clock, EntryId, SelectingHeaders, StoredHead, SystemClock, Terms,
+    CacheKey, Clock, EntryId, FreshnessInfo, SelectingHeaders, StoredHead, SystemClock,
     codec::{self, BodyChecksum},
-    names,
+    header_names,
 };
 
 const ENTRY: EntryId = EntryId(0x0123_4567_89AB_CDEF);
@@ -70,13 +70,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn head() -> StoredHead {
     let mut fields = HeaderMap::new();
     for (name, value) in [
-        (names::CONTENT_LENGTH, "1024"),
+        (header_names::CONTENT_LENGTH, "1024"),
         (HeaderName::from_static("content-type"), "application/javascript; charset=utf-8"),
-        (names::DATE, "Thu, 24 Sep 2026 10:00:00 GMT"),
-        (names::ETAG, "\"33a64df551425fcc55e4d42a148795d9f25f89d4\""),
-        (names::LAST_MODIFIED, "Wed, 23 Sep 2026 09:30:00 GMT"),
+        (header_names::DATE, "Thu, 24 Sep 2026 10:00:00 GMT"),
+        (header_names::ETAG, "\"33a64df551425fcc55e4d42a148795d9f25f89d4\""),
+        (header_names::LAST_MODIFIED, "Wed, 23 Sep 2026 09:30:00 GMT"),
         (HeaderName::from_static("server"), "nginx"),
-        (names::ACCEPT_RANGES, "bytes"),
+        (header_names::ACCEPT_RANGES, "bytes"),
         (HeaderName::from_static("strict-transport-security"), "max-age=31536000; includeSubDomains"),
         (HeaderName::from_static("x-content-type-options"), "nosniff"),
         (HeaderName::from_static("content-security-policy"), "default-src 'self'; img-src *"),
@@ -86,7 +86,7 @@ fn head() -> StoredHead {
         fields.append(name, HeaderValue::from_static(value));
     }
     let selecting = SelectingHeaders::default();
-    StoredHead::from_stored(StatusCode::OK, fields, selecting, Terms::default(), Box::default(), None)
+    StoredHead::from_stored(StatusCode::OK, fields, selecting, FreshnessInfo::default(), Box::default(), None)
 }
 
 /// Nanoseconds of one call.

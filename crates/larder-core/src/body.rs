@@ -80,13 +80,13 @@ impl Body {
         }
     }
 
-    /// The next piece; `None` at the end.
-    pub async fn next_piece(&mut self) -> Option<Result<Bytes, BodyError>> {
+    /// The next chunk; `None` at the end.
+    pub async fn chunk(&mut self) -> Option<Result<Bytes, BodyError>> {
         loop {
             let frame = std::future::poll_fn(|cx| Pin::new(&mut *self).poll_frame(cx)).await?;
             match frame.map(Frame::into_data) {
-                Ok(Ok(piece)) if piece.is_empty() => {}
-                Ok(Ok(piece)) => return Some(Ok(piece)),
+                Ok(Ok(chunk)) if chunk.is_empty() => {}
+                Ok(Ok(chunk)) => return Some(Ok(chunk)),
                 Ok(Err(_trailers)) => {}
                 Err(error) => return Some(Err(error)),
             }
@@ -155,7 +155,7 @@ impl http_body::Body for Body {
 }
 
 pin_project_lite::pin_project! {
-    /// Any body, with its pieces as `Bytes` and its error boxed.
+    /// Any body, with its chunks as `Bytes` and its error boxed.
     struct Erased<B> { #[pin] body: B }
 }
 
@@ -202,16 +202,16 @@ impl http_body::Body for Counted {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         Poll::Ready(match ready!(self.stream.as_mut().poll_next(cx)) {
-            Some(Ok(piece)) => {
+            Some(Ok(chunk)) => {
                 if let Some(left) = &mut self.left {
-                    match left.checked_sub(piece.len() as u64) {
+                    match left.checked_sub(chunk.len() as u64) {
                         Some(rest) => *left = rest,
                         None => {
                             return Poll::Ready(Some(Err("the stored body is longer than it was".into())));
                         }
                     }
                 }
-                Some(Ok(Frame::data(piece)))
+                Some(Ok(Frame::data(chunk)))
             }
             Some(Err(error)) => Some(Err(error.into())),
             None if self.left.is_some_and(|left| left > 0) => {

@@ -1,26 +1,26 @@
 #![doc = include_str!("../README.md")]
 
 mod body;
-mod bounded;
 mod clock;
 pub mod codec;
 mod engine;
-mod errand;
+mod local_origin;
 mod origin;
-mod patience;
 mod store;
+mod timeout;
 
 pub use body::{Body, BodyError};
 pub use clock::{Clock, SystemClock};
 pub use engine::{
-    Answer, Arrived, Cache, CacheBuilder, Event, FetchError, FetchOptions, Found, Limits, Lookup, Observer,
-    Overriding, StoreStep,
+    Cache, CacheBuilder, CacheResponse, Event, FetchError, FetchOptions, Limits, Lookup, Miss, Observer,
+    OverrideFn, ResponseContext, StoreStep,
 };
-pub use errand::{Errand, Errands, Reply, errands};
 pub use larder_policy::*;
+pub use local_origin::{OriginRequest, OriginRequests, Responder, local_origin};
 pub use origin::{Origin, OriginError, OriginErrorKind};
-pub use patience::head_within;
 pub use store::{
-    BodySource, ByteStream, CacheStore, Candidate, Candidates, Claim, EntryId, HeldLease, Lease, Leases,
-    RemovalListener, Removals, Removed, Reservation, StoreError, StoreErrorKind, StoreWriter, StoredBody,
+    BodySource, ByteStream, CacheStore, Candidate, Candidates, Claim, EntryId, HeldLease, Invalidation,
+    InvalidationFeed, InvalidationStream, Lease, Leases, Reservation, StoreError, StoreErrorKind,
+    StoreWriter, StoredBody,
 };
+pub use timeout::head_within;

@@ -32,7 +32,7 @@ pub trait Origin: fmt::Debug + Send + Sync + 'static {
     /// Whether [`fetch`](Self::fetch) may be called after the request that this origin was handed over with has
     /// been answered. If not, a response that may be served stale while it is revalidated (RFC 5861 §3) is
     /// revalidated first.
-    fn outlives_request(&self) -> bool;
+    fn supports_background_revalidation(&self) -> bool;
 }
 
 /// The origin gave no response.

@@ -8,8 +8,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use larder_core::{
-    Cache, CacheGroup, CacheKey, CacheStore, Candidates, Claim, EntryId, HeldLease, Lease, Leases, Limits,
-    Origin, OriginErrorKind, Removals, Reservation, StoreError, StoredHead, TargetUri, Timestamp,
+    Cache, CacheGroup, CacheKey, CacheStore, Candidates, Claim, EntryId, HeldLease, InvalidationFeed, Lease,
+    Leases, Limits, Origin, OriginErrorKind, Reservation, StoreError, StoredHead, TargetUri, Timestamp,
 };
 use larder_memory::MemoryStore;
 use larder_testkit::ManualOrigin;
@@ -42,17 +42,17 @@ async fn a_follower_reads_while_the_leader_is_still_fetching() {
     let mut it = setting();
     let (leader, follower) = (it.ask("/", &[]), it.ask("/", &[]));
     let sending = it.requests.next().await.begin(200, FRESH, None);
-    assert!(sending.piece("one ").await);
+    assert!(sending.chunk("one ").await);
     let (mut leader, mut follower) =
-        (answered(leader).await.take_body(), answered(follower).await.take_body());
+        (answered(leader).await.into_body(), answered(follower).await.into_body());
     for body in [&mut leader, &mut follower] {
-        assert_eq!(body.next_piece().await.expect("a piece").expect("it reads"), "one ");
+        assert_eq!(body.chunk().await.expect("a chunk").expect("it reads"), "one ");
     }
-    assert!(sending.piece("two").await);
+    assert!(sending.chunk("two").await);
     sending.end().await;
     for body in [&mut leader, &mut follower] {
-        assert_eq!(body.next_piece().await.expect("a piece").expect("it reads"), "two");
-        assert!(body.next_piece().await.is_none());
+        assert_eq!(body.chunk().await.expect("a chunk").expect("it reads"), "two");
+        assert!(body.chunk().await.is_none());
     }
     let late = it.ask("/", &[]);
     assert_eq!(read(late).await.1, b"one two");
@@ -143,13 +143,13 @@ async fn a_client_that_goes_away_does_not_stop_the_fill() {
     let mut it = setting();
     let (gone, stays) = (it.ask("/", &[]), it.ask("/", &[]));
     let sending = it.requests.next().await.begin(200, FRESH, Some(6));
-    assert!(sending.piece("one").await);
+    assert!(sending.chunk("one").await);
     drop(answered(gone).await);
-    let mut stays = answered(stays).await.take_body();
-    assert_eq!(stays.next_piece().await.expect("a piece").expect("it reads"), "one");
+    let mut stays = answered(stays).await.into_body();
+    assert_eq!(stays.chunk().await.expect("a chunk").expect("it reads"), "one");
     drop(stays);
     settle().await;
-    assert!(sending.piece("two").await, "the store still takes it");
+    assert!(sending.chunk("two").await, "the store still takes it");
     sending.end().await;
     assert!(it.cache.drain(Duration::from_secs(5)).await);
     assert_eq!(it.stored("/").await.1, b"onetwo");
@@ -160,7 +160,7 @@ async fn a_broken_body_is_broken_for_everyone_and_stored_for_nobody() {
     let mut it = setting();
     let (leader, follower) = (it.ask("/", &[]), it.ask("/", &[]));
     let sending = it.requests.next().await.begin(200, FRESH, Some(100));
-    assert!(sending.piece("half").await);
+    assert!(sending.chunk("half").await);
     let (leader, follower) = (answered(leader).await, answered(follower).await);
     drop(sending);
     assert!(content(leader).await.is_err(), "a broken body ended as if it were whole");
@@ -176,7 +176,7 @@ async fn a_body_of_another_length_than_announced_is_not_stored() {
         let mut it = setting();
         let asked = it.ask("/", &[]);
         let sending = it.requests.next().await.begin(200, FRESH, Some(length));
-        sending.piece(sent).await;
+        sending.chunk(sent).await;
         sending.end().await;
         assert!(content(answered(asked).await).await.is_err(), "{sent} for {length} bytes");
         let again = it.ask("/", &[]);
@@ -191,15 +191,15 @@ async fn a_purge_during_a_fill_wins() {
     let mut it = setting();
     let before = it.ask("/", &[]);
     let old = it.requests.next().await.begin(200, FRESH, None);
-    assert!(old.piece("old").await);
-    let mut before = answered(before).await.take_body();
+    assert!(old.chunk("old").await);
+    let mut before = answered(before).await.into_body();
     it.cache.purge(&TargetUri::parse("http://example.com/").expect("a target")).await.expect("it purges");
     let after = it.ask("/", &[]);
     it.requests.next().await.answer(200, FRESH, b"new");
     assert_eq!(read(after).await.1, b"new", "a request after the purge was given what was purged");
     old.end().await;
-    assert_eq!(before.next_piece().await.expect("a piece").expect("it reads"), "old");
-    assert!(before.next_piece().await.is_none(), "who asked before the purge reads to the end");
+    assert_eq!(before.chunk().await.expect("a chunk").expect("it reads"), "old");
+    assert!(before.chunk().await.is_none(), "who asked before the purge reads to the end");
     assert!(it.cache.drain(Duration::from_secs(5)).await);
     assert_eq!(it.stored("/").await.1, b"new");
 }
@@ -235,7 +235,7 @@ async fn a_purge_of_a_group_or_of_everything_wins_too() {
         let grouped = [("cache-control", "max-age=60"), ("cache-groups", "\"g\"")];
         let before = it.ask("/", &[]);
         let old = it.requests.next().await.begin(200, &grouped, None);
-        assert!(old.piece("old").await);
+        assert!(old.chunk("old").await);
         let before = answered(before).await;
         let group = CacheGroup::new("http://example.com", "g");
         let purged = if everything { it.cache.purge_all().await } else { it.cache.purge_group(&group).await };
@@ -255,12 +255,12 @@ async fn a_slow_client_does_not_slow_the_others() {
     let mut it = setting();
     let (slow, quick) = (it.ask("/", &[]), it.ask("/", &[]));
     let sending = it.requests.next().await.begin(200, FRESH, None);
-    assert!(sending.piece(vec![1; 65_536]).await);
+    assert!(sending.chunk(vec![1; 65_536]).await);
     let (slow, quick) = (answered(slow).await, answered(quick).await);
     let quick = tokio::spawn(content(quick));
     // Far more than the window, while the slow client takes nothing.
     for _ in 0..50 {
-        assert!(sending.piece(vec![1; 65_536]).await);
+        assert!(sending.chunk(vec![1; 65_536]).await);
     }
     sending.end().await;
     assert_eq!(quick.await.expect("no panic").expect("whole").len(), 51 * 65_536);
@@ -271,7 +271,7 @@ async fn a_slow_client_does_not_slow_the_others() {
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_takes_too_long_is_not_waited_for() {
     let mut limits = Limits::default();
-    limits.collapse_wait = Duration::from_secs(5);
+    limits.collapse_timeout = Duration::from_secs(5);
     let mut it = with(limits);
     let leader = it.ask("/", &[]);
     let _first = it.requests.next().await;
@@ -339,19 +339,19 @@ impl CacheStore for Leasing {
     async fn clear(&self) -> Result<(), StoreError> {
         self.inner.clear().await
     }
-    async fn outdate_group(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
-        self.inner.outdate_group(group, at).await
+    async fn mark_group_stale(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
+        self.inner.mark_group_stale(group, at).await
     }
 
-    async fn outdate_prefix(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
-        self.inner.outdate_prefix(url, at).await
+    async fn mark_prefix_stale(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
+        self.inner.mark_prefix_stale(url, at).await
     }
 
     fn leases(&self) -> Option<&dyn Leases> {
         Some(self)
     }
 
-    fn removals(&self) -> Option<&dyn Removals> {
+    fn invalidations(&self) -> Option<&dyn InvalidationFeed> {
         None
     }
 }

@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 
 use http::{Method, Request, Response};
 use larder_core::{
-    Answer, Body, CacheKey, CacheMode, FetchError, FetchOptions, Lookup, Origin, OriginError,
-    OriginErrorKind, Overrides, Overriding, RequestHead, TargetUri, errands,
+    Body, CacheKey, CacheMode, CacheResponse, FetchError, FetchOptions, Lookup, Origin, OriginError,
+    OriginErrorKind, OverrideFn, Overrides, RequestHead, TargetUri, local_origin,
 };
 use setting::{Asked, Setting, content, read, request, setting};
 
@@ -15,17 +15,19 @@ fn ask(it: &Setting, request: Request<Body>, extra: &[u8], options: FetchOptions
     let (cache, origin) = (it.cache.clone(), Arc::clone(&it.origin) as Arc<dyn Origin>);
     let key = CacheKey::new(&TargetUri::from_uri(request.uri()).expect("a target")).with_extra(extra);
     tokio::spawn(async move {
-        let method = if options.query { &Method::GET } else { request.method() };
+        let method = if options.body_in_key { &Method::GET } else { request.method() };
         match cache.lookup(&key, &RequestHead::new(method, request.headers())).await {
-            Lookup::Answered(answer) => Ok(answer),
-            Lookup::Forward(found) => cache.resume(found, request, origin, &options).await,
+            Lookup::Hit(answer) => Ok(answer),
+            Lookup::Miss(found) => cache.resume(found, request, origin, &options).await,
         }
     })
 }
 
-fn overriding(says: impl Fn(&larder_core::Arrived<'_>) -> Overrides + Send + Sync + 'static) -> FetchOptions {
+fn overriding(
+    says: impl Fn(&larder_core::ResponseContext<'_>) -> Overrides + Send + Sync + 'static,
+) -> FetchOptions {
     let mut options = FetchOptions::default();
-    options.overrides = Some(Overriding::by(says));
+    options.overrides = Some(OverrideFn::by(says));
     options
 }
 
@@ -36,7 +38,7 @@ async fn overrides_see_the_exchange_and_last_through_a_304() {
         overriding(|arrived| {
             let mut overrides = Overrides::default();
             assert_eq!(arrived.uri, "http://example.com/page");
-            let ours = arrived.fields.get("x-kind").is_some_and(|kind| kind == "ours");
+            let ours = arrived.headers.get("x-kind").is_some_and(|kind| kind == "ours");
             overrides.default_freshness = ours.then_some(Duration::from_secs(60));
             overrides
         })
@@ -74,14 +76,14 @@ fn question(content: &'static str) -> Request<Body> {
 async fn a_question_is_answered_again_and_changes_nothing() {
     let mut it = setting();
     let mut options = FetchOptions::default();
-    options.query = true;
+    options.body_in_key = true;
     let fields = [("cache-control", "max-age=60"), ("etag", "\"a\"")];
     it.fetched("/search", &fields, b"a page").await;
     for text in ["one", "two"] {
         let asked = ask(&it, question(text), text.as_bytes(), options.clone());
         let mut arrived = it.requests.next().await;
         assert_eq!(arrived.request.method(), Method::POST);
-        let sent = arrived.request.body_mut().next_piece().await.expect("content").expect("whole");
+        let sent = arrived.request.body_mut().chunk().await.expect("content").expect("whole");
         assert_eq!(sent, text, "what is asked reaches the origin");
         arrived.answer(200, &fields, text.as_bytes());
         assert_eq!(read(asked).await, ("fwd=uri-miss; fwd-status=200; stored".to_owned(), text.into()));
@@ -105,7 +107,7 @@ async fn modes_are_said_in_directives() {
     it.fetched("/", &[("cache-control", "max-age=60"), ("etag", "\"a\"")], b"x").await;
     let with = |mode: CacheMode| {
         let mut request = request("GET", "/", &[]);
-        mode.say(request.headers_mut());
+        mode.apply(request.headers_mut());
         request
     };
     assert_eq!(read(it.send(with(CacheMode::OnlyIfCached))).await.0, "hit; ttl=60");
@@ -126,15 +128,15 @@ async fn modes_are_said_in_directives() {
 async fn by_errand(
     it: &Setting,
     mut act: impl FnMut(Request<Body>) -> Option<Result<Response<Body>, OriginError>>,
-) -> Result<Answer, FetchError> {
-    let (origin, mut errands) = errands(false);
-    let fetching = it.cache.fetch(request("GET", "/errand", &[]), Arc::new(origin));
+) -> Result<CacheResponse, FetchError> {
+    let (origin, mut origin_requests) = local_origin(false);
+    let fetching = it.cache.fetch(request("GET", "/origin_request", &[]), Arc::new(origin));
     tokio::pin!(fetching);
     loop {
         tokio::select! {
             biased;
-            Some(errand) = errands.next() => if let Some(answer) = act(errand.request.map(|_| Body::empty())) {
-                errand.reply.send(answer);
+            Some(origin_request) = origin_requests.next() => if let Some(answer) = act(origin_request.request.map(|_| Body::empty())) {
+                origin_request.responder.send(answer);
             },
             answer = &mut fetching => return answer,
         }
@@ -188,24 +190,24 @@ async fn what_refused_to_be_stored_may_be_asked_for_directly() {
     let direct = async |fields: &[(&str, &str)]| {
         let asked = request("GET", "/", fields);
         match cache.lookup(&key, &RequestHead::new(asked.method(), asked.headers())).await {
-            Lookup::Forward(found) => Some(found),
-            Lookup::Answered(_) => None,
+            Lookup::Miss(found) => Some(found),
+            Lookup::Hit(_) => None,
         }
     };
-    assert!(!direct(&[]).await.expect("nothing is stored").may_ask_directly(), "nothing is known of it");
+    assert!(!direct(&[]).await.expect("nothing is stored").can_bypass(), "nothing is known of it");
     it.fetched("/", &[("cache-control", "no-store")], b"mine").await;
     let found = direct(&[]).await.expect("nothing is stored");
-    assert!(found.may_ask_directly());
+    assert!(found.can_bypass());
     assert!(direct(&[("cache-control", "only-if-cached")]).await.is_none(), "504, as before");
     let head = |value: &'static str| {
         http::HeaderMap::from_iter([(http::header::CACHE_CONTROL, http::HeaderValue::from_static(value))])
     };
-    let status = cache.asked_directly(&found, http::StatusCode::OK, &head("private, no-store"));
+    let status = cache.record_bypass(&found, http::StatusCode::OK, &head("private, no-store"));
     assert_eq!(status.to_string(), "fwd=uri-miss; fwd-status=200; detail=no-store");
     let found = direct(&[]).await.expect("nothing is stored");
-    let status = cache.asked_directly(&found, http::StatusCode::OK, &head("max-age=60"));
+    let status = cache.record_bypass(&found, http::StatusCode::OK, &head("max-age=60"));
     assert_eq!(status.to_string(), "fwd=uri-miss; fwd-status=200");
-    assert!(!direct(&[]).await.expect("nothing is stored").may_ask_directly(), "it has changed its mind");
+    assert!(!direct(&[]).await.expect("nothing is stored").can_bypass(), "it has changed its mind");
     it.fetched("/", &[("cache-control", "max-age=60")], b"ours").await;
     assert_eq!(it.stored("/").await.1, b"ours");
 }
@@ -213,6 +215,6 @@ async fn what_refused_to_be_stored_may_be_asked_for_directly() {
 #[tokio::test(start_paused = true)]
 async fn asking_directly_has_a_limit() {
     let it = setting();
-    let error = it.cache.ask_directly(std::future::pending::<()>()).await.expect_err("it waits for ever");
-    assert_eq!(it.cache.error_answer(&error).status(), http::StatusCode::GATEWAY_TIMEOUT);
+    let error = it.cache.bypass(std::future::pending::<()>()).await.expect_err("it waits for ever");
+    assert_eq!(it.cache.error_response(&error).status(), http::StatusCode::GATEWAY_TIMEOUT);
 }

@@ -11,8 +11,8 @@ use larder_core::{
 
 use crate::{
     error::{corrupt, failed, gone},
+    file_name::FileName,
     index::Slot,
-    names::Name,
     store::{blocking, read_bytes},
     volume::Volume,
 };
@@ -24,7 +24,7 @@ const BLOCKS: u64 = 4;
 pub(crate) struct DiskBody {
     volume: Arc<Volume>,
     slot: Slot,
-    file: Name,
+    file: FileName,
     /// Where in the file it begins.
     start: u64,
     entry: EntryId,
@@ -33,7 +33,13 @@ pub(crate) struct DiskBody {
 
 impl DiskBody {
     /// A file of its own.
-    pub(crate) fn of_file(volume: &Arc<Volume>, slot: Slot, file: Name, entry: EntryId, length: u64) -> Self {
+    pub(crate) fn of_file(
+        volume: &Arc<Volume>,
+        slot: Slot,
+        file: FileName,
+        entry: EntryId,
+        length: u64,
+    ) -> Self {
         Self { volume: Arc::clone(volume), slot, file, start: 0, entry, length }
     }
 
@@ -45,7 +51,7 @@ impl DiskBody {
         entry: EntryId,
         length: u64,
     ) -> Self {
-        let file = Name::Segment(slot.segment);
+        let file = FileName::Segment(slot.segment);
         Self { volume: Arc::clone(volume), slot, file, start, entry, length }
     }
 
@@ -121,9 +127,9 @@ impl Reading {
         }
         let within = |position: u64| usize::try_from(position - blocks.start).unwrap_or(usize::MAX);
         let end = self.end.min(blocks.end);
-        let piece = bytes.slice(within(self.next)..within(end));
+        let chunk = bytes.slice(within(self.next)..within(end));
         self.next = end;
-        Ok(Some((piece, self)))
+        Ok(Some((chunk, self)))
     }
 }
 

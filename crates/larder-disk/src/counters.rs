@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::ledger::Counts;
+use crate::state_file::Counts;
 
 /// Counted without a lock, and written down about once a second.
 #[derive(Debug, Default)]

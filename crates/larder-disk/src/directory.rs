@@ -11,7 +11,7 @@ use std::{
 use larder_core::codec;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, RawMode};
 
-use crate::names::{INDEX, LAYOUT, LOCK, Name, STALE, STATE, TOMBS};
+use crate::file_name::{FileName, INDEX, LAYOUT, LOCK, STALE, STATE, TOMBS};
 
 /// Begins a file that marks the directory as a cache, for backups to leave it out, and as ours.
 const TAG: &str = "CACHEDIR.TAG";
@@ -81,7 +81,7 @@ impl Directory {
     ///
     /// Who cleans up may come between its being made and its being locked, and take it for what somebody has left. Then it is
     /// gone once the lock is had, and made anew.
-    pub(crate) fn create(&self, name: Name) -> io::Result<File> {
+    pub(crate) fn create(&self, name: FileName) -> io::Result<File> {
         use std::os::unix::fs::MetadataExt as _;
         for _ in 0..16 {
             let file = self.openat(&name.to_string(), OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?;
@@ -93,16 +93,16 @@ impl Directory {
         Err(io::Error::other("a new file is removed again and again"))
     }
 
-    pub(crate) fn open_file(&self, name: Name) -> io::Result<File> {
+    pub(crate) fn open_file(&self, name: FileName) -> io::Result<File> {
         self.openat(&name.to_string(), OFlags::RDONLY)
     }
 
-    pub(crate) fn rename(&self, from: Name, to: Name) -> io::Result<()> {
+    pub(crate) fn rename(&self, from: FileName, to: FileName) -> io::Result<()> {
         rustix::fs::renameat(&self.folder, from.to_string(), &self.folder, to.to_string()).map_err(Into::into)
     }
 
     /// Bytes of the file system that it took.
-    pub(crate) fn size_of(&self, name: Name) -> io::Result<u64> {
+    pub(crate) fn size_of(&self, name: FileName) -> io::Result<u64> {
         let stat = rustix::fs::statat(&self.folder, name.to_string(), AtFlags::SYMLINK_NOFOLLOW)?;
         Ok(u64::try_from(stat.st_blocks).unwrap_or(0) * 512)
     }
@@ -118,7 +118,7 @@ impl Directory {
     }
 
     /// Removes a file; `false` if there was none.
-    pub(crate) fn remove(&self, name: Name) -> io::Result<bool> {
+    pub(crate) fn remove(&self, name: FileName) -> io::Result<bool> {
         match rustix::fs::unlinkat(&self.folder, name.to_string(), AtFlags::empty()) {
             Ok(()) => Ok(true),
             Err(rustix::io::Errno::NOENT) => Ok(false),
@@ -127,10 +127,10 @@ impl Directory {
     }
 
     /// All files with a number, in no order.
-    pub(crate) fn list(&self) -> io::Result<Vec<Name>> {
+    pub(crate) fn list(&self) -> io::Result<Vec<FileName>> {
         let mut names = Vec::new();
         for entry in Dir::read_from(&self.folder)? {
-            names.extend(entry?.file_name().to_str().ok().and_then(Name::parse));
+            names.extend(entry?.file_name().to_str().ok().and_then(FileName::parse));
         }
         Ok(names)
     }

@@ -7,9 +7,9 @@ use std::{fs::File, io, os::unix::fs::FileExt as _};
 
 use crate::{
     counters::Counters,
+    file_name::FileName,
     index::{Slot, UNIT},
-    names::Name,
-    reading::Mode,
+    pread::ReadMode,
     record::{ENVELOPE, Envelope},
     volume::Volume,
 };
@@ -45,7 +45,7 @@ impl Volume {
                 let names = self.directory.list()?;
                 let mut segments: Vec<u32> = names
                     .into_iter()
-                    .filter_map(|name| if let Name::Segment(number) = name { Some(number) } else { None })
+                    .filter_map(|name| if let FileName::Segment(number) = name { Some(number) } else { None })
                     .collect();
                 segments.sort_unstable();
                 queue.extend(segments);
@@ -57,12 +57,12 @@ impl Volume {
     }
 
     fn has_room(&self, bytes: u64) -> io::Result<bool> {
-        Ok(self.ledger.peek()?.used + bytes <= self.options.limit())
+        Ok(self.state_file.peek()?.used + bytes <= self.options.limit())
     }
 
     /// Evicts one segment, unless it is gone already or somebody writes it.
     fn evict(&self, number: u32, keep: &mut u64) -> io::Result<()> {
-        let name = Name::Segment(number);
+        let name = FileName::Segment(number);
         let file = match self.directory.open_file(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             opened => opened?,
@@ -94,16 +94,16 @@ impl Volume {
     ) -> io::Result<()> {
         let mut warm: Vec<(Slot, u64)> = Vec::new();
         {
-            let mut locked = self.ledger.lock()?;
+            let mut locked = self.state_file.lock()?;
             for (position, envelope) in batch {
-                let mut bucket = self.index.bucket(envelope.hash as u32, Mode::Wait)?;
+                let mut bucket = self.index.bucket(envelope.hash as u32, ReadMode::Blocking)?;
                 let at = |slot: &Slot| slot.segment == segment && slot.position() == *position;
                 let Some((place, slot)) = bucket.matching(envelope.hash as u32).find(|(_, slot)| at(slot))
                 else {
                     continue;
                 };
                 let size = envelope.units() * UNIT;
-                if slot.heat > 0 && *keep >= size {
+                if slot.referenced > 0 && *keep >= size {
                     *keep -= size;
                     warm.push((slot, size));
                     continue;
@@ -112,7 +112,7 @@ impl Volume {
                 self.index.write(&bucket)?;
                 Counters::add(&self.counters.evicted);
                 if slot.has_file {
-                    let freed = self.discard(Name::Body(envelope.hash, envelope.entry.0))?;
+                    let freed = self.discard(FileName::Body(envelope.hash, envelope.entry.0))?;
                     locked.state.used = locked.state.used.saturating_sub(freed);
                 }
             }
@@ -122,7 +122,7 @@ impl Volume {
             let mut record = vec![0; usize::try_from(size).map_err(io::Error::other)?];
             file.read_exact_at(&mut record, slot.position())?;
             let place = self.append(&record)?;
-            let _locked = self.ledger.lock()?;
+            let _locked = self.state_file.lock()?;
             self.replace(&slot, place)?;
         }
         Ok(())

@@ -12,7 +12,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use crate::reading::{Mode, read_at};
+use crate::pread::{ReadMode, read_at};
 
 pub(crate) const BUCKET: usize = 1024;
 const SLOT: usize = 16;
@@ -40,7 +40,7 @@ pub(crate) struct Slot {
     /// In units.
     pub(crate) size: u16,
     /// Not zero once it has been looked up since it was written.
-    pub(crate) heat: u8,
+    pub(crate) referenced: u8,
     /// Whether its body is a file of its own.
     pub(crate) has_file: bool,
 }
@@ -67,7 +67,7 @@ impl Slot {
             segment,
             offset: u32::from_le_bytes([i, j, k, l]),
             size: u16::from_le_bytes([m, n]),
-            heat,
+            referenced: heat,
             has_file: flags & 1 != 0,
         })
     }
@@ -78,7 +78,7 @@ impl Slot {
         bytes[4..8].copy_from_slice(&self.segment.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.offset.to_le_bytes());
         bytes[12..14].copy_from_slice(&self.size.to_le_bytes());
-        bytes[HEAT] = self.heat;
+        bytes[HEAT] = self.referenced;
         bytes[15] = u8::from(self.has_file);
         bytes
     }
@@ -126,7 +126,8 @@ impl Bucket {
         match (1..=SLOTS).find(|place| taken(place).is_none()) {
             Some(free) => (free, None),
             None => {
-                let coldest = self.slots().min_by_key(|(_, slot)| (slot.heat, slot.segment, slot.offset));
+                let coldest =
+                    self.slots().min_by_key(|(_, slot)| (slot.referenced, slot.segment, slot.offset));
                 coldest.map_or((1, None), |(place, slot)| (place, Some(slot)))
             }
         }
@@ -151,7 +152,7 @@ impl Index {
     }
 
     /// The bucket in which a tag's slots are.
-    pub(crate) fn bucket(&self, tag: u32, mode: Mode) -> io::Result<Bucket> {
+    pub(crate) fn bucket(&self, tag: u32, mode: ReadMode) -> io::Result<Bucket> {
         let (mut number, mut expected) = address(tag, self.known.load(Ordering::Relaxed));
         loop {
             let mut bucket = self.read(number, mode)?;
@@ -178,7 +179,7 @@ impl Index {
 
     /// Notes that a slot was looked up. Needs no lock: whatever the slot is by now, this says nothing wrong of it that
     /// matters.
-    pub(crate) fn warm(&self, bucket: &Bucket, place: usize) {
+    pub(crate) fn mark_referenced(&self, bucket: &Bucket, place: usize) {
         let at = position(bucket.number) + (place * SLOT + HEAT) as u64;
         let _ = self.file.write_all_at(&[1], at);
     }
@@ -191,7 +192,7 @@ impl Index {
         }
         let level = buckets.ilog2();
         let number = buckets - (1 << level);
-        let mut old = self.read(number, Mode::Wait)?;
+        let mut old = self.read(number, ReadMode::Blocking)?;
         let mut new = Bucket { number: buckets, bytes: [0; BUCKET] };
         // Deeper already: a process died after it had split this one, and the other half is written.
         if old.depth() <= level {
@@ -219,7 +220,7 @@ impl Index {
     }
 
     /// Bucket by bucket, for counting.
-    pub(crate) fn read(&self, number: u32, mode: Mode) -> io::Result<Bucket> {
+    pub(crate) fn read(&self, number: u32, mode: ReadMode) -> io::Result<Bucket> {
         let mut bucket = Bucket { number, bytes: [0; BUCKET] };
         let read = read_at(&self.file, &mut bucket.bytes, position(number), mode)?;
         // Beyond the end, or while somebody empties it: nothing is there.
@@ -253,7 +254,7 @@ mod tests {
     use super::*;
 
     fn slot(tag: u32) -> Slot {
-        Slot { tag, segment: 1, offset: tag, size: 3, heat: 0, has_file: tag % 2 == 1 }
+        Slot { tag, segment: 1, offset: tag, size: 3, referenced: 0, has_file: tag % 2 == 1 }
     }
 
     /// Readers that know of fewer buckets than there are find everything all the same.
@@ -265,7 +266,7 @@ mod tests {
         let tags: Vec<u32> = (0..30_000u32).map(|n| n.wrapping_mul(2_654_435_761)).collect();
         let mut lost = 0;
         for tag in &tags {
-            let mut bucket = index.bucket(*tag, Mode::Wait).expect("a bucket");
+            let mut bucket = index.bucket(*tag, ReadMode::Blocking).expect("a bucket");
             let (place, evicted) = bucket.place();
             lost += u32::from(evicted.is_some());
             bucket.put(place, &slot(*tag));
@@ -276,14 +277,15 @@ mod tests {
         assert!(lost < 30, "{lost} of {} were pushed out", tags.len());
         for reader in [&index, &stale] {
             let missing = tags.iter().filter(|tag| {
-                let bucket = reader.bucket(**tag, Mode::Wait).expect("a bucket");
+                let bucket = reader.bucket(**tag, ReadMode::Blocking).expect("a bucket");
                 bucket.matching(**tag).all(|(_, found)| found != slot(**tag))
             });
             assert!(missing.count() <= lost as usize);
         }
         index.clear(buckets).expect("it clears");
         assert!(
-            tags.iter().all(|tag| index.bucket(*tag, Mode::Wait).expect("a bucket").slots().count() == 0)
+            tags.iter()
+                .all(|tag| index.bucket(*tag, ReadMode::Blocking).expect("a bucket").slots().count() == 0)
         );
     }
 
@@ -292,7 +294,7 @@ mod tests {
     fn a_split_that_was_cut_short_is_finished_by_the_next() {
         let index = Index::new(tempfile::tempfile().expect("a file"), FIRST_BUCKETS);
         let tags: Vec<u32> = (0..45).map(|n| n * 64).collect();
-        let mut bucket = index.bucket(0, Mode::Wait).expect("a bucket");
+        let mut bucket = index.bucket(0, ReadMode::Blocking).expect("a bucket");
         for tag in &tags {
             let (place, _) = bucket.place();
             bucket.put(place, &slot(*tag));
@@ -302,8 +304,9 @@ mod tests {
         // Killed: the new number of buckets was never saved.
         let next = Index::new(index.file.try_clone().expect("a handle"), FIRST_BUCKETS);
         let found = |index: &Index| {
-            let here =
-                |tag: &&u32| index.bucket(**tag, Mode::Wait).expect("a bucket").matching(**tag).count() == 1;
+            let here = |tag: &&u32| {
+                index.bucket(**tag, ReadMode::Blocking).expect("a bucket").matching(**tag).count() == 1
+            };
             tags.iter().filter(here).count()
         };
         assert_eq!(found(&next), tags.len());

@@ -2,26 +2,26 @@
 
 mod body;
 mod buffers;
+mod commit;
 mod counters;
 mod directory;
 mod error;
 mod eviction;
-mod growing;
-mod hot;
+mod file_name;
 mod index;
-mod keeper;
-mod ledger;
-mod log;
 mod lookup;
-mod names;
+mod maintenance;
 mod options;
-mod publish;
-mod reading;
+mod partial_body;
+mod pread;
+mod read_cache;
 mod record;
 mod recovery;
+mod segment;
+mod state_file;
 mod stats;
 mod store;
-mod tombs;
+mod tombstones;
 mod volume;
 mod writer;
 

@@ -10,12 +10,12 @@ use larder_core::{
 use crate::{
     body::DiskBody,
     counters::Counters,
+    file_name::FileName,
     index::{Bucket, Slot},
-    ledger::Locked,
-    names::Name,
-    reading::{Mode, read_at},
+    pread::{ReadMode, read_at},
     record::{self, ENVELOPE, Envelope, HEAD_READ, Record},
-    tombs::Of,
+    state_file::StateGuard,
+    tombstones::TombstoneKind,
     volume::Volume,
 };
 
@@ -34,8 +34,8 @@ impl Volume {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::WouldBlock`] with [`Mode::Now`], if it can't be told without waiting for the disk.
-    pub(crate) fn lookup(self: &Arc<Self>, key: &CacheKey, mode: Mode) -> io::Result<Candidates> {
+    /// [`io::ErrorKind::WouldBlock`] with [`ReadMode::NonBlocking`], if it can't be told without waiting for the disk.
+    pub(crate) fn lookup(self: &Arc<Self>, key: &CacheKey, mode: ReadMode) -> io::Result<Candidates> {
         let tag = self.hash(key) as u32;
         let found = self.find(key, tag, mode)?;
         let found = self.outdated(found, mode)?;
@@ -45,21 +45,21 @@ impl Volume {
     }
 
     /// With what was made stale with its group as that.
-    fn outdated(&self, found: Candidates, mode: Mode) -> io::Result<Candidates> {
+    fn outdated(&self, found: Candidates, mode: ReadMode) -> io::Result<Candidates> {
         let mut at = Vec::with_capacity(found.len());
         for group in found.iter().flat_map(|candidate| &*candidate.head.groups) {
-            at.push((group.clone(), self.stale.last(Of::Group(self.group_hash(group)), mode)?));
+            at.push((group.clone(), self.stale.last(TombstoneKind::Group(self.group_hash(group)), mode)?));
         }
         if at.iter().all(|(_, at)| *at == 0) {
             return Ok(found);
         }
-        Ok(found.outdated(|head| {
+        Ok(found.marked_stale(|head| {
             let of_head = at.iter().filter(|(group, at)| *at > 0 && head.groups.contains(group));
             of_head.map(|(_, at)| Timestamp::from_millis(*at)).max()
         }))
     }
 
-    fn find(self: &Arc<Self>, key: &CacheKey, tag: u32, mode: Mode) -> io::Result<Candidates> {
+    fn find(self: &Arc<Self>, key: &CacheKey, tag: u32, mode: ReadMode) -> io::Result<Candidates> {
         let mut found: Vec<Found> = Vec::new();
         // What a slot led to was taken away meanwhile: the slot is a new one by now, or gone.
         for _ in 0..4 {
@@ -84,7 +84,7 @@ impl Volume {
         }
         let candidates = candidates.into();
         if let Some((slot, begun)) = only {
-            self.hot.put(&slot, key, &candidates, begun);
+            self.read_cache.put(&slot, key, &candidates, begun);
         }
         Ok(candidates)
     }
@@ -95,18 +95,18 @@ impl Volume {
         bucket: &Bucket,
         key: &CacheKey,
         tag: u32,
-        mode: Mode,
+        mode: ReadMode,
     ) -> io::Result<Option<Candidates>> {
         let mut matching = bucket.matching(tag);
         let (Some((place, slot)), None) = (matching.next(), matching.next()) else { return Ok(None) };
-        let Some(hot) = self.hot.get(&slot, key) else { return Ok(None) };
+        let Some(hot) = self.read_cache.get(&slot, key) else { return Ok(None) };
         for candidate in hot.candidates.iter() {
             if self.was_removed(&candidate.head, hot.begun, mode)? {
                 return Ok(Some(Candidates::none()));
             }
         }
-        if slot.heat == 0 {
-            self.index.warm(bucket, place);
+        if slot.referenced == 0 {
+            self.index.mark_referenced(bucket, place);
         }
         Ok(Some(hot.candidates))
     }
@@ -116,7 +116,7 @@ impl Volume {
         bucket: &Bucket,
         tag: u32,
         key: &CacheKey,
-        mode: Mode,
+        mode: ReadMode,
         found: &mut Vec<Found>,
     ) -> io::Result<()> {
         let alone = bucket.matching(tag).nth(1).is_none();
@@ -133,8 +133,8 @@ impl Volume {
             if self.was_removed(&record.decoded.head, record.envelope.begun, mode)? {
                 continue;
             }
-            if slot.heat == 0 {
-                self.index.warm(bucket, place);
+            if slot.referenced == 0 {
+                self.index.mark_referenced(bucket, place);
             }
             let envelope = record.envelope;
             found.push(Found { slot, envelope, candidate: self.candidate(&slot, record) });
@@ -147,7 +147,7 @@ impl Volume {
         let body = match (body, envelope.file) {
             (Some(body), _) => StoredBody::Whole(body),
             (None, Some(length)) => {
-                let file = Name::Body(envelope.hash, envelope.entry.0);
+                let file = FileName::Body(envelope.hash, envelope.entry.0);
                 StoredBody::Source(Arc::new(DiskBody::of_file(self, *slot, file, decoded.entry, length)))
             }
             (None, None) => {
@@ -160,9 +160,9 @@ impl Volume {
     }
 
     /// A group of it was removed after it was asked for.
-    pub(crate) fn was_removed(&self, head: &StoredHead, begun: u64, mode: Mode) -> io::Result<bool> {
+    pub(crate) fn was_removed(&self, head: &StoredHead, begun: u64, mode: ReadMode) -> io::Result<bool> {
         for group in &*head.groups {
-            if self.tombs.last(Of::Group(self.group_hash(group)), mode)? > begun {
+            if self.tombstones.last(TombstoneKind::Group(self.group_hash(group)), mode)? > begun {
                 return Ok(true);
             }
         }
@@ -175,7 +175,7 @@ impl Volume {
         slot: &Slot,
         key: &CacheKey,
         most: usize,
-        mode: Mode,
+        mode: ReadMode,
     ) -> io::Result<record::Read> {
         let read = record::decode(&self.bytes_at(slot, most, mode)?, key);
         match read {
@@ -187,8 +187,8 @@ impl Volume {
         }
     }
 
-    pub(crate) fn bytes_at(&self, slot: &Slot, most: usize, mode: Mode) -> io::Result<Bytes> {
-        let file = self.file(Name::Segment(slot.segment))?;
+    pub(crate) fn bytes_at(&self, slot: &Slot, most: usize, mode: ReadMode) -> io::Result<Bytes> {
+        let file = self.file(FileName::Segment(slot.segment))?;
         let length = slot.length().min(most);
         let mut buffer = self.buffers.take(length);
         let read = read_at(&file, &mut buffer.as_mut()[..length], slot.position(), mode)?;
@@ -197,7 +197,7 @@ impl Volume {
 
     /// The envelope to which a slot leads; `None` if there is none.
     pub(crate) fn envelope_at(&self, slot: &Slot) -> io::Result<Option<Envelope>> {
-        Ok(Envelope::decode(&self.bytes_at(slot, ENVELOPE, Mode::Wait)?))
+        Ok(Envelope::decode(&self.bytes_at(slot, ENVELOPE, ReadMode::Blocking)?))
     }
 
     /// Finds the entry with this number.
@@ -226,15 +226,15 @@ impl Volume {
         slot: &Slot,
         key: &CacheKey,
         why: NotAnEntry,
-        mode: Mode,
+        mode: ReadMode,
     ) -> io::Result<()> {
-        if mode == Mode::Now {
+        if mode == ReadMode::NonBlocking {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let mut locked = self.ledger.lock()?;
-        let mut bucket = self.index.bucket(slot.tag, Mode::Wait)?;
+        let mut locked = self.state_file.lock()?;
+        let mut bucket = self.index.bucket(slot.tag, ReadMode::Blocking)?;
         let Some((place, _)) = bucket.matching(slot.tag).find(|(_, now)| now.is(slot)) else { return Ok(()) };
-        if self.record_at(slot, key, slot.length(), Mode::Wait)?.is_ok() {
+        if self.record_at(slot, key, slot.length(), ReadMode::Blocking)?.is_ok() {
             return Ok(());
         }
         tracing::warn!(%why, "a damaged entry is removed");
@@ -243,8 +243,8 @@ impl Volume {
 
     /// Takes a slot out of the index whose body is damaged.
     pub(crate) fn remove_damaged(&self, slot: &Slot) -> io::Result<()> {
-        let mut locked = self.ledger.lock()?;
-        let mut bucket = self.index.bucket(slot.tag, Mode::Wait)?;
+        let mut locked = self.state_file.lock()?;
+        let mut bucket = self.index.bucket(slot.tag, ReadMode::Blocking)?;
         let Some((place, _)) = bucket.matching(slot.tag).find(|(_, now)| now.is(slot)) else { return Ok(()) };
         self.take_out(&mut bucket, place, slot, &mut locked)
     }
@@ -254,7 +254,7 @@ impl Volume {
         bucket: &mut Bucket,
         place: usize,
         slot: &Slot,
-        locked: &mut Locked<'_>,
+        locked: &mut StateGuard<'_>,
     ) -> io::Result<()> {
         Counters::add(&self.counters.corrupt);
         let file = self.file_of(slot);

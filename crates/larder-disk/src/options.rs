@@ -10,7 +10,7 @@ pub struct DiskOptions {
     pub max_object: Option<u64>,
     /// Bytes of memory for short entries that were read lately, decoded. What is served from there was looked up in the
     /// index a moment before: it is as current as what is on disk. Default: 32 MiB.
-    pub hot_bytes: u64,
+    pub read_cache_bytes: u64,
     /// What a commit waits for. Default: [`Durability::ProcessCrash`].
     pub durability: Durability,
 }
@@ -29,7 +29,12 @@ pub enum Durability {
 
 impl Default for DiskOptions {
     fn default() -> Self {
-        Self { max_bytes: 1 << 30, max_object: None, hot_bytes: 32 << 20, durability: Durability::default() }
+        Self {
+            max_bytes: 1 << 30,
+            max_object: None,
+            read_cache_bytes: 32 << 20,
+            durability: Durability::default(),
+        }
     }
 }
 

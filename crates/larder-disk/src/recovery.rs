@@ -4,24 +4,24 @@ use std::{io, sync::atomic::Ordering};
 
 use larder_core::EntryId;
 
-use crate::{names::Name, reading::Mode, volume::Volume};
+use crate::{file_name::FileName, pread::ReadMode, volume::Volume};
 
 impl Volume {
     /// Removes what leads nowhere, and counts the space that is used anew. Look-ups go on meanwhile.
     pub(crate) fn sweep(&self) -> io::Result<()> {
-        let before = self.ledger.peek()?;
+        let before = self.state_file.peek()?;
         let mut used = self.directory.fixed_bytes()?;
         for name in self.directory.list()? {
             if self.is_lost.load(Ordering::Relaxed) {
                 return Ok(());
             }
             used += match name {
-                Name::Part(_) => self.abandoned(name)?,
-                Name::Body(hash, entry) => self.orphaned(name, hash, EntryId(entry))?,
-                Name::Segment(number) => self.segment_size(name, number, before.cleared)?,
+                FileName::Temp(_) => self.abandoned(name)?,
+                FileName::Body(hash, entry) => self.orphaned(name, hash, EntryId(entry))?,
+                FileName::Segment(number) => self.segment_size(name, number, before.clear_epoch)?,
             };
         }
-        let mut locked = self.ledger.lock()?;
+        let mut locked = self.state_file.lock()?;
         // What was taken and given back while we counted.
         let (taken, given) = (locked.state.used, before.used);
         locked.state.used = (used + taken).saturating_sub(given);
@@ -31,7 +31,7 @@ impl Volume {
     }
 
     /// A body that was never finished; zero if it was removed.
-    fn abandoned(&self, name: Name) -> io::Result<u64> {
+    fn abandoned(&self, name: FileName) -> io::Result<u64> {
         let file = match self.directory.open_file(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
             opened => opened?,
@@ -44,9 +44,9 @@ impl Volume {
     }
 
     /// A body whose head was removed, or never published, when its process died.
-    fn orphaned(&self, name: Name, hash: u64, entry: EntryId) -> io::Result<u64> {
-        let _locked = self.ledger.lock()?;
-        let bucket = self.index.bucket(hash as u32, Mode::Wait)?;
+    fn orphaned(&self, name: FileName, hash: u64, entry: EntryId) -> io::Result<u64> {
+        let _locked = self.state_file.lock()?;
+        let bucket = self.index.bucket(hash as u32, ReadMode::Blocking)?;
         if self.slot_of(&bucket, hash, entry)?.is_none() {
             self.directory.remove(name)?;
             return Ok(0);
@@ -55,7 +55,7 @@ impl Volume {
     }
 
     /// One that is being written counts whole.
-    fn segment_size(&self, name: Name, number: u32, cleared: u64) -> io::Result<u64> {
+    fn segment_size(&self, name: FileName, number: u32, cleared: u64) -> io::Result<u64> {
         let file = match self.directory.open_file(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
             opened => opened?,

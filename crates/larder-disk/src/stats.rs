@@ -8,7 +8,7 @@ use larder_core::{CacheKey, StoreError, StoreErrorKind, Timestamp, codec};
 use crate::{
     error::failed,
     index::Slot,
-    reading::Mode,
+    pread::ReadMode,
     record::{ENVELOPE, HEAD_READ},
     volume::Volume,
 };
@@ -45,7 +45,7 @@ pub struct DiskStats {
 impl Volume {
     /// Reads all of the index: a second for ten million entries.
     pub(crate) fn stats(&self) -> io::Result<DiskStats> {
-        let state = self.ledger.peek()?;
+        let state = self.state_file.peek()?;
         let counts = self.counters.plus(state.counts);
         let each = usize::max(1, (state.buckets as usize * 24) / SAMPLES);
         let mut stats = DiskStats {
@@ -76,12 +76,12 @@ impl Volume {
         let mut done = 0;
         loop {
             // Under the lock nobody is in the middle of a split.
-            let buckets = self.ledger.lock()?.state.buckets;
+            let buckets = self.state_file.lock()?.state.buckets;
             if done == buckets {
                 return Ok(());
             }
             for number in done..buckets {
-                for (_, slot) in self.index.read(number, Mode::Wait)?.slots() {
+                for (_, slot) in self.index.read(number, ReadMode::Blocking)?.slots() {
                     act(&slot)?;
                 }
             }
@@ -96,7 +96,7 @@ impl Volume {
                 return act(key, head);
             }
             // Moved meanwhile: it is elsewhere in the bucket of its tag. Or damaged: then it leads nowhere.
-            let bucket = self.index.bucket(slot.tag, Mode::Wait)?;
+            let bucket = self.index.bucket(slot.tag, ReadMode::Blocking)?;
             for (_, now) in bucket.matching(slot.tag).filter(|(_, now)| !now.is(slot)) {
                 if let Some((head, key)) = self.key_at(&now)? {
                     act(key, head)?;
@@ -108,7 +108,7 @@ impl Volume {
 
     fn arrived(&self, slot: &Slot) -> io::Result<Option<Timestamp>> {
         let Some((head, key)) = self.key_at(slot)? else { return Ok(None) };
-        Ok(codec::decode_head(&head, &key).ok().map(|decoded| decoded.head.terms.response_time))
+        Ok(codec::decode_head(&head, &key).ok().map(|decoded| decoded.head.freshness.response_time))
     }
 
     /// The head to which a slot leads, as it is written, and its key.
@@ -116,7 +116,7 @@ impl Volume {
         let most = if slot.has_file { slot.length() } else { HEAD_READ.min(slot.length()) };
         // A head that is longer is read whole.
         for most in [most, slot.length()] {
-            let bytes = match self.bytes_at(slot, most, Mode::Wait) {
+            let bytes = match self.bytes_at(slot, most, ReadMode::Blocking) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                 bytes => bytes?,
             };
@@ -135,8 +135,8 @@ impl Volume {
             if !key.target().starts_with(url) {
                 return Ok(());
             }
-            for candidate in self.lookup(&key, Mode::Wait)?.iter() {
-                let Some(stale) = candidate.head.outdated(at) else { continue };
+            for candidate in self.lookup(&key, ReadMode::Blocking)?.iter() {
+                let Some(stale) = candidate.head.marked_stale(at) else { continue };
                 match self.freshen(&key, candidate.id, &Arc::new(stale)) {
                     // Removed or replaced meanwhile.
                     Err(error) if error.kind() == StoreErrorKind::Gone => {}
@@ -152,8 +152,8 @@ impl Volume {
 
     /// Removes the entries of all URLs that begin so, keeps whatever is being stored from it, and says how many there were.
     pub(crate) fn remove_prefix(&self, url: &str) -> io::Result<u64> {
-        let mut locked = self.ledger.lock()?;
-        locked.state.swept = locked.next_sequence();
+        let mut locked = self.state_file.lock()?;
+        locked.state.prefix_epoch = locked.next_sequence();
         locked.save()?;
         drop(locked);
         let mut removed = 0;

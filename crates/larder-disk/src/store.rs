@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
-    CacheGroup, CacheKey, CacheStore, Candidates, EntryId, Leases, Removals, Reservation, StoreError,
+    CacheGroup, CacheKey, CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Reservation, StoreError,
     StoredHead, Timestamp,
 };
 use parking_lot::RwLock;
@@ -20,8 +20,8 @@ use crate::{
     buffers::Buffers,
     counters::Counters,
     error::{closing, failed},
-    keeper::{Keeper, keeper},
-    reading::{Mode, read_at},
+    maintenance::{Maintenance, maintenance},
+    pread::{ReadMode, read_at},
     volume::Volume,
     writer::Reserved,
 };
@@ -39,7 +39,7 @@ pub(crate) struct Shared {
     path: PathBuf,
     options: DiskOptions,
     volume: RwLock<Arc<Volume>>,
-    _keeper: Keeper,
+    _keeper: Maintenance,
 }
 
 impl DiskStore {
@@ -51,7 +51,7 @@ impl DiskStore {
     pub fn open(path: impl AsRef<Path>, options: DiskOptions) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
         let volume = RwLock::new(Arc::new(Volume::open(&path, options.clone())?));
-        let (keeper, start) = keeper();
+        let (keeper, start) = maintenance();
         let shared = Arc::new(Shared { path, options, volume, _keeper: keeper });
         start(Arc::downgrade(&shared));
         Ok(Self { shared })
@@ -113,11 +113,11 @@ impl Drop for Shared {
 impl CacheStore for DiskStore {
     async fn lookup(&self, key: &CacheKey) -> Result<Candidates, StoreError> {
         let volume = self.shared.volume();
-        match volume.lookup(key, Mode::Now) {
+        match volume.lookup(key, ReadMode::NonBlocking) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 let key = key.clone();
                 blocking(move || {
-                    volume.lookup(&key, Mode::Wait).map_err(|error| {
+                    volume.lookup(&key, ReadMode::Blocking).map_err(|error| {
                         Counters::add(&volume.counters.failed);
                         failed("looking up")(error)
                     })
@@ -133,7 +133,7 @@ impl CacheStore for DiskStore {
 
     async fn reserve(&self, key: &CacheKey) -> Result<Box<dyn Reservation>, StoreError> {
         let volume = self.shared.volume();
-        let begun = volume.ledger.sequence().map_err(failed("reading the counters"))?;
+        let begun = volume.state_file.sequence().map_err(failed("reading the counters"))?;
         Ok(Box::new(Reserved { volume, key: key.clone(), begun }))
     }
 
@@ -161,12 +161,12 @@ impl CacheStore for DiskStore {
         self.on(|volume| volume.clear().map_err(failed("removing everything"))).await
     }
 
-    async fn outdate_group(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
+    async fn mark_group_stale(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
         let group = group.clone();
         self.on(move |volume| volume.outdate(&group, at).map_err(failed("making a group stale"))).await
     }
 
-    async fn outdate_prefix(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
+    async fn mark_prefix_stale(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
         let (url, volume) = (url.to_owned(), self.shared.volume());
         blocking(move || volume.outdate_prefix(&url, at)).await
     }
@@ -175,7 +175,7 @@ impl CacheStore for DiskStore {
         None
     }
 
-    fn removals(&self) -> Option<&dyn Removals> {
+    fn invalidations(&self) -> Option<&dyn InvalidationFeed> {
         None
     }
 }
@@ -195,11 +195,12 @@ pub(crate) async fn read_bytes(
     length: usize,
 ) -> Result<Bytes, StoreError> {
     let mut buffer = buffers.take(length);
-    let (buffer, read) = match read_at(file, &mut buffer.as_mut()[..length], position, Mode::Now) {
+    let (buffer, read) = match read_at(file, &mut buffer.as_mut()[..length], position, ReadMode::NonBlocking)
+    {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             let file = Arc::clone(file);
             blocking(move || {
-                let read = read_at(&file, &mut buffer.as_mut()[..length], position, Mode::Wait);
+                let read = read_at(&file, &mut buffer.as_mut()[..length], position, ReadMode::Blocking);
                 Ok((buffer, read))
             })
             .await?

@@ -18,12 +18,12 @@ use crate::{
     buffers::Buffers,
     counters::Counters,
     directory::Directory,
-    hot::Hot,
+    file_name::{FileName, INDEX, STALE, TOMBS},
     index::{BUCKET, FIRST_BUCKETS, Index, Slot},
-    ledger::Ledger,
-    log::Log,
-    names::{INDEX, Name, STALE, TOMBS},
-    tombs::{Of, Tombs},
+    read_cache::ReadCache,
+    segment::SegmentWriter,
+    state_file::StateFile,
+    tombstones::{TombstoneKind, Tombstones},
 };
 
 /// Files that stay open for the next reader.
@@ -33,19 +33,19 @@ const OPEN_FILES: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Volume {
     pub(crate) directory: Directory,
-    pub(crate) ledger: Ledger,
+    pub(crate) state_file: StateFile,
     pub(crate) index: Index,
-    pub(crate) tombs: Tombs,
+    pub(crate) tombstones: Tombstones,
     /// When groups were made stale, in ms, in the same places.
-    pub(crate) stale: Tombs,
-    pub(crate) log: Log,
+    pub(crate) stale: Tombstones,
+    pub(crate) segment_writer: SegmentWriter,
     pub(crate) buffers: Buffers,
     pub(crate) counters: Counters,
-    pub(crate) hot: Hot,
+    pub(crate) read_cache: ReadCache,
     pub(crate) options: DiskOptions,
     /// One at a time in this process, and what it will look at next.
     pub(crate) evicting: Mutex<std::collections::VecDeque<u32>>,
-    files: RwLock<HashMap<Name, Arc<File>>>,
+    files: RwLock<HashMap<FileName, Arc<File>>>,
     /// Set when the directory was taken away under us: nothing is written any more.
     pub(crate) is_lost: AtomicBool,
 }
@@ -54,7 +54,7 @@ impl Volume {
     pub(crate) fn open(path: &Path, options: DiskOptions) -> io::Result<Self> {
         let directory = Directory::open(path)?;
         let index = directory.fixed(INDEX)?;
-        let ledger = Ledger::open(&directory, || {
+        let ledger = StateFile::open(&directory, || {
             // No page of counters, or a damaged one: what is there can't be told apart from what was removed.
             for name in directory.list()? {
                 directory.remove(name)?;
@@ -68,14 +68,14 @@ impl Volume {
         let buckets = ledger.peek()?.buckets;
         Ok(Self {
             index: Index::new(index, buckets),
-            tombs: Tombs::new(directory.fixed(TOMBS)?),
-            stale: Tombs::new(directory.fixed(STALE)?),
+            tombstones: Tombstones::new(directory.fixed(TOMBS)?),
+            stale: Tombstones::new(directory.fixed(STALE)?),
             directory,
-            ledger,
-            log: Log::default(),
+            state_file: ledger,
+            segment_writer: SegmentWriter::default(),
             buffers: Buffers::default(),
             counters: Counters::default(),
-            hot: Hot::new(options.hot_bytes),
+            read_cache: ReadCache::new(options.read_cache_bytes),
             options,
             evicting: Mutex::default(),
             files: RwLock::default(),
@@ -85,13 +85,13 @@ impl Volume {
 
     /// The hash of a key, the same in all processes of this directory.
     pub(crate) fn hash(&self, key: &CacheKey) -> u64 {
-        let mut hasher = SipHasher13::new_with_key(&self.ledger.seed);
+        let mut hasher = SipHasher13::new_with_key(&self.state_file.seed);
         hasher.write(key.as_bytes());
         hasher.finish()
     }
 
     pub(crate) fn group_hash(&self, group: &CacheGroup) -> u64 {
-        let mut hasher = SipHasher13::new_with_key(&self.ledger.seed);
+        let mut hasher = SipHasher13::new_with_key(&self.state_file.seed);
         for part in [group.origin(), group.name()] {
             hasher.write(&(part.len() as u64).to_le_bytes());
             hasher.write(part.as_bytes());
@@ -104,7 +104,7 @@ impl Volume {
     }
 
     /// A file for reading, which stays open for the next reader.
-    pub(crate) fn file(&self, name: Name) -> io::Result<Arc<File>> {
+    pub(crate) fn file(&self, name: FileName) -> io::Result<Arc<File>> {
         if let Some(file) = self.files.read().get(&name) {
             return Ok(Arc::clone(file));
         }
@@ -144,13 +144,13 @@ impl Volume {
 
     /// Takes and gives back space.
     pub(crate) fn account(&self, more: u64, less: u64) -> io::Result<()> {
-        let mut locked = self.ledger.lock()?;
+        let mut locked = self.state_file.lock()?;
         locked.state.used = (locked.state.used + more).saturating_sub(less);
         locked.save()
     }
 
     /// Removes a file and gives its space back.
-    pub(crate) fn discard(&self, name: Name) -> io::Result<u64> {
+    pub(crate) fn discard(&self, name: FileName) -> io::Result<u64> {
         let size = self.directory.size_of(name).unwrap_or(0);
         self.files.write().remove(&name);
         Ok(if self.directory.remove(name)? { size } else { 0 })
@@ -168,11 +168,11 @@ impl Volume {
         let hash = self.hash(key);
         let tag = hash as u32;
         let mut files = Vec::new();
-        let mut locked = self.ledger.lock()?;
+        let mut locked = self.state_file.lock()?;
         let sequence = locked.next_sequence();
-        self.tombs.set(Of::Key(hash), sequence)?;
+        self.tombstones.set(TombstoneKind::Key(hash), sequence)?;
         locked.save()?;
-        let mut bucket = self.index.bucket(tag, crate::reading::Mode::Wait)?;
+        let mut bucket = self.index.bucket(tag, crate::pread::ReadMode::Blocking)?;
         let found: Vec<(usize, Slot)> = bucket.matching(tag).collect();
         if found.is_empty() {
             return Ok(());
@@ -190,34 +190,34 @@ impl Volume {
     }
 
     /// The file in which a slot's body is, if it has one.
-    pub(crate) fn file_of(&self, slot: &Slot) -> Option<Name> {
+    pub(crate) fn file_of(&self, slot: &Slot) -> Option<FileName> {
         if !slot.has_file {
             return None;
         }
         let envelope = self.envelope_at(slot).ok()??;
-        Some(Name::Body(envelope.hash, envelope.entry.0))
+        Some(FileName::Body(envelope.hash, envelope.entry.0))
     }
 
     pub(crate) fn invalidate(&self, group: &CacheGroup) -> io::Result<()> {
         let hash = self.group_hash(group);
-        let mut locked = self.ledger.lock()?;
+        let mut locked = self.state_file.lock()?;
         let sequence = locked.next_sequence();
         // The number first: who begins after this has it, and is not older than the removal.
         locked.save()?;
-        self.tombs.set(Of::Group(hash), sequence)
+        self.tombstones.set(TombstoneKind::Group(hash), sequence)
     }
 
     /// Makes what is in the group and was asked for by then stale.
     pub(crate) fn outdate(&self, group: &CacheGroup, at: Timestamp) -> io::Result<()> {
-        let _locked = self.ledger.lock()?;
-        self.stale.set(Of::Group(self.group_hash(group)), at.as_millis())
+        let _locked = self.state_file.lock()?;
+        self.stale.set(TombstoneKind::Group(self.group_hash(group)), at.as_millis())
     }
 
     /// Removes everything, and keeps what is being written from being stored.
     pub(crate) fn clear(&self) -> io::Result<()> {
-        let mut locked = self.ledger.lock()?;
+        let mut locked = self.state_file.lock()?;
         let sequence = locked.next_sequence();
-        locked.state.cleared = sequence;
+        locked.state.clear_epoch = sequence;
         locked.save()?;
         self.index.clear(locked.state.buckets)?;
         drop(locked);
@@ -228,7 +228,8 @@ impl Volume {
 
     /// Whether the path still leads here and the counters can be read.
     pub(crate) fn is_intact(&self) -> bool {
-        self.directory.is_there() && self.ledger.peek().is_ok_and(|state| state.seed == self.ledger.seed)
+        self.directory.is_there()
+            && self.state_file.peek().is_ok_and(|state| state.seed == self.state_file.seed)
     }
 
     /// Adds what this process has counted to what all have.
@@ -236,7 +237,7 @@ impl Volume {
         if self.counters.is_empty() {
             return;
         }
-        if let Ok(mut locked) = self.ledger.lock() {
+        if let Ok(mut locked) = self.state_file.lock() {
             self.counters.drain(&mut locked.state.counts);
             let _ = locked.save();
         }

@@ -11,10 +11,10 @@ use larder_core::{
 
 use crate::{
     Durability,
+    commit::Entry,
     error::{failed, not_encodable, too_long},
-    growing::{Follow, Grower, Growing},
-    names::Name,
-    publish::Entry,
+    file_name::FileName,
+    partial_body::{Follow, PartialBody, PartialBodyWriter},
     record::{self, Envelope},
     store::blocking,
     volume::Volume,
@@ -51,7 +51,7 @@ impl Reservation for Reserved {
             return Err(too_long(most));
         }
         let entry = Volume::new_entry().map_err(failed("making a number"))?;
-        let grower = Grower(Growing::new(volume.buffers.clone()));
+        let grower = PartialBodyWriter(PartialBody::new(volume.buffers.clone()));
         let checksum = BodyChecksum::new();
         Ok(Box::new(DiskWriter { volume, key, head, begun, entry, grower, length: 0, checksum, part: None }))
     }
@@ -64,10 +64,10 @@ pub(crate) struct DiskWriter {
     head: Arc<StoredHead>,
     begun: u64,
     entry: EntryId,
-    grower: Grower,
+    grower: PartialBodyWriter,
     length: u64,
     checksum: BodyChecksum,
-    part: Option<Part>,
+    part: Option<TempBody>,
 }
 
 impl fmt::Debug for DiskWriter {
@@ -81,13 +81,13 @@ impl fmt::Debug for DiskWriter {
 
 #[async_trait]
 impl StoreWriter for DiskWriter {
-    async fn write(&mut self, piece: Bytes) -> Result<(), StoreError> {
+    async fn write(&mut self, chunk: Bytes) -> Result<(), StoreError> {
         let most = self.volume.options.longest_body();
-        self.length += piece.len() as u64;
+        self.length += chunk.len() as u64;
         if self.length > most {
             return Err(too_long(most));
         }
-        let waiting = self.grower.0.push(&piece);
+        let waiting = self.grower.0.push(&chunk);
         let is_long = self.part.is_some() || waiting > self.volume.options.inline();
         if is_long {
             self.checksum_and_flush(waiting >= FLUSH || self.part.is_none()).await?;
@@ -120,7 +120,7 @@ impl DiskWriter {
         let part = blocking(move || {
             let mut part = match part {
                 Some(part) => part,
-                None => Part::new(&volume).map_err(failed("making a file"))?,
+                None => TempBody::new(&volume).map_err(failed("making a file"))?,
             };
             part.write(&bytes).map_err(failed("writing a body"))?;
             Ok(part)
@@ -133,7 +133,7 @@ impl DiskWriter {
 
     fn commit_now(mut self) -> Result<EntryId, StoreError> {
         let volume = &self.volume;
-        let order = volume.ledger.sequence().map_err(failed("reading the counters"))?;
+        let order = volume.state_file.sequence().map_err(failed("reading the counters"))?;
         let hash = volume.hash(&self.key);
         let envelope = Envelope { hash, entry: self.entry, begun: self.begun, order, length: 0, file: None };
         let bytes = match &mut self.part {
@@ -157,9 +157,9 @@ impl DiskWriter {
         let file = self.part.as_ref().map(|part| part.length);
         let envelope = Envelope { file, ..envelope };
         let entry = Entry { key: &self.key, head: &self.head, envelope };
-        volume.publish(&entry, place, self.part.as_ref().map(Part::name))?;
+        volume.commit(&entry, place, self.part.as_ref().map(TempBody::name))?;
         if let Some(part) = self.part.take() {
-            part.keep().map_err(failed("taking the lock"))?;
+            part.persist().map_err(failed("taking the lock"))?;
         }
         if volume.options.durability == Durability::PowerFailure {
             volume.directory.sync().map_err(failed("waiting for the disk"))?;
@@ -171,25 +171,25 @@ impl DiskWriter {
 
 /// A file that nobody can look up yet. Dropped, it is removed; a process that dies leaves it unlocked, which tells the
 /// others to remove it.
-pub(crate) struct Part {
+pub(crate) struct TempBody {
     volume: Arc<Volume>,
     number: u64,
     file: Arc<File>,
     length: u64,
     reserved: u64,
-    is_kept: bool,
+    is_persisted: bool,
 }
 
-impl Part {
+impl TempBody {
     fn new(volume: &Arc<Volume>) -> io::Result<Self> {
         let number = Volume::new_entry()?.0;
-        let file = volume.directory.create(Name::Part(number))?;
+        let file = volume.directory.create(FileName::Temp(number))?;
         let volume = Arc::clone(volume);
-        Ok(Self { volume, number, file: Arc::new(file), length: 0, reserved: 0, is_kept: false })
+        Ok(Self { volume, number, file: Arc::new(file), length: 0, reserved: 0, is_persisted: false })
     }
 
-    fn name(&self) -> Name {
-        Name::Part(self.number)
+    fn name(&self) -> FileName {
+        FileName::Temp(self.number)
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -206,16 +206,16 @@ impl Part {
     }
 
     /// It is an entry's body by now: only what it does not need is given back.
-    fn keep(mut self) -> io::Result<()> {
-        self.is_kept = true;
+    fn persist(mut self) -> io::Result<()> {
+        self.is_persisted = true;
         self.file.unlock()?;
         self.volume.account(self.length.next_multiple_of(4096), self.reserved)
     }
 }
 
-impl Drop for Part {
+impl Drop for TempBody {
     fn drop(&mut self) {
-        if !self.is_kept {
+        if !self.is_persisted {
             let _ = self.volume.directory.remove(self.name());
             let _ = self.volume.account(0, self.reserved);
         }

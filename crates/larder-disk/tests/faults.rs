@@ -92,11 +92,11 @@ fn cache(store: &DiskStore) -> (Cache, Arc<FnOrigin>) {
 
 async fn ask(cache: &Cache, origin: &Arc<FnOrigin>, n: u64) {
     let request = Request::get(format!("http://example.com/{n}")).body(Body::empty()).expect("a request");
-    let mut answer = cache.fetch(request, Arc::clone(origin) as Arc<dyn Origin>).await.expect("an answer");
-    let mut body = answer.take_body();
+    let answer = cache.fetch(request, Arc::clone(origin) as Arc<dyn Origin>).await.expect("an answer");
+    let mut body = answer.into_body();
     let mut whole = Vec::new();
-    while let Some(piece) = body.next_piece().await {
-        whole.extend_from_slice(&piece.expect("the body is whole"));
+    while let Some(chunk) = body.chunk().await {
+        whole.extend_from_slice(&chunk.expect("the body is whole"));
     }
     assert!(whole == content(n, 20_000), "request {n} got something else");
 }

@@ -194,8 +194,8 @@ async fn an_abandoned_body_leaves_nothing() {
     let store = place.open();
     let mut writer =
         store.reserve(&key(1)).await.expect("it reserves").begin(head(), None).await.expect("it begins");
-    for piece in content(1, 3 << 20).chunks(64 << 10) {
-        writer.write(bytes::Bytes::copy_from_slice(piece)).await.expect("it writes");
+    for chunk in content(1, 3 << 20).chunks(64 << 10) {
+        writer.write(bytes::Bytes::copy_from_slice(chunk)).await.expect("it writes");
     }
     assert_eq!(place.files_named("p-").len(), 1);
     drop(writer);

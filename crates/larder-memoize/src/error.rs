@@ -10,8 +10,8 @@ use larder_core::FetchError;
 pub enum ValueError<E> {
     /// It could not be loaded: what the load said.
     Load(E),
-    /// It could not be loaded a moment ago, which is remembered ([`Value::failures`](crate::Value::failures)).
-    FailedBefore,
+    /// It could not be loaded a moment ago, which is remembered ([`Value::negative_ttl`](crate::Value::negative_ttl)).
+    NegativelyCached,
     /// What was loaded can't be written as JSON, or not be read again as what it was.
     Json(serde_json::Error),
     /// The load took too long ([`Limits::origin_timeout`](larder_core::Limits::origin_timeout)), or was given up.
@@ -22,7 +22,7 @@ impl<E: fmt::Display> fmt::Display for ValueError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Load(error) => write!(f, "the value could not be loaded: {error}"),
-            Self::FailedBefore => f.write_str("the value could not be loaded a moment ago"),
+            Self::NegativelyCached => f.write_str("the value could not be loaded a moment ago"),
             Self::Json(error) => write!(f, "the value can't be kept: {error}"),
             Self::Fetch(error) => write!(f, "the value was not loaded in time: {error}"),
         }
@@ -33,7 +33,7 @@ impl<E: Error + 'static> Error for ValueError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Load(error) => Some(error),
-            Self::FailedBefore => None,
+            Self::NegativelyCached => None,
             Self::Json(error) => Some(error),
             Self::Fetch(error) => Some(error),
         }

@@ -4,7 +4,7 @@ use std::{fmt, future::Future, marker::PhantomData, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use http::{Request, Response, StatusCode};
-use larder_core::{Body, Origin, OriginError, mark_fresh};
+use larder_core::{Body, Origin, OriginError, set_max_age};
 use parking_lot::Mutex;
 use serde::Serialize;
 
@@ -49,14 +49,14 @@ where
                 // To the engine an error like a server's: not kept, and an old value stands in where that is allowed.
                 *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
                 if let Some(time) = self.failed_for {
-                    mark_fresh(response.headers_mut(), time);
+                    set_max_age(response.headers_mut(), time);
                 }
             }
         }
         Ok(response)
     }
 
-    fn outlives_request(&self) -> bool {
+    fn supports_background_revalidation(&self) -> bool {
         true
     }
 }

@@ -5,8 +5,8 @@ use std::{future::Future, marker::PhantomData, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use http::{HeaderMap, Method, Request};
 use larder_core::{
-    Answer, Body, Cache, CacheGroup, CacheKey, CacheMode, FetchError, FetchOptions, Lookup, Overrides,
-    Overriding, RequestHead, StoreError, TargetError,
+    Body, Cache, CacheGroup, CacheKey, CacheMode, CacheResponse, FetchError, FetchOptions, Lookup,
+    OverrideFn, Overrides, RequestHead, StoreError, TargetError,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -88,9 +88,9 @@ impl Value {
     }
 
     /// How long a failure to load it is remembered, in whole seconds: who asks meanwhile gets
-    /// [`ValueError::FailedBefore`], and nothing is loaded. An old value goes before that, where
+    /// [`ValueError::NegativelyCached`], and nothing is loaded. An old value goes before that, where
     /// [`stale_if_error`](Self::stale_if_error) allows it. Default: not at all.
-    pub fn failures(mut self, time: Duration) -> Self {
+    pub fn negative_ttl(mut self, time: Duration) -> Self {
         self.failed_for = Some(time);
         self
     }
@@ -153,20 +153,24 @@ impl Value {
         }
         if failed {
             // Somebody else's load.
-            return Err(ValueError::FailedBefore);
+            return Err(ValueError::NegativelyCached);
         }
         Ok(read(answer).await)
     }
 
-    async fn ask(&self, mode: CacheMode, loader: Arc<dyn larder_core::Origin>) -> Result<Answer, FetchError> {
+    async fn ask(
+        &self,
+        mode: CacheMode,
+        loader: Arc<dyn larder_core::Origin>,
+    ) -> Result<CacheResponse, FetchError> {
         let mut fields = HeaderMap::new();
-        mode.say(&mut fields);
+        mode.apply(&mut fields);
         let found = match self.cache.lookup(&self.key, &RequestHead::new(&Method::GET, &fields)).await {
-            Lookup::Answered(answer) => return Ok(answer),
-            Lookup::Forward(found) => found,
+            Lookup::Hit(answer) => return Ok(answer),
+            Lookup::Miss(found) => found,
         };
         let mut options = FetchOptions::default();
-        options.overrides = Some(Overriding::always(self.overrides.clone()));
+        options.overrides = Some(OverrideFn::always(self.overrides.clone()));
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = self.key.target().parse().map_err(|_| TargetError::Path)?;
         *request.headers_mut() = fields;
@@ -174,14 +178,14 @@ impl Value {
     }
 }
 
-async fn read<T: DeserializeOwned>(mut answer: Answer) -> Result<T, serde_json::Error> {
+async fn read<T: DeserializeOwned>(answer: CacheResponse) -> Result<T, serde_json::Error> {
     let broken = |error: larder_core::BodyError| serde_json::Error::io(std::io::Error::other(error));
-    match answer.take_body().try_into_bytes() {
+    match answer.into_body().try_into_bytes() {
         Ok(bytes) => serde_json::from_slice(&bytes),
         Err(mut body) => {
             let mut all = Vec::new();
-            while let Some(piece) = body.next_piece().await {
-                all.extend_from_slice(&piece.map_err(broken)?);
+            while let Some(chunk) = body.chunk().await {
+                all.extend_from_slice(&chunk.map_err(broken)?);
             }
             serde_json::from_slice(&all)
         }

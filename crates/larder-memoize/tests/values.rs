@@ -125,8 +125,11 @@ async fn a_failure_is_remembered_where_that_is_asked_for() {
     let ask = |name: &'static str, fails: bool| {
         let (it, loads) = (it.clone(), Arc::clone(&it.loads));
         async move {
-            let value =
-                it.cache.value(name).failures(Duration::from_secs(5)).stale_if_error(Duration::from_secs(60));
+            let value = it
+                .cache
+                .value(name)
+                .negative_ttl(Duration::from_secs(5))
+                .stale_if_error(Duration::from_secs(60));
             let load = move || {
                 let load = loads.fetch_add(1, Ordering::SeqCst) + 1;
                 async move { if fails { Err("down") } else { Ok(load) } }
@@ -137,7 +140,7 @@ async fn a_failure_is_remembered_where_that_is_asked_for() {
     assert!(matches!(ask("a", true).await, Err(ValueError::Load("down"))));
     for _ in 0..3 {
         assert!(
-            matches!(ask("a", false).await, Err(ValueError::FailedBefore)),
+            matches!(ask("a", false).await, Err(ValueError::NegativelyCached)),
             "nothing is loaded meanwhile"
         );
     }

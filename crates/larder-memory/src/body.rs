@@ -1,4 +1,4 @@
-//! Bodies in memory: whole where they are short, the pieces as they came where they are long.
+//! Bodies in memory: whole where they are short, the chunks as they came where they are long.
 
 use std::{
     collections::VecDeque,
@@ -13,18 +13,18 @@ use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use larder_core::{BodySource, ByteStream, StoreError, StoredBody};
 
-/// Up to this length the pieces are joined, once, at the commit: every hit is then one reference count. Above, joining
+/// Up to this length the chunks are joined, once, at the commit: every hit is then one reference count. Above, joining
 /// would hold both for a moment.
 const JOINED: u64 = 1024 * 1024;
 
 /// A committed body.
-pub(crate) fn stored(pieces: &[Bytes], length: u64) -> StoredBody {
+pub(crate) fn stored(chunks: &[Bytes], length: u64) -> StoredBody {
     if length > JOINED {
-        return StoredBody::Source(Arc::new(Pieces(pieces.into())));
+        return StoredBody::Source(Arc::new(Pieces(chunks.into())));
     }
-    // Also a single piece: it may be a small slice of a large read buffer, which it would keep alive.
+    // Also a single chunk: it may be a small slice of a large read buffer, which it would keep alive.
     let mut whole = BytesMut::with_capacity(usize::try_from(length).unwrap_or_default());
-    pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+    chunks.iter().for_each(|chunk| whole.extend_from_slice(chunk));
     StoredBody::Whole(whole.freeze())
 }
 
@@ -35,7 +35,7 @@ struct Pieces(Box<[Bytes]>);
 #[async_trait]
 impl BodySource for Pieces {
     fn content_length(&self) -> Option<u64> {
-        Some(self.0.iter().map(|piece| piece.len() as u64).sum())
+        Some(self.0.iter().map(|chunk| chunk.len() as u64).sum())
     }
 
     async fn stream(&self, range: Option<Range<u64>>) -> Result<ByteStream, StoreError> {
@@ -43,17 +43,17 @@ impl BodySource for Pieces {
     }
 }
 
-/// What of these pieces lies in a range.
-pub(crate) fn slices(pieces: &[Bytes], range: &Range<u64>) -> VecDeque<Bytes> {
+/// What of these chunks lies in a range.
+pub(crate) fn slices(chunks: &[Bytes], range: &Range<u64>) -> VecDeque<Bytes> {
     let mut found = VecDeque::new();
     let mut start = 0;
-    for piece in pieces {
-        let length = piece.len() as u64;
+    for chunk in chunks {
+        let length = chunk.len() as u64;
         let from = range.start.saturating_sub(start).min(length);
         let to = range.end.saturating_sub(start).min(length);
         if from < to {
-            // Both are at most the length of a piece, which is a usize.
-            found.push_back(piece.slice(from as usize..to as usize));
+            // Both are at most the length of a chunk, which is a usize.
+            found.push_back(chunk.slice(from as usize..to as usize));
         }
         start += length;
     }

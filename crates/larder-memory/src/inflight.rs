@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use larder_core::{CacheKey, CarriedHash};
+use larder_core::{CacheKey, PrehashedBuildHasher};
 use parking_lot::{Mutex, MutexGuard};
 
 const SHARDS: usize = 64;
@@ -22,7 +22,7 @@ const SHARDS: usize = 64;
 pub(crate) struct InFlight(Box<[Mutex<Writers>]>);
 
 /// Those of a shard's keys.
-pub(crate) type Writers = HashMap<CacheKey, Vec<Arc<AtomicBool>>, CarriedHash>;
+pub(crate) type Writers = HashMap<CacheKey, Vec<Arc<AtomicBool>>, PrehashedBuildHasher>;
 
 impl InFlight {
     pub(crate) fn new() -> Self {

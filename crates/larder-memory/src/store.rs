@@ -10,11 +10,13 @@ use std::{
 
 use async_trait::async_trait;
 use larder_core::{
-    CacheGroup, CacheKey, CacheStore, Candidate, Candidates, CarriedHash, EntryId, Leases, Removals,
-    Reservation, StoreError, StoreErrorKind, StoredBody, StoredHead, Timestamp,
+    CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, InvalidationFeed, Leases,
+    PrehashedBuildHasher, Reservation, StoreError, StoreErrorKind, StoredBody, StoredHead, Timestamp,
 };
 
-use crate::{MemoryOptions, groups::Groups, inflight::InFlight, writer::MemoryWriter, writer::Place};
+use crate::{
+    MemoryOptions, groups::Groups, inflight::InFlight, writer::MemoryReservation, writer::MemoryWriter,
+};
 
 /// Bookkeeping of one key beside what is counted: the map's entry, its place in the policy's lists, the key's `Arc`.
 const KEY_OVERHEAD: usize = 320;
@@ -31,14 +33,14 @@ pub struct MemoryStore {
 
 /// What the store and its writers share.
 pub(crate) struct Shared {
-    entries: moka::sync::Cache<CacheKey, Stored, CarriedHash>,
+    entries: moka::sync::Cache<CacheKey, Stored, PrehashedBuildHasher>,
     options: MemoryOptions,
     pub(crate) writers: InFlight,
     groups: Groups,
     /// When groups were made stale, in ms.
     outdated: Groups,
     /// Counts removals of groups; an entry is as old as the count when it was begun.
-    events: AtomicU64,
+    epoch: AtomicU64,
     /// Counts removals of everything; an entry of another count than this is gone. The map's own removal of everything compares
     /// times, and while an entry is replaced it gives the new one's time to the old one.
     clears: AtomicU32,
@@ -46,7 +48,7 @@ pub(crate) struct Shared {
     /// Bytes of bodies that are being written.
     writing: AtomicU64,
     /// Bytes of what is stored, also what is about to be evicted.
-    held: Arc<AtomicU64>,
+    stored_bytes: Arc<AtomicU64>,
 }
 
 /// The responses of one key.
@@ -72,7 +74,7 @@ impl MemoryStore {
             .eviction_listener(move |_, stored: Stored, _| {
                 leaving.fetch_sub(u64::from(stored.weight), Ordering::Relaxed);
             })
-            .build_with_hasher(CarriedHash);
+            .build_with_hasher(PrehashedBuildHasher);
         Self {
             shared: Arc::new(Shared {
                 entries,
@@ -80,11 +82,11 @@ impl MemoryStore {
                 writers: InFlight::new(),
                 groups: Groups::default(),
                 outdated: Groups::default(),
-                events: AtomicU64::new(0),
+                epoch: AtomicU64::new(0),
                 clears: AtomicU32::new(0),
                 ids: AtomicU64::new(0),
                 writing: AtomicU64::new(0),
-                held,
+                stored_bytes: held,
             }),
         }
     }
@@ -102,7 +104,7 @@ impl MemoryStore {
 
     /// Bytes in use: what is stored and what is being written.
     pub fn weight(&self) -> u64 {
-        self.shared.held.load(Ordering::Relaxed) + self.shared.writing.load(Ordering::Relaxed)
+        self.shared.stored_bytes.load(Ordering::Relaxed) + self.shared.writing.load(Ordering::Relaxed)
     }
 }
 
@@ -116,7 +118,7 @@ impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared")
             .field("options", &self.options)
-            .field("held", &self.held)
+            .field("held", &self.stored_bytes)
             .finish_non_exhaustive()
     }
 }
@@ -147,7 +149,7 @@ impl Shared {
 
     /// Makes what a writer has written visible.
     pub(crate) fn commit(&self, writer: &MemoryWriter, body: StoredBody) -> Result<EntryId, StoreError> {
-        let Place { key, begun, .. } = &writer.place;
+        let MemoryReservation { key, begun, .. } = &writer.place;
         let _shard = self.writers.lock(key);
         if writer.is_removed() || self.groups.removed_since(&writer.head.groups, *begun) {
             return Err(gone("it was removed while it was being written"));
@@ -191,7 +193,7 @@ impl Shared {
             clears,
             weight,
         };
-        let held = self.held.fetch_add(u64::from(weight), Ordering::Relaxed) + u64::from(weight);
+        let held = self.stored_bytes.fetch_add(u64::from(weight), Ordering::Relaxed) + u64::from(weight);
         self.entries.insert(key.clone(), stored);
         if held > self.options.stored() {
             // The map evicts in batches, and would hold up to a batch of large bodies too many until then.
@@ -207,7 +209,7 @@ impl Shared {
         if stored.begun.is_none() {
             return stored.candidates;
         }
-        self.valid(stored).candidates.outdated(|head| match self.outdated.last(&head.groups) {
+        self.valid(stored).candidates.marked_stale(|head| match self.outdated.last(&head.groups) {
             0 => None,
             at => Some(Timestamp::from_millis(at)).filter(|_| !head.groups.is_empty()),
         })
@@ -260,9 +262,9 @@ impl CacheStore for MemoryStore {
 
     async fn reserve(&self, key: &CacheKey) -> Result<Box<dyn Reservation>, StoreError> {
         // Before the writer is entered: a removal in between is seen by the one or by the other.
-        let begun = self.shared.events.load(Ordering::Acquire);
+        let begun = self.shared.epoch.load(Ordering::Acquire);
         let removed = self.shared.writers.enter(key);
-        Ok(Box::new(Place { store: Arc::clone(&self.shared), key: key.clone(), removed, begun }))
+        Ok(Box::new(MemoryReservation { store: Arc::clone(&self.shared), key: key.clone(), removed, begun }))
     }
 
     async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
@@ -292,7 +294,7 @@ impl CacheStore for MemoryStore {
     }
 
     async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
-        let now = self.shared.events.fetch_add(1, Ordering::AcqRel) + 1;
+        let now = self.shared.epoch.fetch_add(1, Ordering::AcqRel) + 1;
         self.shared.groups.remove(group, now);
         Ok(())
     }
@@ -318,17 +320,17 @@ impl CacheStore for MemoryStore {
         Ok(())
     }
 
-    async fn outdate_group(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
+    async fn mark_group_stale(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
         self.shared.outdated.remove(group, at.as_millis());
         Ok(())
     }
 
-    async fn outdate_prefix(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
+    async fn mark_prefix_stale(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
         for (key, _) in self.shared.entries.iter().filter(|(key, _)| key.target().starts_with(url)) {
             let _shard = self.shared.writers.lock(&key);
             let Some(stored) = self.shared.get(&key) else { continue };
             let begun = stored.iter().map(|(_, begun)| begun).collect();
-            let candidates = stored.candidates.clone().outdated(|_| Some(at));
+            let candidates = stored.candidates.clone().marked_stale(|_| Some(at));
             self.shared.put(&key, candidates.to_vec(), begun, stored.clears);
         }
         Ok(())
@@ -338,7 +340,7 @@ impl CacheStore for MemoryStore {
         None
     }
 
-    fn removals(&self) -> Option<&dyn Removals> {
+    fn invalidations(&self) -> Option<&dyn InvalidationFeed> {
         None
     }
 }

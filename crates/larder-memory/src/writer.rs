@@ -1,4 +1,4 @@
-//! Writing one entry: the pieces wait here until the commit, and slow clients read them back meanwhile.
+//! Writing one entry: the chunks wait here until the commit, and slow clients read them back meanwhile.
 
 use std::{
     collections::VecDeque,
@@ -23,11 +23,11 @@ use parking_lot::Mutex;
 
 use crate::{body, store::Shared};
 
-/// A piece shorter than this is copied: it may be a slice of a read buffer that it would keep alive.
+/// A chunk shorter than this is copied: it may be a slice of a read buffer that it would keep alive.
 const COPIED: usize = 16 * 1024;
 
 /// A place among those in progress, where removals reach it.
-pub(crate) struct Place {
+pub(crate) struct MemoryReservation {
     pub(crate) store: Arc<Shared>,
     pub(crate) key: CacheKey,
     pub(crate) removed: Arc<AtomicBool>,
@@ -35,20 +35,20 @@ pub(crate) struct Place {
     pub(crate) begun: u64,
 }
 
-impl Drop for Place {
+impl Drop for MemoryReservation {
     fn drop(&mut self) {
         self.store.writers.leave(&self.key, &self.removed);
     }
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for MemoryReservation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Place").field("key", &self.key).finish_non_exhaustive()
     }
 }
 
 #[async_trait]
-impl Reservation for Place {
+impl Reservation for MemoryReservation {
     async fn begin(
         self: Box<Self>,
         head: Arc<StoredHead>,
@@ -64,7 +64,7 @@ impl Reservation for Place {
 
 /// Receives one body.
 pub(crate) struct MemoryWriter {
-    pub(crate) place: Place,
+    pub(crate) place: MemoryReservation,
     pub(crate) head: Arc<StoredHead>,
     written: Arc<Written>,
     /// The longest body this may become.
@@ -83,14 +83,14 @@ impl fmt::Debug for MemoryWriter {
 
 #[async_trait]
 impl StoreWriter for MemoryWriter {
-    async fn write(&mut self, piece: Bytes) -> Result<(), StoreError> {
-        let length = piece.len() as u64;
+    async fn write(&mut self, chunk: Bytes) -> Result<(), StoreError> {
+        let length = chunk.len() as u64;
         if self.length + length > self.most {
             return Err(StoreError::too_long("memory", self.most));
         }
         self.place.store.reserve(length)?;
         self.length += length;
-        self.written.push(if piece.len() < COPIED { Bytes::copy_from_slice(&piece) } else { piece });
+        self.written.push(if chunk.len() < COPIED { Bytes::copy_from_slice(&chunk) } else { chunk });
         Ok(())
     }
 
@@ -99,7 +99,7 @@ impl StoreWriter for MemoryWriter {
     }
 
     async fn commit(self: Box<Self>) -> Result<EntryId, StoreError> {
-        let body = body::stored(&self.written.state.lock().pieces, self.length);
+        let body = body::stored(&self.written.state.lock().chunks, self.length);
         let id = self.place.store.commit(&self, body)?;
         self.written.end(Ending::Committed);
         Ok(id)
@@ -128,7 +128,7 @@ pub(crate) struct Written {
 
 #[derive(Debug, Default)]
 struct State {
-    pieces: Vec<Bytes>,
+    chunks: Vec<Bytes>,
     ending: Option<Ending>,
     waiting: Vec<Waker>,
 }
@@ -140,10 +140,10 @@ enum Ending {
 }
 
 impl Written {
-    fn push(&self, piece: Bytes) {
+    fn push(&self, chunk: Bytes) {
         let waiting = {
             let mut state = self.state.lock();
-            state.pieces.push(piece);
+            state.chunks.push(chunk);
             std::mem::take(&mut state.waiting)
         };
         waiting.into_iter().for_each(Waker::wake);
@@ -171,18 +171,18 @@ impl BodySource for Follow {
 
     async fn stream(&self, range: Option<Range<u64>>) -> Result<ByteStream, StoreError> {
         let range = range.unwrap_or(0..u64::MAX);
-        Ok(Box::pin(Following { written: Arc::clone(&self.0), range, taken: VecDeque::new() }))
+        Ok(Box::pin(TailStream { written: Arc::clone(&self.0), range, taken: VecDeque::new() }))
     }
 }
 
-struct Following {
+struct TailStream {
     written: Arc<Written>,
     /// What is still to come.
     range: Range<u64>,
     taken: VecDeque<Bytes>,
 }
 
-impl Stream for Following {
+impl Stream for TailStream {
     type Item = Result<Bytes, StoreError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -192,7 +192,7 @@ impl Stream for Following {
                 return Poll::Ready(None);
             }
             let mut state = this.written.state.lock();
-            this.taken = body::slices(&state.pieces, &this.range);
+            this.taken = body::slices(&state.chunks, &this.range);
             if this.taken.is_empty() {
                 return match state.ending {
                     Some(Ending::Committed) => Poll::Ready(None),
@@ -208,10 +208,10 @@ impl Stream for Following {
                 };
             }
         }
-        let piece = this.taken.pop_front();
-        if let Some(piece) = &piece {
-            this.range.start += piece.len() as u64;
+        let chunk = this.taken.pop_front();
+        if let Some(chunk) = &chunk {
+            this.range.start += chunk.len() as u64;
         }
-        Poll::Ready(piece.map(Ok))
+        Poll::Ready(chunk.map(Ok))
     }
 }

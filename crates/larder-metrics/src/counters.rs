@@ -8,7 +8,7 @@ use std::{
 use larder_core::{Event, Observer, StoreStep};
 use metrics::{Counter, counter, describe_counter};
 
-use crate::Outcome;
+use crate::CacheOutcome;
 
 const STEPS: [(StoreStep, &str); 5] = [
     (StoreStep::Lookup, "lookup"),
@@ -22,7 +22,7 @@ const STEPS: [(StoreStep, &str); 5] = [
 ///
 /// It takes its place in the recorder that is installed when it is made.
 pub struct Counters {
-    requests: [Count; Outcome::ALL.len()],
+    requests: [Count; CacheOutcome::ALL.len()],
     stored: Count,
     not_stored: AtomicU64,
     broken: Count,
@@ -34,7 +34,7 @@ pub struct Counters {
 #[non_exhaustive]
 pub struct Counts {
     /// Requests answered, by outcome.
-    pub requests: Vec<(Outcome, u64)>,
+    pub requests: Vec<(CacheOutcome, u64)>,
     /// Responses that were stored.
     pub stored: u64,
     /// Responses that the rules kept out.
@@ -52,7 +52,7 @@ impl Counts {
     }
 
     /// Requests of one outcome.
-    pub fn of(&self, outcome: Outcome) -> u64 {
+    pub fn of(&self, outcome: CacheOutcome) -> u64 {
         self.requests.iter().find(|(one, _)| *one == outcome).map_or(0, |(_, count)| *count)
     }
 }
@@ -89,7 +89,7 @@ impl Counters {
         );
         describe_counter!("larder_store_failures_total", "Calls to the store that failed, by step.");
         Self {
-            requests: Outcome::ALL
+            requests: CacheOutcome::ALL
                 .map(|outcome| Count::new(counter!("larder_requests_total", "outcome" => outcome.name()))),
             stored: Count::new(counter!("larder_stored_total")),
             not_stored: AtomicU64::new(0),
@@ -101,7 +101,7 @@ impl Counters {
 
     /// What has been counted until now.
     pub fn counts(&self) -> Counts {
-        let requests = Outcome::ALL.into_iter().zip(&self.requests);
+        let requests = CacheOutcome::ALL.into_iter().zip(&self.requests);
         Counts {
             requests: requests.map(|(outcome, count)| (outcome, count.get())).collect(),
             stored: self.stored.get(),
@@ -127,7 +127,7 @@ impl fmt::Debug for Counters {
 impl Observer for Counters {
     fn on_event(&self, event: &Event<'_>) {
         match event {
-            Event::Answered(status) => self.requests[Outcome::of(status) as usize].add(),
+            Event::Answered(status) => self.requests[status.outcome() as usize].add(),
             Event::NotStored(why) => {
                 self.not_stored.fetch_add(1, Ordering::Relaxed);
                 counter!("larder_not_stored_total", "reason" => why.token()).increment(1);

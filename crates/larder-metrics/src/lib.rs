@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 
 mod counters;
-mod outcome;
 
 pub use counters::{Counters, Counts};
-pub use outcome::Outcome;
+pub use larder_core::CacheOutcome;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use http::Request;
 use larder_core::{Body, Cache, Origin, OriginErrorKind};
 use larder_memory::MemoryStore;
-use larder_metrics::{Counters, Outcome};
+use larder_metrics::{CacheOutcome, Counters};
 use larder_testkit::{Fault, FaultyStore, ManualClock, ManualOrigin};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
@@ -44,7 +44,7 @@ async fn what_happens_is_counted() {
     posted.await.expect("no panic").expect("an answer");
     let failed = ask("GET", "/gone");
     requests.next().await.fail(OriginErrorKind::Connect);
-    drop(failed.await.expect("no panic").map_err(|error| cache.error_answer(&error)));
+    drop(failed.await.expect("no panic").map_err(|error| cache.error_response(&error)));
     store.set(Fault::Down);
     let without = ask("GET", "/");
     requests.next().await.answer(200, &[], b"x");
@@ -52,13 +52,13 @@ async fn what_happens_is_counted() {
 
     let counts = counters.counts();
     for (outcome, count) in [
-        (Outcome::Hit, 1),
-        (Outcome::Stale, 1),
-        (Outcome::Revalidated, 1),
-        (Outcome::Collapsed, 0),
-        (Outcome::Miss, 2),
-        (Outcome::Pass, 1),
-        (Outcome::Failed, 1),
+        (CacheOutcome::Hit, 1),
+        (CacheOutcome::Stale, 1),
+        (CacheOutcome::Revalidated, 1),
+        (CacheOutcome::Collapsed, 0),
+        (CacheOutcome::Miss, 2),
+        (CacheOutcome::Pass, 1),
+        (CacheOutcome::Failed, 1),
     ] {
         assert_eq!(counts.of(outcome), count, "{outcome:?} of {counts:?}");
         let line = format!("larder_requests_total{{outcome=\"{}\"}} {count}", outcome.name());

@@ -18,7 +18,7 @@ pin_project_lite::pin_project! {
         #[pin]
         body: Incoming,
         limit: Duration,
-        // Made at the first wait, and moved on at the first wait after a piece: a body that is here already costs no
+        // Made at the first wait, and moved on at the first wait after a chunk: a body that is here already costs no
         // timer, and one that flows costs one.
         timer: Option<Pin<Box<Sleep>>>,
         waiting: bool,

@@ -86,18 +86,18 @@ impl Failover {
         well.chain(unwell).chain(round().cycle())
     }
 
-    fn note(&self, index: usize, result: &Result<Response<Body>, OriginError>) -> Outcome {
+    fn note(&self, index: usize, result: &Result<Response<Body>, OriginError>) -> AttemptOutcome {
         let outcome = match result {
-            Ok(response) if is_failure(response.status()) => Outcome::Answered,
+            Ok(response) if is_failure(response.status()) => AttemptOutcome::Answered,
             Ok(_) => {
                 self.health.succeeded(index);
-                return Outcome::Good;
+                return AttemptOutcome::Good;
             }
             Err(error) => match error.kind() {
                 // The client's own, or nobody's.
-                OriginErrorKind::RequestBody | OriginErrorKind::Closed => return Outcome::Final,
-                OriginErrorKind::Connect => Outcome::NeverSent,
-                _ => Outcome::Lost,
+                OriginErrorKind::RequestBody | OriginErrorKind::Closed => return AttemptOutcome::Final,
+                OriginErrorKind::Connect => AttemptOutcome::NeverSent,
+                _ => AttemptOutcome::Lost,
             },
         };
         self.health.failed(index, self.options.failure_threshold, self.options.cooldown);
@@ -107,7 +107,7 @@ impl Failover {
 
 /// How asking an origin went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+enum AttemptOutcome {
     Good,
     /// Failed, and nothing changes by asking another one.
     Final,
@@ -125,14 +125,14 @@ fn is_failure(status: StatusCode) -> bool {
 }
 
 /// A request that can be sent again.
-struct Again {
+struct ReplayableRequest {
     method: Method,
     uri: Uri,
     fields: HeaderMap,
     content: bytes::Bytes,
 }
 
-impl Again {
+impl ReplayableRequest {
     fn to_request(&self) -> Request<Body> {
         let mut request = Request::new(Body::from(self.content.clone()));
         request.method_mut().clone_from(&self.method);
@@ -158,16 +158,17 @@ impl Origin for Failover {
                 return result;
             }
         };
-        let again = Again { method: parts.method, uri: parts.uri, fields: parts.headers, content };
+        let again =
+            ReplayableRequest { method: parts.method, uri: parts.uri, fields: parts.headers, content };
         let mut tries = self.options.retries;
         for (asked, index) in order.enumerate() {
             let result = self.origins[index].fetch(again.to_request()).await;
             let repeatable = match self.note(index, &result) {
-                Outcome::Good | Outcome::Final => false,
-                Outcome::NeverSent => true,
-                Outcome::Lost => again.method.is_idempotent(),
+                AttemptOutcome::Good | AttemptOutcome::Final => false,
+                AttemptOutcome::NeverSent => true,
+                AttemptOutcome::Lost => again.method.is_idempotent(),
                 // Whoever says that it is too busy is not asked twice for one request.
-                Outcome::Answered => again.method.is_idempotent() && asked + 1 < self.origins.len(),
+                AttemptOutcome::Answered => again.method.is_idempotent() && asked + 1 < self.origins.len(),
             };
             if !repeatable || tries == 0 {
                 return result;
@@ -178,7 +179,7 @@ impl Origin for Failover {
         Err(OriginError::new(OriginErrorKind::Connect))
     }
 
-    fn outlives_request(&self) -> bool {
-        self.origins.iter().all(|origin| origin.outlives_request())
+    fn supports_background_revalidation(&self) -> bool {
+        self.origins.iter().all(|origin| origin.supports_background_revalidation())
     }
 }

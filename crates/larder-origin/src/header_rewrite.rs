@@ -54,7 +54,7 @@ impl Origin for HeaderRewrite {
         Ok(response)
     }
 
-    fn outlives_request(&self) -> bool {
-        self.inner.outlives_request()
+    fn supports_background_revalidation(&self) -> bool {
+        self.inner.supports_background_revalidation()
     }
 }

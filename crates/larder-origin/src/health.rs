@@ -57,11 +57,11 @@ pub struct Health {
 struct State {
     name: Box<str>,
     /// By checks.
-    well: AtomicBool,
+    healthy: AtomicBool,
     /// Failures of requests in a row.
     failures: AtomicU32,
     /// Left alone until then.
-    rests: Mutex<Option<Instant>>,
+    cooldown_until: Mutex<Option<Instant>>,
 }
 
 /// One origin, as it is now.
@@ -79,9 +79,9 @@ impl Health {
     pub fn new<N: Into<Box<str>>>(names: impl IntoIterator<Item = N>) -> Arc<Self> {
         let state = |name: N| State {
             name: name.into(),
-            well: AtomicBool::new(true),
+            healthy: AtomicBool::new(true),
             failures: AtomicU32::new(0),
-            rests: Mutex::new(None),
+            cooldown_until: Mutex::new(None),
         };
         Arc::new(Self { states: names.into_iter().map(state).collect() })
     }
@@ -98,8 +98,8 @@ impl Health {
     /// Whether requests should go to this one.
     pub(crate) fn is_healthy(&self, index: usize) -> bool {
         let state = &self.states[index];
-        state.well.load(Ordering::Relaxed)
-            && (state.failures.load(Ordering::Relaxed) == 0 || !state.is_resting(Instant::now()))
+        state.healthy.load(Ordering::Relaxed)
+            && (state.failures.load(Ordering::Relaxed) == 0 || !state.is_cooling_down(Instant::now()))
     }
 
     /// All of them, in order.
@@ -124,7 +124,7 @@ impl Health {
         let state = &self.states[index];
         let failures = state.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if failures >= most.max(1) {
-            let mut rests = state.rests();
+            let mut rests = state.cooldown_until();
             if rests.is_none_or(|until| until <= Instant::now()) {
                 tracing::warn!(origin = %state.name, failures, ?cooldown, "origin left alone");
             }
@@ -151,14 +151,14 @@ impl Health {
                     tracing::debug!(origin = %state.name, why, "health check failed");
                 }
             }
-            if bad >= check.unhealthy_after.max(1) && state.well.swap(false, Ordering::Relaxed) {
+            if bad >= check.unhealthy_after.max(1) && state.healthy.swap(false, Ordering::Relaxed) {
                 tracing::warn!(origin = %state.name, "origin is unhealthy");
             }
             if good >= check.healthy_after.max(1) {
                 // It has just answered: what requests have met before does not count any more.
                 state.failures.store(0, Ordering::Relaxed);
-                *state.rests() = None;
-                if !state.well.swap(true, Ordering::Relaxed) {
+                *state.cooldown_until() = None;
+                if !state.healthy.swap(true, Ordering::Relaxed) {
                     tracing::warn!(origin = %state.name, "origin is healthy again");
                 }
             }
@@ -183,17 +183,17 @@ async fn ask(origin: &dyn Origin, check: &HealthCheck) -> Result<(), String> {
 }
 
 impl State {
-    fn is_resting(&self, now: Instant) -> bool {
-        self.rests().is_some_and(|until| now < until)
+    fn is_cooling_down(&self, now: Instant) -> bool {
+        self.cooldown_until().is_some_and(|until| now < until)
     }
 
-    fn rests(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.rests.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn cooldown_until(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.cooldown_until.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (well: {})", self.name, self.well.load(Ordering::Relaxed))
+        write!(f, "{} (well: {})", self.name, self.healthy.load(Ordering::Relaxed))
     }
 }

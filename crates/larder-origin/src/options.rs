@@ -16,7 +16,7 @@ pub struct HyperOptions {
     pub origin_host: bool,
     /// How long connecting may take: name resolution, TCP and TLS together. Default: 5 s.
     pub connect_timeout: Duration,
-    /// How long the head of a response may take, from the last piece of the request's body. Default: 60 s.
+    /// How long the head of a response may take, from the last chunk of the request's body. Default: 60 s.
     pub head_timeout: Duration,
     /// How long a pause within a body may take. Default: 60 s.
     pub body_timeout: Duration,

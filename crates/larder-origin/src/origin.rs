@@ -136,7 +136,7 @@ impl Origin for HyperOrigin {
         Ok(response.map(|body| Body::stream(Impatient::new(body, limit))))
     }
 
-    fn outlives_request(&self) -> bool {
+    fn supports_background_revalidation(&self) -> bool {
         true
     }
 }

@@ -100,17 +100,17 @@ async fn a_connection_that_was_closed_while_idle_is_not_used() {
 async fn an_answer_before_the_end_of_the_request_is_passed_on() {
     let server = Server::bind().await;
     let origin = origin(&server.url());
-    let (pieces, body) = upload();
+    let (chunks, body) = upload();
     let got = sending(&origin, request("POST", "/", body));
     let mut peer = server.accept().await;
     peer.head().await.expect("a request");
-    pieces.send(Some(b"some")).await.expect("it is taken");
+    chunks.send(Some(b"some")).await.expect("it is taken");
     peer.send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno").await;
     let (head, body) = got.await.expect("no panic").expect("a response");
     assert_eq!((head.status.as_u16(), &*body.expect("whole")), (413, &b"no"[..]));
     drop(peer);
     // The rest of the content is not waited for.
-    while pieces.send(Some(b"more")).await.is_ok() {}
+    while chunks.send(Some(b"more")).await.is_ok() {}
 }
 
 #[tokio::test]
@@ -136,13 +136,13 @@ async fn interim_responses_are_not_the_answer() {
 async fn a_request_body_that_fails_is_the_clients_failure() {
     let server = Server::bind().await;
     let origin = origin(&server.url());
-    let (pieces, body) = upload();
+    let (chunks, body) = upload();
     let got = sending(&origin, request("POST", "/", body));
     let mut peer = server.accept().await;
     let head = peer.head().await.expect("a request");
     assert!(head.contains("transfer-encoding: chunked"), "{head}");
-    pieces.send(Some(b"some")).await.expect("it is taken");
-    drop(pieces);
+    chunks.send(Some(b"some")).await.expect("it is taken");
+    drop(chunks);
     assert_eq!(kind(got.await.expect("no panic")), OriginErrorKind::RequestBody);
     let mut received = Vec::new();
     let _ = tokio::io::AsyncReadExt::read_to_end(&mut peer.0, &mut received).await;
@@ -190,8 +190,8 @@ async fn a_pause_within_a_body_is_an_error_and_never_an_end() {
         let got = sending(&origin, get("/"));
         let mut peer = server.accept().await;
         peer.head().await.expect("a request");
-        let piece = if framing.starts_with('T') { "4\r\nhalf\r\n" } else { "half" };
-        peer.send(format!("HTTP/1.1 200 OK\r\n{framing}\r\n{piece}")).await;
+        let chunk = if framing.starts_with('T') { "4\r\nhalf\r\n" } else { "half" };
+        peer.send(format!("HTTP/1.1 200 OK\r\n{framing}\r\n{chunk}")).await;
         let (_, body) = got.await.expect("no panic").expect("a head");
         assert!(body.expect_err("an error").to_string().contains("50ms"));
         peer.closed().await;
@@ -223,17 +223,17 @@ async fn an_upload_that_moves_is_not_a_silent_origin() {
     let server = Server::bind().await;
     let limit = Duration::from_secs(60);
     let origin = with(&server.url(), |options| options.head_timeout = limit);
-    let (pieces, body) = upload();
+    let (chunks, body) = upload();
     let got = sending(&origin, request("POST", "/", body));
     let mut peer = server.accept().await;
     peer.head().await.expect("a request");
     for _ in 0..10 {
         tokio::time::sleep(limit / 2).await;
-        pieces.send(Some(b"x")).await.expect("it is taken");
+        chunks.send(Some(b"x")).await.expect("it is taken");
         let mut chunk = [0; 6];
         tokio::io::AsyncReadExt::read_exact(&mut peer.0, &mut chunk).await.expect("a chunk");
     }
-    pieces.send(None).await.expect("it is taken");
+    chunks.send(None).await.expect("it is taken");
     peer.send(OK).await;
     assert_eq!(content(got.await.expect("no panic")), "ok");
 }

@@ -42,8 +42,8 @@ async fn ask(origin: &dyn Origin, method: &str, body: Body) -> Result<(u16, Stri
     let status = response.status().as_u16();
     let mut body = response.into_body();
     let mut text = String::new();
-    while let Some(piece) = body.next_piece().await {
-        text.push_str(&String::from_utf8_lossy(&piece.expect("a piece")));
+    while let Some(chunk) = body.chunk().await {
+        text.push_str(&String::from_utf8_lossy(&chunk.expect("a chunk")));
     }
     Ok((status, text))
 }

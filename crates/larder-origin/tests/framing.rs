@@ -178,10 +178,10 @@ async fn a_reset_is_not_an_end() {
     peer.head().await.expect("a request");
     peer.send("HTTP/1.1 200 OK\r\n\r\nhalf").await;
     let mut response = response.await.expect("no panic").expect("a head");
-    let piece = response.body_mut().next_piece().await.expect("not the end").expect("a piece");
-    assert_eq!(piece, "half");
+    let chunk = response.body_mut().chunk().await.expect("not the end").expect("a chunk");
+    assert_eq!(chunk, "half");
     peer.reset();
-    let next = response.body_mut().next_piece().await;
+    let next = response.body_mut().chunk().await;
     assert!(next.as_ref().is_some_and(Result::is_err), "{next:?}");
 }
 

@@ -235,7 +235,7 @@ async fn a_slow_reader_does_not_hold_up_the_others_on_its_connection() {
     let mut slow = Vec::new();
     for _ in 0..50 {
         let mut response = origin.fetch(get("/large")).await.expect("a response");
-        response.body_mut().next_piece().await.expect("not the end").expect("a piece");
+        response.body_mut().chunk().await.expect("not the end").expect("a chunk");
         slow.push(response);
     }
     assert_eq!(content(fetch(&origin, get("/small")).await), "xx");

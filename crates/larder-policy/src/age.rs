@@ -9,11 +9,11 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use crate::{
-    StoredHead, Terms, Timestamp,
+    FreshnessInfo, StoredHead, Timestamp,
     dates::parse_http_date,
     directives::delta_seconds,
-    fields::members_of,
-    names::{AGE, DATE},
+    header_names::{AGE, DATE},
+    request::members_of,
 };
 
 /// When a request was sent, and when the head of its response arrived.
@@ -55,13 +55,13 @@ const TOLERANCE: Duration = Duration::from_secs(2);
 
 impl StoredHead {
     /// The same, fresh for no longer than until `at`; `None` if it is stale by then anyhow, or was asked for after that.
-    pub fn outdated(&self, at: Timestamp) -> Option<Self> {
-        if self.terms.request_time > at {
+    pub fn marked_stale(&self, at: Timestamp) -> Option<Self> {
+        if self.freshness.request_time > at {
             return None;
         }
-        let age = self.terms.current_age(at).unwrap_or_default();
+        let age = self.freshness.current_age(at).unwrap_or_default();
         let mut outdated = self.clone();
-        let lifetime = &mut outdated.terms.lifetime.lifetime;
+        let lifetime = &mut outdated.freshness.lifetime.lifetime;
         // Fresh is what is younger than its lifetime (§4.2).
         let was_fresh = *lifetime > age;
         *lifetime = (*lifetime).min(age);
@@ -69,7 +69,7 @@ impl StoredHead {
     }
 }
 
-impl Terms {
+impl FreshnessInfo {
     /// The current age; `None` if the clock says that the response has not arrived yet, and nobody can tell.
     pub(crate) fn current_age(&self, now: Timestamp) -> Option<Duration> {
         if self.response_time > now.saturating_add(TOLERANCE) {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::{
-    fields::{members, members_of},
-    names::{CACHE_CONTROL, EXPIRES},
+    header_names::{CACHE_CONTROL, EXPIRES},
+    request::{members, members_of},
 };
 
 /// Greater values count as this many seconds (§1.2.2).
@@ -22,8 +22,8 @@ pub(crate) struct ResponseDirectives {
     pub(crate) max_age: Option<Duration>,
     pub(crate) s_maxage: Option<Duration>,
     pub(crate) no_store: bool,
-    pub(crate) no_cache: Listed,
-    pub(crate) private: Listed,
+    pub(crate) no_cache: QualifiedDirective,
+    pub(crate) private: QualifiedDirective,
     pub(crate) public: bool,
     pub(crate) must_revalidate: bool,
     pub(crate) proxy_revalidate: bool,
@@ -34,32 +34,32 @@ pub(crate) struct ResponseDirectives {
 }
 
 /// Whether a response says that nobody may store it (§5.2.2.5).
-pub fn forbids_storing(response: &HeaderMap) -> bool {
+pub fn has_no_store(response: &HeaderMap) -> bool {
     members_of(response, &CACHE_CONTROL).any(|member| split(member).0.eq_ignore_ascii_case(b"no-store"))
 }
 
 /// Whether a response's content must be passed on in the form it has (§5.2.2.6).
-pub fn forbids_transforming(response: &HeaderMap) -> bool {
+pub fn has_no_transform(response: &HeaderMap) -> bool {
     members_of(response, &CACHE_CONTROL).any(|member| split(member).0.eq_ignore_ascii_case(b"no-transform"))
 }
 
 /// Says of a response that says nothing of it that anybody may keep it for a year, and need not ask again meanwhile
 /// (RFC 8246): for what never changes under its name.
-pub fn mark_immutable(response: &mut HeaderMap) {
+pub fn set_immutable(response: &mut HeaderMap) {
     if !response.contains_key(CACHE_CONTROL) && !response.contains_key(EXPIRES) {
         response.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
     }
 }
 
 /// Says of a response that it is fresh for so long (§5.2.2.1), to the second.
-pub fn mark_fresh(response: &mut HeaderMap, lifetime: Duration) {
+pub fn set_max_age(response: &mut HeaderMap, lifetime: Duration) {
     let value = format!("max-age={}", lifetime.as_secs());
     response.extend(HeaderValue::from_str(&value).ok().map(|value| (CACHE_CONTROL, value)));
 }
 
 /// A directive that may name fields: its *qualified form* (§5.2.2.4, §5.2.2.7).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) enum Listed {
+pub(crate) enum QualifiedDirective {
     #[default]
     Absent,
     /// Only these fields are concerned.
@@ -68,7 +68,7 @@ pub(crate) enum Listed {
     All,
 }
 
-impl Listed {
+impl QualifiedDirective {
     pub(crate) fn is_all(&self) -> bool {
         *self == Self::All
     }

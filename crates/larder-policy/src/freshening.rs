@@ -3,10 +3,11 @@
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::{
-    Exchange, Fields, NotStorable, RequestHead, Rules, SelectingHeaders, StoredHead, TargetUri, Validator,
+    Exchange, NotStorable, RequestHead, RequestHeaders, Rules, SelectingHeaders, StoredHead, TargetUri,
+    Validator,
     age::date_value,
     groups::groups,
-    names::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, LAST_MODIFIED, VARY},
+    header_names::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, LAST_MODIFIED, VARY},
     validation::opaque,
 };
 
@@ -66,7 +67,7 @@ const NEVER_UPDATED: [HeaderName; 5] = [
 
 impl Rules {
     /// What a 304 with these fields confirms (§4.3.4). `selected` is the candidate that was asked about.
-    pub fn freshen<'c, F: Fields>(
+    pub fn freshen<'c, F: RequestHeaders>(
         &self,
         target: &TargetUri,
         request: &RequestHead<'_, F>,
@@ -87,7 +88,7 @@ impl Rules {
 
     /// What a response to HEAD says of the stored responses to GET (§4.3.5): those it selects are confirmed if validators
     /// and length agree, and outdated otherwise.
-    pub fn freshen_by_head<'c, F: Fields>(
+    pub fn freshen_by_head<'c, F: RequestHeaders>(
         &self,
         target: &TargetUri,
         request: &RequestHead<'_, F>,
@@ -120,7 +121,7 @@ impl Rules {
 
     /// §3.2: each field of the new response takes the place of the stored lines of its name, but for those that
     /// describe the stored body.
-    fn updated<F: Fields>(
+    fn updated<F: RequestHeaders>(
         &self,
         target: &TargetUri,
         request: &RequestHead<'_, F>,
@@ -149,7 +150,7 @@ impl Rules {
         };
         let fields = self.stored_fields(&fields, &effective.directives);
         let groups = groups(target, &fields, self.overrides.as_deref());
-        StoredHead { status: stored.status, fields, selecting, terms, groups, part: stored.part }
+        StoredHead { status: stored.status, fields, selecting, freshness: terms, groups, part: stored.part }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     CacheKind, Rules, Timestamp,
     dates::parse_http_date,
     directives::ResponseDirectives,
-    names::{EXPIRES, LAST_MODIFIED},
+    header_names::{EXPIRES, LAST_MODIFIED},
 };
 
 /// How long after it was made a response is fresh, and who says so.
@@ -41,7 +41,7 @@ pub enum LifetimeFrom {
     Override,
     /// Nobody: the response is stale at once.
     #[default]
-    Nowhere,
+    Unspecified,
 }
 
 impl LifetimeFrom {
@@ -58,7 +58,7 @@ impl LifetimeFrom {
             Self::Expires => "Expires (§5.3)",
             Self::Heuristic => "heuristic (§4.2.2)",
             Self::Override => "this cache's settings",
-            Self::Nowhere => "none (§4.2.1)",
+            Self::Unspecified => "none (§4.2.1)",
         }
     }
 }

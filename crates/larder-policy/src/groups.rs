@@ -2,7 +2,7 @@
 
 use http::HeaderMap;
 
-use crate::{Overrides, TargetUri, names::CACHE_GROUPS, structured::strings};
+use crate::{Overrides, TargetUri, header_names::CACHE_GROUPS, structured::strings};
 
 /// Groups beyond this many are ignored; RFC 9875 §2 asks for at least 32.
 const MOST_GROUPS: usize = 64;

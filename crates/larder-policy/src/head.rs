@@ -18,7 +18,7 @@ pub struct StoredHead {
     /// The request's values of the fields that `Vary` nominates (§4.1).
     pub selecting: SelectingHeaders,
     /// All that a hit needs, computed already.
-    pub terms: Terms,
+    pub freshness: FreshnessInfo,
     /// The groups it belongs to (RFC 9875).
     pub groups: Box<[CacheGroup]>,
     /// For a 206: which bytes of the representation the body is (§3.3).
@@ -31,11 +31,11 @@ impl StoredHead {
         status: StatusCode,
         fields: HeaderMap,
         selecting: SelectingHeaders,
-        terms: Terms,
+        terms: FreshnessInfo,
         groups: Box<[CacheGroup]>,
         part: Option<ByteRange>,
     ) -> Self {
-        Self { status, fields, selecting, terms, groups, part }
+        Self { status, fields, selecting, freshness: terms, groups, part }
     }
 
     /// About how many bytes of memory this takes: fields, selecting values, groups, and the bookkeeping of each.
@@ -52,7 +52,7 @@ impl StoredHead {
 /// All that a hit needs, computed when the response was stored or last confirmed (§4.2). A hit compares integers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct Terms {
+pub struct FreshnessInfo {
     /// When the request was sent.
     pub request_time: Timestamp,
     /// When the response arrived.

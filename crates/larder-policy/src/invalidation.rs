@@ -5,12 +5,12 @@ use http::{HeaderMap, Method, StatusCode};
 use crate::{
     CacheGroup, TargetUri,
     groups::named,
-    names::{CACHE_GROUP_INVALIDATION, CONTENT_LOCATION, LOCATION},
+    header_names::{CACHE_GROUP_INVALIDATION, CONTENT_LOCATION, LOCATION},
 };
 
 /// The target URIs whose stored responses an exchange invalidates: after a non-error response to an unsafe method,
 /// the request's own, and those of `Location` and `Content-Location` if they are of the same origin.
-pub fn invalidated(
+pub fn invalidation_targets(
     method: &Method,
     target: &TargetUri,
     status: StatusCode,
@@ -33,7 +33,7 @@ pub fn invalidated(
 }
 
 /// The groups that it invalidates, of the target's own origin.
-pub fn invalidated_groups(
+pub fn invalidation_groups(
     method: &Method,
     target: &TargetUri,
     status: StatusCode,

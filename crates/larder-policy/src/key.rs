@@ -161,21 +161,21 @@ impl fmt::Debug for CacheKey {
 
 /// Hashes a [`CacheKey`] by the hash that it carries: for maps of them.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct CarriedHash;
+pub struct PrehashedBuildHasher;
 
-impl BuildHasher for CarriedHash {
-    type Hasher = CarriedHasher;
+impl BuildHasher for PrehashedBuildHasher {
+    type Hasher = PrehashedHasher;
 
-    fn build_hasher(&self) -> CarriedHasher {
-        CarriedHasher::default()
+    fn build_hasher(&self) -> PrehashedHasher {
+        PrehashedHasher::default()
     }
 }
 
-/// See [`CarriedHash`].
+/// See [`PrehashedBuildHasher`].
 #[derive(Debug, Default)]
-pub struct CarriedHasher(u64);
+pub struct PrehashedHasher(u64);
 
-impl Hasher for CarriedHasher {
+impl Hasher for PrehashedHasher {
     fn finish(&self) -> u64 {
         self.0
     }

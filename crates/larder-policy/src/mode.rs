@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue};
 
-use crate::names::CACHE_CONTROL;
+use crate::header_names::CACHE_CONTROL;
 
 /// What a client wants of caches for one request. All of it is said by the request's `Cache-Control` (RFC 9111 §5.2.1), so
 /// that caches on the way know it, too.
@@ -29,7 +29,7 @@ pub enum CacheMode {
 
 impl CacheMode {
     /// Says it in a request's fields. What they said of caching before is replaced, except by [`CacheMode::Default`].
-    pub fn say(self, fields: &mut HeaderMap) {
+    pub fn apply(self, fields: &mut HeaderMap) {
         let directives = match self {
             Self::Default => return,
             Self::Reload => "no-cache",

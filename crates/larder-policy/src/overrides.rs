@@ -44,7 +44,7 @@ pub struct Overrides {
 
 /// Whose word a lifetime is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Word {
+pub(crate) enum DirectiveSource {
     #[default]
     Origin,
     /// The lifetime counts from the response's arrival.
@@ -90,7 +90,7 @@ impl Overrides {
             if lifetime.is_some() {
                 directives.max_age = lifetime;
                 effective.targeted = true;
-                effective.word = Word::User;
+                effective.source = DirectiveSource::User;
             }
         }
         let default = |place: &mut Option<Duration>, value| *place = place.or(value);

@@ -56,7 +56,7 @@ impl Combined {
 
 impl StoredHead {
     fn become_part(&mut self, part: ByteRange) {
-        use crate::names::{CONTENT_LENGTH, CONTENT_RANGE};
+        use crate::header_names::{CONTENT_LENGTH, CONTENT_RANGE};
         self.fields.remove(CONTENT_LENGTH);
         self.fields.remove(CONTENT_RANGE);
         if part.first == 0 && part.complete == Some(part.length()) {

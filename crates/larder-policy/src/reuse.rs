@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use crate::{
-    Fields, Fwd, RequestHead, Rules, StoredHead, Timestamp, directives::RequestDirectives, fields::Marks,
+    ForwardReason, RequestHead, RequestHeaders, Rules, StoredHead, Timestamp, directives::RequestDirectives,
+    request::HeaderFlags,
 };
 
 /// Which stored response was selected, and how old it is.
@@ -33,7 +34,7 @@ pub enum Reuse {
     /// Ask the origin whether it may still be served (§4.3).
     Validate(Selected, ValidateReason),
     /// Nothing stored can answer: the origin has to.
-    Forward(ForwardReason),
+    Forward(MissReason),
     /// `only-if-cached`, and nothing stored may be used: 504 (§5.2.1.7).
     OnlyIfCached,
 }
@@ -87,10 +88,12 @@ impl ValidateReason {
     }
 
     /// What `Cache-Status` calls it (RFC 9211 §2.2).
-    pub fn fwd(self) -> Fwd {
+    pub fn fwd(self) -> ForwardReason {
         match self {
-            Self::Stale | Self::NoCache | Self::ClockWentBack => Fwd::Stale,
-            Self::RequestNoCache | Self::RequestMaxAge | Self::MinFresh | Self::Pragma => Fwd::Request,
+            Self::Stale | Self::NoCache | Self::ClockWentBack => ForwardReason::Stale,
+            Self::RequestNoCache | Self::RequestMaxAge | Self::MinFresh | Self::Pragma => {
+                ForwardReason::Request
+            }
         }
     }
 }
@@ -98,7 +101,7 @@ impl ValidateReason {
 /// Why nothing stored can answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum ForwardReason {
+pub enum MissReason {
     /// The method is not one that reuses (§4).
     Method,
     /// Nothing is stored under the key (§4).
@@ -111,7 +114,7 @@ pub enum ForwardReason {
     OriginPrecondition,
 }
 
-impl ForwardReason {
+impl MissReason {
     /// The section that says so.
     pub fn section(self) -> &'static str {
         match self {
@@ -123,32 +126,32 @@ impl ForwardReason {
     }
 
     /// What `Cache-Status` calls it (RFC 9211 §2.2).
-    pub fn fwd(self) -> Fwd {
+    pub fn fwd(self) -> ForwardReason {
         match self {
-            Self::Method => Fwd::Method,
-            Self::UriMiss => Fwd::UriMiss,
-            Self::VaryMiss => Fwd::VaryMiss,
-            Self::Partial => Fwd::Partial,
-            Self::OriginPrecondition => Fwd::Request,
+            Self::Method => ForwardReason::Method,
+            Self::UriMiss => ForwardReason::UriMiss,
+            Self::VaryMiss => ForwardReason::VaryMiss,
+            Self::Partial => ForwardReason::Partial,
+            Self::OriginPrecondition => ForwardReason::Request,
         }
     }
 }
 
 impl Rules {
     /// What is to be done with this request, given what is stored under its key, newest first (§4).
-    pub fn reuse<'c, F: Fields>(
+    pub fn reuse<'c, F: RequestHeaders>(
         &self,
         request: &RequestHead<'_, F>,
         candidates: impl IntoIterator<Item = &'c StoredHead>,
         now: Timestamp,
     ) -> Reuse {
         if !request.may_reuse() {
-            return Reuse::Forward(ForwardReason::Method);
+            return Reuse::Forward(MissReason::Method);
         }
         let asked = asked(request);
         let only_if_cached = asked.as_ref().is_some_and(|asked| asked.only_if_cached);
         let decision = match select(request, candidates) {
-            Ok(_) if request.has(Marks::FOR_ORIGIN) => Reuse::Forward(ForwardReason::OriginPrecondition),
+            Ok(_) if request.has(HeaderFlags::FOR_ORIGIN) => Reuse::Forward(MissReason::OriginPrecondition),
             Ok((index, stored)) => self.decide(asked.as_ref(), index, stored, now),
             Err(why) => Reuse::Forward(why),
         };
@@ -165,7 +168,7 @@ impl Rules {
         stored: &StoredHead,
         now: Timestamp,
     ) -> Reuse {
-        let terms = &stored.terms;
+        let terms = &stored.freshness;
         let Some(age) = terms.current_age(now) else {
             let selected = Selected { index, age: terms.corrected_initial_age, ttl: 0 };
             return Reuse::Validate(selected, ValidateReason::ClockWentBack);
@@ -199,14 +202,14 @@ impl Rules {
 }
 
 /// The request's own directives, if it has any. `Pragma` counts only where there is no `Cache-Control` (§5.4).
-fn asked<F: Fields>(request: &RequestHead<'_, F>) -> Option<RequestDirectives> {
+fn asked<F: RequestHeaders>(request: &RequestHead<'_, F>) -> Option<RequestDirectives> {
     if !request.has_directives() {
         return None;
     }
-    if let Some(lines) = request.lines(Marks::CACHE_CONTROL, "cache-control") {
+    if let Some(lines) = request.lines(HeaderFlags::CACHE_CONTROL, "cache-control") {
         return Some(RequestDirectives::parse(lines));
     }
-    let mut pragma = request.lines(Marks::PRAGMA, "pragma")?;
+    let mut pragma = request.lines(HeaderFlags::PRAGMA, "pragma")?;
     let no_cache = pragma.any(|line| {
         line.split(|byte| *byte == b',').any(|member| member.trim_ascii().eq_ignore_ascii_case(b"no-cache"))
     });
@@ -228,25 +231,26 @@ fn refuses(asked: &RequestDirectives, age: Duration, lifetime: Duration) -> Opti
 
 /// The most recent of the matching responses (§4.1): by `Date`, then by when it arrived. A part is selected only
 /// where nothing whole matches, and the part that is asked for lies within it.
-fn select<'c, F: Fields>(
+fn select<'c, F: RequestHeaders>(
     request: &RequestHead<'_, F>,
     candidates: impl IntoIterator<Item = &'c StoredHead>,
-) -> Result<(usize, &'c StoredHead), ForwardReason> {
+) -> Result<(usize, &'c StoredHead), MissReason> {
     let mut selected: Option<(usize, &StoredHead)> = None;
-    let mut miss = ForwardReason::UriMiss;
+    let mut miss = MissReason::UriMiss;
     for (index, stored) in candidates.into_iter().enumerate() {
         if !stored.selecting.matches(request) {
-            if miss == ForwardReason::UriMiss {
-                miss = ForwardReason::VaryMiss;
+            if miss == MissReason::UriMiss {
+                miss = MissReason::VaryMiss;
             }
             continue;
         }
         if !stored.can_answer(request) {
-            miss = ForwardReason::Partial;
+            miss = MissReason::Partial;
             continue;
         }
-        let rank =
-            |stored: &StoredHead| (stored.part.is_none(), stored.terms.date, stored.terms.response_time);
+        let rank = |stored: &StoredHead| {
+            (stored.part.is_none(), stored.freshness.date, stored.freshness.response_time)
+        };
         if selected.is_none_or(|(_, best)| rank(stored) > rank(best)) {
             selected = Some((index, stored));
         }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::HeaderName;
 
-use crate::{Overrides, names::CDN_CACHE_CONTROL};
+use crate::{Overrides, header_names::CDN_CACHE_CONTROL};
 
 /// Whether one user's responses may reach another (RFC 9111 §1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -3,14 +3,14 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::{
-    ByteRange, Fields, RequestHead, StoredHead, Validator,
+    ByteRange, RequestHead, RequestHeaders, StoredHead, Validator,
     dates::parse_http_date,
-    fields::{Marks, members},
-    names::{
+    header_names::{
         ACCEPT_RANGES, CACHE_CONTROL, CDN_CACHE_CONTROL, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE,
         DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY,
     },
     range::Asked,
+    request::{HeaderFlags, members},
     validation::opaque,
 };
 
@@ -35,7 +35,7 @@ pub enum Serve {
 
 impl StoredHead {
     /// How this response answers the request; `length` is that of the stored body, where it is known.
-    pub fn serve<F: Fields>(&self, request: &RequestHead<'_, F>, length: Option<u64>) -> Serve {
+    pub fn serve<F: RequestHeaders>(&self, request: &RequestHead<'_, F>, length: Option<u64>) -> Serve {
         let conditional = matches!(self.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT);
         if conditional && self.is_not_modified(request) {
             return Serve::NotModified;
@@ -57,17 +57,18 @@ impl StoredHead {
     }
 
     /// Whether what is stored can answer this request at all: a part can only answer for what lies in it.
-    pub(crate) fn can_answer<F: Fields>(&self, request: &RequestHead<'_, F>) -> bool {
+    pub(crate) fn can_answer<F: RequestHeaders>(&self, request: &RequestHead<'_, F>) -> bool {
         self.part.is_none() || self.serve(request, None) != Serve::No
     }
 
     /// What `Range` asks for, if it counts: for GET (RFC 9110 §14.2), and only if `If-Range` holds (§13.1.5).
-    fn asked<F: Fields>(&self, request: &RequestHead<'_, F>) -> Asked {
-        let Some(range) = request.first(Marks::RANGE, "range").filter(|_| *request.method() == Method::GET)
+    fn asked<F: RequestHeaders>(&self, request: &RequestHead<'_, F>) -> Asked {
+        let Some(range) =
+            request.first(HeaderFlags::RANGE, "range").filter(|_| *request.method() == Method::GET)
         else {
             return Asked::Ignored;
         };
-        match request.first(Marks::IF_RANGE, "if-range") {
+        match request.first(HeaderFlags::IF_RANGE, "if-range") {
             Some(condition) if !self.is_in_range_condition(condition) => Asked::Ignored,
             _ => Asked::parse(range),
         }
@@ -81,23 +82,24 @@ impl StoredHead {
         }
         let Some(modified) = self.fields.get(LAST_MODIFIED) else { return false };
         let same = modified.as_bytes().trim_ascii() == condition;
-        let modified = parse_http_date(modified.as_bytes(), self.terms.date);
-        same && modified.is_some_and(|modified| self.terms.date.since(modified).as_secs() >= 1)
+        let modified = parse_http_date(modified.as_bytes(), self.freshness.date);
+        same && modified.is_some_and(|modified| self.freshness.date.since(modified).as_secs() >= 1)
     }
 
     /// §4.3.2: `If-None-Match`, and only without it `If-Modified-Since`.
-    fn is_not_modified<F: Fields>(&self, request: &RequestHead<'_, F>) -> bool {
-        if let Some(lines) = request.lines(Marks::IF_NONE_MATCH, "if-none-match") {
+    fn is_not_modified<F: RequestHeaders>(&self, request: &RequestHead<'_, F>) -> bool {
+        if let Some(lines) = request.lines(HeaderFlags::IF_NONE_MATCH, "if-none-match") {
             return matches_any(lines, self.fields.get(ETAG));
         }
-        let since = request.first(Marks::IF_MODIFIED_SINCE, "if-modified-since");
-        let Some(since) = since.and_then(|since| parse_http_date(since, self.terms.response_time)) else {
+        let since = request.first(HeaderFlags::IF_MODIFIED_SINCE, "if-modified-since");
+        let Some(since) = since.and_then(|since| parse_http_date(since, self.freshness.response_time)) else {
             return false;
         };
         let modified = self.fields.get(LAST_MODIFIED);
-        let modified = modified.and_then(|modified| parse_http_date(modified.as_bytes(), self.terms.date));
+        let modified =
+            modified.and_then(|modified| parse_http_date(modified.as_bytes(), self.freshness.date));
         // Without `Last-Modified`, `Date` stands for it, or when the response came (§4.3.2).
-        modified.unwrap_or(self.terms.date) <= since
+        modified.unwrap_or(self.freshness.date) <= since
     }
 
     /// Status and fields of an answer that is not the stored response as it is; without `Age` and `Cache-Status`.
@@ -155,15 +157,19 @@ pub fn not_modified_fields(fields: &HeaderMap) -> HeaderMap {
 
 /// Whether a client that asked with a condition has what has just come from the origin: it was asked without that
 /// condition, so the cache answers it.
-pub fn not_modified<F: Fields>(request: &RequestHead<'_, F>, status: StatusCode, fields: &HeaderMap) -> bool {
+pub fn not_modified<F: RequestHeaders>(
+    request: &RequestHead<'_, F>,
+    status: StatusCode,
+    fields: &HeaderMap,
+) -> bool {
     if status != StatusCode::OK || !request.may_reuse() {
         return false;
     }
-    if let Some(lines) = request.lines(Marks::IF_NONE_MATCH, "if-none-match") {
+    if let Some(lines) = request.lines(HeaderFlags::IF_NONE_MATCH, "if-none-match") {
         return matches_any(lines, fields.get(ETAG));
     }
     let date = |value: &[u8]| parse_http_date(value, crate::Timestamp::default());
-    let since = request.first(Marks::IF_MODIFIED_SINCE, "if-modified-since").and_then(date);
+    let since = request.first(HeaderFlags::IF_MODIFIED_SINCE, "if-modified-since").and_then(date);
     let modified = fields.get(LAST_MODIFIED).and_then(|modified| date(modified.as_bytes()));
     since.zip(modified).is_some_and(|(since, modified)| modified <= since)
 }

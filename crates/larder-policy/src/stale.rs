@@ -5,9 +5,9 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::{
-    Fields, Permission, RequestHead, Rules, StoredHead, Terms, Timestamp,
+    FreshnessInfo, Permission, RequestHead, RequestHeaders, Rules, StoredHead, Timestamp,
     directives::{MaxStale, RequestDirectives},
-    fields::Marks,
+    request::HeaderFlags,
 };
 
 /// Why the origin gave no usable answer.
@@ -19,7 +19,7 @@ pub enum Failure {
     Status(StatusCode),
 }
 
-impl Terms {
+impl FreshnessInfo {
     /// How long the response has been stale; zero while it is fresh.
     pub(crate) fn staleness(&self, age: Duration) -> Duration {
         age.saturating_sub(self.lifetime.lifetime)
@@ -52,16 +52,16 @@ impl Rules {
     ///
     /// Never against a directive that forbids it, nor for a request that asks for the origin's word or for a
     /// freshness of its own. A status code counts as a failure only where RFC 5861 §4 says so: 500, 502, 503, 504.
-    pub fn stale_on_failure<F: Fields>(
+    pub fn stale_on_failure<F: RequestHeaders>(
         &self,
         request: &RequestHead<'_, F>,
         stored: &StoredHead,
         now: Timestamp,
         failure: Failure,
     ) -> Option<Permission> {
-        let terms = &stored.terms;
+        let terms = &stored.freshness;
         let age = terms.current_age(now)?;
-        let asked = request.lines(Marks::CACHE_CONTROL, "cache-control").map(RequestDirectives::parse);
+        let asked = request.lines(HeaderFlags::CACHE_CONTROL, "cache-control").map(RequestDirectives::parse);
         let asked = asked.unwrap_or_default();
         let wants_fresh = asked.no_cache || asked.max_age.is_some() || asked.min_fresh.is_some();
         if terms.forbids_stale() || wants_fresh && asked.max_stale.is_none() {

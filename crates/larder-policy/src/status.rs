@@ -11,7 +11,7 @@ pub struct CacheStatus {
     /// It was answered from the cache, without the origin (§2.1).
     pub hit: bool,
     /// Why it went to the origin (§2.2).
-    pub fwd: Option<Fwd>,
+    pub fwd: Option<ForwardReason>,
     /// What the origin answered (§2.3).
     pub fwd_status: Option<StatusCode>,
     /// Seconds of freshness that are left, negative when it is stale (§2.4).
@@ -27,7 +27,7 @@ pub struct CacheStatus {
 /// Why a request went to the origin (RFC 9211 §2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Fwd {
+pub enum ForwardReason {
     /// The cache was told not to handle the request.
     Bypass,
     /// The method's semantics require it.
@@ -46,7 +46,7 @@ pub enum Fwd {
     Partial,
 }
 
-impl Fwd {
+impl ForwardReason {
     /// The token of RFC 9211 §2.2.
     pub fn token(self) -> &'static str {
         match self {
@@ -62,14 +62,88 @@ impl Fwd {
     }
 }
 
+/// Classifies how a request was answered; [`CacheStatus`] has the details.
+///
+/// Counters use it as a label, clients as a summary of one response.
+///
+/// ```
+/// use larder_policy::{CacheOutcome, CacheStatus};
+///
+/// assert_eq!(CacheStatus::hit(30).outcome(), CacheOutcome::Hit);
+/// assert_eq!(CacheStatus::hit(-5).outcome().to_string(), "stale");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CacheOutcome {
+    /// Answered from the cache with a fresh response.
+    Hit,
+    /// Answered from the cache with a stale response: while it is revalidated, because the request allowed it, or
+    /// because the origin failed.
+    Stale,
+    /// Answered from the cache after the origin confirmed the stored response (304).
+    Revalidated,
+    /// Answered with the response that was fetched for another request.
+    Collapsed,
+    /// Answered by the origin, because nothing stored could be used.
+    Miss,
+    /// Answered by the origin, because the request's method or directives bypass the cache.
+    Pass,
+    /// Not answered: the origin gave no response, and no stored response could replace it.
+    Failed,
+}
+
+impl CacheOutcome {
+    /// Every outcome, in declaration order.
+    pub const ALL: [Self; 7] =
+        [Self::Hit, Self::Stale, Self::Revalidated, Self::Collapsed, Self::Miss, Self::Pass, Self::Failed];
+
+    /// Returns the name in lower case, such as `hit`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Stale => "stale",
+            Self::Revalidated => "revalidated",
+            Self::Collapsed => "collapsed",
+            Self::Miss => "miss",
+            Self::Pass => "pass",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl fmt::Display for CacheOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 impl CacheStatus {
+    /// Returns the outcome that this status amounts to.
+    pub fn outcome(&self) -> CacheOutcome {
+        let stale = self.ttl.is_some_and(|ttl| ttl < 0);
+        match self.fwd {
+            _ if self.hit && stale => CacheOutcome::Stale,
+            _ if self.hit => CacheOutcome::Hit,
+            _ if self.collapsed => CacheOutcome::Collapsed,
+            Some(_) if self.detail == Some("stale-if-error") => CacheOutcome::Stale,
+            Some(_) if self.fwd_status == Some(StatusCode::NOT_MODIFIED) => CacheOutcome::Revalidated,
+            Some(ForwardReason::Method | ForwardReason::Request | ForwardReason::Bypass)
+                if self.fwd_status.is_some() =>
+            {
+                CacheOutcome::Pass
+            }
+            Some(_) if self.fwd_status.is_some() => CacheOutcome::Miss,
+            _ => CacheOutcome::Failed,
+        }
+    }
+
     /// Answered from the cache, with this much freshness left.
     pub fn hit(ttl: i64) -> Self {
         Self { hit: true, ttl: Some(ttl), ..Self::default() }
     }
 
     /// Sent to the origin.
-    pub fn forwarded(fwd: Fwd) -> Self {
+    pub fn forwarded(fwd: ForwardReason) -> Self {
         Self { fwd: Some(fwd), ..Self::default() }
     }
 

@@ -6,16 +6,16 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::{
-    ByteRange, CacheKind, Exchange, Fields, LifetimeFrom, RequestHead, Rules, SelectingHeaders, StoredHead,
-    TargetUri, Terms, Validator,
+    ByteRange, CacheKind, Exchange, FreshnessInfo, LifetimeFrom, RequestHead, RequestHeaders, Rules,
+    SelectingHeaders, StoredHead, TargetUri, Validator,
     age::{age_value, date_value},
     directives::{RequestDirectives, ResponseDirectives},
-    fields::Marks,
     freshness::is_heuristically_cacheable,
     groups::groups,
-    hop::Unstorable,
-    names::{AGE, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, EXPIRES, SET_COOKIE},
-    overrides::Word,
+    header_names::{AGE, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, EXPIRES, SET_COOKIE},
+    hop_by_hop::Unstorable,
+    overrides::DirectiveSource,
+    request::HeaderFlags,
     targeted::Effective,
 };
 
@@ -116,7 +116,7 @@ impl Rules {
     /// # Errors
     ///
     /// A decision, not a failure: why it must not.
-    pub fn storable<F: Fields>(
+    pub fn storable<F: RequestHeaders>(
         &self,
         target: &TargetUri,
         request: &RequestHead<'_, F>,
@@ -141,12 +141,12 @@ impl Rules {
         }
         let groups = groups(target, fields, self.overrides.as_deref());
         let fields = self.stored_fields(fields, &effective.directives);
-        Ok(StoredHead { status, fields, selecting, terms, groups, part })
+        Ok(StoredHead { status, fields, selecting, freshness: terms, groups, part })
     }
 
     /// Whether a response says outright that it must not be stored: what can be told from its fields alone, in nanoseconds.
     /// `None` says nothing: [`storable`](Self::storable) does.
-    pub fn refuses<F: Fields>(&self, fields: &F) -> Option<NotStorable> {
+    pub fn refuses<F: RequestHeaders>(&self, fields: &F) -> Option<NotStorable> {
         let directives = ResponseDirectives::parse(fields.lines("cache-control"));
         if directives.forbid_storing() {
             Some(NotStorable::NoStore)
@@ -163,7 +163,7 @@ impl Rules {
     }
 
     /// A cookie that others must not get (§7.3).
-    fn sets_cookie<F: Fields>(&self, fields: &F) -> bool {
+    fn sets_cookie<F: RequestHeaders>(&self, fields: &F) -> bool {
         self.kind == CacheKind::Shared
             && !self.store_set_cookie
             && fields.lines(SET_COOKIE.as_str()).next().is_some()
@@ -177,17 +177,17 @@ impl Rules {
         fields: &HeaderMap,
         exchange: Exchange,
         date: crate::Timestamp,
-    ) -> Terms {
+    ) -> FreshnessInfo {
         let directives = &effective.directives;
         let shared = self.kind == CacheKind::Shared;
         let corrected_initial_age = exchange.corrected_initial_age(date, age_value(fields));
         let mut lifetime = self.freshness_lifetime(directives, !effective.targeted, status, fields, date);
-        if effective.word == Word::User {
+        if effective.source == DirectiveSource::User {
             // How old it was on its arrival is not the user's concern.
             lifetime.lifetime = lifetime.lifetime.saturating_add(corrected_initial_age);
             lifetime.from = LifetimeFrom::Override;
         }
-        Terms {
+        FreshnessInfo {
             request_time: exchange.request_time,
             response_time: exchange.response_time,
             corrected_initial_age,
@@ -208,7 +208,7 @@ impl Rules {
     }
 
     /// What speaks against storing.
-    fn forbidden<F: Fields>(
+    fn forbidden<F: RequestHeaders>(
         &self,
         request: &RequestHead<'_, F>,
         status: StatusCode,
@@ -228,7 +228,7 @@ impl Rules {
         if directives.forbid_storing() {
             return Err(NotStorable::NoStore);
         }
-        let asked = request.lines(Marks::CACHE_CONTROL, "cache-control").map(RequestDirectives::parse);
+        let asked = request.lines(HeaderFlags::CACHE_CONTROL, "cache-control").map(RequestDirectives::parse);
         if asked.is_some_and(|asked| asked.no_store) {
             return Err(NotStorable::RequestNoStore);
         }
@@ -237,7 +237,7 @@ impl Rules {
         }
         let allows_authorization =
             directives.public || directives.must_revalidate || directives.s_maxage.is_some();
-        if shared && request.has(Marks::AUTHORIZATION) && !allows_authorization {
+        if shared && request.has(HeaderFlags::AUTHORIZATION) && !allows_authorization {
             return Err(NotStorable::Authorization);
         }
         if self.sets_cookie(fields) {
@@ -248,13 +248,13 @@ impl Rules {
 
     /// GET; and POST, whose response is a later GET's too if it says how long, and that it is this resource's
     /// (RFC 9110 §9.3.3).
-    fn understood_method<F: Fields>(
+    fn understood_method<F: RequestHeaders>(
         &self,
         target: &TargetUri,
         request: &RequestHead<'_, F>,
         effective: &Effective,
         fields: &HeaderMap,
-        terms: &Terms,
+        terms: &FreshnessInfo,
     ) -> Result<(), NotStorable> {
         if *request.method() == Method::GET {
             return Ok(());
@@ -304,7 +304,7 @@ impl Rules {
     }
 }
 
-/// A copy of these fields with all values in one piece of memory of its own: as they came they are slices of a connection's read
+/// A copy of these fields with all values in one chunk of memory of its own: as they came they are slices of a connection's read
 /// buffer, which would live as long as the shortest of them.
 fn compact(fields: &HeaderMap, keeps: impl Fn(&HeaderName) -> bool) -> HeaderMap {
     let mut values = Vec::with_capacity(fields.values().map(HeaderValue::len).sum());
@@ -323,7 +323,7 @@ fn compact(fields: &HeaderMap, keeps: impl Fn(&HeaderName) -> bool) -> HeaderMap
     copy
 }
 
-impl Terms {
+impl FreshnessInfo {
     /// Whether it could be served even once without asking.
     fn is_of_use(&self) -> bool {
         let window = self.stale_while_revalidate.max(self.stale_if_error).unwrap_or_default();

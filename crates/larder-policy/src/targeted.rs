@@ -5,8 +5,8 @@ use http::{HeaderMap, StatusCode};
 use crate::{
     Rules,
     directives::ResponseDirectives,
-    names::{CACHE_CONTROL, EXPIRES},
-    overrides::Word,
+    header_names::{CACHE_CONTROL, EXPIRES},
+    overrides::DirectiveSource,
     structured::{Item, dictionary},
 };
 
@@ -17,7 +17,7 @@ pub(crate) struct Effective {
     /// They came from a targeted field: `Cache-Control` and `Expires` are ignored (§2.2).
     pub(crate) targeted: bool,
     /// Whose word the lifetime is.
-    pub(crate) word: Word,
+    pub(crate) source: DirectiveSource,
 }
 
 impl Rules {
@@ -37,11 +37,11 @@ impl Rules {
             (!members.is_empty()).then(|| from_members(&members))
         });
         match targeted {
-            Some(directives) => Effective { directives, targeted: true, word: Word::Origin },
+            Some(directives) => Effective { directives, targeted: true, source: DirectiveSource::Origin },
             None => {
                 let lines = fields.get_all(CACHE_CONTROL).iter().map(http::HeaderValue::as_bytes);
                 let directives = ResponseDirectives::parse(lines);
-                Effective { directives, targeted: false, word: Word::Origin }
+                Effective { directives, targeted: false, source: DirectiveSource::Origin }
             }
         }
     }

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue};
 use crate::{
     Rules, StoredHead, Timestamp,
     dates::parse_http_date,
-    names::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE},
+    header_names::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE},
 };
 
 /// Entity tags of other variants beyond this many are not sent along.
@@ -90,7 +90,7 @@ impl Rules {
             }
         }
         if let Some(modified) = stored.fields.get(LAST_MODIFIED)
-            && parse_http_date(modified.as_bytes(), stored.terms.date).is_some()
+            && parse_http_date(modified.as_bytes(), stored.freshness.date).is_some()
         {
             fields.insert(IF_MODIFIED_SINCE, modified.clone());
         }

@@ -7,9 +7,9 @@
 use http::{HeaderMap, HeaderName};
 
 use crate::{
-    Fields, RequestHead,
-    fields::{members, members_of},
-    names::VARY,
+    RequestHead, RequestHeaders,
+    header_names::VARY,
+    request::{members, members_of},
 };
 
 /// More nominated names than this count as `*`.
@@ -42,7 +42,7 @@ impl Eq for SelectingHeaders {}
 
 impl SelectingHeaders {
     /// What this request had where the response's `Vary` looks, and `beside`.
-    pub(crate) fn of<F: Fields>(
+    pub(crate) fn of<F: RequestHeaders>(
         response: &HeaderMap,
         beside: &[HeaderName],
         request: &RequestHead<'_, F>,
@@ -81,13 +81,13 @@ impl SelectingHeaders {
     }
 
     /// Whether this request has the same values.
-    pub fn matches<F: Fields>(&self, request: &RequestHead<'_, F>) -> bool {
+    pub fn matches<F: RequestHeaders>(&self, request: &RequestHead<'_, F>) -> bool {
         !self.any && self.entries.iter().all(|entry| entry.matches(request.fields()))
     }
 
     /// This request's values of the same fields, framed by their lengths: equal for requests that match the same stored
     /// responses. `None` for `*`.
-    pub fn variant_of<F: Fields>(&self, request: &RequestHead<'_, F>) -> Option<Vec<u8>> {
+    pub fn variant_of<F: RequestHeaders>(&self, request: &RequestHead<'_, F>) -> Option<Vec<u8>> {
         let mut variant = Vec::new();
         for entry in &self.entries {
             let value = normal_form(&entry.name, request.fields());
@@ -115,7 +115,7 @@ impl SelectingHeaders {
 }
 
 impl Entry {
-    fn matches(&self, request: &impl Fields) -> bool {
+    fn matches(&self, request: &impl RequestHeaders) -> bool {
         let mut lines = request.lines(self.name.as_str());
         let first = lines.next();
         let one_line = lines.next().is_none();
@@ -134,7 +134,7 @@ impl Entry {
 ///
 /// Lines are joined (RFC 9110 §5.3) for every field. Of the fields of content negotiation (RFC 9110 §12.5) it is known
 /// besides that they are lists whose order and white space mean nothing, and which parts are case-insensitive.
-fn normal_form(name: &HeaderName, request: &impl Fields) -> Option<Box<[u8]>> {
+fn normal_form(name: &HeaderName, request: &impl RequestHeaders) -> Option<Box<[u8]>> {
     let mut lines = request.lines(name.as_str()).map(<[u8]>::trim_ascii).peekable();
     lines.peek()?;
     let whole_case = match name.as_str() {

@@ -18,7 +18,7 @@ fn kept(kind: &str, response: &str) -> StoredHead {
 
 fn lifetimes(table: &str) {
     check(table, |cells| {
-        let lifetime = kept(cells[0], cells[1]).terms.lifetime;
+        let lifetime = kept(cells[0], cells[1]).freshness.lifetime;
         let from = match lifetime.from {
             LifetimeFrom::SMaxage => "s-maxage",
             LifetimeFrom::MaxAge => "max-age",
@@ -152,7 +152,7 @@ fn corrected_initial_age() {
         200 max-age=9; Age: 7200.0               | 0
         200 max-age=9; Age: 99999999999999999999 | 2147483648
         ",
-        |cells| kept("shared", cells[0]).terms.corrected_initial_age.as_secs().to_string(),
+        |cells| kept("shared", cells[0]).freshness.corrected_initial_age.as_secs().to_string(),
     );
 }
 
@@ -168,5 +168,5 @@ fn the_way_here_is_part_of_the_age() {
     let head = rules
         .storable(&table::target(), &request, http::StatusCode::OK, &fields, exchange)
         .expect("storable");
-    assert_eq!(head.terms.corrected_initial_age, Duration::from_secs(15));
+    assert_eq!(head.freshness.corrected_initial_age, Duration::from_secs(15));
 }

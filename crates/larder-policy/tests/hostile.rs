@@ -3,7 +3,7 @@
 mod table;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use larder_policy::{RequestHead, Rules, format_http_date, names, parse_http_date};
+use larder_policy::{RequestHead, Rules, format_http_date, header_names, parse_http_date};
 use proptest::prelude::*;
 use table::{NOW, at, exchange_at, target};
 
@@ -15,15 +15,15 @@ proptest! {
     ) {
         let mut fields = HeaderMap::new();
         for (name, value) in [
-            (names::CACHE_CONTROL, &cache_control), (names::CDN_CACHE_CONTROL, &targeted), (names::EXPIRES, &expires),
-            (names::AGE, &age), (names::VARY, &vary), (names::CACHE_GROUPS, &groups), (names::CONTENT_RANGE, &range),
+            (header_names::CACHE_CONTROL, &cache_control), (header_names::CDN_CACHE_CONTROL, &targeted), (header_names::EXPIRES, &expires),
+            (header_names::AGE, &age), (header_names::VARY, &vary), (header_names::CACHE_GROUPS, &groups), (header_names::CONTENT_RANGE, &range),
         ] {
             fields.insert(name, HeaderValue::from_str(value).expect("visible"));
         }
         let mut request = HeaderMap::new();
-        request.insert(names::CACHE_CONTROL, HeaderValue::from_str(&asked).expect("visible"));
-        request.insert(names::RANGE, HeaderValue::from_str(&range).expect("visible"));
-        request.insert(names::IF_NONE_MATCH, HeaderValue::from_str(&asked).expect("visible"));
+        request.insert(header_names::CACHE_CONTROL, HeaderValue::from_str(&asked).expect("visible"));
+        request.insert(header_names::RANGE, HeaderValue::from_str(&range).expect("visible"));
+        request.insert(header_names::IF_NONE_MATCH, HeaderValue::from_str(&asked).expect("visible"));
         let request = RequestHead::new(&Method::GET, &request);
         let status = StatusCode::from_u16(status).expect("in range");
         for rules in [Rules::shared(), Rules::private()] {

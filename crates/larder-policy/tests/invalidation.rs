@@ -3,7 +3,7 @@
 mod table;
 
 use http::StatusCode;
-use larder_policy::{CacheStatus, Fwd, invalidated, invalidated_groups};
+use larder_policy::{CacheStatus, ForwardReason, invalidation_groups, invalidation_targets};
 use table::{check, message, method, rules, stored, target};
 
 #[test]
@@ -28,7 +28,7 @@ fn targets() {
         |cells| {
             let (status, fields) = message(cells[1]);
             let status = StatusCode::from_bytes(status.as_bytes()).expect("a status code");
-            let targets = invalidated(&method(cells[0]), &target(), status, &fields);
+            let targets = invalidation_targets(&method(cells[0]), &target(), status, &fields);
             if targets.is_empty() {
                 return "nothing".to_owned();
             }
@@ -50,7 +50,7 @@ fn groups() {
         |cells| {
             let (status, fields) = message(cells[1]);
             let status = StatusCode::from_bytes(status.as_bytes()).expect("a status code");
-            let groups = invalidated_groups(&method(cells[0]), &target(), status, &fields);
+            let groups = invalidation_groups(&method(cells[0]), &target(), status, &fields);
             assert!(groups.iter().all(|group| group.origin() == "http://example.com"));
             if groups.is_empty() {
                 return "none".to_owned();
@@ -67,7 +67,7 @@ fn groups() {
 /// RFC 9211
 #[test]
 fn cache_status() {
-    let mut forwarded = CacheStatus::forwarded(Fwd::UriMiss);
+    let mut forwarded = CacheStatus::forwarded(ForwardReason::UriMiss);
     forwarded.fwd_status = Some(StatusCode::OK);
     forwarded.stored = true;
     forwarded.collapsed = true;
@@ -76,7 +76,7 @@ fn cache_status() {
         (CacheStatus::hit(30), "larder; hit; ttl=30"),
         (CacheStatus::hit(-5), "larder; hit; ttl=-5"),
         (CacheStatus::hit(i64::MAX), "larder; hit; ttl=999999999999999"),
-        (CacheStatus::forwarded(Fwd::Stale), "larder; fwd=stale"),
+        (CacheStatus::forwarded(ForwardReason::Stale), "larder; fwd=stale"),
         (forwarded, "larder; fwd=uri-miss; fwd-status=200; stored; collapsed; detail=x"),
     ] {
         assert_eq!(status.to_value("larder"), expected);

@@ -63,8 +63,9 @@ fn lifetimes() {
     ",
         |cells| match stored(&on(cells[0], cells[1]), "GET", cells[2]) {
             Ok(head) => {
-                let from = if head.terms.lifetime.from == LifetimeFrom::Override { "user" } else { "origin" };
-                format!("{} {from}", head.terms.lifetime.lifetime.as_secs())
+                let from =
+                    if head.freshness.lifetime.from == LifetimeFrom::Override { "user" } else { "origin" };
+                format!("{} {from}", head.freshness.lifetime.lifetime.as_secs())
             }
             Err(why) => why.token().to_owned(),
         },
@@ -86,8 +87,8 @@ fn stale_windows_are_for_those_that_do_not_say() {
     ] {
         let head = stored(&on("shared", "swr=7, sie=9"), "GET", response).expect("storable");
         let seconds = |window: Option<Duration>| window.map(|window| window.as_secs());
-        assert_eq!(seconds(head.terms.stale_while_revalidate), Some(swr), "{response}");
-        assert_eq!(seconds(head.terms.stale_if_error), Some(sie), "{response}");
+        assert_eq!(seconds(head.freshness.stale_while_revalidate), Some(swr), "{response}");
+        assert_eq!(seconds(head.freshness.stale_if_error), Some(sie), "{response}");
     }
 }
 

@@ -142,8 +142,8 @@ fn freshening() {
     ] {
         assert_eq!(field(name), expected, "{name}");
     }
-    assert_eq!(head.terms.lifetime.lifetime.as_secs(), 60);
-    assert_eq!(head.terms.response_time, table::at(NOW + 100));
+    assert_eq!(head.freshness.lifetime.lifetime.as_secs(), 60);
+    assert_eq!(head.freshness.response_time, table::at(NOW + 100));
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn variants_live_side_by_side() {
     let (verb, fields) = message("GET Accept-Language: fr");
     let verb = method(verb);
     let miss = rules("shared").reuse(&RequestHead::new(&verb, &fields), &heads, at(NOW));
-    assert!(matches!(miss, Reuse::Forward(larder_policy::ForwardReason::VaryMiss)), "{miss:?}");
+    assert!(matches!(miss, Reuse::Forward(larder_policy::MissReason::VaryMiss)), "{miss:?}");
 }
 
 #[test]

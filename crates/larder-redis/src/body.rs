@@ -1,4 +1,4 @@
-//! Long bodies: a key of their own, read piece by piece. Nothing is handed on before its checksum is right.
+//! Long bodies: a key of their own, read chunk by chunk. Nothing is handed on before its checksum is right.
 
 use std::{ops::Range, sync::Arc};
 
@@ -14,7 +14,7 @@ use crate::{
     store::Shared,
 };
 
-/// Bytes of one piece.
+/// Bytes of one chunk.
 pub(crate) const PIECE: u64 = 4 * BLOCK as u64;
 
 /// A body that is read when somebody wants it.
@@ -62,13 +62,13 @@ async fn next((shared, name, trailer, left): Reading) -> Result<Option<(Bytes, R
     }
     if trailer.verify(blocks.start, &bytes).is_err() || bytes.len() as u64 != blocks.end - blocks.start {
         shared.count_corrupt(1);
-        let _: Result<i64, _> = shared.link.query("removing", redis::cmd("UNLINK").arg(&name)).await;
+        let _: Result<i64, _> = shared.client.query("removing", redis::cmd("UNLINK").arg(&name)).await;
         return Err(corrupt("a body that is not what was written"));
     }
     let within = |position: u64| usize::try_from(position - blocks.start).unwrap_or(usize::MAX);
     let end = left.end.min(blocks.end);
-    let piece = bytes.slice(within(left.start)..within(end));
-    Ok(Some((piece, (shared, name, trailer, end..left.end))))
+    let chunk = bytes.slice(within(left.start)..within(end));
+    Ok(Some((chunk, (shared, name, trailer, end..left.end))))
 }
 
 impl Shared {
@@ -79,7 +79,7 @@ impl Shared {
         }
         let mut command = redis::cmd("GETRANGE");
         command.arg(name).arg(range.start).arg(range.end - 1);
-        let bytes: Vec<u8> = self.link.query("reading a body", &command).await?;
+        let bytes: Vec<u8> = self.client.query("reading a body", &command).await?;
         Ok(bytes.into())
     }
 }

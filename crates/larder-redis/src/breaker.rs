@@ -19,7 +19,7 @@ const LONGEST: Duration = Duration::from_secs(1);
 pub(crate) struct Breaker {
     state: Mutex<State>,
     /// Calls that were not made.
-    pub(crate) refused: AtomicU64,
+    pub(crate) rejected: AtomicU64,
     pub(crate) failed: AtomicU64,
 }
 
@@ -32,12 +32,12 @@ struct State {
 
 impl Breaker {
     /// Whether to ask. When a pause is over, one may, and the others wait for what comes of it.
-    pub(crate) fn may_ask(&self) -> bool {
+    pub(crate) fn allow(&self) -> bool {
         let mut state = self.state.lock();
         let Some(until) = state.until else { return true };
         let now = Instant::now();
         if now < until {
-            self.refused.fetch_add(1, Ordering::Relaxed);
+            self.rejected.fetch_add(1, Ordering::Relaxed);
             return false;
         }
         state.until = Some(now + state.pause);
@@ -74,22 +74,22 @@ mod tests {
     async fn it_opens_after_failures_and_lets_one_try() {
         let breaker = Breaker::default();
         for _ in 0..FAILURES {
-            assert!(breaker.may_ask());
+            assert!(breaker.allow());
             breaker.failed();
         }
-        assert!(!breaker.may_ask());
+        assert!(!breaker.allow());
         tokio::time::advance(FIRST).await;
-        assert!(breaker.may_ask(), "one tries");
-        assert!(!breaker.may_ask(), "and only one");
+        assert!(breaker.allow(), "one tries");
+        assert!(!breaker.allow(), "and only one");
         breaker.failed();
         for _ in 0..20 {
             tokio::time::advance(LONGEST).await;
-            assert!(breaker.may_ask(), "never longer than the longest pause");
+            assert!(breaker.allow(), "never longer than the longest pause");
             breaker.failed();
         }
         tokio::time::advance(LONGEST).await;
-        assert!(breaker.may_ask());
+        assert!(breaker.allow());
         breaker.succeeded();
-        assert!(breaker.may_ask() && breaker.may_ask());
+        assert!(breaker.allow() && breaker.allow());
     }
 }

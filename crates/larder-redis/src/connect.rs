@@ -9,17 +9,17 @@ use redis::{
     sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
 };
 
-use crate::{ConnectError, RedisOptions, link::Connection, options::Servers};
+use crate::{ConnectError, RedisOptions, client::Connection, options::Servers};
 
 /// The way to the servers.
-pub(crate) struct Way {
-    pub(crate) source: Source,
+pub(crate) struct Endpoint {
+    pub(crate) topology: Topology,
     pub(crate) current: Mutex<Option<Connection>>,
     pub(crate) connecting: tokio::sync::Mutex<()>,
 }
 
 /// Who says where the server is.
-pub(crate) enum Source {
+pub(crate) enum Topology {
     Fixed(Box<Client>),
     Sentinels(Box<tokio::sync::Mutex<SentinelClient>>),
     /// Once connected, it looks after its connections itself.
@@ -29,16 +29,16 @@ pub(crate) enum Source {
     },
 }
 
-impl Way {
+impl Endpoint {
     /// Understands where the servers are. Connects to nothing. `first`: how long the commands of a Cluster may take.
     pub(crate) fn open(
         servers: Servers,
         options: &RedisOptions,
         first: Duration,
     ) -> Result<Self, ConnectError> {
-        let wrong = |error: RedisError| explained("the URL can't be used", error);
+        let wrong = |error: RedisError| connect_error("the URL can't be used", error);
         let source = match servers {
-            Servers::One(url) => Source::Fixed(Box::new(client(&url, options).map_err(wrong)?)),
+            Servers::One(url) => Topology::Fixed(Box::new(client(&url, options).map_err(wrong)?)),
             Servers::Sentinel { sentinels, master, user, database, tls } => {
                 let addresses = sentinels
                     .into_iter()
@@ -61,7 +61,7 @@ impl Way {
                     builder = builder.set_client_to_redis_certificates(certificates);
                 }
                 let client = builder.build().map_err(wrong)?;
-                Source::Sentinels(Box::new(tokio::sync::Mutex::new(client)))
+                Topology::Sentinels(Box::new(tokio::sync::Mutex::new(client)))
             }
             Servers::Cluster(urls) => {
                 let nodes = urls.iter().map(|url| client(url, options)).collect::<Result<_, _>>();
@@ -79,14 +79,14 @@ impl Way {
                     .max_retry_wait(50)
                     .build()
                     .map_err(wrong)?;
-                Source::Cluster { client: Box::new(client), nodes: nodes.map_err(wrong)? }
+                Topology::Cluster { client: Box::new(client), nodes: nodes.map_err(wrong)? }
             }
         };
-        Ok(Self { source, current: Mutex::default(), connecting: tokio::sync::Mutex::default() })
+        Ok(Self { topology: source, current: Mutex::default(), connecting: tokio::sync::Mutex::default() })
     }
 }
 
-impl Source {
+impl Topology {
     /// A client for a connection of one's own: subscriptions need one.
     pub(crate) async fn client(&self) -> Result<Client, RedisError> {
         match self {
@@ -133,17 +133,17 @@ fn certificates(options: &RedisOptions) -> Option<redis::TlsCertificates> {
     Some(redis::TlsCertificates { client_tls: None, root_cert: Some(roots) })
 }
 
-pub(crate) fn reached<T>(
+pub(crate) fn connect_result<T>(
     result: Result<Result<T, RedisError>, tokio::time::error::Elapsed>,
     limit: Duration,
 ) -> Result<T, ConnectError> {
     match result {
-        Ok(reached) => reached.map_err(|error| explained("the server can't be reached", error)),
+        Ok(reached) => reached.map_err(|error| connect_error("the server can't be reached", error)),
         Err(_) => Err(ConnectError::new(format!("the server does not answer within {limit:?}"))),
     }
 }
 
-fn explained(what: &str, error: RedisError) -> ConnectError {
+fn connect_error(what: &str, error: RedisError) -> ConnectError {
     let what = match error.kind() {
         ErrorKind::AuthenticationFailed => "the server does not take this user and password".to_owned(),
         _ if matches!(error.code(), Some("NOAUTH" | "WRONGPASS")) => {

@@ -26,7 +26,7 @@ impl Leases for RedisLeases {
         let holder = Token::new();
         let mut command = redis::cmd("SET");
         command.arg(names.lease()).arg(holder.as_str()).arg("NX").arg("PX").arg(millis(self.0.options.lease));
-        let granted: Option<String> = self.0.link.query("claiming", &command).await?;
+        let granted: Option<String> = self.0.client.query("claiming", &command).await?;
         Ok(match granted {
             Some(_) => Claim::Granted(Box::new(Granted::new(Arc::clone(&self.0), names, holder))),
             None => Claim::Held(Box::new(Held { shared: Arc::clone(&self.0), names })),
@@ -55,7 +55,7 @@ impl Granted {
                 let mut script = store.scripts.renew.prepare_invoke();
                 script.key(&lease).arg(token.as_str()).arg(millis(lasts));
                 // A server that does not answer now may in time; one that says no has given it to somebody else.
-                if let Ok(false) = store.link.invoke::<bool>("renewing a lease", &script).await {
+                if let Ok(false) = store.client.invoke::<bool>("renewing a lease", &script).await {
                     return;
                 }
             }
@@ -72,7 +72,7 @@ impl Drop for Granted {
         runtime.spawn(async move {
             let mut script = shared.scripts.release.prepare_invoke();
             script.key(names.lease()).arg(holder.as_str()).arg(names.tagged());
-            let _: Result<bool, _> = shared.link.invoke("giving a lease back", &script).await;
+            let _: Result<bool, _> = shared.client.invoke("giving a lease back", &script).await;
         });
     }
 }
@@ -87,14 +87,14 @@ struct Held {
 #[async_trait]
 impl HeldLease for Held {
     async fn released(self: Box<Self>) {
-        let ear = self.shared.news.listen(self.names.tagged());
+        let ear = self.shared.notifier.listen(self.names.tagged());
         ear.subscribed(self.shared.options.connect_timeout).await;
         loop {
             // Before the look, so that what is said after it is heard.
-            let heard = ear.heard();
+            let heard = ear.notified();
             let left: Result<i64, _> = self
                 .shared
-                .link
+                .client
                 .query("looking for a lease", redis::cmd("PTTL").arg(self.names.lease()))
                 .await;
             match left {

@@ -2,13 +2,13 @@
 
 mod body;
 mod breaker;
+mod client;
 mod connect;
 mod error;
 mod keys;
+mod lease_events;
 mod leases;
-mod link;
 mod lookup;
-mod news;
 mod options;
 mod record;
 mod removals;

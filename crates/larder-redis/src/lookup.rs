@@ -37,12 +37,12 @@ impl Shared {
 
     /// Every variant that can be read. What can't is a miss, and is taken away.
     pub(crate) async fn read(&self, key: &CacheKey, names: &Names) -> Result<Vec<Found>, StoreError> {
-        let value: Value = match self.link.query("looking up", redis::cmd("HGETALL").arg(&names.entry)).await
-        {
-            // Another program's, of another type.
-            Err(error) if is_of_another_type(&error) => return Ok(Vec::new()),
-            value => value?,
-        };
+        let value: Value =
+            match self.client.query("looking up", redis::cmd("HGETALL").arg(&names.entry)).await {
+                // Another program's, of another type.
+                Err(error) if is_of_another_type(&error) => return Ok(Vec::new()),
+                value => value?,
+            };
         let mut pairs = match value {
             Value::Array(values) => values.into_iter(),
             Value::Map(pairs) => {
@@ -71,7 +71,7 @@ impl Shared {
         if !wrong.is_empty() {
             self.count_corrupt(wrong.len());
             let _: Result<i64, _> =
-                self.link.query("removing", redis::cmd("HDEL").arg(&names.entry).arg(wrong)).await;
+                self.client.query("removing", redis::cmd("HDEL").arg(&names.entry).arg(wrong)).await;
         }
         Ok(found)
     }
@@ -92,7 +92,8 @@ impl Shared {
             let count = found.record.envelope.groups.len();
             let now: Vec<u64> = tokens.by_ref().take(count).copied().collect();
             let outdated = stale.by_ref().take(count).copied().max().filter(|at| *at > 0);
-            let head = outdated.and_then(|at| found.record.decoded.head.outdated(Timestamp::from_millis(at)));
+            let head =
+                outdated.and_then(|at| found.record.decoded.head.marked_stale(Timestamp::from_millis(at)));
             if let Some(head) = head {
                 found.record.decoded.head = head;
             }

@@ -18,7 +18,7 @@ pub struct RedisOptions {
     pub roots: Vec<u8>,
     /// Whether the store begins without its servers, if nobody answers at the start: every look-up is a miss then, until they are
     /// there. What waiting does not mend, a URL or a password that is wrong, is said all the same. Default: no.
-    pub start_without: bool,
+    pub lazy_connect: bool,
     /// How long a lease lasts that its holder does not renew. It does, every third of that. Default: 6 s.
     pub lease: Duration,
 }
@@ -31,7 +31,7 @@ impl Default for RedisOptions {
             command_timeout: Duration::from_millis(50),
             max_object: 64 << 20,
             roots: Vec::new(),
-            start_without: false,
+            lazy_connect: false,
             lease: Duration::from_secs(6),
         }
     }
@@ -50,7 +50,7 @@ impl ConnectError {
     }
 
     /// Whether it may be another answer later: not, if the server has answered that it does not want us.
-    pub(crate) fn may_pass(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         use redis::ErrorKind::{AuthenticationFailed, InvalidClientConfig};
         self.source.as_ref().is_none_or(|error| {
             !matches!(error.kind(), AuthenticationFailed | InvalidClientConfig)

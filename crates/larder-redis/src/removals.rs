@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
-use larder_core::{CacheGroup, CacheKey, RemovalListener, Removals, Removed};
+use larder_core::{CacheGroup, CacheKey, Invalidation, InvalidationFeed, InvalidationStream};
 use redis::aio::{PubSubSink, PubSubStream};
 use tokio::{
     sync::mpsc,
@@ -53,22 +53,22 @@ impl Sender {
     }
 
     /// What a message says, unless it is ours.
-    fn read(&self, message: &[u8]) -> Option<Removed> {
+    fn read(&self, message: &[u8]) -> Option<Invalidation> {
         let (sender, rest) = message.split_at_checked(SENDER)?;
         if sender == self.0.as_str().as_bytes() {
             return None;
         }
         let (what, data) = rest.split_first()?;
         Some(match what {
-            b'k' => CacheKey::from_bytes(data).map_or(Removed::Everything, Removed::Key),
+            b'k' => CacheKey::from_bytes(data).map_or(Invalidation::Everything, Invalidation::Key),
             b'g' => {
                 let group = std::str::from_utf8(data).ok().and_then(|data| data.split_once('\n'));
-                group.map_or(Removed::Everything, |(origin, name)| {
-                    Removed::Group(CacheGroup::new(origin, name))
+                group.map_or(Invalidation::Everything, |(origin, name)| {
+                    Invalidation::Group(CacheGroup::new(origin, name))
                 })
             }
             // Also what a later version may say.
-            _ => Removed::Everything,
+            _ => Invalidation::Everything,
         })
     }
 }
@@ -77,8 +77,8 @@ impl Sender {
 #[derive(Debug)]
 pub(crate) struct RedisRemovals(pub(crate) Arc<Shared>);
 
-impl Removals for RedisRemovals {
-    fn listen(&self) -> Box<dyn RemovalListener> {
+impl InvalidationFeed for RedisRemovals {
+    fn listen(&self) -> Box<dyn InvalidationStream> {
         let (sender, receiver) = mpsc::unbounded_channel();
         tokio::spawn(run(Arc::clone(&self.0), sender));
         Box::new(Listener(receiver))
@@ -86,31 +86,31 @@ impl Removals for RedisRemovals {
 }
 
 #[derive(Debug)]
-struct Listener(mpsc::UnboundedReceiver<Removed>);
+struct Listener(mpsc::UnboundedReceiver<Invalidation>);
 
 #[async_trait]
-impl RemovalListener for Listener {
-    async fn next(&mut self) -> Removed {
+impl InvalidationStream for Listener {
+    async fn next(&mut self) -> Invalidation {
         // Its task ends only with this; were it otherwise, nothing could be believed.
-        self.0.recv().await.unwrap_or(Removed::Deaf)
+        self.0.recv().await.unwrap_or(Invalidation::Disconnected)
     }
 }
 
 /// Until nobody listens any more.
-async fn run(shared: Arc<Shared>, heard: mpsc::UnboundedSender<Removed>) {
+async fn run(shared: Arc<Shared>, heard: mpsc::UnboundedSender<Invalidation>) {
     let mut pause = FIRST_PAUSE;
     while !heard.is_closed() {
         let limit = shared.options.connect_timeout.max(Duration::from_millis(500));
         let connecting = timeout(limit, async {
-            let mut pubsub = shared.link.client().await?.get_async_pubsub().await?;
+            let mut pubsub = shared.client.client().await?.get_async_pubsub().await?;
             pubsub.subscribe(shared.keys.channel()).await?;
             Ok::<_, redis::RedisError>(pubsub.split())
         });
         if let Ok(Ok((sink, messages))) = connecting.await {
             pause = FIRST_PAUSE;
-            let _ = heard.send(Removed::NothingMissed);
+            let _ = heard.send(Invalidation::Connected);
             hear(&shared, sink, messages, &heard).await;
-            let _ = heard.send(Removed::Deaf);
+            let _ = heard.send(Invalidation::Disconnected);
         }
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
@@ -122,7 +122,7 @@ async fn hear(
     shared: &Shared,
     mut sink: PubSubSink,
     mut messages: PubSubStream,
-    heard: &mpsc::UnboundedSender<Removed>,
+    heard: &mpsc::UnboundedSender<Invalidation>,
 ) {
     loop {
         tokio::select! {

@@ -11,7 +11,7 @@ pub struct RedisStats {
     /// Commands of this process that failed or were not answered in time.
     pub failed: u64,
     /// Calls of this process that were not made, since the server had not answered before.
-    pub refused: u64,
+    pub rejected: u64,
     /// Values that were no entries, and were removed.
     pub corrupt: u64,
 }

@@ -10,25 +10,25 @@ use std::{
 
 use async_trait::async_trait;
 use larder_core::{
-    CacheGroup, CacheKey, CacheStore, Candidates, EntryId, Leases, Removals, Reservation, StoreError,
+    CacheGroup, CacheKey, CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Reservation, StoreError,
     StoredHead, Timestamp,
 };
 use redis::Value;
 
 use crate::{
     ConnectError, RedisOptions, RedisStats,
+    client::RedisClient,
     error::{gone, not_encodable},
     keys::{Keys, Names},
+    lease_events::Notifier,
     leases::RedisLeases,
-    link::Link,
-    news::News,
     options::Servers,
     record,
     removals::{RedisRemovals, Sender},
-    scan::Each,
+    scan::ScanAction,
     scripts::Scripts,
     token::Token,
-    writer::{Begun, Reserved, millis},
+    writer::{Reserved, WriteBarrier, millis},
 };
 
 /// How long a removal is remembered, for those who asked before it: longer than any fetch takes.
@@ -37,10 +37,10 @@ const TOMB: Duration = Duration::from_secs(24 * 3600);
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long a response is kept past the time that it may be used without asking: with a validator, it may be confirmed.
 const TO_CONFIRM: Duration = Duration::from_secs(24 * 3600);
-const NOTHING_TO_CONFIRM: Duration = Duration::from_secs(10);
+const REVALIDATION_GRACE: Duration = Duration::from_secs(10);
 
 /// How long storing takes at most, between its look at the epoch and its end.
-const SETTLE: Duration = Duration::from_millis(250);
+const COMMIT_WINDOW: Duration = Duration::from_millis(250);
 
 /// Keeps responses on Redis or Valkey: one server, a master that Sentinels watch, or a Cluster.
 ///
@@ -54,11 +54,11 @@ pub struct RedisStore {
 
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) link: Arc<Link>,
+    pub(crate) client: Arc<RedisClient>,
     pub(crate) keys: Keys,
     pub(crate) scripts: Scripts,
     pub(crate) options: RedisOptions,
-    pub(crate) news: News,
+    pub(crate) notifier: Notifier,
     pub(crate) sender: Sender,
     corrupt: AtomicU64,
 }
@@ -71,14 +71,14 @@ impl RedisStore {
     ///
     /// If the URL can't be understood, nobody answers, or they don't let us in.
     pub async fn connect(url: &str, options: RedisOptions) -> Result<Self, ConnectError> {
-        let link = Arc::new(Link::connect(Servers::parse(url)?, &options).await?);
+        let link = Arc::new(RedisClient::connect(Servers::parse(url)?, &options).await?);
         let options = RedisOptions { max_object: options.max_object.min(512 << 20), ..options };
         let shared = Arc::new(Shared {
             keys: Keys::new(&options.prefix),
             scripts: Scripts::new(),
-            news: News::new(&link),
+            notifier: Notifier::new(&link),
             sender: Sender::new(),
-            link,
+            client: link,
             options,
             corrupt: AtomicU64::new(0),
         });
@@ -101,14 +101,14 @@ impl RedisStore {
     ///
     /// If they don't answer.
     pub async fn stats(&self) -> Result<RedisStats, StoreError> {
-        let entries = self.shared.scan(&self.shared.keys.beginning(""), Each::Count).await?;
-        let info: Value = self.shared.link.query("asking", redis::cmd("INFO").arg("memory")).await?;
-        let breaker = &self.shared.link.breaker;
+        let entries = self.shared.scan(&self.shared.keys.beginning(""), ScanAction::Count).await?;
+        let info: Value = self.shared.client.query("asking", redis::cmd("INFO").arg("memory")).await?;
+        let breaker = &self.shared.client.breaker;
         Ok(RedisStats {
             entries,
             server_bytes: used_memory(&info),
             failed: breaker.failed.load(Ordering::Relaxed),
-            refused: breaker.refused.load(Ordering::Relaxed),
+            rejected: breaker.rejected.load(Ordering::Relaxed),
             corrupt: self.shared.corrupt.load(Ordering::Relaxed),
         })
     }
@@ -140,68 +140,68 @@ impl CacheStore for RedisStore {
         // Longer than anything in the group: when it is forgotten, so are they.
         let kept = millis(LONGEST + TOMB);
         command.arg(self.shared.keys.group(group)).arg(&now.to_le_bytes()[..]).arg("PX").arg(kept);
-        let () = self.shared.link.query("removing a group", &command).await?;
-        self.shared.tell(self.shared.sender.group(group)).await
+        let () = self.shared.client.query("removing a group", &command).await?;
+        self.shared.publish(self.shared.sender.group(group)).await
     }
 
     async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError> {
         self.shared.begin_epoch().await?;
-        let count = self.shared.scan(&self.shared.keys.beginning(url), Each::Remove).await?;
-        self.shared.tell(self.shared.sender.everything()).await?;
+        let count = self.shared.scan(&self.shared.keys.beginning(url), ScanAction::Remove).await?;
+        self.shared.publish(self.shared.sender.everything()).await?;
         Ok(count)
     }
 
     async fn clear(&self) -> Result<(), StoreError> {
         self.shared.begin_epoch().await?;
-        self.shared.scan(&self.shared.keys.all(), Each::Unlink).await?;
-        self.shared.tell(self.shared.sender.everything()).await
+        self.shared.scan(&self.shared.keys.all(), ScanAction::Unlink).await?;
+        self.shared.publish(self.shared.sender.everything()).await
     }
 
-    async fn outdate_group(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
+    async fn mark_group_stale(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
         let mut command = redis::cmd("SET");
         command.arg(self.shared.keys.stale(group)).arg(&at.as_millis().to_le_bytes()[..]);
         command.arg("PX").arg(millis(LONGEST + TOMB));
-        let () = self.shared.link.query("making a group stale", &command).await?;
+        let () = self.shared.client.query("making a group stale", &command).await?;
         // To a near copy it is as if it were removed: it is brought near again as it is here.
-        self.shared.tell(self.shared.sender.group(group)).await
+        self.shared.publish(self.shared.sender.group(group)).await
     }
 
-    async fn outdate_prefix(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
-        self.shared.scan(&self.shared.keys.beginning(url), Each::Outdate(at)).await?;
-        self.shared.tell(self.shared.sender.everything()).await
+    async fn mark_prefix_stale(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
+        self.shared.scan(&self.shared.keys.beginning(url), ScanAction::Outdate(at)).await?;
+        self.shared.publish(self.shared.sender.everything()).await
     }
 
     fn leases(&self) -> Option<&dyn Leases> {
         Some(&*self.leases)
     }
 
-    fn removals(&self) -> Option<&dyn Removals> {
+    fn invalidations(&self) -> Option<&dyn InvalidationFeed> {
         Some(&*self.removals)
     }
 }
 
 impl Shared {
     /// How things are now: the time of the key's server, and the tokens that a removal changes.
-    async fn begun(&self, names: &Names) -> Result<(u64, Begun), StoreError> {
+    async fn begun(&self, names: &Names) -> Result<(u64, WriteBarrier), StoreError> {
         let mut script = self.scripts.begin.prepare_invoke();
         script.key(names.tomb());
         let ((tomb, order), (time, epoch)) =
-            tokio::try_join!(self.link.invoke::<(Vec<u8>, u64)>("beginning", &script), self.clock())?;
-        Ok((order, Begun { tomb, epoch, time }))
+            tokio::try_join!(self.client.invoke::<(Vec<u8>, u64)>("beginning", &script), self.clock())?;
+        Ok((order, WriteBarrier { tombstone: tomb, epoch, time }))
     }
 
     /// The time in µs by which removals of groups are ordered, and the token that changes when everything is removed.
     async fn clock(&self) -> Result<(u64, Vec<u8>), StoreError> {
         let mut script = self.scripts.clock.prepare_invoke();
         script.key(self.keys.epoch()).key(self.keys.clock());
-        self.link.invoke("beginning", &script).await
+        self.client.invoke("beginning", &script).await
     }
 
     /// A time that is later than any that was told.
     async fn removal_time(&self) -> Result<u64, StoreError> {
         let mut script = self.scripts.clock.prepare_invoke();
         script.key(self.keys.epoch()).key(self.keys.clock()).arg(millis(LONGEST + TOMB));
-        let (time, _): (u64, Vec<u8>) = self.link.invoke("removing a group", &script).await?;
+        let (time, _): (u64, Vec<u8>) = self.client.invoke("removing a group", &script).await?;
         Ok(time)
     }
 
@@ -209,10 +209,10 @@ impl Shared {
     async fn begin_epoch(&self) -> Result<(), StoreError> {
         let mut command = redis::cmd("SET");
         command.arg(self.keys.epoch()).arg(Token::new().as_str()).arg("PX").arg(millis(TOMB));
-        let () = self.link.query("removing", &command).await?;
-        if self.link.is_cluster() {
+        let () = self.client.query("removing", &command).await?;
+        if self.client.is_cluster() {
             // Who had looked at the epoch before may be storing now: that is found by the look through all keys that follows.
-            tokio::time::sleep(SETTLE.max(self.options.command_timeout * 2)).await;
+            tokio::time::sleep(COMMIT_WINDOW.max(self.options.command_timeout * 2)).await;
         }
         Ok(())
     }
@@ -220,7 +220,7 @@ impl Shared {
     /// On a Cluster the epoch is on another node than the entry: it is looked at just before that is stored.
     pub(crate) async fn check_epoch(&self, then: &[u8]) -> Result<(), StoreError> {
         let now: Option<Vec<u8>> =
-            self.link.query("storing", redis::cmd("GET").arg(self.keys.epoch())).await?;
+            self.client.query("storing", redis::cmd("GET").arg(self.keys.epoch())).await?;
         if now.unwrap_or_default() == then {
             return Ok(());
         }
@@ -236,14 +236,14 @@ impl Shared {
     pub(crate) async fn numbers(&self, names: Vec<String>) -> Result<Vec<u64>, StoreError> {
         let tokens: Vec<Option<Vec<u8>>> = match &*names {
             [] => return Ok(Vec::new()),
-            names if self.link.is_cluster() => {
+            names if self.client.is_cluster() => {
                 // They are on different nodes.
                 let commands: Vec<_> =
                     names.iter().map(|name| redis::cmd("GET").arg(name).to_owned()).collect();
-                let asked = commands.iter().map(|command| self.link.query("looking up groups", command));
+                let asked = commands.iter().map(|command| self.client.query("looking up groups", command));
                 futures_util::future::try_join_all(asked).await?
             }
-            names => self.link.query("looking up groups", redis::cmd("MGET").arg(names)).await?,
+            names => self.client.query("looking up groups", redis::cmd("MGET").arg(names)).await?,
         };
         let number = |token: Option<Vec<u8>>| {
             token.and_then(|token| Some(u64::from_le_bytes(*token.first_chunk()?))).unwrap_or(0)
@@ -279,7 +279,7 @@ impl Shared {
         let mut script = self.scripts.freshen.prepare_invoke();
         script.key(&names.entry).arg(&found.field).arg(record).arg(millis(self.ttl(&head))).arg(body);
         script.arg(self.keys.channel()).arg(self.sender.key(key.as_bytes()));
-        if self.link.invoke("freshening", &script).await? { Ok(()) } else { Err(nothing()) }
+        if self.client.invoke("freshening", &script).await? { Ok(()) } else { Err(nothing()) }
     }
 
     async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
@@ -290,24 +290,24 @@ impl Shared {
         let mut script = self.scripts.remove.prepare_invoke();
         script.key(&names.entry).key(names.tomb()).arg(Token::new().as_str()).arg(millis(TOMB));
         script.arg(names.bodies()).arg(self.keys.channel()).arg(news);
-        let _: i64 = self.link.invoke("removing", &script).await?;
+        let _: i64 = self.client.invoke("removing", &script).await?;
         Ok(())
     }
 
     /// Says something to all who listen.
-    async fn tell(&self, message: Vec<u8>) -> Result<(), StoreError> {
+    async fn publish(&self, message: Vec<u8>) -> Result<(), StoreError> {
         let mut command = redis::cmd("PUBLISH");
         let _: i64 =
-            self.link.query("telling the others", command.arg(self.keys.channel()).arg(message)).await?;
+            self.client.query("telling the others", command.arg(self.keys.channel()).arg(message)).await?;
         Ok(())
     }
 
     /// How long the server keeps it: as long as it can be of use.
     pub(crate) fn ttl(&self, head: &StoredHead) -> Duration {
-        let terms = &head.terms;
+        let terms = &head.freshness;
         let fresh = terms.lifetime.lifetime.saturating_sub(terms.corrected_initial_age);
         let stale = terms.stale_while_revalidate.max(terms.stale_if_error).unwrap_or_default();
-        let after = if head.validator().is_some() { TO_CONFIRM } else { NOTHING_TO_CONFIRM };
+        let after = if head.validator().is_some() { TO_CONFIRM } else { REVALIDATION_GRACE };
         fresh.saturating_add(stale.max(after)).min(LONGEST)
     }
 

@@ -32,7 +32,7 @@ pub(crate) struct RedisWriter {
     pub(crate) key: CacheKey,
     pub(crate) names: Names,
     pub(crate) head: Arc<StoredHead>,
-    pub(crate) begun: Begun,
+    pub(crate) barrier: WriteBarrier,
     pub(crate) envelope: Envelope,
     pub(crate) waiting: Vec<u8>,
     pub(crate) length: u64,
@@ -43,9 +43,9 @@ pub(crate) struct RedisWriter {
 
 /// How things were when the response was asked for.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Begun {
+pub(crate) struct WriteBarrier {
     /// The key's token.
-    pub(crate) tomb: Vec<u8>,
+    pub(crate) tombstone: Vec<u8>,
     /// Everybody's token.
     pub(crate) epoch: Vec<u8>,
     /// By the clock of removals of groups.
@@ -58,7 +58,7 @@ pub(crate) struct Reserved {
     pub(crate) key: CacheKey,
     pub(crate) names: Names,
     pub(crate) order: u64,
-    pub(crate) begun: Begun,
+    pub(crate) begun: WriteBarrier,
 }
 
 impl fmt::Debug for Reserved {
@@ -92,7 +92,7 @@ impl Reservation for Reserved {
             key,
             names,
             head,
-            begun,
+            barrier: begun,
             envelope: Envelope { order, entry, own_key: false, groups },
             waiting: Vec::new(),
             length: 0,
@@ -113,13 +113,13 @@ impl fmt::Debug for RedisWriter {
 
 #[async_trait]
 impl StoreWriter for RedisWriter {
-    async fn write(&mut self, piece: Bytes) -> Result<(), StoreError> {
+    async fn write(&mut self, chunk: Bytes) -> Result<(), StoreError> {
         let most = self.shared.options.max_object;
-        self.length += piece.len() as u64;
+        self.length += chunk.len() as u64;
         if self.length > most {
             return Err(too_long(most));
         }
-        self.waiting.extend_from_slice(&piece);
+        self.waiting.extend_from_slice(&chunk);
         let inline = if self.head.selecting.iter().next().is_some() { INLINE_VARIANT } else { INLINE };
         if self.waiting.len() > inline && !self.envelope.own_key || self.waiting.len() as u64 >= PIECE {
             self.envelope.own_key = true;
@@ -152,16 +152,16 @@ impl StoreWriter for RedisWriter {
         }
         let mut script = self.shared.scripts.publish.prepare_invoke();
         script.key(&self.names.entry).key(self.names.tomb());
-        if self.shared.link.is_cluster() {
-            self.shared.check_epoch(&self.begun.epoch).await?;
+        if self.shared.client.is_cluster() {
+            self.shared.check_epoch(&self.barrier.epoch).await?;
         } else {
             script.key(self.shared.keys.epoch());
         }
         script.arg(&variant(&self.head)[..]).arg(record);
-        script.arg(&self.begun.tomb).arg(millis(ttl)).arg(self.names.bodies());
+        script.arg(&self.barrier.tombstone).arg(millis(ttl)).arg(self.names.bodies());
         script.arg(self.shared.keys.channel()).arg(self.shared.sender.key(self.key.as_bytes()));
-        script.arg(&self.begun.epoch);
-        let visible: bool = self.shared.link.invoke("storing", &script).await?;
+        script.arg(&self.barrier.epoch);
+        let visible: bool = self.shared.client.invoke("storing", &script).await?;
         if !visible {
             return Err(gone("it was removed while it was written, or a later one is there"));
         }
@@ -185,7 +185,7 @@ impl RedisWriter {
         let name = self.names.body(self.envelope.entry);
         let mut pipeline = redis::pipe();
         pipeline.cmd("APPEND").arg(&name).arg(bytes).cmd("PEXPIRE").arg(&name).arg(millis(ttl)).ignore();
-        let (length,): (u64,) = self.shared.link.pipeline("writing a body", &pipeline).await?;
+        let (length,): (u64,) = self.shared.client.pipeline("writing a body", &pipeline).await?;
         if length != self.appended {
             return Err(gone("what was written before is not there any more"));
         }
@@ -200,7 +200,7 @@ impl Drop for RedisWriter {
         {
             let (shared, name) = (Arc::clone(&self.shared), self.names.body(self.envelope.entry));
             runtime.spawn(async move {
-                let _: Result<i64, _> = shared.link.query("removing", redis::cmd("UNLINK").arg(name)).await;
+                let _: Result<i64, _> = shared.client.query("removing", redis::cmd("UNLINK").arg(name)).await;
             });
         }
     }

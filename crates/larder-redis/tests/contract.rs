@@ -17,8 +17,8 @@ fn fresh() -> Arc<StoredHead> {
 async fn begun(store: &RedisStore, key: &CacheKey, body: &[u8]) -> Box<dyn StoreWriter> {
     let mut writer =
         store.reserve(key).await.expect("it reserves").begin(fresh(), None).await.expect("it begins");
-    for piece in body.chunks(64 << 10) {
-        writer.write(Bytes::copy_from_slice(piece)).await.expect("it takes a piece");
+    for chunk in body.chunks(64 << 10) {
+        writer.write(Bytes::copy_from_slice(chunk)).await.expect("it takes a chunk");
     }
     writer
 }
@@ -36,8 +36,8 @@ async fn content(store: &RedisStore, key: &CacheKey) -> Option<Result<Vec<u8>, S
             let read = async {
                 let mut stream = source.stream(None).await?;
                 let mut all = Vec::new();
-                while let Some(piece) = std::future::poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
-                    all.extend_from_slice(&piece?);
+                while let Some(chunk) = std::future::poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
+                    all.extend_from_slice(&chunk?);
                 }
                 Ok::<_, larder_core::StoreError>(all)
             };
@@ -128,8 +128,8 @@ async fn an_evicted_body_is_never_a_shorter_one() {
     let found = store.lookup(&key("/a")).await.expect("it looks up");
     let StoredBody::Source(source) = &found[0].body else { panic!("in memory") };
     let mut stream = source.stream(None).await.expect("it opens");
-    let piece = std::future::poll_fn(|cx| stream.as_mut().poll_next(cx)).await;
-    assert!(piece.is_some_and(|piece| piece.is_ok()));
+    let chunk = std::future::poll_fn(|cx| stream.as_mut().poll_next(cx)).await;
+    assert!(chunk.is_some_and(|chunk| chunk.is_ok()));
     server.cli(&["unlink", body]);
     let next = std::future::poll_fn(|cx| stream.as_mut().poll_next(cx)).await;
     assert!(next.is_some_and(|next| next.is_err()), "it ended as if it were whole");

@@ -55,12 +55,12 @@ impl Setting {
         let request =
             Request::get(format!("http://example.com{path}")).body(Body::empty()).expect("a request");
         let origin = Arc::clone(&self.origin) as Arc<dyn Origin>;
-        let mut answer = self.cache.fetch(request, origin).await.expect("every request is answered");
+        let answer = self.cache.fetch(request, origin).await.expect("every request is answered");
         let hit = answer.cache_status().to_string().starts_with("hit");
-        let mut body = answer.take_body();
+        let mut body = answer.into_body();
         let mut whole = Vec::new();
-        while let Some(piece) = body.next_piece().await {
-            whole.extend_from_slice(&piece.expect("the body is whole"));
+        while let Some(chunk) = body.chunk().await {
+            whole.extend_from_slice(&chunk.expect("the body is whole"));
         }
         assert!(whole == page(&path).as_bytes(), "request {n} got something else");
         hit
@@ -97,14 +97,14 @@ async fn a_server_that_is_killed_and_comes_back() {
         it.recovers().await;
     }
     let stats = it.store.stats().await.expect("statistics");
-    assert!(stats.failed > 0 && stats.refused > 0, "{stats:?}");
+    assert!(stats.failed > 0 && stats.rejected > 0, "{stats:?}");
 }
 
 /// Starting before the servers do: without them, if that is chosen, and with them as soon as they are there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_that_are_not_there_at_the_start() {
     let mut options = RedisOptions::default();
-    options.start_without = true;
+    options.lazy_connect = true;
     let port = free_port();
     let url = format!("redis://127.0.0.1:{port}/0");
     RedisStore::connect(&url, RedisOptions::default()).await.expect_err("by default that is an error");

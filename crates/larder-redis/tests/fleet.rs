@@ -36,7 +36,7 @@ impl Origin for Slow {
         Ok(response.body(Body::from(format!("answer {count}"))).expect("a response"))
     }
 
-    fn outlives_request(&self) -> bool {
+    fn supports_background_revalidation(&self) -> bool {
         true
     }
 }
@@ -54,14 +54,14 @@ async fn ask(cache: &Cache, origin: &Arc<Slow>) -> String {
 async fn ask_with(cache: &Cache, origin: &Arc<Slow>, language: &str, directive: &str) -> String {
     let request = Request::get("http://example.com/page").header("accept-language", language);
     let request = request.header("cache-control", directive).body(Body::empty()).expect("a request");
-    let mut answer = cache.fetch(request, Arc::clone(origin) as Arc<dyn Origin>).await.expect("an answer");
-    let body = answer.take_body().try_into_bytes();
+    let answer = cache.fetch(request, Arc::clone(origin) as Arc<dyn Origin>).await.expect("an answer");
+    let body = answer.into_body().try_into_bytes();
     let bytes = match body {
         Ok(bytes) => bytes.to_vec(),
         Err(mut body) => {
             let mut all = Vec::new();
-            while let Some(piece) = body.next_piece().await {
-                all.extend_from_slice(&piece.expect("it is whole"));
+            while let Some(chunk) = body.chunk().await {
+                all.extend_from_slice(&chunk.expect("it is whole"));
             }
             all
         }

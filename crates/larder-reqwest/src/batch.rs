@@ -21,7 +21,7 @@ use crate::{
     CachedClient, Error, RequestBuilder, Response, Retry,
     hosts::Hosts,
     parts::{host, sent},
-    retry::{may_pass, retry_after},
+    retry::{is_retryable, retry_after},
 };
 
 /// How many URLs wait for their host, for each request that may be on its way.
@@ -183,7 +183,7 @@ impl Batch {
     /// `None` for one that was named before.
     fn job(&mut self, named: String) -> Option<Result<Job, Fetched>> {
         let parsed = Url::parse(&named).map_err(|error| {
-            Error::new(crate::ErrorKind::Request, None).because(format!("'{named}' is no URL: {error}"))
+            Error::new(crate::ErrorKind::Request, None).with_source(format!("'{named}' is no URL: {error}"))
         });
         let mut hasher = SipHasher13::new();
         match &parsed {
@@ -231,7 +231,7 @@ impl Batch {
             }
             _ => None,
         };
-        let again = job.attempts <= self.settings.retry.times && may_pass(&result);
+        let again = job.attempts <= self.settings.retry.times && is_retryable(&result);
         if let Some(wish) = wish.filter(|_| again)
             && self.hosts.pause(host)
         {
@@ -247,7 +247,7 @@ impl Batch {
     }
 
     /// In its turn.
-    fn in_turn(&mut self, fetched: Option<Fetched>) -> Option<Fetched> {
+    fn ordered(&mut self, fetched: Option<Fetched>) -> Option<Fetched> {
         if !self.settings.ordered {
             return fetched;
         }
@@ -264,7 +264,7 @@ impl Stream for Batch {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Fetched>> {
         let this = &mut *self;
         loop {
-            if let Some(fetched) = this.in_turn(None) {
+            if let Some(fetched) = this.ordered(None) {
                 return Poll::Ready(Some(fetched));
             }
             while let Poll::Ready(Some(over)) = this.pauses.poll_next_unpin(cx) {
@@ -286,7 +286,7 @@ impl Stream for Batch {
                     }
                 },
             };
-            if let Some(fetched) = this.in_turn(fetched) {
+            if let Some(fetched) = this.ordered(fetched) {
                 return Poll::Ready(Some(fetched));
             }
         }

@@ -4,11 +4,14 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, header::USER_AGENT};
 use larder_core::{
-    Arrived, Cache, CacheMode, CacheStore, Clock, Limits, Observer, Overrides, Overriding, Rules,
+    Cache, CacheMode, CacheStore, Clock, Limits, Observer, OverrideFn, Overrides, ResponseContext, Rules,
 };
 use wildmatch::WildMatch;
 
-use crate::{CachedClient, Error, ErrorKind, ReqwestOrigin, client::Inner, cookies::Cookies, wishes::Wishes};
+use crate::{
+    CachedClient, Error, ErrorKind, ReqwestOrigin, client::Inner, cookies::Cookies,
+    request_options::RequestOptions,
+};
 
 /// Settings of a [`CachedClient`].
 ///
@@ -25,8 +28,8 @@ pub struct CachedClientBuilder {
     observer: Option<Arc<dyn Observer>>,
     default_headers: HeaderMap,
     cookies: Cookies,
-    wishes: Wishes,
-    most_redirects: usize,
+    options: RequestOptions,
+    max_redirects: usize,
     user_agent: Result<(), Error>,
 }
 
@@ -42,8 +45,8 @@ impl CachedClientBuilder {
             observer: None,
             default_headers: HeaderMap::new(),
             cookies: Cookies::default(),
-            wishes: Wishes::default(),
-            most_redirects: 10,
+            options: RequestOptions::default(),
+            max_redirects: 10,
             user_agent: Ok(()),
         }
     }
@@ -99,7 +102,7 @@ impl CachedClientBuilder {
 
     /// What requests want of the cache unless they say otherwise. Default: what the rules say.
     pub fn mode(mut self, mode: CacheMode) -> Self {
-        self.wishes.mode = mode;
+        self.options.mode = mode;
         self
     }
 
@@ -135,8 +138,11 @@ impl CachedClientBuilder {
     }
 
     /// What is said of each response that arrives, over what its server says. Several add up; the last one goes first.
-    pub fn overrides(mut self, says: impl Fn(&Arrived<'_>) -> Overrides + Send + Sync + 'static) -> Self {
-        self.wishes.overriding = Some(Overriding::by(says).or(self.wishes.overriding.take()));
+    pub fn overrides(
+        mut self,
+        says: impl Fn(&ResponseContext<'_>) -> Overrides + Send + Sync + 'static,
+    ) -> Self {
+        self.options.override_fn = Some(OverrideFn::by(says).or(self.options.override_fn.take()));
         self
     }
 
@@ -144,7 +150,7 @@ impl CachedClientBuilder {
     /// stored. Default: none, but what is read into memory at once ([`Response::bytes`](crate::Response::bytes), `text`,
     /// `json`) ends at 256 MiB.
     pub fn max_body(mut self, bytes: u64) -> Self {
-        self.wishes.max_body = Some(bytes);
+        self.options.max_body = Some(bytes);
         self
     }
 
@@ -156,7 +162,7 @@ impl CachedClientBuilder {
             Ok(value) => {
                 self.default_headers.insert(USER_AGENT, value);
             }
-            Err(error) => self.user_agent = Err(Error::new(ErrorKind::Request, None).because(error)),
+            Err(error) => self.user_agent = Err(Error::new(ErrorKind::Request, None).with_source(error)),
         }
         self
     }
@@ -184,7 +190,7 @@ impl CachedClientBuilder {
     /// How many redirects are followed. Each response on the way is stored as its own. Default: 10; with 0 they are
     /// responses like others.
     pub fn redirects(mut self, most: usize) -> Self {
-        self.most_redirects = most;
+        self.max_redirects = most;
         self
     }
 
@@ -252,7 +258,7 @@ impl CachedClientBuilder {
         let http = self.http.redirect(reqwest::redirect::Policy::none()).build()?;
         let partition = match (&self.store, self.partition, self.rules.kind) {
             (_, Some(name), _) => Some(name.into_bytes().into()),
-            (Some(_), None, larder_core::CacheKind::Private) => Some(one_of_a_kind()?),
+            (Some(_), None, larder_core::CacheKind::Private) => Some(random_partition()?),
             _ => None,
         };
         let store = self.store.map_or_else(default_store, Ok)?;
@@ -271,8 +277,8 @@ impl CachedClientBuilder {
                 partition,
                 default_headers: self.default_headers,
                 cookies: self.cookies,
-                wishes: self.wishes,
-                most_redirects: self.most_redirects,
+                options: self.options,
+                max_redirects: self.max_redirects,
             }),
         })
     }
@@ -291,10 +297,10 @@ fn default_store() -> Result<Arc<dyn CacheStore>, Error> {
 }
 
 /// What no other client has.
-fn one_of_a_kind() -> Result<Box<[u8]>, Error> {
+fn random_partition() -> Result<Box<[u8]>, Error> {
     let mut random = vec![0; 16];
     getrandom::fill(&mut random)
-        .map_err(|error| Error::new(ErrorKind::Request, None).because(error.to_string()))?;
+        .map_err(|error| Error::new(ErrorKind::Request, None).with_source(error.to_string()))?;
     Ok(random.into())
 }
 

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method, header::Entry};
 use larder_core::{
-    Answer, Body, Cache, CacheKey, CacheMode, FetchError, FetchOptions, Found, Lookup, Origin, RequestHead,
+    Body, Cache, CacheKey, CacheMode, CacheResponse, FetchError, FetchOptions, Lookup, Miss, Origin,
+    RequestHead,
 };
 use reqwest::{IntoUrl, Request, Url};
 
 use crate::{
-    CachedClientBuilder, Error, ErrorKind, RequestBuilder, Response, content::Content, cookies::Cookies,
-    origin::origin_error, parts::key_of, redirect, wishes::Wishes,
+    CachedClientBuilder, Error, ErrorKind, RequestBuilder, Response, cookies::Cookies, origin::origin_error,
+    parts::key_of, redirect, replayable_body::ReplayableBody, request_options::RequestOptions,
 };
 
 /// A `reqwest::Client` with a memory. Cloning shares connections and cache.
@@ -38,8 +39,8 @@ pub(crate) struct Inner {
     pub(crate) partition: Option<Box<[u8]>>,
     pub(crate) default_headers: HeaderMap,
     pub(crate) cookies: Cookies,
-    pub(crate) wishes: Wishes,
-    pub(crate) most_redirects: usize,
+    pub(crate) options: RequestOptions,
+    pub(crate) max_redirects: usize,
 }
 
 impl CachedClient {
@@ -104,7 +105,7 @@ impl CachedClient {
     ///
     /// May be dropped at any point. A fetch that others wait for is handed over; what has begun to arrive is stored.
     pub async fn execute(&self, request: Request) -> Result<Response, Error> {
-        self.send(request, &self.inner.wishes).await
+        self.send(request, &self.inner.options).await
     }
 
     /// The cache: to purge, and to wait for what goes on in the background ([`Cache::drain`]) before the process ends.
@@ -118,7 +119,8 @@ impl CachedClient {
     ///
     /// If the URL is not one of http or https.
     pub fn key(&self, url: &Url) -> Result<CacheKey, Error> {
-        let key = key_of(url).map_err(|error| Error::new(ErrorKind::Request, Some(url)).because(error))?;
+        let key =
+            key_of(url).map_err(|error| Error::new(ErrorKind::Request, Some(url)).with_source(error))?;
         Ok(match &self.inner.partition {
             Some(partition) => key.with_extra(partition),
             None => key,
@@ -133,24 +135,28 @@ impl CachedClient {
     pub async fn purge(&self, url: impl IntoUrl) -> Result<(), Error> {
         let url = url.into_url()?;
         let purged = self.inner.cache.purge_key(&self.key(&url)?).await;
-        purged.map_err(|error| Error::new(ErrorKind::Request, Some(&url)).because(error))
+        purged.map_err(|error| Error::new(ErrorKind::Request, Some(&url)).with_source(error))
     }
 
-    pub(crate) async fn send(&self, mut request: Request, wishes: &Wishes) -> Result<Response, Error> {
-        let mut content = Content::of(&mut request);
+    pub(crate) async fn send(
+        &self,
+        mut request: Request,
+        wishes: &RequestOptions,
+    ) -> Result<Response, Error> {
+        let mut content = ReplayableBody::of(&mut request);
         self.prepare(&mut request, wishes.mode);
-        let mut left = self.inner.most_redirects;
+        let mut left = self.inner.max_redirects;
         loop {
             let answer = self.ask(&mut request, &mut content, wishes).await?;
             self.inner.cookies.take(&answer, request.url());
-            if self.inner.most_redirects == 0 || !redirect::follow(&answer, &mut request, &mut content)? {
+            if self.inner.max_redirects == 0 || !redirect::follow(&answer, &mut request, &mut content)? {
                 let url = request.url().clone();
                 return Ok(Response::new(self.inner.cache.clone(), url, answer, wishes.max_body));
             }
             self.inner.cookies.forget(request.headers_mut());
             left = left.checked_sub(1).ok_or_else(|| {
-                let why = format!("more than {} of them", self.inner.most_redirects);
-                Error::new(ErrorKind::Redirect, Some(request.url())).because(why)
+                let why = format!("more than {} of them", self.inner.max_redirects);
+                Error::new(ErrorKind::Redirect, Some(request.url())).with_source(why)
             })?;
         }
     }
@@ -158,9 +164,9 @@ impl CachedClient {
     async fn ask(
         &self,
         request: &mut Request,
-        content: &mut Content,
-        wishes: &Wishes,
-    ) -> Result<Answer, Error> {
+        content: &mut ReplayableBody,
+        wishes: &RequestOptions,
+    ) -> Result<CacheResponse, Error> {
         self.inner.cookies.give(request);
         let mut key = self.key(request.url())?;
         for extra in &wishes.extra {
@@ -172,8 +178,8 @@ impl CachedClient {
             None => (&key, request.method()),
         };
         let answer = match self.inner.cache.lookup(key, &RequestHead::new(method, request.headers())).await {
-            Lookup::Answered(answer) => answer,
-            Lookup::Forward(found) => {
+            Lookup::Hit(answer) => answer,
+            Lookup::Miss(found) => {
                 let options = wishes.options(question.is_some());
                 // Boxed: a hit's future should not carry the room for a whole fetch.
                 let fetching = Box::pin(self.fetch(found, request, content.take(), &options));
@@ -189,11 +195,11 @@ impl CachedClient {
 
     async fn fetch(
         &self,
-        found: Found,
+        found: Miss,
         request: &Request,
         body: Body,
         options: &FetchOptions,
-    ) -> Result<Answer, FetchError> {
+    ) -> Result<CacheResponse, FetchError> {
         // A copy: a redirect may need it again. Its own extensions, such as its timeout, go along.
         let copy = request.try_clone().expect("its body has been taken out");
         let request = http::Request::<reqwest::Body>::try_from(copy).map_err(origin_error)?.map(|_| body);
@@ -207,6 +213,6 @@ impl CachedClient {
                 place.insert(value.clone());
             }
         }
-        mode.say(request.headers_mut());
+        mode.apply(request.headers_mut());
     }
 }

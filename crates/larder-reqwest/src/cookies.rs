@@ -2,7 +2,7 @@
 //! once set must not be set again.
 
 use http::{HeaderMap, header::COOKIE};
-use larder_core::Answer;
+use larder_core::CacheResponse;
 use reqwest::{Request, Url};
 
 #[cfg(feature = "cookies")]
@@ -28,12 +28,12 @@ impl Cookies {
     }
 
     /// Takes what the origin has set just now.
-    pub(crate) fn take(&self, answer: &Answer, url: &Url) {
+    pub(crate) fn take(&self, answer: &CacheResponse, url: &Url) {
         #[cfg(feature = "cookies")]
         if let Some(jar) = &self.0
             && answer.is_from_origin()
         {
-            let mut lines = answer.fields().get_all(http::header::SET_COOKIE).iter().peekable();
+            let mut lines = answer.headers().get_all(http::header::SET_COOKIE).iter().peekable();
             if lines.peek().is_some() {
                 jar.set_cookies(&mut lines, url);
             }

@@ -55,7 +55,7 @@ impl Error {
         Self(Box::new(Inner { kind, url, source: None }))
     }
 
-    pub(crate) fn because(mut self, source: impl Into<BodyError>) -> Self {
+    pub(crate) fn with_source(mut self, source: impl Into<BodyError>) -> Self {
         self.0.source = Some(source.into());
         self
     }
@@ -70,13 +70,13 @@ impl Error {
             },
             _ => ErrorKind::Request,
         };
-        Self::new(kind, Some(url)).because(error)
+        Self::new(kind, Some(url)).with_source(error)
     }
 
     pub(crate) fn reading(error: BodyError, url: &Url) -> Self {
         let timeout =
             causes(&*error).any(|cause| cause.downcast_ref().is_some_and(reqwest::Error::is_timeout));
-        Self::new(if timeout { ErrorKind::Timeout } else { ErrorKind::Body }, Some(url)).because(error)
+        Self::new(if timeout { ErrorKind::Timeout } else { ErrorKind::Body }, Some(url)).with_source(error)
     }
 
     /// What failed.
@@ -106,7 +106,7 @@ impl From<reqwest::Error> for Error {
         if let Some(url) = error.url_mut() {
             let _ = url.set_password(None);
         }
-        Self::new(ErrorKind::Request, url.as_ref()).because(error)
+        Self::new(ErrorKind::Request, url.as_ref()).with_source(error)
     }
 }
 
@@ -124,7 +124,7 @@ impl fmt::Display for Error {
             ErrorKind::NotCached => f.write_str("not in the cache, and the origin was not to be asked")?,
             ErrorKind::TooLong(limit) => write!(
                 f,
-                "the body is longer than {limit} bytes (raise max_body, or read it piece by piece with chunk())"
+                "the body is longer than {limit} bytes (raise max_body, or read it chunk by chunk with chunk())"
             )?,
             ErrorKind::Body => f.write_str("the body broke off")?,
             ErrorKind::Decode => f.write_str("the body is not what it was read as")?,

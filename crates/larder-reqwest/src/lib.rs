@@ -3,35 +3,36 @@
 mod batch;
 mod builder;
 mod client;
-mod content;
 mod cookies;
 mod error;
 mod hosts;
 #[cfg(feature = "middleware")]
 mod middleware;
 mod origin;
-mod outcome;
 mod parts;
 mod redirect;
 #[cfg(feature = "refresh")]
 mod refresh;
+mod replayable_body;
 mod request;
+mod request_options;
 mod response;
 mod retry;
 mod text;
-mod wishes;
 
 pub use batch::{Batch, Fetched};
 pub use builder::CachedClientBuilder;
 pub use client::CachedClient;
 pub use error::{Error, ErrorKind};
-pub use larder_core::{Arrived, CacheMode, CacheStatus, Overrides};
+pub use larder_core::CacheOutcome;
+pub use larder_core::{CacheMode, CacheStatus, Overrides, ResponseContext};
 #[cfg(feature = "middleware")]
-pub use middleware::CacheMiddleware;
+pub use middleware::CachingMiddleware;
 pub use origin::ReqwestOrigin;
-pub use outcome::Outcome;
 #[cfg(feature = "refresh")]
-pub use refresh::{CronError, Event, Events, Refresh, Refresher, RefresherBuilder, Validators, When};
+pub use refresh::{
+    CronError, Events, RefreshEvent, RefreshOutcome, Refresher, RefresherBuilder, Schedule, Validators,
+};
 pub use request::RequestBuilder;
 pub use reqwest;
 pub use response::Response;

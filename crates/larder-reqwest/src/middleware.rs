@@ -5,16 +5,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use http::Extensions;
 use larder_core::{
-    Answer, Cache, CacheMode, FetchOptions, Found, Lookup, Overrides, Overriding, Reply, RequestHead, errands,
+    Cache, CacheMode, CacheResponse, FetchOptions, Lookup, Miss, OverrideFn, Overrides, RequestHead,
+    Responder, local_origin,
 };
 use parking_lot::Mutex;
 use reqwest::{Request, Response, Url};
 use reqwest_middleware::{Error, Middleware, Next};
 
 use crate::{
-    content::Content,
     origin::{from_reqwest, origin_error, to_reqwest},
     parts::key_of,
+    replayable_body::ReplayableBody,
     response::reqwest_response,
 };
 
@@ -27,11 +28,11 @@ use crate::{
 /// passed on and not stored, since its answer belongs to another URL. Fields that the client adds by itself, such as
 /// `default_headers` and cookies, are not seen by the cache; where the server's `Vary` names one of them, add it in the stack.
 #[derive(Debug, Clone)]
-pub struct CacheMiddleware {
+pub struct CachingMiddleware {
     cache: Cache,
 }
 
-impl CacheMiddleware {
+impl CachingMiddleware {
     /// The middleware, on this cache. For one user's requests build it with
     /// [`Rules::private`](larder_core::Rules::private), on a store that is that user's alone: nothing here tells users apart.
     pub fn new(cache: Cache) -> Self {
@@ -40,7 +41,7 @@ impl CacheMiddleware {
 }
 
 #[async_trait]
-impl Middleware for CacheMiddleware {
+impl Middleware for CachingMiddleware {
     async fn handle(
         &self,
         mut request: Request,
@@ -48,25 +49,25 @@ impl Middleware for CacheMiddleware {
         next: Next<'_>,
     ) -> Result<Response, Error> {
         if let Some(mode) = extensions.get::<CacheMode>() {
-            mode.say(request.headers_mut());
+            mode.apply(request.headers_mut());
         }
         let key = key_of(request.url()).map_err(Error::middleware)?;
         let head = RequestHead::new(request.method(), request.headers());
         match self.cache.lookup(&key, &head).await {
-            Lookup::Answered(answer) => {
+            Lookup::Hit(answer) => {
                 let url = request.url().clone();
                 Ok(self.respond(answer, url))
             }
             // Boxed: a hit's future should not carry the room for a whole fetch.
-            Lookup::Forward(found) => Box::pin(self.forward(found, request, extensions, next)).await,
+            Lookup::Miss(found) => Box::pin(self.forward(found, request, extensions, next)).await,
         }
     }
 }
 
-impl CacheMiddleware {
+impl CachingMiddleware {
     async fn forward(
         &self,
-        found: Found,
+        found: Miss,
         mut request: Request,
         extensions: &mut Extensions,
         next: Next<'_>,
@@ -75,20 +76,27 @@ impl CacheMiddleware {
         // Where the client's own redirects have led, if they have.
         let elsewhere = Arc::new(Mutex::new(None));
         let options = options(extensions, Arc::clone(&elsewhere));
-        let mut content = Content::of(&mut request);
+        let mut content = ReplayableBody::of(&mut request);
         let forward = http::Request::<reqwest::Body>::try_from(request)?.map(|_| content.take());
-        let (origin, mut errands) = errands(false);
+        let (origin, mut origin_requests) = local_origin(false);
         let resuming = self.cache.resume(found, forward, Arc::new(origin), &options);
         tokio::pin!(resuming);
         // A failure of the rest of the stack, as it said it.
         let mut failure = None;
         let result = loop {
-            let errand = tokio::select! {
+            let origin_request = tokio::select! {
                 biased;
-                Some(errand) = errands.next() => errand,
+                Some(origin_request) = origin_requests.next() => origin_request,
                 result = &mut resuming => break result,
             };
-            let sending = send(errand.request, errand.reply, next.clone(), extensions, &url, &elsewhere);
+            let sending = send(
+                origin_request.request,
+                origin_request.responder,
+                next.clone(),
+                extensions,
+                &url,
+                &elsewhere,
+            );
             tokio::select! {
                 biased;
                 failed = sending => failure = failed.or(failure),
@@ -103,7 +111,7 @@ impl CacheMiddleware {
         }
     }
 
-    fn respond(&self, answer: Answer, url: Url) -> Response {
+    fn respond(&self, answer: CacheResponse, url: Url) -> Response {
         reqwest_response(self.cache.into_http(answer), url)
     }
 }
@@ -111,7 +119,7 @@ impl CacheMiddleware {
 /// Asks the rest of the stack.
 async fn send(
     request: http::Request<larder_core::Body>,
-    reply: Reply,
+    reply: Responder,
     next: Next<'_>,
     extensions: &mut Extensions,
     url: &Url,
@@ -145,7 +153,7 @@ async fn send(
 
 fn options(extensions: &Extensions, elsewhere: Arc<Mutex<Option<Url>>>) -> FetchOptions {
     let mut options = extensions.get::<FetchOptions>().cloned().unwrap_or_default();
-    let redirected = Overriding::by(move |_| {
+    let redirected = OverrideFn::by(move |_| {
         let mut overrides = Overrides::default();
         overrides.no_store = elsewhere.lock().is_some();
         overrides

@@ -42,7 +42,7 @@ impl Origin for ReqwestOrigin {
         Ok(from_reqwest(response.map_err(origin_error)?))
     }
 
-    fn outlives_request(&self) -> bool {
+    fn supports_background_revalidation(&self) -> bool {
         true
     }
 }
@@ -70,8 +70,8 @@ pub(crate) fn from_reqwest_body(body: reqwest::Body) -> Body {
     if !in_memory {
         return body;
     }
-    // All of it is here: one piece, without a wait.
-    match body.next_piece().now_or_never() {
+    // All of it is here: one chunk, without a wait.
+    match body.chunk().now_or_never() {
         Some(Some(Ok(bytes))) => Body::from(bytes),
         _ => Body::empty(),
     }

@@ -7,15 +7,19 @@ use http::{
         TRANSFER_ENCODING, WWW_AUTHENTICATE,
     },
 };
-use larder_core::Answer;
+use larder_core::CacheResponse;
 use reqwest::{Request, Url};
 
-use crate::{Error, ErrorKind, content::Content};
+use crate::{Error, ErrorKind, replayable_body::ReplayableBody};
 
 /// Makes of the request the one that the answer leads to; `false` if it is the end of the chain. As reqwest does: after 301,
 /// 302 and 303 a GET, after 307 and 308 the same again if its content can be sent again; without credentials where it
 /// leads to another host.
-pub(crate) fn follow(answer: &Answer, request: &mut Request, content: &mut Content) -> Result<bool, Error> {
+pub(crate) fn follow(
+    answer: &CacheResponse,
+    request: &mut Request,
+    content: &mut ReplayableBody,
+) -> Result<bool, Error> {
     let status = answer.status();
     let same_method = match status {
         StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND | StatusCode::SEE_OTHER => {
@@ -24,15 +28,15 @@ pub(crate) fn follow(answer: &Answer, request: &mut Request, content: &mut Conte
         StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => true,
         _ => return Ok(false),
     };
-    let Some(location) = answer.fields().get(LOCATION) else { return Ok(false) };
-    if same_method && matches!(content, Content::Stream(_)) {
+    let Some(location) = answer.headers().get(LOCATION) else { return Ok(false) };
+    if same_method && matches!(content, ReplayableBody::Stream(_)) {
         return Ok(false);
     }
     let nowhere = || Error::new(ErrorKind::Redirect, Some(request.url()));
-    let location = std::str::from_utf8(location.as_bytes()).map_err(|error| nowhere().because(error))?;
-    let next = request.url().join(location).map_err(|error| nowhere().because(error))?;
+    let location = std::str::from_utf8(location.as_bytes()).map_err(|error| nowhere().with_source(error))?;
+    let next = request.url().join(location).map_err(|error| nowhere().with_source(error))?;
     if !matches!(next.scheme(), "http" | "https") {
-        return Err(nowhere().because(format!("'{}' is not fetched", next.scheme())));
+        return Err(nowhere().with_source(format!("'{}' is not fetched", next.scheme())));
     }
     let fields = request.headers_mut();
     if !same_method {
@@ -48,7 +52,7 @@ pub(crate) fn follow(answer: &Answer, request: &mut Request, content: &mut Conte
     }
     if !same_method {
         *request.method_mut() = Method::GET;
-        *content = Content::Whole(bytes::Bytes::new());
+        *content = ReplayableBody::Whole(bytes::Bytes::new());
     }
     let mut next = next;
     if next.fragment().is_none() {

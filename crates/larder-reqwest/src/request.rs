@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use larder_core::{CacheMode, Overrides};
 
-use crate::{CachedClient, Error, Response, wishes::Wishes};
+use crate::{CachedClient, Error, Response, request_options::RequestOptions};
 
 /// A request that is being put together. What is wrong with it is said by [`send`](Self::send).
 #[derive(Debug)]
@@ -15,12 +15,12 @@ pub struct RequestBuilder {
     client: CachedClient,
     request: reqwest::RequestBuilder,
     /// The client's, unless this request has its own.
-    wishes: Option<Box<Wishes>>,
+    options: Option<Box<RequestOptions>>,
 }
 
 impl RequestBuilder {
     pub(crate) fn new(client: CachedClient, request: reqwest::RequestBuilder) -> Self {
-        Self { client, request, wishes: None }
+        Self { client, request, options: None }
     }
 
     fn map(mut self, set: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder) -> Self {
@@ -28,9 +28,9 @@ impl RequestBuilder {
         self
     }
 
-    fn wish(mut self, set: impl FnOnce(&mut Wishes)) -> Self {
-        let of_client = || Box::new(self.client.inner.wishes.clone());
-        set(self.wishes.get_or_insert_with(of_client));
+    fn with_option(mut self, set: impl FnOnce(&mut RequestOptions)) -> Self {
+        let of_client = || Box::new(self.client.inner.options.clone());
+        set(self.options.get_or_insert_with(of_client));
         self
     }
 
@@ -94,7 +94,7 @@ impl RequestBuilder {
 
     /// What this request wants of the cache.
     pub fn mode(self, mode: CacheMode) -> Self {
-        self.wish(|wishes| wishes.mode = mode)
+        self.with_option(|wishes| wishes.mode = mode)
     }
 
     /// Asks the origin, whatever is stored. What is unchanged is confirmed (304) and not sent again.
@@ -119,41 +119,41 @@ impl RequestBuilder {
 
     /// How long the response is fresh, where the server says nothing.
     pub fn default_freshness(self, freshness: Duration) -> Self {
-        self.wish(|wishes| wishes.overrides.default_freshness = Some(freshness))
+        self.with_option(|wishes| wishes.overrides.default_freshness = Some(freshness))
     }
 
     /// How long the response is fresh, whatever the server says; see [`Overrides::freshness`]. It counts when the response
     /// comes: what is stored already keeps the lifetime that it has.
     pub fn override_freshness(self, freshness: Duration) -> Self {
-        self.wish(|wishes| wishes.overrides.freshness = Some(freshness))
+        self.with_option(|wishes| wishes.overrides.freshness = Some(freshness))
     }
 
     /// Whatever else is said of the response, over what the server says.
     pub fn overrides(self, overrides: Overrides) -> Self {
-        self.wish(|wishes| wishes.overrides = overrides.or(std::mem::take(&mut wishes.overrides)))
+        self.with_option(|wishes| wishes.overrides = overrides.or(std::mem::take(&mut wishes.overrides)))
     }
 
     /// More that the response is found by: a tenant, a user. Several add up, in their order.
     pub fn key(self, extra: impl AsRef<[u8]>) -> Self {
-        self.wish(|wishes| wishes.extra.push(Bytes::copy_from_slice(extra.as_ref())))
+        self.with_option(|wishes| wishes.extra.push(Bytes::copy_from_slice(extra.as_ref())))
     }
 
     /// A field of the request that selects the response, though the server's `Vary` does not nominate it.
     pub fn vary(self, name: HeaderName) -> Self {
-        self.wish(|wishes| wishes.overrides.vary.push(name))
+        self.with_option(|wishes| wishes.overrides.vary.push(name))
     }
 
     /// The request only asks, though its method may change things: a search by POST. Its response is stored and reused for
     /// the same method, content type and content, if the server or this request gives it a lifetime; and nothing is
     /// invalidated. Content of more than 64 KiB, or that streams, goes to the origin each time.
     pub fn as_query(self) -> Self {
-        self.wish(|wishes| wishes.query = true)
+        self.with_option(|wishes| wishes.query = true)
     }
 
     /// The longest body that the response may have, in bytes; see
     /// [`CachedClientBuilder::max_body`](crate::CachedClientBuilder::max_body).
     pub fn max_body(self, bytes: u64) -> Self {
-        self.wish(|wishes| wishes.max_body = Some(bytes))
+        self.with_option(|wishes| wishes.max_body = Some(bytes))
     }
 
     /// The request as reqwest has it, without what it wants of the cache.
@@ -168,8 +168,8 @@ impl RequestBuilder {
     /// The same again, if its content can be sent again.
     #[must_use]
     pub fn try_clone(&self) -> Option<Self> {
-        let (client, wishes) = (self.client.clone(), self.wishes.clone());
-        self.request.try_clone().map(|request| Self { client, request, wishes })
+        let (client, wishes) = (self.client.clone(), self.options.clone());
+        self.request.try_clone().map(|request| Self { client, request, options: wishes })
     }
 
     /// Sends it: to the cache, and where that is needed to the origin.
@@ -184,7 +184,7 @@ impl RequestBuilder {
     /// As for [`CachedClient::execute`].
     pub async fn send(self) -> Result<Response, Error> {
         let request = self.request.build()?;
-        match self.wishes {
+        match self.options {
             Some(wishes) => self.client.send(request, &wishes).await,
             None => self.client.execute(request).await,
         }

@@ -10,10 +10,10 @@ use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
-use larder_core::{Answer, Body, Cache, CacheStatus};
+use larder_core::{Body, Cache, CacheResponse, CacheStatus};
 use reqwest::{ResponseBuilderExt as _, Url};
 
-use crate::{Error, ErrorKind, Outcome, origin::to_reqwest_body};
+use crate::{CacheOutcome, Error, ErrorKind, origin::to_reqwest_body};
 
 /// What is read into memory at once, at most, unless `max_body` says otherwise.
 const IN_MEMORY: u64 = 256 << 20;
@@ -23,15 +23,15 @@ const IN_MEMORY: u64 = 256 << 20;
 pub struct Response {
     cache: Cache,
     url: Url,
-    answer: Answer,
+    answer: CacheResponse,
     body: Body,
     most: Option<u64>,
     read: u64,
 }
 
 impl Response {
-    pub(crate) fn new(cache: Cache, url: Url, mut answer: Answer, most: Option<u64>) -> Self {
-        let body = answer.take_body();
+    pub(crate) fn new(cache: Cache, url: Url, mut answer: CacheResponse, most: Option<u64>) -> Self {
+        let body = std::mem::take(answer.body_mut());
         Self { cache, url, answer, body, most, read: 0 }
     }
 
@@ -43,7 +43,7 @@ impl Response {
     /// The fields as the origin sent them. The cache's own are beside them: [`age`](Self::age) and
     /// [`cache_status`](Self::cache_status).
     pub fn headers(&self) -> &HeaderMap {
-        self.answer.fields()
+        self.answer.headers()
     }
 
     /// The URL that answered: the last one, after redirects.
@@ -57,8 +57,8 @@ impl Response {
     }
 
     /// How the request was answered, in a word.
-    pub fn outcome(&self) -> Outcome {
-        Outcome::of(self.answer.cache_status(), self.answer.age_seconds().is_some())
+    pub fn outcome(&self) -> CacheOutcome {
+        self.answer.cache_status().outcome()
     }
 
     /// How the request was answered, in detail (RFC 9211).
@@ -68,7 +68,7 @@ impl Response {
 
     /// How old the response is (RFC 9111 §5.1), in whole seconds; `None` if the origin has given or confirmed it just now.
     pub fn age(&self) -> Option<Duration> {
-        self.answer.age_seconds().map(Duration::from_secs)
+        self.answer.age().map(|age| Duration::from_secs(age.as_secs()))
     }
 
     /// This response, unless its status is an error.
@@ -113,13 +113,13 @@ impl Response {
         let mut all = BytesMut::with_capacity(first.len() + second.len() + known);
         all.extend_from_slice(&first);
         all.extend_from_slice(&second);
-        while let Some(piece) = self.chunk().await? {
-            all.extend_from_slice(&piece);
+        while let Some(chunk) = self.chunk().await? {
+            all.extend_from_slice(&chunk);
         }
         Ok(all.freeze())
     }
 
-    /// The whole body as text, in the charset that `Content-Type` names or else in UTF-8. What is no character becomes
+    /// The whole body as text, in the charset that `ReplayableBody-Type` names or else in UTF-8. What is no character becomes
     /// U+FFFD.
     ///
     /// # Errors
@@ -140,10 +140,10 @@ impl Response {
         let url = self.url.clone();
         let bytes = self.bytes().await?;
         serde_json::from_slice(&bytes)
-            .map_err(|error| Error::new(ErrorKind::Decode, Some(&url)).because(error))
+            .map_err(|error| Error::new(ErrorKind::Decode, Some(&url)).with_source(error))
     }
 
-    /// The next piece of the body, as it arrives; `None` at its end.
+    /// The next chunk of the body, as it arrives; `None` at its end.
     ///
     /// # Errors
     ///
@@ -159,21 +159,21 @@ impl Response {
                 Some(frame) => frame.map_err(|error| Error::reading(error, &self.url)),
             };
             // Trailers are no part of the body.
-            let piece = match frame.map(http_body::Frame::into_data) {
-                Ok(Ok(piece)) if !piece.is_empty() => piece,
+            let chunk = match frame.map(http_body::Frame::into_data) {
+                Ok(Ok(chunk)) if !chunk.is_empty() => chunk,
                 Ok(_) => continue,
                 Err(error) => return Poll::Ready(Some(Err(error))),
             };
-            self.read += piece.len() as u64;
+            self.read += chunk.len() as u64;
             if let Some(most) = self.most.filter(|most| self.read > *most) {
                 self.body = Body::empty();
                 return Poll::Ready(Some(Err(Error::new(ErrorKind::TooLong(most), Some(&self.url)))));
             }
-            return Poll::Ready(Some(Ok(piece)));
+            return Poll::Ready(Some(Ok(chunk)));
         }
     }
 
-    /// The body as a stream of its pieces.
+    /// The body as a stream of its chunks.
     pub fn bytes_stream(self) -> impl Stream<Item = Result<Bytes, Error>> + Send {
         Pieces(self)
     }

@@ -34,7 +34,7 @@ impl Retry {
     pub(crate) fn pause(&self, failures: u32) -> Duration {
         let pause =
             self.first.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(self.most);
-        pause - pause.mul_f64(chance() / 2.0)
+        pause - pause.mul_f64(jitter() / 2.0)
     }
 }
 
@@ -45,7 +45,7 @@ impl From<u32> for Retry {
 }
 
 /// Between 0 and 1.
-pub(crate) fn chance() -> f64 {
+pub(crate) fn jitter() -> f64 {
     let mut random = [0; 2];
     // Without randomness everybody waits the whole pause.
     let _ = getrandom::fill(&mut random);
@@ -53,15 +53,15 @@ pub(crate) fn chance() -> f64 {
 }
 
 /// Whether trying again may help.
-pub(crate) fn may_pass(result: &Result<Response, Error>) -> bool {
+pub(crate) fn is_retryable(result: &Result<Response, Error>) -> bool {
     match result {
-        Ok(response) => is_passing(response.status()),
+        Ok(response) => is_retryable_status(response.status()),
         Err(error) => error.is_transient(),
     }
 }
 
 /// Status codes that say: not now.
-pub(crate) fn is_passing(status: StatusCode) -> bool {
+pub(crate) fn is_retryable_status(status: StatusCode) -> bool {
     matches!(status.as_u16(), 429 | 502 | 503 | 504)
 }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::HeaderValue;
 
-/// In the charset of a `Content-Type` (RFC 9110 §8.3.2); in UTF-8, if it names none that is known.
+/// In the charset of a `ReplayableBody-Type` (RFC 9110 §8.3.2); in UTF-8, if it names none that is known.
 pub(crate) fn decode(kind: Option<&HeaderValue>, bytes: Bytes) -> String {
     #[cfg(feature = "charset")]
     {

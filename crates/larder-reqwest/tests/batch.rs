@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures_util::StreamExt as _;
-use larder_reqwest::{CachedClient, ErrorKind, Outcome};
+use larder_reqwest::{CacheOutcome, CachedClient, ErrorKind};
 use larder_testkit::RawOrigin;
 use parking_lot::Mutex;
 
@@ -54,8 +54,8 @@ async fn each_distinct_url_once_and_a_failure_stops_nobody() {
         .collect()
         .await;
     assert_eq!(results.len(), 4);
-    assert_eq!(results[&url(1)], Ok(Outcome::Miss));
-    assert_eq!(results[&url(3)], Ok(Outcome::Hit));
+    assert_eq!(results[&url(1)], Ok(CacheOutcome::Miss));
+    assert_eq!(results[&url(3)], Ok(CacheOutcome::Hit));
     assert_eq!(results["no url"], Err(ErrorKind::Request));
     assert_eq!(origin.heads().len(), 3);
 }
@@ -178,8 +178,8 @@ async fn bodies_may_be_left_to_the_reader() {
     let mut pages = client().fetch_all(urls).streaming().each(|request| request.header("x-of", "batch"));
     while let Some(page) = pages.next().await {
         let mut response = page.result.expect("a head");
-        let piece = response.chunk().await.expect("whole").expect("some content");
-        assert!(page.url.ends_with(std::str::from_utf8(&piece).expect("digits")));
+        let chunk = response.chunk().await.expect("whole").expect("some content");
+        assert!(page.url.ends_with(std::str::from_utf8(&chunk).expect("digits")));
     }
     assert!(origin.heads().iter().all(|head| head.contains("x-of: batch")));
 }

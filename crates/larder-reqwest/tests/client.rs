@@ -5,7 +5,7 @@ mod origin;
 use std::{io::Write as _, sync::Arc, time::Duration};
 
 use larder_memory::MemoryStore;
-use larder_reqwest::{CachedClient, CachedClientBuilder, ErrorKind, Outcome};
+use larder_reqwest::{CacheOutcome, CachedClient, CachedClientBuilder, ErrorKind};
 use larder_testkit::{ManualClock, RawOrigin};
 use origin::{count, origin};
 
@@ -19,7 +19,7 @@ fn client() -> CachedClient {
     builder().build().expect("a client")
 }
 
-async fn outcome(client: &CachedClient, url: &str) -> (Outcome, String) {
+async fn outcome(client: &CachedClient, url: &str) -> (CacheOutcome, String) {
     let response = client.get(url).send().await.expect("an answer");
     (response.outcome(), response.text().await.expect("it is whole"))
 }
@@ -28,9 +28,9 @@ async fn outcome(client: &CachedClient, url: &str) -> (Outcome, String) {
 async fn the_second_time_it_comes_from_the_cache() {
     let origin = origin(&[("/a", FRESH, "hello")]);
     let (client, url) = (client(), format!("{}/a", origin.url()));
-    assert_eq!(outcome(&client, &url).await, (Outcome::Miss, "hello".to_owned()));
+    assert_eq!(outcome(&client, &url).await, (CacheOutcome::Miss, "hello".to_owned()));
     let again = client.get(&url).send().await.expect("an answer");
-    assert_eq!((again.outcome(), again.status().as_u16()), (Outcome::Hit, 200));
+    assert_eq!((again.outcome(), again.status().as_u16()), (CacheOutcome::Hit, 200));
     assert_eq!(again.age(), Some(Duration::ZERO));
     assert_eq!(again.headers()["cache-control"], "max-age=60");
     assert!(again.cache_status().to_string().starts_with("hit; ttl="));
@@ -40,7 +40,7 @@ async fn the_second_time_it_comes_from_the_cache() {
     assert_eq!(own.text().await.expect("whole"), "hello");
     assert_eq!(count(&origin, "/a"), 1);
     client.purge(&url).await.expect("it is gone");
-    assert_eq!(outcome(&client, &url).await.0, Outcome::Miss);
+    assert_eq!(outcome(&client, &url).await.0, CacheOutcome::Miss);
 }
 
 #[tokio::test]
@@ -56,27 +56,27 @@ async fn what_a_request_wants() {
     let tagged = url("/tagged");
     let error = client.get(&tagged).only_if_cached().send().await.expect_err("nothing is there");
     assert_eq!((error.kind(), origin.heads().len()), (ErrorKind::NotCached, 0), "{error}");
-    assert_eq!(outcome(&client, &tagged).await.0, Outcome::Miss);
+    assert_eq!(outcome(&client, &tagged).await.0, CacheOutcome::Miss);
     let cached = client.get(&tagged).only_if_cached().send().await.expect("it is there");
-    assert_eq!(cached.outcome(), Outcome::Hit);
+    assert_eq!(cached.outcome(), CacheOutcome::Hit);
     let reloaded = client.get(&tagged).reload().send().await.expect("an answer");
-    assert_eq!(reloaded.outcome(), Outcome::Miss, "this origin confirms nothing");
+    assert_eq!(reloaded.outcome(), CacheOutcome::Miss, "this origin confirms nothing");
     clock.advance(Duration::from_secs(100));
     let stale = client.get(&tagged).prefer_stale().send().await.expect("it is there");
-    assert_eq!((stale.outcome(), stale.age()), (Outcome::Stale, Some(Duration::from_secs(100))));
+    assert_eq!((stale.outcome(), stale.age()), (CacheOutcome::Stale, Some(Duration::from_secs(100))));
     // A freshness where the server gives none, or a wrong one.
     for (path, own) in [("/silent", false), ("/never", true)] {
         let ask = || {
             let (request, minute) = (client.get(url(path)), Duration::from_secs(60));
             if own { request.override_freshness(minute) } else { request.default_freshness(minute) }
         };
-        assert_eq!(ask().send().await.expect("an answer").outcome(), Outcome::Miss);
-        assert_eq!(ask().send().await.expect("an answer").outcome(), Outcome::Hit, "{path}");
+        assert_eq!(ask().send().await.expect("an answer").outcome(), CacheOutcome::Miss);
+        assert_eq!(ask().send().await.expect("an answer").outcome(), CacheOutcome::Hit, "{path}");
         let mine = ask().key("me").send().await.expect("an answer");
-        assert_eq!(mine.outcome(), Outcome::Miss, "a key of its own");
+        assert_eq!(mine.outcome(), CacheOutcome::Miss, "a key of its own");
     }
     let unkept = client.get(url("/silent")).no_store().key("other").send().await.expect("an answer");
-    assert_eq!(unkept.outcome(), Outcome::Miss);
+    assert_eq!(unkept.outcome(), CacheOutcome::Miss);
     let short = client.get(&tagged).max_body(3).send().await.expect("a head").text().await;
     assert_eq!(short.expect_err("six bytes").kind(), ErrorKind::TooLong(3));
 }
@@ -96,7 +96,7 @@ async fn freshness_by_pattern_and_offline() {
     }
     assert_eq!((count(&origin, "/api/a"), count(&origin, "/other")), (1, 2));
     let offline = with().offline().build().expect("a client");
-    assert_eq!(outcome(&offline, &api).await, (Outcome::Hit, "a".to_owned()));
+    assert_eq!(outcome(&offline, &api).await, (CacheOutcome::Hit, "a".to_owned()));
     let error = offline.get(&other).send().await.expect_err("it was not kept");
     assert_eq!((error.kind(), error.url().map(|url| url.as_str())), (ErrorKind::NotCached, Some(&*other)));
     assert_eq!(count(&origin, "/other"), 2);
@@ -106,14 +106,17 @@ async fn freshness_by_pattern_and_offline() {
 async fn a_search_by_post_is_asked_once() {
     let origin = origin(&[("/search", FRESH, "found")]);
     let (client, url) = (client(), format!("{}/search", origin.url()));
-    for (content, expected) in
-        [("one", Outcome::Miss), ("one", Outcome::Hit), ("two", Outcome::Miss), ("one", Outcome::Hit)]
-    {
+    for (content, expected) in [
+        ("one", CacheOutcome::Miss),
+        ("one", CacheOutcome::Hit),
+        ("two", CacheOutcome::Miss),
+        ("one", CacheOutcome::Hit),
+    ] {
         let asked = client.post(&url).header("content-type", "text/plain").body(content).as_query();
         assert_eq!(asked.send().await.expect("an answer").outcome(), expected, "{content}");
     }
     let plain = client.post(&url).body("one").send().await.expect("an answer");
-    assert_eq!((plain.outcome(), count(&origin, "/search")), (Outcome::Miss, 3));
+    assert_eq!((plain.outcome(), count(&origin, "/search")), (CacheOutcome::Miss, 3));
 }
 
 #[tokio::test]
@@ -124,13 +127,17 @@ async fn an_upload_streams_and_invalidates() {
     let client = builder().store(store).partition("alice").build().expect("a client");
     let url = format!("{}/a", origin.url());
     outcome(&client, &url).await;
-    assert_eq!(outcome(&client, &url).await.0, Outcome::Hit);
-    let pieces = ["on", "e ", "two"].map(|piece| Ok::<_, std::io::Error>(bytes::Bytes::from(piece)));
+    assert_eq!(outcome(&client, &url).await.0, CacheOutcome::Hit);
+    let chunks = ["on", "e ", "two"].map(|chunk| Ok::<_, std::io::Error>(bytes::Bytes::from(chunk)));
     let body = http_body_util::StreamBody::new(futures_util::stream::iter(
-        pieces.map(|piece| piece.map(http_body::Frame::data)),
+        chunks.map(|chunk| chunk.map(http_body::Frame::data)),
     ));
     client.put(&url).body(larder_reqwest::reqwest::Body::wrap(body)).send().await.expect("an answer");
-    assert_eq!(outcome(&client, &url).await.0, Outcome::Miss, "a PUT takes what was stored (RFC 9111 §4.4)");
+    assert_eq!(
+        outcome(&client, &url).await.0,
+        CacheOutcome::Miss,
+        "a PUT takes what was stored (RFC 9111 §4.4)"
+    );
 }
 
 #[tokio::test]
@@ -201,16 +208,16 @@ async fn what_one_client_keeps_is_not_anothers() {
             .expect("a client")
     };
     let (one, two) = (on_it(None), on_it(None));
-    assert_eq!(outcome(&one, &url).await.0, Outcome::Miss);
-    assert_eq!(outcome(&one, &url).await.0, Outcome::Hit);
-    assert_eq!(outcome(&two, &url).await.0, Outcome::Miss, "another client, perhaps another user");
+    assert_eq!(outcome(&one, &url).await.0, CacheOutcome::Miss);
+    assert_eq!(outcome(&one, &url).await.0, CacheOutcome::Hit);
+    assert_eq!(outcome(&two, &url).await.0, CacheOutcome::Miss, "another client, perhaps another user");
     let (alice, again, bob) = (on_it(Some("alice")), on_it(Some("alice")), on_it(Some("bob")));
-    assert_eq!(outcome(&alice, &url).await.0, Outcome::Miss);
-    assert_eq!(outcome(&again, &url).await.0, Outcome::Hit, "the same user's");
-    assert_eq!(outcome(&bob, &url).await.0, Outcome::Miss);
+    assert_eq!(outcome(&alice, &url).await.0, CacheOutcome::Miss);
+    assert_eq!(outcome(&again, &url).await.0, CacheOutcome::Hit, "the same user's");
+    assert_eq!(outcome(&bob, &url).await.0, CacheOutcome::Miss);
     let shared = || builder().store(Arc::clone(&store) as _).shared().build().expect("a client");
-    assert_eq!(outcome(&shared(), &url).await.0, Outcome::Miss);
-    assert_eq!(outcome(&shared(), &url).await.0, Outcome::Miss, "a shared cache keeps nothing private");
+    assert_eq!(outcome(&shared(), &url).await.0, CacheOutcome::Miss);
+    assert_eq!(outcome(&shared(), &url).await.0, CacheOutcome::Miss, "a shared cache keeps nothing private");
 }
 
 /// Two clients with other default headers shared what the server had selected by them.
@@ -222,7 +229,9 @@ async fn default_headers_select() {
         write!(stream, "HTTP/1.1 200 OK\r\n{fields}\r\n\r\n{language}").is_ok()
     });
     let store = Arc::new(MemoryStore::default());
-    for (language, first) in [("de", Outcome::Miss), ("en", Outcome::Miss), ("de", Outcome::Hit)] {
+    for (language, first) in
+        [("de", CacheOutcome::Miss), ("en", CacheOutcome::Miss), ("de", CacheOutcome::Hit)]
+    {
         let fields = [("accept-language".parse().unwrap(), language.parse().unwrap())].into_iter().collect();
         let client = builder().store(Arc::clone(&store) as _).shared().default_headers(fields);
         let found = outcome(&client.build().expect("a client"), &origin.url()).await;
@@ -247,6 +256,6 @@ async fn the_jar_is_filled_by_the_origin_and_seen_by_the_cache() {
     let url = |path: &str| format!("{}{path}", origin.url());
     assert_eq!(outcome(&client, &url("/page")).await.1, "nobody");
     assert_eq!(outcome(&client, &url("/login")).await.1, "in");
-    assert_eq!(outcome(&client, &url("/page")).await, (Outcome::Miss, "two".to_owned()));
-    assert_eq!(outcome(&client, &url("/page")).await, (Outcome::Hit, "two".to_owned()));
+    assert_eq!(outcome(&client, &url("/page")).await, (CacheOutcome::Miss, "two".to_owned()));
+    assert_eq!(outcome(&client, &url("/page")).await, (CacheOutcome::Hit, "two".to_owned()));
 }

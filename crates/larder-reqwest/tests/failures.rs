@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use larder_reqwest::{CachedClient, CachedClientBuilder, Error, ErrorKind, Outcome};
+use larder_reqwest::{CacheOutcome, CachedClient, CachedClientBuilder, Error, ErrorKind};
 use larder_testkit::{ManualClock, RawOrigin};
 
 fn builder() -> CachedClientBuilder {
@@ -84,8 +84,8 @@ async fn bodies_that_break() {
         }
         let _ = write!(stream, "{begun}{text}");
         let pause = if path == "/slow" { Duration::from_millis(300) } else { Duration::ZERO };
-        let piece: &[u8] = if path == "/slow" { b"x" } else { &[b'x'; 65536] };
-        while matches!(path, "/slow" | "/endless") && stream.write_all(piece).is_ok() {
+        let chunk: &[u8] = if path == "/slow" { b"x" } else { &[b'x'; 65536] };
+        while matches!(path, "/slow" | "/endless") && stream.write_all(chunk).is_ok() {
             std::thread::sleep(pause);
         }
         if path == "/endless" {
@@ -136,7 +136,7 @@ async fn what_was_stored_stands_in() {
     dead.store(true, Ordering::SeqCst);
     clock.advance(Duration::from_secs(100));
     let old = client.get(url("/if-error")).send().await.expect("it stands in");
-    assert_eq!((old.outcome(), old.age()), (Outcome::Stale, Some(Duration::from_secs(100))));
+    assert_eq!((old.outcome(), old.age()), (CacheOutcome::Stale, Some(Duration::from_secs(100))));
     assert_eq!(old.text().await.expect("whole"), "old");
     let stated = client.get(url("/must")).prefer_stale().send().await.expect("an answer");
     assert_eq!(stated.status().as_u16(), 503, "must-revalidate is obeyed");

@@ -11,7 +11,7 @@ use std::sync::{
 use larder_core::{Cache, Rules};
 use larder_memory::MemoryStore;
 use larder_reqwest::{
-    CacheMiddleware, CacheMode,
+    CacheMode, CachingMiddleware,
     reqwest::{Client, Request, Response, redirect::Policy},
 };
 use origin::{count, origin};
@@ -38,7 +38,7 @@ fn stack(http: Client) -> (ClientWithMiddleware, Arc<AtomicUsize>) {
     let cache = Cache::builder(Arc::new(MemoryStore::default())).rules(Rules::private()).build();
     let count = Arc::new(AtomicUsize::new(0));
     let client =
-        ClientBuilder::new(http).with(CacheMiddleware::new(cache)).with(Counting(Arc::clone(&count)));
+        ClientBuilder::new(http).with(CachingMiddleware::new(cache)).with(Counting(Arc::clone(&count)));
     (client.build(), count)
 }
 

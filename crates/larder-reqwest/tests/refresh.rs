@@ -12,7 +12,9 @@ use std::{
 
 use futures_util::StreamExt as _;
 use larder_memory::MemoryStore;
-use larder_reqwest::{CachedClient, CachedClientBuilder, Events, Outcome, Refresh, Refresher, When};
+use larder_reqwest::{
+    CacheOutcome, CachedClient, CachedClientBuilder, Events, RefreshOutcome, Refresher, Schedule,
+};
 use larder_testkit::RawOrigin;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -27,9 +29,9 @@ fn start(client: &CachedClient) -> (Refresher, Events) {
     client.refresher().start()
 }
 
-async fn next(events: &mut Events) -> Refresh {
+async fn next(events: &mut Events) -> RefreshOutcome {
     let event = tokio::time::timeout(Duration::from_secs(20), events.next()).await;
-    event.expect("in time").expect("there are more").what
+    event.expect("in time").expect("there are more").outcome
 }
 
 /// Has one version of a page; a request that knows it is told so.
@@ -60,21 +62,21 @@ async fn an_unchanged_page_costs_no_body() {
     let (origin, versions) = versions("cache-control: max-age=60\r\n");
     let client = builder().build().expect("a client");
     let (refresher, mut events) = start(&client);
-    refresher.add(origin.url(), When::every(OFTEN)).expect("a URL");
-    assert!(matches!(next(&mut events).await, Refresh::Changed { before: None, .. }));
+    refresher.add(origin.url(), Schedule::every(OFTEN)).expect("a URL");
+    assert!(matches!(next(&mut events).await, RefreshOutcome::Changed { before: None, .. }));
     for _ in 0..3 {
-        assert!(matches!(next(&mut events).await, Refresh::Unchanged));
+        assert!(matches!(next(&mut events).await, RefreshOutcome::Unchanged));
     }
     assert_eq!(versions.bodies.load(Ordering::SeqCst), 1);
     versions.now.store(1, Ordering::SeqCst);
     let changed = loop {
-        if let Refresh::Changed { before, now } = next(&mut events).await {
+        if let RefreshOutcome::Changed { before, now } = next(&mut events).await {
             break (before.and_then(|before| before.etag), now.etag);
         }
     };
     assert_eq!(changed, (Some("\"0\"".parse().unwrap()), Some("\"1\"".parse().unwrap())));
     let page = client.get(origin.url()).send().await.expect("an answer");
-    assert_eq!((page.outcome(), page.text().await.expect("whole")), (Outcome::Hit, "\"1\"".to_owned()));
+    assert_eq!((page.outcome(), page.text().await.expect("whole")), (CacheOutcome::Hit, "\"1\"".to_owned()));
     refresher.remove(origin.url()).expect("a URL");
     refresher.stop().await;
     while events.next().await.is_some() {}
@@ -91,11 +93,11 @@ async fn a_page_without_validators_is_compared() {
     });
     let client = builder().build().expect("a client");
     let (refresher, mut events) = start(&client);
-    refresher.add(origin.url(), When::every(OFTEN)).expect("a URL");
-    assert!(matches!(next(&mut events).await, Refresh::Changed { before: None, .. }));
-    assert!(matches!(next(&mut events).await, Refresh::Unchanged));
+    refresher.add(origin.url(), Schedule::every(OFTEN)).expect("a URL");
+    assert!(matches!(next(&mut events).await, RefreshOutcome::Changed { before: None, .. }));
+    assert!(matches!(next(&mut events).await, RefreshOutcome::Unchanged));
     content.store(1, Ordering::SeqCst);
-    while !matches!(next(&mut events).await, Refresh::Changed { before: Some(_), .. }) {}
+    while !matches!(next(&mut events).await, RefreshOutcome::Changed { before: Some(_), .. }) {}
 }
 
 /// The second one to come finds what the first has fetched.
@@ -107,17 +109,17 @@ async fn of_a_fleet_one_refreshes() {
     for _ in 0..3 {
         let client = builder().store(Arc::clone(&store) as _).partition("fleet").build().expect("a client");
         let (refresher, events) = start(&client);
-        refresher.add(origin.url(), When::every(Duration::from_secs(30))).expect("a URL");
+        refresher.add(origin.url(), Schedule::every(Duration::from_secs(30))).expect("a URL");
         fleet.push((refresher, events));
     }
     for (_, events) in &mut fleet {
-        assert!(matches!(next(events).await, Refresh::Changed { .. }));
+        assert!(matches!(next(events).await, RefreshOutcome::Changed { .. }));
     }
     // Those that began at the same instant did so before anything was stored: they were collapsed only within themselves.
     let begun = origin.heads().len();
     assert!(begun <= 3);
     for (refresher, events) in &mut fleet {
-        refresher.add(origin.url(), When::every(Duration::from_secs(30))).expect("a URL");
+        refresher.add(origin.url(), Schedule::every(Duration::from_secs(30))).expect("a URL");
         next(events).await;
     }
     assert_eq!(origin.heads().len(), begun, "what is younger than a round is not asked for");
@@ -128,12 +130,12 @@ async fn before_it_goes_stale() {
     let (origin, versions) = versions("cache-control: max-age=2\r\n");
     let client = builder().build().expect("a client");
     let (refresher, mut events) = start(&client);
-    refresher.add(origin.url(), When::before_stale(Duration::from_millis(1900))).expect("a URL");
-    assert!(matches!(next(&mut events).await, Refresh::Changed { .. }));
-    assert!(matches!(next(&mut events).await, Refresh::Unchanged));
+    refresher.add(origin.url(), Schedule::before_stale(Duration::from_millis(1900))).expect("a URL");
+    assert!(matches!(next(&mut events).await, RefreshOutcome::Changed { .. }));
+    assert!(matches!(next(&mut events).await, RefreshOutcome::Unchanged));
     assert_eq!(versions.bodies.load(Ordering::SeqCst), 1);
     let page = client.get(origin.url()).send().await.expect("an answer");
-    assert_eq!(page.outcome(), Outcome::Hit, "nobody finds it stale");
+    assert_eq!(page.outcome(), CacheOutcome::Hit, "nobody finds it stale");
 }
 
 #[tokio::test]
@@ -156,15 +158,15 @@ async fn failures_are_told_and_left_alone() {
     });
     let client = builder().build().expect("a client");
     let (refresher, mut events) = start(&client);
-    refresher.add(origin.url(), When::every(OFTEN)).expect("a URL");
-    assert!(matches!(next(&mut events).await, Refresh::Refused(status) if status == 429));
-    assert!(matches!(next(&mut events).await, Refresh::Failed(_)));
+    refresher.add(origin.url(), Schedule::every(OFTEN)).expect("a URL");
+    assert!(matches!(next(&mut events).await, RefreshOutcome::ErrorStatus(status) if status == 429));
+    assert!(matches!(next(&mut events).await, RefreshOutcome::Failed(_)));
     let left_alone = {
         let asked = asked.lock();
         asked[1] - asked[0]
     };
     assert!(left_alone >= Duration::from_secs(1), "for as long as it asks to be: {left_alone:?}");
-    assert!(matches!(next(&mut events).await, Refresh::Changed { .. }));
+    assert!(matches!(next(&mut events).await, RefreshOutcome::Changed { .. }));
 }
 
 /// A slow page is not asked for again while it is on its way, and what was missed is not made up for.
@@ -176,7 +178,7 @@ async fn missed_ticks_do_not_pile_up() {
     });
     let client = builder().build().expect("a client");
     let (refresher, mut events) = start(&client);
-    refresher.add(origin.url(), When::every(OFTEN)).expect("a URL");
+    refresher.add(origin.url(), Schedule::every(OFTEN)).expect("a URL");
     let begun = Instant::now();
     for _ in 0..3 {
         next(&mut events).await;
@@ -195,7 +197,7 @@ async fn nobody_reads_and_nothing_hangs() {
     let (refresher, events) = start(&client);
     for n in 0..3000 {
         refresher
-            .add(format!("{}/{n}", origin.url()), When::every(Duration::from_secs(3600)))
+            .add(format!("{}/{n}", origin.url()), Schedule::every(Duration::from_secs(3600)))
             .expect("a URL");
     }
     while origin.heads().len() < 1000 {

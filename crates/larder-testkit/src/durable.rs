@@ -81,8 +81,8 @@ pub mod durable_sentences {
             .begin(plain(), None)
             .await
             .expect("it begins");
-        for piece in body.chunks(50_000) {
-            writer.write(Bytes::copy_from_slice(piece)).await.expect("it takes a piece");
+        for chunk in body.chunks(50_000) {
+            writer.write(Bytes::copy_from_slice(chunk)).await.expect("it takes a chunk");
         }
         writer
     }
@@ -94,8 +94,8 @@ pub mod durable_sentences {
             StoredBody::Source(source) => {
                 let mut stream = source.stream(None).await.expect("it opens");
                 let mut all = Vec::new();
-                while let Some(piece) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
-                    all.extend_from_slice(&piece.expect("it reads"));
+                while let Some(chunk) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
+                    all.extend_from_slice(&chunk.expect("it reads"));
                 }
                 Some(all)
             }
@@ -160,7 +160,7 @@ pub mod durable_sentences {
     /// Where it takes one: a store may refuse.
     pub async fn a_gibibyte_passes_in_bounded_memory(open: impl Fn() -> Store) {
         let store = open();
-        let piece = Bytes::from(pattern(1 << 20));
+        let chunk = Bytes::from(pattern(1 << 20));
         let Ok(mut writer) =
             store.reserve(&key("/a")).await.expect("it reserves").begin(plain(), Some(1 << 30)).await
         else {
@@ -168,7 +168,7 @@ pub mod durable_sentences {
         };
         let before = resident();
         for _ in 0..1024 {
-            writer.write(piece.clone()).await.expect("it takes a piece");
+            writer.write(chunk.clone()).await.expect("it takes a chunk");
         }
         writer.commit().await.expect("it commits");
         let found = store.lookup(&key("/a")).await.expect("it looks up");
@@ -177,9 +177,9 @@ pub mod durable_sentences {
         let mut length = 0;
         while let Some(read) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
             let read = read.expect("it reads");
-            let at = length % piece.len();
-            let (end, rest) = read.split_at(read.len().min(piece.len() - at));
-            assert!(*end == piece[at..at + end.len()] && *rest == piece[..rest.len()]);
+            let at = length % chunk.len();
+            let (end, rest) = read.split_at(read.len().min(chunk.len() - at));
+            assert!(*end == chunk[at..at + end.len()] && *rest == chunk[..rest.len()]);
             length += read.len();
         }
         assert_eq!(length, 1 << 30);

@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
-    BodySource, CacheGroup, CacheKey, CacheStore, Candidates, EntryId, Leases, Removals, Reservation,
+    BodySource, CacheGroup, CacheKey, CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Reservation,
     StoreError, StoreErrorKind, StoreWriter, StoredHead, Timestamp,
 };
 use parking_lot::Mutex;
@@ -116,22 +116,22 @@ impl CacheStore for FaultyStore {
         self.inner.clear().await
     }
 
-    async fn outdate_group(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
+    async fn mark_group_stale(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
         self.called().await?;
-        self.inner.outdate_group(group, at).await
+        self.inner.mark_group_stale(group, at).await
     }
 
-    async fn outdate_prefix(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
+    async fn mark_prefix_stale(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
         self.called().await?;
-        self.inner.outdate_prefix(url, at).await
+        self.inner.mark_prefix_stale(url, at).await
     }
 
     fn leases(&self) -> Option<&dyn Leases> {
         self.inner.leases()
     }
 
-    fn removals(&self) -> Option<&dyn Removals> {
-        self.inner.removals()
+    fn invalidations(&self) -> Option<&dyn InvalidationFeed> {
+        self.inner.invalidations()
     }
 }
 
@@ -163,13 +163,13 @@ struct FaultyWriter {
 
 #[async_trait]
 impl StoreWriter for FaultyWriter {
-    async fn write(&mut self, piece: Bytes) -> Result<(), StoreError> {
+    async fn write(&mut self, chunk: Bytes) -> Result<(), StoreError> {
         self.store.called().await?;
-        self.written += piece.len() as u64;
+        self.written += chunk.len() as u64;
         let fault = *self.store.fault.lock();
         match fault {
             Fault::FullAfter(most) if self.written > most => Err(fault_error(StoreErrorKind::Full)),
-            _ => self.inner.write(piece).await,
+            _ => self.inner.write(chunk).await,
         }
     }
 

@@ -1,20 +1,20 @@
 #![doc = include_str!("../README.md")]
 
 mod clock;
+pub mod contract;
 mod durable;
 mod faulty;
+pub mod fixtures;
 mod heads;
 mod origin;
 mod raw;
-pub mod sentences;
 mod suite;
-pub mod typical;
 
 pub use clock::ManualClock;
 pub use durable::durable_sentences;
 pub use faulty::{Fault, FaultyStore};
 pub use heads::{head, key};
-pub use origin::{Arrived, FnOrigin, ManualOrigin, Requests, Sending};
+pub use origin::{FnOrigin, ManualOrigin, ReceivedRequest, Requests, Sending};
 pub use raw::RawOrigin;
 
 #[doc(hidden)]

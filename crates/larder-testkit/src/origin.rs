@@ -20,17 +20,17 @@ use tokio::sync::{mpsc, oneshot};
 /// An origin whose every answer the test gives by hand.
 #[derive(Debug)]
 pub struct ManualOrigin {
-    requests: mpsc::UnboundedSender<Arrived>,
+    requests: mpsc::UnboundedSender<ReceivedRequest>,
     outlives: bool,
 }
 
 /// The requests that reach a [`ManualOrigin`], in order.
 #[derive(Debug)]
-pub struct Requests(mpsc::UnboundedReceiver<Arrived>);
+pub struct Requests(mpsc::UnboundedReceiver<ReceivedRequest>);
 
 /// A request that waits for its answer. Dropped, the origin has closed the connection.
 #[derive(Debug)]
-pub struct Arrived {
+pub struct ReceivedRequest {
     /// As the engine sent it.
     pub request: Request<Body>,
     reply: oneshot::Sender<Result<Response<Body>, OriginError>>,
@@ -55,11 +55,11 @@ impl Origin for ManualOrigin {
     async fn fetch(&self, request: Request<Body>) -> Result<Response<Body>, OriginError> {
         let (reply, response) = oneshot::channel();
         let closed = || OriginError::new(OriginErrorKind::Protocol);
-        self.requests.send(Arrived { request, reply }).map_err(|_| closed())?;
+        self.requests.send(ReceivedRequest { request, reply }).map_err(|_| closed())?;
         response.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    fn outlives_request(&self) -> bool {
+    fn supports_background_revalidation(&self) -> bool {
         self.outlives
     }
 }
@@ -70,7 +70,7 @@ impl Requests {
     /// # Panics
     ///
     /// If the origin is gone.
-    pub async fn next(&mut self) -> Arrived {
+    pub async fn next(&mut self) -> ReceivedRequest {
         self.0.recv().await.expect("the origin is still there")
     }
 
@@ -80,7 +80,7 @@ impl Requests {
     }
 }
 
-impl Arrived {
+impl ReceivedRequest {
     /// Whether whoever asked still waits.
     pub fn is_awaited(&self) -> bool {
         !self.reply.is_closed()
@@ -93,10 +93,10 @@ impl Arrived {
 
     /// Answers with a head; the content follows by hand. `length` is what is announced.
     pub fn begin(self, status: u16, fields: &[(&str, &str)], length: Option<u64>) -> Sending {
-        let (pieces, receiver) = mpsc::channel(1);
+        let (chunks, receiver) = mpsc::channel(1);
         let body = Body::stream(Receiving { receiver, left: length });
         let _ = self.reply.send(Ok(response(status, fields, body)));
-        Sending(pieces)
+        Sending(chunks)
     }
 
     /// Fails without an answer.
@@ -118,9 +118,9 @@ fn response(status: u16, fields: &[(&str, &str)], body: Body) -> Response<Body> 
 pub struct Sending(mpsc::Sender<Option<Bytes>>);
 
 impl Sending {
-    /// Sends a piece, once the one before has been taken. Says whether somebody still takes them.
-    pub async fn piece(&self, piece: impl Into<Bytes>) -> bool {
-        self.0.send(Some(piece.into())).await.is_ok()
+    /// Sends a chunk, once the one before has been taken. Says whether somebody still takes them.
+    pub async fn chunk(&self, chunk: impl Into<Bytes>) -> bool {
+        self.0.send(Some(chunk.into())).await.is_ok()
     }
 
     /// Ends it, whole.
@@ -148,9 +148,9 @@ impl http_body::Body for Receiving {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         Poll::Ready(match ready!(self.receiver.poll_recv(cx)) {
-            Some(Some(piece)) => {
-                self.left = self.left.map(|left| left.saturating_sub(piece.len() as u64));
-                Some(Ok(Frame::data(piece)))
+            Some(Some(chunk)) => {
+                self.left = self.left.map(|left| left.saturating_sub(chunk.len() as u64));
+                Some(Ok(Frame::data(chunk)))
             }
             Some(None) => None,
             None => Some(Err("the connection broke off".into())),
@@ -201,7 +201,7 @@ impl Origin for FnOrigin {
         (self.answer)(self.count.fetch_add(1, Ordering::SeqCst), &request)
     }
 
-    fn outlives_request(&self) -> bool {
+    fn supports_background_revalidation(&self) -> bool {
         true
     }
 }

@@ -17,7 +17,7 @@ macro_rules! store_suite {
             a_dropped_writer_leaves_nothing
             a_body_comes_back_byte_for_byte
             an_empty_body_is_an_entry
-            a_body_in_many_pieces_is_one_body
+            a_body_in_many_chunks_is_one_body
             every_range_is_what_it_says
             a_reader_finishes_what_was_replaced
             a_reader_finishes_what_was_removed
@@ -57,7 +57,7 @@ macro_rules! store_suite {
                 fn $sentence() {
                     $crate::run(async {
                         let store: std::sync::Arc<dyn ::larder_core::CacheStore> = std::sync::Arc::new($make.await);
-                        $crate::sentences::$sentence(store).await;
+                        $crate::contract::$sentence(store).await;
                     });
                 }
             )*

@@ -5,11 +5,11 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
-    BodySource, CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, Leases, Removals,
+    BodySource, CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, InvalidationFeed, Leases,
     Reservation, StoreError, StoreErrorKind, StoreWriter, StoredBody, StoredHead, Timestamp,
 };
 use larder_memory::MemoryStore;
-use larder_testkit::{FaultyStore, sentences, store_suite};
+use larder_testkit::{FaultyStore, contract, store_suite};
 
 // A wrapper without a fault is a store like any other.
 store_suite!(around_memory, async { FaultyStore::new(Arc::new(MemoryStore::default())) });
@@ -95,19 +95,19 @@ impl CacheStore for WrongStore {
         if self.wrong == Wrong::ClearIsIgnored { Ok(()) } else { self.inner.clear().await }
     }
 
-    async fn outdate_group(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
+    async fn mark_group_stale(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
         if self.wrong == Wrong::OutdatingIsIgnored {
             Ok(())
         } else {
-            self.inner.outdate_group(group, at).await
+            self.inner.mark_group_stale(group, at).await
         }
     }
 
-    async fn outdate_prefix(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
+    async fn mark_prefix_stale(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
         if self.wrong == Wrong::OutdatingIsIgnored {
             Ok(())
         } else {
-            self.inner.outdate_prefix(url, at).await
+            self.inner.mark_prefix_stale(url, at).await
         }
     }
 
@@ -115,7 +115,7 @@ impl CacheStore for WrongStore {
         None
     }
 
-    fn removals(&self) -> Option<&dyn Removals> {
+    fn invalidations(&self) -> Option<&dyn InvalidationFeed> {
         None
     }
 }
@@ -164,9 +164,9 @@ struct WrongWriter {
 
 #[async_trait]
 impl StoreWriter for WrongWriter {
-    async fn write(&mut self, piece: Bytes) -> Result<(), StoreError> {
-        self.written.extend_from_slice(&piece);
-        self.inner.as_mut().expect("not committed").write(piece).await
+    async fn write(&mut self, chunk: Bytes) -> Result<(), StoreError> {
+        self.written.extend_from_slice(&chunk);
+        self.inner.as_mut().expect("not committed").write(chunk).await
     }
 
     fn follow(&self) -> Option<Arc<dyn BodySource>> {
@@ -227,7 +227,7 @@ fn each_wrong_store_is_caught() {
             $($(
                 let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
                 let store = Arc::new(WrongStore { inner: MemoryStore::default(), wrong: Wrong::$wrong });
-                let result = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(sentences::$sentence(store))));
+                let result = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(contract::$sentence(store))));
                 assert!(result.is_err(), "{} was not caught by {}", stringify!($wrong), stringify!($sentence));
             )+)*
         };

@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+mod coherence;
 mod store;
-mod trust;
 mod writer;
 
 pub use store::TieredStore;

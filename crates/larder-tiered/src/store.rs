@@ -5,12 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
-    CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, Leases, Removals, Reservation,
+    CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, InvalidationFeed, Leases, Reservation,
     StoreError, StoreErrorKind, StoreWriter, StoredBody, StoredHead, Timestamp,
 };
 
 use crate::{
-    trust::{Trust, hear},
+    coherence::{Coherence, on_invalidation},
     writer::Reserved,
 };
 
@@ -21,27 +21,27 @@ use crate::{
 pub struct TieredStore {
     near: Arc<dyn CacheStore>,
     far: Arc<dyn CacheStore>,
-    trust: Arc<Trust>,
+    coherence: Arc<Coherence>,
 }
 
 impl TieredStore {
     /// `near` over `far`. `near` is this store's alone, and emptied when it can't be known what it missed. Within a tokio
     /// runtime, in which it hears of removals.
     pub fn new(near: Arc<dyn CacheStore>, far: Arc<dyn CacheStore>) -> Self {
-        let listener = far.removals().map(|removals| removals.listen());
+        let listener = far.invalidations().map(|removals| removals.listen());
         // Who can't hear of removals has to believe that there are none but ours.
-        let trust = Trust::new(Arc::clone(&near), listener.is_none());
+        let trust = Coherence::new(Arc::clone(&near), listener.is_none());
         if let Some(listener) = listener {
-            tokio::spawn(hear(Arc::downgrade(&trust), listener));
+            tokio::spawn(on_invalidation(Arc::downgrade(&trust), listener));
         }
-        Self { near, far, trust }
+        Self { near, far, coherence: trust }
     }
 
     /// What is near: all variants that there are far, or nothing.
     async fn near(&self, key: &CacheKey) -> Option<Candidates> {
-        let then = self.trust.complete(key)?;
+        let then = self.coherence.complete(key)?;
         let found = self.near.lookup(key).await.ok().filter(|found| !found.is_empty())?;
-        (self.trust.complete(key) == Some(then)).then_some(found)
+        (self.coherence.complete(key) == Some(then)).then_some(found)
     }
 
     /// Brings near what came whole, with all its variants. `then` is from before it was looked up far.
@@ -54,7 +54,7 @@ impl TieredStore {
         };
         // The newest is first, and has to be written last.
         let copies: Vec<_> = found.iter().rev().map(whole).collect::<Option<_>>()?;
-        if copies.is_empty() || !self.trust.is_good_since(then) {
+        if copies.is_empty() || !self.coherence.is_good_since(then) {
             return None;
         }
         let mut writers = Vec::with_capacity(copies.len());
@@ -62,14 +62,14 @@ impl TieredStore {
             writers.push(self.copying(key, head, body).await?);
         }
         // Once more, now that a removal that comes later reaches what is being written.
-        if !self.trust.is_good_since(then) {
+        if !self.coherence.is_good_since(then) {
             return None;
         }
         if writers.len() == 1 {
             writers.pop()?.commit().await.ok()?;
         } else {
             // On its own: who waits for it may leave in the middle.
-            tokio::spawn(commit_all(Arc::clone(&self.trust), key.clone(), writers)).await.ok()??;
+            tokio::spawn(commit_all(Arc::clone(&self.coherence), key.clone(), writers)).await.ok()??;
         }
         self.near.lookup(key).await.ok().filter(|near| near.len() == found.len())
     }
@@ -97,11 +97,11 @@ impl TieredStore {
 }
 
 /// Commits all variants of a key near, or none.
-async fn commit_all(trust: Arc<Trust>, key: CacheKey, writers: Vec<Box<dyn StoreWriter>>) -> Option<()> {
+async fn commit_all(trust: Arc<Coherence>, key: CacheKey, writers: Vec<Box<dyn StoreWriter>>) -> Option<()> {
     let _incomplete = trust.completing(&key);
     for writer in writers {
         if writer.commit().await.is_err() {
-            let _ = trust.forget(&key).await;
+            let _ = trust.invalidate(&key).await;
             return None;
         }
     }
@@ -114,7 +114,7 @@ impl CacheStore for TieredStore {
         if let Some(near) = self.near(key).await {
             return Ok(near);
         }
-        let then = self.trust.now();
+        let then = self.coherence.now();
         let found = self.far.lookup(key).await?;
         // The ids of what is handed out are those by which it is freshened: the near ones, where there are.
         let near = self.promote(key, &found, then).await;
@@ -123,14 +123,14 @@ impl CacheStore for TieredStore {
 
     async fn reserve(&self, key: &CacheKey) -> Result<Box<dyn Reservation>, StoreError> {
         // Near first: a removal that is told of from now on keeps this from being committed near, as every store promises.
-        let near = if self.trust.is_believed() { self.near.reserve(key).await.ok() } else { None };
+        let near = if self.coherence.is_valid() { self.near.reserve(key).await.ok() } else { None };
         let far = match self.far.reserve(key).await {
             Ok(far) => Some(far),
             Err(error) if near.is_none() => return Err(error),
             // It is down: the near one alone is better than nothing.
             Err(_) => None,
         };
-        Ok(Box::new(Reserved { trust: Arc::clone(&self.trust), key: key.clone(), near, far }))
+        Ok(Box::new(Reserved { coherence: Arc::clone(&self.coherence), key: key.clone(), near, far }))
     }
 
     async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
@@ -145,7 +145,7 @@ impl CacheStore for TieredStore {
                 match freshened {
                     Err(error) if error.kind() == StoreErrorKind::Gone => {
                         // Removed or replaced there: so it is here.
-                        let _ = self.trust.forget(key).await;
+                        let _ = self.coherence.invalidate(key).await;
                         Err(error)
                     }
                     _ => self.near.freshen(key, id, head).await,
@@ -159,18 +159,18 @@ impl CacheStore for TieredStore {
     async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
         // Far first: what is brought near after that is not what was removed.
         let far = self.far.remove(key).await;
-        self.trust.forget(key).await.and(far)
+        self.coherence.invalidate(key).await.and(far)
     }
 
     async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
         let far = self.far.invalidate_group(group).await;
-        self.trust.removing();
+        self.coherence.removing();
         self.near.invalidate_group(group).await.and(far)
     }
 
     async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError> {
         let far = self.far.remove_prefix(url).await;
-        self.trust.removing();
+        self.coherence.removing();
         let near = self.near.remove_prefix(url).await?;
         // What is near is far, too, but for what has expired there.
         Ok(far?.max(near))
@@ -178,28 +178,28 @@ impl CacheStore for TieredStore {
 
     async fn clear(&self) -> Result<(), StoreError> {
         let far = self.far.clear().await;
-        self.trust.removing();
+        self.coherence.removing();
         self.near.clear().await.and(far)
     }
 
-    async fn outdate_group(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
-        let far = self.far.outdate_group(group, at).await;
-        self.trust.removing();
+    async fn mark_group_stale(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
+        let far = self.far.mark_group_stale(group, at).await;
+        self.coherence.removing();
         // What was near comes near again, as it is far.
         self.near.invalidate_group(group).await.and(far)
     }
 
-    async fn outdate_prefix(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
-        let far = self.far.outdate_prefix(url, at).await;
-        self.trust.removing();
-        self.near.outdate_prefix(url, at).await.and(far)
+    async fn mark_prefix_stale(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
+        let far = self.far.mark_prefix_stale(url, at).await;
+        self.coherence.removing();
+        self.near.mark_prefix_stale(url, at).await.and(far)
     }
 
     fn leases(&self) -> Option<&dyn Leases> {
         self.far.leases()
     }
 
-    fn removals(&self) -> Option<&dyn Removals> {
-        self.far.removals()
+    fn invalidations(&self) -> Option<&dyn InvalidationFeed> {
+        self.far.invalidations()
     }
 }

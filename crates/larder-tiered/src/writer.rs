@@ -8,12 +8,12 @@ use larder_core::{
     BodySource, CacheKey, EntryId, Reservation, StoreError, StoreErrorKind, StoreWriter, StoredHead,
 };
 
-use crate::trust::Trust;
+use crate::coherence::Coherence;
 
 /// A place in both stores, or in one of them.
 #[derive(Debug)]
 pub(crate) struct Reserved {
-    pub(crate) trust: Arc<Trust>,
+    pub(crate) coherence: Arc<Coherence>,
     pub(crate) key: CacheKey,
     pub(crate) near: Option<Box<dyn Reservation>>,
     pub(crate) far: Option<Box<dyn Reservation>>,
@@ -26,7 +26,7 @@ impl Reservation for Reserved {
         head: Arc<StoredHead>,
         length: Option<u64>,
     ) -> Result<Box<dyn StoreWriter>, StoreError> {
-        let Self { trust, key, near, far } = *self;
+        let Self { coherence: trust, key, near, far } = *self;
         // One variant near would hide the others: the next look-up brings all of them.
         let one_of_many = varies(&head).then_some((trust, key));
         let near = match near {
@@ -64,16 +64,16 @@ struct TieredWriter {
     near: Option<Box<dyn StoreWriter>>,
     far: Option<Box<dyn StoreWriter>>,
     /// Where near copies of the other variants are, which are no longer all.
-    one_of_many: Option<(Arc<Trust>, CacheKey)>,
+    one_of_many: Option<(Arc<Coherence>, CacheKey)>,
 }
 
 #[async_trait]
 impl StoreWriter for TieredWriter {
-    async fn write(&mut self, piece: Bytes) -> Result<(), StoreError> {
+    async fn write(&mut self, chunk: Bytes) -> Result<(), StoreError> {
         let mut failed = None;
         for writer in [&mut self.near, &mut self.far] {
             if let Some(open) = writer
-                && let Err(error) = open.write(piece.clone()).await
+                && let Err(error) = open.write(chunk.clone()).await
             {
                 failed = Some(error);
                 *writer = None;
@@ -102,7 +102,7 @@ impl StoreWriter for TieredWriter {
             None => None,
         };
         if let Some((trust, key)) = one_of_many {
-            trust.forget(&key).await?;
+            trust.invalidate(&key).await?;
         }
         let near = match near {
             Some(near) => Some(near.commit().await),

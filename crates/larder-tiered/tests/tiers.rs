@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
-    CacheGroup, CacheKey, CacheStore, Candidates, EntryId, Leases, RemovalListener, Removals, Removed,
-    Reservation, StoreError, StoredBody, StoredHead, Timestamp,
+    CacheGroup, CacheKey, CacheStore, Candidates, EntryId, Invalidation, InvalidationFeed,
+    InvalidationStream, Leases, Reservation, StoreError, StoredBody, StoredHead, Timestamp,
 };
 use larder_memory::MemoryStore;
 use larder_testkit::{Fault, FaultyStore, head, key};
@@ -18,21 +18,21 @@ use tokio::sync::mpsc;
 #[derive(Debug)]
 struct Telling {
     inner: FaultyStore,
-    listeners: Mutex<Vec<mpsc::UnboundedSender<Removed>>>,
+    listeners: Mutex<Vec<mpsc::UnboundedSender<Invalidation>>>,
 }
 
 #[derive(Debug)]
-struct Listener(mpsc::UnboundedReceiver<Removed>);
+struct Listener(mpsc::UnboundedReceiver<Invalidation>);
 
 #[async_trait]
-impl RemovalListener for Listener {
-    async fn next(&mut self) -> Removed {
-        self.0.recv().await.unwrap_or(Removed::Deaf)
+impl InvalidationStream for Listener {
+    async fn next(&mut self) -> Invalidation {
+        self.0.recv().await.unwrap_or(Invalidation::Disconnected)
     }
 }
 
-impl Removals for Telling {
-    fn listen(&self) -> Box<dyn RemovalListener> {
+impl InvalidationFeed for Telling {
+    fn listen(&self) -> Box<dyn InvalidationStream> {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.listeners.lock().push(sender);
         Box::new(Listener(receiver))
@@ -69,19 +69,19 @@ impl CacheStore for Telling {
         self.inner.clear().await
     }
 
-    async fn outdate_group(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
-        self.inner.outdate_group(group, at).await
+    async fn mark_group_stale(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
+        self.inner.mark_group_stale(group, at).await
     }
 
-    async fn outdate_prefix(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
-        self.inner.outdate_prefix(url, at).await
+    async fn mark_prefix_stale(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
+        self.inner.mark_prefix_stale(url, at).await
     }
 
     fn leases(&self) -> Option<&dyn Leases> {
         self.inner.leases()
     }
 
-    fn removals(&self) -> Option<&dyn Removals> {
+    fn invalidations(&self) -> Option<&dyn InvalidationFeed> {
         Some(self)
     }
 }
@@ -99,11 +99,11 @@ impl Setting {
         let far = Arc::new(Telling { inner, listeners: Mutex::default() });
         let tiers = TieredStore::new(Arc::new(near.clone()), Arc::clone(&far) as Arc<dyn CacheStore>);
         let it = Self { near, far, tiers };
-        it.tell(Removed::NothingMissed).await;
+        it.tell(Invalidation::Connected).await;
         it
     }
 
-    async fn tell(&self, removed: Removed) {
+    async fn tell(&self, removed: Invalidation) {
         self.far.listeners.lock().iter().for_each(|listener| drop(listener.send(removed.clone())));
         for _ in 0..50 {
             tokio::task::yield_now().await;
@@ -169,9 +169,9 @@ async fn one_tier_that_is_down_does_not_keep_the_other_from_working() {
 #[tokio::test]
 async fn what_others_remove_is_removed_near() {
     for removed in [
-        Removed::Key(key("/a")),
-        Removed::Group(CacheGroup::new("http://example.com", "g")),
-        Removed::Everything,
+        Invalidation::Key(key("/a")),
+        Invalidation::Group(CacheGroup::new("http://example.com", "g")),
+        Invalidation::Everything,
     ] {
         let it = Setting::new().await;
         put(&it.tiers, b"old").await;
@@ -186,12 +186,12 @@ async fn what_others_remove_is_removed_near() {
 async fn nothing_near_is_believed_while_nobody_tells() {
     let it = Setting::new().await;
     put(&it.tiers, b"old").await;
-    it.tell(Removed::Deaf).await;
+    it.tell(Invalidation::Disconnected).await;
     it.far.inner.remove(&key("/a")).await.expect("another process removes it");
     assert_eq!(it.content().await, None);
     put(&*it.far, b"new").await;
     assert_eq!(it.content().await.as_deref(), Some(&b"new"[..]));
-    it.tell(Removed::NothingMissed).await;
+    it.tell(Invalidation::Connected).await;
     assert_eq!(it.content().await.as_deref(), Some(&b"new"[..]), "what was near before is forgotten");
     it.far.inner.set(Fault::Down);
     assert_eq!(it.content().await.as_deref(), Some(&b"new"[..]), "and near copies are believed again");
@@ -210,7 +210,7 @@ async fn a_write_that_a_removal_has_overtaken_is_not_near() {
         .await
         .expect("it begins");
     writer.write(Bytes::from_static(b"old")).await.expect("it writes");
-    it.tell(Removed::Key(key("/a"))).await;
+    it.tell(Invalidation::Key(key("/a"))).await;
     let _ = writer.commit().await;
     assert!(content(&it.near).await.is_none());
 }
@@ -233,7 +233,7 @@ async fn all_variants_are_near_or_none() {
     assert_eq!(found().await, 2, "from near");
     it.far.inner.set(Fault::None);
     put_variant(&*it.far, "fr").await;
-    it.tell(Removed::Key(key("/v"))).await;
+    it.tell(Invalidation::Key(key("/v"))).await;
     assert_eq!(found().await, 3, "another process has stored one more");
     put_variant(&it.tiers, "it").await;
     assert_eq!(found().await, 4, "and this one, one more");

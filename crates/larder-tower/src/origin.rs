@@ -49,7 +49,7 @@ where
         }
     }
 
-    fn outlives_request(&self) -> bool {
+    fn supports_background_revalidation(&self) -> bool {
         true
     }
 }

@@ -13,7 +13,7 @@ use http::{
     request::Parts,
     uri::{PathAndQuery, Scheme},
 };
-use larder_core::{Body, BodyError, Cache, CacheKey, Found, Lookup, RequestHead, names};
+use larder_core::{Body, BodyError, Cache, CacheKey, Lookup, Miss, RequestHead, header_names};
 use parking_lot::Mutex;
 use tower::{Service, ServiceExt as _};
 
@@ -53,13 +53,13 @@ where
                 return Ok(service.oneshot(request).await?.map(Body::stream));
             };
             match layer.cache.lookup(&key, &RequestHead::new(&parts.method, &parts.headers)).await {
-                Lookup::Answered(answer) => Ok(layer.cache.into_http(answer)),
-                Lookup::Forward(found) if found.may_ask_directly() => {
+                Lookup::Hit(answer) => Ok(layer.cache.into_http(answer)),
+                Lookup::Miss(found) if found.can_bypass() => {
                     let asking = service.oneshot(Request::from_parts(parts, Body::stream(body)));
                     ask_directly(&layer.cache, &found, asking).await
                 }
                 // Boxed: a hit's future should not carry the room for a whole fetch.
-                Lookup::Forward(found) => {
+                Lookup::Miss(found) => {
                     Box::pin(forward(layer, service, found, parts, Body::stream(body))).await
                 }
             }
@@ -70,29 +70,29 @@ where
 /// A request whose response refuses to be stored, as far as is known: the service's own, with `Cache-Status`.
 async fn ask_directly<R, E>(
     cache: &Cache,
-    found: &Found,
+    found: &Miss,
     asking: impl Future<Output = Result<Response<R>, E>>,
 ) -> Result<Response<Body>, E>
 where
     R: http_body::Body<Data: Send, Error: Into<BodyError>> + Send + 'static,
 {
-    match cache.ask_directly(asking).await {
+    match cache.bypass(asking).await {
         Ok(response) => {
             let mut response = response?.map(Body::stream);
-            let status = cache.asked_directly(found, response.status(), response.headers());
+            let status = cache.record_bypass(found, response.status(), response.headers());
             if let Ok(value) = HeaderValue::from_maybe_shared(cache.status_bytes(&status)) {
-                response.headers_mut().append(names::CACHE_STATUS, value);
+                response.headers_mut().append(header_names::CACHE_STATUS, value);
             }
             Ok(response)
         }
-        Err(error) => Ok(cache.into_http(cache.error_answer(&error))),
+        Err(error) => Ok(cache.into_http(cache.error_response(&error))),
     }
 }
 
 async fn forward<S, R>(
     layer: CacheLayer,
     service: S,
-    found: Found,
+    found: Miss,
     mut parts: Parts,
     body: Body,
 ) -> Result<Response<Body>, S::Error>
@@ -111,7 +111,7 @@ where
         Ok(answer) => Ok(layer.cache.into_http(answer)),
         Err(error) => match failure.lock().take() {
             Some(failure) => Err(failure),
-            None => Ok(layer.cache.into_http(layer.cache.error_answer(&error))),
+            None => Ok(layer.cache.into_http(layer.cache.error_response(&error))),
         },
     }
 }

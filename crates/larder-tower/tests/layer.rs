@@ -17,7 +17,7 @@ use axum::{
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use larder_core::{Body, Cache, FetchOptions, Overrides, Overriding};
+use larder_core::{Body, Cache, FetchOptions, OverrideFn, Overrides};
 use larder_memory::MemoryStore;
 use larder_testkit::ManualClock;
 use larder_tower::CacheLayer;
@@ -156,7 +156,7 @@ async fn in_a_client_with_settings_of_its_own() {
     let mut options = FetchOptions::default();
     let mut overrides = Overrides::default();
     overrides.default_freshness = Some(Duration::from_secs(60));
-    options.overrides = Some(Overriding::always(overrides));
+    options.overrides = Some(OverrideFn::always(overrides));
     let client = ServiceBuilder::new()
         .layer(CacheLayer::new(cache(&ManualClock::at(0))).options(options))
         .service(Client::builder(TokioExecutor::new()).build_http::<Body>());

@@ -29,7 +29,7 @@ pub use larder_tower as tower;
 /// Re-exports the names that most programs need.
 pub mod prelude {
     pub use larder_core::{
-        Answer, Body, Cache, CacheGroup, CacheStatus, CacheStore, Limits, Origin, Rules, TargetUri,
+        Body, Cache, CacheGroup, CacheResponse, CacheStatus, CacheStore, Limits, Origin, Rules, TargetUri,
     };
     #[cfg(feature = "disk")]
     pub use larder_disk::{DiskOptions, DiskStore};

@@ -25,7 +25,7 @@ const SHAPES: &str = "
 - **Connections**: one is a round trip at a time; more keep the core busy, and from a hundred on it is. With a thousand a
   request costs half as much again, with ten thousand twice as much: what belongs to a connection has left the caches when it is its turn.
 - **Bodies**: below 16 KiB the request costs more than its bytes; above, the kernel's copies do, at so many bytes a second. What is added to
-  memory stays below 16 MiB: pieces go through as they are taken.
+  memory stays below 16 MiB: chunks go through as they are taken.
 - **Variants**: the selecting values of each are compared in turn, newest first: a line. Keys are limited to 64 unless told otherwise.
 - **Groups**: a hit asks once for each group of its own, and not for those that there are; removing one is one entry in a table.
 ";
@@ -116,7 +116,7 @@ fn read(port: u16, path: &str, length: u64) -> anyhow::Result<()> {
         }
         total += read as u64;
     }
-    let head = head.context("the head came in one piece")?;
+    let head = head.context("the head came in one chunk")?;
     anyhow::ensure!(total - head == length, "{path}: {} of {length} bytes came", total - head);
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use criterion::Criterion;
 use larder_core::CacheKey;
-use larder_testkit::{RawOrigin, typical::RESPONSE};
+use larder_testkit::{RawOrigin, fixtures::RESPONSE};
 use tokio::runtime::Runtime;
 
 pub(crate) const SIZES: [(&str, usize); 3] = [("1KiB", 1 << 10), ("64KiB", 64 << 10), ("1MiB", 1 << 20)];

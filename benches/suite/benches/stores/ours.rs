@@ -7,7 +7,7 @@ use bytes::Bytes;
 use larder_core::{CacheStore, StoreErrorKind, StoredBody, StoredHead};
 use larder_disk::{DiskOptions, DiskStore};
 use larder_memory::MemoryStore;
-use larder_testkit::typical;
+use larder_testkit::fixtures;
 
 use super::{Making, Subject, setting};
 
@@ -19,7 +19,7 @@ pub(super) struct Ours {
 
 impl Ours {
     pub(super) fn on(store: impl CacheStore) -> Arc<dyn Subject> {
-        Arc::new(Self { store: Arc::new(store), head: typical::head(), _folder: None })
+        Arc::new(Self { store: Arc::new(store), head: fixtures::head(), _folder: None })
     }
 }
 
@@ -33,7 +33,7 @@ pub(super) fn disk() -> Making {
         let folder = tempfile::tempdir().expect("a folder");
         let store = DiskStore::open(folder.path().join("larder"), DiskOptions::with_max_bytes(8 << 30));
         let store = Arc::new(store.expect("it opens"));
-        Arc::new(Ours { store, head: typical::head(), _folder: Some(folder) }) as Arc<dyn Subject>
+        Arc::new(Ours { store, head: fixtures::head(), _folder: Some(folder) }) as Arc<dyn Subject>
     })
 }
 
@@ -56,7 +56,7 @@ impl Subject for Ours {
 
     async fn put(&self, n: u64, body: Bytes) {
         // Of two tasks that store one key the earlier may come too late.
-        if let Err(error) = typical::put(&*self.store, &setting::key(n), &self.head, body).await {
+        if let Err(error) = fixtures::put(&*self.store, &setting::key(n), &self.head, body).await {
             assert_eq!(error.kind(), StoreErrorKind::Gone, "{error}");
         }
     }

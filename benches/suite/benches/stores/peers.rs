@@ -8,7 +8,7 @@ use http::{HeaderMap, Request, Response};
 use http_cache::{CacheManager as _, HttpHeaders, HttpResponse, HttpVersion, MokaManager};
 use http_cache_semantics::CachePolicy;
 use larder_core::{EntryId, codec};
-use larder_testkit::typical::{self, RESPONSE, fields};
+use larder_testkit::fixtures::{self, RESPONSE, fields};
 use redb::{Database, Durability, ReadableDatabase as _, TableDefinition};
 
 use super::{Making, Subject, setting};
@@ -24,7 +24,7 @@ fn kept(body: Bytes) -> Kept {
 /// The head and the body as Larder's disk store writes them.
 fn whole(n: u64, body: &Bytes) -> Vec<u8> {
     let mut out = Vec::new();
-    codec::encode_whole(&setting::key(n), &typical::head(), EntryId(7), body, &mut out).expect("it fits");
+    codec::encode_whole(&setting::key(n), &fixtures::head(), EntryId(7), body, &mut out).expect("it fits");
     out
 }
 

@@ -78,7 +78,7 @@ impl<'a> Access<'a> {
 }
 
 /// One request, on its way to the log.
-pub(super) struct Visit {
+pub(super) struct LoggedExchange {
     log: Arc<dyn AccessLog>,
     request: Request,
     begun: Instant,
@@ -102,14 +102,14 @@ impl Arrival {
     }
 
     /// Has the log told when the response is over.
-    pub(super) fn follow(
+    pub(super) fn attach_log(
         self,
         request: Request,
         response: Response<AnswerBody>,
         cache_status: Bytes,
         trace: Option<Trace>,
     ) -> Response<AnswerBody> {
-        let visit = Visit {
+        let visit = LoggedExchange {
             log: self.log,
             request,
             begun: self.begun,
@@ -123,7 +123,7 @@ impl Arrival {
     }
 }
 
-impl Watch for Visit {
+impl Watch for LoggedExchange {
     fn sent(&mut self, bytes: u64) {
         self.bytes += bytes;
     }
@@ -133,13 +133,13 @@ impl Watch for Visit {
     }
 }
 
-impl fmt::Debug for Visit {
+impl fmt::Debug for LoggedExchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Visit")
     }
 }
 
-impl Drop for Visit {
+impl Drop for LoggedExchange {
     fn drop(&mut self) {
         let came_with = || trace::parse(self.request.headers().get("traceparent")?.as_bytes());
         self.log.answered(&Access {

@@ -5,7 +5,7 @@
 
 mod access;
 mod forwarded;
-mod refuse;
+mod reject;
 mod route;
 mod server;
 mod target;
@@ -16,15 +16,15 @@ use std::sync::Arc;
 use actix_http::{HttpMessage as _, Request, Response, header::HeaderMap};
 use actix_web::http::header::CONTENT_LENGTH;
 use bytes::Bytes;
-use larder_core::{Answer, Body, Cache, CacheKey, CacheStatus, Found, Lookup, Origin};
+use larder_core::{Body, Cache, CacheKey, CacheResponse, CacheStatus, Lookup, Miss, Origin};
 use tracing::Instrument as _;
 
 pub use access::{Access, AccessLog};
 pub use route::Route;
 pub use server::{ProxyServer, Reloader, RunningProxy, ServerOptions, TlsError};
 
-use self::{access::Arrival, refuse::refuse, route::Routes, target::Target, trace::Trace};
-use crate::{AnswerBody, channel, encoding::Chosen, http02, respond::respond};
+use self::{access::Arrival, reject::reject, route::Routes, target::Target, trace::Trace};
+use crate::{AnswerBody, bridge, convert, encoding::NegotiatedEncoding, respond::respond};
 
 /// How a [`ReverseProxy`] treats requests.
 #[derive(Debug, Clone, Default)]
@@ -68,17 +68,17 @@ impl ReverseProxy {
 
     /// Answers one request. Never fails: what goes wrong is a response, too.
     pub async fn answer(&self, mut request: Request) -> Response<AnswerBody> {
-        let Some(log) = &self.options.access_log else { return self.visit(&mut request).await.response };
+        let Some(log) = &self.options.access_log else { return self.handle(&mut request).await.response };
         let arrival = Arrival::now(log);
-        let Visited { response, cache_status, trace } = self.visit(&mut request).await;
-        arrival.follow(request, response, cache_status, trace)
+        let ProxyExchange { response, cache_status, trace } = self.handle(&mut request).await;
+        arrival.attach_log(request, response, cache_status, trace)
     }
 
-    async fn visit(&self, request: &mut Request) -> Visited {
-        if let Some(refusal) = refuse(request.head()) {
+    async fn handle(&self, request: &mut Request) -> ProxyExchange {
+        if let Some(refusal) = reject(request.head()) {
             return self.refused(refusal);
         }
-        let method = http02::method(request.method());
+        let method = convert::method(request.method());
         let is_head = method == http::Method::HEAD;
         let scheme = if self.options.https { "https" } else { "http" };
         let target = match Target::of(scheme, request.head()) {
@@ -86,18 +86,18 @@ impl ReverseProxy {
             Err(refusal) => return self.refused(refusal),
         };
         let Some(route) = self.routes.of(target.authority, target.path) else {
-            return self.refused(refuse::not_found());
+            return self.refused(reject::not_found());
         };
-        let key = match CacheKey::of_parts(scheme, target.authority, &route.ignored.left_out(target.path)) {
+        let key = match CacheKey::of_parts(scheme, target.authority, &route.ignored.strip(target.path)) {
             Ok(key) => key,
             Err(error) => return self.failed(&error.into(), is_head),
         };
-        let fields = http02::ActixFields(request.headers());
+        let fields = convert::ActixFields(request.headers());
         match route.encoding.lookup(&self.cache, &key, &method, &fields).await {
-            (Lookup::Answered(answer), _) => self.answered(answer, is_head, None),
-            (Lookup::Forward(found), chosen) => {
+            (Lookup::Hit(answer), _) => self.answered(answer, is_head, None),
+            (Lookup::Miss(found), chosen) => {
                 let Ok(uri) = http::Uri::from_maybe_shared(Bytes::from(target.uri(scheme))) else {
-                    return self.refused(refuse::bad_request("400 Bad Request: the target is not a URI\n"));
+                    return self.refused(reject::bad_request("400 Bad Request: the target is not a URI\n"));
                 };
                 let mut forward = http::Request::new(Body::empty());
                 *forward.method_mut() = method;
@@ -114,15 +114,15 @@ impl ReverseProxy {
         route: &Route,
         request: &mut Request,
         key: CacheKey,
-        found: Found,
-        chosen: Chosen,
+        found: Miss,
+        chosen: NegotiatedEncoding,
         mut forward: http::Request<Body>,
-    ) -> Visited {
+    ) -> ProxyExchange {
         let is_head = forward.method() == http::Method::HEAD;
         let peer = request.peer_addr().map(|peer| peer.ip());
-        let mut fields = http02::fields_from(request.headers(), forwarded::keeps(&self.options));
+        let mut fields = convert::fields_from(request.headers(), forwarded::keeps(&self.options));
         forwarded::write(&mut fields, &self.options, peer, forward.uri());
-        let trace = Trace::go_on(&mut fields);
+        let trace = Trace::continue_or_start(&mut fields);
         let origin = chosen.origin(Arc::clone(&route.origin), &self.cache, key, &mut fields);
         *forward.headers_mut() = fields;
         *forward.body_mut() = content(request);
@@ -135,33 +135,33 @@ impl ReverseProxy {
         );
         match self.cache.resume(found, forward, origin, &route.options).instrument(span).await {
             Ok(answer) => self.answered(answer, is_head, Some(trace)),
-            Err(error) => Visited { trace: Some(trace), ..self.failed(&error, is_head) },
+            Err(error) => ProxyExchange { trace: Some(trace), ..self.failed(&error, is_head) },
         }
     }
 
-    fn answered(&self, answer: Answer, is_head: bool, trace: Option<Trace>) -> Visited {
+    fn answered(&self, answer: CacheResponse, is_head: bool, trace: Option<Trace>) -> ProxyExchange {
         let cache_status = self.cache.cache_status(&answer);
         let response = respond(answer, is_head, cache_status.clone());
-        Visited { response, cache_status, trace }
+        ProxyExchange { response, cache_status, trace }
     }
 
     /// Also what never came near the cache says so.
-    fn refused(&self, mut response: Response<AnswerBody>) -> Visited {
+    fn refused(&self, mut response: Response<AnswerBody>) -> ProxyExchange {
         let mut status = CacheStatus::default();
         status.detail = Some("refused");
         let cache_status = status.to_bytes(self.cache.name());
-        http02::insert_own(response.headers_mut(), None, cache_status.clone());
-        Visited { response, cache_status, trace: None }
+        convert::insert_own(response.headers_mut(), None, cache_status.clone());
+        ProxyExchange { response, cache_status, trace: None }
     }
 
-    fn failed(&self, error: &larder_core::FetchError, is_head: bool) -> Visited {
+    fn failed(&self, error: &larder_core::FetchError, is_head: bool) -> ProxyExchange {
         tracing::debug!(%error, "no response");
-        self.answered(self.cache.error_answer(error), is_head, None)
+        self.answered(self.cache.error_response(error), is_head, None)
     }
 }
 
 /// What became of a request.
-struct Visited {
+struct ProxyExchange {
     response: Response<AnswerBody>,
     cache_status: Bytes,
     trace: Option<Trace>,
@@ -173,7 +173,7 @@ fn content(request: &mut Request) -> Body {
     if matches!(request.payload(), actix_http::Payload::None) || length == Some(0) {
         return Body::empty();
     }
-    channel::from_stream(request.take_payload(), length)
+    bridge::from_stream(request.take_payload(), length)
 }
 
 fn announced_length(fields: &HeaderMap) -> Option<u64> {

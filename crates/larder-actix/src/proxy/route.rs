@@ -5,7 +5,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use larder_core::{FetchOptions, Origin, Overriding, TargetUri};
+use larder_core::{FetchOptions, Origin, OverrideFn, TargetUri};
 
 use crate::{encoding::Encoding, query::IgnoredQuery};
 
@@ -49,7 +49,7 @@ impl Route {
 
     /// What is said of the responses, over what the origin says.
     #[must_use]
-    pub fn overrides(mut self, says: Overriding) -> Self {
+    pub fn overrides(mut self, says: OverrideFn) -> Self {
         self.options.overrides = Some(says.or(self.options.overrides.take()));
         self
     }

@@ -3,7 +3,7 @@
 use actix_http::{RequestHead, Response};
 use actix_web::http::{Method, header::HOST};
 
-use super::refuse::bad_request;
+use super::reject::bad_request;
 use crate::AnswerBody;
 
 /// Authority, and path with query, as the request has them.

@@ -19,7 +19,7 @@ pub(crate) struct Trace {
 
 impl Trace {
     /// Goes on with the trace that a request came with, or begins one; the request's fields say so to the origin.
-    pub(super) fn go_on(fields: &mut HeaderMap) -> Self {
+    pub(super) fn continue_or_start(fields: &mut HeaderMap) -> Self {
         let mut lines = fields.get_all(TRACEPARENT).iter();
         let came_with = match (lines.next(), lines.next()) {
             (Some(line), None) => parse(line.as_bytes()),
@@ -103,7 +103,7 @@ mod tests {
             let mut fields = HeaderMap::new();
             fields.extend(lines.iter().map(|line| (TRACEPARENT, HeaderValue::from_static(line))));
             fields.insert(TRACESTATE, HeaderValue::from_static("a=b"));
-            let trace = Trace::go_on(&mut fields);
+            let trace = Trace::continue_or_start(&mut fields);
             assert_eq!(fields[TRACEPARENT], trace.to_string());
             (trace, fields)
         };

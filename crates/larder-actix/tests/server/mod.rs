@@ -10,11 +10,11 @@ use std::{
 };
 
 use actix_web::{App, HttpServer, web::ServiceConfig};
-use larder_actix::Cache;
+use larder_actix::CacheMiddleware;
 
 /// Serves these routes behind this cache, with two workers, until the process ends.
 pub(crate) fn serve(
-    cache: Cache,
+    cache: CacheMiddleware,
     routes: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
 ) -> SocketAddr {
     let (sender, address) = mpsc::channel();

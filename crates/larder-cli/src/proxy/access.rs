@@ -20,7 +20,7 @@ use super::config::{Format, Log};
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Writes lines, and counts for `/metrics`; each if it is wanted.
-pub(crate) struct Exchanges {
+pub(crate) struct AccessLogger {
     lines: Option<(Format, NonBlocking)>,
     counted: Option<Counted>,
 }
@@ -30,7 +30,7 @@ struct Counted {
     seconds: Histogram,
 }
 
-impl Exchanges {
+impl AccessLogger {
     /// What is wanted, if anything is. The guard writes what waits when it is dropped.
     pub(crate) fn new(
         log: Option<&Log>,
@@ -72,7 +72,7 @@ impl Counted {
     }
 }
 
-impl AccessLog for Exchanges {
+impl AccessLog for AccessLogger {
     fn answered(&self, access: &Access<'_>) {
         if let Some(counted) = &self.counted {
             if let Some(class) = counted.classes.get(usize::from(access.status / 100).saturating_sub(1)) {
@@ -92,7 +92,7 @@ impl AccessLog for Exchanges {
     }
 }
 
-impl fmt::Debug for Exchanges {
+impl fmt::Debug for AccessLogger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Exchanges")
     }

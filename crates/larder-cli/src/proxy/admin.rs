@@ -19,7 +19,7 @@ use subtle::ConstantTimeEq as _;
 use tokio::time::Instant;
 
 use super::{Shared, config};
-use crate::spec::UsageError;
+use crate::store_url::UsageError;
 
 /// What the admin's answers are made of.
 pub(crate) struct Admin {
@@ -151,7 +151,7 @@ impl Admin {
         if let Some(url) = &what.url {
             let target = target(url)?;
             if what.soft {
-                self.cache.purge_softly(&target).await?
+                self.cache.soft_purge(&target).await?
             } else {
                 self.cache.purge(&target).await?
             }
@@ -164,14 +164,14 @@ impl Admin {
                 .ok_or_else(|| usage("of says whose tag it is, e.g. https://example.com".to_owned()))?;
             let group = CacheGroup::new(target(of)?.origin(), tag);
             match what.soft {
-                true => self.cache.purge_group_softly(&group).await?,
+                true => self.cache.soft_purge_group(&group).await?,
                 false => self.cache.purge_group(&group).await?,
             }
             return Ok(serde_json::json!({ "purged": tag, "soft": what.soft }));
         }
         if what.soft {
             let prefix = what.prefix.as_deref().unwrap_or_default();
-            self.cache.purge_prefix_softly(prefix).await?;
+            self.cache.soft_purge_prefix(prefix).await?;
             return Ok(serde_json::json!({ "purged": if what.all { "all" } else { prefix }, "soft": true }));
         }
         if let Some(prefix) = &what.prefix {

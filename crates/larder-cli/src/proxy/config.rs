@@ -6,7 +6,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use serde::Deserialize;
 
-use crate::spec::{self, UsageError};
+use crate::store_url::{self, UsageError};
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -166,7 +166,7 @@ impl Config {
                     .to_owned(),
             ));
         }
-        spec::check(&config.store)?;
+        store_url::check(&config.store)?;
         Ok(config)
     }
 }
@@ -182,27 +182,29 @@ pub(crate) struct Time(pub(crate) Duration);
 pub(crate) struct Size(pub(crate) u64);
 
 impl TryFrom<String> for Time {
-    type Error = NotMeant;
+    type Error = InvalidValue;
 
-    fn try_from(text: String) -> Result<Self, NotMeant> {
+    fn try_from(text: String) -> Result<Self, InvalidValue> {
         let parsed = humantime::Duration::from_str(&text);
-        parsed.map(|time| Self(time.into())).map_err(|_| NotMeant(text, "a time, e.g. \"5s\" or \"1m 30s\""))
+        parsed
+            .map(|time| Self(time.into()))
+            .map_err(|_| InvalidValue(text, "a time, e.g. \"5s\" or \"1m 30s\""))
     }
 }
 
 impl TryFrom<String> for Size {
-    type Error = NotMeant;
+    type Error = InvalidValue;
 
-    fn try_from(text: String) -> Result<Self, NotMeant> {
-        spec::bytes(&text).map(Self).ok_or(NotMeant(text, "a size, e.g. \"512KiB\" or \"10GiB\""))
+    fn try_from(text: String) -> Result<Self, InvalidValue> {
+        store_url::bytes(&text).map(Self).ok_or(InvalidValue(text, "a size, e.g. \"512KiB\" or \"10GiB\""))
     }
 }
 
 /// A value that is something else than it has to be.
 #[derive(Debug)]
-pub(crate) struct NotMeant(String, &'static str);
+pub(crate) struct InvalidValue(String, &'static str);
 
-impl fmt::Display for NotMeant {
+impl fmt::Display for InvalidValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "'{}' is not {}", self.0, self.1)
     }
@@ -258,7 +260,8 @@ mod tests {
         assert!(examples.len() >= 2);
         for example in examples {
             let config = Config::parse(example).unwrap_or_else(|error| panic!("{error}\n{example}"));
-            super::super::origins::Plan::new(&config).unwrap_or_else(|error| panic!("{error}\n{example}"));
+            super::super::origins::RouteTable::new(&config)
+                .unwrap_or_else(|error| panic!("{error}\n{example}"));
         }
     }
 
@@ -282,7 +285,8 @@ mod tests {
             (format!("store = [\"tape\"]\n{}", route("")), "there is no store called 'tape'"),
             (format!("listen = \"here\"\n{}", route("")), "invalid socket address"),
         ] {
-            let parsed = Config::parse(&text).and_then(|config| super::super::origins::Plan::new(&config));
+            let parsed =
+                Config::parse(&text).and_then(|config| super::super::origins::RouteTable::new(&config));
             let error = parsed.expect_err(words).to_string();
             assert!(error.contains(words), "{words}: {error}");
         }

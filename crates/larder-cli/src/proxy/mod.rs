@@ -25,12 +25,12 @@ use tokio::time::Instant;
 
 pub(crate) use self::admin::read_token;
 use self::{
-    access::Exchanges,
+    access::AccessLogger,
     admin::Admin,
     config::{Config, Route, Time, Tls},
-    origins::Plan,
+    origins::RouteTable,
 };
-use crate::spec::{self, Stores, UsageError};
+use crate::store_url::{self, Stores, UsageError};
 
 /// Run a caching reverse proxy in front of a server, or of several.
 ///
@@ -100,17 +100,17 @@ pub(crate) struct Args {
 
 /// What the workers and the admin's listener share.
 pub(crate) struct Shared {
-    plan: Mutex<Arc<Plan>>,
+    plan: Mutex<Arc<RouteTable>>,
     pub(crate) stores: Stores,
 }
 
 impl Shared {
     /// The routes in force.
-    pub(crate) fn plan(&self) -> Arc<Plan> {
+    pub(crate) fn plan(&self) -> Arc<RouteTable> {
         Arc::clone(&self.plan.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn replace(&self, plan: Arc<Plan>) {
+    fn replace(&self, plan: Arc<RouteTable>) {
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan;
     }
 }
@@ -118,12 +118,12 @@ impl Shared {
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = config(&args)?;
     // What is wrong with it shows before anything is bound.
-    let plan = Plan::new(&config).map_err(|error| match &args.origin {
+    let plan = RouteTable::new(&config).map_err(|error| match &args.origin {
         Some(_) => UsageError(format!("--{}; e.g. --origin http://127.0.0.1:3000", error.0)),
         None => error,
     });
     let plan = Arc::new(plan?);
-    spec::check(&config.store)?;
+    store_url::check(&config.store)?;
     let token = config.admin.as_ref().map(admin::token).transpose()?.flatten();
     let system = actix_rt::System::new();
     system.block_on(serve(args, config, plan, token))
@@ -170,7 +170,7 @@ fn read_config(path: &Path) -> anyhow::Result<Config> {
 async fn serve(
     args: Args,
     config: Config,
-    plan: Arc<Plan>,
+    plan: Arc<RouteTable>,
     token: Option<String>,
 ) -> anyhow::Result<ExitCode> {
     // Before anything counts: counters take their places in it.
@@ -179,7 +179,7 @@ async fn serve(
     let stores = Stores::open(&config.store).await?;
     let cache = cache(&config, &plan, &stores, &counters);
     let shared = Arc::new(Shared { plan: Mutex::new(Arc::clone(&plan)), stores });
-    let (exchanges, _writes_the_rest) = Exchanges::new(config.log.as_ref(), prometheus.is_some())?;
+    let (exchanges, _writes_the_rest) = AccessLogger::new(config.log.as_ref(), prometheus.is_some())?;
 
     let mut server = ServerOptions::default();
     server.workers = config.workers.map(usize::from);
@@ -244,16 +244,16 @@ async fn serve(
 }
 
 /// The routes of the file as it is now. What is read at the start alone stays as it was.
-fn reread(args: &Args, path: &Path) -> anyhow::Result<Plan> {
+fn reread(args: &Args, path: &Path) -> anyhow::Result<RouteTable> {
     let config = config(args).with_context(|| path.display().to_string())?;
-    Ok(Plan::new(&config)?)
+    Ok(RouteTable::new(&config)?)
 }
 
-fn cache(config: &Config, plan: &Plan, stores: &Stores, counters: &Arc<Counters>) -> Cache {
+fn cache(config: &Config, plan: &RouteTable, stores: &Stores, counters: &Arc<Counters>) -> Cache {
     let mut rules = if config.private { Rules::private() } else { Rules::shared() };
     rules.store_set_cookie |= config.share_set_cookie;
     let mut limits = Limits::default();
-    limits.origin_timeout = plan.patience();
+    limits.origin_timeout = plan.max_origin_timeout();
     let builder = Cache::builder(stores.store()).rules(rules).limits(limits);
     // Nobody could read them without the admin's listener.
     let builder = if config.admin.is_some() { builder.observer(Arc::clone(counters) as _) } else { builder };

@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue, Uri};
 use larder::{
     actix::Route,
     compress::Compression,
-    core::{Origin, Overrides, Overriding},
+    core::{Origin, OverrideFn, Overrides},
     origin::{
         Balance, Failover, FailoverOptions, HeaderRewrite, HeaderRules, Health, HealthCheck, HyperOptions,
         HyperOrigin, OriginHealth,
@@ -17,17 +17,17 @@ use larder::{
 use tokio::task::JoinSet;
 
 use super::config::{self, Config};
-use crate::spec::UsageError;
+use crate::store_url::UsageError;
 
 /// How long an origin may take to answer, where nobody says.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const DEFAULT_ORIGIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A host that there is not, for checks of a route for every host.
-const NOBODY: &str = "health.invalid";
+const HEALTH_HOST: &str = "health.invalid";
 
 /// Routes that were looked at and can be made.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct RouteTable {
     routes: Vec<RoutePlan>,
 }
 
@@ -47,7 +47,7 @@ struct RoutePlan {
     compress: Option<Arc<Compression>>,
 }
 
-impl Plan {
+impl RouteTable {
     /// What is wrong with a route shows here, and not when it is used.
     pub(crate) fn new(config: &Config) -> Result<Self, UsageError> {
         let compression = Arc::new(Compression::default());
@@ -62,12 +62,17 @@ impl Plan {
     }
 
     /// The longest that an origin may take.
-    pub(crate) fn patience(&self) -> Duration {
+    pub(crate) fn max_origin_timeout(&self) -> Duration {
         let each = self.routes.iter().map(|route| {
-            let one = route.origins.iter().map(|origin| origin.head_timeout).max().unwrap_or(PATIENCE);
+            let one = route
+                .origins
+                .iter()
+                .map(|origin| origin.head_timeout)
+                .max()
+                .unwrap_or(DEFAULT_ORIGIN_TIMEOUT);
             one * (route.failover.retries + 1)
         });
-        each.max().unwrap_or(PATIENCE)
+        each.max().unwrap_or(DEFAULT_ORIGIN_TIMEOUT)
     }
 
     /// The routes, with origins of this thread's own.
@@ -83,7 +88,7 @@ impl Plan {
             for (index, origin) in route.origins.iter().enumerate() {
                 let mut origin = origin.clone();
                 // Asked for by the route's name, or else by its own.
-                origin.origin_host |= check.uri.host() == Some(NOBODY);
+                origin.origin_host |= check.uri.host() == Some(HEALTH_HOST);
                 checks.spawn_local(Arc::clone(&route.health).watch(index, hyper(&origin), check.clone()));
             }
         }
@@ -144,7 +149,7 @@ impl RoutePlan {
             route = route.host(host);
         }
         if self.overrides != Overrides::default() {
-            route = route.overrides(Overriding::always(self.overrides.clone()));
+            route = route.overrides(OverrideFn::always(self.overrides.clone()));
         }
         if let Some(most) = self.max_object {
             route = route.max_object(most);
@@ -164,14 +169,14 @@ fn origin(url: &str, route: &config::Route) -> Result<HyperOptions, UsageError> 
     let wrong = |error: &dyn std::fmt::Display| UsageError(format!("origin {url}: {error}"));
     let mut options = HyperOptions::to(url).map_err(|error| wrong(&error))?;
     options.origin_host = route.origin_host;
-    options.head_timeout = route.origin_timeout.map_or(PATIENCE, |time| time.0);
+    options.head_timeout = route.origin_timeout.map_or(DEFAULT_ORIGIN_TIMEOUT, |time| time.0);
     HyperOrigin::new(options.clone()).map_err(|error| wrong(&error))?;
     Ok(options)
 }
 
 fn check(health: &config::Health, host: Option<&str>) -> Result<HealthCheck, UsageError> {
     let mut check = HealthCheck::default();
-    let host = host.filter(|host| !host.starts_with('*')).unwrap_or(NOBODY);
+    let host = host.filter(|host| !host.starts_with('*')).unwrap_or(HEALTH_HOST);
     check.uri = format!("http://{host}{}", health.path)
         .parse::<Uri>()
         .ok()

@@ -16,7 +16,7 @@ use crate::EntryId;
 
 const SUM: u64 = 4;
 
-/// The checksums of a body that arrives piece by piece. Holds four bytes for each 64 KiB.
+/// The checksums of a body that arrives chunk by chunk. Holds four bytes for each 64 KiB.
 #[derive(Debug, Clone, Default)]
 pub struct BodyChecksum {
     /// Of the block that has begun.
@@ -33,10 +33,10 @@ impl BodyChecksum {
         Self::default()
     }
 
-    /// Takes the next piece, however it is cut.
-    pub fn update(&mut self, piece: &[u8]) {
-        self.length += piece.len() as u64;
-        let mut rest = piece;
+    /// Takes the next chunk, however it is cut.
+    pub fn update(&mut self, chunk: &[u8]) {
+        self.length += chunk.len() as u64;
+        let mut rest = chunk;
         while !rest.is_empty() {
             let (now, later) = rest.split_at(rest.len().min(BLOCK - self.filled));
             self.block.update(now);
@@ -169,7 +169,7 @@ impl Trailer {
         let whole =
             |end: u64| position.is_multiple_of(block) && (end.is_multiple_of(block) || end == self.length);
         if !end.is_some_and(whole) {
-            return Err(NotAnEntry::Corrupt("a piece of a body that is not whole blocks"));
+            return Err(NotAnEntry::Corrupt("a chunk of a body that is not whole blocks"));
         }
         let sums = self.sums.chunks_exact(4).skip(usize::try_from(position / block).unwrap_or(usize::MAX));
         for (block, sum) in bytes.chunks(BLOCK).zip(sums) {

@@ -18,8 +18,8 @@ use super::{
     },
 };
 use crate::{
-    ByteRange, CacheGroup, CacheKey, EntryId, FreshnessLifetime, LifetimeFrom, SelectingHeaders, StoredHead,
-    Terms, Timestamp,
+    ByteRange, CacheGroup, CacheKey, EntryId, FreshnessInfo, FreshnessLifetime, LifetimeFrom,
+    SelectingHeaders, StoredHead, Timestamp,
 };
 
 const UNKNOWN_FLAG: NotAnEntry = NotAnEntry::Corrupt("a flag that this version has not");
@@ -194,7 +194,7 @@ impl<'a> Verified<'a> {
         })
     }
 
-    fn terms(&self, flags: u16) -> Result<Terms, NotAnEntry> {
+    fn terms(&self, flags: u16) -> Result<FreshnessInfo, NotAnEntry> {
         let has = |bit| flags & bit != 0;
         let time = |at| Timestamp::from_millis(u64_at(self.bytes, at));
         let duration = |secs, nanos| {
@@ -208,7 +208,7 @@ impl<'a> Verified<'a> {
         let mut lifetime = FreshnessLifetime::default();
         lifetime.lifetime = duration(at::LIFETIME, at::LIFETIME_NANOS)?;
         lifetime.from = lifetime_from(self.bytes[at::LIFETIME_FROM])?;
-        let mut terms = Terms::default();
+        let mut terms = FreshnessInfo::default();
         terms.request_time = time(at::REQUEST_TIME);
         terms.response_time = time(at::RESPONSE_TIME);
         terms.corrected_initial_age = duration(at::INITIAL_AGE, at::INITIAL_AGE_NANOS)?;
@@ -286,7 +286,7 @@ fn status(cursor: &mut Cursor<'_>) -> Result<StatusCode, NotAnEntry> {
 /// See `lifetime_code` of the encoder.
 fn lifetime_from(code: u8) -> Result<LifetimeFrom, NotAnEntry> {
     match code {
-        0 => Ok(LifetimeFrom::Nowhere),
+        0 => Ok(LifetimeFrom::Unspecified),
         1 => Ok(LifetimeFrom::SMaxage),
         2 => Ok(LifetimeFrom::MaxAge),
         3 => Ok(LifetimeFrom::Expires),

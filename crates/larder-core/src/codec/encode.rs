@@ -121,7 +121,7 @@ fn append_fixed(
     counts: &Counts,
     out: &mut Vec<u8>,
 ) -> Result<(), NotEncodable> {
-    let terms = &head.terms;
+    let terms = &head.freshness;
     let part = head.part.as_ref();
     let complete = part.and_then(|part| part.complete);
     let flags = bit(terms.must_revalidate, flag::MUST_REVALIDATE)
@@ -176,7 +176,7 @@ fn bit(set: bool, bit: u16) -> u16 {
 /// See `lifetime_from` of the decoder.
 fn lifetime_code(from: LifetimeFrom) -> Result<u8, NotEncodable> {
     match from {
-        LifetimeFrom::Nowhere => Ok(0),
+        LifetimeFrom::Unspecified => Ok(0),
         LifetimeFrom::SMaxage => Ok(1),
         LifetimeFrom::MaxAge => Ok(2),
         LifetimeFrom::Expires => Ok(3),

@@ -7,7 +7,7 @@
 //!
 //! An entry has two records, bound to each other by an [`EntryId`](crate::EntryId):
 //!
-//! - the *head*: key, [`Terms`](crate::Terms) as numbers, and the header block as text ([`encode_head`],
+//! - the *head*: key, [`FreshnessInfo`](crate::FreshnessInfo) as numbers, and the header block as text ([`encode_head`],
 //!   [`decode_head`]);
 //! - the *body*: its bytes as they are, then a *trailer* with a checksum for each block of 64 KiB ([`BodyChecksum`],
 //!   [`Trailer`]).

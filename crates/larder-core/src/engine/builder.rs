@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 
-use super::{Cache, Inner, events::Observer, flights::Flights, recall::Uncollapsible, tasks::Tasks};
+use super::{Cache, Inner, events::Observer, flights::Flights, tasks::Tasks, uncacheable::UncacheableKeys};
 use crate::{CacheStore, Clock, Rules, SystemClock};
 
 /// Settings of a [`Cache`]; see [`Cache::builder`].
@@ -77,9 +77,9 @@ impl CacheBuilder {
                 rules: self.rules,
                 name: self.name,
                 clock: self.clock,
-                flights: Flights::new(self.limits.flights),
-                uncollapsible: Uncollapsible::new(),
-                background: Arc::new(Semaphore::new(self.limits.background)),
+                flights: Flights::new(self.limits.max_concurrent_fetches),
+                uncacheable: UncacheableKeys::new(),
+                background: Arc::new(Semaphore::new(self.limits.max_background_revalidations)),
                 tasks: Arc::new(Tasks::default()),
                 limits: self.limits,
                 observer: self.observer,
@@ -99,16 +99,16 @@ pub struct Limits {
     pub max_head: usize,
     /// Most variants of one key (RFC 9111 §4.1). One more, and the key starts anew: an origin whose `Vary` names a
     /// field that is different for everyone must not fill the store with one page. Default: 64.
-    pub variants: usize,
+    pub max_variants: usize,
     /// Most keys that are fetched with collapsing at the same time; requests beyond go to the origin uncollapsed.
     /// Default: 65,536.
-    pub flights: usize,
+    pub max_concurrent_fetches: usize,
     /// Most revalidations in the background at the same time; beyond it a stale response that may be served stays
     /// as it is until its next request. Default: 256.
-    pub background: usize,
+    pub max_background_revalidations: usize,
     /// How long a request waits for the headers of another one's fetch before it goes to the origin itself.
     /// Default: 30 s.
-    pub collapse_wait: Duration,
+    pub collapse_timeout: Duration,
     /// How long the origin may take to answer with a head. Default: 60 s.
     pub origin_timeout: Duration,
     /// How long the origin may pause within a body that is being stored. Default: 60 s.
@@ -125,10 +125,10 @@ impl Default for Limits {
         Self {
             max_object: u64::MAX,
             max_head: 64 * 1024,
-            variants: 64,
-            flights: 65_536,
-            background: 256,
-            collapse_wait: Duration::from_secs(30),
+            max_variants: 64,
+            max_concurrent_fetches: 65_536,
+            max_background_revalidations: 256,
+            collapse_timeout: Duration::from_secs(30),
             origin_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),
             lookup_timeout: Duration::from_secs(1),

@@ -4,8 +4,8 @@ use std::{error::Error, fmt};
 
 use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
 
-use super::answer::{Answer, AnswerHead};
-use crate::{Body, CacheStatus, Fwd, OriginError, OriginErrorKind, TargetError};
+use super::response::{CacheResponse, ResponseHead};
+use crate::{Body, CacheStatus, ForwardReason, OriginError, OriginErrorKind, TargetError};
 
 /// Why a request got no response, from the store or from the origin.
 #[derive(Debug)]
@@ -34,10 +34,10 @@ impl FetchError {
 
     /// The same as an answer: the status, and one line of text that says what happened. It names no internal
     /// address: causes are in [`source`](Error::source), for the log.
-    pub(crate) fn to_answer(&self) -> Answer {
+    pub(crate) fn to_response(&self) -> CacheResponse {
         let mut fields = HeaderMap::with_capacity(4);
         fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        let mut cache_status = CacheStatus::forwarded(Fwd::Miss);
+        let mut cache_status = CacheStatus::forwarded(ForwardReason::Miss);
         cache_status.detail = Some(match self {
             Self::Target(_) => "bad-target",
             Self::Origin(error) => match error.kind() {
@@ -50,7 +50,13 @@ impl FetchError {
         });
         let status = self.status();
         let text = format!("{} {}: {self}\n", status.as_u16(), status.canonical_reason().unwrap_or_default());
-        Answer { status, head: AnswerHead::Own(fields), age: None, cache_status, body: Body::from(text) }
+        CacheResponse {
+            status,
+            head: ResponseHead::Own(fields),
+            age: None,
+            cache_status,
+            body: Body::from(text),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! From the origin to the client and to the store, at once.
 //!
 //! What has arrived with the head is taken without waiting. If that is all, the response is whole: it is stored and
-//! answered from memory, and nothing was spawned. Otherwise the body goes on arriving ([`Arriving`]) in a task of its
+//! answered from memory, and nothing was spawned. Otherwise the body goes on arriving ([`BodyFanout`]) in a task of its
 //! own, which the client's going away does not stop.
 //!
 //! The store is never waited for here: what it can't do at once it goes on with beside the answer.
@@ -13,15 +13,15 @@ use http_body::Body as _;
 
 use super::{
     Cache,
-    arriving::{Arriving, Ending, Patience},
     events::{Event, StoreStep},
-    flights::{Landing, Leader},
+    fanout::{BodyFanout, Completion, FanoutTimeouts},
+    flights::{FlightOutcome, Leader},
     serve::serves_others,
 };
 use crate::{
     Body, BodyError, BodySource, Candidate, EntryId, Reservation, StoreError, StoreErrorKind, StoreWriter,
     StoredBody, StoredHead,
-    bounded::{poll_once, within},
+    timeout::{poll_once, within},
 };
 
 /// What is taken with the head, at most, before a task is made for the rest.
@@ -72,11 +72,11 @@ impl Cache {
                 let error = "the body does not have the length that was announced".into();
                 self.broken(fill.leader.as_ref(), VecDeque::from([bytes]), error)
             }
-            Arrived::Broken(pieces, error) => self.broken(fill.leader.as_ref(), pieces, error),
-            Arrived::Begun(pieces) if length.is_some_and(|length| length < total(&pieces)) => {
-                self.broken(fill.leader.as_ref(), pieces, "the body is longer than was announced".into())
+            Arrived::Broken(chunks, error) => self.broken(fill.leader.as_ref(), chunks, error),
+            Arrived::Begun(chunks) if length.is_some_and(|length| length < total(&chunks)) => {
+                self.broken(fill.leader.as_ref(), chunks, "the body is longer than was announced".into())
             }
-            Arrived::Begun(pieces) => self.fill_arriving(fill, pieces, body, length).await,
+            Arrived::Begun(chunks) => self.fill_arriving(fill, chunks, body, length).await,
         }
     }
 
@@ -89,12 +89,12 @@ impl Cache {
     }
 
     /// The client gets what came, and then the failure; the others try for themselves.
-    fn broken(&self, leader: Option<&Leader>, pieces: VecDeque<Bytes>, error: BodyError) -> Filled {
+    fn broken(&self, leader: Option<&Leader>, chunks: VecDeque<Bytes>, error: BodyError) -> Filled {
         self.observe(&Event::BodyBroken);
         if let Some(leader) = leader {
-            leader.land(Landing::NotShared);
+            leader.complete(FlightOutcome::NotShared);
         }
-        Filled { body: Body::stream(Resumed { pieces, then: Then::Failure(Some(error)) }), stored: false }
+        Filled { body: Body::stream(Resumed { chunks, then: Then::Failure(Some(error)) }), stored: false }
     }
 
     async fn fill_whole(&self, fill: Fill, bytes: Bytes) -> Filled {
@@ -102,15 +102,15 @@ impl Cache {
         if let Some(leader) = &leader {
             if serves_others(&head) {
                 let body = StoredBody::Whole(bytes.clone());
-                leader.land(Landing::Shared(Candidate::new(EntryId(0), Arc::clone(&head), body)));
+                leader.complete(FlightOutcome::Shared(Candidate::new(EntryId(0), Arc::clone(&head), body)));
             } else {
                 self.not_shared(leader);
             }
         }
         let cache = self.clone();
-        let piece = bytes.clone();
+        let chunk = bytes.clone();
         let mut storing = Box::pin(async move {
-            let stored = cache.write_whole(reservation, head, piece).await;
+            let stored = cache.write_whole(reservation, head, chunk).await;
             drop(leader);
             stored
         });
@@ -160,13 +160,13 @@ impl Cache {
     async fn fill_arriving(
         &self,
         fill: Fill,
-        pieces: VecDeque<Bytes>,
+        chunks: VecDeque<Bytes>,
         rest: Body,
         length: Option<u64>,
     ) -> Filled {
         let Fill { reservation, head, leader, most } = fill;
         let Some(reservation) = reservation else {
-            return self.refused(leader, Body::stream(Resumed { pieces, then: Then::Rest(rest) }));
+            return self.refused(leader, Body::stream(Resumed { chunks, then: Then::Rest(rest) }));
         };
         let mut begin = {
             let (limit, head) = (self.inner.limits.store_timeout, Arc::clone(&head));
@@ -176,11 +176,11 @@ impl Cache {
             Poll::Ready(Some(Ok(writer))) => Some(writer),
             Poll::Ready(failed) => {
                 self.store_failed(StoreStep::Write, failed.and_then(Result::err).as_ref());
-                return self.refused(leader, Body::stream(Resumed { pieces, then: Then::Rest(rest) }));
+                return self.refused(leader, Body::stream(Resumed { chunks, then: Then::Rest(rest) }));
             }
             Poll::Pending => None,
         };
-        let arriving = Arriving::new(length, pieces);
+        let arriving = BodyFanout::new(length, chunks);
         let source: Arc<dyn BodySource> = Arc::new(Arc::clone(&arriving));
         let client = match source.stream(None).await {
             Ok(stream) => Body::stored(stream, length),
@@ -188,7 +188,11 @@ impl Cache {
         };
         if let Some(leader) = &leader {
             if serves_others(&head) {
-                leader.land(Landing::Shared(Candidate::new(EntryId(0), head, StoredBody::Source(source))));
+                leader.complete(FlightOutcome::Shared(Candidate::new(
+                    EntryId(0),
+                    head,
+                    StoredBody::Source(source),
+                )));
             } else {
                 self.not_shared(leader);
             }
@@ -196,7 +200,7 @@ impl Cache {
         let cache = self.clone();
         self.inner.tasks.spawn(async move {
             let limits = &cache.inner.limits;
-            let patience = Patience { origin: limits.body_timeout, laggard: limits.store_timeout };
+            let patience = FanoutTimeouts { origin: limits.body_timeout, slow_reader: limits.store_timeout };
             let store = async {
                 let writer = match begun {
                     Some(writer) => Some(Ok(writer)),
@@ -207,7 +211,7 @@ impl Cache {
                 drop(leader);
             };
             let (ending, ()) = tokio::join!(arriving.pump(rest, patience), store);
-            if ending == Ending::Broken {
+            if ending == Completion::Broken {
                 cache.observe(&Event::BodyBroken);
             }
         });
@@ -217,7 +221,7 @@ impl Cache {
     /// Moves an arriving body into its writer, and commits at its proven end.
     async fn write_arriving(
         &self,
-        arriving: &Arc<Arriving>,
+        arriving: &Arc<BodyFanout>,
         writer: Option<Result<Box<dyn StoreWriter>, StoreError>>,
         most: u64,
     ) {
@@ -233,12 +237,12 @@ impl Cache {
         let mut position = 0;
         loop {
             match arriving.next_for_store(position).await {
-                Ok(Some(piece)) => {
-                    position += piece.len() as u64;
+                Ok(Some(chunk)) => {
+                    position += chunk.len() as u64;
                     let written = if position > most {
                         Some(Err(StoreError::new(StoreErrorKind::Full, "any", "longer than max_object")))
                     } else {
-                        within(limit, writer.write(piece)).await
+                        within(limit, writer.write(chunk)).await
                     };
                     if !matches!(written, Some(Ok(()))) {
                         self.written(written.map(|result| result.map(|()| EntryId(0))));
@@ -269,39 +273,39 @@ async fn take_at_once(body: &mut Body) -> Arrived {
             }
         };
     }
-    let mut pieces = VecDeque::new();
+    let mut chunks = VecDeque::new();
     let mut here = 0;
     while here < AT_ONCE {
-        let next: Pin<&mut _> = std::pin::pin!(body.next_piece());
+        let next: Pin<&mut _> = std::pin::pin!(body.chunk());
         match poll_once(next).await {
-            Poll::Ready(Some(Ok(piece))) => {
-                here += piece.len();
-                pieces.push_back(piece);
+            Poll::Ready(Some(Ok(chunk))) => {
+                here += chunk.len();
+                chunks.push_back(chunk);
             }
-            Poll::Ready(Some(Err(error))) => return Arrived::Broken(pieces, error),
-            Poll::Ready(None) => return Arrived::Whole(joined(&mut pieces, here)),
+            Poll::Ready(Some(Err(error))) => return Arrived::Broken(chunks, error),
+            Poll::Ready(None) => return Arrived::Whole(joined(&mut chunks, here)),
             Poll::Pending => break,
         }
     }
-    Arrived::Begun(pieces)
+    Arrived::Begun(chunks)
 }
 
-fn total(pieces: &VecDeque<Bytes>) -> u64 {
-    pieces.iter().map(|piece| piece.len() as u64).sum()
+fn total(chunks: &VecDeque<Bytes>) -> u64 {
+    chunks.iter().map(|chunk| chunk.len() as u64).sum()
 }
 
-fn joined(pieces: &mut VecDeque<Bytes>, length: usize) -> Bytes {
-    if pieces.len() == 1 {
-        return pieces.pop_front().unwrap_or_default();
+fn joined(chunks: &mut VecDeque<Bytes>, length: usize) -> Bytes {
+    if chunks.len() == 1 {
+        return chunks.pop_front().unwrap_or_default();
     }
     let mut whole = BytesMut::with_capacity(length);
-    pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+    chunks.iter().for_each(|chunk| whole.extend_from_slice(chunk));
     whole.freeze()
 }
 
 /// A body that passes through, with what was taken from it put back before the rest.
 struct Resumed {
-    pieces: VecDeque<Bytes>,
+    chunks: VecDeque<Bytes>,
     then: Then,
 }
 
@@ -318,8 +322,8 @@ impl http_body::Body for Resumed {
         mut self: Pin<&mut Self>,
         cx: &mut std::task::Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, BodyError>>> {
-        if let Some(piece) = self.pieces.pop_front() {
-            return Poll::Ready(Some(Ok(http_body::Frame::data(piece))));
+        if let Some(chunk) = self.chunks.pop_front() {
+            return Poll::Ready(Some(Ok(http_body::Frame::data(chunk))));
         }
         match &mut self.then {
             Then::Rest(rest) => Pin::new(rest).poll_frame(cx),
@@ -328,7 +332,7 @@ impl http_body::Body for Resumed {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.pieces.is_empty()
+        self.chunks.is_empty()
             && match &self.then {
                 Then::Rest(rest) => rest.is_end_stream(),
                 Then::Failure(error) => error.is_none(),
@@ -336,7 +340,7 @@ impl http_body::Body for Resumed {
     }
 
     fn size_hint(&self) -> http_body::SizeHint {
-        let taken = total(&self.pieces);
+        let taken = total(&self.chunks);
         match &self.then {
             Then::Rest(rest) => rest.size_hint().exact().map_or_else(http_body::SizeHint::default, |rest| {
                 http_body::SizeHint::with_exact(rest + taken)

@@ -1,9 +1,9 @@
 //! Request collapsing (RFC 9111 §4): one fetch for several requests of one key.
 //!
 //! A [`Flight`] is a fetch in progress. Its first request leads and asks the origin; the others follow and wait
-//! for the leader's *headers*. What they then learn is a [`Landing`]: the response is shared and streams while it
+//! for the leader's *headers*. What they then learn is a [`FlightOutcome`]: the response is shared and streams while it
 //! is still arriving, or it can't be and everybody goes to the origin at once, or the leader is gone and the next
-//! one leads. A leader that is dropped at any point lands as [`Landing::Abandoned`], so a follower never hangs.
+//! one leads. A leader that is dropped at any point lands as [`FlightOutcome::Abandoned`], so a follower never hangs.
 //!
 //! A flight stays on the map until its response is stored, so that nobody fetches in between. Whoever looked into
 //! the store before that and leads after it has to look again: [`Flights::landed`] tells.
@@ -21,11 +21,11 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::{CacheKey, Candidate, CarriedHash, Lease, OriginErrorKind};
+use crate::{CacheKey, Candidate, Lease, OriginErrorKind, PrehashedBuildHasher};
 
 /// How a flight came down.
 #[derive(Debug, Clone)]
-pub(crate) enum Landing {
+pub(crate) enum FlightOutcome {
     /// The response can serve others: its head is here, its body is here or arriving.
     Shared(Candidate),
     /// It can't. Followers go to the origin themselves, all at once.
@@ -43,32 +43,32 @@ pub(crate) enum Landing {
 /// A fetch in progress, as a follower sees it.
 #[derive(Debug)]
 pub(crate) struct Flight {
-    landing: Mutex<Option<Landing>>,
-    landed: Notify,
+    outcome: Mutex<Option<FlightOutcome>>,
+    completed: Notify,
     /// How many leaders have failed before this one.
     pub(crate) attempt: u32,
 }
 
 impl Flight {
     /// Waits for the leader's headers; the caller bounds it.
-    pub(crate) async fn landing(&self) -> Landing {
+    pub(crate) async fn outcome(&self) -> FlightOutcome {
         // Made before the look: what lands in between wakes it.
-        let landed = self.landed.notified();
+        let landed = self.completed.notified();
         if let Some(landing) = self.now() {
             return landing;
         }
         landed.await;
         // It lands before it says so, and is never taken back.
-        self.now().unwrap_or(Landing::Abandoned)
+        self.now().unwrap_or(FlightOutcome::Abandoned)
     }
 
-    fn now(&self) -> Option<Landing> {
-        self.landing.lock().clone()
+    fn now(&self) -> Option<FlightOutcome> {
+        self.outcome.lock().clone()
     }
 
-    fn land(&self, landing: Landing) {
-        *self.landing.lock() = Some(landing);
-        self.landed.notify_waiters();
+    fn complete(&self, landing: FlightOutcome) {
+        *self.outcome.lock() = Some(landing);
+        self.completed.notify_waiters();
     }
 }
 
@@ -92,9 +92,9 @@ pub(crate) struct Flights {
 
 #[derive(Debug, Default)]
 struct Shard {
-    flights: Mutex<HashMap<CacheKey, Arc<Flight>, CarriedHash>>,
+    flights: Mutex<HashMap<CacheKey, Arc<Flight>, PrehashedBuildHasher>>,
     /// Flights that have left the map.
-    landed: AtomicU64,
+    generation: AtomicU64,
 }
 
 const SHARDS: usize = 64;
@@ -112,8 +112,8 @@ impl Flights {
 
     /// Changes whenever a flight of this key, and seldom of another, has ended. Read it *before* the store is
     /// looked up: if it has changed when leading begins, what was looked up may be out of date.
-    pub(crate) fn landed(&self, key: &CacheKey) -> u64 {
-        self.shard(key).landed.load(Ordering::Acquire)
+    pub(crate) fn generation(&self, key: &CacheKey) -> u64 {
+        self.shard(key).generation.load(Ordering::Acquire)
     }
 
     /// Follows the key's flight, or begins one. `attempt` counts the leaders that have failed before.
@@ -126,7 +126,7 @@ impl Flights {
             return Joined::Alone;
         }
         self.count.fetch_add(1, Ordering::Relaxed);
-        let flight = Arc::new(Flight { landing: Mutex::new(None), landed: Notify::new(), attempt });
+        let flight = Arc::new(Flight { outcome: Mutex::new(None), completed: Notify::new(), attempt });
         flights.insert(key.clone(), Arc::clone(&flight));
         Joined::Leader(Leader { flights: Arc::clone(self), key: key.clone(), flight, lease: None })
     }
@@ -143,7 +143,7 @@ impl Flights {
         let mut flights = shard.flights.lock();
         if flights.remove(key).is_some() {
             self.count.fetch_sub(1, Ordering::Relaxed);
-            shard.landed.fetch_add(1, Ordering::Release);
+            shard.generation.fetch_add(1, Ordering::Release);
         }
     }
 
@@ -153,7 +153,7 @@ impl Flights {
             let mut flights = shard.flights.lock();
             self.count.fetch_sub(flights.len(), Ordering::Relaxed);
             flights.clear();
-            shard.landed.fetch_add(1, Ordering::Release);
+            shard.generation.fetch_add(1, Ordering::Release);
         }
     }
 }
@@ -170,8 +170,8 @@ pub(crate) struct Leader {
 
 impl Leader {
     /// Tells the followers. The flight stays on the map until the leader is dropped.
-    pub(crate) fn land(&self, landing: Landing) {
-        self.flight.land(landing);
+    pub(crate) fn complete(&self, landing: FlightOutcome) {
+        self.flight.complete(landing);
     }
 
     pub(crate) fn key(&self) -> &CacheKey {
@@ -189,10 +189,10 @@ impl Drop for Leader {
             self.flights.count.fetch_sub(1, Ordering::Relaxed);
         }
         // Before the lock is given back: the next leader has to see it.
-        shard.landed.fetch_add(1, Ordering::Release);
+        shard.generation.fetch_add(1, Ordering::Release);
         drop(flights);
-        if self.flight.landing.lock().is_none() {
-            self.flight.land(Landing::Abandoned);
+        if self.flight.outcome.lock().is_none() {
+            self.flight.complete(FlightOutcome::Abandoned);
         }
     }
 }

@@ -3,18 +3,19 @@
 use http::{HeaderMap, Request, Response, StatusCode};
 
 use super::{
-    Answer, Cache, FetchError,
-    answer::AnswerHead,
-    answering::{Ask, Plan},
+    Cache, CacheResponse, FetchError,
     events::{Event, StoreStep},
     fill::{Fill, Filled},
-    flights::{Landing, Leader},
+    flights::{FlightOutcome, Leader},
+    miss::{ForwardPlan, PendingRequest},
+    response::ResponseHead,
     serve::serves_others,
 };
 use crate::{
-    Body, CacheGroup, CacheKey, CacheStatus, Candidate, Candidates, Exchange, Failure, Freshen, Fwd,
-    HeadFreshen, OriginError, OriginErrorKind, Reservation, StoredHead, TargetUri, bounded::within,
-    head_within, invalidated, invalidated_groups, not_modified, not_modified_fields, strip_hop_by_hop,
+    Body, CacheGroup, CacheKey, CacheStatus, Candidate, Candidates, Exchange, Failure, ForwardReason,
+    Freshen, HeadFreshen, OriginError, OriginErrorKind, Reservation, StoredHead, TargetUri, head_within,
+    invalidation_groups, invalidation_targets, not_modified, not_modified_fields, strip_hop_by_hop,
+    timeout::within,
 };
 use std::sync::Arc;
 
@@ -22,42 +23,46 @@ impl Cache {
     /// Asks the origin for a request that has no body, and answers with what comes of it.
     pub(super) async fn forward(
         &self,
-        ask: Ask,
+        pending: PendingRequest,
         candidates: Candidates,
-        plan: Plan,
+        plan: ForwardPlan,
         leader: Option<Leader>,
-    ) -> Result<Answer, FetchError> {
-        let mut outgoing = ask.outgoing(Body::from(ask.content.clone()));
-        let conditional = plan.selected.filter(|_| !ask.options.query).is_some_and(|selected| {
+    ) -> Result<CacheResponse, FetchError> {
+        let mut outgoing = pending.outgoing(Body::from(pending.content.clone()));
+        let conditional = plan.selected.filter(|_| !pending.options.body_in_key).is_some_and(|selected| {
             let heads = candidates.iter().map(|candidate| &*candidate.head);
             self.inner.rules.make_conditional(outgoing.headers_mut(), heads, selected.index)
         });
-        let reservation = self.reserve(&ask).await;
-        let (response, exchange) = match self.send(&ask, outgoing).await {
+        let reservation = self.reserve(&pending).await;
+        let (response, exchange) = match self.send(&pending, outgoing).await {
             Ok(received) => received,
-            Err(error) => return self.failed(&ask, &candidates, plan, leader, error).await,
+            Err(error) => return self.on_origin_error(&pending, &candidates, plan, leader, error).await,
         };
         let status = response.status();
         if conditional && status == StatusCode::NOT_MODIFIED {
-            return self.confirmed(ask, candidates, plan, leader, response.headers(), exchange).await;
+            return self
+                .on_not_modified(pending, candidates, plan, leader, response.headers(), exchange)
+                .await;
         }
         if status.is_server_error() {
-            let stale = self.stand_in(&ask, &candidates, plan, Failure::Status(status)).await;
+            let stale = self.serve_stale_on_error(&pending, &candidates, plan, Failure::Status(status)).await;
             if let Some(answer) = stale {
-                leader.iter().for_each(|leader| leader.land(Landing::ServerError(status)));
+                leader.iter().for_each(|leader| leader.complete(FlightOutcome::ServerError(status)));
                 return Ok(answer);
             }
         }
-        Ok(self.received(&ask, &candidates, plan, conditional, leader, reservation, response, exchange).await)
+        Ok(self
+            .on_response(&pending, &candidates, plan, conditional, leader, reservation, response, exchange)
+            .await)
     }
 
     /// What is removed while the origin is asked must not be stored when it has answered.
-    async fn reserve(&self, ask: &Ask) -> Option<Box<dyn Reservation>> {
-        if self.inner.uncollapsible.has_refused(&ask.key, self.inner.clock.now()) {
+    async fn reserve(&self, pending: &PendingRequest) -> Option<Box<dyn Reservation>> {
+        if self.inner.uncacheable.contains_no_store(&pending.key, self.inner.clock.now()) {
             // It will again, and on a far store reserving is a round trip. If it does not, the next one is stored.
             return None;
         }
-        let reserving = self.inner.store.reserve(&ask.key);
+        let reserving = self.inner.store.reserve(&pending.key);
         match within(self.inner.limits.lookup_timeout, reserving).await {
             Some(Ok(reservation)) => Some(reservation),
             failed => {
@@ -70,13 +75,13 @@ impl Cache {
     /// Sends, and waits for the head of the final response.
     async fn send(
         &self,
-        ask: &Ask,
+        pending: &PendingRequest,
         outgoing: Request<Body>,
     ) -> Result<(Response<Body>, Exchange), OriginError> {
         let request_time = self.inner.clock.now();
         let limit = self.inner.limits.origin_timeout;
         let (parts, body) = outgoing.into_parts();
-        let fetching = |body| ask.origin.fetch(Request::from_parts(parts, body));
+        let fetching = |body| pending.origin.fetch(Request::from_parts(parts, body));
         let mut response = head_within(limit, body, fetching)
             .await
             .unwrap_or_else(|| Err(OriginError::new(OriginErrorKind::Timeout(limit))))?;
@@ -84,68 +89,74 @@ impl Cache {
         Ok((response, Exchange { request_time, response_time: self.inner.clock.now() }))
     }
 
-    async fn failed(
+    async fn on_origin_error(
         &self,
-        ask: &Ask,
+        pending: &PendingRequest,
         candidates: &Candidates,
-        plan: Plan,
+        plan: ForwardPlan,
         leader: Option<Leader>,
         error: OriginError,
-    ) -> Result<Answer, FetchError> {
+    ) -> Result<CacheResponse, FetchError> {
         if let Some(leader) = leader {
-            leader.land(Landing::Failed(error.kind()));
+            leader.complete(FlightOutcome::Failed(error.kind()));
         }
         tracing::debug!(%error, cause = error.cause(), "the origin failed");
-        self.stand_in(ask, candidates, plan, Failure::Disconnected).await.ok_or(FetchError::Origin(error))
+        self.serve_stale_on_error(pending, candidates, plan, Failure::Disconnected)
+            .await
+            .ok_or(FetchError::Origin(error))
     }
 
     /// A 304 for our own conditions: freshens what is stored (§4.3.4).
-    async fn confirmed(
+    async fn on_not_modified(
         &self,
-        ask: Ask,
+        pending: PendingRequest,
         candidates: Candidates,
-        plan: Plan,
+        plan: ForwardPlan,
         leader: Option<Leader>,
         fields: &HeaderMap,
         exchange: Exchange,
-    ) -> Result<Answer, FetchError> {
+    ) -> Result<CacheResponse, FetchError> {
         let selected = plan.selected.map_or(0, |selected| selected.index);
         let heads = candidates.iter().map(|candidate| &*candidate.head);
-        let request = ask.head();
+        let request = pending.head();
         let stored = &candidates[selected].head;
-        let rules = ask.rules(&self.inner.rules, stored.status, &stored.fields);
+        let rules = pending.rules(&self.inner.rules, stored.status, &stored.fields);
         let mut status = CacheStatus::forwarded(plan.fwd);
         status.fwd_status = Some(StatusCode::NOT_MODIFIED);
-        let freshened = match rules.freshen(&ask.target, &request, heads, selected, fields, exchange) {
+        let freshened = match rules.freshen(&pending.target, &request, heads, selected, fields, exchange) {
             Freshen::Updated { index, head } => {
                 status.stored = true;
-                self.keep(&ask, &candidates[index], head, leader).await
+                self.store_freshened(&pending, &candidates[index], head, leader).await
             }
             Freshen::NoLongerStorable { index, head, .. } => {
                 // It may not be kept, and what it freshened must not outlive it.
                 leader.iter().for_each(|leader| self.not_shared(leader));
-                let _ = self.purge_key(&ask.key).await;
+                let _ = self.purge_key(&pending.key).await;
                 Candidate::new(candidates[index].id, Arc::from(head), candidates[index].body.clone())
             }
-            _ => return self.forward_anew(ask, leader).await,
+            _ => return self.forward_anew(pending, leader).await,
         };
         match self.serve(freshened.into(), 0, &request, None, status).await {
             Ok(answer) => Ok(answer),
             // Its body went while the origin confirmed it.
-            Err(_) => self.forward_anew(ask, None).await,
+            Err(_) => self.forward_anew(pending, None).await,
         }
     }
 
     /// Once more without conditions: the 304 is of no use, or the body it confirmed is gone.
-    async fn forward_anew(&self, ask: Ask, leader: Option<Leader>) -> Result<Answer, FetchError> {
-        let plan = Plan { selected: None, fwd: Fwd::Stale };
-        Box::pin(self.forward(ask, Candidates::none(), plan, leader)).await
+    async fn forward_anew(
+        &self,
+        pending: PendingRequest,
+        leader: Option<Leader>,
+    ) -> Result<CacheResponse, FetchError> {
+        let plan = ForwardPlan { selected: None, fwd: ForwardReason::Stale };
+        Box::pin(self.forward(pending, Candidates::none(), plan, leader)).await
     }
 
     /// Puts a confirmed head in the place of the old one, and lets the flight land with it.
-    async fn keep(
+    async fn store_freshened(
         &self,
-        ask: &Ask,
+        pending: &PendingRequest,
         old: &Candidate,
         head: Box<StoredHead>,
         leader: Option<Leader>,
@@ -153,13 +164,13 @@ impl Cache {
         let freshened = Candidate::new(old.id, Arc::from(head), old.body.clone());
         if let Some(leader) = &leader {
             if serves_others(&freshened.head) {
-                leader.land(Landing::Shared(freshened.clone()));
+                leader.complete(FlightOutcome::Shared(freshened.clone()));
             } else {
                 self.not_shared(leader);
             }
         }
         let limit = self.inner.limits.store_timeout;
-        let freshening = self.inner.store.freshen(&ask.key, old.id, Arc::clone(&freshened.head));
+        let freshening = self.inner.store.freshen(&pending.key, old.id, Arc::clone(&freshened.head));
         match within(limit, freshening).await {
             Some(Ok(())) => {}
             failed => self.store_failed(StoreStep::Freshen, failed.and_then(Result::err).as_ref()),
@@ -172,34 +183,34 @@ impl Cache {
         clippy::too_many_arguments,
         reason = "one exchange, seen from all its sides; called in one place"
     )]
-    async fn received(
+    async fn on_response(
         &self,
-        ask: &Ask,
+        pending: &PendingRequest,
         candidates: &Candidates,
-        plan: Plan,
+        plan: ForwardPlan,
         conditional: bool,
         leader: Option<Leader>,
         reservation: Option<Box<dyn Reservation>>,
         response: Response<Body>,
         exchange: Exchange,
-    ) -> Answer {
+    ) -> CacheResponse {
         let (parts, body) = response.into_parts();
-        let request = ask.head();
+        let request = pending.head();
         let mut status = CacheStatus::forwarded(plan.fwd);
         status.fwd_status = Some(parts.status);
         if request.method() == http::Method::HEAD {
-            self.freshen_by_head(ask, candidates, parts.status, &parts.headers, exchange).await;
+            self.freshen_by_head(pending, candidates, parts.status, &parts.headers, exchange).await;
         }
-        let rules = ask.rules(&self.inner.rules, parts.status, &parts.headers);
-        let storable = rules.storable(&ask.target, &request, parts.status, &parts.headers, exchange);
+        let rules = pending.rules(&self.inner.rules, parts.status, &parts.headers);
+        let storable = rules.storable(&pending.target, &request, parts.status, &parts.headers, exchange);
         if storable.is_ok() {
-            self.inner.uncollapsible.no_longer_refuses(&ask.key);
+            self.inner.uncacheable.remove_no_store(&pending.key);
         }
         let body = match storable {
             Ok(head) if head.weight() <= self.inner.limits.max_head => {
                 let head = Arc::new(head);
-                let most = ask.options.max_object.unwrap_or(u64::MAX).min(self.inner.limits.max_object);
-                self.make_room_for(ask, candidates, &head).await;
+                let most = pending.options.max_object.unwrap_or(u64::MAX).min(self.inner.limits.max_object);
+                self.make_room_for(pending, candidates, &head).await;
                 let Filled { body, stored } = self.fill(Fill { reservation, head, leader, most }, body).await;
                 status.stored = stored;
                 body
@@ -217,17 +228,17 @@ impl Cache {
         // The client's own conditions were taken off for ours: they are answered here.
         if conditional && not_modified(&request, parts.status, &parts.headers) {
             let fields = not_modified_fields(&parts.headers);
-            return Answer {
+            return CacheResponse {
                 status: StatusCode::NOT_MODIFIED,
-                head: AnswerHead::Own(fields),
+                head: ResponseHead::Own(fields),
                 age: None,
                 cache_status: status,
                 body: Body::empty(),
             };
         }
-        Answer {
+        CacheResponse {
             status: parts.status,
-            head: AnswerHead::Own(parts.headers),
+            head: ResponseHead::Own(parts.headers),
             age: None,
             cache_status: status,
             body,
@@ -236,10 +247,10 @@ impl Cache {
 
     /// Keeps a `Vary` that is different for everyone from filling the store with one page: at the limit, the key
     /// starts anew.
-    async fn make_room_for(&self, ask: &Ask, candidates: &Candidates, head: &StoredHead) {
+    async fn make_room_for(&self, pending: &PendingRequest, candidates: &Candidates, head: &StoredHead) {
         let replaces = candidates.iter().any(|candidate| candidate.head.selecting == head.selecting);
-        if candidates.len() >= self.inner.limits.variants && !replaces {
-            let removing = self.inner.store.remove(&ask.key);
+        if candidates.len() >= self.inner.limits.max_variants && !replaces {
+            let removing = self.inner.store.remove(&pending.key);
             if !matches!(within(self.inner.limits.store_timeout, removing).await, Some(Ok(()))) {
                 self.store_failed(StoreStep::Remove, None);
             }
@@ -249,20 +260,20 @@ impl Cache {
     /// What a response to HEAD says of what is stored for GET (§4.3.5).
     async fn freshen_by_head(
         &self,
-        ask: &Ask,
+        pending: &PendingRequest,
         candidates: &Candidates,
         status: StatusCode,
         fields: &HeaderMap,
         exchange: Exchange,
     ) {
         let heads = candidates.iter().map(|candidate| &*candidate.head);
-        let rules = ask.rules(&self.inner.rules, status, fields);
-        match rules.freshen_by_head(&ask.target, &ask.head(), heads, status, fields, exchange) {
+        let rules = pending.rules(&self.inner.rules, status, fields);
+        match rules.freshen_by_head(&pending.target, &pending.head(), heads, status, fields, exchange) {
             HeadFreshen::Updated { index, head } => {
-                self.keep(ask, &candidates[index], head, None).await;
+                self.store_freshened(pending, &candidates[index], head, None).await;
             }
             HeadFreshen::Outdated { .. } => {
-                let _ = self.purge_key(&ask.key).await;
+                let _ = self.purge_key(&pending.key).await;
             }
             _ => {}
         }
@@ -272,37 +283,40 @@ impl Cache {
     /// invalidates is gone before its client hears of it (§4.4).
     pub(super) async fn pass(
         &self,
-        ask: Ask,
+        pending: PendingRequest,
         body: Body,
         candidates: Candidates,
-    ) -> Result<Answer, FetchError> {
-        let reusable = ask.head().may_reuse();
-        let outgoing = ask.outgoing(body);
-        let (response, exchange) = self.send(&ask, outgoing).await?;
+    ) -> Result<CacheResponse, FetchError> {
+        let reusable = pending.head().may_reuse();
+        let outgoing = pending.outgoing(body);
+        let (response, exchange) = self.send(&pending, outgoing).await?;
         if !reusable {
-            self.invalidate(&ask, invalidates(&ask, &response)).await;
+            self.invalidate(&pending, invalidates(&pending, &response)).await;
         }
-        let plan = Plan { selected: None, fwd: if reusable { Fwd::Request } else { Fwd::Method } };
+        let plan = ForwardPlan {
+            selected: None,
+            fwd: if reusable { ForwardReason::Request } else { ForwardReason::Method },
+        };
         if reusable {
             // A GET with content: what it said to the origin is not in the key.
             let (parts, body) = response.into_parts();
             let mut cache_status = CacheStatus::forwarded(plan.fwd);
             cache_status.fwd_status = Some(parts.status);
-            let head = AnswerHead::Own(parts.headers);
-            return Ok(Answer { status: parts.status, head, age: None, cache_status, body });
+            let head = ResponseHead::Own(parts.headers);
+            return Ok(CacheResponse { status: parts.status, head, age: None, cache_status, body });
         }
         // Only now: what it has just invalidated may be its own key.
-        let reservation = self.reserve(&ask).await;
-        Ok(self.received(&ask, &candidates, plan, false, None, reservation, response, exchange).await)
+        let reservation = self.reserve(&pending).await;
+        Ok(self.on_response(&pending, &candidates, plan, false, None, reservation, response, exchange).await)
     }
 
-    async fn invalidate(&self, ask: &Ask, gone: (Vec<TargetUri>, Vec<CacheGroup>)) {
+    async fn invalidate(&self, pending: &PendingRequest, gone: (Vec<TargetUri>, Vec<CacheGroup>)) {
         // A failure is counted where it happens; the answer is the origin's all the same.
         for target in gone.0 {
             // Whoever has a key of their own has changed what they find by it, and what everybody finds.
-            let mut keys = vec![CacheKey::new(&target), ask.key.for_target(&target)];
-            if target == ask.target {
-                keys.push(ask.key.clone());
+            let mut keys = vec![CacheKey::new(&target), pending.key.for_target(&target)];
+            if target == pending.target {
+                keys.push(pending.key.clone());
             }
             keys.dedup();
             for key in keys {
@@ -316,10 +330,10 @@ impl Cache {
 }
 
 /// What an exchange with an unsafe method takes with it.
-fn invalidates(ask: &Ask, response: &Response<Body>) -> (Vec<TargetUri>, Vec<CacheGroup>) {
-    let (method, status, fields) = (&ask.parts.method, response.status(), response.headers());
+fn invalidates(pending: &PendingRequest, response: &Response<Body>) -> (Vec<TargetUri>, Vec<CacheGroup>) {
+    let (method, status, fields) = (&pending.parts.method, response.status(), response.headers());
     (
-        invalidated(method, &ask.target, status, fields),
-        invalidated_groups(method, &ask.target, status, fields),
+        invalidation_targets(method, &pending.target, status, fields),
+        invalidation_groups(method, &pending.target, status, fields),
     )
 }

@@ -14,22 +14,22 @@
 //! This is the only place that awaits both an origin and a store. It holds no lock over an await, each of its waits has
 //! a limit ([`Limits`]), and a store's failure is a miss.
 
-mod answer;
-mod answering;
-mod arriving;
+mod backfill;
 mod builder;
-mod direct;
+mod bypass;
 mod error;
 mod events;
+mod fanout;
 mod fill;
 mod flights;
 mod forward;
+mod miss;
 mod options;
 mod purge;
-mod reading;
-mod recall;
+mod response;
 mod serve;
 mod tasks;
+mod uncacheable;
 
 use std::{sync::Arc, time::Duration};
 
@@ -37,17 +37,17 @@ use bytes::Bytes;
 use http::{Request, Response};
 use tokio::sync::Semaphore;
 
-pub use answer::Answer;
 pub use builder::{CacheBuilder, Limits};
 pub use error::FetchError;
 pub use events::{Event, Observer, StoreStep};
-pub use options::{Arrived, FetchOptions, Overriding};
+pub use options::{FetchOptions, OverrideFn, ResponseContext};
+pub use response::CacheResponse;
 
-use self::{flights::Flights, recall::Uncollapsible, tasks::Tasks};
-use crate::bounded::within;
+use self::{flights::Flights, tasks::Tasks, uncacheable::UncacheableKeys};
+use crate::timeout::within;
 use crate::{
-    Body, CacheKey, CacheStatus, CacheStore, Candidates, Clock, Fields, Fwd, Origin, Permission, RequestHead,
-    Reuse, Rules, StoreError, TargetUri,
+    Body, CacheKey, CacheStatus, CacheStore, Candidates, Clock, ForwardReason, Origin, Permission,
+    RequestHead, RequestHeaders, Reuse, Rules, StoreError, TargetUri,
 };
 
 /// The cache: looks up, decides, fetches once, stores while it serves, revalidates, invalidates.
@@ -66,7 +66,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     limits: Limits,
     flights: Arc<Flights>,
-    uncollapsible: Uncollapsible,
+    uncacheable: UncacheableKeys,
     background: Arc<Semaphore>,
     tasks: Arc<Tasks>,
     observer: Option<Arc<dyn Observer>>,
@@ -76,25 +76,25 @@ struct Inner {
 #[derive(Debug)]
 pub enum Lookup {
     /// Answered without the origin.
-    Answered(Answer),
+    Hit(CacheResponse),
     /// The origin is needed: hand this to [`Cache::resume`], with the whole request.
-    Forward(Found),
+    Miss(Miss),
 }
 
 /// What a look-up found, so that it need not be done again.
 #[derive(Debug)]
-pub struct Found {
+pub struct Miss {
     key: CacheKey,
     candidates: Candidates,
     /// What [`Flights::landed`] said before the look-up.
-    landed: u64,
-    /// Why the origin is needed, where it may be asked [directly](Self::may_ask_directly).
-    direct: Option<Fwd>,
+    generation: u64,
+    /// Why the origin is needed, where it may be asked [directly](Self::can_bypass).
+    bypass: Option<ForwardReason>,
 }
 
-impl Found {
+impl Miss {
     fn new(key: &CacheKey, candidates: Candidates, landed: u64) -> Self {
-        Self { key: key.clone(), candidates, landed, direct: None }
+        Self { key: key.clone(), candidates, generation: landed, bypass: None }
     }
 }
 
@@ -122,9 +122,9 @@ impl Cache {
     /// # Cancel safety
     ///
     /// May be dropped at any point.
-    pub async fn lookup<F: Fields>(&self, key: &CacheKey, request: &RequestHead<'_, F>) -> Lookup {
+    pub async fn lookup<F: RequestHeaders>(&self, key: &CacheKey, request: &RequestHead<'_, F>) -> Lookup {
         match self.peek(key, request).await {
-            Lookup::Answered(answer) => Lookup::Answered(self.answered(answer)),
+            Lookup::Hit(answer) => Lookup::Hit(self.answered(answer)),
             forward => forward,
         }
     }
@@ -134,10 +134,10 @@ impl Cache {
     /// # Cancel safety
     ///
     /// May be dropped at any point.
-    pub async fn peek<F: Fields>(&self, key: &CacheKey, request: &RequestHead<'_, F>) -> Lookup {
-        let landed = self.inner.flights.landed(key);
+    pub async fn peek<F: RequestHeaders>(&self, key: &CacheKey, request: &RequestHead<'_, F>) -> Lookup {
+        let landed = self.inner.flights.generation(key);
         if !request.may_reuse() {
-            return Lookup::Forward(Found::new(key, Candidates::none(), landed));
+            return Lookup::Miss(Miss::new(key, Candidates::none(), landed));
         }
         let candidates = self.candidates(key).await;
         let now = self.inner.clock.now();
@@ -145,16 +145,16 @@ impl Cache {
         let (selected, status) = match self.inner.rules.reuse(request, heads, now) {
             Reuse::Fresh(selected) => (selected, CacheStatus::hit(selected.ttl)),
             Reuse::Stale(selected, Permission::MaxStale) => (selected, CacheStatus::hit(selected.ttl)),
-            Reuse::OnlyIfCached => return Lookup::Answered(Answer::only_if_cached()),
+            Reuse::OnlyIfCached => return Lookup::Hit(CacheResponse::only_if_cached()),
             Reuse::Forward(why) => {
-                let direct = self.direct(key, &candidates, now).then(|| why.fwd());
-                return Lookup::Forward(Found { direct, ..Found::new(key, candidates, landed) });
+                let direct = self.is_bypassable(key, &candidates, now).then(|| why.fwd());
+                return Lookup::Miss(Miss { bypass: direct, ..Miss::new(key, candidates, landed) });
             }
-            _ => return Lookup::Forward(Found::new(key, candidates, landed)),
+            _ => return Lookup::Miss(Miss::new(key, candidates, landed)),
         };
         match self.serve(candidates, selected.index, request, Some(selected.age), status).await {
-            Ok(answer) => Lookup::Answered(answer),
-            Err(_) => Lookup::Forward(Found::new(key, Candidates::none(), landed)),
+            Ok(answer) => Lookup::Hit(answer),
+            Err(_) => Lookup::Miss(Miss::new(key, Candidates::none(), landed)),
         }
     }
 
@@ -172,11 +172,11 @@ impl Cache {
     /// May be dropped at any point: a fetch that others wait for is handed over, or goes on if its head has come.
     pub async fn resume(
         &self,
-        found: Found,
+        found: Miss,
         request: Request<Body>,
         origin: Arc<dyn Origin>,
         options: &FetchOptions,
-    ) -> Result<Answer, FetchError> {
+    ) -> Result<CacheResponse, FetchError> {
         let target = TargetUri::from_uri(request.uri())?;
         let result = self.answer(found, target, request, origin, options).await;
         result.map(|answer| self.answered(answer))
@@ -191,29 +191,33 @@ impl Cache {
     /// # Cancel safety
     ///
     /// As for [`resume`](Self::resume).
-    pub async fn fetch(&self, request: Request<Body>, origin: Arc<dyn Origin>) -> Result<Answer, FetchError> {
+    pub async fn fetch(
+        &self,
+        request: Request<Body>,
+        origin: Arc<dyn Origin>,
+    ) -> Result<CacheResponse, FetchError> {
         let target = TargetUri::from_uri(request.uri())?;
         let key = CacheKey::new(&target);
         match self.lookup(&key, &RequestHead::new(request.method(), request.headers())).await {
-            Lookup::Answered(answer) => Ok(answer),
-            Lookup::Forward(found) => self.resume(found, request, origin, &FetchOptions::default()).await,
+            Lookup::Hit(answer) => Ok(answer),
+            Lookup::Miss(found) => self.resume(found, request, origin, &FetchOptions::default()).await,
         }
     }
 
     /// The value of `Cache-Status` for this answer, for adapters with a header map of their own: one list member
     /// (RFC 9211 §2).
-    pub fn cache_status(&self, answer: &Answer) -> Bytes {
+    pub fn cache_status(&self, answer: &CacheResponse) -> Bytes {
         self.status_bytes(&answer.cache_status)
     }
 
     /// The answer as an `http` response, with `Age` and `Cache-Status`.
-    pub fn into_http(&self, answer: Answer) -> Response<Body> {
+    pub fn into_http(&self, answer: CacheResponse) -> Response<Body> {
         answer.into_http(&self.inner.name)
     }
 
     /// What a proxy answers its client after a failure: 400, 502, 503 or 504, and a line of text that says which.
-    pub fn error_answer(&self, error: &FetchError) -> Answer {
-        self.answered(error.to_answer())
+    pub fn error_response(&self, error: &FetchError) -> CacheResponse {
+        self.answered(error.to_response())
     }
 
     /// Waits until nothing goes on in the background: fills whose client is gone, revalidations. At most `limit`;
@@ -238,7 +242,7 @@ impl Cache {
         }
     }
 
-    fn answered(&self, answer: Answer) -> Answer {
+    fn answered(&self, answer: CacheResponse) -> CacheResponse {
         self.observe(&Event::Answered(&answer.cache_status));
         answer
     }

@@ -11,7 +11,7 @@ use crate::Overrides;
 #[non_exhaustive]
 pub struct FetchOptions {
     /// What this cache's user says of the response.
-    pub overrides: Option<Overriding>,
+    pub overrides: Option<OverrideFn>,
     /// Longest body of this response that is stored, in bytes; [`Limits::max_object`](crate::Limits::max_object), if that
     /// is less.
     pub max_object: Option<u64>,
@@ -20,34 +20,34 @@ pub struct FetchOptions {
     /// ([`CacheKey::with_extra`](crate::CacheKey::with_extra)), and looks up with GET as the method. The content has to be
     /// in memory. Responses are not validated with conditions: those of other methods mean something else
     /// (RFC 9110 §13.1.2).
-    pub query: bool,
+    pub body_in_key: bool,
 }
 
-type Says = dyn Fn(&Arrived<'_>) -> Overrides + Send + Sync;
+type Says = dyn Fn(&ResponseContext<'_>) -> Overrides + Send + Sync;
 
 /// What the cache's user says of a response, once its head is here.
 #[derive(Clone)]
-pub struct Overriding(Arc<Says>);
+pub struct OverrideFn(Arc<Says>);
 
 /// A response that has arrived, and what was asked.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
-pub struct Arrived<'a> {
+pub struct ResponseContext<'a> {
     /// The request's method.
     pub method: &'a Method,
     /// The request's target, absolute.
     pub uri: &'a Uri,
     /// The request's fields.
-    pub request: &'a HeaderMap,
+    pub request_headers: &'a HeaderMap,
     /// The response's status; of a confirmation (304), that of the response that is confirmed.
     pub status: StatusCode,
     /// The response's fields; of a confirmation, those of the response that is confirmed, before it is freshened.
-    pub fields: &'a HeaderMap,
+    pub headers: &'a HeaderMap,
 }
 
-impl Overriding {
+impl OverrideFn {
     /// Decides by what has arrived. Called once for each response from the origin.
-    pub fn by(says: impl Fn(&Arrived<'_>) -> Overrides + Send + Sync + 'static) -> Self {
+    pub fn by(says: impl Fn(&ResponseContext<'_>) -> Overrides + Send + Sync + 'static) -> Self {
         Self(Arc::new(says))
     }
 
@@ -66,12 +66,12 @@ impl Overriding {
     }
 
     /// What is said of this response.
-    pub fn of(&self, arrived: &Arrived<'_>) -> Overrides {
+    pub fn of(&self, arrived: &ResponseContext<'_>) -> Overrides {
         (self.0)(arrived)
     }
 }
 
-impl fmt::Debug for Overriding {
+impl fmt::Debug for OverrideFn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Overriding")
     }

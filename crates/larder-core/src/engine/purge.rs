@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::{Cache, events::StoreStep};
-use crate::bounded::within;
+use crate::timeout::within;
 use crate::{CacheGroup, CacheKey, StoreError, StoreErrorKind, TargetUri};
 
 impl Cache {
@@ -27,7 +27,7 @@ impl Cache {
     /// If the store can't tell that it is gone.
     pub async fn purge_key(&self, key: &CacheKey) -> Result<(), StoreError> {
         self.inner.flights.detach(key);
-        self.inner.uncollapsible.forget(key);
+        self.inner.uncacheable.remove(key);
         self.removed(within(self.inner.limits.store_timeout, self.inner.store.remove(key)).await)
     }
 
@@ -37,8 +37,8 @@ impl Cache {
     /// # Errors
     ///
     /// If the store can't tell that it is stale.
-    pub async fn purge_softly(&self, target: &TargetUri) -> Result<(), StoreError> {
-        self.purge_key_softly(&CacheKey::new(target)).await
+    pub async fn soft_purge(&self, target: &TargetUri) -> Result<(), StoreError> {
+        self.soft_purge_key(&CacheKey::new(target)).await
     }
 
     /// The same for what is stored under `key`.
@@ -46,12 +46,12 @@ impl Cache {
     /// # Errors
     ///
     /// If the store can't tell that it is stale.
-    pub async fn purge_key_softly(&self, key: &CacheKey) -> Result<(), StoreError> {
+    pub async fn soft_purge_key(&self, key: &CacheKey) -> Result<(), StoreError> {
         self.inner.flights.detach(key);
         let now = self.inner.clock.now();
         let softening = async {
             for candidate in self.inner.store.lookup(key).await?.iter() {
-                let Some(stale) = candidate.head.outdated(now) else { continue };
+                let Some(stale) = candidate.head.marked_stale(now) else { continue };
                 match self.inner.store.freshen(key, candidate.id, Arc::new(stale)).await {
                     // Somebody else has removed or replaced it.
                     Err(error) if error.kind() == StoreErrorKind::Gone => {}
@@ -75,14 +75,14 @@ impl Cache {
         self.removed(within(self.inner.limits.store_timeout, removing).await)
     }
 
-    /// Makes the responses of a group stale, as [`purge_softly`](Self::purge_softly) does for a URL.
+    /// Makes the responses of a group stale, as [`soft_purge`](Self::soft_purge) does for a URL.
     ///
     /// # Errors
     ///
     /// If the store can't tell that they are stale.
-    pub async fn purge_group_softly(&self, group: &CacheGroup) -> Result<(), StoreError> {
+    pub async fn soft_purge_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
         self.inner.flights.detach_all();
-        let softening = self.inner.store.outdate_group(group, self.inner.clock.now());
+        let softening = self.inner.store.mark_group_stale(group, self.inner.clock.now());
         self.removed(within(self.inner.limits.store_timeout, softening).await)
     }
 
@@ -92,9 +92,9 @@ impl Cache {
     /// # Errors
     ///
     /// If the store can't tell that they are stale.
-    pub async fn purge_prefix_softly(&self, url: &str) -> Result<(), StoreError> {
+    pub async fn soft_purge_prefix(&self, url: &str) -> Result<(), StoreError> {
         self.inner.flights.detach_all();
-        let softening = self.inner.store.outdate_prefix(url, self.inner.clock.now());
+        let softening = self.inner.store.mark_prefix_stale(url, self.inner.clock.now());
         self.removed(Some(softening.await))
     }
 

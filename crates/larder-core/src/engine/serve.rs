@@ -6,11 +6,12 @@ use http::Method;
 
 use super::{
     Cache,
-    answer::{Answer, AnswerHead},
     events::StoreStep,
+    response::{CacheResponse, ResponseHead},
 };
 use crate::{
-    Body, CacheStatus, Candidates, Fields, RequestHead, Serve, StoredBody, StoredHead, bounded::within,
+    Body, CacheStatus, Candidates, RequestHead, RequestHeaders, Serve, StoredBody, StoredHead,
+    timeout::within,
 };
 
 /// The stored response can't be read after all: a miss.
@@ -21,14 +22,14 @@ impl Cache {
     /// Answers from candidate `index`.
     ///
     /// The body is opened here, before any byte of the answer is sent: what has gone since the look-up is a miss.
-    pub(super) async fn serve<F: Fields>(
+    pub(super) async fn serve<F: RequestHeaders>(
         &self,
         candidates: Candidates,
         index: usize,
         request: &RequestHead<'_, F>,
         age: Option<Duration>,
         cache_status: CacheStatus,
-    ) -> Result<Answer, Unreadable> {
+    ) -> Result<CacheResponse, Unreadable> {
         let candidate = &candidates[index];
         let stored = &*candidate.head;
         let serve = if request.is_plain() && stored.part.is_none() {
@@ -52,16 +53,16 @@ impl Cache {
         };
         if serve == Serve::Whole {
             let status = stored.status;
-            return Ok(Answer {
+            return Ok(CacheResponse {
                 status,
-                head: AnswerHead::Stored(candidates, index),
+                head: ResponseHead::Stored(candidates, index),
                 age,
                 cache_status,
                 body,
             });
         }
         let (status, fields) = stored.fields_for(serve);
-        Ok(Answer { status, head: AnswerHead::Own(fields), age, cache_status, body })
+        Ok(CacheResponse { status, head: ResponseHead::Own(fields), age, cache_status, body })
     }
 
     async fn open(&self, body: &StoredBody, range: Option<Range<u64>>) -> Result<Body, Unreadable> {
@@ -90,7 +91,7 @@ impl Cache {
 /// Whether a response with this head may be given to requests that came while it was fetched: not if it has to
 /// be validated for each.
 pub(super) fn serves_others(head: &StoredHead) -> bool {
-    let terms = &head.terms;
+    let terms = &head.freshness;
     !terms.no_cache
         && terms.lifetime.lifetime > terms.corrected_initial_age
         && !head.selecting.never_matches()

@@ -1,6 +1,6 @@
 //! Work that goes on without the request that began it: fills whose client is gone, revalidations.
 //!
-//! It is bounded in number, each piece of it is bounded in time by what it awaits, and a shutdown can wait for it.
+//! It is bounded in number, each chunk of it is bounded in time by what it awaits, and a shutdown can wait for it.
 
 use std::{
     future::Future,

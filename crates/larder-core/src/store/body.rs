@@ -8,7 +8,7 @@ use futures_core::Stream;
 
 use super::StoreError;
 
-/// The pieces of a stored body, in order.
+/// The chunks of a stored body, in order.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, StoreError>> + Send>>;
 
 /// The body of a stored response. It costs nothing until it is read.

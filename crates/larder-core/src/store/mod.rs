@@ -5,9 +5,9 @@
 
 mod body;
 mod error;
+mod invalidation;
 mod leases;
 mod prepared;
-mod removals;
 mod writer;
 
 use std::{fmt, sync::Arc};
@@ -17,8 +17,8 @@ use larder_policy::{CacheGroup, CacheKey, StoredHead, Timestamp};
 
 pub use body::{BodySource, ByteStream, StoredBody};
 pub use error::{StoreError, StoreErrorKind};
+pub use invalidation::{Invalidation, InvalidationFeed, InvalidationStream};
 pub use leases::{Claim, HeldLease, Lease, Leases};
-pub use removals::{RemovalListener, Removals, Removed};
 pub use writer::{Reservation, StoreWriter};
 
 /// Names one committed entry for as long as the store keeps it; never used again for another.
@@ -60,8 +60,9 @@ impl Candidates {
 impl Candidates {
     /// The same, each with its head outdated by the instant that is said of it. For stores.
     #[must_use]
-    pub fn outdated(self, by: impl Fn(&StoredHead) -> Option<Timestamp>) -> Self {
-        let heads: Vec<_> = self.iter().map(|one| one.head.outdated(by(&one.head)?).map(Arc::new)).collect();
+    pub fn marked_stale(self, by: impl Fn(&StoredHead) -> Option<Timestamp>) -> Self {
+        let heads: Vec<_> =
+            self.iter().map(|one| one.head.marked_stale(by(&one.head)?).map(Arc::new)).collect();
         if heads.iter().all(Option::is_none) {
             return self;
         }
@@ -178,23 +179,23 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
     async fn clear(&self) -> Result<(), StoreError>;
 
     /// Makes every entry of `group` stale that was asked for at `at` or before: from now on it is found with its head
-    /// [outdated](StoredHead::outdated), until it is freshened or replaced. In time that does not depend on how many there are.
+    /// [outdated](StoredHead::marked_stale), until it is freshened or replaced. In time that does not depend on how many there are.
     ///
     /// # Errors
     ///
     /// If it can't be known that the entries are stale.
-    async fn outdate_group(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError>;
+    async fn mark_group_stale(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError>;
 
     /// The same for the entries of all URLs that begin so, and for all there are if nothing is said. May look at every entry.
     ///
     /// # Errors
     ///
     /// If it can't be known that the entries are stale.
-    async fn outdate_prefix(&self, url: &str, at: Timestamp) -> Result<(), StoreError>;
+    async fn mark_prefix_stale(&self, url: &str, at: Timestamp) -> Result<(), StoreError>;
 
     /// Collapsing across processes, if this store can.
     fn leases(&self) -> Option<&dyn Leases>;
 
     /// Hearing of what other processes remove, if this store can.
-    fn removals(&self) -> Option<&dyn Removals>;
+    fn invalidations(&self) -> Option<&dyn InvalidationFeed>;
 }

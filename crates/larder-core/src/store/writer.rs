@@ -33,14 +33,14 @@ pub trait Reservation: fmt::Debug + Send {
 /// call it.
 #[async_trait]
 pub trait StoreWriter: fmt::Debug + Send {
-    /// Takes the next piece, in order, and returns when the store is ready for another: this is the
+    /// Takes the next chunk, in order, and returns when the store is ready for another: this is the
     /// back-pressure. After an error the writer is only good for dropping.
     ///
     /// # Errors
     ///
     /// [`Full`](super::StoreErrorKind::Full) when the body outgrows what the store takes, or whatever else
     /// stopped the store.
-    async fn write(&mut self, piece: Bytes) -> Result<(), StoreError>;
+    async fn write(&mut self, chunk: Bytes) -> Result<(), StoreError>;
 
     /// What has been written so far, for clients of this fetch that are slower than it.
     ///

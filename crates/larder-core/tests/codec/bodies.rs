@@ -62,12 +62,12 @@ fn a_range_is_verified_by_the_blocks_it_touches() {
     for flipped in (0..body.len()).step_by(4093).chain([body.len() - 1]) {
         let mut damaged = body.clone();
         damaged[flipped] ^= 0x10;
-        for (index, piece) in damaged.chunks(BLOCK).enumerate() {
-            let verified = trailer.verify((index * BLOCK) as u64, piece);
+        for (index, chunk) in damaged.chunks(BLOCK).enumerate() {
+            let verified = trailer.verify((index * BLOCK) as u64, chunk);
             assert_eq!(verified.is_err(), index == flipped / BLOCK, "byte {flipped}, block {index}");
         }
     }
-    let not_whole = Err(NotAnEntry::Corrupt("a piece of a body that is not whole blocks"));
+    let not_whole = Err(NotAnEntry::Corrupt("a chunk of a body that is not whole blocks"));
     assert_eq!(trailer.verify(1, &body[1..BLOCK]), not_whole);
     assert_eq!(trailer.verify(0, &body[..BLOCK - 1]), not_whole);
     assert_eq!(trailer.verify(3 * block, &body[2 * BLOCK..]), not_whole);

@@ -11,10 +11,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use larder_core::{
-    ByteRange, CacheGroup, CacheKey, EntryId, FreshnessLifetime, LifetimeFrom, SelectingHeaders, StoredHead,
-    Terms, Timestamp,
+    ByteRange, CacheGroup, CacheKey, EntryId, FreshnessInfo, FreshnessLifetime, LifetimeFrom,
+    SelectingHeaders, StoredHead, Timestamp,
     codec::{self, NotAnEntry, NotEncodable, PREFIX},
-    names,
+    header_names,
 };
 
 const ENTRY: EntryId = EntryId(0x0123_4567_89AB_CDEF);
@@ -24,11 +24,11 @@ fn key() -> CacheKey {
     CacheKey::of_parts("https", "larder.example", "/shelf/2?jar=plum").unwrap()
 }
 
-fn terms() -> Terms {
+fn terms() -> FreshnessInfo {
     let mut lifetime = FreshnessLifetime::default();
     lifetime.lifetime = Duration::from_secs(600);
     lifetime.from = LifetimeFrom::SMaxage;
-    let mut terms = Terms::default();
+    let mut terms = FreshnessInfo::default();
     terms.request_time = Timestamp::from_millis(1_800_000_000_250);
     terms.response_time = Timestamp::from_millis(1_800_000_000_750);
     terms.corrected_initial_age = Duration::from_millis(3500);
@@ -44,7 +44,7 @@ fn terms() -> Terms {
 fn head() -> StoredHead {
     let mut fields = HeaderMap::new();
     fields.append("content-type", HeaderValue::from_static("text/plain; charset=utf-8"));
-    fields.append(names::ETAG, HeaderValue::from_static("\"plum-7\""));
+    fields.append(header_names::ETAG, HeaderValue::from_static("\"plum-7\""));
     fields.append("link", HeaderValue::from_static("</shelf/1>; rel=prev"));
     fields.append("link", HeaderValue::from_static("</shelf/3>; rel=next"));
     fields.append("x-empty", HeaderValue::from_static(""));
@@ -106,7 +106,7 @@ fn the_codec_knows_every_term() {
     let expected = "Terms { request_time: Timestamp(0), response_time: Timestamp(0), corrected_initial_age: 0ns, \
         lifetime: FreshnessLifetime { lifetime: 0ns, from: Nowhere }, date: Timestamp(0), must_revalidate: false, \
         no_cache: false, immutable: false, stale_while_revalidate: None, stale_if_error: None }";
-    assert_eq!(format!("{:?}", Terms::default()), expected);
+    assert_eq!(format!("{:?}", FreshnessInfo::default()), expected);
 }
 
 #[test]
@@ -160,10 +160,10 @@ fn the_head_of_another_key_is_a_miss() {
 #[test]
 fn the_end_of_time_comes_back() {
     let mut longest = head();
-    longest.terms.corrected_initial_age = Duration::MAX;
-    longest.terms.lifetime.lifetime = Duration::MAX;
-    longest.terms.stale_if_error = Some(Duration::MAX);
-    longest.terms.date = Timestamp::from_millis(u64::MAX);
+    longest.freshness.corrected_initial_age = Duration::MAX;
+    longest.freshness.lifetime.lifetime = Duration::MAX;
+    longest.freshness.stale_if_error = Some(Duration::MAX);
+    longest.freshness.date = Timestamp::from_millis(u64::MAX);
     let mut out = Vec::new();
     codec::encode_head(&key(), &longest, ENTRY, None, &mut out).unwrap();
     assert_eq!(codec::decode_head(&out.into(), &key()).unwrap().head, longest);

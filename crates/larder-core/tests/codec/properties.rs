@@ -5,16 +5,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use larder_core::{
-    ByteRange, CacheGroup, CacheKey, EntryId, LifetimeFrom, SelectingHeaders, StoredHead, Terms, Timestamp,
+    ByteRange, CacheGroup, CacheKey, EntryId, FreshnessInfo, LifetimeFrom, SelectingHeaders, StoredHead,
+    Timestamp,
     codec::{self, BLOCK, BodyChecksum, PREFIX, Trailer},
-    names,
+    header_names,
 };
 use proptest::{collection::vec, option, prelude::*};
 
 use crate::{damage::resealed, encoded_head, key};
 
 fn any_name() -> impl Strategy<Value = HeaderName> {
-    let standard = [names::ETAG, names::SET_COOKIE, names::VARY, names::DATE];
+    let standard = [header_names::ETAG, header_names::SET_COOKIE, header_names::VARY, header_names::DATE];
     prop_oneof![
         proptest::sample::select(standard.to_vec()),
         "[!#$%&'*+.^_`|~a-z0-9-]{1,80}".prop_map(|name| HeaderName::from_bytes(name.as_bytes()).unwrap()),
@@ -30,9 +31,9 @@ fn any_duration() -> impl Strategy<Value = Duration> {
     (any::<u64>(), 0..1_000_000_000_u32).prop_map(|(secs, nanos)| Duration::new(secs, nanos))
 }
 
-fn any_terms() -> impl Strategy<Value = Terms> {
+fn any_terms() -> impl Strategy<Value = FreshnessInfo> {
     let sources = [
-        LifetimeFrom::Nowhere,
+        LifetimeFrom::Unspecified,
         LifetimeFrom::SMaxage,
         LifetimeFrom::MaxAge,
         LifetimeFrom::Expires,
@@ -43,7 +44,7 @@ fn any_terms() -> impl Strategy<Value = Terms> {
     let times = any::<[u64; 3]>();
     let durations = (any_duration(), any_duration(), option::of(any_duration()), option::of(any_duration()));
     (times, durations, any::<[bool; 3]>(), source).prop_map(|(times, durations, flags, from)| {
-        let mut terms = Terms::default();
+        let mut terms = FreshnessInfo::default();
         terms.request_time = Timestamp::from_millis(times[0]);
         terms.response_time = Timestamp::from_millis(times[1]);
         terms.date = Timestamp::from_millis(times[2]);
@@ -126,15 +127,15 @@ proptest! {
         let body: Vec<u8> = (0..lengths.iter().sum::<usize>()).map(|position| (position % 251) as u8).collect();
         let mut at_once = BodyChecksum::new();
         at_once.update(&body);
-        let mut in_pieces = BodyChecksum::new();
+        let mut chunked = BodyChecksum::new();
         let mut rest = &body[..];
         for length in lengths {
-            let (piece, later) = rest.split_at(length);
-            in_pieces.update(piece);
+            let (chunk, later) = rest.split_at(length);
+            chunked.update(chunk);
             rest = later;
         }
-        prop_assert_eq!(in_pieces.length(), body.len() as u64);
-        let trailer = in_pieces.finish(EntryId(entry));
+        prop_assert_eq!(chunked.length(), body.len() as u64);
+        let trailer = chunked.finish(EntryId(entry));
         prop_assert_eq!(&trailer, &at_once.finish(EntryId(entry)));
         prop_assert!(trailer.verify(0, &body).is_ok());
         let mut bytes = Vec::new();

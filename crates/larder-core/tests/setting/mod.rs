@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::Request;
-use larder_core::{Answer, Body, Cache, FetchError, Limits, Origin, Rules};
+use larder_core::{Body, Cache, CacheResponse, FetchError, Limits, Origin, Rules};
 use larder_memory::MemoryStore;
 use larder_testkit::{Fault, FaultyStore, ManualClock, ManualOrigin, Requests};
 
@@ -32,7 +32,7 @@ pub(crate) fn with(limits: Limits) -> Setting {
     Setting { cache, store, clock, origin, requests }
 }
 
-pub(crate) type Asked = tokio::task::JoinHandle<Result<Answer, FetchError>>;
+pub(crate) type Asked = tokio::task::JoinHandle<Result<CacheResponse, FetchError>>;
 
 pub(crate) fn request(method: &str, path: &str, fields: &[(&str, &str)]) -> Request<Body> {
     let mut request = Request::builder().method(method).uri(format!("http://example.com{path}"));
@@ -90,15 +90,15 @@ pub(crate) async fn read(asked: Asked) -> (String, Vec<u8>) {
     (status, content(answer).await.expect("the content is whole"))
 }
 
-pub(crate) async fn answered(asked: Asked) -> Answer {
+pub(crate) async fn answered(asked: Asked) -> CacheResponse {
     asked.await.expect("no panic").expect("an answer")
 }
 
-pub(crate) async fn content(mut answer: Answer) -> Result<Vec<u8>, String> {
-    let mut body = answer.take_body();
+pub(crate) async fn content(answer: CacheResponse) -> Result<Vec<u8>, String> {
+    let mut body = answer.into_body();
     let mut all = Vec::new();
-    while let Some(piece) = body.next_piece().await {
-        all.extend_from_slice(&piece.map_err(|error| error.to_string())?);
+    while let Some(chunk) = body.chunk().await {
+        all.extend_from_slice(&chunk.map_err(|error| error.to_string())?);
     }
     Ok(all)
 }

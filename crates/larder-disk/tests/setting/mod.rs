@@ -72,8 +72,8 @@ pub(crate) fn content(n: u64, length: usize) -> Bytes {
 
 pub(crate) async fn put(store: &DiskStore, n: u64, length: usize) -> Result<EntryId, StoreError> {
     let mut writer = store.reserve(&key(n)).await?.begin(head(), None).await?;
-    for piece in content(n, length).chunks(64 << 10) {
-        writer.write(Bytes::copy_from_slice(piece)).await?;
+    for chunk in content(n, length).chunks(64 << 10) {
+        writer.write(Bytes::copy_from_slice(chunk)).await?;
     }
     writer.commit().await
 }
@@ -86,8 +86,8 @@ pub(crate) async fn find(store: &DiskStore, n: u64) -> Option<Candidate> {
 
 pub(crate) async fn drain(mut stream: ByteStream) -> Result<Vec<u8>, StoreError> {
     let mut read = Vec::new();
-    while let Some(piece) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
-        read.extend_from_slice(&piece?);
+    while let Some(chunk) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
+        read.extend_from_slice(&chunk?);
     }
     Ok(read)
 }

@@ -97,8 +97,8 @@ pub(crate) async fn fetch(origin: &HyperOrigin, request: http::Request<Body>) ->
 pub(crate) async fn read(mut body: Body) -> Result<Vec<u8>, BodyError> {
     let announced = http_body::Body::size_hint(&body).exact();
     let mut whole = Vec::new();
-    while let Some(piece) = body.next_piece().await {
-        whole.extend_from_slice(&piece?);
+    while let Some(chunk) = body.chunk().await {
+        whole.extend_from_slice(&chunk?);
     }
     assert!(announced.is_none_or(|length| length == whole.len() as u64), "announced as {announced:?}");
     Ok(whole)
@@ -127,8 +127,8 @@ pub(crate) fn sending(
 
 /// A request's body that the test feeds; dropped, it has broken off.
 pub(crate) fn upload() -> (tokio::sync::mpsc::Sender<Option<&'static [u8]>>, Body) {
-    let (pieces, receiver) = tokio::sync::mpsc::channel(1);
-    (pieces, Body::stream(Upload(receiver)))
+    let (chunks, receiver) = tokio::sync::mpsc::channel(1);
+    (chunks, Body::stream(Upload(receiver)))
 }
 
 struct Upload(tokio::sync::mpsc::Receiver<Option<&'static [u8]>>);
@@ -142,7 +142,7 @@ impl http_body::Body for Upload {
         cx: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, BodyError>>> {
         self.0.poll_recv(cx).map(|message| match message {
-            Some(Some(piece)) => Some(Ok(http_body::Frame::data(bytes::Bytes::from_static(piece)))),
+            Some(Some(chunk)) => Some(Ok(http_body::Frame::data(bytes::Bytes::from_static(chunk)))),
             Some(None) => None,
             None => Some(Err("the client went away".into())),
         })

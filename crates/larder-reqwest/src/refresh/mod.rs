@@ -7,9 +7,9 @@
 //! not older than its round, and finds the one that another has just fetched.
 
 mod queue;
-mod seen;
+mod schedule;
+mod snapshot;
 mod task;
-mod when;
 
 use std::{
     fmt,
@@ -23,11 +23,11 @@ use http::StatusCode;
 use reqwest::{IntoUrl, Url};
 use tokio::sync::{mpsc, oneshot};
 
-pub use seen::Validators;
-pub use when::{CronError, When};
+pub use schedule::{CronError, Schedule};
+pub use snapshot::Validators;
 
 use crate::{CachedClient, Error};
-use task::{Order, Settings, Task};
+use task::{Command, Settings, Task};
 
 /// Events that wait to be read. More, and the next runs wait, too.
 const UNREAD: usize = 1024;
@@ -38,13 +38,13 @@ const UNREAD: usize = 1024;
 /// # async fn example(client: larder_reqwest::CachedClient) -> Result<(), Box<dyn std::error::Error>> {
 /// use std::time::Duration;
 /// use futures_util::StreamExt as _;
-/// use larder_reqwest::{Refresh, When};
+/// use larder_reqwest::{RefreshOutcome, Schedule};
 ///
 /// let (refresher, mut events) = client.refresher().jitter(Duration::from_millis(200)).start();
-/// refresher.add("https://example.com/news", When::every(Duration::from_secs(5)))?;
-/// refresher.add("https://example.com/report", When::cron("0 9 * * MON-FRI")?)?;
+/// refresher.add("https://example.com/news", Schedule::every(Duration::from_secs(5)))?;
+/// refresher.add("https://example.com/report", Schedule::cron("0 9 * * MON-FRI")?)?;
 /// while let Some(event) = events.next().await {
-///     if let Refresh::Changed { .. } = event.what {
+///     if let RefreshOutcome::Changed { .. } = event.outcome {
 ///         println!("{} changed", event.url);
 ///     }
 /// }
@@ -53,7 +53,7 @@ const UNREAD: usize = 1024;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Refresher {
-    orders: mpsc::UnboundedSender<Order>,
+    orders: mpsc::UnboundedSender<Command>,
 }
 
 /// Settings of a [`Refresher`].
@@ -67,17 +67,17 @@ pub struct RefresherBuilder {
 /// What a run has found.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Event {
+pub struct RefreshEvent {
     /// The page.
     pub url: Url,
     /// What became of it.
-    pub what: Refresh,
+    pub outcome: RefreshOutcome,
 }
 
 /// What became of a page.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Refresh {
+pub enum RefreshOutcome {
     /// It is as it was.
     Unchanged,
     /// It is another, or is seen for the first time. To read it, ask the client for it: it is in the cache.
@@ -88,14 +88,14 @@ pub enum Refresh {
         now: Validators,
     },
     /// The server answered with an error. What was stored stays as it was.
-    Refused(StatusCode),
+    ErrorStatus(StatusCode),
     /// There was no answer. What was stored stays as it was.
     Failed(Error),
 }
 
 /// The events of a [`Refresher`], in their order. Dropped, it goes on without telling.
 #[derive(Debug)]
-pub struct Events(mpsc::Receiver<Event>);
+pub struct Events(mpsc::Receiver<RefreshEvent>);
 
 impl CachedClient {
     /// Begins a set of pages that are fetched again on time.
@@ -151,8 +151,8 @@ impl Refresher {
     /// # Errors
     ///
     /// If that is no URL of http or https.
-    pub fn add(&self, url: impl IntoUrl, when: When) -> Result<(), Error> {
-        let _ = self.orders.send(Order::Add(url.into_url()?, when));
+    pub fn add(&self, url: impl IntoUrl, when: Schedule) -> Result<(), Error> {
+        let _ = self.orders.send(Command::Add(url.into_url()?, when));
         Ok(())
     }
 
@@ -162,7 +162,7 @@ impl Refresher {
     ///
     /// If that is no URL.
     pub fn remove(&self, url: impl IntoUrl) -> Result<(), Error> {
-        let _ = self.orders.send(Order::Remove(url.into_url()?));
+        let _ = self.orders.send(Command::Remove(url.into_url()?));
         Ok(())
     }
 
@@ -173,37 +173,37 @@ impl Refresher {
     /// Dropped, it stops all the same.
     pub async fn stop(&self) {
         let (done, waiting) = oneshot::channel();
-        if self.orders.send(Order::Stop(done)).is_ok() {
+        if self.orders.send(Command::Stop(done)).is_ok() {
             let _ = waiting.await;
         }
     }
 }
 
 impl Stream for Events {
-    type Item = Event;
+    type Item = RefreshEvent;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<RefreshEvent>> {
         self.0.poll_recv(cx)
     }
 }
 
-impl Refresh {
+impl RefreshOutcome {
     /// The word.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Unchanged => "unchanged",
             Self::Changed { .. } => "changed",
-            Self::Refused(_) => "refused",
+            Self::ErrorStatus(_) => "refused",
             Self::Failed(_) => "failed",
         }
     }
 }
 
-impl fmt::Display for Refresh {
+impl fmt::Display for RefreshOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
         match self {
-            Self::Refused(status) => write!(f, ": {status}"),
+            Self::ErrorStatus(status) => write!(f, ": {status}"),
             Self::Failed(error) => write!(f, ": {error}"),
             _ => Ok(()),
         }

@@ -15,12 +15,12 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Event, Refresh, When, queue::Queue, seen::Seen, when::Round};
+use super::{RefreshEvent, RefreshOutcome, Schedule, queue::Queue, schedule::Round, snapshot::Snapshot};
 use crate::{
-    CachedClient, Error, Outcome,
+    CacheOutcome, CachedClient, Error,
     hosts::Hosts,
     parts::host,
-    retry::{chance, is_passing, retry_after},
+    retry::{is_retryable_status, jitter, retry_after},
 };
 
 /// How often the clock on the wall is looked at: it may be set, and a machine may sleep.
@@ -45,8 +45,8 @@ impl Default for Settings {
     }
 }
 
-pub(super) enum Order {
-    Add(Url, When),
+pub(super) enum Command {
+    Add(Url, Schedule),
     Remove(Url),
     Stop(oneshot::Sender<()>),
 }
@@ -54,32 +54,32 @@ pub(super) enum Order {
 /// A page of the set.
 struct Page {
     url: Url,
-    when: When,
+    when: Schedule,
     due: Instant,
     /// By the clock on the wall, if it goes by that.
     at: Option<Timestamp>,
-    seen: Option<Seen>,
+    seen: Option<Snapshot>,
     failures: u32,
 }
 
 /// What a run came to.
-struct Ran {
+struct RunResult {
     id: u64,
     host: Box<str>,
-    found: Result<Found, Error>,
+    found: Result<RunOutcome, Error>,
 }
 
-enum Found {
-    Seen { before: Option<Seen>, now: Seen, fresh: Option<Duration> },
+enum RunOutcome {
+    Seen { before: Option<Snapshot>, now: Snapshot, fresh: Option<Duration> },
     Refused(http::StatusCode, Option<Duration>),
 }
 
 pub(super) struct Task {
     client: CachedClient,
     settings: Settings,
-    orders: mpsc::UnboundedReceiver<Order>,
-    events: mpsc::Sender<Event>,
-    unsent: VecDeque<Event>,
+    orders: mpsc::UnboundedReceiver<Command>,
+    events: mpsc::Sender<RefreshEvent>,
+    unsent: VecDeque<RefreshEvent>,
     pages: HashMap<u64, Page>,
     ids: HashMap<Url, u64>,
     next_id: u64,
@@ -87,7 +87,7 @@ pub(super) struct Task {
     times: BinaryHeap<Reverse<(Instant, u64)>>,
     /// Due, but their host or all are busy.
     queue: Queue,
-    running: FuturesUnordered<BoxFuture<'static, Ran>>,
+    running: FuturesUnordered<BoxFuture<'static, RunResult>>,
     hosts: Hosts,
     stopping: Option<Vec<oneshot::Sender<()>>>,
 }
@@ -96,8 +96,8 @@ impl Task {
     pub(super) fn new(
         client: CachedClient,
         settings: Settings,
-        orders: mpsc::UnboundedReceiver<Order>,
-        events: mpsc::Sender<Event>,
+        orders: mpsc::UnboundedReceiver<Command>,
+        events: mpsc::Sender<RefreshEvent>,
     ) -> Self {
         Self {
             client,
@@ -140,9 +140,9 @@ impl Task {
                     _ => self.unsent.clear(),
                 },
                 order = self.orders.recv(), if going => match order {
-                    Some(Order::Add(url, when)) => self.add(url, when),
-                    Some(Order::Remove(url)) => self.remove(&url),
-                    Some(Order::Stop(done)) => self.stopping.get_or_insert_default().push(done),
+                    Some(Command::Add(url, when)) => self.add(url, when),
+                    Some(Command::Remove(url)) => self.remove(&url),
+                    Some(Command::Stop(done)) => self.stopping.get_or_insert_default().push(done),
                     None => self.stopping = Some(Vec::new()),
                 },
                 // Nothing to begin while nobody reads: whoever makes room wakes this.
@@ -151,7 +151,7 @@ impl Task {
         }
     }
 
-    fn add(&mut self, url: Url, when: When) {
+    fn add(&mut self, url: Url, when: Schedule) {
         self.remove(&url);
         let id = self.next_id;
         self.next_id += 1;
@@ -166,7 +166,7 @@ impl Task {
     /// Sets a page's next time.
     fn set(&mut self, id: u64, wait: Duration) {
         let Some(page) = self.pages.get_mut(&id) else { return };
-        let wait = wait + self.settings.jitter.mul_f64(chance());
+        let wait = wait + self.settings.jitter.mul_f64(jitter());
         if page.when.is_by_the_wall() {
             let at = jiff::SignedDuration::try_from(wait)
                 .ok()
@@ -219,23 +219,24 @@ impl Task {
             };
             let (client, url, round, seen) =
                 (self.client.clone(), page.url.clone(), page.when.round(), page.seen.clone());
-            let running = async move { Ran { id, host, found: visit(&client, url, round, seen).await } };
+            let running =
+                async move { RunResult { id, host, found: visit(&client, url, round, seen).await } };
             self.running.push(running.boxed());
         }
     }
 
     /// Takes note of what a run came to, tells it, and sets the page's next time.
-    fn ran(&mut self, Ran { id, host, found }: Ran) {
+    fn ran(&mut self, RunResult { id, host, found }: RunResult) {
         self.hosts.end(&host);
         // Removed meanwhile: nobody wants to hear of it.
         let Some(page) = self.pages.get_mut(&id) else { return };
         let late = Instant::now().saturating_duration_since(page.due);
         let (what, wait) = match found {
-            Ok(Found::Seen { before, now, fresh }) => {
+            Ok(RunOutcome::Seen { before, now, fresh }) => {
                 page.failures = 0;
                 let what = match before {
-                    Some(before) if before.is_same(&now) => Refresh::Unchanged,
-                    before => Refresh::Changed {
+                    Some(before) if before.is_same(&now) => RefreshOutcome::Unchanged,
+                    before => RefreshOutcome::Changed {
                         before: before.map(|before| before.validators),
                         now: now.validators.clone(),
                     },
@@ -243,13 +244,13 @@ impl Task {
                 page.seen = Some(now);
                 (what, page.when.next(late, fresh))
             }
-            Ok(Found::Refused(status, wish)) => {
+            Ok(RunOutcome::Refused(status, wish)) => {
                 let pause = page.failed(late, self.settings.longest_pause);
-                (Refresh::Refused(status), pause.max(wish.unwrap_or_default()))
+                (RefreshOutcome::ErrorStatus(status), pause.max(wish.unwrap_or_default()))
             }
-            Err(error) => (Refresh::Failed(error), page.failed(late, self.settings.longest_pause)),
+            Err(error) => (RefreshOutcome::Failed(error), page.failed(late, self.settings.longest_pause)),
         };
-        self.unsent.push_back(Event { url: page.url.clone(), what });
+        self.unsent.push_back(RefreshEvent { url: page.url.clone(), outcome: what });
         self.set(id, wait);
     }
 }
@@ -265,7 +266,12 @@ impl Page {
 }
 
 /// One run: what is stored, if it was fetched in this round; otherwise the origin's word.
-async fn visit(client: &CachedClient, url: Url, round: Round, seen: Option<Seen>) -> Result<Found, Error> {
+async fn visit(
+    client: &CachedClient,
+    url: Url,
+    round: Round,
+    seen: Option<Snapshot>,
+) -> Result<RunOutcome, Error> {
     let before = match seen {
         Some(seen) => Some(seen),
         None => stored(client, &url).await,
@@ -280,21 +286,24 @@ async fn visit(client: &CachedClient, url: Url, round: Round, seen: Option<Seen>
     let response = client.get(url.clone()).mode(mode).send().await?;
     let status = response.status();
     // A stale response in the place of one that did not come is no answer.
-    if response.outcome() == Outcome::Stale || status.is_server_error() || status.is_client_error() {
+    if response.outcome() == CacheOutcome::Stale || status.is_server_error() || status.is_client_error() {
         let code = response.cache_status().fwd_status.unwrap_or(status);
-        return Ok(Found::Refused(code, retry_after(response.headers()).filter(|_| is_passing(status))));
+        return Ok(RunOutcome::Refused(
+            code,
+            retry_after(response.headers()).filter(|_| is_retryable_status(status)),
+        ));
     }
-    let now = match before.as_ref().and_then(|before| before.surely(&response)) {
+    let now = match before.as_ref().and_then(|before| before.if_unchanged_validators(&response)) {
         Some(now) => now,
-        None => Seen::of(response).await?,
+        None => Snapshot::of(response).await?,
     };
-    Ok(Found::Seen { before, now, fresh: freshness(client, &url).await })
+    Ok(RunOutcome::Seen { before, now, fresh: freshness(client, &url).await })
 }
 
 /// What is stored of a page, from before this process began.
-async fn stored(client: &CachedClient, url: &Url) -> Option<Seen> {
+async fn stored(client: &CachedClient, url: &Url) -> Option<Snapshot> {
     let response = client.get(url.clone()).mode(CacheMode::Offline).send().await.ok()?;
-    Seen::of(response).await.ok()
+    Snapshot::of(response).await.ok()
 }
 
 /// How long what is stored stays fresh.

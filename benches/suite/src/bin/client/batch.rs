@@ -3,7 +3,7 @@
 use std::{process::Command, time::Instant};
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use larder_reqwest::{CachedClient, Outcome};
+use larder_reqwest::{CacheOutcome, CachedClient};
 
 use crate::{median, store};
 
@@ -49,7 +49,7 @@ async fn larder(urls: &[String]) -> anyhow::Result<f64> {
     let mut pages = all(urls.to_vec());
     while let Some(page) = pages.next().await {
         let response = page.result?;
-        hits += usize::from(response.outcome() == Outcome::Hit);
+        hits += usize::from(response.outcome() == CacheOutcome::Hit);
         anyhow::ensure!(response.bytes().await?.len() == 1024, "it is whole");
     }
     anyhow::ensure!(hits == half, "{hits} hits");

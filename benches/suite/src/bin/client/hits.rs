@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc, time::Instant};
 use bytes::Bytes;
 use http_cache_reqwest::{Cache as HttpCache, CacheMode, HttpCacheOptions, MokaManager, RedbManager};
 use larder_counts::allocations;
-use larder_reqwest::{CacheMiddleware, CachedClient};
+use larder_reqwest::{CachedClient, CachingMiddleware};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware};
 use tokio::runtime::{Builder, Runtime};
 
@@ -34,7 +34,7 @@ impl Contest {
                 "floor: a middleware with a moka look-up",
                 stack(&plain, Floor(moka::sync::Cache::new(100_000))),
             ),
-            ("**larder**, `CacheMiddleware`", stack(&plain, CacheMiddleware::new(private(store())))),
+            ("**larder**, `CachingMiddleware`", stack(&plain, CachingMiddleware::new(private(store())))),
             ("http-cache-reqwest, moka", {
                 let manager = MokaManager::new(moka());
                 let cache =

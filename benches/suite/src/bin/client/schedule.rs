@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context as _;
 use futures_util::StreamExt as _;
-use larder_reqwest::{CachedClient, When};
+use larder_reqwest::{CachedClient, Schedule};
 
 use crate::store;
 
@@ -27,7 +27,7 @@ async fn waiting(origin: &str, pages: usize, idle: Duration) -> anyhow::Result<(
     let before = resident()?;
     let (refresher, events) = client.refresher().per_host(64).start();
     for url in &urls {
-        refresher.add(url, When::every(Duration::from_secs(3600)))?;
+        refresher.add(url, Schedule::every(Duration::from_secs(3600)))?;
     }
     let mut events = events.take(pages);
     while events.next().await.is_some() {}
@@ -45,7 +45,7 @@ async fn drift(origin: &str, ticks: u32) -> anyhow::Result<()> {
     let client = CachedClient::builder().no_proxy().build()?;
     let (refresher, mut events) = client.refresher().start();
     let second = Duration::from_secs(1);
-    refresher.add(format!("{origin}/1k-nostore"), When::every(second))?;
+    refresher.add(format!("{origin}/1k-nostore"), Schedule::every(second))?;
     events.next().await.context("a first run")?;
     let (first, mut worst) = (Instant::now(), Duration::ZERO);
     for tick in 1..=ticks {

@@ -116,7 +116,7 @@ impl Contestants {
             File::options().create(true).truncate(true).read(true).write(true).open(place.join("file"))?;
         let store = DiskStore::open(place.join("larder"), DiskOptions::with_max_bytes(16 << 30))?;
         let mut options = DiskOptions::with_max_bytes(16 << 30);
-        options.hot_bytes = 0;
+        options.read_cache_bytes = 0;
         let cold = DiskStore::open(place.join("larder"), options)?;
         let tree = place.join("tree");
         for n in 0..256 {

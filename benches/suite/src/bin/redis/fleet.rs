@@ -13,8 +13,8 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use http::Request;
 use larder_core::{Body, Cache, CacheStore, Origin, TargetUri};
-use larder_origin::{HyperOptions, HyperOrigin};
 use larder_memory::MemoryStore;
+use larder_origin::{HyperOptions, HyperOrigin};
 use larder_redis::{RedisOptions, RedisStore};
 use larder_testkit::RawOrigin;
 use larder_tiered::TieredStore;
@@ -165,8 +165,8 @@ pub(crate) async fn node(url: &str, origin: &str) -> anyhow::Result<()> {
 async fn ask(cache: &Cache, origin: &Arc<dyn Origin>) -> anyhow::Result<Bytes> {
     let request = Request::get(PAGE).body(Body::empty())?;
     let mut answer = cache.fetch(request, Arc::clone(origin)).await?;
-    let mut body = answer.take_body();
-    Ok(body.next_piece().await.transpose().map_err(|error| anyhow::anyhow!(error))?.unwrap_or_default())
+    let mut body = answer.into_body();
+    Ok(body.chunk().await.transpose().map_err(|error| anyhow::anyhow!(error))?.unwrap_or_default())
 }
 
 /// Microseconds; the same clock for all processes.

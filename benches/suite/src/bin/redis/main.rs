@@ -168,7 +168,7 @@ async fn pages(url: &str, at_once: usize, quick: bool) -> anyhow::Result<()> {
     let ask = || async {
         let request = http::Request::get("http://example.com/read").body(larder_core::Body::empty())?;
         let mut answer = cache.fetch(request, Arc::clone(&origin)).await?;
-        let body = answer.take_body().try_into_bytes();
+        let body = answer.into_body().try_into_bytes();
         anyhow::ensure!(body.is_ok_and(|body| body.len() == LENGTH), "it is whole");
         Ok(())
     };

@@ -52,7 +52,7 @@ fn put(store: &MemoryStore, key: &CacheKey, head: &Arc<StoredHead>) {
 
 fn cache(store: &MemoryStore) -> Cache {
     let mut limits = Limits::default();
-    limits.variants = 2_000;
+    limits.max_variants = 2_000;
     let clock = Arc::new(ManualClock::at(NOW));
     Cache::builder(Arc::new(store.clone())).clock(clock).limits(limits).build()
 }
@@ -63,7 +63,7 @@ fn looked_up(cache: &Cache, keys: &[CacheKey], request: &RequestHead<'_>) -> f64
         .map(|_| {
             let begun = Instant::now();
             for key in keys {
-                assert!(matches!(black_box(now(cache.lookup(key, request))), Lookup::Answered(_)));
+                assert!(matches!(black_box(now(cache.lookup(key, request))), Lookup::Hit(_)));
             }
             begun.elapsed().as_nanos() as f64 / keys.len() as f64
         })
@@ -132,7 +132,7 @@ fn variants(most: u64) {
                 for n in 0..LOOK_UPS {
                     let fields = &requests[n * 7 % requests.len()];
                     let found = now(cache.lookup(&key("/"), &RequestHead::new(&Method::GET, fields)));
-                    assert!(matches!(black_box(found), Lookup::Answered(_)));
+                    assert!(matches!(black_box(found), Lookup::Hit(_)));
                 }
                 begun.elapsed().as_nanos() as f64 / LOOK_UPS as f64
             })

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Route, http::header, middleware::Compress, web};
-use larder_actix::Cache;
+use larder_actix::CacheMiddleware;
 use larder_compress::Compression;
 use larder_core::CacheStore;
 use larder_memory::MemoryStore;
@@ -42,7 +42,7 @@ pub(crate) fn compress(address: SocketAddr) -> anyhow::Result<()> {
 }
 
 fn cached(address: SocketAddr, store: Arc<dyn CacheStore>, compressed: bool) -> anyhow::Result<()> {
-    let cache = Cache::new(larder_core::Cache::builder(store).build());
+    let cache = CacheMiddleware::new(larder_core::Cache::builder(store).build());
     let cache = if compressed { cache.compress(Compression::default()) } else { cache };
     serve!(address, move || App::new().wrap(cache.clone()).default_service(handler()))
 }
@@ -55,7 +55,7 @@ pub(crate) fn larder_redis(address: SocketAddr, redis: &str) -> anyhow::Result<(
     let redis = redis.to_owned();
     actix_rt::System::new().block_on(async move {
         let store = RedisStore::connect(&redis, RedisOptions::default()).await?;
-        let cache = Cache::new(larder_core::Cache::builder(Arc::new(store)).build());
+        let cache = CacheMiddleware::new(larder_core::Cache::builder(Arc::new(store)).build());
         let server = HttpServer::new(move || App::new().wrap(cache.clone()).default_service(handler()));
         Ok(server.workers(1).bind(address)?.run().await?)
     })

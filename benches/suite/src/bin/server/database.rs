@@ -4,8 +4,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use actix_web::{App, HttpResponse, HttpServer, error, web};
 use larder_core::Cache;
-use larder_memory::MemoryStore;
 use larder_memoize::Values as _;
+use larder_memory::MemoryStore;
 use sqlx::{AnyPool, Row as _, any::AnyPoolOptions};
 
 struct Users {

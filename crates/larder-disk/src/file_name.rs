@@ -1,0 +1,71 @@
+//! What the store's files are called. No name is made from anything that a client or an origin has sent.
+
+use std::fmt;
+
+/// The layout of this store's files; with the codec's version it names the directory in which they stand.
+pub(crate) const LAYOUT: u16 = 1;
+
+pub(crate) const STATE: &str = "state";
+pub(crate) const LOCK: &str = "lock";
+pub(crate) const INDEX: &str = "index";
+pub(crate) const TOMBS: &str = "tombs";
+pub(crate) const STALE: &str = "stale";
+
+/// A file whose number says what is in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum FileName {
+    /// Records, one behind the other.
+    Segment(u32),
+    /// One body: the hash of its key, and its entry.
+    Body(u64, u64),
+    /// A body that is being written.
+    Temp(u64),
+}
+
+impl fmt::Display for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Segment(number) => write!(f, "s-{number:08x}"),
+            Self::Body(hash, entry) => write!(f, "b-{hash:016x}-{entry:016x}"),
+            Self::Temp(number) => write!(f, "p-{number:016x}"),
+        }
+    }
+}
+
+impl FileName {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        let number = |text: &str, digits: usize| {
+            let right = text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit());
+            u64::from_str_radix(text, 16).ok().filter(|_| right)
+        };
+        match name.split_at_checked(2)? {
+            ("s-", rest) => number(rest, 8).and_then(|n| u32::try_from(n).ok()).map(Self::Segment),
+            ("p-", rest) => number(rest, 16).map(Self::Temp),
+            ("b-", rest) => {
+                let (hash, entry) = rest.split_once('-')?;
+                Some(Self::Body(number(hash, 16)?, number(entry, 16)?))
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_back() {
+        for name in [
+            FileName::Segment(7),
+            FileName::Segment(u32::MAX),
+            FileName::Body(1, u64::MAX),
+            FileName::Temp(3),
+        ] {
+            assert_eq!(FileName::parse(&name.to_string()), Some(name));
+        }
+        for other in ["", "s-", "s-7", "s-0000000g", "b-1-2", "state", "é-00000000", "s-+0000001"] {
+            assert_eq!(FileName::parse(other), None, "{other}");
+        }
+    }
+}
