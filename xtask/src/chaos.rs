@@ -1,23 +1,24 @@
-//! `cargo xtask chaos`: the fault tests of the stores, for longer than `cargo xtask test` runs them.
+//! `cargo xtask chaos`: repeats the fault tests of the stores more often than `cargo xtask test`.
 
 use crate::process::{cargo, run as call};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// What to break.
+    /// The store to test.
     #[arg(value_enum)]
     what: What,
-    /// As often as `cargo xtask test` does.
+    /// Run each test as often as `cargo xtask test` does.
     #[arg(long)]
     short: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum What {
-    /// A process is killed while it writes to the disk store: 2,000 times, 200 with --short. Then a full disk, a
-    /// read-only one, a directory that goes, and damage at any position.
+    /// The disk store: a process is killed while it writes (2,000 times; 200 with --short), the
+    /// disk is full or read-only, the directory is removed, bytes are damaged at random positions.
     Disk,
-    /// Redis is killed, held, full, failed over and resharded under load: once each with --short, ten times without.
+    /// The Redis store: the server is killed, paused, full, failed over and resharded under load
+    /// (ten rounds; one with --short).
     Redis,
 }
 

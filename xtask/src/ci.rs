@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: every check, cheap ones first, and how long each took.
+//! `cargo xtask ci`: runs every check, cheap ones first, and prints how long each took.
 
 use std::time::Instant;
 

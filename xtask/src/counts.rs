@@ -1,5 +1,5 @@
-//! `cargo xtask counts`: instructions and allocations of the hot paths, which don't depend on the machine's mood, held against
-//! `benches/counts.tsv`.
+//! `cargo xtask counts`: counts instructions and allocations of the hot paths and compares them
+//! with `benches/counts.tsv`. Unlike times, counts do not depend on the machine's load.
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, process::Command};
 
@@ -12,22 +12,23 @@ use crate::{
 
 const FILE: &str = "benches/counts.tsv";
 const PROGRAM: &str = "target/release/larder-counts";
-/// Turns between the two runs whose difference is counted: what is done once cancels out.
+/// Iterations by which two runs differ. The difference of their counts leaves out what is done
+/// once.
 const TURNS: u64 = 1000;
-/// More than this is more.
+/// A count that grew by more than this factor is reported.
 const TOLERANCE: f64 = 1.02;
-/// Hashes have a seed of their own in each process, and visit other places each time. Of so many runs the median is kept, and the
-/// least is held against it.
+/// Hash maps are seeded at random in each process, so counts vary from run to run. The file stores
+/// the median of this many runs; a check compares the least of them.
 const RUNS: usize = 7;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Write what was counted into benches/counts.tsv, to be committed with what changed it.
+    /// Write the counts to benches/counts.tsv. Commit the file with the change that caused them.
     #[arg(long)]
     update: bool,
 }
 
-/// One path's.
+/// The counts of one path, per iteration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Count {
     instructions: u64,
@@ -40,7 +41,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let compiler = output(Command::new("rustc").arg("--version"))?.trim().to_owned();
     let kept = fs::read_to_string(FILE).unwrap_or_default();
     let before = parse(&kept)?;
-    // Another compiler makes other instructions of the same source.
+    // Another compiler version generates different instructions from the same source.
     let comparable = kept.lines().any(|line| line == format!("# {compiler}"));
     let counted = count(|name| match before.get(name) {
         Some(old) if comparable && !args.update => Some(limit(*old)),
@@ -67,25 +68,26 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         }
     }
     if !comparable {
-        println!("{FILE} is of another compiler than {compiler}: only allocations are held against it");
+        println!("{FILE} was written with another compiler than {compiler}: only allocations are compared");
     }
     if args.update {
         return write(&compiler, &counted);
     }
     anyhow::ensure!(
         grown.is_empty(),
-        "more than before: {}. If it is worth it, run cargo xtask counts --update and commit {FILE} with the change",
+        "counts have grown: {}. If the change is worth it, run cargo xtask counts --update and commit {FILE} with it",
         grown.join(", ")
     );
     Ok(())
 }
 
-/// The most instructions that are no more than before.
+/// Returns the largest instruction count that is not reported as growth.
 fn limit(old: Count) -> u64 {
     (old.instructions as f64 * TOLERANCE) as u64
 }
 
-/// `enough` says how few instructions need not be counted again; none of a path that is counted for keeping.
+/// Counts all paths. `enough` returns the instruction count at which a path needs no further run,
+/// or `None` if all runs are needed for the median.
 fn count(enough: impl Fn(&str) -> Option<u64>) -> anyhow::Result<Vec<(String, Count)>> {
     let mut counted = Vec::new();
     for line in output(Command::new(PROGRAM).arg("allocations"))?.lines() {
@@ -106,7 +108,7 @@ fn count(enough: impl Fn(&str) -> Option<u64>) -> anyhow::Result<Vec<(String, Co
     Ok(counted)
 }
 
-/// Of the whole program, with so many turns.
+/// Counts the instructions of the whole program when it iterates `turns` times.
 fn instructions(name: &str, turns: u64) -> anyhow::Result<u64> {
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", PROGRAM, "run", name]);
@@ -114,7 +116,7 @@ fn instructions(name: &str, turns: u64) -> anyhow::Result<u64> {
     let printed = String::from_utf8_lossy(&output.stderr);
     anyhow::ensure!(output.status.success(), "{name} failed under valgrind:\n{printed}");
     let collected = printed.lines().find_map(|line| line.split_once("Collected :"));
-    let (_, number) = collected.with_context(|| format!("valgrind printed something else:\n{printed}"))?;
+    let (_, number) = collected.with_context(|| format!("valgrind printed no count:\n{printed}"))?;
     Ok(number.trim().parse()?)
 }
 
@@ -128,13 +130,13 @@ fn parse(text: &str) -> anyhow::Result<BTreeMap<&str, Count>> {
     };
     let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
     lines
-        .map(|one| line(one).with_context(|| format!("{FILE}: '{one}' is no name and two numbers")))
+        .map(|one| line(one).with_context(|| format!("{FILE}: '{one}' is not a name and two numbers")))
         .collect()
 }
 
 fn write(compiler: &str, counted: &[(String, Count)]) -> anyhow::Result<()> {
     let mut text = format!(
-        "# Instructions (Callgrind) and allocations of one turn of each hot path: cargo xtask counts --update.\n\
+        "# Instructions (Callgrind) and allocations of one iteration of each hot path: cargo xtask counts --update.\n\
          # CI fails where one has grown by more than 2 %.\n# {compiler}\n"
     );
     for (name, count) in counted {

@@ -1,4 +1,5 @@
-//! `cargo xtask features`: each crate builds alone, with no features, with each of them, and with all.
+//! `cargo xtask features`: checks that each crate builds alone: without features, with each, with
+//! all.
 
 use cargo_metadata::MetadataCommand;
 

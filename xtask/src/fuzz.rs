@@ -1,7 +1,8 @@
-//! `cargo xtask fuzz`: strangers' bytes against parsers and codec, with libFuzzer on the stable toolchain.
+//! `cargo xtask fuzz`: fuzzes the parsers and the codec with libFuzzer on the stable toolchain.
 //!
-//! Coverage counters are an LLVM pass that any rustc can be told to run; only sanitizers need nightly, and without
-//! `unsafe` code there is little for them to find. What each target asserts stands in `fuzz/fuzz_targets/`.
+//! Coverage counters are an LLVM pass that stable rustc can run. Only sanitizers need nightly, and
+//! code without `unsafe` gives them little to find. `fuzz/fuzz_targets/` has the assertions of each
+//! target.
 
 use std::{
     fs,
@@ -15,30 +16,30 @@ use crate::process::{cargo, is_installed, output, run as call};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// One of codec, directives, key, range; all of them without it.
+    /// The target: codec, directives, key or range. Default: all of them.
     target: Option<String>,
-    /// How long each target runs.
+    /// Minutes that each target runs.
     #[arg(long, default_value_t = 1)]
     minutes: u64,
-    /// Ten seconds each instead: enough to see that nothing broke.
+    /// Run each target for ten seconds.
     #[arg(long)]
     short: bool,
-    /// Run the target once, with this file, and show everything: to see why it fails.
+    /// Run the target once with this input file and show its output.
     #[arg(long, requires = "target")]
     input: Option<PathBuf>,
 }
 
 const TARGETS: [&str; 4] = ["codec", "directives", "key", "range"];
 
-/// What `cargo fuzz` passes without a sanitizer; none of it is unstable.
+/// The flags that `cargo fuzz` passes without a sanitizer. All of them are stable.
 const INSTRUMENTED: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1";
 
-/// Ours, so that the instrumented build never invalidates the ordinary one.
+/// A target directory of its own, so that instrumented builds do not invalidate the others.
 const FOLDER: &str = "target/fuzz";
 
-/// One input may take no longer.
+/// Seconds after which one input counts as a hang.
 const HANG: u64 = 5;
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
@@ -47,7 +48,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         None => TARGETS.to_vec(),
     };
     if let Some(unknown) = targets.iter().find(|target| !TARGETS.contains(target)) {
-        bail!("there is no target {unknown}; there are {}", TARGETS.join(", "));
+        bail!("unknown target {unknown}: the targets are {}", TARGETS.join(", "));
     }
     let programs = build()?;
     if let Some(input) = &args.input {
@@ -61,12 +62,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Builds all targets; where they are.
+/// Builds all targets and returns their directory.
 fn build() -> anyhow::Result<PathBuf> {
     ensure!(is_installed("c++"), "libFuzzer needs a C++ compiler: apt-get install g++");
     let about = output(Command::new("rustc").arg("-vV"))?;
     let host = about.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV has no host")?;
-    // With a target named, the flags stay away from build scripts and macros.
+    // With an explicit target, the flags do not apply to build scripts and procedural macros.
     let build = ["build", "--quiet", "--release", "--manifest-path", "fuzz/Cargo.toml", "--target", host];
     call(cargo().args(build).env("CARGO_TARGET_DIR", FOLDER).env("RUSTFLAGS", INSTRUMENTED))?;
     Ok(Path::new(FOLDER).join(host).join("release"))
@@ -78,25 +79,25 @@ fn fuzz(programs: &Path, target: &str, seconds: u64) -> anyhow::Result<()> {
     fs::create_dir_all(&found)?;
     fs::create_dir_all(format!("{FOLDER}/broken"))?;
     let result = Command::new(programs.join(target))
-        // New inputs go to the first folder; the seeds in git are only read.
+        // libFuzzer writes new inputs to the first folder and only reads the seeds in git.
         .args([&found, &format!("fuzz/corpus/{target}")])
         .args([format!("-max_total_time={seconds}"), format!("-timeout={HANG}")])
         .args([format!("-artifact_prefix={broken}"), "-print_final_stats=1".into()])
         .output()
         .with_context(|| format!("can't start {target}"))?;
-    let said = String::from_utf8_lossy(&result.stderr);
+    let printed = String::from_utf8_lossy(&result.stderr);
     if !result.status.success() {
-        let input = said.lines().find_map(|line| line.split_once("Test unit written to "));
+        let input = printed.lines().find_map(|line| line.split_once("Test unit written to "));
         let input = input.map_or("(none was written)", |(_, path)| path);
-        let tail: Vec<_> = said.lines().rev().take(60).collect();
+        let tail: Vec<_> = printed.lines().rev().take(60).collect();
         let tail: Vec<_> = tail.into_iter().rev().collect();
         bail!(
-            "{}\n{target} broke with {input}\n  see it again: cargo xtask fuzz {target} --input {input}\n  \
-             once mended, keep it: cp {input} fuzz/corpus/{target}/",
+            "{}\n{target} failed with {input}\n  reproduce: cargo xtask fuzz {target} --input {input}\n  \
+             once fixed, add it to the seeds: cp {input} fuzz/corpus/{target}/",
             tail.join("\n")
         );
     }
-    let runs = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
-    println!("{target}: {} inputs, nothing broke", runs.map_or("?", str::trim));
+    let runs = printed.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
+    println!("{target}: {} inputs, no failure", runs.map_or("?", str::trim));
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! `cargo xtask layers`: an arrow between crates only ever points down.
+//! `cargo xtask layers`: checks that dependencies between crates only point to a lower floor.
 //!
-//! The floors are written here and nowhere else. A crate that stands on none fails the check, so that whoever adds one
-//! decides where it belongs. Development dependencies are free to point up, but carry no version: cargo drops them when a
-//! crate is published, and no cycle blocks a release.
+//! The floors are defined here only. A crate on no floor fails the check, so that adding a crate
+//! means choosing its floor. Development dependencies may point up, but carry no version: cargo
+//! drops those when it publishes a crate, so that no cycle blocks a release.
 
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
@@ -33,7 +33,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let mut wrong = Vec::new();
     for package in workspace.workspace_packages() {
         let Some(here) = floor(&package.name) else {
-            wrong.push(format!("{} stands on no floor: add it to FLOORS in {}", package.name, file!()));
+            wrong.push(format!("{} is on no floor: add it to FLOORS in {}", package.name, file!()));
             continue;
         };
         for dependency in &package.dependencies {
@@ -51,7 +51,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
             }
         }
     }
-    anyhow::ensure!(wrong.is_empty(), "arrows that do not point down:\n  {}", wrong.join("\n  "));
-    println!("every arrow points down");
+    anyhow::ensure!(wrong.is_empty(), "dependencies that do not point down:\n  {}", wrong.join("\n  "));
+    println!("layers: every dependency points down");
     Ok(())
 }

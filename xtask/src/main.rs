@@ -1,4 +1,4 @@
-//! Every chore of this repository: `cargo xtask --help`.
+//! `cargo xtask`: builds, checks and measures this repository. Each command has a module.
 
 mod bench;
 mod chaos;
@@ -15,7 +15,7 @@ mod tidy;
 
 use clap::{Parser, Subcommand};
 
-/// Every chore of this repository.
+/// Build, check and measure this repository.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", max_term_width = 100)]
 struct Cli {
@@ -25,27 +25,27 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Install what tests, conformance and benchmarks need and this machine lacks (Debian packages, cargo tools).
+    /// Install the Debian packages and cargo tools that the other commands need.
     Setup(setup::Args),
-    /// Run all tests, with the servers that they need.
+    /// Run all tests. Tests that need a server start a private one on a free port.
     Test,
-    /// What the build machine runs: every check, cheap ones first.
+    /// Run every check, as CI does, cheap ones first.
     Ci,
-    /// Check that arrows between crates point down.
+    /// Check that dependencies between crates only point down.
     Layers,
-    /// Check the house rules that clippy does not know.
+    /// Check the rules for names, comments and documents that clippy does not check.
     Tidy,
-    /// Check that each crate builds alone, with no features, with each, and with all.
+    /// Check that each crate builds alone: without features, with each feature, and with all.
     Features,
-    /// Feed parsers and codec with what strangers might send, a minute each.
+    /// Fuzz the parsers and the codec, one minute each.
     Fuzz(fuzz::Args),
-    /// Kill and break what the stores stand on, again and again.
+    /// Repeat the fault tests of the stores: kills, full disks, failovers.
     Chaos(chaos::Args),
     /// Run the public suite for HTTP caches against `larder proxy`.
     Conformance(conformance::Args),
-    /// Count instructions and allocations of the hot paths, and hold them against benches/counts.tsv.
+    /// Count instructions and allocations of the hot paths, and compare with benches/counts.tsv.
     Counts(counts::Args),
-    /// Measure, beside others, and write benches/RESULTS.md.
+    /// Run the benchmarks beside other caches, and write benches/RESULTS.md.
     Bench(bench::Args),
 }
 
@@ -60,7 +60,7 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    // Wherever it is called from, everything below is relative to the repository's root.
+    // All paths in the modules are relative to the repository's root.
     std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))?;
     match Cli::parse().command {
         Command::Setup(args) => setup::run(&args),

@@ -1,4 +1,4 @@
-//! Other programs: run to their end, or started and stopped for certain, with everything that they started.
+//! Runs other programs to their end, or as servers that are stopped with all their child processes.
 
 use std::{
     fs,
@@ -11,10 +11,10 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 
-/// How long a server may take until it accepts.
+/// Longest time until a server accepts connections.
 const START: Duration = Duration::from_secs(30);
 
-/// Runs a command line with its output shown; fails if it does.
+/// Runs a command with its output shown. Fails if the command fails.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let shown = format!("{command:?}");
     let status = command.status().with_context(|| format!("can't start {shown}"))?;
@@ -22,12 +22,12 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The cargo that runs this.
+/// Returns a command for the cargo that runs this program.
 pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// What a command prints; fails if it does.
+/// Returns the standard output of a command. Fails if the command fails.
 pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     let shown = format!("{command:?}");
     let output = command.stderr(Stdio::inherit()).output().with_context(|| format!("can't start {shown}"))?;
@@ -35,7 +35,7 @@ pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("{shown} printed something that is not text"))
 }
 
-/// Whether a program is on the path.
+/// Returns whether a program is on the path.
 pub(crate) fn is_installed(program: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| {
         let extra = ["/usr/sbin", "/sbin"].map(std::path::PathBuf::from);
@@ -43,12 +43,12 @@ pub(crate) fn is_installed(program: &str) -> bool {
     })
 }
 
-/// A server that is stopped when this is dropped, whatever happens meanwhile.
+/// A server process. Dropping it stops the process and its children.
 #[derive(Debug)]
 pub(crate) struct Server(Child);
 
 impl Server {
-    /// Starts it, its output thrown away.
+    /// Starts a server and discards its output.
     pub(crate) fn start(command: &mut Command) -> anyhow::Result<Self> {
         let shown = format!("{command:?}");
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
@@ -59,12 +59,14 @@ impl Server {
         ))
     }
 
-    /// Starts it, and waits for the line on its standard output that begins so; the rest of that line.
+    /// Starts a server, waits for a line on its standard output that begins with `prefix`, and
+    /// returns the rest of that line.
     pub(crate) fn start_until(command: &mut Command, prefix: &str) -> anyhow::Result<(Self, String)> {
         Self::start_showing(command, prefix, false)
     }
 
-    /// The same; what it prints after that is shown, or thrown away.
+    /// Starts a server as [`start_until`](Self::start_until) does. `show` prints its further
+    /// output.
     pub(crate) fn start_showing(
         command: &mut Command,
         prefix: &str,
@@ -77,7 +79,7 @@ impl Server {
         let server = Self(child);
         let (sender, found) = mpsc::channel();
         let wanted = prefix.to_owned();
-        // Reads on to the end: a server whose pipe is closed would fail at the next line that it prints.
+        // Reads to the end: a server would fail to write to a closed pipe.
         std::thread::spawn(move || {
             let mut out = BufReader::new(out);
             let mut line = String::new();
@@ -97,12 +99,12 @@ impl Server {
         });
         match found.recv_timeout(START) {
             Ok(rest) => Ok((server, rest)),
-            Err(RecvTimeoutError::Disconnected) => bail!("{shown} ended before it said '{prefix}'"),
-            Err(RecvTimeoutError::Timeout) => bail!("{shown} has not said '{prefix}' for {START:?}"),
+            Err(RecvTimeoutError::Disconnected) => bail!("{shown} ended before it printed '{prefix}'"),
+            Err(RecvTimeoutError::Timeout) => bail!("{shown} did not print '{prefix}' within {START:?}"),
         }
     }
 
-    /// Waits until it accepts connections there.
+    /// Waits until the server accepts connections on `port` of the loopback address.
     pub(crate) fn wait_for_port(&mut self, port: u16) -> anyhow::Result<()> {
         let pause = Duration::from_millis(25);
         for _ in 0..START.as_millis() / pause.as_millis() {
@@ -114,10 +116,10 @@ impl Server {
             }
             std::thread::sleep(pause);
         }
-        bail!("nobody listens on port {port} after {START:?}")
+        bail!("no server listens on port {port} after {START:?}")
     }
 
-    /// The processes that it is made of: itself, and those below it.
+    /// Returns the process and all its descendants.
     pub(crate) fn processes(&self) -> Vec<u32> {
         let mut processes = vec![self.0.id()];
         let mut next = 0;
@@ -134,7 +136,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Masters that are killed leave their workers behind, so those are looked up while there is a master.
+        // The children of a killed process are reparented, so they are looked up before.
         let processes = self.processes();
         let _ = self.0.kill();
         let workers = processes.iter().skip(1).map(ToString::to_string);
@@ -143,7 +145,7 @@ impl Drop for Server {
     }
 }
 
-/// A port that nobody listens on at the moment.
+/// Returns a port on which no server listens at the moment.
 pub(crate) fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

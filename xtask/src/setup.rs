@@ -1,4 +1,4 @@
-//! `cargo xtask setup`: installs what this machine lacks.
+//! `cargo xtask setup`: installs the programs that the other commands need.
 
 use std::process::Command;
 
@@ -6,12 +6,12 @@ use crate::process::{is_installed, run as call};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Also what only the benchmarks need: the caches that are raced, and wrk.
+    /// Also install what only the benchmarks need: other caches, and wrk.
     #[arg(long)]
     bench: bool,
 }
 
-/// Program, Debian package.
+/// Programs, and the Debian packages that contain them.
 const TESTS: &[(&str, &str)] = &[
     ("nginx", "nginx-light"),
     ("python3", "python3"),
@@ -56,11 +56,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         packages(BENCHMARKS)?;
     }
     cargo_deny()?;
-    println!("everything is here");
+    println!("setup: everything is installed");
     Ok(())
 }
 
-/// Takes minutes to compile, so it is installed by those who call for it.
+/// Installs cargo-deny. It takes minutes to compile, so only the commands that need it call this.
 pub(crate) fn cargo_deny() -> anyhow::Result<()> {
     let home = std::env::var_os("CARGO_HOME").map(std::path::PathBuf::from);
     let there = home.is_some_and(|home| home.join("bin/cargo-deny").is_file()) || is_installed("cargo-deny");
@@ -80,10 +80,11 @@ fn packages(wanted: &[(&str, &str)]) -> anyhow::Result<()> {
     let missing = missing.join(" ");
     anyhow::ensure!(
         is_installed("apt-get"),
-        "this machine lacks {missing}, and has no apt-get: install them with its own package manager"
+        "{missing} missing, and there is no apt-get: install them with the package manager of this system"
     );
     println!("installing {missing}");
-    // Debian starts a server when it is installed; the tests start their own, on ports of their own.
+    // Debian starts a server when its package is installed. The policy prevents that: tests start
+    // private ones.
     let script = format!(
         "set -e; export DEBIAN_FRONTEND=noninteractive; policy=/usr/sbin/policy-rc.d; \
          if [ ! -e $policy ]; then printf '#!/bin/sh\\nexit 101\\n' > $policy; chmod +x $policy; trap 'rm -f '$policy EXIT; fi; \

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: all tests. Those that need a server start their own, on a free port, and stop it.
+//! `cargo xtask test`: runs all tests. Tests that need a server start a private one and stop it.
 
 use crate::{process, setup};
 

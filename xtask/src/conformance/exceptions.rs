@@ -1,6 +1,8 @@
-//! `xtask/conformance/exceptions.txt`: the tests that count differently here. What its columns mean stands at its top.
+//! Reads `xtask/conformance/exceptions.txt`: the tests with other expectations. The file explains
+//! its columns.
 //!
-//! A line that matches no test, names no verdict, or gives no reason is a mistake, and so is one that an earlier line hides.
+//! A line that matches no test, has no verdict or no reason, or repeats an earlier line is an
+//! error.
 
 use std::fs;
 
@@ -10,7 +12,7 @@ use super::suite::{SUITE, Test};
 
 pub(super) const FILE: &str = "xtask/conformance/exceptions.txt";
 
-/// One line.
+/// A line of the list.
 #[derive(Debug)]
 pub(super) struct Exception {
     id: String,
@@ -18,20 +20,20 @@ pub(super) struct Exception {
     pub(super) verdict: Verdict,
 }
 
-/// What has to come of a test.
+/// The expected outcome of a test.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It fails, and this is part of what the suite complains about then.
+    /// The test fails, and the message contains this text.
     Fails(String),
-    /// It passes, although the suite does not insist.
+    /// The test passes, although the suite does not require it.
     Passes,
-    /// Either answer is right.
+    /// The test passes or fails; both are correct.
     Either,
-    /// It is not counted.
+    /// The test is left out.
     NotCounted,
 }
 
-/// Reads and checks the file.
+/// Reads and checks the list.
 pub(super) fn read(tests: &[Test]) -> anyhow::Result<Vec<Exception>> {
     parse(&fs::read_to_string(FILE).with_context(|| format!("can't read {FILE}"))?, tests)
 }
@@ -50,7 +52,7 @@ fn parse(text: &str, tests: &[Test]) -> anyhow::Result<Vec<Exception>> {
                 earlier.matches_id(&test.id) && ["both", &exception.profile].contains(&&*earlier.profile)
             })
         });
-        ensure!(!hidden, "{FILE}:{}: a line above already speaks of {}", number + 1, exception.id);
+        ensure!(!hidden, "{FILE}:{}: a line above already covers {}", number + 1, exception.id);
         exceptions.push(exception);
     }
     Ok(exceptions)
@@ -58,21 +60,21 @@ fn parse(text: &str, tests: &[Test]) -> anyhow::Result<Vec<Exception>> {
 
 fn parse_line(line: &str) -> anyhow::Result<Exception> {
     let cells: Vec<_> = line.split('|').map(str::trim).collect();
-    let [id, profile, verdict, says, reason] = cells[..] else {
-        bail!("there are {} columns, not five: id | profile | verdict | what it says | reason", cells.len());
+    let [id, profile, verdict, message, reason] = cells[..] else {
+        bail!("{} columns instead of five: id | profile | verdict | message | reason", cells.len());
     };
-    ensure!(["shared", "private", "both"].contains(&profile), "there is no profile '{profile}'");
+    ensure!(["shared", "private", "both"].contains(&profile), "unknown profile '{profile}'");
     ensure!(!reason.is_empty(), "give the reason");
     let verdict = match verdict {
-        "reversed" | "contradicts" => Verdict::Fails(says.to_owned()),
+        "reversed" | "contradicts" => Verdict::Fails(message.to_owned()),
         "required" => Verdict::Passes,
         "either" => Verdict::Either,
         "withdrawn" | "shared-only" => Verdict::NotCounted,
-        _ => bail!("there is no verdict '{verdict}'"),
+        _ => bail!("unknown verdict '{verdict}'"),
     };
     ensure!(
-        matches!(verdict, Verdict::Fails(_)) != says.is_empty(),
-        "the fourth column is what the suite says of a test that has to fail, and empty otherwise"
+        matches!(verdict, Verdict::Fails(_)) != message.is_empty(),
+        "the fourth column is the message of a test that must fail, and empty for others"
     );
     Ok(Exception { id: id.to_owned(), profile: profile.to_owned(), verdict })
 }
@@ -114,16 +116,16 @@ mod tests {
     fn mistakes_in_the_file_are_found() {
         for (line, complaint) in [
             ("gone | both | either | | r", "has no test gone"),
-            ("age | both | either | | r\nage | shared | either | | r", "already speaks of age"),
-            ("age | both | sometimes | | r", "no verdict 'sometimes'"),
-            ("age | mine | either | | r", "no profile 'mine'"),
+            ("age | both | either | | r\nage | shared | either | | r", "already covers age"),
+            ("age | both | sometimes | | r", "unknown verdict 'sometimes'"),
+            ("age | mine | either | | r", "unknown profile 'mine'"),
             ("age | both | either | |", "give the reason"),
             ("age | both | reversed | | r", "fourth column"),
             ("age | both | either | comes from cache | r", "fourth column"),
             ("age | both | either | r", "4 columns"),
         ] {
-            let said = read(line).expect_err(line);
-            assert!(said.contains(complaint), "{line}: {said}");
+            let error = read(line).expect_err(line);
+            assert!(error.contains(complaint), "{line}: {error}");
         }
     }
 }

@@ -1,7 +1,8 @@
-//! Counts what the suite's client found, and finds fault with it.
+//! Counts the results of the suite and compares them with the expectations.
 //!
-//! As the suite's own page does: a test whose dependency did not pass says nothing, and one that could not be set up has not
-//! passed. A test that has to fail has to fail for the expected reason; that it could not be run does not count as that.
+//! The rules are those of the suite's own page: a test does not count if a test it depends on did
+//! not pass, and a test that could not be set up has not passed. A test that is expected to fail
+//! must fail with the expected message; a test that could not run does not meet that.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,17 +16,17 @@ use super::{
     suite::{Kind, SUITE, Test},
 };
 
-/// What came of a test.
+/// The result of a test.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
     Passed,
-    /// With what the suite says.
+    /// Failed, with the message of the suite.
     Failed(String),
-    /// It could not be run, with what the suite says.
+    /// Could not be set up, with the message of the suite.
     NotSetUp(String),
-    /// What it depends on did not pass.
+    /// This test, on which it depends, did not pass.
     Unfounded(String),
-    /// The client says nothing of it.
+    /// The client reported no result.
     Missing,
 }
 
@@ -41,7 +42,7 @@ struct Count {
 pub(super) struct Report {
     suites: BTreeMap<String, BTreeMap<Kind, Count>>,
     totals: BTreeMap<Kind, Count>,
-    /// A sentence for each test that is neither right nor listed.
+    /// A message for each test that behaves neither as required nor as listed.
     pub(super) faults: Vec<String>,
 }
 
@@ -85,25 +86,25 @@ fn outcome(test: &Test, by_id: &HashMap<&str, &Test>, found: &HashMap<String, Va
             return Outcome::Unfounded(id.clone());
         }
     }
-    let said = || result.get(1).and_then(Value::as_str).map_or_else(|| result.to_string(), str::to_owned);
+    let message = || result.get(1).and_then(Value::as_str).map_or_else(|| result.to_string(), str::to_owned);
     match result.get(0).and_then(Value::as_str) {
         None if result == &Value::Bool(true) => Outcome::Passed,
-        Some("Setup") => Outcome::NotSetUp(said()),
-        _ => Outcome::Failed(said()),
+        Some("Setup") => Outcome::NotSetUp(message()),
+        _ => Outcome::Failed(message()),
     }
 }
 
-/// What is wrong with that, if anything is.
+/// Returns what is wrong with the outcome of a test, if anything.
 fn fault(test: &Test, outcome: &Outcome, verdict: Option<&Verdict>) -> Option<String> {
     match (verdict, outcome) {
         (None, Outcome::Missing) => Some("no result".to_owned()),
         (None, _) if test.kind == Kind::Check => None,
         (None | Some(Verdict::Passes), Outcome::Passed) => None,
-        (None | Some(Verdict::Passes), _) => Some(format!("has to pass: {outcome}")),
-        (Some(Verdict::Fails(says)), Outcome::Failed(said)) if said.contains(says) => None,
-        (Some(Verdict::Fails(says)), _) => Some(format!("has to fail with '{says}': {outcome}")),
+        (None | Some(Verdict::Passes), _) => Some(format!("must pass: {outcome}")),
+        (Some(Verdict::Fails(expected)), Outcome::Failed(message)) if message.contains(expected) => None,
+        (Some(Verdict::Fails(expected)), _) => Some(format!("must fail with '{expected}': {outcome}")),
         (Some(Verdict::Either), Outcome::Passed | Outcome::Failed(_)) => None,
-        (Some(Verdict::Either), _) => Some(format!("either answer is right, but there is none: {outcome}")),
+        (Some(Verdict::Either), _) => Some(format!("must pass or fail: {outcome}")),
         (Some(Verdict::NotCounted), _) => None,
     }
 }
@@ -111,11 +112,11 @@ fn fault(test: &Test, outcome: &Outcome, verdict: Option<&Verdict>) -> Option<St
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Passed => f.write_str("it passes"),
-            Self::Failed(said) => write!(f, "it fails: {said}"),
-            Self::NotSetUp(said) => write!(f, "it could not be set up: {said}"),
-            Self::Unfounded(id) => write!(f, "{id}, which it depends on, does not pass"),
-            Self::Missing => f.write_str("there is no result"),
+            Self::Passed => f.write_str("passed"),
+            Self::Failed(message) => write!(f, "failed: {message}"),
+            Self::NotSetUp(message) => write!(f, "could not be set up: {message}"),
+            Self::Unfounded(id) => write!(f, "its dependency {id} did not pass"),
+            Self::Missing => f.write_str("no result"),
         }
     }
 }
@@ -135,7 +136,7 @@ impl fmt::Display for Report {
             let kind = format!("{kind:?}").to_lowercase();
             writeln!(
                 f,
-                "{kind}: {passed} of {all} pass; of the others, {listed} are listed and behave as listed"
+                "{kind}: {passed} of {all} pass; {listed} of the others are listed and behave as listed"
             )?;
         }
         Ok(())
@@ -152,7 +153,7 @@ mod tests {
         Test { suite: "s".to_owned(), id: id.to_owned(), kind, depends_on }
     }
 
-    /// `c` depends on `b`, and that on `a`.
+    /// Returns the outcome of `c`, which depends on `b`, which depends on `a`.
     fn of_c(a: Value, c: Value) -> Outcome {
         let tests = [
             test("a", Kind::Required, &[]),
@@ -180,8 +181,8 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_is_met_by_what_it_says_and_by_nothing_else() {
-        let failed = |said: &str| Outcome::Failed(said.to_owned());
+    fn a_verdict_is_met_by_the_expected_outcome_only() {
+        let failed = |message: &str| Outcome::Failed(message.to_owned());
         let from_cache = Verdict::Fails("comes from cache".to_owned());
         let required = test("a", Kind::Required, &[]);
         let check = test("a", Kind::Check, &[]);

@@ -1,7 +1,7 @@
-//! `cargo xtask conformance`: the public suite for HTTP caches, against `larder proxy`.
+//! `cargo xtask conformance`: runs the public test suite for HTTP caches against `larder proxy`.
 //!
-//! This file starts what is needed and says who is asked. [`suite`] knows how the suite is installed and run, [`exceptions`]
-//! reads what counts differently here, and [`judging`] counts and finds fault.
+//! This file starts the caches. [`suite`] installs and runs the suite, [`exceptions`] reads the
+//! list of tests with other expectations, and [`judging`] compares the results with them.
 
 mod exceptions;
 mod judging;
@@ -18,49 +18,50 @@ use suite::Suite;
 
 /// Run the public suite for HTTP caches (http-cache-tests, from npm) against `larder proxy`.
 ///
-/// A test passes if it does, and if what it depends on does. Exits with 1 if a required or an optimal test fails that is not
-/// listed in xtask/conformance/exceptions.txt, and if one that is listed does not behave as it says there.
+/// A test passes if it and the tests it depends on pass. The command exits with 1 if a required or
+/// optimal test fails that is not listed in xtask/conformance/exceptions.txt, or if a listed one
+/// behaves differently.
 #[derive(Debug, Default, clap::Args)]
 #[command(after_help = "\
 Examples:
-  cargo xtask conformance                           all profiles, as CI runs it
-  cargo xtask conformance --only private            one of them
+  cargo xtask conformance                           all profiles, as CI runs them
+  cargo xtask conformance --only private            one profile
   cargo xtask conformance --only shared --id age-parse-dup-old
-                                                    one test, with what client and origin saw
+                                                    one test, with the messages of client and origin
   cargo xtask conformance --bin target/release/larder
   cargo xtask conformance --base http://127.0.0.1:8080 --origin-port 8000
-                                                    any cache in front of port 8000: counts, and judges nothing
+                                                    any cache in front of port 8000: counts only
 
-What each test said is kept in target/conformance/results-*.json.")]
+The result of each test is written to target/conformance/results-*.json.")]
 pub(crate) struct Args {
-    /// Only this test, with what was sent and received.
+    /// Run only this test, and show the messages.
     #[arg(long)]
     id: Option<String>,
-    /// Only this profile.
+    /// Run only this profile.
     #[arg(long, value_enum)]
     only: Option<Profile>,
     /// Build the proxy with this cargo profile [default: dev].
     #[arg(long)]
     profile: Option<String>,
-    /// A binary that understands `proxy`, instead of building one.
+    /// Use this `larder` binary instead of building one.
     #[arg(long, conflicts_with_all = ["profile", "base"])]
     bin: Option<PathBuf>,
-    /// Ask a cache that runs already, and only count.
+    /// Test a cache that already runs at this URL, and only count.
     #[arg(long, conflicts_with_all = ["profile", "only"])]
     base: Option<String>,
-    /// Where that cache looks for its origin; the suite's listens there.
+    /// Port on which that cache expects its origin. The suite's origin listens there.
     #[arg(long, default_value_t = 8000, requires = "base")]
     origin_port: u16,
 }
 
-/// As what the cache is run.
+/// How the cache is configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Profile {
-    /// For everybody, and told to store responses that set cookies, as three tests want.
+    /// A shared cache that also stores responses with `Set-Cookie`, which three tests require.
     Shared,
-    /// For one user.
+    /// A private cache.
     Private,
-    /// The same rules in a client: `CachedClient`, behind a bridge. Judged as the private cache is.
+    /// `CachedClient` behind a small server. Judged as the private profile.
     Client,
 }
 
@@ -75,12 +76,12 @@ impl Profile {
         }
     }
 
-    /// As exceptions.txt calls it.
+    /// Returns the name of the profile in exceptions.txt.
     fn judged_as(self) -> &'static str {
         if self == Self::Shared { "shared" } else { "private" }
     }
 
-    /// The cache, in front of an origin.
+    /// Returns the command that starts the cache in front of `origin`.
     fn command(self, binary: &Path, origin: &str) -> anyhow::Result<Command> {
         let flag = match self {
             Self::Shared => "--share-set-cookie",
@@ -139,7 +140,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     anyhow::ensure!(
         faults.is_empty(),
-        "{} tests are neither right nor listed in {}:\n  {}",
+        "{} tests do not behave as required or as listed in {}:\n  {}",
         faults.len(),
         exceptions::FILE,
         faults.join("\n  ")

@@ -1,7 +1,7 @@
-//! The suite itself: installed from npm once, its origin and its client run by node.
+//! Installs the suite from npm and runs its origin and its client with node.
 //!
-//! Of its dependencies only node-fetch is installed: the command line needs neither its template engine nor the whole of
-//! npm, which it names as well. After the first time nothing is fetched.
+//! Of its dependencies only node-fetch is installed: the command line uses neither the template
+//! engine nor npm. Only the first run downloads anything.
 
 use std::{collections::HashMap, fs, path::PathBuf, process::Command};
 
@@ -11,11 +11,11 @@ use serde_json::Value;
 
 use crate::process::{self, Server, output};
 
-/// The release. README and exceptions.txt speak of this one.
+/// The release to which README and exceptions.txt refer.
 pub(super) const SUITE: &str = "http-cache-tests@0.4.5";
 const CLIENT: &str = "node-fetch@2.7.0";
 
-/// What the suite says of one of its tests.
+/// A test, as the suite describes it.
 #[derive(Debug, Deserialize)]
 pub(super) struct Test {
     pub(super) suite: String,
@@ -24,13 +24,13 @@ pub(super) struct Test {
     pub(super) depends_on: Vec<String>,
 }
 
-/// How much a test matters.
+/// The importance of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Kind {
     Required,
     Optimal,
-    /// Neither answer is wrong; the suite wants to know.
+    /// Both outcomes are correct; the suite only reports them.
     Check,
 }
 
@@ -61,17 +61,17 @@ impl Suite {
         Ok(Self { folder, tests })
     }
 
-    /// The suite's origin on that port, or on any if it is 0, and its URL. With `show` it prints what the test that is
-    /// asked about sends and gets.
+    /// Starts the suite's origin on `port`, or on a free one if it is 0, and returns its URL.
+    /// `show` prints the messages of the selected test.
     pub(super) fn origin(&self, port: u16, show: bool) -> anyhow::Result<(Server, String)> {
         let mut node = Command::new("node");
         node.arg("server/server.mjs").current_dir(self.folder.join("package"));
         node.env("npm_config_protocol", "http")
             .env("npm_config_port", port.to_string())
             .env("npm_config_pidfile", "server.pid");
-        let (server, said) = Server::start_showing(&mut node, "Listening on ", show)?;
-        let port = said.trim_end_matches('/').rsplit(':').next().unwrap_or_default();
-        let port: u16 = port.parse().with_context(|| format!("the origin listens on '{said}'"))?;
+        let (server, address) = Server::start_showing(&mut node, "Listening on ", show)?;
+        let port = address.trim_end_matches('/').rsplit(':').next().unwrap_or_default();
+        let port: u16 = port.parse().with_context(|| format!("the origin listens on '{address}'"))?;
         Ok((server, format!("http://127.0.0.1:{port}")))
     }
 
@@ -82,13 +82,14 @@ impl Suite {
         node
     }
 
-    /// Runs one test, and shows everything.
+    /// Runs one test and shows its output.
     pub(super) fn show(&self, base: &str, id: &str) -> anyhow::Result<()> {
         ensure!(self.tests.iter().any(|test| test.id == id), "{SUITE} has no test '{id}'");
         process::run(&mut self.client(base, id))
     }
 
-    /// Runs all. For each test `true`, or what went wrong; kept in a file for people, too.
+    /// Runs all tests and returns the result of each: `true`, or the error. Also writes them to a
+    /// file.
     pub(super) fn results(&self, base: &str, name: &str) -> anyhow::Result<HashMap<String, Value>> {
         let printed = output(&mut self.client(base, ""))?;
         fs::write(self.folder.join(format!("results-{name}.json")), &printed)?;

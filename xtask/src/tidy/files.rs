@@ -1,4 +1,5 @@
-//! Rules for whole source files: how they begin, what they are called, how long they are, and single lines in them.
+//! Rules for whole source files: how they begin, what they are called, how long they are, and
+//! single lines in them.
 
 use super::{File, list::List};
 

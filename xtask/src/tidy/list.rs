@@ -36,7 +36,8 @@ impl List {
         Self { path, entries }
     }
 
-    /// Returns whether `what` is listed, and records its use. An entry that ends with `/` covers a folder.
+    /// Returns whether `what` is listed, and records its use. An entry that ends with `/` covers a
+    /// folder.
     pub(crate) fn covers(&self, what: &str) -> bool {
         let covering = self
             .entries

@@ -1,9 +1,9 @@
 //! `cargo xtask tidy`: the rules of this repository that clippy does not check.
 //!
-//! Each finding names a file and a line and says what to write instead. [`files`] checks whole files, [`prose`] the
-//! comments and documents, [`places`] where certain names may stand, [`structure`] names and imports across files.
-//! Exceptions stand in the lists of `xtask/tidy/`, each with its reason; an exception that is no longer needed is a
-//! finding, too.
+//! Each finding names a file and a line and says what to write instead. [`files`] checks whole
+//! files, [`prose`] the comments and documents, [`places`] where certain names may stand,
+//! [`structure`] names and imports across files. Exceptions stand in the lists of `xtask/tidy/`,
+//! each with its reason; an exception that is no longer needed is a finding, too.
 
 mod files;
 mod list;
@@ -34,7 +34,8 @@ impl File {
         self.path.ends_with(".rs")
     }
 
-    /// Returns whether the file is a test, an example or a fuzz target: code that no library contains.
+    /// Returns whether the file is a test, an example or a fuzz target: code that no library
+    /// contains.
     fn is_test(&self) -> bool {
         self.path.contains("/tests/") || self.path.starts_with("examples/") || self.path.starts_with("fuzz/")
     }

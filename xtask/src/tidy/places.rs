@@ -1,5 +1,5 @@
-//! Rules about where names may stand: header names in policy, clocks where the list allows them, printing in binaries,
-//! and the arrows inside a crate.
+//! Rules about where names may stand: header names in policy, clocks where the list allows them,
+//! printing in binaries, and the arrows inside a crate.
 
 use super::{File, list::List};
 

@@ -1,4 +1,5 @@
-//! Rules for comments and documents: docs that begin with a verb and stand alone, no private dialect, short lines.
+//! Rules for comments and documents: docs that begin with a verb and stand alone, no private
+//! dialect, short lines.
 
 use super::File;
 
@@ -27,7 +28,8 @@ const WORDS: &[(&str, &str)] = &[
 /// Beginnings of docs that refer to another item, so that they mean nothing in a list.
 const REFERRING: &[&str] = &["The same", "As for", "As in", "As with", "Like ", "What is wrong", "See "];
 
-/// Capitalised words on `s` that are no verbs: docs of functions that begin with them describe a noun.
+/// Capitalised words on `s` that are no verbs: docs of functions that begin with them describe a
+/// noun.
 const NOUNS: &[&str] = &[
     "Always",
     "As",
@@ -146,7 +148,8 @@ fn begins_with_verb(doc: &str) -> bool {
         && !NOUNS.contains(&word)
 }
 
-/// Checks words and width of a document's prose. Tables, code, headings and link targets may be wider.
+/// Checks words and width of a document's prose. Tables, code, headings and link targets may be
+/// wider.
 fn document(file: &File, findings: &mut Vec<String>) {
     let mut fenced = false;
     for (number, line) in (1..).zip(file.text.lines()) {

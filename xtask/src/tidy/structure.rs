@@ -1,4 +1,5 @@
-//! Rules across files: each public type name exists once, and the files of a crate import each other without circles.
+//! Rules across files: each public type name exists once, and the files of a crate import each
+//! other without circles.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,7 +43,8 @@ fn names(sources: &[&File], findings: &mut Vec<String>) {
 /// A module, as the names from the crate's root.
 type Module = Vec<String>;
 
-/// Returns the import circles of every crate, each as `crate: module module …` in alphabetical order.
+/// Returns the import circles of every crate, each as `crate: module module …` in alphabetical
+/// order.
 fn circles(sources: &[&File]) -> Vec<String> {
     let mut crates: BTreeMap<&str, BTreeMap<Module, &File>> = BTreeMap::new();
     for file in sources {
