@@ -1,6 +1,6 @@
 //! `cargo xtask tidy`: the rules of this repository that clippy does not check.
 //!
-//! Each finding names a file and a line and says what to write instead. [`files`] checks whole
+//! Each finding names a file and a line and what to write instead. [`files`] checks whole
 //! files, [`prose`] the comments and documents, [`places`] where certain names may stand,
 //! [`structure`] names and imports across files. Exceptions stand in the lists of `xtask/tidy/`,
 //! each with its reason; an exception that is no longer needed is a finding, too.
