@@ -1,4 +1,4 @@
-//! An allocator that counts: what does not depend on the machine's mood.
+//! A counting allocator. Unlike times, its counts do not depend on the load of the machine.
 
 use std::{
     alloc::{GlobalAlloc, Layout},
@@ -7,31 +7,31 @@ use std::{
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
-/// This allocator, counted.
+/// Wraps the global allocator and counts its calls.
 #[derive(Debug)]
 pub struct Counting<A>(pub A);
 
-// SAFETY: every call goes to the allocator within as it is.
+// SAFETY: every call is forwarded unchanged to the inner allocator.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for Counting<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller upholds the contract, which is forwarded unchanged.
         unsafe { self.0.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller upholds the contract, which is forwarded unchanged.
         unsafe { self.0.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         COUNT.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller upholds the contract, which is forwarded unchanged.
         unsafe { self.0.realloc(pointer, layout, size) }
     }
 }
 
-/// Allocations until now, by all threads.
+/// Returns the number of allocations of all threads since the start.
 pub fn allocations() -> u64 {
     COUNT.load(Ordering::Relaxed)
 }

@@ -1,6 +1,7 @@
-//! The hot paths, each by its name: so many times, for counting instructions under Callgrind; or all, counting allocations.
+//! Runs one hot path a number of times, for Callgrind, or all of them, and counts allocations.
 //!
-//! `larder-counts list`, `larder-counts run NAME COUNT`, `larder-counts allocations`: `cargo xtask counts` calls it.
+//! `larder-counts list`, `larder-counts run NAME COUNT`, `larder-counts allocations`. `cargo xtask
+//! counts` runs it.
 
 mod paths;
 
@@ -11,7 +12,7 @@ use larder_counts::{Counting, allocations};
 #[global_allocator]
 static ALLOCATOR: Counting<System> = Counting(System);
 
-/// Before counting: what is made once is made.
+/// Iterations before counting, so that one-time work is done.
 const WARM: u64 = 50;
 const COUNTED: u64 = 1000;
 

@@ -1,4 +1,5 @@
-//! What is counted. Each path is made once, and then does the same each time, without waiting for anything.
+//! The paths that are counted. Each is set up once; every iteration then does the same work and
+//! never waits.
 
 use std::{hint::black_box, sync::Arc};
 
@@ -17,11 +18,11 @@ use larder_testkit::{
     key,
 };
 
-/// One turn.
+/// One iteration.
 type Path = Box<dyn FnMut()>;
 type Make = fn() -> Path;
 
-/// All of them.
+/// Returns all paths.
 pub(crate) const ALL: &[(&str, Make)] = &[
     ("policy: key of a request", policy_key),
     ("policy: fresh hit", policy_hit),
@@ -42,7 +43,7 @@ pub(crate) const ALL: &[(&str, Make)] = &[
 const KEYS: u64 = 1000;
 const BODY: Bytes = Bytes::from_static(&[b'x'; 1024]);
 
-/// What does not wait for anything has its result at once.
+/// Polls a future once. It must be ready, because the paths never wait.
 fn now<T>(future: impl Future<Output = T>) -> T {
     future.now_or_never().expect("it waits for nothing")
 }
@@ -100,7 +101,8 @@ fn filled() -> MemoryStore {
     store
 }
 
-/// Each in its turn: where one is found depends on a seed, where all of them are does not.
+/// Looks up each key in turn: the position of one key depends on a random seed, the sum over all
+/// does not.
 fn keys() -> impl FnMut() -> CacheKey {
     let keys: Vec<CacheKey> = (0..KEYS).map(|n| key(&format!("/{n}"))).collect();
     let mut n = 0;
@@ -126,7 +128,7 @@ fn disk_lookup() -> Path {
     options.read_cache_bytes = 0;
     let store = DiskStore::open(folder.path().join("larder"), options).expect("it opens");
     let (key, head) = (key("/42"), head());
-    // Filling waits for the disk; what was just written is in memory, and read without waiting.
+    // Filling waits for the disk; reading what was just written does not, because it is in memory.
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(put(&store, &key, &head, BODY)).expect("it is stored");
     Box::new(move || {
@@ -165,7 +167,7 @@ fn engine_not_modified() -> Path {
     })
 }
 
-/// Of so many URLs in turn.
+/// Uses this many URLs in turn.
 fn engine_miss(says: &'static [(&'static str, &'static str)], urls: usize) -> Path {
     let cache = cache();
     let origin = FnOrigin::fixed(says, &[b'x'; 1024]);

@@ -1,4 +1,4 @@
-//! actix's servers: a fixed answer below and above the routing, and the same behind the middleware.
+//! actix servers: a fixed response without and with routing, and behind the middleware.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
@@ -21,7 +21,7 @@ fn fields() -> HeaderMap {
     fields
 }
 
-/// Without routing.
+/// Serves on actix-http, without routing.
 pub(crate) fn bare(address: SocketAddr) -> anyhow::Result<()> {
     actix_rt::System::new().block_on(async move {
         let service = || {
@@ -38,7 +38,7 @@ pub(crate) fn bare(address: SocketAddr) -> anyhow::Result<()> {
     })
 }
 
-/// With routing; and with the middleware.
+/// Serves on actix-web, with routing, and optionally with the middleware.
 pub(crate) fn web(address: SocketAddr, cached: bool) -> anyhow::Result<()> {
     let store = Arc::new(MemoryStore::default());
     let cache = larder::core::Cache::builder(store).build();

@@ -1,4 +1,4 @@
-//! hyper's own servers: a fixed answer, the origin, and a proxy that keeps nothing.
+//! hyper servers: a fixed response, the origin, and a proxy without a cache.
 
 use std::{
     convert::Infallible,
@@ -28,7 +28,7 @@ fn fields(storable: bool) -> HeaderMap {
     fields
 }
 
-/// The limit: one thread, everything made before.
+/// Serves prebuilt responses on one thread: the lower bound for hits.
 pub(crate) fn fixed(address: SocketAddr) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -53,7 +53,8 @@ pub(crate) fn fixed(address: SocketAddr) -> anyhow::Result<()> {
     })
 }
 
-/// Where misses go. `/count` tells how many requests came, and begins anew.
+/// Serves as the origin of the proxies. `/count` returns the number of requests since the last
+/// `/count`.
 pub(crate) fn origin(address: SocketAddr) -> anyhow::Result<()> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -90,7 +91,7 @@ pub(crate) fn origin(address: SocketAddr) -> anyhow::Result<()> {
     })
 }
 
-/// The limit for misses: what comes is sent on, with the origin's name, over a pooled client.
+/// Forwards every request through a pooled client: the lower bound for misses.
 pub(crate) fn pass(address: SocketAddr, origin: &str) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

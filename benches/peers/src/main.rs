@@ -1,6 +1,8 @@
-//! The servers that `cargo xtask bench` holds `larder proxy` against, and the origin behind all of them.
+//! The servers that `cargo xtask bench` compares with `larder proxy`, and the origin behind all of
+//! them.
 //!
-//! `larder-peers MODE ADDR [ORIGIN]`. Each serves `/1k`, `/64k`, and says nothing else. Bodies and fields are made once.
+//! `larder-peers MODE ADDR [ORIGIN]`. Each serves `/1k` and `/64k`. Bodies and headers are built
+//! once.
 
 mod actix;
 mod hyper_server;
@@ -10,14 +12,14 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 
-/// What a path asks for.
+/// What a path requests.
 pub(crate) struct Page {
     pub(crate) body: Bytes,
     pub(crate) storable: bool,
     pub(crate) delay_ms: u64,
 }
 
-/// The bodies, made once.
+/// The bodies, built once.
 #[derive(Clone)]
 pub(crate) struct Pages {
     small: Bytes,
@@ -31,7 +33,8 @@ impl Pages {
         Self { small: of(1 << 10), large: of(64 << 10), huge: of(1 << 20) }
     }
 
-    /// `/1k`, `/64k`, `/1m`, with `nostore` or `slow` anywhere in the path; `/bytes/` and how many.
+    /// Parses `/1k`, `/64k` and `/1m`, with `nostore` or `slow` anywhere in the path, and
+    /// `/bytes/LENGTH`.
     pub(crate) fn get(&self, path: &str) -> Page {
         let length = path.strip_prefix("/bytes/").and_then(|length| length.parse().ok());
         Page {

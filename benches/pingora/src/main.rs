@@ -1,4 +1,5 @@
-//! pingora with its cache in memory, in front of an origin, on one thread: `larder-pingora ADDR ORIGIN`, both as host:port.
+//! pingora with its memory cache in front of an origin, on one thread: `larder-pingora ADDR
+//! ORIGIN`, both host:port.
 
 use std::sync::LazyLock;
 
@@ -12,7 +13,7 @@ use pingora::{
 };
 
 static MEMORY: LazyLock<MemCache> = LazyLock::new(MemCache::new);
-/// Only what says how long it is fresh.
+/// Caches only responses with an explicit lifetime.
 const DEFAULTS: CacheMetaDefaults = CacheMetaDefaults::new(|_| None, 0, 0);
 
 struct Cached {

@@ -1,4 +1,5 @@
-//! What does the middleware add to an actix-web application? Without sockets: the services alone, bare and wrapped.
+//! The cost that the middleware adds to an actix-web application: the services without sockets,
+//! bare and wrapped.
 
 mod setting;
 
@@ -20,7 +21,7 @@ use larder_memory::MemoryStore;
 use larder_testkit::fixtures::RESPONSE;
 use setting::{SIZES, body, criterion};
 
-/// Two fields, as small handlers have them; and ten.
+/// Responses with two headers, as small handlers send, and with ten.
 async fn page(body: web::Data<Bytes>, says: &'static str, many: bool) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     response.insert_header((header::CACHE_CONTROL, says));

@@ -1,4 +1,5 @@
-//! What do many URLs at once cost? `fetch_all` with none, half and all of them cached, beside bare reqwest.
+//! The cost of many URLs at once: `fetch_all` with none, half and all of them cached, beside bare
+//! reqwest.
 
 mod setting;
 

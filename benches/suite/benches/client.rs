@@ -1,4 +1,5 @@
-//! What does a client's fresh hit cost? `CachedClient` and the middleware, beside `http-cache-reqwest` and no cache at all.
+//! The cost of a fresh hit in a client: `CachedClient` and the middleware, beside
+//! `http-cache-reqwest` and no cache.
 
 mod setting;
 
@@ -29,7 +30,7 @@ fn http_cache() -> ClientWithMiddleware {
     ClientBuilder::new(plain()).with(HttpCache(cache)).build()
 }
 
-/// Any of them.
+/// One of the clients.
 #[derive(Clone)]
 enum Client {
     Cached(CachedClient),
@@ -37,7 +38,7 @@ enum Client {
 }
 
 impl Client {
-    /// Reads a page, and says how long it is.
+    /// Reads a page and returns its length.
     async fn read(&self, url: &str) -> usize {
         let body = match self {
             Self::Cached(client) => client.get(url).send().await.expect("a page").bytes().await.ok(),

@@ -1,4 +1,5 @@
-//! What does the stored format cost? Encoding and decoding, beside copying and checksumming the same bytes.
+//! The cost of the stored format: encoding and decoding, beside copying and checksumming the same
+//! bytes.
 
 mod setting;
 

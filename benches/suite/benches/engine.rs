@@ -1,5 +1,5 @@
-//! What does the engine add to its store? A hit, as the answer that adapters take and as an `http::Response`, beside what a bare
-//! map costs; and misses.
+//! The cost that the engine adds to its store: a hit as `CacheResponse` and as `http::Response`,
+//! beside a bare map; and misses.
 
 mod setting;
 

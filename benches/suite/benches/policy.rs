@@ -1,4 +1,5 @@
-//! What do the rules cost? A decision on a stored response, on storing one, and a key; beside `http-cache-semantics`.
+//! The cost of the rules: a decision on reuse, a decision on storing, and a key, beside
+//! `http-cache-semantics`.
 
 mod setting;
 

@@ -1,4 +1,4 @@
-//! The client, with an origin of its own on the other core.
+//! The client benchmarks, with the origin on the other core.
 
 use super::{peers, python};
 use crate::process::{cargo, output, run as call};

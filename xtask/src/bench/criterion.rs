@@ -1,4 +1,4 @@
-//! Criterion's benches, one file a question: run, and read what they found.
+//! Runs the criterion benchmarks and reads their results.
 
 use std::{
     fs,
@@ -13,32 +13,32 @@ use crate::process::{cargo, run as call};
 const SUITE: &str = "benches/suite/Cargo.toml";
 const FOUND: &str = "benches/suite/target/criterion";
 
-/// All questions: the benches' names.
+/// The names of all criterion benchmarks.
 pub(super) const QUESTIONS: [&str; 7] = ["policy", "engine", "stores", "codec", "client", "batch", "actix"];
 
-/// What one function of a bench took.
+/// The result of one benchmark function.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) group: String,
     pub(super) name: String,
-    /// Nanoseconds, of the median sample.
+    /// Nanoseconds of the median sample.
     pub(super) nanos: f64,
-    /// Against a baseline: the change of the median, and the ends of its confidence interval.
+    /// The change of the median against a baseline, and the ends of its confidence interval.
     pub(super) change: Option<[f64; 3]>,
 }
 
-/// Runs some of the benches with these flags of criterion's.
+/// Runs some of the benchmarks with these criterion flags.
 pub(super) fn bench(questions: &[&str], flags: &[&str]) -> anyhow::Result<()> {
     let mut bench = cargo();
     bench.args(["bench", "--manifest-path", SUITE]);
     for question in questions {
         bench.args(["--bench", question]);
     }
-    // Its own lines are many; the table says what they come to.
+    // Criterion prints many lines; the table summarises them.
     call(bench.arg("--").args(flags))
 }
 
-/// Compiles and runs each of them once. Not optimised: that takes minutes, and this measures nothing.
+/// Compiles and runs each benchmark once, without optimisation, which would take minutes.
 pub(super) fn quick() -> anyhow::Result<()> {
     let mut test = cargo();
     test.args(["test", "--quiet", "--manifest-path", SUITE]);
@@ -48,7 +48,7 @@ pub(super) fn quick() -> anyhow::Result<()> {
     call(&mut test)
 }
 
-/// What the last run found of groups that begin so.
+/// Returns the results of the last run for groups with this prefix.
 pub(super) fn found(prefix: &str) -> anyhow::Result<Vec<Found>> {
     let mut all = Vec::new();
     collect(Path::new(FOUND), &mut all)?;
@@ -91,7 +91,7 @@ fn json(path: &Path) -> anyhow::Result<Value> {
     Ok(serde_json::from_str(&text)?)
 }
 
-/// A table for each group; the ratio is to the fastest that is not Larder.
+/// Formats a table for each group. Ratios are to the fastest contestant that is not Larder.
 pub(super) fn table(found: &[Found]) -> String {
     let mut table = String::new();
     for group in found.chunk_by(|a, b| a.group == b.group) {
@@ -117,7 +117,7 @@ pub(super) fn time(nanos: f64) -> String {
     }
 }
 
-/// What a change did, against a baseline that `bench save` has kept.
+/// Compares with a baseline that `bench save` stored, and formats a table.
 pub(super) fn compare(baseline: &str) -> anyhow::Result<String> {
     bench(&QUESTIONS, &["--baseline-lenient", baseline])?;
     let mut changed = found("")?;

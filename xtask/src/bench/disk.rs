@@ -1,4 +1,4 @@
-//! The disk store: by itself, in a program of its own, and behind the proxy.
+//! The disk store, alone and behind the proxy.
 
 use std::{fmt::Write as _, fs, path::Path};
 

@@ -1,4 +1,4 @@
-//! Two hundred requests at once for one cold key, with an origin that takes 200 ms.
+//! Two hundred concurrent requests for one cold key, with an origin that takes 200 ms.
 
 use std::{
     fmt::Write as _,
@@ -45,7 +45,7 @@ pub(crate) fn run(quick: bool) -> anyhow::Result<String> {
     Ok(table)
 }
 
-/// How many requests the origin has had since it was last asked.
+/// Returns the number of requests that the origin received since the last call.
 fn count(origin: u16) -> anyhow::Result<u64> {
     let mut stream = TcpStream::connect(("127.0.0.1", origin))?;
     stream.write_all(b"GET /count HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
@@ -54,7 +54,7 @@ fn count(origin: u16) -> anyhow::Result<u64> {
     Ok(text.rsplit("\r\n").next().unwrap_or_default().trim().parse()?)
 }
 
-/// How long each took, sorted. All are connected before any asks.
+/// Sends all requests at once, on open connections, and returns their sorted durations.
 #[expect(clippy::disallowed_methods, reason = "a measurement")]
 fn herd(peer: &Peer, path: &str) -> anyhow::Result<Vec<Duration>> {
     let start = Arc::new(Barrier::new(CLIENTS));

@@ -1,6 +1,6 @@
-//! `cargo xtask bench`: measure beside others, and write `benches/RESULTS.md`.
+//! `cargo xtask bench`: measures Larder beside other caches and writes `benches/RESULTS.md`.
 //!
-//! Ratios from one run are what counts: the same machine minutes later may be half as fast.
+//! Only ratios from one run are comparable: minutes later, the same machine may be half as fast.
 
 mod client;
 mod criterion;
@@ -26,28 +26,28 @@ use crate::process::{cargo, run as call};
 pub(crate) struct Args {
     #[command(subcommand)]
     baseline: Option<Baseline>,
-    /// What to measure; everything, if nothing is named.
+    /// The benchmarks to run. Default: all.
     #[arg(value_enum)]
     what: Vec<What>,
-    /// A moment each, to see that it runs. Writes nothing.
+    /// Run each benchmark for a moment, to check that it runs. Writes no results.
     #[arg(long)]
     quick: bool,
-    /// With `disk`: ten million entries, too. Takes minutes, and ten gigabytes.
+    /// With `disk`: also measure ten million entries. Takes minutes and ten gigabytes.
     #[arg(long)]
     large: bool,
 }
 
-/// What a change does to criterion's benches.
+/// Compare the criterion benchmarks before and after a change.
 #[derive(Debug, clap::Subcommand)]
 enum Baseline {
-    /// Run criterion's benches, and keep what they find under a name.
+    /// Run the criterion benchmarks and save the results under a name.
     Save {
-        /// The name: a commit's, say.
+        /// The name, such as a commit.
         name: String,
     },
-    /// Run them again, and show what has changed since.
+    /// Run the criterion benchmarks again and show the changes.
     Compare {
-        /// The name that was saved.
+        /// The name under which results were saved.
         base: String,
     },
 }
@@ -56,9 +56,9 @@ enum Baseline {
 enum What {
     /// The rules, beside http-cache-semantics.
     Policy,
-    /// The engine on memory, beside a bare map.
+    /// The engine with the memory store, beside a bare map.
     Engine,
-    /// Memory, disk, Redis and tiers, beside maps, databases and http-cache's managers.
+    /// Memory, disk, Redis and tiers, beside maps, databases and the managers of http-cache.
     Stores,
     /// The stored format, beside copying and checksumming.
     Codec,
@@ -66,20 +66,22 @@ enum What {
     Actix,
     /// A client's hits beside http-cache, and a batch of URLs beside reqwest and Python's clients.
     Client,
-    /// `larder proxy` beside hyper, actix, nginx, Varnish, HAProxy, Squid, Traffic Server and pingora.
+    /// `larder proxy` beside hyper, actix, nginx, Varnish, HAProxy, Squid, Traffic Server and
+    /// pingora.
     Proxy,
-    /// The disk store beside a bare read, other layouts and other people's stores; a proxy on it beside nginx.
+    /// The disk store beside a bare read, other layouts and other stores; a proxy with it beside
+    /// nginx.
     Disk,
-    /// The Redis store beside a bare GET, tiers beside memory, and a fleet of four.
+    /// The Redis store beside a bare GET, tiers beside memory, and four processes.
     Redis,
-    /// A web application's own server: the middleware beside a bare handler, other caches for actix-web and axum, compression, a
-    /// database, and aiohttp.
+    /// Application servers: the middleware beside a bare handler, other caches for actix-web and
+    /// axum, compression, a database, and aiohttp.
     Server,
     /// Two hundred requests at once for one cold key.
     Herd,
-    /// How many requests find what they ask for in a small memory store, beside moka, quick_cache and foyer.
+    /// Hit ratios of a small memory store, beside moka, quick_cache and foyer.
     Ratios,
-    /// Ever more entries, connections, bytes, variants and groups.
+    /// Growing numbers of entries, connections, bytes, variants and groups.
     Scaling,
 }
 
@@ -144,12 +146,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What CI runs: each of criterion's benches, for a moment.
+/// Runs each criterion benchmark for a moment, as CI does.
 pub(crate) fn quick() -> anyhow::Result<()> {
     criterion::quick()
 }
 
-/// A program of benches/suite, which has dependencies of its own.
+/// Returns a command for a program of benches/suite.
 fn suite(program: &str, quick: bool) -> Command {
     let mut command = cargo();
     command.args(["run", "--release", "--manifest-path", "benches/suite/Cargo.toml", "--bin", program, "--"]);

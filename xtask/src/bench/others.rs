@@ -1,11 +1,11 @@
-//! More caches that people run: Squid, Traffic Server, and a build of pingora; each on one core, with nothing that slows it.
+//! Starts Squid, Traffic Server and a build of pingora, each on one core, configured for speed.
 
 use std::{fs, path::Path, process::Command};
 
 use super::peers::{Peer, on_core};
 use crate::process::{Server, cargo, free_port, run as call};
 
-/// In front of `origin`, with their files in `folder`.
+/// Starts the caches in front of `origin`, with their files in `folder`.
 pub(crate) fn caches(origin: u16, folder: &Path) -> anyhow::Result<Vec<Peer>> {
     fs::create_dir_all(folder)?;
     Ok(vec![squid(origin, folder)?, traffic_server(origin, folder)?, pingora(origin)?])
@@ -21,7 +21,7 @@ fn squid(origin: u16, folder: &Path) -> anyhow::Result<Peer> {
     let port = free_port()?;
     let here = folder.canonicalize()?.join("squid");
     fs::create_dir_all(&here)?;
-    // It gives root up, and writes there as somebody else.
+    // The server drops root and writes there as another user.
     fs::set_permissions(&here, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
     let here = here.display().to_string();
     let config = format!(
@@ -37,7 +37,7 @@ fn squid(origin: u16, folder: &Path) -> anyhow::Result<Peer> {
     peer("Squid", port, on_core("0", "/usr/sbin/squid").args(["-N", "-f", &file]))
 }
 
-/// Where it finds its things.
+/// The directory layout of Traffic Server.
 const LAYOUT: [(&str, &str); 15] = [
     ("prefix", ""),
     ("exec_prefix", ""),
@@ -82,7 +82,7 @@ fn traffic_server(origin: u16, folder: &Path) -> anyhow::Result<Peer> {
     fs::write(here.join("etc/records.config"), records)?;
     fs::write(here.join("etc/remap.config"), format!("map / http://127.0.0.1:{origin}/\n"))?;
     fs::write(here.join("etc/storage.config"), format!("{} 256M\n", here.join("cache").display()))?;
-    // It gives root up, and writes there as somebody else.
+    // The server drops root and writes there as another user.
     call(Command::new("chmod").args(["-R", "a+rwX"]).arg(&here))?;
     peer("Traffic Server", port, on_core("0", "/usr/bin/traffic_server").env("TS_RUNROOT", root))
 }

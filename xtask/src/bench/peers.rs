@@ -1,4 +1,4 @@
-//! The servers that are measured: how each is configured and started, on a core of its own.
+//! Configures and starts the measured servers, each on its own core.
 
 use std::{fs, path::Path, process::Command};
 
@@ -10,9 +10,9 @@ pub(crate) struct Peer {
     pub(crate) name: &'static str,
     pub(crate) port: u16,
     pub(crate) server: Server,
-    /// It passes requests on, so that misses can be measured.
+    /// The server forwards requests, so that misses can be measured.
     pub(crate) forwards: bool,
-    /// It keeps responses.
+    /// The server caches.
     pub(crate) caches: bool,
 }
 
@@ -24,7 +24,7 @@ pub(crate) fn on_core(core: &str, program: &str) -> Command {
     command
 }
 
-/// The origin, on the load generator's core.
+/// Starts the origin on the core of the load generator.
 pub(crate) fn origin() -> anyhow::Result<(Server, u16)> {
     let port = free_port()?;
     let mut server = Server::start(on_core("1", PEERS).args(["origin", &format!("127.0.0.1:{port}")]))?;
@@ -32,14 +32,14 @@ pub(crate) fn origin() -> anyhow::Result<(Server, u16)> {
     Ok((server, port))
 }
 
-/// Servers that only answer, or only pass on.
+/// Starts the servers that only answer, or only forward.
 pub(crate) fn limits(origin: u16) -> anyhow::Result<Vec<Peer>> {
     let mut peers = Vec::new();
     for (name, mode) in [
         ("hyper, bare static handler", "hyper"),
         ("actix-http, bare handler", "actix-http"),
         ("actix-web, bare handler", "actix-web"),
-        ("actix-web with `larder_actix::Cache`", "actix-cached"),
+        ("actix-web with `larder_actix::CacheMiddleware`", "actix-cached"),
         ("hyper pass-through", "pass"),
     ] {
         let port = free_port()?;
@@ -55,12 +55,12 @@ pub(crate) fn limits(origin: u16) -> anyhow::Result<Vec<Peer>> {
     Ok(peers)
 }
 
-/// Larder, on memory.
+/// Starts `larder proxy` with the memory store.
 pub(crate) fn larder(origin: u16) -> anyhow::Result<Peer> {
     larder_on("**larder proxy**", "memory", origin)
 }
 
-/// Larder on a store.
+/// Starts `larder proxy` with a given store.
 pub(crate) fn larder_on(name: &'static str, store: &str, origin: u16) -> anyhow::Result<Peer> {
     let mut command = on_core("0", "target/release/larder");
     command.args(["proxy", "--workers", "1", "--listen", "127.0.0.1:0", "--store", store, "--origin"]);
@@ -69,7 +69,7 @@ pub(crate) fn larder_on(name: &'static str, store: &str, origin: u16) -> anyhow:
     Ok(Peer { name, port: base.parse()?, server, forwards: true, caches: true })
 }
 
-/// The caches that people run today, each on one core, with nothing that slows them.
+/// Starts other caches, each on one core, configured for speed.
 pub(crate) fn caches(origin: u16, folder: &Path, lock: bool) -> anyhow::Result<Vec<Peer>> {
     fs::create_dir_all(folder)?;
     Ok(vec![nginx(origin, folder, lock)?, haproxy(origin, folder)?, varnish(origin, folder)?])
@@ -85,7 +85,7 @@ pub(crate) fn nginx(origin: u16, folder: &Path, lock: bool) -> anyhow::Result<Pe
     } else {
         ""
     };
-    // sendfile and tcp_nopush off: with them 64 KiB stall on loopback.
+    // With sendfile and tcp_nopush, responses of 64 KiB stall on loopback.
     let config = format!(
         "daemon off; worker_processes 1; pid {here}/pid; error_log {here}/error.log; user root;
 events {{ worker_connections 4096; }}
@@ -141,7 +141,7 @@ pub(crate) fn varnish(origin: u16, folder: &Path) -> anyhow::Result<Peer> {
 }
 
 impl Peer {
-    /// Nanoseconds of processor time that the server and its children have taken.
+    /// Returns the processor time of the server and its children, in nanoseconds.
     pub(crate) fn cpu(&self) -> u64 {
         self.server.processes().iter().map(|pid| cpu_of(*pid)).sum()
     }

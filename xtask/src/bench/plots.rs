@@ -1,4 +1,4 @@
-//! Plots, as SVG: what the README shows.
+//! Draws the SVG plots of the README.
 
 use std::fs;
 
@@ -7,17 +7,17 @@ use plotters::prelude::*;
 const FOLDER: &str = "benches/plots";
 const SIZE: (u32, u32) = (760, 420);
 
-/// A line: its name, and its points.
+/// A named line and its points.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) name: String,
     pub(super) points: Vec<(f64, f64)>,
 }
 
-/// What is drawn: both axes are logarithmic.
+/// A plot with two logarithmic axes.
 #[derive(Debug)]
 pub(super) struct Plot<'a> {
-    /// The file's name, without its ending.
+    /// The file name without extension.
     pub(super) file: &'a str,
     pub(super) title: &'a str,
     pub(super) x: &'a str,
@@ -86,7 +86,7 @@ impl Plot<'_> {
     }
 }
 
-/// `10000000` is `10M`.
+/// Formats `10000000` as `10M`.
 fn short(number: f64) -> String {
     for (unit, size) in [("G", 1e9), ("M", 1e6), ("k", 1e3)] {
         if number >= size {
@@ -100,7 +100,8 @@ fn round(number: f64) -> String {
     if number >= 10.0 || number.fract() == 0.0 { format!("{number:.0}") } else { format!("{number:.1}") }
 }
 
-/// The lines of a table that a measurement has printed: the first column against each of `columns`, which have names.
+/// Reads the lines of a plot from a printed table: the first column against each of the named
+/// `columns`.
 pub(super) fn lines(table: &str, heading: &str, columns: &[(usize, &str)]) -> Vec<Line> {
     let rows = table.lines().skip_while(|line| !line.starts_with(heading)).skip(2);
     let rows: Vec<Vec<f64>> = rows

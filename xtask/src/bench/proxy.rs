@@ -1,4 +1,5 @@
-//! Hits and misses through a server on one core, the load on the other: CPU time a request, and requests a second.
+//! Hits and misses through a server on one core, with the load on the other: CPU time for a
+//! request, requests/s.
 
 use std::{fmt::Write as _, path::Path, process::Command};
 
@@ -10,7 +11,7 @@ use super::{
 };
 use crate::process::output;
 
-/// What one round found.
+/// The result of one round.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Round {
     pub(super) cpu_us: f64,
@@ -19,28 +20,28 @@ pub(super) struct Round {
     pub(super) p99_us: f64,
 }
 
-/// What is asked of which servers, and the one that the others are held against.
+/// A benchmark: a request, the servers, and the one that the others are compared with.
 pub(super) struct Question<'a> {
     pub(super) title: &'static str,
     pub(super) path: &'static str,
     pub(super) of: Vec<&'a Peer>,
     pub(super) base: &'static str,
-    /// What else is in the requests.
+    /// Further headers of the requests.
     pub(super) field: &'static str,
     pub(super) connections: u32,
 }
 
-/// As many as keep a core busy.
+/// Number of connections that keep one core busy.
 const CONNECTIONS: u32 = 32;
 
 impl<'a> Question<'a> {
-    /// Of those that keep responses.
+    /// Selects the servers that cache.
     pub(super) fn hit(title: &'static str, path: &'static str, servers: &'a [Peer]) -> Self {
         let of = servers.iter().filter(|peer| peer.caches).collect();
         Self { title, path, of, base: "hyper, bare static handler", field: GZIP, connections: CONNECTIONS }
     }
 
-    /// Of all of these; the first is what the others are held against.
+    /// Selects these servers; the others are compared with the first.
     pub(super) fn of(
         title: &'static str,
         path: &'static str,
@@ -57,24 +58,25 @@ impl<'a> Question<'a> {
         }
     }
 
-    /// Of one server, to be measured by itself.
+    /// Selects one server, measured alone.
     pub(super) fn alone(path: &'static str, server: &'a Peer, field: &'static str) -> Self {
         Self { title: "", path, of: vec![server], base: server.name, field, connections: CONNECTIONS }
     }
 
-    /// Of those that pass requests on.
+    /// Selects the servers that forward requests.
     pub(super) fn miss(title: &'static str, path: &'static str, servers: &'a [Peer]) -> Self {
         let of = servers.iter().filter(|peer| peer.forwards).collect();
         Self { title, path, of, base: "hyper pass-through", field: GZIP, connections: CONNECTIONS }
     }
 }
 
-/// As any client sends it.
+/// A request as a typical client sends it.
 pub(super) const GZIP: &str = "Accept-Encoding: gzip";
 
 pub(crate) fn run(quick: bool) -> anyhow::Result<String> {
     let mut tables = Vec::new();
-    // New processes each time: where the memory of one happens to lie is worth up to a third of its speed.
+    // New processes each time: the memory placement of a process changes its speed by up to a
+    // third.
     for start in 0..if quick { 1 } else { 3 } {
         let (_origin, port) = peers::origin()?;
         let mut servers = peers::limits(port)?;
@@ -97,7 +99,7 @@ pub(crate) fn run(quick: bool) -> anyhow::Result<String> {
     written(&tables)
 }
 
-/// A table for each question, the servers taking turns.
+/// Measures all benchmarks with alternating servers and returns a table for each.
 pub(super) fn race(questions: &[Question<'_>], quick: bool) -> anyhow::Result<String> {
     let mut tables: Vec<Table> = questions.iter().map(Table::of).collect::<anyhow::Result<_>>()?;
     for (table, question) in tables.iter_mut().zip(questions) {
@@ -112,11 +114,11 @@ fn written(tables: &[Table]) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// What was found of one question.
+/// The results of one benchmark.
 struct Table {
     title: &'static str,
     rows: Vec<Row>,
-    /// The row that the others are held against.
+    /// The row that the others are compared with.
     base: usize,
 }
 
@@ -133,7 +135,7 @@ impl Table {
         Ok(Self { title: question.title, rows, base })
     }
 
-    /// So many rounds, the servers taking turns.
+    /// Measures a number of rounds, with alternating servers.
     fn race(&mut self, question: &Question<'_>, rounds: usize, quick: bool) -> anyhow::Result<()> {
         for round in 0..rounds {
             for (row, peer) in self.rows.iter_mut().zip(&question.of) {
@@ -181,7 +183,7 @@ impl Table {
         Ok(())
     }
 
-    /// Its place by CPU time; from the first to the last that it may have, where spreads overlap.
+    /// Returns the rank by CPU time, as a range where spreads overlap.
     fn rank(&self, row: &Row) -> String {
         let first = 1 + self.rows.iter().filter(|other| other.most() < row.least()).count();
         let last = self.rows.len() - self.rows.iter().filter(|other| row.most() < other.least()).count();
@@ -248,7 +250,7 @@ fn field(printed: &str, find: impl Fn(&str) -> Option<String>) -> anyhow::Result
     printed.lines().find_map(find).with_context(|| format!("wrk printed something else:\n{printed}"))
 }
 
-/// `191.00us`, `1.16ms`.
+/// Parses `191.00us` and `1.16ms`.
 fn micros(time: &str) -> anyhow::Result<f64> {
     for (unit, factor) in [("us", 1.0), ("ms", 1e3), ("s", 1e6)] {
         if let Some(number) = time.strip_suffix(unit) {

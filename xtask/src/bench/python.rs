@@ -1,4 +1,4 @@
-//! A Python with what its users have today, in an environment of its own.
+//! A Python environment with current client and cache libraries.
 
 use std::{
     fs,
@@ -12,10 +12,12 @@ use crate::process::run as call;
 
 const WANTED: &str = "benches/python/requirements.txt";
 
-/// Its path. Made at the first call, and again when other versions are wanted.
+/// Returns the path of the interpreter. The environment is created at the first call, and again for
+/// other versions.
 pub(crate) fn with_peers() -> anyhow::Result<PathBuf> {
     let folder = Path::new("target/python");
-    // Absolute and not canonical: what the link leads to knows nothing of the environment.
+    // Absolute but not canonical: the target of the link is the interpreter outside the
+    // environment.
     let python = std::path::absolute(folder.join("bin/python"))?;
     let wanted = fs::read_to_string(WANTED).context(WANTED)?;
     let installed = folder.join("installed.txt");

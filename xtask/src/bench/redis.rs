@@ -1,4 +1,4 @@
-//! The Redis store, on a server of its own.
+//! The Redis store, on a private server.
 
 use std::process::Command;
 

@@ -1,4 +1,5 @@
-//! `benches/RESULTS.md`: a section for each kind of measurement, each with its machine, date, commit and command.
+//! Writes `benches/RESULTS.md`: a section for each benchmark, with its machine, date, commit and
+//! command.
 
 use std::{fs, process::Command};
 
@@ -8,7 +9,7 @@ use crate::process::output;
 
 const FILE: &str = "benches/RESULTS.md";
 
-/// Prints a section, and puts it into the file in the place of the one of that name.
+/// Prints a section and replaces the one of that name in the file.
 pub(crate) fn write(name: &str, table: &str, quick: bool) -> anyhow::Result<()> {
     println!("\n{table}");
     if quick {
@@ -26,7 +27,7 @@ pub(crate) fn write(name: &str, table: &str, quick: bool) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Puts the first question of `bench proxy` into the README.
+/// Writes the first table of `bench proxy` into the README.
 pub(crate) fn write_readme(tables: &str) -> anyhow::Result<()> {
     const BEGIN: &str = "<!-- hits -->\n";
     let rows = tables.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
@@ -47,7 +48,7 @@ pub(crate) fn write_readme(tables: &str) -> anyhow::Result<()> {
 fn provenance(name: &str) -> anyhow::Result<String> {
     let date = output(Command::new("date").args(["-u", "+%Y-%m-%d"]))?;
     let commit = output(Command::new("git").args(["rev-parse", "--short", "HEAD"]))?;
-    // What this writes is no change of what is measured.
+    // Changes of the files that this writes do not count as changes of the measured code.
     let sources =
         ["status", "--porcelain", "--", ".", ":!README.md", ":!benches/RESULTS.md", ":!benches/plots"];
     let changed = if output(Command::new("git").args(sources))?.is_empty() { "" } else { ", changed" };
@@ -59,7 +60,7 @@ fn provenance(name: &str) -> anyhow::Result<String> {
         .trim_matches([' ', '\t', ':']);
     let cores = cpu.lines().filter(|line| line.starts_with("processor")).count();
     Ok(format!(
-        "`cargo xtask bench {name}`, {}, commit {}{changed}, {cores} cores of {model}, loopback.\n",
+        "`cargo xtask bench {name}`, {}, commit {}{changed},\n{cores} cores of {model}, loopback.\n",
         date.trim(),
         commit.trim()
     ))

@@ -1,4 +1,4 @@
-//! What more of something costs: entries, connections, bytes of a body, variants, groups.
+//! The cost of growing numbers: entries, connections, bytes of a body, variants, groups.
 
 use std::{
     fmt::Write as _,
@@ -18,16 +18,20 @@ use super::{
 };
 use crate::process::{cargo, output, run as call};
 
-/// Why the curves have their shapes.
+/// The explanation of the curves' shapes.
 const SHAPES: &str = "
-- **Entries in memory**: a look-up visits one bucket of a hash table, however many there are; what grows is how often the entry is not
-  in the processor's caches, until each look-up waits for memory some four times.
-- **Connections**: one is a round trip at a time; more keep the core busy, and from a hundred on it is. With a thousand a
-  request costs half as much again, with ten thousand twice as much: what belongs to a connection has left the caches when it is its turn.
-- **Bodies**: below 16 KiB the request costs more than its bytes; above, the kernel's copies do, at so many bytes a second. What is added to
-  memory stays below 16 MiB: chunks go through as they are taken.
-- **Variants**: the selecting values of each are compared in turn, newest first: a line. Keys are limited to 64 unless told otherwise.
-- **Groups**: a hit asks once for each group of its own, and not for those that there are; removing one is one entry in a table.
+- **Entries in memory**: a look-up visits one bucket of a hash table, whatever their number. With more
+  entries, the bucket is more often not in the processor's caches, until each look-up waits for memory
+  about four times.
+- **Connections**: one connection is one round trip at a time. A hundred keep the core busy. With a
+  thousand, a request costs half as much again, with ten thousand twice as much: the data of a connection
+  has left the caches when its next request comes.
+- **Bodies**: below 16 KiB the request costs more than its bytes; above, the kernel's copies cost more.
+  Resident memory grows by less than 16 MiB: each chunk is forwarded before the next is read.
+- **Variants**: the selecting values of each variant are compared in turn, newest first, so time grows
+  linearly. A key has at most 64 variants by default.
+- **Groups**: a hit looks up each group of its own response, whatever the number of groups. Removing a group
+  changes one entry of a table.
 ";
 
 pub(crate) fn run(quick: bool) -> anyhow::Result<String> {
@@ -70,7 +74,7 @@ fn connections(table: &mut String, larder: &Peer, quick: bool) -> anyhow::Result
     Ok(())
 }
 
-/// Hits of ever longer bodies, from a proxy on disk; the first time fills.
+/// Measures hits of growing bodies through a proxy with the disk store. The first request fills it.
 #[expect(clippy::disallowed_methods, reason = "a stopwatch for a benchmark")]
 fn bodies(table: &mut String, folder: &Path, origin: u16, quick: bool) -> anyhow::Result<()> {
     let store = format!("disk:{}?max=8GiB", folder.display());
@@ -98,7 +102,7 @@ fn bodies(table: &mut String, folder: &Path, origin: u16, quick: bool) -> anyhow
     Ok(())
 }
 
-/// Asks once, on a connection of its own, and reads to the end.
+/// Sends one request on a new connection and reads the response to its end.
 fn read(port: u16, path: &str, length: u64) -> anyhow::Result<()> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n")?;
@@ -141,7 +145,7 @@ fn draw(table: &str) -> anyhow::Result<()> {
     .write()
 }
 
-/// Bytes of memory that a server and its children have, now or at most.
+/// Returns the resident memory of a server and its children in bytes, now or at its peak.
 impl Peer {
     fn memory(&self) -> u64 {
         self.status("VmRSS:")

@@ -1,4 +1,4 @@
-//! A web application's own server: actix-web and axum bare and behind their caches, and what users of Python have.
+//! Application servers: actix-web and axum, bare and behind caches, and aiohttp.
 
 use std::{
     os::unix::fs::PermissionsExt as _,
@@ -27,7 +27,7 @@ pub(crate) fn run(quick: bool) -> anyhow::Result<String> {
     let postgres = Postgres::start()?;
     let web = [
         start("actix-web, bare handler", "actix-bare", "")?,
-        start("**actix-web with `larder_actix::Cache`**", "actix-larder", "")?,
+        start("**actix-web with `larder_actix::CacheMiddleware`**", "actix-larder", "")?,
         start("axum, bare handler", "axum-bare", "")?,
         start("**axum with `larder_tower::CacheLayer`**", "axum-larder", "")?,
         start("axum with `http-cache-tower-server` (moka)", "axum-http-cache", "")?,
@@ -35,13 +35,13 @@ pub(crate) fn run(quick: bool) -> anyhow::Result<String> {
         start("axum with `tower-http-cache` (memory)", "axum-tower-http-cache", "")?,
     ];
     let shared = [
-        start("**actix-web with `larder_actix::Cache` on Redis**", "actix-larder-redis", &redis)?,
+        start("**actix-web with `larder_actix::CacheMiddleware` on Redis**", "actix-larder-redis", &redis)?,
         start("actix-web with `actix-request-reply-cache` on Redis", "actix-request-reply-cache", &redis)?,
         aiohttp(redis_port)?,
     ];
     let compressed = [
         start("actix-web's `Compress`", "actix-compress", "")?,
-        start("**`larder_actix::Cache` with compression**", "actix-larder-compress", "")?,
+        start("**`larder_actix::CacheMiddleware` with compression**", "actix-larder-compress", "")?,
     ];
     let databases = [
         start("PostgreSQL", "database", &postgres.url())?,
@@ -87,7 +87,8 @@ fn listening(name: &'static str, port: u16, command: &mut Command) -> anyhow::Re
     Ok(Peer { name, port, server, forwards: false, caches: true })
 }
 
-/// On the load generator's core: what is measured is who asks it.
+/// Starts a server on the core of the load generator, because its clients are measured, not the
+/// server.
 fn redis() -> anyhow::Result<(Server, u16)> {
     let port = free_port()?;
     let mut redis = on_core("1", "redis-server");
@@ -97,7 +98,7 @@ fn redis() -> anyhow::Result<(Server, u16)> {
     Ok((server, port))
 }
 
-/// A PostgreSQL of one's own, on the load generator's core.
+/// A private PostgreSQL server on the core of the load generator.
 struct Postgres {
     port: u16,
     _server: Server,
@@ -138,7 +139,7 @@ impl Postgres {
         ]);
         let mut server = Server::start(&mut postgres)?;
         server.wait_for_port(port)?;
-        // It listens a moment before it lets anybody in.
+        // PostgreSQL listens a moment before it accepts clients.
         for _ in 0..100 {
             let ready = Command::new(programs.join("pg_isready"))
                 .args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()])
@@ -156,7 +157,7 @@ impl Postgres {
     }
 }
 
-/// PostgreSQL does not run as root.
+/// Runs a command as another user, because PostgreSQL does not run as root.
 fn as_another(program: &Path) -> Vec<PathBuf> {
     if !crate::setup::is_root() {
         return vec![program.to_owned()];

@@ -1,4 +1,4 @@
-//! The stores beside what others build on, by criterion, and the plot of their hits.
+//! The criterion benchmarks of the stores, and the plot of their hits.
 
 use super::{
     criterion::{self, Found},

@@ -1,4 +1,4 @@
-//! What every question shares: keys, bodies, runtimes, and an origin.
+//! What the benchmarks share: keys, bodies, runtimes, and an origin.
 #![allow(dead_code, reason = "each question uses a part of it")]
 
 use std::{
@@ -14,7 +14,8 @@ use tokio::runtime::Runtime;
 
 pub(crate) const SIZES: [(&str, usize); 3] = [("1KiB", 1 << 10), ("64KiB", 64 << 10), ("1MiB", 1 << 20)];
 
-/// Short rounds: there are many questions. Criterion's own flags go before this.
+/// Configures short rounds, because there are many benchmarks. Criterion's command-line flags
+/// override this.
 pub(crate) fn criterion() -> Criterion {
     Criterion::default()
         .warm_up_time(Duration::from_millis(300))
@@ -31,7 +32,7 @@ pub(crate) fn body(length: usize) -> Bytes {
     (0..length).map(|at| (at % 251) as u8).collect::<Vec<_>>().into()
 }
 
-/// How long `count` of these take, so many at once.
+/// Measures how long `count` calls take, with a number of them in progress at once.
 pub(crate) fn timed<F>(
     runtime: &Runtime,
     count: u64,
@@ -74,7 +75,7 @@ pub(crate) fn runtime(tasks: u64) -> Runtime {
     builder.enable_all().build().expect("a runtime")
 }
 
-/// An origin on a socket, that answers everything with so many bytes, fresh for an hour.
+/// Starts an origin that answers every request with a body of this length, fresh for an hour.
 pub(crate) fn origin(length: usize) -> RawOrigin {
     let mut answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n").into_bytes();
     for (name, value) in RESPONSE.iter().filter(|(name, _)| *name != "vary") {

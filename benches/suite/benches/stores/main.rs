@@ -1,7 +1,8 @@
-//! What do stores cost? Larder's four beside the maps, databases and managers that others build on: a hit read to its end, a fill, a
-//! removal, a confirmation; from 1 KiB to 1 MiB; by one task and by 64.
+//! The cost of stores: Larder's four beside the maps, databases and managers of others. A hit read
+//! to its end, a fill, a removal, a revalidation; from 1 KiB to 1 MiB; by one task and by 64.
 //!
-//! `cargo bench --bench stores -- 'store/hit/1KiB/1/disk'`, or any other part of a name, asks that alone.
+//! `cargo bench --bench stores -- 'store/hit/1KiB/1/disk'`, or any other part of a name, runs only
+//! that.
 
 #[path = "../setting/mod.rs"]
 mod setting;
@@ -18,19 +19,19 @@ use criterion::{Criterion, Throughput};
 use setting::{SIZES, body, criterion, runtime, timed};
 use tokio::runtime::Runtime;
 
-/// Something that keeps bodies with heads.
+/// A store of heads and bodies.
 #[async_trait]
 trait Subject: Send + Sync {
-    /// Reads the entry to its end, and says how long its body was.
+    /// Reads the entry to its end and returns the length of its body.
     async fn get(&self, n: u64) -> usize;
     async fn put(&self, n: u64, body: Bytes);
     async fn remove(&self, n: u64);
-    /// Gives it a new head; not everybody can.
+    /// Replaces the head of the entry, where the store can do that.
     async fn freshen(&self, n: u64);
 }
 
 type Making = Pin<Box<dyn Future<Output = Arc<dyn Subject>>>>;
-/// Makes a subject, in a runtime.
+/// Creates a subject in a runtime.
 type Make = fn() -> Making;
 
 const SUBJECTS: [(&str, Make); 10] = [
@@ -46,7 +47,7 @@ const SUBJECTS: [(&str, Make); 10] = [
     ("http-cache (moka)", peers::http_cache),
 ];
 
-/// Entries that are there.
+/// Number of stored entries.
 fn keys(length: usize) -> u64 {
     match length {
         0..10_000 => 500,
@@ -55,7 +56,7 @@ fn keys(length: usize) -> u64 {
     }
 }
 
-/// One of the subjects, filled, and what it runs on.
+/// A filled subject and its runtime.
 fn filled(make: Make, length: usize, tasks: u64) -> (Runtime, Arc<dyn Subject>) {
     let runtime = runtime(tasks);
     let subject = runtime.block_on(make());
@@ -88,7 +89,7 @@ fn hits(criterion: &mut Criterion) {
     }
 }
 
-/// An entry in the place of an old one: what is kept does not grow.
+/// Replaces an entry, so that the number of entries does not grow.
 fn fills(criterion: &mut Criterion) {
     for ((size, length), tasks) in SIZES.into_iter().flat_map(|size| [(size, 1), (size, 64)]) {
         let mut group = criterion.benchmark_group(format!("store/fill/{size}/{tasks}"));
@@ -110,7 +111,7 @@ fn fills(criterion: &mut Criterion) {
     }
 }
 
-/// A confirmed head, and a removal of what is there.
+/// Measures a freshened head and the removal of an entry.
 fn heads(criterion: &mut Criterion) {
     let length = 1 << 10;
     let mut group = criterion.benchmark_group("store/freshen/1KiB/1");

@@ -1,4 +1,4 @@
-//! Larder's stores, through the trait that the engine uses.
+//! Larder's stores, through the trait `CacheStore`.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub(super) fn memory() -> Making {
     Box::pin(async { Ours::on(MemoryStore::with_capacity(1 << 30)) })
 }
 
-/// With its defaults.
+/// Opens the store with its defaults.
 pub(super) fn disk() -> Making {
     Box::pin(async {
         let folder = tempfile::tempdir().expect("a folder");
@@ -55,7 +55,7 @@ impl Subject for Ours {
     }
 
     async fn put(&self, n: u64, body: Bytes) {
-        // Of two tasks that store one key the earlier may come too late.
+        // If two tasks store one key, the one that reserved earlier may be refused.
         if let Err(error) = fixtures::put(&*self.store, &setting::key(n), &self.head, body).await {
             assert_eq!(error.kind(), StoreErrorKind::Gone, "{error}");
         }

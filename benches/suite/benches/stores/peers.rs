@@ -1,4 +1,4 @@
-//! What others keep bodies in. Each keeps the head beside the body, in its own way.
+//! The stores of others. Each keeps the head beside the body in its own way.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -21,7 +21,7 @@ fn kept(body: Bytes) -> Kept {
     Arc::new((fields(&RESPONSE), body))
 }
 
-/// The head and the body as Larder's disk store writes them.
+/// Encodes head and body as Larder's disk store writes them.
 fn whole(n: u64, body: &Bytes) -> Vec<u8> {
     let mut out = Vec::new();
     codec::encode_whole(&setting::key(n), &fixtures::head(), EntryId(7), body, &mut out).expect("it fits");
@@ -75,7 +75,7 @@ pub(super) fn http_cache() -> Making {
     })
 }
 
-/// A map with a policy.
+/// A map with an eviction policy.
 trait Map: Send + Sync {
     fn get(&self, name: &str) -> Option<Kept>;
     fn put(&self, name: String, kept: Kept);

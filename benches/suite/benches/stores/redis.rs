@@ -1,4 +1,4 @@
-//! Larder on Redis: a server of its own, started when the first question needs it.
+//! Larder on Redis: a private server, started for the first benchmark that needs it.
 
 use std::{
     net::{TcpListener, TcpStream},
@@ -23,7 +23,7 @@ pub(super) fn tiered() -> Making {
     Box::pin(async {
         let near = Arc::new(MemoryStore::with_capacity(1 << 30));
         let tiers = TieredStore::new(near, Arc::new(connect().await));
-        // It hears of removals after a moment, and is near from then on.
+        // The near tier is used once its invalidation feed is connected.
         tokio::time::sleep(Duration::from_millis(200)).await;
         Ours::on(tiers)
     })

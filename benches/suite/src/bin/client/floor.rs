@@ -1,4 +1,5 @@
-//! The least that a middleware of reqwest-middleware can do for a hit: look up, and clone head and body.
+//! The lower bound of a reqwest-middleware cache for a hit: a look-up, and a clone of head and
+//! body.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Fresh hits of a client, with the same bodies for all.
+//! Fresh hits of a client. All clients receive the same bodies.
 
 use std::{future::Future, sync::Arc, time::Instant};
 
@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::{floor::Floor, median, private, store};
 
-/// Who takes part.
+/// The clients.
 struct Contest {
     cached: CachedClient,
     stacks: Vec<(&'static str, ClientWithMiddleware)>,
@@ -84,7 +84,7 @@ fn round(
     let mut rounds = vec![Vec::new(); names.len()];
     let mut allocated = vec![0; names.len()];
     let times = if quick { 1 } else { 5 };
-    // The first time is for filling.
+    // The first request fills the cache.
     for time in 0..=times {
         let mut keep = |index: usize, (took, allocations)| {
             if time > 0 {
@@ -131,7 +131,7 @@ fn round(
     Ok(())
 }
 
-/// Microseconds and allocations for each.
+/// Measures microseconds and allocations of each client.
 fn race<F>(
     runtime: &Runtime,
     urls: &Arc<Vec<String>>,
@@ -150,7 +150,7 @@ where
             let (urls, get) = (Arc::clone(urls), get.clone());
             running.push(tokio::spawn(async move {
                 for n in 0..each {
-                    // Its text is made here for all.
+                    // The text is decoded here for all clients.
                     let url = urls[(task * each + n) % urls.len()].clone();
                     anyhow::ensure!(get(url).await?.len() >= 1024, "it is whole");
                 }

@@ -1,5 +1,5 @@
-//! A client's hits beside `http-cache-reqwest`, and a batch beside bare reqwest and Python's clients.
-//! `cargo xtask bench client` calls it with the URL of an origin.
+//! A client's hits beside `http-cache-reqwest`, and a batch beside bare reqwest and Python's
+//! clients. `cargo xtask bench client` runs it with the URL of an origin.
 
 mod batch;
 mod floor;
@@ -24,7 +24,7 @@ fn main() -> anyhow::Result<()> {
     schedule::run(&origin, quick)
 }
 
-/// Room for everything that is measured.
+/// A store that has room for everything that is measured.
 fn store() -> Arc<MemoryStore> {
     let mut options = MemoryOptions::default();
     options.capacity = 2 << 30;
@@ -35,7 +35,7 @@ fn private(store: Arc<MemoryStore>) -> Cache {
     Cache::builder(store).rules(Rules::private()).build()
 }
 
-/// The median.
+/// Returns the median.
 fn median(mut rounds: Vec<f64>) -> f64 {
     rounds.sort_by(f64::total_cmp);
     rounds[rounds.len() / 2]

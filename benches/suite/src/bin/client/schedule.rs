@@ -1,4 +1,4 @@
-//! Ten thousand scheduled pages: what waiting costs, and how far a run is from its time.
+//! Ten thousand scheduled pages: the cost of waiting, and the delay of a run.
 
 use std::{
     fs,
@@ -21,7 +21,7 @@ pub(crate) fn run(origin: &str, quick: bool) -> anyhow::Result<()> {
 
 async fn waiting(origin: &str, pages: usize, idle: Duration) -> anyhow::Result<()> {
     let client = CachedClient::builder().no_proxy().store(store()).build()?;
-    // Their responses first: what the schedule itself needs is what comes after.
+    // The first responses are stored before the measurement, which is of the schedule alone.
     let urls: Vec<String> = (0..pages).map(|n| format!("{origin}/1k?schedule{n}")).collect();
     anyhow::ensure!(client.fetch_all(urls.clone()).count().await == pages, "each is fetched");
     let before = resident()?;
@@ -63,7 +63,7 @@ async fn drift(origin: &str, ticks: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// User and system time, in hundredths of a second.
+/// Returns user and system time, in hundredths of a second.
 fn cpu_ticks() -> anyhow::Result<u64> {
     let stat = fs::read_to_string("/proc/self/stat")?;
     let fields: Vec<&str> = stat.rsplit(") ").next().context("fields")?.split(' ').collect();

@@ -1,7 +1,8 @@
-//! The disk store beside a bare positioned read, beside the layouts that it could have had, and beside other people's
-//! stores; in one run, round by round. `cargo xtask bench disk` calls it.
+//! The disk store beside a bare positioned read, other layouts, and the stores of others, in one
+//! run with alternating rounds. `cargo xtask bench disk` runs it.
 //!
-//! `disk [--quick] [--large]`: `--large` fills ten million entries, which takes minutes and ten gigabytes.
+//! `disk [--quick] [--large]`: `--large` writes ten million entries, which takes minutes and ten
+//! gigabytes.
 
 mod numbers;
 mod race;
@@ -24,7 +25,7 @@ use redb::{Database, Durability, ReadableDatabase as _, TableDefinition};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("entries");
-/// Keys that are read in turn.
+/// Number of keys that are read in turn.
 const KEYS: u64 = 512;
 
 fn main() -> anyhow::Result<()> {
@@ -53,7 +54,7 @@ fn key(n: u64) -> CacheKey {
     larder_testkit::key(&format!("/catalogue/items/{n}"))
 }
 
-/// Ten fields, as responses have them.
+/// Returns ten headers, as typical responses have.
 fn head() -> Arc<StoredHead> {
     Arc::new(larder_testkit::head(
         &[
@@ -75,7 +76,7 @@ fn name(directory: &Path, n: u64) -> PathBuf {
     directory.join(format!("{:02x}/{n:016x}", n % 256))
 }
 
-/// A warm hit, to the last byte.
+/// Reads a warm hit to its last byte.
 async fn hits(quick: bool) -> anyhow::Result<()> {
     for (what, length, count) in [
         ("warm hit, 1 KiB", 1 << 10, 20_000),
@@ -100,7 +101,7 @@ struct Contestants {
     file: File,
     length: usize,
     store: DiskStore,
-    /// The same, with nothing kept in memory.
+    /// The disk store without its read cache.
     cold: DiskStore,
     tree: PathBuf,
     redb: Database,
@@ -226,7 +227,7 @@ async fn foyer_in(path: &Path) -> anyhow::Result<foyer::HybridCache<u64, Vec<u8>
         .await?)
 }
 
-/// One new entry after the other.
+/// Measures one new entry after the other.
 async fn fills(quick: bool) -> anyhow::Result<()> {
     for (what, length, count) in
         [("fill, 1 KiB", 1 << 10, 4_000u64), ("fill, 64 KiB", 64 << 10, 1_000), ("fill, 1 MiB", 1 << 20, 100)]

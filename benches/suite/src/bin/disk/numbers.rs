@@ -1,4 +1,4 @@
-//! What the number of entries costs.
+//! The cost of the number of entries.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use larder_disk::{DiskOptions, DiskStore};
 
 use crate::{key, place};
 
-/// What a hit, an opening and memory cost with ever more entries.
+/// Measures a hit, opening and memory with a growing number of entries.
 pub(crate) async fn numbers(sizes: &[u64]) -> anyhow::Result<()> {
     println!(
         "\n| entries of 100 bytes | open | first hit | hit on 10,000 of them, µs | ratio | on any, µs | index, bytes an entry | memory, bytes an entry |"
@@ -55,7 +55,7 @@ pub(crate) async fn numbers(sizes: &[u64]) -> anyhow::Result<()> {
         let mut some = Vec::new();
         for round in 0..16 {
             let each = looked_up(&store, &same).await?;
-            // The first brings them near.
+            // The first look-up copies them into the near tier.
             some.extend((round > 0).then_some(each));
         }
         let mut all = Vec::new();
@@ -76,7 +76,7 @@ pub(crate) async fn numbers(sizes: &[u64]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Nanoseconds a look-up.
+/// Returns nanoseconds for a look-up.
 async fn looked_up(store: &DiskStore, keys: &[CacheKey]) -> anyhow::Result<f64> {
     let begun = Instant::now();
     let mut found = 0;

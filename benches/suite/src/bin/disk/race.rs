@@ -1,8 +1,8 @@
-//! Contestants that take turns, and a table of what each took.
+//! Runs contestants in alternating rounds and prints a table of their times.
 
 use std::time::Instant;
 
-/// Nanoseconds an operation, of the median round; the contestants take turns.
+/// Measures nanoseconds for an operation, of the median round; the contestants alternate.
 pub(crate) struct Race<'a> {
     names: Vec<&'static str>,
     rounds: Vec<Vec<f64>>,

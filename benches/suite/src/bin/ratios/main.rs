@@ -1,5 +1,5 @@
-//! How many requests find what they ask for, when there is room for a hundredth of what is asked for: the memory store beside the
-//! maps that it could stand on. `cargo xtask bench ratios` calls it.
+//! Hit ratios with room for a hundredth of the requested keys: the memory store beside maps that it
+//! could be built on. `cargo xtask bench ratios` runs it.
 //!
 //! `ratios [--quick]`
 
@@ -16,14 +16,14 @@ use larder_testkit::{head, key};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Entries that there is room for.
+/// Number of entries for which there is room.
 const ROOM: usize = 10_000;
-/// Keys that are asked for.
+/// Number of keys that are requested.
 const KEYS: usize = 1_000_000;
 
-/// Something that keeps some of what it is given.
+/// A bounded cache.
 trait Subject {
-    /// Asks for an entry, and puts it there if it is not; whether it was.
+    /// Looks up an entry, inserts it if it is missing, and returns whether it was found.
     fn ask(&self, n: usize) -> bool;
 }
 
@@ -34,12 +34,12 @@ struct Larder {
 }
 
 impl Larder {
-    /// With room for as many entries as the others, by weight.
+    /// Creates a store with room, by weight, for as many entries as the others.
     fn new(keys: Vec<CacheKey>) -> Self {
         let probe = Self { store: MemoryStore::with_capacity(1 << 30), head: Arc::new(head(&[], &[])), keys };
         probe.ask(KEYS / 2);
         let each = probe.store.weight();
-        // An eighth is for what is being written.
+        // An eighth is reserved for entries that are being written.
         let store = MemoryStore::with_capacity(each * ROOM as u64 * 8 / 7);
         Self { store, ..probe }
     }

@@ -1,8 +1,9 @@
-//! What is asked for, in which order.
+//! Traces: which keys are requested, in which order.
 
 use fastrand::Rng;
 
-/// Few keys are asked for often and many seldom: the n-th most popular of them 1/n^skew as often as the first.
+/// A Zipf distribution: the n-th most popular key is requested 1/n^skew times as often as the
+/// first.
 struct Zipf(Vec<f64>);
 
 impl Zipf {
@@ -21,14 +22,14 @@ impl Zipf {
     }
 }
 
-/// Each trace, by name.
+/// Returns all traces with their names.
 pub(crate) fn all(count: usize, keys: usize, room: usize) -> Vec<(&'static str, Vec<usize>)> {
     let mut random = Rng::with_seed(7);
     let popular = keys / 2;
     let (web, flat) = (Zipf::new(popular, 1.0), Zipf::new(popular, 0.8));
     let zipf = |zipf: &Zipf, random: &mut Rng| (0..count).map(|_| zipf.draw(random)).collect::<Vec<_>>();
     let as_web = zipf(&web, &mut random);
-    // A crawler comes by: each of its pages once, beside the visitors.
+    // A crawler requests each of its pages once, among the requests of visitors.
     let mut crawled = 0;
     let scanned = (0..count).map(|n| {
         if n / (10 * room) % 2 == 1 && n % 2 == 0 {
@@ -39,7 +40,7 @@ pub(crate) fn all(count: usize, keys: usize, room: usize) -> Vec<(&'static str, 
         }
     });
     let scanned = scanned.collect();
-    // What is popular changes: each tenth of the time other keys are.
+    // Popularity changes: other keys are popular in each tenth of the trace.
     let moving = (0..count).map(|n| (web.draw(&mut random) + n * 10 / count * 7919) % popular).collect();
     let around = (0..count).map(|n| n % (room * 3 / 2)).collect();
     vec![

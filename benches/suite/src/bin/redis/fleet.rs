@@ -1,6 +1,7 @@
-//! Four processes with memory near and one Redis far: a cold page, and a purge.
+//! Four processes with a near tier in memory and one Redis as far tier: a cold page, and a purge.
 //!
-//! The parent has the origin; each child is a node, does what a line on its standard input says, and answers with a line.
+//! The parent runs the origin. Each child is a node that executes commands, a line each, from its
+//! standard input, and answers each with a line.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -68,7 +69,7 @@ pub(crate) async fn run(url: &str) -> anyhow::Result<()> {
         last.push(Duration::from_micros(stale));
     }
     last.sort();
-    let what = "from a purge's return to the last stale answer that another process began to ask for";
+    let what = "from a purge's return to the last stale answer that another process requested";
     println!("| {what}: median, longest of 9 | {:.1?}, {:.1?} |", last[4], last[8]);
     Ok(())
 }
@@ -109,7 +110,7 @@ impl Drop for Node {
     }
 }
 
-/// What a child does.
+/// Runs a node.
 pub(crate) async fn node(url: &str, origin: &str) -> anyhow::Result<()> {
     let far = Arc::new(RedisStore::connect(url, RedisOptions::default()).await?);
     let store: Arc<dyn CacheStore> = Arc::new(TieredStore::new(Arc::new(MemoryStore::default()), far));
@@ -145,7 +146,7 @@ pub(crate) async fn node(url: &str, origin: &str) -> anyhow::Result<()> {
                 println!("{}", now());
             }
             "watch" => {
-                // When the last request began that got the old page.
+                // The start of the last request that received the old page.
                 let mut last = 0;
                 loop {
                     let begun = now();
@@ -169,7 +170,7 @@ async fn ask(cache: &Cache, origin: &Arc<dyn Origin>) -> anyhow::Result<Bytes> {
     Ok(body.chunk().await.transpose().map_err(|error| anyhow::anyhow!(error))?.unwrap_or_default())
 }
 
-/// Microseconds; the same clock for all processes.
+/// Returns microseconds of a clock that all processes share.
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_micros() as u64)
 }

@@ -1,5 +1,5 @@
-//! The Redis store beside a bare `GET` of the same bytes on the same server, tiers beside memory alone, and a fleet of four.
-//! `cargo xtask bench redis` calls it with the server's URL.
+//! The Redis store beside a bare `GET` of the same bytes on the same server, tiers beside memory,
+//! and four processes. `cargo xtask bench redis` runs it with the server's URL.
 
 mod fleet;
 mod python;
@@ -52,7 +52,7 @@ fn head() -> Arc<StoredHead> {
     ))
 }
 
-/// Microseconds a call, of the median round.
+/// Returns microseconds for a call, of the median round.
 async fn race<F: Future<Output = anyhow::Result<()>>>(
     count: u64,
     at_once: usize,
@@ -157,7 +157,7 @@ async fn tiers(url: &str, quick: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A page through a client's cache on Redis, as users of Python know it.
+/// Measures a page through a caching client on Redis, as in the Python programs.
 async fn pages(url: &str, at_once: usize, quick: bool) -> anyhow::Result<()> {
     const LENGTH: usize = 1024;
     let store = RedisStore::connect(url, RedisOptions::default()).await?;

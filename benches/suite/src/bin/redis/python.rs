@@ -1,5 +1,5 @@
-//! What the Python programs of today have, on the same server: `hishel` and `aiocache`. A round of theirs is a process of
-//! theirs; the time is taken inside, after a round that warms it up.
+//! The Python caches `hishel` and `aiocache` on the same server. Each round is a process; the time
+//! is measured inside it, after a warm-up round.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../python/redis_hits.py");
 
-/// Microseconds a hit.
+/// Returns microseconds for a hit.
 pub(crate) fn hit(which: &str, url: &str, length: usize, at_once: usize, count: u64) -> anyhow::Result<f64> {
     let python =
         std::env::var("LARDER_PYTHON").context("cargo xtask bench redis names a Python with its peers")?;

@@ -1,4 +1,5 @@
-//! What more of something costs: entries, variants of one key, groups. `cargo xtask bench scaling` calls it.
+//! The cost of growing numbers of entries, variants of one key, and groups. `cargo xtask bench
+//! scaling` runs it.
 //!
 //! `scaling [--quick]`
 
@@ -31,7 +32,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One, ten, a hundred and so on.
+/// Returns 1, 10, 100 and so on.
 fn powers(most: u64) -> impl Iterator<Item = u64> {
     std::iter::successors(Some(1), |n| Some(n * 10)).take_while(move |n| *n <= most)
 }
@@ -57,7 +58,7 @@ fn cache(store: &MemoryStore) -> Cache {
     Cache::builder(Arc::new(store.clone())).clock(clock).limits(limits).build()
 }
 
-/// Nanoseconds a look-up, of the median round.
+/// Returns nanoseconds for a look-up, of the median round.
 fn looked_up(cache: &Cache, keys: &[CacheKey], request: &RequestHead<'_>) -> f64 {
     let mut rounds: Vec<f64> = (0..ROUNDS)
         .map(|_| {

@@ -1,4 +1,4 @@
-//! actix-web: bare, behind Larder, behind its own `Compress`, behind a cache in Redis.
+//! actix-web: bare, behind Larder, behind its own `Compress`, and behind a cache in Redis.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -23,7 +23,7 @@ fn handler() -> Route {
     })
 }
 
-/// Serves an application, one worker.
+/// Serves an application with one worker.
 macro_rules! serve {
     ($address:expr, $app:expr) => {
         actix_rt::System::new().block_on(async move {

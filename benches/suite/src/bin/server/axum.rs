@@ -57,7 +57,7 @@ pub(crate) fn serve(address: SocketAddr, layered: Layered) -> anyhow::Result<()>
                     .max_body_size(Some(1 << 20))
                     .respect_cache_control(true)
                     .build();
-                // It wants bodies that threads may share, which axum's are not.
+                // It requires `Sync` bodies, which axum's are not.
                 let service = service_fn(move |request: Request| {
                     let page = whole.get(request.uri().path());
                     let response = Response::builder().header(CONTENT_TYPE, page.kind);

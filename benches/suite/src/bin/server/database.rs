@@ -1,4 +1,4 @@
-//! A row of a database, read for each request and kept as a value.
+//! A database row, read for each request, and cached as a value.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -1,7 +1,8 @@
 //! Servers for `cargo xtask bench server`: the same pages, bare and behind each cache.
 //!
-//! `server MODE ADDR [REDIS-OR-DATABASE]`. Each has one worker. `/1k`, `/64k` and `/page` (64 KiB of HTML) may be kept for an hour,
-//! `/nostore/1k` may not; `/direct/42` and `/kept/42` read a row of a database.
+//! `server MODE ADDR [REDIS-OR-DATABASE]`. Each has one worker. `/1k`, `/64k` and `/page` (64 KiB
+//! of HTML) may be stored for an hour, `/nostore/1k` must not be stored; `/direct/42` and
+//! `/kept/42` read a database row.
 
 mod actix;
 mod axum;
@@ -15,7 +16,7 @@ use bytes::Bytes;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What is answered, made once.
+/// The responses, built once.
 #[derive(Clone)]
 pub(crate) struct Pages {
     small: Bytes,
@@ -23,7 +24,7 @@ pub(crate) struct Pages {
     html: Bytes,
 }
 
-/// One of them, with its fields.
+/// Returns a response with its headers.
 pub(crate) struct Page {
     pub(crate) body: Bytes,
     pub(crate) kind: &'static str,
