@@ -88,7 +88,7 @@ fn explain_says_what_and_why() {
     assert!(said.contains("storable  yes (RFC 9111 §3)"), "{said}");
     let private = RawOrigin::fixed("HTTP/1.1 200 OK\r\nCache-Control: private\r\nContent-Length: 0\r\n\r\n");
     let (_, said, _) = run(cache.path(), &["explain", "--shared", "--fetch", &private.url()]);
-    assert!(said.contains("storable  no: private (§5.2.2.7)"), "{said}");
+    assert!(said.contains("storable  no: private response in a shared cache (§5.2.2.7)"), "{said}");
 }
 
 /// "database is locked"

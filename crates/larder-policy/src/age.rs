@@ -1,8 +1,10 @@
-//! Current age (RFC 9111 §4.2.3): how long ago the origin made or confirmed a response.
+//! Computes the current age of a response (RFC 9111 §4.2.3): the time since its origin generated or
+//! validated it.
 //!
-//! The part that depends on other machines' clocks is settled once, on arrival, and becomes one number. A hit adds
-//! the time the response has spent here and nothing else, so that a look-up costs one subtraction and a wrong `Date`
-//! cannot make a response younger with each reuse.
+//! The part that depends on other machines' clocks is computed once, when the response arrives, and
+//! stored as the corrected initial age. A hit adds only the time that the response has been stored
+//! here. So a lookup costs one subtraction, and a wrong `Date` cannot make a response younger with
+//! each reuse. The `freshness` module computes the lifetime that the age is compared with.
 
 use std::time::Duration;
 
@@ -16,19 +18,29 @@ use crate::{
     request::members_of,
 };
 
-/// When a request was sent, and when the head of its response arrived.
+/// The times at which a request was sent and the head of its response arrived.
+///
+/// ```
+/// use larder_policy::{Exchange, Timestamp};
+///
+/// let sent = Timestamp::from_secs(1_700_000_000);
+/// let exchange = Exchange { request_time: sent, response_time: Timestamp::from_secs(1_700_000_002) };
+/// assert_eq!(exchange.response_time.since(exchange.request_time).as_secs(), 2);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exchange {
-    /// When the request was sent.
+    /// Time at which the request was sent.
     pub request_time: Timestamp,
-    /// When the response's head was here.
+    /// Time at which the head of the response had been received.
     pub response_time: Timestamp,
 }
 
 impl Exchange {
-    /// The age that the response had when it arrived: the greater of what its `Date` and its `Age` admit to.
+    /// Returns the age of the response when it arrived: the greater of the ages computed from
+    /// `Date` and from `Age` (§4.2.3).
     pub(crate) fn corrected_initial_age(self, date_value: Timestamp, age_value: Duration) -> Duration {
-        // `Date` has whole seconds: the fraction of the second in which both fall is no age.
+        // `Date` has a resolution of one second. The fraction of the current second is not counted
+        // as age.
         let received = Timestamp::from_secs(self.response_time.as_millis() / 1000);
         let apparent_age = received.since(date_value);
         let response_delay = self.response_time.since(self.request_time);
@@ -37,42 +49,49 @@ impl Exchange {
     }
 }
 
-/// `Date`, or when it arrived for a response that has none that can be read (RFC 9110 §6.6.1).
+/// Returns `Date`, or the arrival time if `Date` is missing or invalid (RFC 9110 §6.6.1).
 pub(crate) fn date_value(fields: &HeaderMap, exchange: Exchange) -> Timestamp {
     let date = fields.get(DATE).and_then(|date| parse_http_date(date.as_bytes(), exchange.response_time));
     date.unwrap_or(exchange.response_time)
 }
 
-/// `Age` (§5.1): the first of several members, without parameters; zero if it is no number.
+/// Returns the value of `Age` (§5.1), or zero if it is missing or not a number. Only the first list
+/// member counts, and its parameters are ignored.
 pub(crate) fn age_value(fields: &HeaderMap) -> Duration {
     let first = members_of(fields, &AGE).next();
     let number = first.and_then(|member| member.split(|byte| *byte == b';').next());
     number.map(<[u8]>::trim_ascii).and_then(delta_seconds).unwrap_or_default()
 }
 
-/// A clock may be set back by this much without consequence.
-const TOLERANCE: Duration = Duration::from_secs(2);
+/// Largest amount by which the response time may lie in the future. A clock that is set back by no
+/// more than this has no effect.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
 
 impl StoredHead {
-    /// The same, fresh for no longer than until `at`; `None` if it is stale by then anyhow, or was asked for after that.
+    /// Returns a copy of this head that becomes stale at `at`, as an invalidation at that time
+    /// requires.
+    ///
+    /// Returns `None` if nothing changes: the response was already stale at `at`, or its request
+    /// was sent after `at`.
     pub fn marked_stale(&self, at: Timestamp) -> Option<Self> {
         if self.freshness.request_time > at {
             return None;
         }
         let age = self.freshness.current_age(at).unwrap_or_default();
-        let mut outdated = self.clone();
-        let lifetime = &mut outdated.freshness.lifetime.lifetime;
-        // Fresh is what is younger than its lifetime (§4.2).
+        let mut stale = self.clone();
+        let lifetime = &mut stale.freshness.lifetime.lifetime;
+        // A response is fresh while its age is less than its lifetime (§4.2).
         let was_fresh = *lifetime > age;
         *lifetime = (*lifetime).min(age);
-        was_fresh.then_some(outdated)
+        was_fresh.then_some(stale)
     }
 }
 
 impl FreshnessInfo {
-    /// The current age; `None` if the clock says that the response has not arrived yet, and nobody can tell.
+    /// Returns the current age, or `None` if the response time lies in the future. The clock was
+    /// then set back, and the age is unknown.
     pub(crate) fn current_age(&self, now: Timestamp) -> Option<Duration> {
-        if self.response_time > now.saturating_add(TOLERANCE) {
+        if self.response_time > now.saturating_add(CLOCK_TOLERANCE) {
             return None;
         }
         let resident_time = now.since(self.response_time);

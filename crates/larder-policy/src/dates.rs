@@ -1,12 +1,27 @@
-//! HTTP dates (RFC 9110 §5.6.7), read as strictly as RFC 9111 §5.3 and §4.2 need them and no more.
+//! Parses and formats HTTP dates (RFC 9110 §5.6.7), exactly as strictly as RFC 9111 §4.2 and §5.3
+//! require.
 //!
-//! Three forms, with names in any case. Another zone, one-digit hours, dashes or a missing comma are no date at all:
-//! for `Expires` that means expired already, and a lenient parser would make a response fresh that nobody meant to be.
+//! Three formats are accepted, with day and month names in any case. A time zone other than GMT, a
+//! one-digit hour, misplaced dashes or a missing comma make a date invalid. An invalid `Expires`
+//! means that the response has already expired. A lenient parser would make a response fresh
+//! against the sender's intent.
 
 use crate::Timestamp;
 
-/// Reads a date; `None` for anything that is not one of the three forms. `now` places two-digit years: more than
-/// 50 years ahead is in the past (RFC 9110 §5.6.7).
+/// Parses an HTTP date in one of the three formats of RFC 9110 §5.6.7. Returns `None` for anything
+/// else.
+///
+/// `now` resolves two-digit years: a year that appears to be more than 50 years in the future is
+/// taken as the most recent past year with the same last two digits.
+///
+/// ```
+/// use larder_policy::{Timestamp, parse_http_date};
+///
+/// let now = Timestamp::from_secs(1_700_000_000);
+/// let date = parse_http_date(b"Sun, 06 Nov 1994 08:49:37 GMT", now);
+/// assert_eq!(date, Some(Timestamp::from_secs(784_111_777)));
+/// assert_eq!(parse_http_date(b"0", now), None);
+/// ```
 pub fn parse_http_date(text: &[u8], now: Timestamp) -> Option<Timestamp> {
     let text = text.trim_ascii();
     let comma = text.iter().position(|byte| *byte == b',');
@@ -18,13 +33,15 @@ pub fn parse_http_date(text: &[u8], now: Timestamp) -> Option<Timestamp> {
     civil.timestamp()
 }
 
-/// In the preferred form, whole seconds: `Sun, 06 Nov 1994 08:49:37 GMT`.
+/// Returns the date in the preferred format, such as `Sun, 06 Nov 1994 08:49:37 GMT`, truncated to
+/// whole seconds (RFC 9110 §5.6.7). Times after the year 9999 are formatted as its last second.
 pub fn format_http_date(time: Timestamp) -> String {
-    // Years beyond 9999 have no such form.
+    // The format has four-digit years: 9999-12-31T23:59:59Z is the last second that it can express.
     let secs = (time.as_millis() / 1000).min(253_402_300_799);
     httpdate::fmt_http_date(std::time::UNIX_EPOCH + std::time::Duration::from_secs(secs))
 }
 
+/// A date and time of day in the proleptic Gregorian calendar, UTC.
 struct Civil {
     year: u64,
     month: u64,
@@ -37,7 +54,7 @@ const MONTHS: [&[u8; 3]; 12] =
 const DAYS: [&[u8]; 7] =
     [b"monday", b"tuesday", b"wednesday", b"thursday", b"friday", b"saturday", b"sunday"];
 
-/// `Sun, 06 Nov 1994 08:49:37 GMT`
+/// Parses the preferred format, such as `Sun, 06 Nov 1994 08:49:37 GMT`.
 fn imf_fixdate(text: &[u8]) -> Option<Civil> {
     let text: &[u8; 29] = text.try_into().ok()?;
     let fixed = text[4] == b' ' && text[7] == b' ' && text[11] == b' ' && text[16] == b' ';
@@ -53,7 +70,7 @@ fn imf_fixdate(text: &[u8]) -> Option<Civil> {
     })
 }
 
-/// `Sunday, 06-Nov-94 08:49:37 GMT`
+/// Parses the obsolete RFC 850 format, such as `Sunday, 06-Nov-94 08:49:37 GMT`.
 fn rfc850(text: &[u8], comma: usize, now: Timestamp) -> Option<Civil> {
     if !DAYS.iter().any(|day| text[..comma].eq_ignore_ascii_case(day)) {
         return None;
@@ -76,7 +93,7 @@ fn rfc850(text: &[u8], comma: usize, now: Timestamp) -> Option<Civil> {
     })
 }
 
-/// `Sun Nov  6 08:49:37 1994`
+/// Parses the obsolete format of ANSI C's `asctime()`, such as `Sun Nov  6 08:49:37 1994`.
 fn asctime(text: &[u8]) -> Option<Civil> {
     let text: &[u8; 24] = text.try_into().ok()?;
     let fixed = text[3] == b' ' && text[7] == b' ' && text[10] == b' ' && text[19] == b' ';
@@ -92,20 +109,24 @@ fn asctime(text: &[u8]) -> Option<Civil> {
     })
 }
 
+/// Returns whether `name` is a three-letter day name in any case.
 fn short_day(name: &[u8]) -> bool {
     DAYS.iter().any(|day| day[..3].eq_ignore_ascii_case(name))
 }
 
+/// Returns the number of a month, 1 to 12, from its three-letter name in any case.
 fn month(name: &[u8]) -> Option<u64> {
     let index = MONTHS.iter().position(|month| month.eq_ignore_ascii_case(name))?;
     Some(index as u64 + 1)
 }
 
+/// Parses a number that consists of digits only.
 fn digits(text: &[u8]) -> Option<u64> {
     text.iter().try_fold(0, |value, byte| byte.is_ascii_digit().then(|| value * 10 + u64::from(byte - b'0')))
 }
 
-/// `08:49:37`, with a leap second allowed.
+/// Parses a time of day, such as `08:49:37`, into seconds since midnight. A leap second is
+/// accepted.
 fn clock(text: &[u8]) -> Option<u64> {
     let (hour, minute, second) = (digits(&text[..2])?, digits(&text[3..5])?, digits(&text[6..])?);
     let valid = text[2] == b':' && text[5] == b':' && hour < 24 && minute < 60 && second <= 60;
@@ -113,6 +134,7 @@ fn clock(text: &[u8]) -> Option<u64> {
 }
 
 impl Civil {
+    /// Converts the date to a timestamp. Returns `None` if the month does not have that day.
     fn timestamp(&self) -> Option<Timestamp> {
         let leap =
             self.year.is_multiple_of(4) && (!self.year.is_multiple_of(100) || self.year.is_multiple_of(400));
@@ -125,7 +147,7 @@ impl Civil {
         if self.day == 0 || self.day > longest {
             return None;
         }
-        // Days from the civil calendar (Hinnant); years before the epoch count as the epoch.
+        // Days from civil date, after Howard Hinnant. A date before 1970 counts as the epoch.
         let year = self.year.checked_sub(u64::from(self.month <= 2))?;
         let (era, year_of_era) = (year / 400, year % 400);
         let day_of_year = (153 * ((self.month + 9) % 12) + 2) / 5 + self.day - 1;

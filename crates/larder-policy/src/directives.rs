@@ -1,8 +1,10 @@
-//! `Cache-Control` (RFC 9111 §5.2), read once into a value with a place for each directive that caching knows.
+//! Parses `Cache-Control` (RFC 9111 §5.2) once, into a struct with a field for each directive that
+//! this crate implements.
 //!
-//! Whatever a peer sends has a meaning. Of several lifetimes the first counts. Otherwise, where directives conflict, the
-//! strictest reading does. A lifetime that is no number is a response that was stale when it came (§4.2.1 encourages
-//! that); a qualified `private` or `no-cache` whose list can't be read is taken for the unqualified one.
+//! Parsing cannot fail. Of several values for one lifetime the first counts. All other conflicts
+//! are resolved to the strictest directive. A lifetime that is not a number counts as zero, which
+//! makes the response stale on arrival (§4.2.1 encourages this). A qualified `private` or
+//! `no-cache` with an invalid list of names counts as unqualified.
 
 use std::time::Duration;
 
@@ -13,10 +15,10 @@ use crate::{
     request::{members, members_of},
 };
 
-/// Greater values count as this many seconds (§1.2.2).
-const MOST_SECONDS: u64 = 1 << 31;
+/// Largest number of seconds that is represented. Greater values count as this one (§1.2.2).
+const MAX_DELTA_SECONDS: u64 = 1 << 31;
 
-/// The directives of a response.
+/// The directives of a response (§5.2.2).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ResponseDirectives {
     pub(crate) max_age: Option<Duration>,
@@ -33,46 +35,57 @@ pub(crate) struct ResponseDirectives {
     pub(crate) stale_if_error: Option<Duration>,
 }
 
-/// Whether a response says that nobody may store it (§5.2.2.5).
+/// Returns whether a response has the `no-store` directive (§5.2.2.5). `must-understand` (§5.2.2.3)
+/// is not considered.
 pub fn has_no_store(response: &HeaderMap) -> bool {
-    members_of(response, &CACHE_CONTROL).any(|member| split(member).0.eq_ignore_ascii_case(b"no-store"))
+    members_of(response, &CACHE_CONTROL)
+        .any(|member| split_directive(member).0.eq_ignore_ascii_case(b"no-store"))
 }
 
-/// Whether a response's content must be passed on in the form it has (§5.2.2.6).
+/// Returns whether a response has the `no-transform` directive: its content must be forwarded
+/// unchanged (§5.2.2.6).
 pub fn has_no_transform(response: &HeaderMap) -> bool {
-    members_of(response, &CACHE_CONTROL).any(|member| split(member).0.eq_ignore_ascii_case(b"no-transform"))
+    members_of(response, &CACHE_CONTROL)
+        .any(|member| split_directive(member).0.eq_ignore_ascii_case(b"no-transform"))
 }
 
-/// Says of a response that says nothing of it that anybody may keep it for a year, and need not ask again meanwhile
-/// (RFC 8246): for what never changes under its name.
+/// Sets `Cache-Control: public, max-age=31536000, immutable` on a response that has neither
+/// `Cache-Control` nor `Expires`.
+///
+/// Any cache may then store it for a year, and clients do not revalidate it in that time
+/// (RFC 8246). Use it for content that never changes under its URL.
 pub fn set_immutable(response: &mut HeaderMap) {
     if !response.contains_key(CACHE_CONTROL) && !response.contains_key(EXPIRES) {
         response.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
     }
 }
 
-/// Says of a response that it is fresh for so long (§5.2.2.1), to the second.
+/// Sets `Cache-Control: max-age` to this lifetime in whole seconds, replacing the previous value
+/// (§5.2.2.1).
 pub fn set_max_age(response: &mut HeaderMap, lifetime: Duration) {
     let value = format!("max-age={}", lifetime.as_secs());
     response.extend(HeaderValue::from_str(&value).ok().map(|value| (CACHE_CONTROL, value)));
 }
 
-/// A directive that may name fields: its *qualified form* (§5.2.2.4, §5.2.2.7).
+/// A directive that may be limited to named fields, in its *qualified form* (§5.2.2.4, §5.2.2.7).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum QualifiedDirective {
+    /// The response does not have the directive.
     #[default]
     Absent,
-    /// Only these fields are concerned.
+    /// The directive applies to these fields only.
     Fields(Vec<HeaderName>),
-    /// The whole response is.
+    /// The directive applies to the whole response.
     All,
 }
 
 impl QualifiedDirective {
+    /// Returns whether the directive applies to the whole response.
     pub(crate) fn is_all(&self) -> bool {
         *self == Self::All
     }
 
+    /// Returns the fields to which a qualified directive applies, or none.
     pub(crate) fn fields(&self) -> &[HeaderName] {
         match self {
             Self::Fields(names) => names,
@@ -80,21 +93,21 @@ impl QualifiedDirective {
         }
     }
 
-    /// The strictest reading of two.
+    /// Adds another occurrence of the directive. The strictest combination counts.
     fn add(&mut self, argument: Option<&[u8]>) {
         let named = argument.map(unquoted).and_then(|list| field_names(&list));
         *self = match (std::mem::take(self), named) {
             (Self::All, _) | (_, None) => Self::All,
             (Self::Absent, Some(names)) => Self::Fields(names),
-            (Self::Fields(mut before), Some(names)) => {
-                before.extend(names);
-                Self::Fields(before)
+            (Self::Fields(mut names), Some(more)) => {
+                names.extend(more);
+                Self::Fields(names)
             }
         };
     }
 }
 
-/// `None` if there is no name, or one that can't be.
+/// Parses a list of field names. Returns `None` if it is empty or contains an invalid name.
 fn field_names(list: &[u8]) -> Option<Vec<HeaderName>> {
     let names: Option<Vec<_>> =
         members(std::iter::once(list)).map(|name| HeaderName::from_bytes(name).ok()).collect();
@@ -102,23 +115,25 @@ fn field_names(list: &[u8]) -> Option<Vec<HeaderName>> {
 }
 
 impl ResponseDirectives {
-    /// `no-store`; `must-understand`, understood, takes its place (§5.2.2.3).
-    pub(crate) fn forbid_storing(&self) -> bool {
+    /// Returns whether `no-store` forbids storing. `must-understand` disables `no-store`
+    /// (§5.2.2.3); the `storing` module checks that the status code is understood.
+    pub(crate) fn forbids_storing(&self) -> bool {
         self.no_store && !self.must_understand
     }
 
-    /// From the lines of `Cache-Control`.
+    /// Parses the field lines of a response's `Cache-Control`.
     pub(crate) fn parse<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut directives = Self::default();
-        for (name, argument) in members(lines).map(split) {
+        for (name, argument) in members(lines).map(split_directive) {
             directives.add(name, argument);
         }
         directives
     }
 
+    /// Adds one directive. Unknown directives are ignored (§5.2.3).
     pub(crate) fn add(&mut self, name: &[u8], argument: Option<&[u8]>) {
-        let first = |place: &mut Option<Duration>| {
-            place.get_or_insert(seconds(argument));
+        let first = |slot: &mut Option<Duration>| {
+            slot.get_or_insert(seconds_or_zero(argument));
         };
         match &*name.to_ascii_lowercase() {
             b"max-age" => first(&mut self.max_age),
@@ -150,34 +165,36 @@ pub(crate) struct RequestDirectives {
     pub(crate) stale_if_error: Option<Duration>,
 }
 
-/// How stale a response may be (§5.2.1.2).
+/// The longest staleness that a request accepts (§5.2.1.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MaxStale {
+    /// `max-stale` without an argument: any staleness is accepted.
     Any,
+    /// `max-stale` with an argument: staleness up to this duration is accepted.
     AtMost(Duration),
 }
 
 impl RequestDirectives {
-    /// From the lines of `Cache-Control`.
+    /// Parses the field lines of a request's `Cache-Control`.
     pub(crate) fn parse<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut directives = Self::default();
-        for (name, argument) in members(lines).map(split) {
+        for (name, argument) in members(lines).map(split_directive) {
             match &*name.to_ascii_lowercase() {
                 b"max-age" => {
-                    directives.max_age.get_or_insert(seconds(argument));
+                    directives.max_age.get_or_insert(seconds_or_zero(argument));
                 }
-                // What can't be read asks for more freshness than anything has.
+                // An invalid `min-fresh` requires more freshness than any response has.
                 b"min-fresh" => {
-                    directives.min_fresh.get_or_insert(number(argument).unwrap_or(Duration::MAX));
+                    directives.min_fresh.get_or_insert(parse_seconds(argument).unwrap_or(Duration::MAX));
                 }
                 b"max-stale" => {
                     directives.max_stale.get_or_insert(match argument {
                         None => MaxStale::Any,
-                        Some(_) => MaxStale::AtMost(seconds(argument)),
+                        Some(_) => MaxStale::AtMost(seconds_or_zero(argument)),
                     });
                 }
                 b"stale-if-error" => {
-                    directives.stale_if_error.get_or_insert(seconds(argument));
+                    directives.stale_if_error.get_or_insert(seconds_or_zero(argument));
                 }
                 b"no-cache" => directives.no_cache = true,
                 b"no-store" => directives.no_store = true,
@@ -189,37 +206,42 @@ impl RequestDirectives {
     }
 }
 
-/// Name and argument. No white space is allowed around `=` (§5.2): what comes with some is another directive, and so
-/// is not understood.
-fn split(member: &[u8]) -> (&[u8], Option<&[u8]>) {
+/// Splits a directive into its name and argument.
+///
+/// White space around `=` is not allowed (§5.2). Before `=` it becomes part of the name, which
+/// makes the directive unknown. After `=` it makes the argument invalid.
+fn split_directive(member: &[u8]) -> (&[u8], Option<&[u8]>) {
     match member.iter().position(|byte| *byte == b'=') {
         Some(equals) => (&member[..equals], Some(&member[equals + 1..])),
         None => (member, None),
     }
 }
 
-/// Delta-seconds (§1.2.2); zero for anything else.
-fn seconds(argument: Option<&[u8]>) -> Duration {
-    number(argument).unwrap_or(Duration::ZERO)
+/// Parses delta-seconds (§1.2.2). Returns zero for anything else.
+fn seconds_or_zero(argument: Option<&[u8]>) -> Duration {
+    parse_seconds(argument).unwrap_or(Duration::ZERO)
 }
 
-/// Token or quoted string: a recipient ought to accept both (§5.2).
-fn number(argument: Option<&[u8]>) -> Option<Duration> {
+/// Parses delta-seconds from a token or a quoted string. Recipients ought to accept both forms
+/// (§5.2).
+fn parse_seconds(argument: Option<&[u8]>) -> Option<Duration> {
     delta_seconds(&unquoted(argument?))
 }
 
-/// Digits and nothing else, 2^31 and beyond as 2^31.
+/// Parses delta-seconds (§1.2.2), which consist of digits only. Values of 2^31 and more count as
+/// 2^31.
 pub(crate) fn delta_seconds(digits: &[u8]) -> Option<Duration> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
     let value = digits.iter().fold(0_u64, |value, digit| {
-        value.saturating_mul(10).saturating_add(u64::from(digit - b'0')).min(MOST_SECONDS)
+        value.saturating_mul(10).saturating_add(u64::from(digit - b'0')).min(MAX_DELTA_SECONDS)
     });
     Some(Duration::from_secs(value))
 }
 
-/// A token as it is, a quoted string without quotes and escapes (RFC 9110 §5.6.4).
+/// Returns a token unchanged, or the content of a quoted string without its quotes and escapes
+/// (RFC 9110 §5.6.4).
 fn unquoted(text: &[u8]) -> std::borrow::Cow<'_, [u8]> {
     let Some(inner) = text.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")) else {
         return text.into();

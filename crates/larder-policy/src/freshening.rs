@@ -1,4 +1,8 @@
-//! What a confirmation does to what is stored (RFC 9111 §4.3.3, §4.3.4, §4.3.5).
+//! Freshens stored responses (RFC 9111 §4.3.3, §4.3.4, §4.3.5): decides which stored response a 304
+//! or a response to HEAD validates, and updates its header fields.
+//!
+//! The `validation` module makes the conditional request, and `storing` decides whether the updated
+//! response may still be stored.
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -8,55 +12,57 @@ use crate::{
     age::date_value,
     groups::groups,
     header_names::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, LAST_MODIFIED, VARY},
-    validation::opaque,
+    validation::without_weak_prefix,
 };
 
-/// What a 304 does.
+/// The effect of a 304 on the stored responses (§4.3.4).
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 #[must_use]
 pub enum Freshen {
-    /// Candidate `index` is confirmed: keep this head in place of its own.
+    /// Candidate `index` was validated. The caller replaces its stored head with this one.
     Updated {
-        /// Its place among the candidates.
+        /// Index of the validated response among the candidates.
         index: usize,
-        /// The new head.
+        /// Updated head.
         head: Box<StoredHead>,
     },
-    /// It is confirmed for this answer, but may not be kept any longer.
+    /// Candidate `index` was validated and may be used for this request, but must not be stored any
+    /// longer.
     NoLongerStorable {
-        /// Its place among the candidates.
+        /// Index of the validated response among the candidates.
         index: usize,
-        /// The new head.
+        /// Updated head.
         head: Box<StoredHead>,
-        /// Why.
+        /// Reason why the response must not be stored.
         why: NotStorable,
     },
-    /// The 304 selects none of the stored responses: ask again without conditions.
+    /// The 304 matches none of the stored responses. The caller repeats the request without
+    /// conditions.
     Unmatched,
 }
 
-/// What a response to HEAD does to what is stored for GET (§4.3.5).
+/// The effect of a response to HEAD on the responses stored for GET (§4.3.5).
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum HeadFreshen {
-    /// Candidate `index` is confirmed.
+    /// Candidate `index` was validated. The caller replaces its stored head with this one.
     Updated {
-        /// Its place among the candidates.
+        /// Index of the validated response among the candidates.
         index: usize,
-        /// The new head.
+        /// Updated head.
         head: Box<StoredHead>,
     },
-    /// Candidate `index` is another representation than the origin has now.
+    /// Candidate `index` differs from the representation that the origin has now.
     Outdated {
-        /// Its place among the candidates.
+        /// Index of the outdated response among the candidates.
         index: usize,
     },
-    /// It says nothing about what is stored.
+    /// The response to HEAD provides no information about the stored responses.
     Unrelated,
 }
 
-/// Of the body that is stored, and not of the response that confirms it (§3.2).
+/// Fields that describe the stored body. A validating response never updates them (§3.2).
 const NEVER_UPDATED: [HeaderName; 5] = [
     CONTENT_LENGTH,
     http::header::CONTENT_ENCODING,
@@ -66,7 +72,11 @@ const NEVER_UPDATED: [HeaderName; 5] = [
 ];
 
 impl Rules {
-    /// What a 304 with these fields confirms (§4.3.4). `selected` is the candidate that was asked about.
+    /// Returns the effect of a 304 with these `fields` on the candidates (§4.3.4).
+    ///
+    /// `selected` is the index of the candidate for which the request was made conditional. The
+    /// updated response is checked again: it is [`Freshen::NoLongerStorable`] if, for example, the
+    /// 304 contains `no-store`.
     pub fn freshen<'c, F: RequestHeaders>(
         &self,
         target: &TargetUri,
@@ -77,17 +87,21 @@ impl Rules {
         exchange: Exchange,
     ) -> Freshen {
         let candidates: Vec<&StoredHead> = candidates.into_iter().collect();
-        let Some(index) = confirmed(&candidates, selected, fields) else { return Freshen::Unmatched };
-        let head = Box::new(self.updated(target, request, candidates[index], fields, exchange));
-        // The response as it is now has to be storable still: the 304 may have brought `no-store`.
+        let Some(index) = validated_candidate(&candidates, selected, fields) else {
+            return Freshen::Unmatched;
+        };
+        let head = Box::new(self.freshened_head(target, request, candidates[index], fields, exchange));
+        // The updated response must still be storable: the 304 may contain `no-store`.
         match self.storable(target, request, head.status, &head.fields, exchange) {
             Ok(_) | Err(NotStorable::NoUse | NotStorable::Method) => Freshen::Updated { index, head },
             Err(why) => Freshen::NoLongerStorable { index, head, why },
         }
     }
 
-    /// What a response to HEAD says of the stored responses to GET (§4.3.5): those it selects are confirmed if validators
-    /// and length agree, and outdated otherwise.
+    /// Returns the effect of a response to HEAD on the stored responses to GET (§4.3.5).
+    ///
+    /// The first candidate that matches the request's selecting fields is validated if its
+    /// validators and `Content-Length` agree with the new response. Otherwise it is outdated.
     pub fn freshen_by_head<'c, F: RequestHeaders>(
         &self,
         target: &TargetUri,
@@ -105,7 +119,7 @@ impl Rules {
         }
         let same = |name: &HeaderName| match (stored.fields.get(name), fields.get(name)) {
             (Some(stored), Some(new)) => stored == new,
-            // What the new response does not say can't disagree.
+            // A field that the new response does not have cannot disagree.
             (_, None) => true,
             (None, Some(_)) => *name == CONTENT_LENGTH,
         };
@@ -115,13 +129,13 @@ impl Rules {
         if Validator::of(fields).is_none() && !fields.contains_key(CONTENT_LENGTH) {
             return HeadFreshen::Unrelated;
         }
-        let head = Box::new(self.updated(target, request, stored, fields, exchange));
+        let head = Box::new(self.freshened_head(target, request, stored, fields, exchange));
         HeadFreshen::Updated { index, head }
     }
 
-    /// §3.2: each field of the new response takes the place of the stored lines of its name, but for those that
-    /// describe the stored body.
-    fn updated<F: RequestHeaders>(
+    /// Returns the stored head, updated with the fields of the new response (§3.2). Each new field
+    /// replaces all stored lines of its name, except fields that describe the stored body.
+    fn freshened_head<F: RequestHeaders>(
         &self,
         target: &TargetUri,
         request: &RequestHead<'_, F>,
@@ -141,23 +155,24 @@ impl Rules {
         }
         let effective = self.effective_directives(stored.status, &fields);
         let date = date_value(new, exchange);
-        // `Age` is still among the fields, if the confirmation came through another cache.
-        let terms = self.terms(&effective, stored.status, &fields, exchange, date);
+        // A validating response that came through another cache has an `Age` field. It is still in
+        // `fields` here, and counts.
+        let freshness = self.freshness_info(&effective, stored.status, &fields, exchange, date);
         let selecting = if new.contains_key(VARY) {
-            SelectingHeaders::of(&fields, self.selecting_too(), request)
+            SelectingHeaders::of(&fields, self.additional_selecting_names(), request)
         } else {
             stored.selecting.clone()
         };
         let fields = self.stored_fields(&fields, &effective.directives);
         let groups = groups(target, &fields, self.overrides.as_deref());
-        StoredHead { status: stored.status, fields, selecting, freshness: terms, groups, part: stored.part }
+        StoredHead { status: stored.status, fields, selecting, freshness, groups, part: stored.part }
     }
 }
 
-/// Which candidate a 304 is about.
-fn confirmed(candidates: &[&StoredHead], selected: usize, fields: &HeaderMap) -> Option<usize> {
-    // Only one was asked about: the answer is about that one, whatever tag it wears. Servers that compress on the fly
-    // are known to send another with a 304 than they sent with the response.
+/// Returns the index of the candidate that a 304 validates (§4.3.4).
+fn validated_candidate(candidates: &[&StoredHead], selected: usize, fields: &HeaderMap) -> Option<usize> {
+    // With one candidate, the 304 validates that one, whatever entity tag it contains. Servers that
+    // compress on the fly are known to send one entity tag in the response and another in the 304.
     if candidates.len() == 1 {
         return Some(0);
     }
@@ -166,11 +181,14 @@ fn confirmed(candidates: &[&StoredHead], selected: usize, fields: &HeaderMap) ->
     let order = || std::iter::once(selected).chain(0..candidates.len());
     match Validator::of(fields) {
         Some(Validator::Strong(tag)) => order().find(|index| tag_of(*index) == Some(tag)),
-        Some(Validator::Weak(tag)) => order().find(|index| tag_of(*index).map(opaque) == Some(opaque(tag))),
+        Some(Validator::Weak(tag)) => {
+            order().find(|index| tag_of(*index).map(without_weak_prefix) == Some(without_weak_prefix(tag)))
+        }
         Some(Validator::LastModified(modified)) => {
             order().find(|index| modified_of(*index) == Some(modified))
         }
-        // It names none. Among several it can only be about the one whose date was sent, if no tags were.
+        // The 304 contains no validator. Among several candidates it can only validate the one
+        // of which `Last-Modified` was sent, provided that no entity tags were sent.
         None => tag_of(selected).is_none().then_some(selected),
     }
 }

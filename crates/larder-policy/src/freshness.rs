@@ -1,8 +1,9 @@
-//! Freshness (RFC 9111 §4.2): how long a response may be reused without asking.
+//! Computes the freshness lifetime (RFC 9111 §4.2.1, §4.2.2): how long a response may be reused
+//! without validation.
 //!
-//! The [`FreshnessLifetime`] is computed once, when the response is stored; a hit only compares it with the current
-//! age. Where the lifetime came from is kept beside it, since `Cache-Status` and people want to know.
-//! Whether a *stale* response may still be served is decided in `stale`.
+//! The [`FreshnessLifetime`] is computed once, when the response is stored. A hit only compares it
+//! with the current age. The source of the lifetime is stored with it, for diagnostics. The `stale`
+//! module decides whether a *stale* response may still be served.
 
 use std::time::Duration;
 
@@ -15,17 +16,17 @@ use crate::{
     header_names::{EXPIRES, LAST_MODIFIED},
 };
 
-/// How long after it was made a response is fresh, and who says so.
+/// The freshness lifetime of a response and its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct FreshnessLifetime {
-    /// The lifetime, from the origin's making of the response.
+    /// Lifetime, counted from the time at which the origin generated the response.
     pub lifetime: Duration,
-    /// Where it comes from.
+    /// Source of the lifetime.
     pub from: LifetimeFrom,
 }
 
-/// Where a lifetime comes from, in the order of RFC 9111 §4.2.1.
+/// The source of a freshness lifetime, in the order of precedence of RFC 9111 §4.2.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum LifetimeFrom {
@@ -33,43 +34,47 @@ pub enum LifetimeFrom {
     SMaxage,
     /// `max-age` (§5.2.2.1).
     MaxAge,
-    /// `Expires` less `Date` (§5.3).
+    /// `Expires` minus `Date` (§5.3).
     Expires,
-    /// A share of the time since `Last-Modified` (§4.2.2).
+    /// A percentage of the time since `Last-Modified` (§4.2.2).
     Heuristic,
-    /// This cache's user ([`Overrides`](crate::Overrides)).
+    /// A setting of this cache ([`Overrides`](crate::Overrides)).
     Override,
-    /// Nobody: the response is stale at once.
+    /// No source: the response is stale on arrival.
     #[default]
     Unspecified,
 }
 
 impl LifetimeFrom {
-    /// Whether somebody said it (§4.2.1), rather than this cache guessing.
+    /// Returns whether the lifetime was specified (§4.2.1), by the response or by an override. A
+    /// heuristic lifetime was not.
     pub fn is_explicit(self) -> bool {
         matches!(self, Self::SMaxage | Self::MaxAge | Self::Expires | Self::Override)
     }
 
-    /// The words that people see.
+    /// Returns the source as text for people, with the section of RFC 9111, such as `max-age
+    /// (§5.2.2.1)`.
     pub fn name(self) -> &'static str {
         match self {
             Self::SMaxage => "s-maxage (§5.2.2.10)",
             Self::MaxAge => "max-age (§5.2.2.1)",
             Self::Expires => "Expires (§5.3)",
             Self::Heuristic => "heuristic (§4.2.2)",
-            Self::Override => "this cache's settings",
-            Self::Unspecified => "none (§4.2.1)",
+            Self::Override => "an override in the cache configuration",
+            Self::Unspecified => "no source (§4.2.1)",
         }
     }
 }
 
-/// Status codes that may be reused with a heuristic lifetime (RFC 9110 §15.1).
+/// Returns whether a response with this status code may have a heuristic lifetime (RFC 9110 §15.1).
 pub(crate) fn is_heuristically_cacheable(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
 
 impl Rules {
-    /// The first that is there counts (§4.2.1). `expires_counts`: no targeted field has taken the place of `Expires`.
+    /// Returns the lifetime of a response from the first source that is present (§4.2.1).
+    ///
+    /// `expires_counts` is false if a targeted field replaces `Expires` (RFC 9213 §2.2).
     pub(crate) fn freshness_lifetime(
         &self,
         directives: &ResponseDirectives,
@@ -100,13 +105,14 @@ impl Rules {
     }
 }
 
-/// `Expires` less `Date`. One line that is a date, or the response has expired already (§5.3).
+/// Returns `Expires` minus `Date`, or `None` without `Expires`. An invalid date or several lines
+/// count as already expired (§5.3).
 fn expires_lifetime(fields: &HeaderMap, date_value: Timestamp) -> Option<Duration> {
     let mut lines = fields.get_all(EXPIRES).iter();
     let first = lines.next()?;
     let expires = if lines.next().is_none() { parse_http_date(first.as_bytes(), date_value) } else { None };
     Some(expires.map_or(Duration::ZERO, |expires| {
-        // Both have whole seconds; a `Date` that was made up here has not.
+        // Both have whole seconds, except a `Date` that was taken from this cache's clock.
         Timestamp::from_secs(expires.as_millis() / 1000).since(date_value)
     }))
 }

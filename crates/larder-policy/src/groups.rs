@@ -1,15 +1,28 @@
-//! Cache groups (RFC 9875): responses of one origin that are invalidated together.
+//! Reads cache groups (RFC 9875): sets of responses of one origin that are invalidated together.
+//!
+//! The `invalidation` module decides which groups an exchange invalidates.
 
 use http::HeaderMap;
 
-use crate::{Overrides, TargetUri, header_names::CACHE_GROUPS, structured::strings};
+use crate::{Overrides, TargetUri, header_names::CACHE_GROUPS, structured::parse_strings};
 
-/// Groups beyond this many are ignored; RFC 9875 §2 asks for at least 32.
-const MOST_GROUPS: usize = 64;
-/// Names beyond this length are ignored; RFC 9875 §2 asks for at least 32 characters.
-const LONGEST_NAME: usize = 128;
+/// Maximum number of groups of a response. Further ones are ignored. RFC 9875 §2 requires at least
+/// 32.
+const MAX_GROUPS: usize = 64;
+/// Maximum length of a group name in bytes. Longer names are ignored. RFC 9875 §2 requires at least
+/// 32 characters.
+const MAX_NAME_LENGTH: usize = 128;
 
-/// A group of one origin's responses. Two origins' groups of the same name are two groups.
+/// A group of responses of one origin. Groups of different origins are different, even if they have
+/// the same name.
+///
+/// ```
+/// use larder_policy::CacheGroup;
+///
+/// let group = CacheGroup::new("https://example.com", "scripts");
+/// assert_eq!((group.origin(), group.name()), ("https://example.com", "scripts"));
+/// assert_ne!(group, CacheGroup::new("https://example.org", "scripts"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CacheGroup {
     origin: Box<str>,
@@ -17,44 +30,54 @@ pub struct CacheGroup {
 }
 
 impl CacheGroup {
-    /// The group called `name` of `origin`: scheme and authority, such as `https://example.com`.
+    /// Creates the group `name` of `origin`, which consists of scheme and authority, such as
+    /// `https://example.com`.
     pub fn new(origin: &str, name: &str) -> Self {
         Self { origin: origin.into(), name: name.into() }
     }
 
-    /// Scheme and authority.
+    /// Returns the origin: scheme and authority.
     pub fn origin(&self) -> &str {
         &self.origin
     }
 
-    /// The name; case matters.
+    /// Returns the name, which is case-sensitive.
     pub fn name(&self) -> &str {
         &self.name
     }
 }
 
-/// The groups that a response says it belongs to, and those that the cache's user says.
+/// Returns the groups of a response: those in its `Cache-Groups`, and those that the overrides add.
 pub(crate) fn groups(
     target: &TargetUri,
     fields: &HeaderMap,
     overrides: Option<&Overrides>,
 ) -> Box<[CacheGroup]> {
-    let named =
-        if fields.contains_key(CACHE_GROUPS) { named(target, fields, &CACHE_GROUPS) } else { Box::default() };
+    let listed = if fields.contains_key(CACHE_GROUPS) {
+        groups_in_field(target, fields, &CACHE_GROUPS)
+    } else {
+        Box::default()
+    };
     match overrides.map(|overrides| &*overrides.groups) {
-        None | Some([]) => named,
-        Some(more) => {
-            let mut groups = named.into_vec();
-            groups.extend(more.iter().map(|name| CacheGroup::new(target.origin(), name)));
-            groups.truncate(MOST_GROUPS);
+        None | Some([]) => listed,
+        Some(added) => {
+            let mut groups = listed.into_vec();
+            groups.extend(added.iter().map(|name| CacheGroup::new(target.origin(), name)));
+            groups.truncate(MAX_GROUPS);
             groups.into()
         }
     }
 }
 
-/// The groups of `target`'s origin that a field names, bounded.
-pub(crate) fn named(target: &TargetUri, fields: &HeaderMap, field: &http::HeaderName) -> Box<[CacheGroup]> {
-    let names = strings(fields.get_all(field).iter().map(http::HeaderValue::as_bytes)).unwrap_or_default();
-    let short = names.iter().filter(|name| name.len() <= LONGEST_NAME).take(MOST_GROUPS);
+/// Returns the groups of `target`'s origin that `field` lists, within the limits for number and
+/// length.
+pub(crate) fn groups_in_field(
+    target: &TargetUri,
+    fields: &HeaderMap,
+    field: &http::HeaderName,
+) -> Box<[CacheGroup]> {
+    let names =
+        parse_strings(fields.get_all(field).iter().map(http::HeaderValue::as_bytes)).unwrap_or_default();
+    let short = names.iter().filter(|name| name.len() <= MAX_NAME_LENGTH).take(MAX_GROUPS);
     short.map(|name| CacheGroup::new(target.origin(), name)).collect()
 }

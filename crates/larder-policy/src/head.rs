@@ -1,4 +1,7 @@
-//! A stored response without its body, and the terms on which it may be reused.
+//! Defines what is stored of a response besides its body: status code, header fields and freshness
+//! information.
+//!
+//! The `storing` and `freshening` modules create these values; `reuse` and `serving` read them.
 
 use std::time::Duration;
 
@@ -6,41 +9,46 @@ use http::{HeaderMap, StatusCode};
 
 use crate::{ByteRange, CacheGroup, FreshnessLifetime, SelectingHeaders, Timestamp};
 
-/// What is kept of a response besides its body (RFC 9111 §3.1). Immutable once stored: `Age` and `Cache-Status` are not
-/// in it, they are written beside it.
+/// The stored part of a response without its body (RFC 9111 §3.1).
+///
+/// It does not change once it is stored. `Age` and `Cache-Status` are not part of it; they are
+/// added to each response that is served from it.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct StoredHead {
-    /// The status code as received.
+    /// Status code as received.
     pub status: StatusCode,
-    /// The fields as received, all lines, less those never stored and less `Age`, which is in the terms.
+    /// Header fields as received, with all lines, except the fields that are never stored and
+    /// `Age`. The age is part of `freshness`.
     pub fields: HeaderMap,
-    /// The request's values of the fields that `Vary` nominates (§4.1).
+    /// Values of the request fields that `Vary` nominates (§4.1).
     pub selecting: SelectingHeaders,
-    /// All that a hit needs, computed already.
+    /// Freshness information, computed in advance.
     pub freshness: FreshnessInfo,
-    /// The groups it belongs to (RFC 9875).
+    /// Groups to which the response belongs (RFC 9875).
     pub groups: Box<[CacheGroup]>,
-    /// For a 206: which bytes of the representation the body is (§3.3).
+    /// For a 206, the range of bytes of the representation that the body contains (§3.3). `None`
+    /// for a complete response.
     pub part: Option<ByteRange>,
 }
 
 impl StoredHead {
-    /// A head put together again from what a store kept.
+    /// Creates a head from parts that a store has read back.
     pub fn from_stored(
         status: StatusCode,
         fields: HeaderMap,
         selecting: SelectingHeaders,
-        terms: FreshnessInfo,
+        freshness: FreshnessInfo,
         groups: Box<[CacheGroup]>,
         part: Option<ByteRange>,
     ) -> Self {
-        Self { status, fields, selecting, freshness: terms, groups, part }
+        Self { status, fields, selecting, freshness, groups, part }
     }
 
-    /// About how many bytes of memory this takes: fields, selecting values, groups, and the bookkeeping of each.
+    /// Returns the approximate memory use in bytes: fields, selecting values, groups, and the
+    /// bookkeeping of each.
     pub fn weight(&self) -> usize {
-        // A map of n lines has room for up to 4n/3 entries of about 100 bytes, and an index.
+        // A map of n lines allocates up to 4n/3 entries of about 100 bytes each, and an index.
         let lines: usize =
             self.fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 140).sum();
         let groups: usize =
@@ -49,28 +57,33 @@ impl StoredHead {
     }
 }
 
-/// All that a hit needs, computed when the response was stored or last confirmed (§4.2). A hit compares integers.
+/// Freshness information of a stored response, computed when it was stored or last validated
+/// (§4.2). A hit only compares integers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct FreshnessInfo {
-    /// When the request was sent.
+    /// Time at which the request was sent.
     pub request_time: Timestamp,
-    /// When the response arrived.
+    /// Time at which the response arrived.
     pub response_time: Timestamp,
-    /// The age it had by then (§4.2.3).
+    /// Age of the response at its arrival (§4.2.3).
     pub corrected_initial_age: Duration,
-    /// How long it is fresh (§4.2.1).
+    /// Freshness lifetime and its source (§4.2.1).
     pub lifetime: FreshnessLifetime,
-    /// Its `Date`, or when it arrived.
+    /// `Date` of the response, or its arrival time if `Date` is missing or invalid.
     pub date: Timestamp,
-    /// Stale, it must not be served without the origin's word (§5.2.2.2; in a shared cache also §5.2.2.8, §5.2.2.10).
+    /// Whether the response must not be served stale without successful validation (§5.2.2.2; in a
+    /// shared cache also §5.2.2.8 and §5.2.2.10).
     pub must_revalidate: bool,
-    /// It must not be served without the origin's word at all (§5.2.2.4).
+    /// Whether the response must not be served without successful validation, even while it is
+    /// fresh (§5.2.2.4).
     pub no_cache: bool,
-    /// While it is fresh it does not change (RFC 8246).
+    /// Whether the response does not change while it is fresh (RFC 8246).
     pub immutable: bool,
-    /// How long past its lifetime it may be served while it is revalidated (RFC 5861 §3).
+    /// Time past the lifetime for which the response may be served while it is revalidated
+    /// (RFC 5861 §3).
     pub stale_while_revalidate: Option<Duration>,
-    /// How long past its lifetime it may stand in for an error (RFC 5861 §4).
+    /// Time past the lifetime for which the response may be served instead of an error
+    /// (RFC 5861 §4).
     pub stale_if_error: Option<Duration>,
 }

@@ -1,4 +1,5 @@
-//! The names of the fields that caching is made of. They stand here and nowhere else in the workspace.
+//! Defines the names of the header fields that concern caching. No other crate of the workspace
+//! spells them out.
 
 use http::HeaderName;
 
@@ -8,16 +9,17 @@ pub use http::header::{
     IF_UNMODIFIED_SINCE, LAST_MODIFIED, LOCATION, PRAGMA, RANGE, SET_COOKIE, VARY,
 };
 
-/// `Cache-Status` (RFC 9211).
+/// The `Cache-Status` field (RFC 9211).
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-/// `Cache-Groups` (RFC 9875 §2).
+/// The `Cache-Groups` field (RFC 9875 §2).
 pub const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
-/// `Cache-Group-Invalidation` (RFC 9875 §3).
+/// The `Cache-Group-Invalidation` field (RFC 9875 §3).
 pub const CACHE_GROUP_INVALIDATION: HeaderName = HeaderName::from_static("cache-group-invalidation");
-/// `CDN-Cache-Control` (RFC 9213 §3.1).
+/// The `CDN-Cache-Control` field (RFC 9213 §3.1).
 pub const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
-/// Whether a response's field has a say in how it is cached: for those who show people why.
+/// Returns whether a response field influences how the response is cached. Diagnostic output shows
+/// these fields.
 pub fn is_caching_header(name: &HeaderName) -> bool {
     [
         AGE,

@@ -1,10 +1,11 @@
-//! Fields that belong to one connection (RFC 9110 §7.6.1), and those that are never stored (RFC 9111 §3.1).
+//! Removes header fields that concern one connection only (RFC 9110 §7.6.1), and identifies those
+//! that are never stored (RFC 9111 §3.1).
 
 use http::{HeaderMap, HeaderName};
 
 use crate::{header_names::CONNECTION, request::members_of};
 
-/// Of one hop, whether `Connection` lists them or not.
+/// Returns whether a field concerns one connection only, even if `Connection` does not list it.
 fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
@@ -12,63 +13,69 @@ fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
-/// Of the proxy that a response came through, and not for whoever it is served to later (RFC 9111 §3.1).
-fn is_of_the_proxy(name: &str) -> bool {
+/// Returns whether a field concerns the proxy that the response came through, and not the clients
+/// that a cache serves it to later (RFC 9111 §3.1).
+fn is_proxy_field(name: &str) -> bool {
     matches!(name, "proxy-authenticate" | "proxy-authentication-info" | "proxy-authorization")
 }
 
-/// Removes the fields that stop at this hop, in either direction: the known ones, and those that `Connection` lists.
+/// Removes the fields that must not be forwarded, from a request or a response: the known
+/// hop-by-hop fields and those that `Connection` lists.
 ///
-/// A connection option can't name a field that the message needs to mean the same behind this hop
-/// (RFC 9110 §7.6.1: options are not end-to-end fields): `Host`, `Content-Length` and the fields of caching stay.
+/// `Connection` cannot list fields that are meant for all recipients (RFC 9110 §7.6.1). If it lists
+/// such a field, for example `Host`, `Content-Length` or a caching field, the field stays.
 pub fn strip_hop_by_hop(fields: &mut HeaderMap) {
     strip(fields, is_hop_by_hop);
 }
 
-/// The same, and the credentials for a proxy: of a request before it is forwarded.
+/// Removes the hop-by-hop fields and the proxy credentials of a request before it is forwarded.
 pub fn strip_unforwardable(fields: &mut HeaderMap) {
-    strip(fields, |name| is_hop_by_hop(name) || is_of_the_proxy(name));
+    strip(fields, |name| is_hop_by_hop(name) || is_proxy_field(name));
 }
 
-/// One look at the names that are there costs less than looking for each that might be.
-fn strip(fields: &mut HeaderMap, goes: impl Fn(&str) -> bool) {
-    for name in listed(fields) {
+/// Removes the fields that `Connection` lists and those for which `is_removed` returns true.
+/// Iterating over the present names costs less than looking up each possible one.
+fn strip(fields: &mut HeaderMap, is_removed: impl Fn(&str) -> bool) {
+    for name in connection_options(fields) {
         fields.remove(name);
     }
-    while let Some(name) = fields.keys().find(|name| goes(name.as_str())).cloned() {
+    while let Some(name) = fields.keys().find(|name| is_removed(name.as_str())).cloned() {
         fields.remove(name);
     }
 }
 
-/// What may not be stored of a response, beside what its directives say (RFC 9111 §3.1).
+/// The fields of a response that are never stored, whatever its directives are (RFC 9111 §3.1).
 #[derive(Debug)]
 pub(crate) struct Unstorable(Vec<HeaderName>);
 
 impl Unstorable {
+    /// Creates the set for a response with these fields.
     pub(crate) fn of(fields: &HeaderMap) -> Self {
-        Self(listed(fields))
+        Self(connection_options(fields))
     }
 
+    /// Returns whether a field must not be stored.
     pub(crate) fn contains(&self, name: &HeaderName) -> bool {
-        is_hop_by_hop(name.as_str()) || is_of_the_proxy(name.as_str()) || self.0.contains(name)
+        is_hop_by_hop(name.as_str()) || is_proxy_field(name.as_str()) || self.0.contains(name)
     }
 }
 
-/// The fields that `Connection` lists.
-fn listed(fields: &HeaderMap) -> Vec<HeaderName> {
+/// Returns the fields that `Connection` lists, except end-to-end fields.
+fn connection_options(fields: &HeaderMap) -> Vec<HeaderName> {
     if !fields.contains_key(CONNECTION) {
         return Vec::new();
     }
-    // What most say of their connections lists nothing that is not known anyway.
-    let is_known =
+    // Most `Connection` fields contain only these two options, which need no action.
+    let needs_no_action =
         |name: &&[u8]| name.eq_ignore_ascii_case(b"keep-alive") || name.eq_ignore_ascii_case(b"close");
     members_of(fields, &CONNECTION)
-        .filter(|name| !is_known(name))
+        .filter(|name| !needs_no_action(name))
         .filter_map(|name| HeaderName::from_bytes(name).ok())
         .filter(|name| !is_end_to_end(name))
         .collect()
 }
 
+/// Returns whether a field is meant for all recipients, so that `Connection` cannot remove it.
 fn is_end_to_end(name: &HeaderName) -> bool {
     use crate::header_names;
     [

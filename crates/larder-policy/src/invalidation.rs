@@ -1,15 +1,18 @@
-//! What an unsafe request invalidates (RFC 9111 §4.4, RFC 9875 §3).
+//! Decides what a request with an unsafe method invalidates (RFC 9111 §4.4, RFC 9875 §3). The
+//! caller removes the stored responses.
 
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::{
     CacheGroup, TargetUri,
-    groups::named,
+    groups::groups_in_field,
     header_names::{CACHE_GROUP_INVALIDATION, CONTENT_LOCATION, LOCATION},
 };
 
-/// The target URIs whose stored responses an exchange invalidates: after a non-error response to an unsafe method,
-/// the request's own, and those of `Location` and `Content-Location` if they are of the same origin.
+/// Returns the target URIs that an exchange invalidates (RFC 9111 §4.4).
+///
+/// Only a 2xx or 3xx response to an unsafe method invalidates anything: the request's target, and
+/// the targets of `Location` and `Content-Location` if they have the same origin.
 pub fn invalidation_targets(
     method: &Method,
     target: &TargetUri,
@@ -32,21 +35,23 @@ pub fn invalidation_targets(
     targets
 }
 
-/// The groups that it invalidates, of the target's own origin.
+/// Returns the groups of the target's origin that an exchange invalidates (RFC 9875 §3). Only a 2xx
+/// or 3xx response to an unsafe method invalidates groups.
 pub fn invalidation_groups(
     method: &Method,
     target: &TargetUri,
     status: StatusCode,
     fields: &HeaderMap,
 ) -> Vec<CacheGroup> {
-    let counts = is_unsafe(method) && (status.is_success() || status.is_redirection());
-    if !counts || !fields.contains_key(CACHE_GROUP_INVALIDATION) {
+    let invalidates = is_unsafe(method) && (status.is_success() || status.is_redirection());
+    if !invalidates || !fields.contains_key(CACHE_GROUP_INVALIDATION) {
         return Vec::new();
     }
-    named(target, fields, &CACHE_GROUP_INVALIDATION).into_vec()
+    groups_in_field(target, fields, &CACHE_GROUP_INVALIDATION).into_vec()
 }
 
-/// All but the methods that are known to be safe (RFC 9110 §9.2.1): an unknown one may change anything.
+/// Returns whether a method is not known to be safe (RFC 9110 §9.2.1). An unknown method may change
+/// anything.
 fn is_unsafe(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
 }

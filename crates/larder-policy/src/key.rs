@@ -1,7 +1,8 @@
-//! The cache key (RFC 9111 §2): what a stored response is found by.
+//! Defines the cache key (RFC 9111 §2), under which responses are stored.
 //!
-//! Its parts are framed by their lengths, so that no two requests can be glued into one. It carries its hash from the
-//! moment it is made; two keys are equal only if every byte is.
+//! Each part is preceded by its length, so that the parts of two different requests cannot result
+//! in the same bytes. The key contains its hash, computed once when the key is created. Two keys
+//! are equal only if all their bytes are.
 
 use std::{
     fmt,
@@ -11,10 +12,21 @@ use std::{
 
 use crate::{TargetError, TargetUri, target::Parts};
 
-/// What a stored response is found by: the target URI, and what else a cache adds to it. GET and HEAD share it.
+/// The key under which responses are stored: the target URI, and the extra parts that a cache adds
+/// to it. GET and HEAD share it.
 ///
-/// Cloning is one reference count. `Hash` writes the hash that it carries, which is seeded anew in each process: stores
-/// that outlive one hash [`as_bytes`](Self::as_bytes).
+/// Cloning increments a reference count. `Hash` writes the precomputed hash, which is seeded
+/// randomly in each process. Stores that outlive the process hash [`as_bytes`](Self::as_bytes)
+/// instead.
+///
+/// ```
+/// use larder_policy::{CacheKey, TargetUri};
+///
+/// let target = TargetUri::parse("https://example.com/page").unwrap();
+/// let key = CacheKey::new(&target);
+/// assert_eq!(key.target(), "https://example.com/page");
+/// assert_ne!(key.with_extra(b"alice"), key);
+/// ```
 #[derive(Clone)]
 pub struct CacheKey {
     hash: u64,
@@ -22,116 +34,128 @@ pub struct CacheKey {
 }
 
 impl CacheKey {
-    /// The key of a target.
+    /// Creates the key of a target.
     pub fn new(target: &TargetUri) -> Self {
-        Self::framed(target.scheme(), target.authority(), target.path_and_query())
+        Self::from_parts(target.scheme(), target.authority(), target.path_and_query())
     }
 
-    /// The same from the parts of a request, without a [`TargetUri`] in between: the hot path of a server.
+    /// Creates the key from the parts of a request, without a [`TargetUri`] in between. Servers use
+    /// it on their hot path.
+    ///
+    /// The parts are normalised as in [`TargetUri::new`], and the key is equal to the one of that
+    /// target.
     ///
     /// # Errors
     ///
-    /// As for [`TargetUri::new`].
+    /// Returns a [`TargetError`] if the parts are not a valid target.
     pub fn of_parts(scheme: &str, authority: &str, path_and_query: &str) -> Result<Self, TargetError> {
         let parts = Parts::new(scheme, authority, path_and_query)?;
-        Ok(Self::framed(parts.scheme, &parts.authority, &parts.path))
+        Ok(Self::from_parts(parts.scheme, &parts.authority, &parts.path))
     }
 
-    /// A key of its own for each value of `extra`: a tenant, a user, the hash of a request's content. Several add up.
+    /// Returns a key with an additional part, such as a tenant, a user or the hash of a request's
+    /// content. Each call adds one more part.
     #[must_use]
     pub fn with_extra(&self, extra: &[u8]) -> Self {
         let mut bytes = Vec::with_capacity(self.bytes.len() + 4 + extra.len());
         bytes.extend_from_slice(&self.bytes);
-        push(&mut bytes, extra);
-        Self::of_bytes(&bytes)
+        push_part(&mut bytes, extra);
+        Self::hashed(&bytes)
     }
 
-    /// The key of another target, with all that has been added to this one.
+    /// Returns the key of another target with the same extra parts.
     #[must_use]
     pub fn for_target(&self, target: &TargetUri) -> Self {
         let mut rest = &*self.bytes;
         for _ in 0..3 {
-            rest = pull(rest).unwrap_or_default().1;
+            rest = split_part(rest).unwrap_or_default().1;
         }
         let key = Self::new(target);
-        if rest.is_empty() { key } else { Self::of_bytes(&[&key.bytes, rest].concat()) }
+        if rest.is_empty() { key } else { Self::hashed(&[&key.bytes, rest].concat()) }
     }
 
-    /// The key as bytes, for stores: each part behind its length, 32 bits little-endian.
+    /// Returns the key as bytes, for stores. Each part follows its length, which is 32 bits
+    /// little-endian.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The key that a store kept; `None` if these bytes are no key.
+    /// Creates a key from the bytes that a store has read back. Returns `None` if they are not a
+    /// key.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let mut rest = bytes;
         let mut parts = 0;
         while !rest.is_empty() {
-            let (part, after) = pull(rest)?;
+            let (part, after) = split_part(rest)?;
             if parts < 3 {
                 std::str::from_utf8(part).ok()?;
             }
             rest = after;
             parts += 1;
         }
-        (parts >= 3).then(|| Self::of_bytes(bytes))
+        (parts >= 3).then(|| Self::hashed(bytes))
     }
 
-    /// The target URI, as text.
+    /// Returns the target URI as text.
     pub fn target(&self) -> String {
         let mut rest = &*self.bytes;
         let mut next = || {
-            let (part, after) = pull(rest).unwrap_or_default();
+            let (part, after) = split_part(rest).unwrap_or_default();
             rest = after;
             String::from_utf8_lossy(part)
         };
         format!("{}://{}{}", next(), next(), next())
     }
 
-    /// The hash that the key carries; another in each process.
+    /// Returns the precomputed hash of the key, which differs between processes.
     pub fn process_hash(&self) -> u64 {
         self.hash
     }
 
-    fn framed(scheme: &str, authority: &str, path: &str) -> Self {
-        // On the stack, for all but the longest: the key itself is then the only allocation.
+    /// Creates a key from parts in normal form.
+    fn from_parts(scheme: &str, authority: &str, path: &str) -> Self {
+        // A key of up to 256 bytes is assembled on the stack, so that it takes one allocation.
         let length = 12 + scheme.len() + authority.len() + path.len();
-        let mut short = [0; 256];
-        if let Some(buffer) = short.get_mut(..length) {
+        let mut stack = [0; 256];
+        if let Some(buffer) = stack.get_mut(..length) {
             let mut at = 0;
             for part in [scheme, authority, path] {
                 let end = at + 4 + part.len();
-                buffer[at..at + 4].copy_from_slice(&frame(part.as_bytes()));
+                buffer[at..at + 4].copy_from_slice(&length_prefix(part.as_bytes()));
                 buffer[at + 4..end].copy_from_slice(part.as_bytes());
                 at = end;
             }
-            return Self::of_bytes(buffer);
+            return Self::hashed(buffer);
         }
         let mut bytes = Vec::with_capacity(length);
         for part in [scheme, authority, path] {
-            push(&mut bytes, part.as_bytes());
+            push_part(&mut bytes, part.as_bytes());
         }
-        Self::of_bytes(&bytes)
+        Self::hashed(&bytes)
     }
 
-    fn of_bytes(bytes: &[u8]) -> Self {
+    /// Creates a key from its bytes and computes its hash.
+    fn hashed(bytes: &[u8]) -> Self {
         static SEED: OnceLock<foldhash::quality::RandomState> = OnceLock::new();
         let hash = SEED.get_or_init(foldhash::quality::RandomState::default).hash_one(bytes);
         Self { hash, bytes: bytes.into() }
     }
 }
 
-fn frame(part: &[u8]) -> [u8; 4] {
-    // Targets are bounded to 64 KiB, and what is added is the owner's choice.
+/// Returns the length that precedes a part.
+fn length_prefix(part: &[u8]) -> [u8; 4] {
+    // Targets are limited to 64 KiB. The caller chooses the length of extra parts.
     u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes()
 }
 
-fn push(bytes: &mut Vec<u8>, part: &[u8]) {
-    bytes.extend_from_slice(&frame(part));
+/// Appends a part, preceded by its length.
+fn push_part(bytes: &mut Vec<u8>, part: &[u8]) {
+    bytes.extend_from_slice(&length_prefix(part));
     bytes.extend_from_slice(part);
 }
 
-fn pull(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+/// Splits the first part from the rest. Returns `None` if the bytes are too short.
+fn split_part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)
 }
@@ -152,14 +176,23 @@ impl std::hash::Hash for CacheKey {
 
 impl fmt::Debug for CacheKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A query may hold secrets, and debug output ends in logs.
+        // A query may contain secrets, and debug output ends up in logs.
         let target = self.target();
         let shown = target.split('?').next().unwrap_or_default();
         write!(f, "CacheKey({shown}{})", if shown.len() < target.len() { "?…" } else { "" })
     }
 }
 
-/// Hashes a [`CacheKey`] by the hash that it carries: for maps of them.
+/// Builds hashers for maps keyed by [`CacheKey`], which use its precomputed hash.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use larder_policy::{CacheKey, PrehashedBuildHasher, TargetUri};
+///
+/// let key = CacheKey::new(&TargetUri::parse("https://example.com/").unwrap());
+/// let mut hits: HashMap<CacheKey, u32, PrehashedBuildHasher> = HashMap::default();
+/// *hits.entry(key).or_default() += 1;
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PrehashedBuildHasher;
 
@@ -171,7 +204,7 @@ impl BuildHasher for PrehashedBuildHasher {
     }
 }
 
-/// See [`PrehashedBuildHasher`].
+/// The hasher of [`PrehashedBuildHasher`]: returns the `u64` that was written to it.
 #[derive(Debug, Default)]
 pub struct PrehashedHasher(u64);
 
@@ -181,7 +214,7 @@ impl Hasher for PrehashedHasher {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        // Not reached by `CacheKey`, which writes one u64; right for anything else all the same.
+        // `CacheKey` writes one `u64` and never calls this. Other input still gets a valid hash.
         for byte in bytes {
             self.0 = self.0.rotate_left(5) ^ u64::from(*byte);
         }

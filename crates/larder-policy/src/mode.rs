@@ -1,34 +1,51 @@
-//! What a client may want of a cache for one request, in the request's own directives (RFC 9111 §5.2.1).
+//! Defines how a client limits the use of caches for one request, as `Cache-Control` of the request
+//! (RFC 9111 §5.2.1).
 
 use http::{HeaderMap, HeaderValue};
 
 use crate::header_names::CACHE_CONTROL;
 
-/// What a client wants of caches for one request. All of it is said by the request's `Cache-Control` (RFC 9111 §5.2.1), so
-/// that caches on the way know it, too.
+/// A client's requirement on caches for one request.
+///
+/// Each mode is expressed as the request's `Cache-Control` (RFC 9111 §5.2.1), so that every cache
+/// on the way follows it.
+///
+/// ```
+/// use http::{HeaderMap, header::CACHE_CONTROL};
+/// use larder_policy::CacheMode;
+///
+/// let mut fields = HeaderMap::new();
+/// CacheMode::MaxAge(60).apply(&mut fields);
+/// assert_eq!(fields[CACHE_CONTROL], "max-age=60");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum CacheMode {
-    /// What the rules say.
+    /// No requirement: the request's own `Cache-Control` applies.
     #[default]
     Default,
-    /// The origin's word, whatever is stored (`no-cache`, §5.2.1.4). What is unchanged is confirmed and not sent again.
+    /// Validate with the origin, even if a fresh response is stored (`no-cache`, §5.2.1.4). An
+    /// unchanged response is validated and not transferred again.
     Reload,
-    /// What is stored and fresh, or an error; never the origin (`only-if-cached`, §5.2.1.7).
+    /// Serve a fresh stored response or fail with 504, and never contact the origin
+    /// (`only-if-cached`, §5.2.1.7).
     OnlyIfCached,
-    /// What is stored, however stale; the origin only where there is nothing (`max-stale`, §5.2.1.2). A response that must
-    /// be revalidated (§5.2.2.2) is.
+    /// Serve a stored response, however stale, and contact the origin only if none is stored
+    /// (`max-stale`, §5.2.1.2). A response that must be revalidated (§5.2.2.2) still is.
     PreferStale,
-    /// What is stored, however stale, or an error; never the origin (both of the above).
+    /// Serve a stored response, however stale, or fail with 504, and never contact the origin
+    /// (`only-if-cached, max-stale`).
     Offline,
-    /// What is stored and fresh, if it is at most so many seconds old (`max-age`, §5.2.1.1).
+    /// Serve a fresh stored response that is at most this many seconds old (`max-age`, §5.2.1.1).
     MaxAge(u64),
-    /// Not to be stored, nor answered from what is stored without the origin's word (`no-store`, §5.2.1.5, and `no-cache`).
+    /// Do not store the response, and do not serve a stored one without validation (`no-store`,
+    /// §5.2.1.5, and `no-cache`).
     NoStore,
 }
 
 impl CacheMode {
-    /// Says it in a request's fields. What they said of caching before is replaced, except by [`CacheMode::Default`].
+    /// Sets the mode as the request's `Cache-Control`, replacing its previous value.
+    /// [`CacheMode::Default`] leaves the fields unchanged.
     pub fn apply(self, fields: &mut HeaderMap) {
         let directives = match self {
             Self::Default => return,

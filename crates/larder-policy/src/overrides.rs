@@ -1,18 +1,22 @@
-//! What the cache's user says of a response, where its origin says nothing or says it wrong.
+//! Applies the caching settings of this cache's operator, for responses where the origin specifies
+//! nothing or the wrong thing.
 //!
-//! It counts like a field for this cache alone: as a targeted field does (RFC 9213 §2.2), it takes the place of
-//! `Cache-Control` and `Expires`. What goes on to the client is as the origin sent it.
+//! An override acts like a field that targets this cache alone: like a targeted field
+//! (RFC 9213 §2.2), it replaces `Cache-Control` and `Expires`. The fields that are forwarded to the
+//! client stay as the origin sent them.
 
 use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
 
-use crate::{directives::ResponseDirectives, targeted::Effective};
+use crate::{directives::ResponseDirectives, targeted::EffectiveDirectives};
 
-/// What the cache's user says of a response, where its origin says nothing or says it wrong. The default says nothing.
+/// Caching settings for responses where the origin specifies nothing or the wrong thing. The default
+/// overrides nothing.
 ///
-/// None of it reaches across users: `private`, `Authorization`, `Set-Cookie` and `Vary` keep their meaning in a shared
-/// cache. Lifetimes count for responses that succeeded or redirect; errors keep what they came with.
+/// No setting makes one user's response available to another: `private`, `Authorization`,
+/// `Set-Cookie` and `Vary` keep their meaning in a shared cache. Lifetimes apply to 2xx and 3xx
+/// responses. Errors keep the lifetimes that they were sent with.
 ///
 /// ```
 /// use std::time::Duration;
@@ -24,35 +28,42 @@ use crate::{directives::ResponseDirectives, targeted::Effective};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Overrides {
-    /// How long from its arrival the response is fresh, whatever it says: takes the place of its lifetimes, `no-cache`,
-    /// `no-store` and `must-revalidate`.
+    /// Freshness lifetime, counted from the arrival of the response, whatever the response
+    /// specifies. It replaces the response's lifetimes, `no-cache`, `no-store` and
+    /// `must-revalidate`. Default: none.
     pub freshness: Option<Duration>,
-    /// How long from its arrival the response is fresh if it says nothing of it: no lifetime, no `no-cache`. Takes the place
-    /// of the heuristic (RFC 9111 §4.2.2).
+    /// Freshness lifetime, counted from the arrival of the response, for a response with neither a
+    /// lifetime nor `no-cache`. It replaces the heuristic lifetime (RFC 9111 §4.2.2). Default:
+    /// none.
     pub default_freshness: Option<Duration>,
-    /// `stale-while-revalidate` (RFC 5861 §3) for responses that don't say.
+    /// `stale-while-revalidate` (RFC 5861 §3) for responses that do not specify it. Default: none.
     pub stale_while_revalidate: Option<Duration>,
-    /// `stale-if-error` (RFC 5861 §4) for responses that don't say.
+    /// `stale-if-error` (RFC 5861 §4) for responses that do not specify it. Default: none.
     pub stale_if_error: Option<Duration>,
-    /// Fields of the request that select the response, beside those that its `Vary` nominates.
+    /// Request fields that select the response, in addition to those that its `Vary` nominates.
+    /// Default: none.
     pub vary: Vec<HeaderName>,
-    /// Groups that it belongs to, beside those that it names itself (RFC 9875).
+    /// Cache groups of the response, in addition to those in its `Cache-Groups` (RFC 9875).
+    /// Default: none.
     pub groups: Vec<Box<str>>,
-    /// Not to be stored, whatever it says. Comes before everything else.
+    /// Whether storing is forbidden, whatever the response specifies. It takes precedence over all
+    /// other settings. Default: false.
     pub no_store: bool,
 }
 
-/// Whose word a lifetime is.
+/// The source of a response's freshness lifetime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum DirectiveSource {
+    /// The response. Its age at arrival counts.
     #[default]
     Origin,
-    /// The lifetime counts from the response's arrival.
-    User,
+    /// An override. The lifetime is counted from the arrival of the response.
+    Override,
 }
 
 impl Overrides {
-    /// These, and where they say nothing, those. Names and groups of both.
+    /// Returns these overrides, with unset ones taken from `others`. The lists `vary` and `groups`
+    /// are concatenated, and `no_store` is set if either has it.
     #[must_use]
     pub fn or(mut self, others: Self) -> Self {
         self.freshness = self.freshness.or(others.freshness);
@@ -65,19 +76,20 @@ impl Overrides {
         self
     }
 
-    /// Changes what counts for this cache.
-    pub(crate) fn apply(&self, status: StatusCode, expires: bool, effective: &mut Effective) {
+    /// Applies the overrides to the directives of a response. `expires` is whether it has an
+    /// `Expires` field.
+    pub(crate) fn apply(&self, status: StatusCode, expires: bool, effective: &mut EffectiveDirectives) {
         if self.no_store {
             effective.directives = ResponseDirectives { no_store: true, ..ResponseDirectives::default() };
             return;
         }
         let directives = &mut effective.directives;
         if status.is_success() || status.is_redirection() {
-            let says_nothing = directives.max_age.is_none()
+            let unspecified = directives.max_age.is_none()
                 && directives.s_maxage.is_none()
                 && !directives.no_cache.is_all()
                 && (effective.targeted || !expires);
-            let lifetime = self.freshness.or(self.default_freshness.filter(|_| says_nothing));
+            let lifetime = self.freshness.or(self.default_freshness.filter(|_| unspecified));
             if self.freshness.is_some() {
                 *directives = ResponseDirectives {
                     private: std::mem::take(&mut directives.private),
@@ -90,10 +102,10 @@ impl Overrides {
             if lifetime.is_some() {
                 directives.max_age = lifetime;
                 effective.targeted = true;
-                effective.source = DirectiveSource::User;
+                effective.source = DirectiveSource::Override;
             }
         }
-        let default = |place: &mut Option<Duration>, value| *place = place.or(value);
+        let default = |slot: &mut Option<Duration>, value| *slot = slot.or(value);
         default(&mut directives.stale_while_revalidate, self.stale_while_revalidate);
         default(&mut directives.stale_if_error, self.stale_if_error);
     }

@@ -1,36 +1,40 @@
-//! Parts (RFC 9111 §3.3, §3.4): when two of one representation become one.
+//! Combines partial responses (RFC 9111 §3.3, §3.4): decides when two stored ranges of one
+//! representation become one.
 
 use crate::{ByteRange, StoredHead};
 
-/// Where the bytes of a combined body come from, in order.
+/// The source of a section of a combined body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// These bytes of what is stored, counted from the start of its body.
+    /// Bytes of the stored body, counted from the start of that body.
     Stored {
-        /// The first.
+        /// Offset of the first byte.
         from: u64,
-        /// One after the last.
+        /// Offset after the last byte.
         to: u64,
     },
-    /// The body that has just arrived, all of it.
+    /// The complete body of the response that has just arrived.
     Arrived,
 }
 
-/// Two parts put together.
+/// Two partial responses combined into one.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Combined {
-    /// What the whole is: 200 if nothing is missing any more, a longer 206 otherwise.
+    /// Head of the combined response: a 200 if no byte is missing, otherwise a 206 with a longer
+    /// range.
     pub head: StoredHead,
-    /// How its body is laid out.
+    /// Sections of the combined body, in order.
     pub sources: Vec<Source>,
 }
 
 impl Combined {
-    /// Combines a stored part with one that has just arrived.
+    /// Returns the combination of a stored partial response and one that has just arrived (§3.4).
     ///
-    /// Only with the same *strong* validator (§3.4), and only if no byte is missing between them. What has arrived is
-    /// newer, and its fields count.
+    /// The header fields are those of the new response. Returns `None` unless both responses have
+    /// the same *strong* validator, the same selecting values and the same known total length, and
+    /// no byte is missing between them. Also returns `None` if the new range contains the whole
+    /// stored one, since then the stored one adds nothing.
     pub fn of(stored: &StoredHead, arrived: &StoredHead) -> Option<Self> {
         let (old, new) = (stored.part?, arrived.part?);
         stored.strong_tag().filter(|tag| arrived.strong_tag() == Some(tag))?;
@@ -55,6 +59,7 @@ impl Combined {
 }
 
 impl StoredHead {
+    /// Sets the range that the body now contains, with the status code and fields that it requires.
     fn become_part(&mut self, part: ByteRange) {
         use crate::header_names::{CONTENT_LENGTH, CONTENT_RANGE};
         self.fields.remove(CONTENT_LENGTH);

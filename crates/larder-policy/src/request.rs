@@ -1,16 +1,17 @@
-//! Header fields as the rules read them, whichever library holds them.
+//! Reads the header fields of a request, through a trait that any HTTP library can implement.
 //!
-//! A request's names are read through once, and a bit is set for each field that matters to caching. Each later
-//! question looks at a field only where its bit is set, so that a plain request costs one short loop.
+//! The names are read once, when a [`RequestHead`] is created, and a flag is set for each field
+//! that concerns caching. Later steps read a field only if its flag is set, so that a request
+//! without such fields costs one short loop.
 
 use http::{HeaderMap, Method};
 
-/// Header fields, whichever library holds them: `http`'s map, or a framework's own.
+/// Read access to header fields, whichever HTTP library stores them.
 pub trait RequestHeaders {
-    /// Calls `each` with every field name, lower case; once or more for a name with several lines.
+    /// Calls `each` with every field name in lower case. A name with several lines may be repeated.
     fn names(&self, each: impl FnMut(&str));
 
-    /// The values of every field line called `name` (lower case), in order.
+    /// Returns the values of all field lines called `name` (lower case), in order.
     fn lines<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a;
 }
 
@@ -26,7 +27,7 @@ impl RequestHeaders for HeaderMap {
     }
 }
 
-/// Which of the fields that matter to caching a request has.
+/// The fields concerning caching that a request has, as bit flags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HeaderFlags(u16);
 
@@ -38,16 +39,18 @@ impl HeaderFlags {
     pub(crate) const IF_RANGE: Self = Self(1 << 4);
     pub(crate) const IF_NONE_MATCH: Self = Self(1 << 5);
     pub(crate) const IF_MODIFIED_SINCE: Self = Self(1 << 6);
-    /// `If-Match` or `If-Unmodified-Since`: conditions that only the origin may evaluate (RFC 9111 §4.3.2).
-    pub(crate) const FOR_ORIGIN: Self = Self(1 << 7);
+    /// `If-Match` or `If-Unmodified-Since`: preconditions that only the origin may evaluate
+    /// (RFC 9111 §4.3.2).
+    pub(crate) const ORIGIN_PRECONDITION: Self = Self(1 << 7);
 
-    /// Decided by length first: most names need no comparison at all.
+    /// Returns the flag of a field name. The length is compared first, so that most names need no
+    /// string comparison.
     fn of(name: &str) -> Self {
         match (name.len(), name) {
             (5, "range") => Self::RANGE,
             (6, "pragma") => Self::PRAGMA,
             (8, "if-range") => Self::IF_RANGE,
-            (8, "if-match") | (19, "if-unmodified-since") => Self::FOR_ORIGIN,
+            (8, "if-match") | (19, "if-unmodified-since") => Self::ORIGIN_PRECONDITION,
             (13, "cache-control") => Self::CACHE_CONTROL,
             (13, "authorization") => Self::AUTHORIZATION,
             (13, "if-none-match") => Self::IF_NONE_MATCH,
@@ -56,85 +59,98 @@ impl HeaderFlags {
         }
     }
 
-    const fn has_any(self, of: u16) -> bool {
-        self.0 & of != 0
+    /// Returns whether any of these flags is set.
+    const fn has_any(self, flags: u16) -> bool {
+        self.0 & flags != 0
     }
 }
 
-/// A request's method and fields, read through once.
+/// A request's method and header fields, with the fields that concern caching already identified.
+///
+/// ```
+/// use http::{HeaderMap, Method};
+/// use larder_policy::RequestHead;
+///
+/// let fields = HeaderMap::new();
+/// let request = RequestHead::new(&Method::GET, &fields);
+/// assert!(request.may_reuse() && request.is_plain());
+/// ```
 #[derive(Debug)]
 pub struct RequestHead<'a, F = HeaderMap> {
     method: &'a Method,
     fields: &'a F,
-    marks: HeaderFlags,
+    flags: HeaderFlags,
 }
 
 impl<'a, F: RequestHeaders> RequestHead<'a, F> {
-    /// Reads the names.
+    /// Creates the head and reads the field names.
     pub fn new(method: &'a Method, fields: &'a F) -> Self {
-        let mut marks = 0;
-        fields.names(|name| marks |= HeaderFlags::of(name).0);
-        Self { method, fields, marks: HeaderFlags(marks) }
+        let mut flags = 0;
+        fields.names(|name| flags |= HeaderFlags::of(name).0);
+        Self { method, fields, flags: HeaderFlags(flags) }
     }
 
-    /// The method.
+    /// Returns the method.
     pub fn method(&self) -> &'a Method {
         self.method
     }
 
-    /// The fields.
+    /// Returns the header fields.
     pub fn fields(&self) -> &'a F {
         self.fields
     }
 
-    /// Whether a stored response may answer at all: GET and HEAD.
+    /// Returns whether the method allows a stored response to be used: GET and HEAD.
     pub fn may_reuse(&self) -> bool {
         *self.method == Method::GET || *self.method == Method::HEAD
     }
 
-    /// Whether the whole of the response is asked for, without conditions: then nothing has to be asked of
-    /// [`StoredHead::serve`](crate::StoredHead::serve).
+    /// Returns whether the request has neither a range nor conditions. A stored response is then
+    /// served whole, without a call of [`StoredHead::serve`](crate::StoredHead::serve).
     pub fn is_plain(&self) -> bool {
         const NOT_PLAIN: u16 = HeaderFlags::RANGE.0
             | HeaderFlags::IF_RANGE.0
             | HeaderFlags::IF_NONE_MATCH.0
             | HeaderFlags::IF_MODIFIED_SINCE.0
-            | HeaderFlags::FOR_ORIGIN.0;
-        !self.marks.has_any(NOT_PLAIN)
+            | HeaderFlags::ORIGIN_PRECONDITION.0;
+        !self.flags.has_any(NOT_PLAIN)
     }
 
-    /// Whether the request says anything that changes how a stored response may be reused.
+    /// Returns whether the request has `Cache-Control` or `Pragma`, which may change how a stored
+    /// response is reused.
     pub(crate) fn has_directives(&self) -> bool {
-        self.marks.has_any(HeaderFlags::CACHE_CONTROL.0 | HeaderFlags::PRAGMA.0)
+        self.flags.has_any(HeaderFlags::CACHE_CONTROL.0 | HeaderFlags::PRAGMA.0)
     }
 
-    pub(crate) fn has(&self, mark: HeaderFlags) -> bool {
-        self.marks.has_any(mark.0)
+    /// Returns whether any of these flags is set.
+    pub(crate) fn has(&self, flag: HeaderFlags) -> bool {
+        self.flags.has_any(flag.0)
     }
 
-    /// The lines of a field, if its bit is set.
+    /// Returns the lines of a field, or `None` if its flag is not set.
     pub(crate) fn lines(
         &self,
-        mark: HeaderFlags,
+        flag: HeaderFlags,
         name: &'static str,
     ) -> Option<impl Iterator<Item = &'a [u8]>> {
         let fields = self.fields;
-        self.has(mark).then(|| fields.lines(name))
+        self.has(flag).then(|| fields.lines(name))
     }
 
-    /// The first line of a field, without the white space around it.
-    pub(crate) fn first(&self, mark: HeaderFlags, name: &'static str) -> Option<&'a [u8]> {
-        self.lines(mark, name)?.next().map(<[u8]>::trim_ascii)
+    /// Returns the first line of a field without surrounding white space, or `None` if its flag is
+    /// not set.
+    pub(crate) fn first(&self, flag: HeaderFlags, name: &'static str) -> Option<&'a [u8]> {
+        self.lines(flag, name)?.next().map(<[u8]>::trim_ascii)
     }
 }
 
-/// The members of a comma-separated list over several lines (RFC 9110 §5.6.1), with commas in quoted strings kept.
-/// Empty members are left out.
+/// Returns the members of a comma-separated list over several lines (RFC 9110 §5.6.1). Commas in
+/// quoted strings do not separate members, and empty members are skipped.
 pub(crate) fn members<'a>(lines: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
     lines.flat_map(|line| Members { rest: line })
 }
 
-/// The members of a field of a map.
+/// Returns the members of a comma-separated field of a header map.
 pub(crate) fn members_of<'a>(
     fields: &'a HeaderMap,
     name: &http::HeaderName,
@@ -164,6 +180,7 @@ impl<'a> Iterator for Members<'a> {
     }
 }
 
+/// Returns the index of the comma that ends the first member, or the length of the text.
 fn end_of_member(text: &[u8]) -> usize {
     let mut quoted = false;
     let mut escaped = false;

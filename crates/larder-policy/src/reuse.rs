@@ -1,7 +1,8 @@
-//! Whether a stored response may answer a request (RFC 9111 §4).
+//! Decides whether a stored response may be used for a request (RFC 9111 §4).
 //!
-//! A fresh response and a request without directives of its own cost a comparison of the selecting values and two of
-//! integers. Nothing is parsed, nothing allocated.
+//! A fresh response and a request without directives cost one comparison of the selecting values
+//! and two comparisons of integers. Nothing is parsed or allocated. The `stale` module decides
+//! whether a stale response may be served, and `serving` how the selected response is served.
 
 use std::time::Duration;
 
@@ -10,71 +11,75 @@ use crate::{
     request::HeaderFlags,
 };
 
-/// Which stored response was selected, and how old it is.
+/// The selected stored response and its age.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Selected {
-    /// Its place among the candidates.
+    /// Index of the response among the candidates.
     pub index: usize,
-    /// Its current age (§4.2.3).
+    /// Current age (§4.2.3).
     pub age: Duration,
-    /// Seconds of its lifetime that are left; negative when it is stale.
+    /// Remaining freshness in seconds, negative if the response is stale.
     pub ttl: i64,
 }
 
-/// What is to be done with a request.
+/// The decision on a request, given the stored responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use]
 pub enum Reuse {
-    /// Serve it: it is fresh.
+    /// Serve the selected response, which is fresh.
     Fresh(Selected),
-    /// Serve it though it is stale. [`Permission::WhileRevalidate`] asks for a revalidation beside.
+    /// Serve the selected response although it is stale. With [`Permission::WhileRevalidate`], also
+    /// revalidate it in the background.
     Stale(Selected, Permission),
-    /// Ask the origin whether it may still be served (§4.3).
+    /// Validate the selected response with the origin before it is served (§4.3).
     Validate(Selected, ValidateReason),
-    /// Nothing stored can answer: the origin has to.
+    /// Forward the request to the origin, since no stored response can be used.
     Forward(MissReason),
-    /// `only-if-cached`, and nothing stored may be used: 504 (§5.2.1.7).
+    /// Respond with 504: the request has `only-if-cached`, and no stored response may be served
+    /// (§5.2.1.7).
     OnlyIfCached,
 }
 
-/// What allows a stale response (§4.2.4).
+/// The rule that permits a stale response (§4.2.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Permission {
-    /// The request's `max-stale` (§5.2.1.2).
+    /// `max-stale` in the request (§5.2.1.2).
     MaxStale,
-    /// The response's `stale-while-revalidate` (RFC 5861 §3).
+    /// `stale-while-revalidate` in the response (RFC 5861 §3).
     WhileRevalidate,
-    /// `stale-if-error` (RFC 5861 §4).
+    /// `stale-if-error` in the response or the request (RFC 5861 §4).
     IfError,
-    /// The origin can't be reached (§4.2.4).
+    /// The origin cannot be reached (§4.2.4).
     Disconnected,
 }
 
-/// Why a stored response is not served without asking.
+/// The reason why a stored response must be validated before it is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ValidateReason {
-    /// It is stale (§4.2).
+    /// The response is stale (§4.2).
     Stale,
-    /// `no-cache` on the response (§5.2.2.4).
+    /// `no-cache` in the response (§5.2.2.4).
     NoCache,
-    /// `no-cache` on the request (§5.2.1.4).
+    /// `no-cache` in the request (§5.2.1.4).
     RequestNoCache,
-    /// It is older than the request's `max-age` (§5.2.1.1).
+    /// The response is older than `max-age` in the request allows (§5.2.1.1).
     RequestMaxAge,
-    /// It is not fresh for as long as the request's `min-fresh` (§5.2.1.3).
+    /// The response does not stay fresh for as long as `min-fresh` in the request requires
+    /// (§5.2.1.3).
     MinFresh,
-    /// `Pragma: no-cache` (§5.4).
+    /// `Pragma: no-cache` in the request (§5.4).
     Pragma,
-    /// The clock says that it has not arrived yet: its age is unknown (§4.2.3).
+    /// The response time lies in the future, since the clock was set back. The age is unknown
+    /// (§4.2.3).
     ClockWentBack,
 }
 
 impl ValidateReason {
-    /// The section that says so.
+    /// Returns the section of RFC 9111 that requires the validation, such as `RFC 9111 §4.2`.
     pub fn section(self) -> &'static str {
         match self {
             Self::Stale => "RFC 9111 §4.2",
@@ -87,8 +92,8 @@ impl ValidateReason {
         }
     }
 
-    /// What `Cache-Status` calls it (RFC 9211 §2.2).
-    pub fn fwd(self) -> ForwardReason {
+    /// Returns the reason as the `fwd` parameter of `Cache-Status` (RFC 9211 §2.2).
+    pub fn forward_reason(self) -> ForwardReason {
         match self {
             Self::Stale | Self::NoCache | Self::ClockWentBack => ForwardReason::Stale,
             Self::RequestNoCache | Self::RequestMaxAge | Self::MinFresh | Self::Pragma => {
@@ -98,24 +103,25 @@ impl ValidateReason {
     }
 }
 
-/// Why nothing stored can answer.
+/// The reason why no stored response can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MissReason {
-    /// The method is not one that reuses (§4).
+    /// The method does not allow stored responses to be used (§4).
     Method,
-    /// Nothing is stored under the key (§4).
+    /// No response is stored under the key (§4).
     UriMiss,
-    /// What is stored was selected by other values (§4.1).
+    /// The stored responses have other selecting values (§4.1).
     VaryMiss,
-    /// Only a part is stored, and not the one that is asked for (§3.3).
+    /// Only a partial response is stored, which does not contain the requested range (§3.3).
     Partial,
-    /// The request has a condition that only the origin may evaluate (§4.3.2).
+    /// The request has a precondition that only the origin may evaluate (§4.3.2).
     OriginPrecondition,
 }
 
 impl MissReason {
-    /// The section that says so.
+    /// Returns the section of RFC 9111 that rules out the stored responses, such as
+    /// `RFC 9111 §4.1`.
     pub fn section(self) -> &'static str {
         match self {
             Self::Method | Self::UriMiss => "RFC 9111 §4",
@@ -125,8 +131,8 @@ impl MissReason {
         }
     }
 
-    /// What `Cache-Status` calls it (RFC 9211 §2.2).
-    pub fn fwd(self) -> ForwardReason {
+    /// Returns the reason as the `fwd` parameter of `Cache-Status` (RFC 9211 §2.2).
+    pub fn forward_reason(self) -> ForwardReason {
         match self {
             Self::Method => ForwardReason::Method,
             Self::UriMiss => ForwardReason::UriMiss,
@@ -138,7 +144,9 @@ impl MissReason {
 }
 
 impl Rules {
-    /// What is to be done with this request, given what is stored under its key, newest first (§4).
+    /// Returns the decision on this request, given the responses stored under its key (§4).
+    ///
+    /// Of the candidates that match, the most recent one is selected.
     pub fn reuse<'c, F: RequestHeaders>(
         &self,
         request: &RequestHead<'_, F>,
@@ -148,11 +156,13 @@ impl Rules {
         if !request.may_reuse() {
             return Reuse::Forward(MissReason::Method);
         }
-        let asked = asked(request);
-        let only_if_cached = asked.as_ref().is_some_and(|asked| asked.only_if_cached);
+        let directives = request_directives(request);
+        let only_if_cached = directives.as_ref().is_some_and(|directives| directives.only_if_cached);
         let decision = match select(request, candidates) {
-            Ok(_) if request.has(HeaderFlags::FOR_ORIGIN) => Reuse::Forward(MissReason::OriginPrecondition),
-            Ok((index, stored)) => self.decide(asked.as_ref(), index, stored, now),
+            Ok(_) if request.has(HeaderFlags::ORIGIN_PRECONDITION) => {
+                Reuse::Forward(MissReason::OriginPrecondition)
+            }
+            Ok((index, stored)) => self.decide(directives.as_ref(), index, stored, now),
             Err(why) => Reuse::Forward(why),
         };
         match decision {
@@ -161,39 +171,41 @@ impl Rules {
         }
     }
 
+    /// Returns the decision on a request for which `stored` was selected.
     fn decide(
         &self,
-        asked: Option<&RequestDirectives>,
+        directives: Option<&RequestDirectives>,
         index: usize,
         stored: &StoredHead,
         now: Timestamp,
     ) -> Reuse {
-        let terms = &stored.freshness;
-        let Some(age) = terms.current_age(now) else {
-            let selected = Selected { index, age: terms.corrected_initial_age, ttl: 0 };
+        let freshness = &stored.freshness;
+        let Some(age) = freshness.current_age(now) else {
+            let selected = Selected { index, age: freshness.corrected_initial_age, ttl: 0 };
             return Reuse::Validate(selected, ValidateReason::ClockWentBack);
         };
-        let lifetime = terms.lifetime.lifetime;
+        let lifetime = freshness.lifetime.lifetime;
         let selected = Selected { index, age, ttl: whole_seconds(lifetime) - whole_seconds(age) };
-        if terms.no_cache {
+        if freshness.no_cache {
             return Reuse::Validate(selected, ValidateReason::NoCache);
         }
         let fresh = lifetime > age;
-        if let Some(asked) = asked {
-            // A user agent's own reload of what does not change (RFC 8246 §2); another's request is obeyed.
-            let immutable = fresh && terms.immutable && self.kind == crate::CacheKind::Private;
-            if let Some(why) = refuses(asked, age, lifetime)
+        if let Some(directives) = directives {
+            // RFC 8246 §2: a user agent does not revalidate a fresh immutable response on a reload
+            // (`max-age=0`). A shared cache obeys the request of its client.
+            let immutable = fresh && freshness.immutable && self.kind == crate::CacheKind::Private;
+            if let Some(why) = rejected_by(directives, age, lifetime)
                 .filter(|why| !(immutable && *why == ValidateReason::RequestMaxAge))
             {
                 return Reuse::Validate(selected, why);
             }
-            if !fresh && terms.is_within(asked.max_stale, age) {
+            if !fresh && freshness.is_within_max_stale(directives.max_stale, age) {
                 return Reuse::Stale(selected, Permission::MaxStale);
             }
         }
         if fresh {
             Reuse::Fresh(selected)
-        } else if terms.may_serve_while_revalidating(age) {
+        } else if freshness.may_serve_while_revalidating(age) {
             Reuse::Stale(selected, Permission::WhileRevalidate)
         } else {
             Reuse::Validate(selected, ValidateReason::Stale)
@@ -201,8 +213,9 @@ impl Rules {
     }
 }
 
-/// The request's own directives, if it has any. `Pragma` counts only where there is no `Cache-Control` (§5.4).
-fn asked<F: RequestHeaders>(request: &RequestHead<'_, F>) -> Option<RequestDirectives> {
+/// Returns the request's caching directives, or `None` if it has none. `Pragma` counts only without
+/// `Cache-Control` (§5.4).
+fn request_directives<F: RequestHeaders>(request: &RequestHead<'_, F>) -> Option<RequestDirectives> {
     if !request.has_directives() {
         return None;
     }
@@ -216,21 +229,23 @@ fn asked<F: RequestHeaders>(request: &RequestHead<'_, F>) -> Option<RequestDirec
     Some(RequestDirectives { no_cache, ..RequestDirectives::default() })
 }
 
-/// Why the request does not take the response as it is (§5.2.1).
-fn refuses(asked: &RequestDirectives, age: Duration, lifetime: Duration) -> Option<ValidateReason> {
-    if asked.no_cache {
+/// Returns the request directive that does not accept a response of this age (§5.2.1).
+fn rejected_by(directives: &RequestDirectives, age: Duration, lifetime: Duration) -> Option<ValidateReason> {
+    if directives.no_cache {
         Some(ValidateReason::RequestNoCache)
-    } else if asked.max_age.is_some_and(|most| age > most || most.is_zero()) {
+    } else if directives.max_age.is_some_and(|limit| age > limit || limit.is_zero()) {
         Some(ValidateReason::RequestMaxAge)
-    } else if asked.min_fresh.is_some_and(|least| lifetime.saturating_sub(age) < least) {
+    } else if directives.min_fresh.is_some_and(|required| lifetime.saturating_sub(age) < required) {
         Some(ValidateReason::MinFresh)
     } else {
         None
     }
 }
 
-/// The most recent of the matching responses (§4.1): by `Date`, then by when it arrived. A part is selected only
-/// where nothing whole matches, and the part that is asked for lies within it.
+/// Selects the most recent of the matching responses (§4.1), by `Date`, then by arrival time.
+///
+/// A partial response is selected only if it contains the requested range and no complete response
+/// matches.
 fn select<'c, F: RequestHeaders>(
     request: &RequestHead<'_, F>,
     candidates: impl IntoIterator<Item = &'c StoredHead>,
@@ -244,7 +259,7 @@ fn select<'c, F: RequestHeaders>(
             }
             continue;
         }
-        if !stored.can_answer(request) {
+        if !stored.can_be_served(request) {
             miss = MissReason::Partial;
             continue;
         }
@@ -258,6 +273,7 @@ fn select<'c, F: RequestHeaders>(
     selected.ok_or(miss)
 }
 
+/// Returns the whole seconds of a duration, at most `i64::MAX`.
 fn whole_seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }

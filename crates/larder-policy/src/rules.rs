@@ -1,4 +1,5 @@
-//! What kind of cache this is, and the choices that RFC 9111 leaves to it.
+//! Configures the rules: the kind of cache, and the choices that RFC 9111 leaves to an
+//! implementation.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,50 +7,54 @@ use http::HeaderName;
 
 use crate::{Overrides, header_names::CDN_CACHE_CONTROL};
 
-/// Whether one user's responses may reach another (RFC 9111 §1).
+/// Whether a cache may serve one user's responses to another (RFC 9111 §1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CacheKind {
-    /// It serves several users.
+    /// The cache serves several users.
     Shared,
-    /// It serves one.
+    /// The cache serves one user.
     Private,
 }
 
-/// What kind of cache this is, and the choices that RFC 9111 leaves to it.
+/// The caching rules, configured by the kind of cache and by the choices that RFC 9111 leaves to an
+/// implementation.
 ///
 /// ```
 /// use larder_policy::Rules;
 ///
 /// let mut rules = Rules::shared();
-/// rules.heuristic_percent = 0; // no guessing
+/// rules.heuristic_percent = 0; // no heuristic freshness
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Rules {
-    /// Shared or private.
+    /// Kind of cache: shared or private.
     pub kind: CacheKind,
-    /// The share of the time since `Last-Modified` for which a response without explicit lifetime is fresh, in
-    /// percent (§4.2.2). Default: 10.
+    /// Percentage of the time since `Last-Modified` for which a response without explicit lifetime
+    /// is fresh (§4.2.2). Default: 10. With 0, such responses have no lifetime.
     pub heuristic_percent: u8,
-    /// The longest heuristic lifetime. Default: 24 hours.
+    /// Longest heuristic lifetime. Default: 24 hours.
     pub heuristic_max: Duration,
-    /// The fields that are for caches of this class, in order: the first valid one takes the place of
-    /// `Cache-Control` and `Expires` (RFC 9213 §2.2). Default: `CDN-Cache-Control` in a shared cache, none in a private
-    /// one.
+    /// Names of the targeted fields for this class of cache, in order of precedence. The first
+    /// valid one replaces `Cache-Control` and `Expires` (RFC 9213 §2.2). Default:
+    /// `CDN-Cache-Control` in a shared cache, none in a private one.
     pub targets: Vec<HeaderName>,
-    /// How long past its lifetime a response may be served while the origin can't be reached, where nothing forbids it
-    /// (§4.2.4). Default: 24 hours.
+    /// Longest time past its lifetime for which a response may be served while the origin cannot be
+    /// reached, unless a directive forbids it (§4.2.4). Default: 24 hours.
     pub stale_when_disconnected: Duration,
-    /// Whether a *shared* cache stores responses that set cookies. RFC 9111 §7.3 leaves it to `Cache-Control`; but a
-    /// session's cookie that is sent to the next user by a forgotten directive can't be called back, so the default is
-    /// no. A private cache always does.
+    /// Whether a *shared* cache stores responses with `Set-Cookie`. Default: false in a shared
+    /// cache. A private cache always stores them.
+    ///
+    /// RFC 9111 §7.3 leaves the decision to `Cache-Control`. But where an origin forgets the
+    /// directive, a session cookie is sent to the next user and cannot be revoked.
     pub store_set_cookie: bool,
-    /// What this cache's user says of responses. Default: nothing.
+    /// Overrides of what responses specify. Default: none.
     pub overrides: Option<Arc<Overrides>>,
 }
 
 impl Rules {
-    /// For a cache that serves several users: a proxy, a server's own.
+    /// Creates the rules of a cache that serves several users, such as a proxy or a server's own
+    /// cache.
     pub fn shared() -> Self {
         Self {
             kind: CacheKind::Shared,
@@ -62,14 +67,14 @@ impl Rules {
         }
     }
 
-    /// The same with what the cache's user says of responses.
+    /// Sets the overrides of what responses specify.
     #[must_use]
     pub fn with_overrides(mut self, overrides: Overrides) -> Self {
         self.overrides = Some(Arc::new(overrides));
         self
     }
 
-    /// For a cache that serves one user: a client's own.
+    /// Creates the rules of a cache that serves one user, such as a client's own cache.
     pub fn private() -> Self {
         Self { kind: CacheKind::Private, targets: Vec::new(), store_set_cookie: true, ..Self::shared() }
     }

@@ -1,4 +1,5 @@
-//! What of a stored response answers a request: the whole, a part, 304 or 416 (RFC 9111 §4.3.2, RFC 9110 §13, §14).
+//! Decides how a stored response is served: whole, in part, as 304 or as 416 (RFC 9111 §4.3.2,
+//! RFC 9110 §13, §14).
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
@@ -9,74 +10,81 @@ use crate::{
         ACCEPT_RANGES, CACHE_CONTROL, CDN_CACHE_CONTROL, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE,
         DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY,
     },
-    range::Asked,
+    range::RequestedRange,
     request::{HeaderFlags, members},
-    validation::opaque,
+    validation::without_weak_prefix,
 };
 
-/// How a stored response answers.
+/// The form in which a stored response is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Serve {
-    /// As it is.
+    /// The response as it is stored.
     Whole,
-    /// This part of the representation, with 206.
+    /// A range of the representation, as 206.
     Part(ByteRange),
-    /// 304: the client has it.
+    /// A 304, since the client's copy is current.
     NotModified,
-    /// 416: the representation has no such bytes.
+    /// A 416, since the representation has none of the requested bytes.
     NotSatisfiable {
-        /// How many it has.
+        /// Length of the complete representation in bytes.
         complete: u64,
     },
-    /// Not at all: what is asked for is not in the stored part.
+    /// Not at all: the stored part does not contain the requested bytes.
     No,
 }
 
 impl StoredHead {
-    /// How this response answers the request; `length` is that of the stored body, where it is known.
+    /// Returns the form in which this response is served for a request. Conditions are evaluated
+    /// before the range.
+    ///
+    /// `length` is the length of the stored body in bytes, if it is known. Without it, a complete
+    /// response is served whole.
     pub fn serve<F: RequestHeaders>(&self, request: &RequestHead<'_, F>, length: Option<u64>) -> Serve {
         let conditional = matches!(self.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT);
         if conditional && self.is_not_modified(request) {
             return Serve::NotModified;
         }
-        let asked = self.asked(request);
+        let requested = self.requested_range(request);
         if let Some(part) = self.part {
-            let wanted = part.complete.and_then(|complete| asked.within(complete));
-            return match wanted.filter(|wanted| part.covers(wanted)) {
-                Some(wanted) => Serve::Part(wanted),
+            let range = part.complete.and_then(|complete| requested.within(complete));
+            return match range.filter(|range| part.covers(range)) {
+                Some(range) => Serve::Part(range),
                 None => Serve::No,
             };
         }
         let Some(complete) = length.filter(|_| self.status == StatusCode::OK) else { return Serve::Whole };
-        match (asked, asked.within(complete)) {
-            (Asked::Ignored, _) => Serve::Whole,
+        match (requested, requested.within(complete)) {
+            (RequestedRange::Ignored, _) => Serve::Whole,
             (_, Some(part)) => Serve::Part(part),
             (_, None) => Serve::NotSatisfiable { complete },
         }
     }
 
-    /// Whether what is stored can answer this request at all: a part can only answer for what lies in it.
-    pub(crate) fn can_answer<F: RequestHeaders>(&self, request: &RequestHead<'_, F>) -> bool {
+    /// Returns whether this response can be served for the request at all. A partial response can
+    /// only be served for ranges that it contains.
+    pub(crate) fn can_be_served<F: RequestHeaders>(&self, request: &RequestHead<'_, F>) -> bool {
         self.part.is_none() || self.serve(request, None) != Serve::No
     }
 
-    /// What `Range` asks for, if it counts: for GET (RFC 9110 §14.2), and only if `If-Range` holds (§13.1.5).
-    fn asked<F: RequestHeaders>(&self, request: &RequestHead<'_, F>) -> Asked {
+    /// Returns the range that the request's `Range` selects. It counts only for GET
+    /// (RFC 9110 §14.2), and only if `If-Range` matches (§13.1.5).
+    fn requested_range<F: RequestHeaders>(&self, request: &RequestHead<'_, F>) -> RequestedRange {
         let Some(range) =
             request.first(HeaderFlags::RANGE, "range").filter(|_| *request.method() == Method::GET)
         else {
-            return Asked::Ignored;
+            return RequestedRange::Ignored;
         };
         match request.first(HeaderFlags::IF_RANGE, "if-range") {
-            Some(condition) if !self.is_in_range_condition(condition) => Asked::Ignored,
-            _ => Asked::parse(range),
+            Some(condition) if !self.satisfies_if_range(condition) => RequestedRange::Ignored,
+            _ => RequestedRange::parse(range),
         }
     }
 
-    /// `If-Range`: the strong comparison of an entity tag, or the exact date if that is a strong validator, at least
-    /// a second older than the response (RFC 9110 §13.1.5, §8.8.2.2).
-    fn is_in_range_condition(&self, condition: &[u8]) -> bool {
+    /// Returns whether the condition of `If-Range` is true (RFC 9110 §13.1.5). Entity tags are
+    /// compared strongly. A date must equal `Last-Modified` and be at least one second older than
+    /// `Date`, which makes it a strong validator (§8.8.2.2).
+    fn satisfies_if_range(&self, condition: &[u8]) -> bool {
         if condition.starts_with(b"\"") {
             return self.strong_tag() == Some(condition);
         }
@@ -86,7 +94,8 @@ impl StoredHead {
         same && modified.is_some_and(|modified| self.freshness.date.since(modified).as_secs() >= 1)
     }
 
-    /// §4.3.2: `If-None-Match`, and only without it `If-Modified-Since`.
+    /// Returns whether the client's copy is current (§4.3.2). `If-Modified-Since` counts only
+    /// without `If-None-Match`.
     fn is_not_modified<F: RequestHeaders>(&self, request: &RequestHead<'_, F>) -> bool {
         if let Some(lines) = request.lines(HeaderFlags::IF_NONE_MATCH, "if-none-match") {
             return matches_any(lines, self.fields.get(ETAG));
@@ -98,24 +107,25 @@ impl StoredHead {
         let modified = self.fields.get(LAST_MODIFIED);
         let modified =
             modified.and_then(|modified| parse_http_date(modified.as_bytes(), self.freshness.date));
-        // Without `Last-Modified`, `Date` stands for it, or when the response came (§4.3.2).
+        // Without `Last-Modified`, the time in `Date` or the arrival time is compared (§4.3.2).
         modified.unwrap_or(self.freshness.date) <= since
     }
 
-    /// Status and fields of an answer that is not the stored response as it is; without `Age` and `Cache-Status`.
+    /// Returns the status code and header fields for a form of this response, without `Age` and
+    /// `Cache-Status`.
     pub fn fields_for(&self, serve: Serve) -> (StatusCode, HeaderMap) {
         match serve {
             Serve::NotModified => (StatusCode::NOT_MODIFIED, not_modified_fields(&self.fields)),
             Serve::Part(part) => {
                 let mut fields = self.fields.clone();
                 fields.remove(CONTENT_LENGTH);
-                insert(&mut fields, CONTENT_RANGE, &part.content_range());
+                set_field(&mut fields, CONTENT_RANGE, &part.content_range());
                 (StatusCode::PARTIAL_CONTENT, fields)
             }
             Serve::NotSatisfiable { complete } => {
                 let mut fields = HeaderMap::with_capacity(8);
-                copy(&self.fields, &mut fields, &[DATE, ETAG, LAST_MODIFIED, VARY, ACCEPT_RANGES]);
-                insert(&mut fields, CONTENT_RANGE, &format!("bytes */{complete}"));
+                copy_fields(&self.fields, &mut fields, &[DATE, ETAG, LAST_MODIFIED, VARY, ACCEPT_RANGES]);
+                set_field(&mut fields, CONTENT_RANGE, &format!("bytes */{complete}"));
                 (StatusCode::RANGE_NOT_SATISFIABLE, fields)
             }
             Serve::Whole | Serve::No => (self.status, self.fields.clone()),
@@ -123,13 +133,15 @@ impl StoredHead {
     }
 }
 
-fn insert(fields: &mut HeaderMap, name: HeaderName, value: &str) {
+/// Sets a field to a value, unless the value is invalid.
+fn set_field(fields: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         fields.insert(name, value);
     }
 }
 
-fn copy(from: &HeaderMap, to: &mut HeaderMap, names: &[HeaderName]) {
+/// Copies all lines of the named fields.
+fn copy_fields(from: &HeaderMap, to: &mut HeaderMap, names: &[HeaderName]) {
     for name in names {
         for line in from.get_all(name) {
             to.append(name.clone(), line.clone());
@@ -137,26 +149,32 @@ fn copy(from: &HeaderMap, to: &mut HeaderMap, names: &[HeaderName]) {
     }
 }
 
-/// The fields of a 304 for a response with these (RFC 9110 §15.4.5). No `Content-Length`: there is no content, and
-/// a client that trusts the field resets the stream.
+/// Returns the header fields of a 304 that replaces a response with these fields
+/// (RFC 9110 §15.4.5).
+///
+/// `Content-Length` and other fields that describe the content are removed. A 304 has no content,
+/// and a client that relies on `Content-Length` resets the stream.
 pub fn not_modified_fields(fields: &HeaderMap) -> HeaderMap {
-    let mut kept = HeaderMap::with_capacity(16);
+    let mut reduced = HeaderMap::with_capacity(16);
     let names =
         [CACHE_CONTROL, CDN_CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY];
-    copy(fields, &mut kept, &names);
-    // What is about the exchange and not about the representation is of use with a 304, too.
+    copy_fields(fields, &mut reduced, &names);
+    // Fields that describe the message and not the representation are also sent with a 304.
     for (name, value) in fields {
         let name_text = name.as_str();
         let about_content = name_text.starts_with("content-") || *name == ACCEPT_RANGES;
-        if !about_content && !kept.contains_key(name) && !names.contains(name) {
-            kept.append(name.clone(), value.clone());
+        if !about_content && !reduced.contains_key(name) && !names.contains(name) {
+            reduced.append(name.clone(), value.clone());
         }
     }
-    kept
+    reduced
 }
 
-/// Whether a client that asked with a condition has what has just come from the origin: it was asked without that
-/// condition, so the cache answers it.
+/// Returns whether the client's copy is current, given a response that has just arrived from the
+/// origin (RFC 9110 §13). Only a 200 to GET or HEAD can be.
+///
+/// The cache removes the client's conditions before it forwards a request, so it evaluates them
+/// against the response.
 pub fn not_modified<F: RequestHeaders>(
     request: &RequestHead<'_, F>,
     status: StatusCode,
@@ -174,14 +192,15 @@ pub fn not_modified<F: RequestHeaders>(
     since.zip(modified).is_some_and(|(since, modified)| modified <= since)
 }
 
-/// The weak comparison with any of a list, or `*` (RFC 9110 §13.1.2).
+/// Returns whether any member of a list of entity tags matches, by weak comparison or as `*`
+/// (RFC 9110 §13.1.2).
 fn matches_any<'a>(lines: impl Iterator<Item = &'a [u8]>, tag: Option<&HeaderValue>) -> bool {
-    let tag = tag.map(|tag| opaque(tag.as_bytes()));
-    members(lines).any(|member| member == b"*" || tag == Some(opaque(member)))
+    let tag = tag.map(|tag| without_weak_prefix(tag.as_bytes()));
+    members(lines).any(|member| member == b"*" || tag == Some(without_weak_prefix(member)))
 }
 
 impl Validator<'_> {
-    /// Whether two responses with this validator have the same bytes (RFC 9110 §8.8.1).
+    /// Returns whether two responses with this validator have the same bytes (RFC 9110 §8.8.1).
     pub fn is_strong(&self) -> bool {
         matches!(self, Self::Strong(_))
     }

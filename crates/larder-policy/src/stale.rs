@@ -1,4 +1,4 @@
-//! Stale responses (RFC 9111 §4.2.4, RFC 5861): when one may be served all the same.
+//! Decides when a stale response may still be served (RFC 9111 §4.2.4, RFC 5861).
 
 use std::time::Duration;
 
@@ -10,48 +10,53 @@ use crate::{
     request::HeaderFlags,
 };
 
-/// Why the origin gave no usable answer.
+/// The reason why the origin gave no usable response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// It could not be reached, or broke off: this cache is *disconnected* (§4.2.4).
+    /// The origin could not be reached, or the connection broke: this cache is *disconnected*
+    /// (§4.2.4).
     Disconnected,
-    /// It answered with this status code.
+    /// The origin responded with this status code.
     Status(StatusCode),
 }
 
 impl FreshnessInfo {
-    /// How long the response has been stale; zero while it is fresh.
+    /// Returns the time for which the response has been stale, or zero while it is fresh.
     pub(crate) fn staleness(&self, age: Duration) -> Duration {
         age.saturating_sub(self.lifetime.lifetime)
     }
 
-    /// Whether a directive forbids serving it stale, whatever else allows it (§4.2.4).
+    /// Returns whether a directive forbids serving the response stale, whatever else permits it
+    /// (§4.2.4).
     pub(crate) fn forbids_stale(&self) -> bool {
         self.must_revalidate || self.no_cache
     }
 
-    /// Whether it may be served now, and revalidated beside (RFC 5861 §3).
+    /// Returns whether the response may be served now and revalidated in the background
+    /// (RFC 5861 §3).
     pub(crate) fn may_serve_while_revalidating(&self, age: Duration) -> bool {
         !self.forbids_stale()
             && self.stale_while_revalidate.is_some_and(|window| self.staleness(age) < window)
     }
 
-    /// Whether the request takes it as stale as it is (§5.2.1.2).
-    pub(crate) fn is_within(&self, max_stale: Option<MaxStale>, age: Duration) -> bool {
+    /// Returns whether the request's `max-stale` accepts the response at this age (§5.2.1.2).
+    pub(crate) fn is_within_max_stale(&self, max_stale: Option<MaxStale>, age: Duration) -> bool {
         !self.forbids_stale()
             && match max_stale {
                 None => false,
                 Some(MaxStale::Any) => true,
-                Some(MaxStale::AtMost(most)) => self.staleness(age) <= most,
+                Some(MaxStale::AtMost(limit)) => self.staleness(age) <= limit,
             }
     }
 }
 
 impl Rules {
-    /// Whether this stored response may stand in for an answer that did not come (§4.2.4, RFC 5861 §4).
+    /// Returns the permission to serve a stored response after the request to the origin failed, or
+    /// `None` without one (§4.2.4, RFC 5861 §4).
     ///
-    /// Never against a directive that forbids it, nor for a request that asks for the origin's word or for a
-    /// freshness of its own. A status code counts as a failure only where RFC 5861 §4 says so: 500, 502, 503, 504.
+    /// There is no permission if a directive of the response forbids it, or if the request has
+    /// `no-cache`, `max-age` or `min-fresh` without `max-stale`. Of the status codes only 500, 502,
+    /// 503 and 504 count as failures (RFC 5861 §4).
     pub fn stale_on_failure<F: RequestHeaders>(
         &self,
         request: &RequestHead<'_, F>,
@@ -59,16 +64,18 @@ impl Rules {
         now: Timestamp,
         failure: Failure,
     ) -> Option<Permission> {
-        let terms = &stored.freshness;
-        let age = terms.current_age(now)?;
-        let asked = request.lines(HeaderFlags::CACHE_CONTROL, "cache-control").map(RequestDirectives::parse);
-        let asked = asked.unwrap_or_default();
-        let wants_fresh = asked.no_cache || asked.max_age.is_some() || asked.min_fresh.is_some();
-        if terms.forbids_stale() || wants_fresh && asked.max_stale.is_none() {
+        let freshness = &stored.freshness;
+        let age = freshness.current_age(now)?;
+        let directives =
+            request.lines(HeaderFlags::CACHE_CONTROL, "cache-control").map(RequestDirectives::parse);
+        let directives = directives.unwrap_or_default();
+        let requires_freshness =
+            directives.no_cache || directives.max_age.is_some() || directives.min_fresh.is_some();
+        if freshness.forbids_stale() || requires_freshness && directives.max_stale.is_none() {
             return None;
         }
-        let staleness = terms.staleness(age);
-        let window = terms.stale_if_error.max(asked.stale_if_error);
+        let staleness = freshness.staleness(age);
+        let window = freshness.stale_if_error.max(directives.stale_if_error);
         if window.is_some_and(|window| staleness <= window) && failure.counts_as_error() {
             return Some(Permission::IfError);
         }
@@ -78,6 +85,7 @@ impl Rules {
 }
 
 impl Failure {
+    /// Returns whether `stale-if-error` applies to this failure (RFC 5861 §4).
     fn counts_as_error(self) -> bool {
         match self {
             Self::Disconnected => true,

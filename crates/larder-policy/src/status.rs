@@ -1,53 +1,64 @@
-//! `Cache-Status` (RFC 9211): how a request was answered.
+//! Describes how a request was handled, as the `Cache-Status` field (RFC 9211) and as a single
+//! outcome.
 
 use std::fmt;
 
 use http::{HeaderValue, StatusCode};
 
-/// How a request was answered. The field, events and people read this same value.
+/// How the cache handled a request: the parameters of `Cache-Status` (RFC 9211).
+///
+/// The header field, events and logs are all made from this value. [`outcome`](Self::outcome)
+/// summarises it.
+///
+/// ```
+/// use larder_policy::{CacheStatus, ForwardReason};
+///
+/// assert_eq!(CacheStatus::hit(30).to_value("larder"), "larder; hit; ttl=30");
+/// assert_eq!(CacheStatus::forwarded(ForwardReason::Stale).to_string(), "fwd=stale");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct CacheStatus {
-    /// It was answered from the cache, without the origin (§2.1).
+    /// Whether the response came from the cache, without the origin (§2.1).
     pub hit: bool,
-    /// Why it went to the origin (§2.2).
+    /// Reason why the request was forwarded to the origin (§2.2).
     pub fwd: Option<ForwardReason>,
-    /// What the origin answered (§2.3).
+    /// Status code of the origin's response (§2.3).
     pub fwd_status: Option<StatusCode>,
-    /// Seconds of freshness that are left, negative when it is stale (§2.4).
+    /// Remaining freshness in seconds, negative if the response is stale (§2.4).
     pub ttl: Option<i64>,
-    /// What the origin answered is being stored (§2.5).
+    /// Whether the origin's response is being stored (§2.5).
     pub stored: bool,
-    /// The origin's answer to another request served this one, too (§2.6).
+    /// Whether the request was collapsed: the response was fetched for another request (§2.6).
     pub collapsed: bool,
-    /// More (§2.8): a token.
+    /// Further detail, as a token (§2.8).
     pub detail: Option<&'static str>,
 }
 
-/// Why a request went to the origin (RFC 9211 §2.2).
+/// The reason why a request was forwarded to the origin (RFC 9211 §2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ForwardReason {
-    /// The cache was told not to handle the request.
+    /// The cache was configured not to handle the request.
     Bypass,
-    /// The method's semantics require it.
+    /// The semantics of the method require it.
     Method,
-    /// Nothing is stored for the URI.
+    /// No response is stored for the URI.
     UriMiss,
-    /// Something is, but for other selecting values.
+    /// The responses stored for the URI have other selecting values.
     VaryMiss,
-    /// Nothing usable is stored.
+    /// No usable response is stored.
     Miss,
-    /// The request asks for it.
+    /// The directives or conditions of the request require it.
     Request,
-    /// What is stored is stale.
+    /// The stored response is stale.
     Stale,
-    /// Only a part is stored.
+    /// Only a part of the response is stored.
     Partial,
 }
 
 impl ForwardReason {
-    /// The token of RFC 9211 §2.2.
+    /// Returns the token of RFC 9211 §2.2.
     pub fn token(self) -> &'static str {
         match self {
             Self::Bypass => "bypass",
@@ -62,9 +73,9 @@ impl ForwardReason {
     }
 }
 
-/// Classifies how a request was answered; [`CacheStatus`] has the details.
+/// The outcome of a request in one word; [`CacheStatus`] has the details.
 ///
-/// Counters use it as a label, clients as a summary of one response.
+/// Metrics use it as a label, and clients as a summary of one response.
 ///
 /// ```
 /// use larder_policy::{CacheOutcome, CacheStatus};
@@ -75,25 +86,25 @@ impl ForwardReason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CacheOutcome {
-    /// Answered from the cache with a fresh response.
+    /// Served from the cache with a fresh response.
     Hit,
-    /// Answered from the cache with a stale response: while it is revalidated, because the request allowed it, or
-    /// because the origin failed.
+    /// Served from the cache with a stale response: because it is being revalidated, because the
+    /// request allowed it, or because the origin failed.
     Stale,
-    /// Answered from the cache after the origin confirmed the stored response (304).
+    /// Served from the cache after the origin validated the stored response with a 304.
     Revalidated,
-    /// Answered with the response that was fetched for another request.
+    /// Served with a response that was fetched for another request.
     Collapsed,
-    /// Answered by the origin, because nothing stored could be used.
+    /// Served by the origin, because no stored response could be used.
     Miss,
-    /// Answered by the origin, because the request's method or directives bypass the cache.
+    /// Served by the origin, because the method or the directives of the request bypass the cache.
     Pass,
-    /// Not answered: the origin gave no response, and no stored response could replace it.
+    /// Failed: the origin gave no response, and no stored response could replace it.
     Failed,
 }
 
 impl CacheOutcome {
-    /// Every outcome, in declaration order.
+    /// All outcomes, in declaration order.
     pub const ALL: [Self; 7] =
         [Self::Hit, Self::Stale, Self::Revalidated, Self::Collapsed, Self::Miss, Self::Pass, Self::Failed];
 
@@ -137,23 +148,24 @@ impl CacheStatus {
         }
     }
 
-    /// Answered from the cache, with this much freshness left.
+    /// Creates the status of a request served from the cache, with the remaining freshness in
+    /// seconds.
     pub fn hit(ttl: i64) -> Self {
         Self { hit: true, ttl: Some(ttl), ..Self::default() }
     }
 
-    /// Sent to the origin.
+    /// Creates the status of a request that was forwarded to the origin.
     pub fn forwarded(fwd: ForwardReason) -> Self {
         Self { fwd: Some(fwd), ..Self::default() }
     }
 
-    /// The list member of the cache called `cache`, which is a token.
+    /// Returns the value of `Cache-Status` for the cache named `cache`, which must be a token.
     pub fn to_value(&self, cache: &str) -> HeaderValue {
-        // Tokens and numbers only, if `cache` is a token.
+        // A token as name and the parameters always form a valid value.
         HeaderValue::from_maybe_shared(self.to_bytes(cache)).unwrap_or(HeaderValue::from_static("larder"))
     }
 
-    /// The same for another library's header map.
+    /// Returns the value of `Cache-Status` as bytes, for other libraries' header maps.
     pub fn to_bytes(&self, cache: &str) -> bytes::Bytes {
         let mut text = Vec::with_capacity(96);
         text.extend_from_slice(cache.as_bytes());
@@ -161,6 +173,7 @@ impl CacheStatus {
         text.into()
     }
 
+    /// Appends the parameters, each preceded by a semicolon.
     fn write(&self, text: &mut Vec<u8>) {
         let mut number = itoa::Buffer::new();
         if self.hit {
@@ -176,7 +189,7 @@ impl CacheStatus {
         }
         if let Some(ttl) = self.ttl {
             text.extend_from_slice(b"; ttl=");
-            // Structured integers have fifteen digits at most (RFC 9651 §3.3.1).
+            // Structured integers have at most fifteen digits (RFC 9651 §3.3.1).
             text.extend_from_slice(
                 number.format(ttl.clamp(-999_999_999_999_999, 999_999_999_999_999)).as_bytes(),
             );
@@ -194,7 +207,7 @@ impl CacheStatus {
     }
 }
 
-/// Without the cache's name: `hit; ttl=30`.
+/// Writes the parameters without the cache's name, such as `hit; ttl=30`.
 impl fmt::Display for CacheStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = Vec::with_capacity(96);

@@ -1,4 +1,4 @@
-//! Whether a response may be stored, and what is kept of it (RFC 9111 §3).
+//! Decides whether a response may be stored, and which of its header fields are (RFC 9111 §3).
 
 use std::fmt;
 
@@ -16,43 +16,46 @@ use crate::{
     hop_by_hop::Unstorable,
     overrides::DirectiveSource,
     request::HeaderFlags,
-    targeted::Effective,
+    targeted::EffectiveDirectives,
 };
 
-/// Why a response must not be stored (RFC 9111 §3).
+/// The reason why a response must not be stored (RFC 9111 §3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum NotStorable {
-    /// Only GET, and POST under conditions, have responses that are of use again (§3).
+    /// The method has no cacheable responses: only GET has, and POST under certain conditions (§3).
     Method,
-    /// An interim response (§3).
+    /// The response is an interim response (§3).
     NotFinal,
-    /// A 304 on its own.
+    /// The response is a 304 without a stored response that it validates (§3).
     NotModified,
-    /// `must-understand`, and the status code is not (§5.2.2.3).
+    /// The response has `must-understand`, and its status code is not understood (§5.2.2.3).
     NotUnderstood,
-    /// A 206 whose `Content-Range` is missing, of several parts, or disagrees with its length (§3.3).
+    /// The response is a 206 with a missing, invalid or repeated `Content-Range`, with several
+    /// parts, or with a `Content-Length` that disagrees with its range (§3.3).
     PartUnclear,
-    /// `no-store` on the response (§5.2.2.5).
+    /// The response has `no-store` (§5.2.2.5).
     NoStore,
-    /// `no-store` on the request (§5.2.1.5).
+    /// The request has `no-store` (§5.2.1.5).
     RequestNoStore,
-    /// `private`, and this cache is shared (§5.2.2.7).
+    /// The response has `private`, and this cache is shared (§5.2.2.7).
     PrivateDirective,
-    /// The request carried `Authorization`, and nothing on the response allows it (§3.5).
+    /// The request has `Authorization`, and no directive of the response permits storing (§3.5).
     Authorization,
-    /// It sets a cookie, and this cache is shared (§7.3; see [`Rules::store_set_cookie`]).
+    /// The response has `Set-Cookie`, and this cache is shared (§7.3; see
+    /// [`Rules::store_set_cookie`]).
     SetCookie,
-    /// Neither a lifetime, nor `public`, nor a status code that may be reused without (§3).
+    /// The response has no lifetime, no `public`, and no status code with heuristic freshness (§3).
     NothingAllows,
-    /// It would be stale at once, and has no validator to ask with (§4.3.1): of no use.
+    /// The response is stale on arrival and has no validator, so that it could never be reused
+    /// (§4.3.1).
     NoUse,
-    /// `Vary: *`: no later request matches (§4.1).
+    /// The response has `Vary: *`, which no later request matches (§4.1).
     VaryStar,
 }
 
 impl NotStorable {
-    /// The section that says so.
+    /// Returns the section of RFC 9111 that forbids storing, such as `RFC 9111 §5.2.2.5`.
     pub fn section(self) -> &'static str {
         match self {
             Self::Method | Self::NotFinal | Self::NothingAllows | Self::NotModified => "RFC 9111 §3",
@@ -68,7 +71,7 @@ impl NotStorable {
         }
     }
 
-    /// The `detail` of `Cache-Status` (RFC 9211 §2.8): a token.
+    /// Returns the reason as the `detail` parameter of `Cache-Status`, a token (RFC 9211 §2.8).
     pub fn token(self) -> &'static str {
         match self {
             Self::Method => "method",
@@ -90,32 +93,35 @@ impl NotStorable {
 
 impl fmt::Display for NotStorable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self {
-            Self::Method => "method not understood",
+        let reason = match self {
+            Self::Method => "method without cacheable responses",
             Self::NotFinal => "not a final response",
-            Self::NotModified => "nothing to confirm",
-            Self::NotUnderstood => "status not understood",
-            Self::PartUnclear => "part unclear",
-            Self::NoStore | Self::RequestNoStore => "no-store",
-            Self::PrivateDirective => "private",
-            Self::Authorization => "authorization",
-            Self::SetCookie => "set-cookie",
-            Self::NothingAllows => "nothing allows it",
-            Self::NoUse => "stale at once, without validator",
+            Self::NotModified => "304 without a stored response",
+            Self::NotUnderstood => "status code not understood",
+            Self::PartUnclear => "invalid or inconsistent Content-Range",
+            Self::NoStore => "no-store in the response",
+            Self::RequestNoStore => "no-store in the request",
+            Self::PrivateDirective => "private response in a shared cache",
+            Self::Authorization => "Authorization in the request",
+            Self::SetCookie => "Set-Cookie in a shared cache",
+            Self::NothingAllows => "no lifetime or other permission to store",
+            Self::NoUse => "stale on arrival, without a validator",
             Self::VaryStar => "Vary: *",
         };
-        write!(f, "{what} ({})", self.section().trim_start_matches("RFC 9111 "))
+        write!(f, "{reason} ({})", self.section().trim_start_matches("RFC 9111 "))
     }
 }
 
 impl Rules {
-    /// May this response be stored, and if so: what is kept of it (§3).
+    /// Returns the head to be stored if the response may be stored (§3).
     ///
-    /// `fields` are the response's as received. That its body is complete is the caller's to know (§3.3).
+    /// `fields` are the header fields as received. The caller is responsible for storing only
+    /// complete bodies (§3.3).
     ///
     /// # Errors
     ///
-    /// A decision, not a failure: why it must not.
+    /// Returns a [`NotStorable`] reason if the response must not be stored. This is a decision and
+    /// not a failure.
     pub fn storable<F: RequestHeaders>(
         &self,
         target: &TargetUri,
@@ -125,54 +131,58 @@ impl Rules {
         exchange: Exchange,
     ) -> Result<StoredHead, NotStorable> {
         let effective = self.effective_directives(status, fields);
-        let part = part(status, fields)?;
-        self.forbidden(request, status, &effective.directives, fields)?;
+        let part = parse_part(status, fields)?;
+        self.check_prohibitions(request, status, &effective.directives, fields)?;
         let date = date_value(fields, exchange);
-        let terms = self.terms(&effective, status, fields, exchange, date);
-        self.understood_method(target, request, &effective, fields, &terms)?;
-        self.allowed(&effective, status, fields)?;
-        let selecting = SelectingHeaders::of(fields, self.selecting_too(), request);
+        let freshness = self.freshness_info(&effective, status, fields, exchange, date);
+        self.check_method(target, request, &effective, fields, &freshness)?;
+        self.check_permissions(&effective, status, fields)?;
+        let selecting = SelectingHeaders::of(fields, self.additional_selecting_names(), request);
         if selecting.never_matches() {
             return Err(NotStorable::VaryStar);
         }
-        let useful = terms.is_of_use() || Validator::of(fields).is_some();
-        if !useful {
+        let reusable = freshness.is_servable_without_validation() || Validator::of(fields).is_some();
+        if !reusable {
             return Err(NotStorable::NoUse);
         }
         let groups = groups(target, fields, self.overrides.as_deref());
         let fields = self.stored_fields(fields, &effective.directives);
-        Ok(StoredHead { status, fields, selecting, freshness: terms, groups, part })
+        Ok(StoredHead { status, fields, selecting, freshness, groups, part })
     }
 
-    /// Whether a response says outright that it must not be stored: what can be told from its fields alone, in nanoseconds.
-    /// `None` says nothing: [`storable`](Self::storable) does.
+    /// Returns the reason if the header fields of a response alone forbid storing it, whatever the
+    /// request.
+    ///
+    /// It costs nanoseconds and checks `no-store`, `private` and `Set-Cookie` only. `None` does not
+    /// mean that the response may be stored, which [`storable`](Self::storable) decides.
     pub fn refuses<F: RequestHeaders>(&self, fields: &F) -> Option<NotStorable> {
         let directives = ResponseDirectives::parse(fields.lines("cache-control"));
-        if directives.forbid_storing() {
+        if directives.forbids_storing() {
             Some(NotStorable::NoStore)
-        } else if self.is_for_one(&directives) {
+        } else if self.is_private_in_shared(&directives) {
             Some(NotStorable::PrivateDirective)
         } else {
-            self.sets_cookie(fields).then_some(NotStorable::SetCookie)
+            self.has_unshareable_cookie(fields).then_some(NotStorable::SetCookie)
         }
     }
 
-    /// `private`, and this cache is shared (§5.2.2.7).
-    fn is_for_one(&self, directives: &ResponseDirectives) -> bool {
+    /// Returns whether the response is `private` and this cache is shared (§5.2.2.7).
+    fn is_private_in_shared(&self, directives: &ResponseDirectives) -> bool {
         self.kind == CacheKind::Shared && directives.private.is_all()
     }
 
-    /// A cookie that others must not get (§7.3).
-    fn sets_cookie<F: RequestHeaders>(&self, fields: &F) -> bool {
+    /// Returns whether the response has a cookie that a shared cache must not serve to other users
+    /// (§7.3).
+    fn has_unshareable_cookie<F: RequestHeaders>(&self, fields: &F) -> bool {
         self.kind == CacheKind::Shared
             && !self.store_set_cookie
             && fields.lines(SET_COOKIE.as_str()).next().is_some()
     }
 
-    /// The terms of a response with these fields.
-    pub(crate) fn terms(
+    /// Computes the freshness information of a response with these fields.
+    pub(crate) fn freshness_info(
         &self,
-        effective: &Effective,
+        effective: &EffectiveDirectives,
         status: StatusCode,
         fields: &HeaderMap,
         exchange: Exchange,
@@ -182,8 +192,9 @@ impl Rules {
         let shared = self.kind == CacheKind::Shared;
         let corrected_initial_age = exchange.corrected_initial_age(date, age_value(fields));
         let mut lifetime = self.freshness_lifetime(directives, !effective.targeted, status, fields, date);
-        if effective.source == DirectiveSource::User {
-            // How old it was on its arrival is not the user's concern.
+        if effective.source == DirectiveSource::Override {
+            // The lifetime of an override is counted from arrival, so the age at arrival does not
+            // shorten it.
             lifetime.lifetime = lifetime.lifetime.saturating_add(corrected_initial_age);
             lifetime.from = LifetimeFrom::Override;
         }
@@ -202,13 +213,13 @@ impl Rules {
         }
     }
 
-    /// Names that select beside those of `Vary`.
-    pub(crate) fn selecting_too(&self) -> &[HeaderName] {
+    /// Returns the names of selecting fields that the overrides add to those of `Vary`.
+    pub(crate) fn additional_selecting_names(&self) -> &[HeaderName] {
         self.overrides.as_ref().map_or(&[], |overrides| &overrides.vary)
     }
 
-    /// What speaks against storing.
-    fn forbidden<F: RequestHeaders>(
+    /// Checks the conditions that forbid storing (§3).
+    fn check_prohibitions<F: RequestHeaders>(
         &self,
         request: &RequestHead<'_, F>,
         status: StatusCode,
@@ -225,14 +236,15 @@ impl Rules {
         if directives.must_understand && !is_understood(status) {
             return Err(NotStorable::NotUnderstood);
         }
-        if directives.forbid_storing() {
+        if directives.forbids_storing() {
             return Err(NotStorable::NoStore);
         }
-        let asked = request.lines(HeaderFlags::CACHE_CONTROL, "cache-control").map(RequestDirectives::parse);
-        if asked.is_some_and(|asked| asked.no_store) {
+        let request_directives =
+            request.lines(HeaderFlags::CACHE_CONTROL, "cache-control").map(RequestDirectives::parse);
+        if request_directives.is_some_and(|directives| directives.no_store) {
             return Err(NotStorable::RequestNoStore);
         }
-        if self.is_for_one(directives) {
+        if self.is_private_in_shared(directives) {
             return Err(NotStorable::PrivateDirective);
         }
         let allows_authorization =
@@ -240,39 +252,39 @@ impl Rules {
         if shared && request.has(HeaderFlags::AUTHORIZATION) && !allows_authorization {
             return Err(NotStorable::Authorization);
         }
-        if self.sets_cookie(fields) {
+        if self.has_unshareable_cookie(fields) {
             return Err(NotStorable::SetCookie);
         }
         Ok(())
     }
 
-    /// GET; and POST, whose response is a later GET's too if it says how long, and that it is this resource's
-    /// (RFC 9110 §9.3.3).
-    fn understood_method<F: RequestHeaders>(
+    /// Checks that the method has cacheable responses: GET, or POST with an explicit lifetime and a
+    /// `Content-Location` equal to the target (RFC 9110 §9.3.3).
+    fn check_method<F: RequestHeaders>(
         &self,
         target: &TargetUri,
         request: &RequestHead<'_, F>,
-        effective: &Effective,
+        effective: &EffectiveDirectives,
         fields: &HeaderMap,
-        terms: &FreshnessInfo,
+        freshness: &FreshnessInfo,
     ) -> Result<(), NotStorable> {
         if *request.method() == Method::GET {
             return Ok(());
         }
-        let explicit = terms.lifetime.from.is_explicit() && !effective.directives.no_cache.is_all();
+        let explicit = freshness.lifetime.from.is_explicit() && !effective.directives.no_cache.is_all();
         let location = fields.get(CONTENT_LOCATION).and_then(|location| location.to_str().ok());
-        let of_target =
-            || location.is_some_and(|location| target.join(location).is_ok_and(|is| is == *target));
-        if *request.method() == Method::POST && explicit && of_target() {
+        let is_target =
+            || location.is_some_and(|location| target.join(location).is_ok_and(|uri| uri == *target));
+        if *request.method() == Method::POST && explicit && is_target() {
             return Ok(());
         }
         Err(NotStorable::Method)
     }
 
-    /// What speaks for it: the list at the end of §3.
-    fn allowed(
+    /// Checks that at least one condition of the list at the end of §3 permits storing.
+    fn check_permissions(
         &self,
-        effective: &Effective,
+        effective: &EffectiveDirectives,
         status: StatusCode,
         fields: &HeaderMap,
     ) -> Result<(), NotStorable> {
@@ -287,8 +299,11 @@ impl Rules {
         if allowed { Ok(()) } else { Err(NotStorable::NothingAllows) }
     }
 
-    /// §3.1: all fields but those of one hop or one proxy, and those that must not be reused without validation
-    /// (§5.2.2.4) or not by others (§5.2.2.7). `Age` is in the terms.
+    /// Returns the fields to be stored (§3.1).
+    ///
+    /// These are all fields except hop-by-hop and proxy fields, and except those that qualified
+    /// directives name: `no-cache` (§5.2.2.4) and, in a shared cache, `private` (§5.2.2.7). `Age`
+    /// is part of the freshness information.
     pub(crate) fn stored_fields(&self, fields: &HeaderMap, directives: &ResponseDirectives) -> HeaderMap {
         let unstorable = Unstorable::of(fields);
         let private = match self.kind {
@@ -304,47 +319,50 @@ impl Rules {
     }
 }
 
-/// A copy of these fields with all values in one chunk of memory of its own: as they came they are slices of a connection's read
-/// buffer, which would live as long as the shortest of them.
-fn compact(fields: &HeaderMap, keeps: impl Fn(&HeaderName) -> bool) -> HeaderMap {
+/// Returns a copy of the fields to be stored, with all values in one allocation. The values of
+/// received fields are slices of a connection's read buffer, which each of them would otherwise
+/// keep in memory.
+fn compact(fields: &HeaderMap, is_stored: impl Fn(&HeaderName) -> bool) -> HeaderMap {
     let mut values = Vec::with_capacity(fields.values().map(HeaderValue::len).sum());
     fields.values().for_each(|value| values.extend_from_slice(value.as_bytes()));
     let mut rest = Bytes::from(values);
     let mut copy = HeaderMap::with_capacity(fields.len());
     for (name, value) in fields {
         let bytes = rest.split_to(value.len());
-        if !keeps(name) {
+        if !is_stored(name) {
             continue;
         }
-        let mut same = HeaderValue::from_maybe_shared(bytes).expect("its bytes were a value before");
-        same.set_sensitive(value.is_sensitive());
-        copy.append(name.clone(), same);
+        let mut copied =
+            HeaderValue::from_maybe_shared(bytes).expect("a copy of a valid header value is valid");
+        copied.set_sensitive(value.is_sensitive());
+        copy.append(name.clone(), copied);
     }
     copy
 }
 
 impl FreshnessInfo {
-    /// Whether it could be served even once without asking.
-    fn is_of_use(&self) -> bool {
+    /// Returns whether the response can be served at least once without validation.
+    fn is_servable_without_validation(&self) -> bool {
         let window = self.stale_while_revalidate.max(self.stale_if_error).unwrap_or_default();
         !self.no_cache && self.lifetime.lifetime + window > self.corrected_initial_age
     }
 }
 
-/// Status codes whose caching requirements this crate implements (§3: *understood*): those of RFC 9110 §15.
+/// Returns whether this crate implements the caching requirements of a status code, which makes it
+/// *understood* (§3): those of RFC 9110 §15.
 fn is_understood(status: StatusCode) -> bool {
     matches!(status.as_u16(),
         200..=206 | 300..=305 | 307 | 308 | 400..=418 | 421 | 422 | 426 | 428 | 429 | 431 | 451 | 500..=505 | 511)
 }
 
-/// The part that a 206 says it is.
-fn part(status: StatusCode, fields: &HeaderMap) -> Result<Option<ByteRange>, NotStorable> {
+/// Returns the range that a 206 contains, or `None` for other status codes.
+fn parse_part(status: StatusCode, fields: &HeaderMap) -> Result<Option<ByteRange>, NotStorable> {
     if status != StatusCode::PARTIAL_CONTENT {
         return Ok(None);
     }
     let mut lines = fields.get_all(CONTENT_RANGE).iter();
-    let one = lines.next().filter(|_| lines.next().is_none());
-    let part = one.and_then(|value| ByteRange::parse_content_range(value.as_bytes()));
+    let single = lines.next().filter(|_| lines.next().is_none());
+    let part = single.and_then(|value| ByteRange::parse_content_range(value.as_bytes()));
     let part = part.ok_or(NotStorable::PartUnclear)?;
     let length = fields.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let agrees = length.is_none_or(|length| length.parse() == Ok(part.length()));

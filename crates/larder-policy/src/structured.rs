@@ -1,24 +1,29 @@
-//! As much of structured fields (RFC 9651) as caching needs: dictionaries of items, and lists of strings.
+//! Parses the subset of structured fields (RFC 9651) that caching requires: dictionaries of items,
+//! and lists of strings.
 //!
-//! Strict, as §4.2 demands: a field with one error is no field at all.
+//! Parsing is strict, as §4.2 requires: one error makes the whole field invalid.
 
 use std::borrow::Cow;
 
-/// Members of one field beyond this many make it invalid.
-const MOST_MEMBERS: usize = 256;
+/// Maximum number of members of one field. A field with more is invalid.
+const MAX_MEMBERS: usize = 256;
 
-/// A bare item. Parameters are parsed and dropped: nothing here has any.
+/// A bare item. Parameters are parsed and dropped, since no field here uses any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Item<'a> {
     Integer(i64),
     Boolean(bool),
     String(Cow<'a, str>),
-    /// Of a type that no directive expects: a token, a decimal, bytes, a date, an inner list.
+    /// An item of a type that no directive uses: a token, a decimal, bytes, a date or an inner
+    /// list.
     Other,
 }
 
-/// A dictionary over several lines (§4.2.2). Of two members with one name the later counts. `None` if it is invalid.
-pub(crate) fn dictionary<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<Vec<(&'a str, Item<'a>)>> {
+/// Parses a dictionary over several lines (§4.2.2). Of two members with the same name the later one
+/// counts. Returns `None` if it is invalid.
+pub(crate) fn parse_dictionary<'a>(
+    lines: impl Iterator<Item = &'a [u8]>,
+) -> Option<Vec<(&'a str, Item<'a>)>> {
     let mut members: Vec<(&str, Item<'_>)> = Vec::new();
     for line in lines {
         let mut input = Parser::new(line)?;
@@ -28,7 +33,7 @@ pub(crate) fn dictionary<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<Ve
             input.parameters()?;
             match members.iter().position(|(seen, _)| *seen == name) {
                 Some(index) => members[index].1 = item,
-                None if members.len() < MOST_MEMBERS => members.push((name, item)),
+                None if members.len() < MAX_MEMBERS => members.push((name, item)),
                 None => return None,
             }
             input.comma()?;
@@ -37,8 +42,9 @@ pub(crate) fn dictionary<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<Ve
     Some(members)
 }
 
-/// A list of strings (§3.1); members of other types are left out, as RFC 9875 §2 has it. `None` if it is invalid.
-pub(crate) fn strings<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<Vec<Cow<'a, str>>> {
+/// Parses a list of strings (§3.1). Members of other types are skipped, as RFC 9875 §2 requires.
+/// Returns `None` if the list is invalid.
+pub(crate) fn parse_strings<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<Vec<Cow<'a, str>>> {
     let mut members = Vec::new();
     let mut seen = 0;
     for line in lines {
@@ -47,7 +53,7 @@ pub(crate) fn strings<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<Vec<C
             let item = input.member()?;
             input.parameters()?;
             seen += 1;
-            if seen > MOST_MEMBERS {
+            if seen > MAX_MEMBERS {
                 return None;
             }
             if let Item::String(text) = item {
@@ -59,24 +65,29 @@ pub(crate) fn strings<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<Vec<C
     Some(members)
 }
 
+/// Parses one field line from the front.
 struct Parser<'a> {
     rest: &'a str,
 }
 
 impl<'a> Parser<'a> {
+    /// Creates a parser for one line. Returns `None` if the line is not ASCII.
     fn new(line: &'a [u8]) -> Option<Self> {
         let rest = std::str::from_utf8(line).ok().filter(|text| text.is_ascii())?;
         Some(Self { rest: rest.trim_matches(' ') })
     }
 
+    /// Returns whether the whole line has been parsed.
     fn at_end(&self) -> bool {
         self.rest.is_empty()
     }
 
+    /// Returns the next byte without consuming it.
     fn peek(&self) -> Option<u8> {
         self.rest.as_bytes().first().copied()
     }
 
+    /// Consumes the next byte if it equals `byte`, and returns whether it did.
     fn take(&mut self, byte: u8) -> bool {
         let taken = self.peek() == Some(byte);
         if taken {
@@ -85,7 +96,7 @@ impl<'a> Parser<'a> {
         taken
     }
 
-    /// The longest prefix of such bytes.
+    /// Consumes the longest prefix of bytes that belong to a set, and returns it.
     fn take_while(&mut self, belongs: impl Fn(u8) -> bool) -> &'a str {
         let end = self.rest.bytes().position(|byte| !belongs(byte)).unwrap_or(self.rest.len());
         let (taken, rest) = self.rest.split_at(end);
@@ -93,7 +104,8 @@ impl<'a> Parser<'a> {
         taken
     }
 
-    /// The comma between two members, with white space around it; a trailing one is an error.
+    /// Consumes the comma between two members, with white space around it. A trailing comma is an
+    /// error.
     fn comma(&mut self) -> Option<()> {
         self.take_while(|byte| byte == b' ' || byte == b'\t');
         if self.at_end() {
@@ -106,6 +118,7 @@ impl<'a> Parser<'a> {
         (!self.at_end()).then_some(())
     }
 
+    /// Parses a key (§4.2.3.3).
     fn key(&mut self) -> Option<&'a str> {
         let first = self.peek()?;
         if !(first.is_ascii_lowercase() || first == b'*') {
@@ -116,6 +129,7 @@ impl<'a> Parser<'a> {
         }))
     }
 
+    /// Parses an item without its parameters, or a whole inner list (§4.2.1.1).
     fn member(&mut self) -> Option<Item<'a>> {
         if !self.take(b'(') {
             return self.bare_item();
@@ -131,6 +145,7 @@ impl<'a> Parser<'a> {
         }
     }
 
+    /// Parses parameters and drops them (§4.2.3.2).
     fn parameters(&mut self) -> Option<()> {
         while self.take(b';') {
             self.take_while(|byte| byte == b' ');
@@ -142,6 +157,7 @@ impl<'a> Parser<'a> {
         Some(())
     }
 
+    /// Parses a bare item (§4.2.3.1).
     fn bare_item(&mut self) -> Option<Item<'a>> {
         match self.peek()? {
             b'-' | b'0'..=b'9' => self.number(),
@@ -168,6 +184,7 @@ impl<'a> Parser<'a> {
         }
     }
 
+    /// Parses an integer or a decimal (§4.2.4).
     fn number(&mut self) -> Option<Item<'a>> {
         let negative = self.take(b'-');
         let digits = self.take_while(|byte| byte.is_ascii_digit());
@@ -182,6 +199,7 @@ impl<'a> Parser<'a> {
         Some(Item::Integer(if negative { -number } else { number }))
     }
 
+    /// Parses a string (§4.2.5).
     fn string(&mut self) -> Option<Cow<'a, str>> {
         self.take(b'"');
         let plain = self.take_while(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\');

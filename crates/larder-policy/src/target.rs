@@ -1,39 +1,49 @@
-//! Target URIs in normal form (RFC 9110 §4.2.3, RFC 3986 §6.2.2).
+//! Normalises target URIs (RFC 9110 §4.2.3, RFC 3986 §6.2.2).
 //!
-//! The normal form is what is looked up *and* what the origin is asked for. If two spellings shared a key but reached
-//! the origin as they were sent, one could put another resource under the other's key.
+//! The normal form is both looked up in the cache *and* requested from the origin. If two spellings
+//! shared a key but reached the origin as they were sent, one could store another resource under
+//! the other's key.
 //!
-//! Normalised is what has the same meaning everywhere: the case of scheme and host, default ports, the case of
-//! percent-encodings, dot segments. Nothing is decoded, query parameters stay in order, and doubled slashes stay.
+//! Only differences that have no meaning for any origin are normalised: the case of scheme and
+//! host, default ports, the case of percent-encodings, and dot segments. Nothing is decoded, and
+//! query parameters and repeated slashes stay as they are.
 
 use std::{borrow::Cow, fmt};
 
 use http::Uri;
 
-/// Longer targets are refused.
-const LONGEST: usize = 64 * 1024;
+/// Maximum length of authority, path and query together, in bytes. Longer targets are rejected.
+const MAX_TARGET_LENGTH: usize = 64 * 1024;
 
-/// The target URI of a request: scheme, authority, path and query, in normal form.
+/// The target URI of a request in normal form: scheme, authority, path and query.
+///
+/// ```
+/// use larder_policy::TargetUri;
+///
+/// let target = TargetUri::parse("HTTP://Example.com:80/a/../b?x=1").unwrap();
+/// assert_eq!(target.as_str(), "http://example.com/b?x=1");
+/// assert_eq!(target.join("c").unwrap().as_str(), "http://example.com/c");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TargetUri {
     text: Box<str>,
-    /// Where `://` begins.
+    /// Offset of `://`.
     scheme: u32,
-    /// Where the path begins.
+    /// Offset of the path.
     path: u32,
 }
 
-/// Why a target can't be one. It does not repeat the target, which may hold secrets.
+/// The reason why a target is invalid. It does not contain the target, which may contain secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TargetError {
     /// The scheme is not `http` or `https`.
     Scheme,
-    /// The authority is empty, has user information, or is no host with an optional port.
+    /// The authority is empty, contains user information, or is not a host with an optional port.
     Authority,
-    /// The path does not begin with `/`, or holds bytes that a URI can't.
+    /// The path does not begin with `/`, or contains bytes that a URI cannot contain.
     Path,
-    /// It has more than 64 KiB.
+    /// The target has more than 64 KiB.
     TooLong,
 }
 
@@ -42,8 +52,8 @@ impl fmt::Display for TargetError {
         f.write_str(match self {
             Self::Scheme => "the scheme is neither http nor https",
             Self::Authority => "the authority is not a host with an optional port",
-            Self::Path => "the path does not begin with / or holds bytes that a URI can't",
-            Self::TooLong => "it is longer than 64 KiB",
+            Self::Path => "the path does not begin with / or contains bytes that a URI cannot contain",
+            Self::TooLong => "the target is longer than 64 KiB",
         })
     }
 }
@@ -51,11 +61,11 @@ impl fmt::Display for TargetError {
 impl std::error::Error for TargetError {}
 
 impl TargetUri {
-    /// From its parts, as they stand in a request.
+    /// Creates a target from the parts of a request.
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// Returns a [`TargetError`] if a part is invalid or the target is too long.
     pub fn new(scheme: &str, authority: &str, path_and_query: &str) -> Result<Self, TargetError> {
         let parts = Parts::new(scheme, authority, path_and_query)?;
         let mut text =
@@ -63,16 +73,17 @@ impl TargetUri {
         text.push_str(parts.scheme);
         text.push_str("://");
         text.push_str(&parts.authority);
-        let path = position(text.len());
+        let path = offset(text.len());
         text.push_str(&parts.path);
-        Ok(Self { text: text.into_boxed_str(), scheme: position(parts.scheme.len()), path })
+        Ok(Self { text: text.into_boxed_str(), scheme: offset(parts.scheme.len()), path })
     }
 
-    /// From an absolute URI.
+    /// Creates a target from an absolute URI. A fragment is removed.
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// Returns a [`TargetError`] if the URI is not absolute, a part is invalid or the target is too
+    /// long.
     pub fn parse(uri: &str) -> Result<Self, TargetError> {
         let (scheme, rest) = uri.split_once("://").ok_or(TargetError::Scheme)?;
         let rest = rest.split('#').next().unwrap_or_default();
@@ -81,59 +92,60 @@ impl TargetUri {
         Self::new(scheme, authority, path)
     }
 
-    /// From a request's absolute URI.
+    /// Creates a target from the absolute URI of a request.
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// Returns a [`TargetError`] if the URI is not absolute, a part is invalid or the target is too
+    /// long.
     pub fn from_uri(uri: &Uri) -> Result<Self, TargetError> {
         let scheme = uri.scheme_str().ok_or(TargetError::Scheme)?;
         let authority = uri.authority().ok_or(TargetError::Authority)?;
         Self::new(scheme, authority.as_str(), uri.path_and_query().map_or("/", |path| path.as_str()))
     }
 
-    /// `http` or `https`.
+    /// Returns the scheme: `http` or `https`.
     pub fn scheme(&self) -> &str {
         &self.text[..self.scheme as usize]
     }
 
-    /// Host, and port if it is not the scheme's own.
+    /// Returns the host, and the port if it is not the default of the scheme.
     pub fn authority(&self) -> &str {
         &self.text[self.scheme as usize + 3..self.path as usize]
     }
 
-    /// Path and query; begins with `/`, or is `*`.
+    /// Returns path and query. They begin with `/`, or are `*`.
     pub fn path_and_query(&self) -> &str {
         &self.text[self.path as usize..]
     }
 
-    /// Scheme and authority: the origin, such as `https://example.com`.
+    /// Returns scheme and authority, which form the origin, such as `https://example.com`.
     pub fn origin(&self) -> &str {
         &self.text[..self.path as usize]
     }
 
-    /// The whole.
+    /// Returns the whole URI.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The same as an `http` URI; `None` for `*`, or for what `http` does not take as a URI.
+    /// Returns the target as an `http` URI, or `None` if `http` does not accept it, as for `*`.
     pub fn to_uri(&self) -> Option<Uri> {
         Uri::try_from(self.as_str()).ok()
     }
 
-    /// Whether this URI is the normal form already.
+    /// Returns whether `uri` already has this normal form.
     pub fn is_written_as(&self, uri: &Uri) -> bool {
         uri.scheme_str() == Some(self.scheme())
             && uri.authority().is_some_and(|authority| authority.as_str() == self.authority())
             && uri.path_and_query().is_some_and(|path| path.as_str() == self.path_and_query())
     }
 
-    /// What a reference in a field of this target's response points to (RFC 3986 §5.2).
+    /// Resolves a reference in a header field of this target's response (RFC 3986 §5.2).
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// Returns a [`TargetError`] if the result is not a valid `http` or `https` target.
     pub fn join(&self, reference: &str) -> Result<Self, TargetError> {
         let reference = reference.trim_matches([' ', '\t']).split('#').next().unwrap_or_default();
         let path = self.path_and_query().split('?').next().unwrap_or_default();
@@ -165,17 +177,19 @@ impl fmt::Display for TargetUri {
     }
 }
 
-fn position(at: usize) -> u32 {
-    // Bounded by LONGEST.
-    u32::try_from(at).unwrap_or(u32::MAX)
+/// Returns an offset as 32 bits.
+fn offset(index: usize) -> u32 {
+    // Offsets are limited by `MAX_TARGET_LENGTH`.
+    u32::try_from(index).unwrap_or(u32::MAX)
 }
 
+/// Returns whether a reference begins with a scheme.
 fn has_scheme(reference: &str) -> bool {
     let end = reference.find([':', '/', '?']).unwrap_or(reference.len());
     reference[end..].starts_with(':') && reference.starts_with(|first: char| first.is_ascii_alphabetic())
 }
 
-/// The parts in normal form; borrowed where they were in it already.
+/// The parts of a target in normal form, borrowed if they already were in it.
 pub(crate) struct Parts<'a> {
     pub(crate) scheme: &'static str,
     pub(crate) authority: Cow<'a, str>,
@@ -183,8 +197,9 @@ pub(crate) struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
+    /// Normalises the parts of a target.
     pub(crate) fn new(scheme: &str, authority: &'a str, path: &'a str) -> Result<Self, TargetError> {
-        if authority.len() + path.len() > LONGEST {
+        if authority.len() + path.len() > MAX_TARGET_LENGTH {
             return Err(TargetError::TooLong);
         }
         let scheme = match scheme {
@@ -198,44 +213,45 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Not in a host name (RFC 3986 §3.2.2).
+/// A byte that a host name cannot contain (RFC 3986 §3.2.2).
 const NOT_HOST: u8 = 1;
-/// Not in a path or query. Anything from `!` to `~` is, but what ends a URI or never stands in one; what browsers send
-/// unencoded is let be.
+/// A byte that a path or query cannot contain. The bytes from `!` to `~` are accepted, except those
+/// that end a URI or never occur in one. Bytes that browsers send unencoded are left as they are.
 const NOT_PATH: u8 = 1 << 1;
 const UPPER: u8 = 1 << 2;
 const PERCENT: u8 = 1 << 3;
 const DOT: u8 = 1 << 4;
 
-/// What there is to know of each byte: a target is judged by one look at each of its bytes.
+/// The classes of each byte. A target is checked in one pass over its bytes.
 const CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
     let mut byte = 0;
     while byte < 256 {
-        let is = byte as u8;
+        let value = byte as u8;
         let mut class = 0;
-        if !is.is_ascii_alphanumeric()
-            && !matches!(is, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&'..=b',' | b';' | b'=' | b'%')
+        if !value.is_ascii_alphanumeric()
+            && !matches!(value, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&'..=b',' | b';' | b'=' | b'%')
         {
             class |= NOT_HOST;
         }
-        if !matches!(is, b'!'..=b'~') || matches!(is, b'#' | b'<' | b'>' | b'"' | b'\\') {
+        if !matches!(value, b'!'..=b'~') || matches!(value, b'#' | b'<' | b'>' | b'"' | b'\\') {
             class |= NOT_PATH;
         }
-        class |= if is.is_ascii_uppercase() { UPPER } else { 0 };
-        class |= if is == b'%' { PERCENT } else { 0 };
-        class |= if is == b'.' { DOT } else { 0 };
+        class |= if value.is_ascii_uppercase() { UPPER } else { 0 };
+        class |= if value == b'%' { PERCENT } else { 0 };
+        class |= if value == b'.' { DOT } else { 0 };
         classes[byte] = class;
         byte += 1;
     }
     classes
 };
 
-/// The classes of all bytes together.
+/// Returns the union of the classes of all bytes.
 fn classes(text: &str) -> u8 {
     text.bytes().fold(0, |seen, byte| seen | CLASSES[usize::from(byte)])
 }
 
+/// Normalises an authority: host in lower case, without the default port.
 fn normal_authority<'a>(scheme: &str, authority: &'a str) -> Result<Cow<'a, str>, TargetError> {
     let host_end = match authority.strip_prefix('[') {
         Some(rest) => rest.find(']').map(|end| end + 2).ok_or(TargetError::Authority)?,
@@ -256,13 +272,14 @@ fn normal_authority<'a>(scheme: &str, authority: &'a str) -> Result<Cow<'a, str>
         return Err(TargetError::Authority);
     }
     let default = matches!((scheme, digits), (_, "") | ("http", "80") | ("https", "443"));
-    let kept = if default { host } else { authority };
+    let normal = if default { host } else { authority };
     if seen & UPPER != 0 {
-        return Ok(Cow::Owned(kept.to_ascii_lowercase()));
+        return Ok(Cow::Owned(normal.to_ascii_lowercase()));
     }
-    Ok(Cow::Borrowed(kept))
+    Ok(Cow::Borrowed(normal))
 }
 
+/// Normalises path and query: no dot segments, and percent-encodings in upper case.
 fn normal_path(path: &str) -> Result<Cow<'_, str>, TargetError> {
     if path == "*" {
         return Ok(Cow::Borrowed(path));
@@ -288,8 +305,9 @@ fn normal_path(path: &str) -> Result<Cow<'_, str>, TargetError> {
     Ok(Cow::Owned(if encoded { upper_case_encodings(&normal) } else { normal }))
 }
 
-/// `%2e` is a dot that was encoded needlessly (RFC 3986 §6.2.2.2), and origins take it for one.
-fn is_dots(segment: &str) -> Option<usize> {
+/// Returns the number of dots if a segment is `.` or `..`. `%2e` counts as a dot: it was encoded
+/// unnecessarily (RFC 3986 §6.2.2.2), and origins treat it as one.
+fn dot_segment_length(segment: &str) -> Option<usize> {
     match segment.len() {
         1 | 2 => segment.bytes().all(|byte| byte == b'.').then_some(segment.len()),
         3 | 4 | 6 => {
@@ -300,35 +318,38 @@ fn is_dots(segment: &str) -> Option<usize> {
     }
 }
 
+/// Returns whether a path contains a `.` or `..` segment.
 fn has_dot_segment(path: &str) -> bool {
-    let may = |two: &[u8]| matches!(two, b"/." | b"/%");
-    path.as_bytes().windows(2).any(may) && path.split('/').any(|segment| is_dots(segment).is_some())
+    let may_start_dots = |two: &[u8]| matches!(two, b"/." | b"/%");
+    path.as_bytes().windows(2).any(may_start_dots)
+        && path.split('/').any(|segment| dot_segment_length(segment).is_some())
 }
 
-/// RFC 3986 §5.2.4.
+/// Removes dot segments (RFC 3986 §5.2.4).
 fn without_dot_segments(path: &str) -> String {
-    let mut kept: Vec<&str> = Vec::new();
+    let mut result: Vec<&str> = Vec::new();
     let mut segments = path.split('/').skip(1).peekable();
     while let Some(segment) = segments.next() {
-        let dots = is_dots(segment);
+        let dots = dot_segment_length(segment);
         if dots == Some(2) {
-            kept.pop();
+            result.pop();
         } else if dots.is_none() {
-            kept.push(segment);
+            result.push(segment);
         }
         if dots.is_some() && segments.peek().is_none() {
-            // The folder itself: it keeps its slash.
-            kept.push("");
+            // A trailing dot segment names a directory, and its path ends with a slash.
+            result.push("");
         }
     }
     let mut normal = String::with_capacity(path.len());
-    for segment in kept {
+    for segment in result {
         normal.push('/');
         normal.push_str(segment);
     }
     normal
 }
 
+/// Returns whether a percent-encoding has lower-case digits.
 fn has_lower_case_encoding(path: &str) -> bool {
     let mut rest = path.as_bytes();
     while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
@@ -341,6 +362,7 @@ fn has_lower_case_encoding(path: &str) -> bool {
     false
 }
 
+/// Converts all percent-encodings to upper case.
 fn upper_case_encodings(path: &str) -> String {
     let mut normal = String::with_capacity(path.len());
     let mut rest = path;

@@ -1,4 +1,5 @@
-//! Targeted cache control (RFC 9213): a field for caches of one class takes the place of `Cache-Control`.
+//! Selects the directives that apply to this cache (RFC 9213): a targeted field replaces
+//! `Cache-Control`, and overrides replace both.
 
 use http::{HeaderMap, StatusCode};
 
@@ -7,48 +8,55 @@ use crate::{
     directives::ResponseDirectives,
     header_names::{CACHE_CONTROL, EXPIRES},
     overrides::DirectiveSource,
-    structured::{Item, dictionary},
+    structured::{Item, parse_dictionary},
 };
 
-/// The directives that count for this cache.
+/// The directives that apply to this cache.
 #[derive(Debug)]
-pub(crate) struct Effective {
+pub(crate) struct EffectiveDirectives {
     pub(crate) directives: ResponseDirectives,
-    /// They came from a targeted field: `Cache-Control` and `Expires` are ignored (§2.2).
+    /// Whether `Cache-Control` and `Expires` are ignored, since a targeted field or an override
+    /// replaces them (§2.2).
     pub(crate) targeted: bool,
-    /// Whose word the lifetime is.
+    /// Source of the freshness lifetime.
     pub(crate) source: DirectiveSource,
 }
 
 impl Rules {
-    /// Of the target list the first field that is there, valid and not empty; else `Cache-Control`. Over both, what the
-    /// cache's user says.
-    pub(crate) fn effective_directives(&self, status: StatusCode, fields: &HeaderMap) -> Effective {
-        let mut effective = self.as_sent(fields);
+    /// Returns the directives that apply to this cache: those of the first targeted field that is
+    /// present, valid and not empty, otherwise those of `Cache-Control`. Overrides are applied to
+    /// the result.
+    pub(crate) fn effective_directives(&self, status: StatusCode, fields: &HeaderMap) -> EffectiveDirectives {
+        let mut effective = self.sent_directives(fields);
         if let Some(overrides) = &self.overrides {
             overrides.apply(status, fields.contains_key(EXPIRES), &mut effective);
         }
         effective
     }
 
-    fn as_sent(&self, fields: &HeaderMap) -> Effective {
+    /// Returns the directives of the response, before overrides.
+    fn sent_directives(&self, fields: &HeaderMap) -> EffectiveDirectives {
         let targeted = self.targets.iter().filter(|name| fields.contains_key(*name)).find_map(|name| {
-            let members = dictionary(fields.get_all(name).iter().map(http::HeaderValue::as_bytes))?;
+            let members = parse_dictionary(fields.get_all(name).iter().map(http::HeaderValue::as_bytes))?;
             (!members.is_empty()).then(|| from_members(&members))
         });
         match targeted {
-            Some(directives) => Effective { directives, targeted: true, source: DirectiveSource::Origin },
+            Some(directives) => {
+                EffectiveDirectives { directives, targeted: true, source: DirectiveSource::Origin }
+            }
             None => {
                 let lines = fields.get_all(CACHE_CONTROL).iter().map(http::HeaderValue::as_bytes);
                 let directives = ResponseDirectives::parse(lines);
-                Effective { directives, targeted: false, source: DirectiveSource::Origin }
+                EffectiveDirectives { directives, targeted: false, source: DirectiveSource::Origin }
             }
         }
     }
 }
 
-/// A dictionary's members as directives: a number or string is the argument, `?1` is a directive without one, `?0`
-/// none at all. A lifetime that is no integer makes the response stale (§2.1: its value is not of the expected type).
+/// Converts the members of a dictionary to directives.
+///
+/// An integer or string is the argument. `?1` is a directive without argument, and `?0` is no
+/// directive. A lifetime of another type makes the response stale (§2.1).
 fn from_members(members: &[(&str, Item<'_>)]) -> ResponseDirectives {
     let mut directives = ResponseDirectives::default();
     for (name, item) in members {

@@ -1,4 +1,7 @@
-//! Validation (RFC 9111 §4.3): asking the origin whether a stored response is still good.
+//! Makes requests conditional (RFC 9111 §4.3), to check with the origin whether a stored response
+//! is still current.
+//!
+//! The `freshening` module applies the origin's response.
 
 use http::{HeaderMap, HeaderValue};
 
@@ -8,10 +11,10 @@ use crate::{
     header_names::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE},
 };
 
-/// Entity tags of other variants beyond this many are not sent along.
-const MOST_TAGS: usize = 16;
+/// Maximum number of entity tags in one conditional request. Further ones are omitted.
+const MAX_ENTITY_TAGS: usize = 16;
 
-/// What a response can be compared by (RFC 9110 §8.8).
+/// The validator of a response, by which it is compared with others (RFC 9110 §8.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Validator<'a> {
@@ -24,7 +27,7 @@ pub enum Validator<'a> {
 }
 
 impl<'a> Validator<'a> {
-    /// The best that a response has.
+    /// Returns the best validator of a response with these fields.
     pub(crate) fn of(fields: &'a HeaderMap) -> Option<Self> {
         if let Some(tag) = fields.get(ETAG).map(HeaderValue::as_bytes).filter(|tag| !tag.is_empty()) {
             return Some(if tag.starts_with(b"W/") { Self::Weak(tag) } else { Self::Strong(tag) });
@@ -34,18 +37,19 @@ impl<'a> Validator<'a> {
     }
 }
 
-/// Without the mark of weakness: two tags that are equal then are equal in the weak comparison (RFC 9110 §8.8.3.2).
-pub(crate) fn opaque(tag: &[u8]) -> &[u8] {
+/// Returns an entity tag without its `W/` prefix. Two tags match in the weak comparison if the
+/// results are equal (RFC 9110 §8.8.3.2).
+pub(crate) fn without_weak_prefix(tag: &[u8]) -> &[u8] {
     tag.strip_prefix(b"W/").unwrap_or(tag)
 }
 
 impl StoredHead {
-    /// What this response can be compared by.
+    /// Returns the best validator of this response, if it has one.
     pub fn validator(&self) -> Option<Validator<'_>> {
         Validator::of(&self.fields)
     }
 
-    /// A strong entity tag, if there is one.
+    /// Returns the strong entity tag of this response, if it has one.
     pub(crate) fn strong_tag(&self) -> Option<&[u8]> {
         match self.validator() {
             Some(Validator::Strong(tag)) => Some(tag),
@@ -55,11 +59,13 @@ impl StoredHead {
 }
 
 impl Rules {
-    /// Makes a request conditional on what is stored (§4.3.1), and says whether it could.
+    /// Makes a request conditional on the stored responses and returns whether that was possible
+    /// (§4.3.1).
     ///
-    /// The tag of the selected response comes first, then those of the other variants, so that the origin may point to
-    /// any of them. The client's own conditions and range are taken off: the whole is asked for, and they are answered
-    /// from it. Without a validator the request stays as it is.
+    /// `If-None-Match` contains the entity tag of the selected response first, then those of the
+    /// other variants, so that the origin can choose any of them; 16 at most. The client's own
+    /// conditions and range are removed: the complete response is requested, and the client is
+    /// served from it. Without a validator the request remains unchanged.
     pub fn make_conditional<'c>(
         &self,
         fields: &mut HeaderMap,
@@ -81,7 +87,7 @@ impl Rules {
             let mut tags: Vec<&[u8]> = Vec::new();
             for tag in std::iter::once(stored).chain(others).filter_map(|head| head.fields.get(ETAG)) {
                 let tag = tag.as_bytes();
-                if !tag.is_empty() && !tags.contains(&tag) && tags.len() < MOST_TAGS {
+                if !tag.is_empty() && !tags.contains(&tag) && tags.len() < MAX_ENTITY_TAGS {
                     tags.push(tag);
                 }
             }

@@ -1,8 +1,9 @@
-//! Selecting header fields (RFC 9111 §4.1): which of several stored responses a request gets.
+//! Matches the selecting header fields (RFC 9111 §4.1): decides which of several stored responses a
+//! request selects.
 //!
-//! The values are kept as they came and in a normal form. A request whose lines are the same bytes as before matches
-//! without further ado; otherwise the normal forms are compared, which differ from the lines only in what the field's own
-//! definition gives no meaning to.
+//! The values are stored as received and in a normal form. A request with identical lines matches
+//! without normalisation. Otherwise the normal forms are compared. They only differ from the lines
+//! in what has no meaning by the definition of the field.
 
 use http::{HeaderMap, HeaderName};
 
@@ -12,48 +13,51 @@ use crate::{
     request::{members, members_of},
 };
 
-/// More nominated names than this count as `*`.
-const MOST_NAMES: usize = 64;
+/// Maximum number of nominated names. More count as `Vary: *`.
+const MAX_NAMES: usize = 64;
 
-/// The request's values of the fields that `Vary` nominates, normalised.
+/// The normalised values of the request fields that the `Vary` of a response nominates (§4.1).
 #[derive(Debug, Clone, Default)]
 pub struct SelectingHeaders {
-    /// Sorted by name.
+    /// Nominated fields, sorted by name.
     entries: Box<[Entry]>,
-    any: bool,
+    /// Whether no request matches: `Vary` contains `*`, an invalid name or too many names.
+    matches_none: bool,
 }
 
+/// One nominated field and its value in the request.
 #[derive(Debug, Clone)]
 struct Entry {
     name: HeaderName,
-    /// In normal form; `None` if the request had no such field.
+    /// Value in normal form. `None` if the request did not have the field.
     value: Option<Box<[u8]>>,
-    /// As it came, where that is one line and not the normal form already.
+    /// Value as received, if it is one line and differs from the normal form.
     raw: Option<Box<[u8]>>,
 }
 
 impl PartialEq for SelectingHeaders {
     fn eq(&self, other: &Self) -> bool {
-        self.any == other.any && self.iter().eq(other.iter())
+        self.matches_none == other.matches_none && self.iter().eq(other.iter())
     }
 }
 
 impl Eq for SelectingHeaders {}
 
 impl SelectingHeaders {
-    /// What this request had where the response's `Vary` looks, and `beside`.
+    /// Returns this request's values of the fields that the response's `Vary` and `additional`
+    /// nominate.
     pub(crate) fn of<F: RequestHeaders>(
         response: &HeaderMap,
-        beside: &[HeaderName],
+        additional: &[HeaderName],
         request: &RequestHead<'_, F>,
     ) -> Self {
-        let mut names = beside.to_vec();
+        let mut names = additional.to_vec();
         for member in members_of(response, &VARY) {
             match HeaderName::from_bytes(member) {
-                // `*` is a token, and so would be a name.
-                Ok(name) if member != b"*" && names.len() < MOST_NAMES => names.push(name),
-                // What can't be a name nominates nobody knows what.
-                _ => return Self { entries: Box::default(), any: true },
+                // `*` is a token, and would therefore also be a valid field name.
+                Ok(name) if member != b"*" && names.len() < MAX_NAMES => names.push(name),
+                // An invalid field name nominates an unknown field.
+                _ => return Self { entries: Box::default(), matches_none: true },
             }
         }
         names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
@@ -62,31 +66,32 @@ impl SelectingHeaders {
             let value = normal_form(&name, request.fields());
             let raw = {
                 let mut lines = request.fields().lines(name.as_str());
-                let one = lines.next().filter(|_| lines.next().is_none());
-                one.filter(|line| Some(*line) != value.as_deref()).map(Box::from)
+                let single = lines.next().filter(|_| lines.next().is_none());
+                single.filter(|line| Some(*line) != value.as_deref()).map(Box::from)
             };
             Entry { name, value, raw }
         };
-        Self { entries: names.into_iter().map(entry).collect(), any: false }
+        Self { entries: names.into_iter().map(entry).collect(), matches_none: false }
     }
 
-    /// Put together again from what a store kept: names with their values in normal form.
+    /// Creates the value from what a store has read back: names with their values in normal form.
     pub fn from_stored(entries: Vec<(HeaderName, Option<Vec<u8>>)>, never_matches: bool) -> Self {
         let entry = |(name, value): (HeaderName, Option<Vec<u8>>)| Entry {
             name,
             value: value.map(Vec::into_boxed_slice),
             raw: None,
         };
-        Self { entries: entries.into_iter().map(entry).collect(), any: never_matches }
+        Self { entries: entries.into_iter().map(entry).collect(), matches_none: never_matches }
     }
 
-    /// Whether this request has the same values.
+    /// Returns whether this request has the same values.
     pub fn matches<F: RequestHeaders>(&self, request: &RequestHead<'_, F>) -> bool {
-        !self.any && self.entries.iter().all(|entry| entry.matches(request.fields()))
+        !self.matches_none && self.entries.iter().all(|entry| entry.matches(request.fields()))
     }
 
-    /// This request's values of the same fields, framed by their lengths: equal for requests that match the same stored
-    /// responses. `None` for `*`.
+    /// Returns this request's values of the nominated fields as bytes, or `None` if
+    /// no request matches, as for `Vary: *`. Requests that match the same stored responses have equal
+    /// bytes.
     pub fn variant_of<F: RequestHeaders>(&self, request: &RequestHead<'_, F>) -> Option<Vec<u8>> {
         let mut variant = Vec::new();
         for entry in &self.entries {
@@ -95,19 +100,20 @@ impl SelectingHeaders {
             variant.extend_from_slice(&length.to_le_bytes());
             variant.extend_from_slice(value.as_deref().unwrap_or_default());
         }
-        (!self.any).then_some(variant)
+        (!self.matches_none).then_some(variant)
     }
 
-    /// `*`: no request does.
+    /// Returns whether no request matches: `Vary` contains `*`, an invalid name or more than 64 names.
     pub fn never_matches(&self) -> bool {
-        self.any
+        self.matches_none
     }
 
-    /// The names, sorted, with their values in normal form.
+    /// Returns the names, sorted, with their values in normal form.
     pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, Option<&[u8]>)> {
         self.entries.iter().map(|entry| (&entry.name, entry.value.as_deref()))
     }
 
+    /// Returns the approximate memory use of the values in bytes.
     pub(crate) fn weight(&self) -> usize {
         let length = |bytes: &Option<Box<[u8]>>| bytes.as_ref().map_or(0, |bytes| bytes.len());
         self.entries.iter().map(|entry| size_of::<Entry>() + length(&entry.value) + length(&entry.raw)).sum()
@@ -115,6 +121,7 @@ impl SelectingHeaders {
 }
 
 impl Entry {
+    /// Returns whether a request has the same value of this field.
     fn matches(&self, request: &impl RequestHeaders) -> bool {
         let mut lines = request.lines(self.name.as_str());
         let first = lines.next();
@@ -130,26 +137,29 @@ impl Entry {
     }
 }
 
-/// The value of a field over all its lines, without what its definition gives no meaning to.
+/// Returns the normal form of a field value over all its lines.
 ///
-/// Lines are joined (RFC 9110 §5.3) for every field. Of the fields of content negotiation (RFC 9110 §12.5) it is known
-/// besides that they are lists whose order and white space mean nothing, and which parts are case-insensitive.
+/// The lines of every field are joined (RFC 9110 §5.3). The fields of content negotiation
+/// (RFC 9110 §12.5) are also known to be lists in which order and white space have no meaning, and
+/// in which some parts are case-insensitive.
 fn normal_form(name: &HeaderName, request: &impl RequestHeaders) -> Option<Box<[u8]>> {
     let mut lines = request.lines(name.as_str()).map(<[u8]>::trim_ascii).peekable();
     lines.peek()?;
-    let whole_case = match name.as_str() {
+    let ignores_case = match name.as_str() {
         "accept" => false,
         "accept-charset" | "accept-encoding" | "accept-language" => true,
         _ => return Some(lines.collect::<Vec<_>>().join(&b", "[..]).into_boxed_slice()),
     };
-    let mut members: Vec<Vec<u8>> = members(lines).map(|member| normal_member(member, whole_case)).collect();
+    let mut members: Vec<Vec<u8>> =
+        members(lines).map(|member| normal_member(member, ignores_case)).collect();
     members.sort_unstable();
     Some(members.join(&b","[..]).into_boxed_slice())
 }
 
-/// A member without white space around its semicolons. The value of a media type's parameter may be case-sensitive
-/// (RFC 9110 §8.3.1); types, codings, languages and names are not.
-fn normal_member(member: &[u8], whole_case: bool) -> Vec<u8> {
+/// Normalises a list member: no white space around semicolons, and lower case where case has no
+/// meaning. The value of a media type parameter may be case-sensitive (RFC 9110 §8.3.1); types,
+/// codings, languages and names are not.
+fn normal_member(member: &[u8], ignores_case: bool) -> Vec<u8> {
     let mut normal = Vec::with_capacity(member.len());
     let mut quoted = false;
     let mut in_value = false;
@@ -161,8 +171,8 @@ fn normal_member(member: &[u8], whole_case: bool) -> Vec<u8> {
             b';' if !quoted => in_value = false,
             _ => {}
         }
-        let keep = quoted || in_value && !whole_case;
-        normal.push(if keep { *byte } else { byte.to_ascii_lowercase() });
+        let case_sensitive = quoted || in_value && !ignores_case;
+        normal.push(if case_sensitive { *byte } else { byte.to_ascii_lowercase() });
     }
     normal
 }

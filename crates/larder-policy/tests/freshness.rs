@@ -1,4 +1,5 @@
-//! RFC 9111 §4.2, §5.1, §5.2.2, §5.3: lifetimes and ages, from whatever was sent.
+//! Tests freshness lifetimes and ages (RFC 9111 §4.2, §5.1, §5.2.2, §5.3), from valid and invalid
+//! fields.
 
 mod table;
 
@@ -11,26 +12,26 @@ fn with_tag(response: &str) -> String {
     format!("{response}{} ETag: \"t\"", if response.contains(' ') { ";" } else { "" })
 }
 
-fn kept(kind: &str, response: &str) -> StoredHead {
-    // A validator makes also what is stale at once worth storing.
-    stored(&rules(kind), "GET", &with_tag(response)).expect("it is storable")
+fn store_with_tag(kind: &str, response: &str) -> StoredHead {
+    // With a validator, even a response that is stale on arrival is stored.
+    stored(&rules(kind), "GET", &with_tag(response)).expect("the response is storable")
 }
 
 fn lifetimes(table: &str) {
     check(table, |cells| {
-        let lifetime = kept(cells[0], cells[1]).freshness.lifetime;
+        let lifetime = store_with_tag(cells[0], cells[1]).freshness.lifetime;
         let from = match lifetime.from {
             LifetimeFrom::SMaxage => "s-maxage",
             LifetimeFrom::MaxAge => "max-age",
             LifetimeFrom::Expires => "expires",
             LifetimeFrom::Heuristic => "heuristic",
-            _ => "nowhere",
+            _ => "unspecified",
         };
         format!("{} {from}", lifetime.lifetime.as_secs())
     });
 }
 
-/// §4.2.1: the first match wins, in this order.
+/// §4.2.1: the first source that is present counts, in this order.
 #[test]
 fn freshness_lifetime() {
     lifetimes(
@@ -52,14 +53,14 @@ fn freshness_lifetime() {
         shared  | 200 Last-Modified: ~-10000000; Date: ~0        | 86400 heuristic
         shared  | 200 Last-Modified: ~10; Date: ~0               | 0 heuristic
         shared  | 599 public; Last-Modified: ~-1000; Date: ~0    | 100 heuristic
-        shared  | 200                                            | 0 nowhere
+        shared  | 200                                            | 0 unspecified
     ",
     );
 }
 
-/// §5.2, §1.2.2: structured, quoted strings respected, numbers that are none make it stale.
+/// §1.2.2, §5.2: quoted strings are respected, and an invalid number makes the response stale.
 #[test]
-fn directives_are_parsed_and_not_searched_for() {
+fn directives_are_parsed_and_not_matched_as_substrings() {
     lifetimes(
         "
         shared | 200 max-age=2147483648                          | 2147483648 max-age
@@ -72,7 +73,7 @@ fn directives_are_parsed_and_not_searched_for() {
         shared | 200 max-age=a3600                               | 0 max-age
         shared | 200 max-age=3600a                               | 0 max-age
         shared | 200 max-age                                     | 0 max-age
-        shared | 200 Cache-Control: max-age =3600                | 0 nowhere
+        shared | 200 Cache-Control: max-age =3600                | 0 unspecified
         shared | 200 MaX-aGe=3600                                | 3600 max-age
         shared | 200 extension=\"max-age=3600\", max-age=1       | 1 max-age
         shared | 200 max-age=1, extension=\"max-age=3600\"       | 1 max-age
@@ -82,14 +83,14 @@ fn directives_are_parsed_and_not_searched_for() {
     );
 }
 
-/// RFC 9213: a valid CDN-Cache-Control takes the place of Cache-Control and Expires.
+/// RFC 9213 §2.2: a valid CDN-Cache-Control replaces Cache-Control and Expires.
 #[test]
 fn targeted() {
     lifetimes(
         "
         shared  | 200 max-age=1; CDN-Cache-Control: max-age=60               | 60 max-age
         private | 200 max-age=1; CDN-Cache-Control: max-age=60               | 1 max-age
-        shared  | 200 Expires: ~60; CDN-Cache-Control: must-revalidate       | 0 nowhere
+        shared  | 200 Expires: ~60; CDN-Cache-Control: must-revalidate       | 0 unspecified
         shared  | 200 max-age=9; CDN-Cache-Control: max-age=60, &            | 9 max-age
         shared  | 200 max-age=9; CDN-Cache-Control: Max-Age=60               | 9 max-age
         shared  | 200 max-age=9; CDN-Cache-Control:                          | 9 max-age
@@ -103,7 +104,7 @@ fn targeted() {
     );
 }
 
-/// §5.3, RFC 9110 §5.6.7: three forms, and nothing that looks like one.
+/// §5.3, RFC 9110 §5.6.7: exactly three formats are valid.
 #[test]
 fn dates() {
     check(
@@ -134,7 +135,8 @@ fn dates() {
     );
 }
 
-/// §4.2.3, §5.1: the greater of what `Date` and `Age` admit to; of several ages the first.
+/// §4.2.3, §5.1: the greater of the ages from `Date` and `Age` counts. Of several `Age` values the
+/// first counts.
 #[test]
 fn corrected_initial_age() {
     check(
@@ -152,21 +154,21 @@ fn corrected_initial_age() {
         200 max-age=9; Age: 7200.0               | 0
         200 max-age=9; Age: 99999999999999999999 | 2147483648
         ",
-        |cells| kept("shared", cells[0]).freshness.corrected_initial_age.as_secs().to_string(),
+        |cells| store_with_tag("shared", cells[0]).freshness.corrected_initial_age.as_secs().to_string(),
     );
 }
 
-/// A response that took ten seconds to come is ten seconds old at least (§4.2.3).
+/// A response that took ten seconds to arrive is at least ten seconds old (§4.2.3).
 #[test]
-fn the_way_here_is_part_of_the_age() {
+fn response_delay_is_part_of_the_age() {
     let rules = rules("shared");
     let (_, fields) = table::message("200 max-age=60; Age: 5");
     let get = http::Method::GET;
-    let asked = http::HeaderMap::new();
-    let request = larder_policy::RequestHead::new(&get, &asked);
+    let request_fields = http::HeaderMap::new();
+    let request = larder_policy::RequestHead::new(&get, &request_fields);
     let exchange = larder_policy::Exchange { request_time: at(NOW - 10), response_time: at(NOW) };
     let head = rules
         .storable(&table::target(), &request, http::StatusCode::OK, &fields, exchange)
-        .expect("storable");
+        .expect("the response is storable");
     assert_eq!(head.freshness.corrected_initial_age, Duration::from_secs(15));
 }

@@ -1,4 +1,4 @@
-//! RFC 9111 §4.4, RFC 9875: what an unsafe exchange takes with it.
+//! Tests what a request with an unsafe method invalidates (RFC 9111 §4.4, RFC 9875).
 
 mod table;
 
@@ -59,12 +59,12 @@ fn groups() {
         },
     );
     let head = stored(&rules("shared"), "GET", "200 max-age=9; Cache-Groups: \"a\", \"with \\\"quotes\\\"\"")
-        .expect("storable");
+        .expect("the response is storable");
     let names: Vec<_> = head.groups.iter().map(|group| group.name()).collect();
     assert_eq!(names, ["a", "with \"quotes\""]);
 }
 
-/// RFC 9211
+/// RFC 9211 §2: the parameters and their order.
 #[test]
 fn cache_status() {
     let mut forwarded = CacheStatus::forwarded(ForwardReason::UriMiss);

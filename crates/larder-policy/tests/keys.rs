@@ -1,4 +1,4 @@
-//! RFC 9111 §2, RFC 3986 §6: targets in normal form, and keys that nothing can be glued into.
+//! Tests cache keys (RFC 9111 §2) and the normal form of target URIs (RFC 3986 §6).
 
 mod table;
 
@@ -32,8 +32,8 @@ fn normal_form() {
         http://exa mple.com/                   | the authority is not a host with an optional port
         http://example.com:80:80/              | the authority is not a host with an optional port
         http://example.com:x/                  | the authority is not a host with an optional port
-        http://example.com/a b                 | the path does not begin with / or holds bytes that a URI can't
-        http://example.com/ä                   | the path does not begin with / or holds bytes that a URI can't
+        http://example.com/a b                 | the path does not begin with / or contains bytes that a URI cannot contain
+        http://example.com/ä                   | the path does not begin with / or contains bytes that a URI cannot contain
         ",
         |cells| match TargetUri::parse(cells[0]) {
             Ok(target) => target.to_string(),
@@ -63,7 +63,7 @@ fn references() {
     );
 }
 
-/// `/a` was answered with the body of `/ab`, since keys were glued together without lengths.
+/// A cache served the body of `/ab` for `/a`, since its keys were concatenated without lengths.
 #[test]
 fn two_requests_never_share_a_key() {
     let key = |scheme: &str, authority: &str, path: &str| {
@@ -89,7 +89,7 @@ fn two_requests_never_share_a_key() {
 }
 
 #[test]
-fn a_key_does_not_show_what_may_be_secret() {
+fn debug_output_of_a_key_omits_the_query() {
     let key = CacheKey::of_parts("http", "example.com", "/reset?token=abc").expect("a key");
     assert_eq!(format!("{key:?}"), "CacheKey(http://example.com/reset?…)");
 }
@@ -100,14 +100,14 @@ proptest! {
         if let Ok(target) = TargetUri::new("http", &authority, &path) {
             let again = TargetUri::parse(target.as_str()).expect("a normal form is a target");
             prop_assert_eq!(&again, &target);
-            let key = CacheKey::of_parts("http", &authority, &path).expect("as for the target");
+            let key = CacheKey::of_parts("http", &authority, &path).expect("the same parts form a target");
             prop_assert_eq!(&key, &CacheKey::new(&target));
-            prop_assert_eq!(CacheKey::from_bytes(key.as_bytes()).expect("its own bytes"), key);
+            prop_assert_eq!(CacheKey::from_bytes(key.as_bytes()).expect("bytes of a key form a key"), key);
         }
     }
 
     #[test]
-    fn any_text_is_a_target_or_a_reason(text in "\\PC{0,60}") {
+    fn parsing_any_text_as_a_target_does_not_panic(text in "\\PC{0,60}") {
         let _ = TargetUri::parse(&text);
         let _ = table::target().join(&text);
     }
@@ -120,7 +120,7 @@ proptest! {
     }
 
     #[test]
-    fn foreign_bytes_are_a_key_or_not(bytes in any::<Vec<u8>>()) {
+    fn any_bytes_that_form_a_key_are_preserved(bytes in any::<Vec<u8>>()) {
         if let Some(key) = CacheKey::from_bytes(&bytes) {
             prop_assert_eq!(key.as_bytes(), &*bytes);
             let _ = key.target();
@@ -128,13 +128,13 @@ proptest! {
     }
 }
 
-/// What was added goes along to another target, and nothing else does.
+/// A key for another target has the same extra parts, and nothing else of the first key.
 #[test]
 fn the_key_of_another_target() {
     let target = |path: &str| TargetUri::parse(&format!("http://example.com{path}")).expect("a target");
     let (one, two) = (CacheKey::new(&target("/one")), CacheKey::new(&target("/two")));
     assert_eq!(one.for_target(&target("/two")), two);
-    let own = |key: &CacheKey| key.with_extra(b"alice").with_extra(b"");
-    assert_eq!(own(&one).for_target(&target("/two")), own(&two));
-    assert_ne!(own(&one).for_target(&target("/two")), two);
+    let with_extras = |key: &CacheKey| key.with_extra(b"alice").with_extra(b"");
+    assert_eq!(with_extras(&one).for_target(&target("/two")), with_extras(&two));
+    assert_ne!(with_extras(&one).for_target(&target("/two")), two);
 }

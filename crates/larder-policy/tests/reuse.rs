@@ -1,4 +1,4 @@
-//! RFC 9111 §4, §4.2.4, §5.2.1, RFC 5861: what a request gets of what is stored.
+//! Tests whether a stored response is reused for a request (RFC 9111 §4, §4.2.4, §5.2.1, RFC 5861).
 
 mod table;
 
@@ -6,11 +6,12 @@ use http::StatusCode;
 use larder_policy::{Failure, Permission, RequestHead, Reuse};
 use table::{NOW, at, check, message, method, rules, stored};
 
-/// kind | request | stored response | seconds later | expected
+/// Runs a table: kind of cache | request | stored response | seconds later | expected.
 fn reuse(table: &str) {
     check(table, |cells| {
         let rules = rules(cells[0]);
-        let head = stored(&rules, "GET", &format!("{}; ETag: \"t\"", cells[2])).expect("it is storable");
+        let head =
+            stored(&rules, "GET", &format!("{}; ETag: \"t\"", cells[2])).expect("the response is storable");
         let (verb, fields) = message(cells[1]);
         let verb = method(verb);
         let later: i64 = cells[3].parse().expect("seconds");
@@ -20,7 +21,7 @@ fn reuse(table: &str) {
             Reuse::Stale(_, Permission::MaxStale) => "stale, max-stale".to_owned(),
             Reuse::Stale(_, Permission::WhileRevalidate) => "stale, while revalidated".to_owned(),
             Reuse::Validate(_, why) => format!("validate {}", why.section().trim_start_matches("RFC 9111 ")),
-            Reuse::Forward(why) => format!("forward {}", why.fwd().token()),
+            Reuse::Forward(why) => format!("forward {}", why.forward_reason().token()),
             Reuse::OnlyIfCached => "504".to_owned(),
             other => format!("{other:?}"),
         }
@@ -55,8 +56,8 @@ fn request_directives() {
     );
 }
 
-/// §4.2.4. A grace period that was set for all must not serve what has to be validated; `max-stale` of one client must
-/// not either.
+/// §4.2.4: neither a general grace period nor the `max-stale` of a client permits serving a stale
+/// response that must be validated.
 #[test]
 fn must_revalidate_is_never_served_stale() {
     reuse("
@@ -76,9 +77,10 @@ fn must_revalidate_is_never_served_stale() {
     ");
 }
 
-/// The clock of a machine was set back by a day: what it had stored stayed fresh for a day more.
+/// The clock of a machine was set back by a day, and its stored responses stayed fresh for one day
+/// longer.
 #[test]
-fn a_clock_that_went_back_makes_nothing_fresher() {
+fn setting_the_clock_back_makes_no_response_fresher() {
     reuse(
         "
         shared | GET | 200 max-age=60 | -1      | fresh, 60 left
@@ -88,7 +90,7 @@ fn a_clock_that_went_back_makes_nothing_fresher() {
     );
 }
 
-/// RFC 5861 §4, §4.2.4: request | stored | failure | seconds later | expected
+/// §4.2.4, RFC 5861 §4: request | stored response | failure | seconds later | expected
 #[test]
 fn stale_on_failure() {
     check(
@@ -110,7 +112,8 @@ fn stale_on_failure() {
         ",
         |cells| {
             let rules = rules("shared");
-            let head = stored(&rules, "GET", &format!("{}; ETag: \"t\"", cells[1])).expect("it is storable");
+            let head = stored(&rules, "GET", &format!("{}; ETag: \"t\"", cells[1]))
+                .expect("the response is storable");
             let (verb, fields) = message(cells[0]);
             let verb = method(verb);
             let failure = match cells[2].parse::<u16>() {

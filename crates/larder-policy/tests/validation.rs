@@ -1,4 +1,5 @@
-//! RFC 9111 §4.3, RFC 9110 §13, §14: conditional requests, 304, 206, 416, freshening.
+//! Tests conditional requests, 304, 206 and 416 responses, and freshening (RFC 9111 §4.3,
+//! RFC 9110 §13, §14).
 
 mod table;
 
@@ -9,7 +10,7 @@ use larder_policy::{
 };
 use table::{NOW, check, exchange_at, message, method, rules, stored, target};
 
-/// request | stored response of ten bytes | expected
+/// Request | stored response with a body of ten bytes | expected
 #[test]
 fn serving() {
     check(
@@ -53,7 +54,7 @@ fn serving() {
         GET                                           | 206 max-age=9; Content-Range: bytes 4-8/10   | no
         ",
         |cells| {
-            let head = stored(&rules("shared"), "GET", cells[1]).expect("it is storable");
+            let head = stored(&rules("shared"), "GET", cells[1]).expect("the response is storable");
             let (verb, fields) = message(cells[0]);
             let verb = method(verb);
             match head.serve(&RequestHead::new(&verb, &fields), Some(10)) {
@@ -67,7 +68,7 @@ fn serving() {
     );
 }
 
-/// An HTTP/2 client trusted the Content-Length of a 304, and reset the stream.
+/// An HTTP/2 client relied on the Content-Length of a 304 and reset the stream.
 #[test]
 fn a_304_has_no_content_length() {
     let (_, fields) = message(
@@ -79,7 +80,7 @@ fn a_304_has_no_content_length() {
     assert_eq!(names, ["cache-control", "date", "etag", "vary", "x-own"]);
 }
 
-/// stored responses, the selected one first | the request's fields | expected
+/// Stored responses, the selected one first | fields of the request | expected
 #[test]
 fn conditional_requests() {
     check(
@@ -93,7 +94,7 @@ fn conditional_requests() {
         ",
         |cells| {
             let heads: Vec<_> =
-                cells[0].split(" + ").map(|text| stored(&rules("shared"), "GET", text).expect("storable")).collect();
+                cells[0].split(" + ").map(|text| stored(&rules("shared"), "GET", text).expect("the response is storable")).collect();
             let (_, mut fields) = message(cells[1]);
             let made = rules("shared").make_conditional(&mut fields, &heads, 0);
             let mut shown: Vec<_> =
@@ -106,21 +107,30 @@ fn conditional_requests() {
     );
 }
 
-fn get(rules: &Rules, heads: &[StoredHead], fields: &HeaderMap) -> Freshen {
-    let (verb, asked) = (http::Method::GET, HeaderMap::new());
-    rules.freshen(&target(), &RequestHead::new(&verb, &asked), heads, 0, fields, exchange_at(NOW + 100))
+fn freshen_get(rules: &Rules, heads: &[StoredHead], fields: &HeaderMap) -> Freshen {
+    let (verb, request_fields) = (http::Method::GET, HeaderMap::new());
+    rules.freshen(
+        &target(),
+        &RequestHead::new(&verb, &request_fields),
+        heads,
+        0,
+        fields,
+        exchange_at(NOW + 100),
+    )
 }
 
-/// §3.2, §4.3.4: which fields a 304 updates, and the new terms.
+/// §3.2, §4.3.4: the fields that a 304 updates, and the new freshness information.
 #[test]
 fn freshening() {
     let rules = rules("shared");
     let old = "200 max-age=9; ETag: \"a\"; A: 1; A: 2; Content-Type: x; Content-Length: 10; Content-Encoding: gzip; Keep: 1";
-    let head = stored(&rules, "GET", old).expect("storable");
+    let head = stored(&rules, "GET", old).expect("the response is storable");
     let (_, new) = message(
         "304 max-age=60; ETag: \"a\"; A: 3; Content-Type: y; Content-Length: 0; Content-Encoding: br; Connection: B; B: 1",
     );
-    let Freshen::Updated { index: 0, head } = get(&rules, &[head], &new) else { panic!("it is confirmed") };
+    let Freshen::Updated { index: 0, head } = freshen_get(&rules, &[head], &new) else {
+        panic!("the 304 validates the response")
+    };
     let field = |name: &str| {
         head.fields
             .get_all(name)
@@ -151,7 +161,9 @@ fn a_304_that_selects_none_of_several_updates_none() {
     let rules = rules("shared");
     let heads: Vec<_> = ["\"a\"", "\"b\"", "W/\"c\""]
         .iter()
-        .map(|tag| stored(&rules, "GET", &format!("200 max-age=9; ETag: {tag}")).expect("storable"))
+        .map(|tag| {
+            stored(&rules, "GET", &format!("200 max-age=9; ETag: {tag}")).expect("the response is storable")
+        })
         .collect();
     for (response, expected) in [
         ("304 ETag: \"b\"", Some(1)),
@@ -160,7 +172,7 @@ fn a_304_that_selects_none_of_several_updates_none() {
         ("304 A: 1", None),
     ] {
         let (_, fields) = message(response);
-        let index = match get(&rules, &heads, &fields) {
+        let index = match freshen_get(&rules, &heads, &fields) {
             Freshen::Updated { index, .. } => Some(index),
             _ => None,
         };
@@ -169,18 +181,18 @@ fn a_304_that_selects_none_of_several_updates_none() {
 }
 
 #[test]
-fn a_304_with_no_store_ends_the_storing() {
+fn a_304_with_no_store_makes_the_response_unstorable() {
     let rules = rules("shared");
-    let head = stored(&rules, "GET", "200 max-age=9; ETag: \"a\"").expect("storable");
+    let head = stored(&rules, "GET", "200 max-age=9; ETag: \"a\"").expect("the response is storable");
     let (_, fields) = message("304 no-store; ETag: \"a\"");
-    let freshened = get(&rules, &[head], &fields);
+    let freshened = freshen_get(&rules, &[head], &fields);
     assert!(
         matches!(freshened, Freshen::NoLongerStorable { why: NotStorable::NoStore, .. }),
         "{freshened:?}"
     );
 }
 
-/// §4.3.5
+/// §4.3.5: a response to HEAD validates or outdates the response stored for GET.
 #[test]
 fn freshening_by_head() {
     let rules = rules("shared");
@@ -195,11 +207,11 @@ fn freshening_by_head() {
         404 max-age=60                                  | unrelated
         ",
         |cells| {
-            let head = stored(&rules, "GET", old).expect("storable");
-            let (verb, asked) = (http::Method::HEAD, HeaderMap::new());
+            let head = stored(&rules, "GET", old).expect("the response is storable");
+            let (verb, request_fields) = (http::Method::HEAD, HeaderMap::new());
             let (status, fields) = message(cells[0]);
             let status = StatusCode::from_bytes(status.as_bytes()).expect("a status code");
-            let request = RequestHead::new(&verb, &asked);
+            let request = RequestHead::new(&verb, &request_fields);
             match rules.freshen_by_head(&target(), &request, [&head], status, &fields, exchange_at(NOW)) {
                 HeadFreshen::Updated { .. } => "updated".to_owned(),
                 HeadFreshen::Outdated { .. } => "outdated".to_owned(),
@@ -209,14 +221,15 @@ fn freshening_by_head() {
     );
 }
 
-/// §3.4: only with the same strong validator, and without a gap.
+/// §3.4: parts are combined only with the same strong validator and without a gap.
 #[test]
 fn combining_parts() {
-    let part =
-        |text: &str| stored(&rules("shared"), "GET", &format!("206 max-age=9; {text}")).expect("storable");
+    let part = |text: &str| {
+        stored(&rules("shared"), "GET", &format!("206 max-age=9; {text}")).expect("the response is storable")
+    };
     let first = part("ETag: \"a\"; Content-Range: bytes 0-4/10");
     let second = part("ETag: \"a\"; Content-Range: bytes 3-9/10");
-    let whole = Combined::of(&first, &second).expect("they touch");
+    let whole = Combined::of(&first, &second).expect("the parts overlap");
     assert_eq!((whole.head.status, whole.head.part), (StatusCode::OK, None));
     assert_eq!(whole.sources, [Source::Stored { from: 0, to: 3 }, Source::Arrived]);
     for other in [

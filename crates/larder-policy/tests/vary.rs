@@ -1,11 +1,11 @@
-//! RFC 9111 §4.1: which of several stored responses a request gets.
+//! Tests which of several stored responses a request selects (RFC 9111 §4.1).
 
 mod table;
 
 use larder_policy::{RequestHead, Reuse, StoredHead};
 use table::{NOW, at, check, message, method, rules, stored};
 
-/// request that was stored | its Vary | later request | expected
+/// First request | Vary of its response | later request | expected
 #[test]
 fn matching() {
     check(
@@ -31,8 +31,8 @@ fn matching() {
         ",
         |cells| {
             let rules = rules("shared");
-            let head =
-                stored(&rules, cells[0], &format!("200 max-age=60; Vary: {}", cells[1])).expect("storable");
+            let head = stored(&rules, cells[0], &format!("200 max-age=60; Vary: {}", cells[1]))
+                .expect("the response is storable");
             let (verb, fields) = message(cells[2]);
             let verb = method(verb);
             let same = head.selecting.matches(&RequestHead::new(&verb, &fields));
@@ -45,13 +45,13 @@ fn variant(language: &str, date: i64) -> StoredHead {
     let request = format!("GET Accept-Language: {language}");
     let response =
         format!("200 max-age=60; Vary: Accept-Language; Date: ~{date}; Content-Language: {language}");
-    stored(&rules("shared"), &request, &response).expect("storable")
+    stored(&rules("shared"), &request, &response).expect("the response is storable")
 }
 
-/// Asked for two languages in turn, a cache that keeps one variant fetched each time; one that compared a hash gave the
-/// wrong one.
+/// For alternating requests in two languages, a cache that stored one variant fetched each time,
+/// and a cache that compared hashes served the wrong variant.
 #[test]
-fn variants_live_side_by_side() {
+fn several_variants_are_stored_at_the_same_time() {
     let heads = [variant("de", 0), variant("en", 0)];
     for (language, index) in [("de", 0), ("en", 1)] {
         let (verb, fields) =
@@ -69,7 +69,7 @@ fn variants_live_side_by_side() {
 }
 
 #[test]
-fn the_most_recent_of_the_matching_ones_is_selected() {
+fn the_most_recent_matching_response_is_selected() {
     let heads = [variant("de", -20), variant("de", -5), variant("de", -10)];
     let (verb, fields) = message("GET Accept-Language: de");
     let verb = method(verb);

@@ -220,9 +220,9 @@ impl Cache {
                 }
             }
             Reuse::Validate(selected, why) => {
-                Action::Forward(ForwardPlan { selected: Some(selected), fwd: why.fwd() })
+                Action::Forward(ForwardPlan { selected: Some(selected), fwd: why.forward_reason() })
             }
-            Reuse::Forward(why) => Action::Forward(ForwardPlan { selected: None, fwd: why.fwd() }),
+            Reuse::Forward(why) => Action::Forward(ForwardPlan { selected: None, fwd: why.forward_reason() }),
             Reuse::OnlyIfCached => Action::OnlyIfCached,
             // An answer that this engine does not know yet: the origin is always right.
             _ => Action::Forward(ForwardPlan { selected: None, fwd: ForwardReason::Miss }),

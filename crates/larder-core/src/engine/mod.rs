@@ -147,7 +147,7 @@ impl Cache {
             Reuse::Stale(selected, Permission::MaxStale) => (selected, CacheStatus::hit(selected.ttl)),
             Reuse::OnlyIfCached => return Lookup::Hit(CacheResponse::only_if_cached()),
             Reuse::Forward(why) => {
-                let direct = self.is_bypassable(key, &candidates, now).then(|| why.fwd());
+                let direct = self.is_bypassable(key, &candidates, now).then(|| why.forward_reason());
                 return Lookup::Miss(Miss { bypass: direct, ..Miss::new(key, candidates, landed) });
             }
             _ => return Lookup::Miss(Miss::new(key, candidates, landed)),

@@ -1,26 +1,28 @@
-//! Tables as strings: rustfmt leaves them alone, and they can be read beside the RFC.
+//! Runs tables written as strings: rustfmt does not reformat them, and they can be read next to the
+//! RFC.
 //!
-//! A row is `cell | cell | expected`. A message is `GET field: value; field: value` or `200 field: value`; a bare word
-//! or `name=value` before any field is a member of `Cache-Control`. `~N` stands for the date N seconds from `NOW`.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+//! A row is `cell | cell | expected`. A message is `GET field: value; field: value` or `200 field:
+//! value`; a bare word or `name=value` without a colon is a member of `Cache-Control`. `~N` stands
+//! for the date N seconds after `NOW`.
+#![allow(dead_code, reason = "each test file uses a subset of the helpers")]
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use larder_policy::{Exchange, RequestHead, Rules, StoredHead, TargetUri, Timestamp, format_http_date};
 
-/// When responses arrive.
+/// Time at which the stored responses arrive.
 pub(crate) const NOW: u64 = 1_700_000_000;
 
-/// Runs every row, then fails once with all that disagree.
+/// Runs every row, then fails once with all rows that have another result.
 #[track_caller]
-pub(crate) fn check(table: &str, answer: impl Fn(&[&str]) -> String) {
+pub(crate) fn check(table: &str, run: impl Fn(&[&str]) -> String) {
     let mut wrong = Vec::new();
     let mut rows = 0;
     for row in table.lines().map(str::trim).filter(|row| !row.is_empty() && !row.starts_with('#')) {
         let cells: Vec<&str> = row.split(" | ").map(str::trim).collect();
-        let (expected, cells) = cells.split_last().expect("a row has cells");
-        let found = answer(cells);
-        if found != *expected {
-            wrong.push(format!("{row}, but: {found}"));
+        let (expected, cells) = cells.split_last().expect("split returns at least one cell");
+        let result = run(cells);
+        if result != *expected {
+            wrong.push(format!("{row}, but the result is: {result}"));
         }
         rows += 1;
     }
@@ -44,7 +46,7 @@ pub(crate) fn exchange_at(secs: u64) -> Exchange {
     Exchange { request_time: at(secs), response_time: at(secs) }
 }
 
-/// First word, and the fields.
+/// Parses a message into its first word (method or status code) and its fields.
 pub(crate) fn message(text: &str) -> (&str, HeaderMap) {
     let text = text.trim();
     let (first, rest) = text.trim_end_matches(";").split_once(' ').unwrap_or((text, ""));
@@ -74,15 +76,15 @@ pub(crate) fn method(text: &str) -> Method {
     Method::from_bytes(text.as_bytes()).expect("a method")
 }
 
-/// What is kept of this exchange at `NOW`.
+/// Stores the response of an exchange at `NOW`, and returns its head.
 pub(crate) fn stored(
     rules: &Rules,
     request: &str,
     response: &str,
 ) -> Result<StoredHead, larder_policy::NotStorable> {
-    let (verb, asked) = message(request);
+    let (verb, request_fields) = message(request);
     let (status, fields) = message(response);
     let verb = method(verb);
     let status = StatusCode::from_bytes(status.as_bytes()).expect("a status code");
-    rules.storable(&target(), &RequestHead::new(&verb, &asked), status, &fields, exchange_at(NOW))
+    rules.storable(&target(), &RequestHead::new(&verb, &request_fields), status, &fields, exchange_at(NOW))
 }
