@@ -147,7 +147,7 @@ impl Civil {
         if self.day == 0 || self.day > longest {
             return None;
         }
-        // Days from civil date, after Howard Hinnant. A date before 1970 counts as the epoch.
+        // Days from civil date, after Howard Hinnant. Days before 1970 count as 1970-01-01.
         let year = self.year.checked_sub(u64::from(self.month <= 2))?;
         let (era, year_of_era) = (year / 400, year % 400);
         let day_of_year = (153 * ((self.month + 9) % 12) + 2) / 5 + self.day - 1;

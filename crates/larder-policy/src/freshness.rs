@@ -46,14 +46,13 @@ pub enum LifetimeFrom {
 }
 
 impl LifetimeFrom {
-    /// Returns whether the lifetime was specified (§4.2.1), by the response or by an override. A
-    /// heuristic lifetime was not.
+    /// Returns whether the response or an override specified the lifetime (§4.2.1). A heuristic
+    /// lifetime is not explicit.
     pub fn is_explicit(self) -> bool {
         matches!(self, Self::SMaxage | Self::MaxAge | Self::Expires | Self::Override)
     }
 
-    /// Returns the source as text for people, with the section of RFC 9111, such as `max-age
-    /// (§5.2.2.1)`.
+    /// Returns a description of the source for people, such as `max-age (§5.2.2.1)`.
     pub fn name(self) -> &'static str {
         match self {
             Self::SMaxage => "s-maxage (§5.2.2.10)",

@@ -71,7 +71,8 @@ pub enum ValidateReason {
     /// The response does not stay fresh for as long as `min-fresh` in the request requires
     /// (§5.2.1.3).
     MinFresh,
-    /// `Pragma: no-cache` in the request (§5.4).
+    /// `Pragma: no-cache` in the request (§5.4). [`Rules::reuse`] currently reports it as
+    /// [`RequestNoCache`](Self::RequestNoCache) instead.
     Pragma,
     /// The response time lies in the future, since the clock was set back. The age is unknown
     /// (§4.2.3).
@@ -146,7 +147,8 @@ impl MissReason {
 impl Rules {
     /// Returns the decision on this request, given the responses stored under its key (§4).
     ///
-    /// Of the candidates that match, the most recent one is selected.
+    /// Of the candidates that match, the most recent one is selected, and of equally recent ones the
+    /// first. Stores return candidates with the newest first.
     pub fn reuse<'c, F: RequestHeaders>(
         &self,
         request: &RequestHead<'_, F>,
@@ -163,7 +165,7 @@ impl Rules {
                 Reuse::Forward(MissReason::OriginPrecondition)
             }
             Ok((index, stored)) => self.decide(directives.as_ref(), index, stored, now),
-            Err(why) => Reuse::Forward(why),
+            Err(reason) => Reuse::Forward(reason),
         };
         match decision {
             Reuse::Validate(..) | Reuse::Forward(_) if only_if_cached => Reuse::OnlyIfCached,
@@ -194,10 +196,10 @@ impl Rules {
             // RFC 8246 §2: a user agent does not revalidate a fresh immutable response on a reload
             // (`max-age=0`). A shared cache obeys the request of its client.
             let immutable = fresh && freshness.immutable && self.kind == crate::CacheKind::Private;
-            if let Some(why) = rejected_by(directives, age, lifetime)
-                .filter(|why| !(immutable && *why == ValidateReason::RequestMaxAge))
+            if let Some(reason) = rejected_by(directives, age, lifetime)
+                .filter(|reason| !(immutable && *reason == ValidateReason::RequestMaxAge))
             {
-                return Reuse::Validate(selected, why);
+                return Reuse::Validate(selected, reason);
             }
             if !fresh && freshness.is_within_max_stale(directives.max_stale, age) {
                 return Reuse::Stale(selected, Permission::MaxStale);
@@ -229,7 +231,8 @@ fn request_directives<F: RequestHeaders>(request: &RequestHead<'_, F>) -> Option
     Some(RequestDirectives { no_cache, ..RequestDirectives::default() })
 }
 
-/// Returns the request directive that does not accept a response of this age (§5.2.1).
+/// Returns the reason why the request does not accept a response of this age, if there is one
+/// (§5.2.1).
 fn rejected_by(directives: &RequestDirectives, age: Duration, lifetime: Duration) -> Option<ValidateReason> {
     if directives.no_cache {
         Some(ValidateReason::RequestNoCache)

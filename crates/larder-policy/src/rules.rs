@@ -31,7 +31,7 @@ pub struct Rules {
     /// Kind of cache: shared or private.
     pub kind: CacheKind,
     /// Percentage of the time since `Last-Modified` for which a response without explicit lifetime
-    /// is fresh (§4.2.2). Default: 10. With 0, such responses have no lifetime.
+    /// is fresh (§4.2.2). Default: 10. With 0, the heuristic lifetime is zero.
     pub heuristic_percent: u8,
     /// Longest heuristic lifetime. Default: 24 hours.
     pub heuristic_max: Duration,

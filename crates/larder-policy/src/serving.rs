@@ -152,8 +152,9 @@ fn copy_fields(from: &HeaderMap, to: &mut HeaderMap, names: &[HeaderName]) {
 /// Returns the header fields of a 304 that replaces a response with these fields
 /// (RFC 9110 §15.4.5).
 ///
-/// `Content-Length` and other fields that describe the content are removed. A 304 has no content,
-/// and a client that relies on `Content-Length` resets the stream.
+/// `Content-Length` and the other fields that describe the content are removed, except
+/// `Content-Location`. A 304 has no content, and a client that relies on `Content-Length` resets the
+/// stream.
 pub fn not_modified_fields(fields: &HeaderMap) -> HeaderMap {
     let mut reduced = HeaderMap::with_capacity(16);
     let names =
@@ -171,7 +172,7 @@ pub fn not_modified_fields(fields: &HeaderMap) -> HeaderMap {
 }
 
 /// Returns whether the client's copy is current, given a response that has just arrived from the
-/// origin (RFC 9110 §13). Only a 200 to GET or HEAD can be.
+/// origin (RFC 9110 §13). Always false except for a 200 to GET or HEAD.
 ///
 /// The cache removes the client's conditions before it forwards a request, so it evaluates them
 /// against the response.

@@ -150,16 +150,17 @@ impl Rules {
         Ok(StoredHead { status, fields, selecting, freshness, groups, part })
     }
 
-    /// Returns the reason if the header fields of a response alone forbid storing it, whatever the
-    /// request.
+    /// Returns the reason if the header fields of a response alone forbid storing it, whatever
+    /// the request.
     ///
-    /// It costs nanoseconds and checks `no-store`, `private` and `Set-Cookie` only. `None` does not
+    /// This quick check costs nanoseconds. It considers `no-store` and `private` in `Cache-Control`
+    /// and the presence of `Set-Cookie`, but neither targeted fields nor overrides. `None` does not
     /// mean that the response may be stored, which [`storable`](Self::storable) decides.
     pub fn refuses<F: RequestHeaders>(&self, fields: &F) -> Option<NotStorable> {
         let directives = ResponseDirectives::parse(fields.lines("cache-control"));
         if directives.forbids_storing() {
             Some(NotStorable::NoStore)
-        } else if self.is_private_in_shared(&directives) {
+        } else if self.is_unshareable(&directives) {
             Some(NotStorable::PrivateDirective)
         } else {
             self.has_unshareable_cookie(fields).then_some(NotStorable::SetCookie)
@@ -167,7 +168,7 @@ impl Rules {
     }
 
     /// Returns whether the response is `private` and this cache is shared (§5.2.2.7).
-    fn is_private_in_shared(&self, directives: &ResponseDirectives) -> bool {
+    fn is_unshareable(&self, directives: &ResponseDirectives) -> bool {
         self.kind == CacheKind::Shared && directives.private.is_all()
     }
 
@@ -244,7 +245,7 @@ impl Rules {
         if request_directives.is_some_and(|directives| directives.no_store) {
             return Err(NotStorable::RequestNoStore);
         }
-        if self.is_private_in_shared(directives) {
+        if self.is_unshareable(directives) {
             return Err(NotStorable::PrivateDirective);
         }
         let allows_authorization =
