@@ -24,7 +24,8 @@ use crate::{
 /// use larder_policy::{Exchange, Timestamp};
 ///
 /// let sent = Timestamp::from_secs(1_700_000_000);
-/// let exchange = Exchange { request_time: sent, response_time: Timestamp::from_secs(1_700_000_002) };
+/// let received = Timestamp::from_secs(1_700_000_002);
+/// let exchange = Exchange { request_time: sent, response_time: received };
 /// assert_eq!(exchange.response_time.since(exchange.request_time).as_secs(), 2);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

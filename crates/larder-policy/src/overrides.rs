@@ -11,8 +11,8 @@ use http::{HeaderName, StatusCode};
 
 use crate::{directives::ResponseDirectives, targeted::EffectiveDirectives};
 
-/// Caching settings for responses where the origin specifies nothing or the wrong thing. The default
-/// overrides nothing.
+/// Caching settings for responses where the origin specifies nothing or the wrong thing. The
+/// default overrides nothing.
 ///
 /// No setting makes one user's response available to another: `private`, `Authorization`,
 /// `Set-Cookie` and `Vary` keep their meaning in a shared cache. Lifetimes apply to 2xx and 3xx

@@ -147,8 +147,8 @@ impl MissReason {
 impl Rules {
     /// Returns the decision on this request, given the responses stored under its key (§4).
     ///
-    /// Of the candidates that match, the most recent one is selected, and of equally recent ones the
-    /// first. Stores return candidates with the newest first.
+    /// Of the candidates that match, the most recent one is selected, and of equally recent ones
+    /// the first. Callers pass the candidates with the newest first.
     pub fn reuse<'c, F: RequestHeaders>(
         &self,
         request: &RequestHead<'_, F>,

@@ -153,8 +153,8 @@ fn copy_fields(from: &HeaderMap, to: &mut HeaderMap, names: &[HeaderName]) {
 /// (RFC 9110 §15.4.5).
 ///
 /// `Content-Length` and the other fields that describe the content are removed, except
-/// `Content-Location`. A 304 has no content, and a client that relies on `Content-Length` resets the
-/// stream.
+/// `Content-Location`. A 304 has no content, and a client that relies on `Content-Length` resets
+/// the stream.
 pub fn not_modified_fields(fields: &HeaderMap) -> HeaderMap {
     let mut reduced = HeaderMap::with_capacity(16);
     let names =

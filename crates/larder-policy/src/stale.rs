@@ -54,8 +54,8 @@ impl Rules {
     /// Returns the permission to serve a stored response after the request to the origin failed, or
     /// `None` without one (§4.2.4, RFC 5861 §4).
     ///
-    /// Permission lasts for `stale-if-error` of the response or the request, whichever is longer. If
-    /// the origin cannot be reached, it also lasts for [`Rules::stale_when_disconnected`].
+    /// Permission lasts for `stale-if-error` of the response or the request, whichever is longer.
+    /// If the origin cannot be reached, it also lasts for [`Rules::stale_when_disconnected`].
     ///
     /// There is no permission if a directive of the response forbids it, or if the request has
     /// `no-cache`, `max-age` or `min-fresh` without `max-stale`. Of the status codes only 500, 502,

@@ -89,9 +89,8 @@ impl SelectingHeaders {
         !self.matches_none && self.entries.iter().all(|entry| entry.matches(request.fields()))
     }
 
-    /// Returns this request's values of the nominated fields as bytes, or `None` if
-    /// no request matches, as for `Vary: *`. Requests that match the same stored responses have equal
-    /// bytes.
+    /// Returns this request's values of the nominated fields as bytes, or `None` if no request
+    /// matches, as for `Vary: *`. Requests that match the same stored responses have equal bytes.
     pub fn variant_of<F: RequestHeaders>(&self, request: &RequestHead<'_, F>) -> Option<Vec<u8>> {
         let mut variant = Vec::new();
         for entry in &self.entries {
@@ -103,7 +102,8 @@ impl SelectingHeaders {
         (!self.matches_none).then_some(variant)
     }
 
-    /// Returns whether no request matches: `Vary` contains `*`, an invalid name or more than 64 names.
+    /// Returns whether no request matches: `Vary` contains `*`, an invalid name or more than 64
+    /// names.
     pub fn never_matches(&self) -> bool {
         self.matches_none
     }
