@@ -1,4 +1,4 @@
-//! Stored bodies, read block by block: nothing is handed on before its checksum is right.
+//! Reads stored bodies in blocks. Each block's checksum is verified before its bytes are returned.
 
 use std::{fmt, fs::File, io, ops::Range, sync::Arc};
 
@@ -17,22 +17,22 @@ use crate::{
     volume::Volume,
 };
 
-/// Blocks that are read at once.
-const BLOCKS: u64 = 4;
+/// Blocks of 64 KiB that one read returns, at most.
+const BLOCKS_PER_READ: u64 = 4;
 
-/// A body that is read when somebody wants it.
+/// A stored body that is read on demand.
 pub(crate) struct DiskBody {
     volume: Arc<Volume>,
     slot: Slot,
     file: FileName,
-    /// Where in the file it begins.
+    /// Byte offset of the body in the file.
     start: u64,
     entry: EntryId,
     length: u64,
 }
 
 impl DiskBody {
-    /// A file of its own.
+    /// Creates a body that is in a separate file.
     pub(crate) fn of_file(
         volume: &Arc<Volume>,
         slot: Slot,
@@ -43,7 +43,7 @@ impl DiskBody {
         Self { volume: Arc::clone(volume), slot, file, start: 0, entry, length }
     }
 
-    /// Within a segment, behind its head.
+    /// Creates a body that follows its head in a segment, at the offset `start`.
     pub(crate) fn in_segment(
         volume: &Arc<Volume>,
         slot: Slot,
@@ -55,13 +55,14 @@ impl DiskBody {
         Self { volume: Arc::clone(volume), slot, file, start, entry, length }
     }
 
+    /// Reads the block checksums, which follow the body.
     async fn trailer(&self, file: &Arc<File>) -> Result<Trailer, StoreError> {
         let length = Trailer::length_for(self.length);
-        let wanted = usize::try_from(length).map_err(|_| corrupt("a trailer that is too long"))?;
+        let wanted = usize::try_from(length).map_err(|_| corrupt("the trailer of the body is too long"))?;
         let bytes = read_bytes(&self.volume.buffers, file, self.start + self.length, wanted).await?;
         match Trailer::decode(&bytes) {
             Ok(trailer) if (trailer.entry(), trailer.length()) == (self.entry, self.length) => Ok(trailer),
-            _ => Err(damaged(&self.volume, self.slot).await),
+            _ => Err(remove_damaged_entry(&self.volume, self.slot).await),
         }
     }
 }
@@ -83,13 +84,13 @@ impl BodySource for DiskBody {
 
     async fn stream(&self, range: Option<Range<u64>>) -> Result<ByteStream, StoreError> {
         let file = self.volume.file(self.file).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => gone("its file was removed"),
-            _ => failed("opening a body")(error),
+            io::ErrorKind::NotFound => gone("the file of the body has been removed"),
+            _ => failed("could not open a stored body")(error),
         })?;
         let trailer = self.trailer(&file).await?;
         let Range { start, end } = range.unwrap_or(0..self.length);
         let end = end.min(self.length);
-        let reading = Reading {
+        let reader = BodyReader {
             volume: Arc::clone(&self.volume),
             slot: self.slot,
             file,
@@ -98,32 +99,35 @@ impl BodySource for DiskBody {
             next: start,
             end,
         };
-        Ok(Box::pin(futures_util::stream::try_unfold(reading, Reading::next)))
+        Ok(Box::pin(futures_util::stream::try_unfold(reader, BodyReader::next)))
     }
 }
 
-/// Where a reader is.
-struct Reading {
+/// State of a stream over the body.
+struct BodyReader {
     volume: Arc<Volume>,
     slot: Slot,
     file: Arc<File>,
     start: u64,
     trailer: Trailer,
+    /// Position of the next byte to return, within the body.
     next: u64,
+    /// End of the requested range, within the body.
     end: u64,
 }
 
-impl Reading {
+impl BodyReader {
+    /// Reads and verifies the next blocks. Returns the part of them that lies in the range.
     async fn next(mut self) -> Result<Option<(Bytes, Self)>, StoreError> {
         if self.next >= self.end {
             return Ok(None);
         }
-        let most = self.next / BLOCK as u64 * BLOCK as u64 + BLOCKS * BLOCK as u64;
-        let blocks = self.trailer.covering(self.next..self.end.min(most));
+        let max_end = self.next / BLOCK as u64 * BLOCK as u64 + BLOCKS_PER_READ * BLOCK as u64;
+        let blocks = self.trailer.covering(self.next..self.end.min(max_end));
         let length = usize::try_from(blocks.end - blocks.start).unwrap_or(usize::MAX);
         let bytes = read_bytes(&self.volume.buffers, &self.file, self.start + blocks.start, length).await?;
         if bytes.len() < length || self.trailer.verify(blocks.start, &bytes).is_err() {
-            return Err(damaged(&self.volume, self.slot).await);
+            return Err(remove_damaged_entry(&self.volume, self.slot).await);
         }
         let within = |position: u64| usize::try_from(position - blocks.start).unwrap_or(usize::MAX);
         let end = self.end.min(blocks.end);
@@ -133,9 +137,12 @@ impl Reading {
     }
 }
 
-/// Takes a damaged entry out of the index, so that nobody meets it again.
-async fn damaged(volume: &Arc<Volume>, slot: Slot) -> StoreError {
+/// Removes a damaged entry from the index, so that later lookups do not find it. Returns the error
+/// for the current reader.
+async fn remove_damaged_entry(volume: &Arc<Volume>, slot: Slot) -> StoreError {
     let volume = Arc::clone(volume);
-    let _ = blocking(move || volume.remove_damaged(&slot).map_err(failed("removing a damaged entry"))).await;
-    corrupt("a body that is not what was written")
+    let _ =
+        blocking(move || volume.remove_damaged(&slot).map_err(failed("could not remove a damaged entry")))
+            .await;
+    corrupt("the checksum of the body does not match")
 }

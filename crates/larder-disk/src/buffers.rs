@@ -1,51 +1,56 @@
-//! Read buffers that are used again: a fresh one of 64 KiB costs as much to clear as a third of what it then holds.
+//! Pools read buffers. Zeroing a new buffer of 64 KiB costs about a third of reading 64 KiB into
+//! it, so buffers are reused.
 
 use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-const SMALLEST: usize = 8 << 10;
-/// 8 KiB, 16, … 512 KiB.
+/// Bytes of a buffer of the smallest size class.
+const SMALLEST_CLASS: usize = 8 << 10;
+/// Number of size classes: 8 KiB, 16 KiB, … 512 KiB.
 const CLASSES: usize = 7;
-/// Buffers that wait, of each class: 8 MiB at most together.
-const KEPT: [usize; CLASSES] = [128, 64, 32, 16, 8, 4, 4];
+/// Free buffers that each class retains, at most: 8 MiB in total.
+const MAX_FREE: [usize; CLASSES] = [128, 64, 32, 16, 8, 4, 4];
 
-/// Buffers of one class.
-type Shelf = Mutex<Vec<Box<[u8]>>>;
+/// Free buffers of one size class.
+type FreeList = Mutex<Vec<Box<[u8]>>>;
 
-/// Buffers that wait to be used again.
+/// The pool of free buffers. Cloning shares it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Buffers(Arc<[Shelf; CLASSES]>);
+pub(crate) struct Buffers(Arc<[FreeList; CLASSES]>);
 
 impl Buffers {
-    /// At least `length` bytes, with anything in them.
+    /// Takes a buffer of at least `length` bytes, with arbitrary content. Lengths under 4 KiB or
+    /// over 512 KiB get a new buffer that does not return to the pool.
     pub(crate) fn take(&self, length: usize) -> Buffer {
-        let class = length.div_ceil(SMALLEST).next_power_of_two().ilog2() as usize;
-        if length < SMALLEST / 2 || class >= CLASSES {
-            return Buffer { bytes: vec![0; length].into(), home: None };
+        let class = length.div_ceil(SMALLEST_CLASS).next_power_of_two().ilog2() as usize;
+        if length < SMALLEST_CLASS / 2 || class >= CLASSES {
+            return Buffer { bytes: vec![0; length].into(), pool: None };
         }
-        let waiting = self.0[class].lock().pop();
-        let bytes = waiting.unwrap_or_else(|| vec![0; SMALLEST << class].into());
-        Buffer { bytes, home: Some((self.clone(), class)) }
+        let free = self.0[class].lock().pop();
+        let bytes = free.unwrap_or_else(|| vec![0; SMALLEST_CLASS << class].into());
+        Buffer { bytes, pool: Some((self.clone(), class)) }
     }
 }
 
-/// One of them; it goes back when nobody reads it any more.
+/// A buffer that returns to its pool when it, and every [`Bytes`] made from it, has been dropped.
 #[derive(Debug)]
 pub(crate) struct Buffer {
     bytes: Box<[u8]>,
-    home: Option<(Buffers, usize)>,
+    /// Its pool and size class. `None` for a buffer that does not return.
+    pool: Option<(Buffers, usize)>,
 }
 
 impl Buffer {
+    /// Returns the whole buffer for writing.
     pub(crate) fn as_mut(&mut self) -> &mut [u8] {
         &mut self.bytes
     }
 
-    /// These bytes of it, without a copy.
+    /// Turns the bytes of `range` into [`Bytes`] without a copy.
     pub(crate) fn freeze(mut self, range: Range<usize>) -> Bytes {
-        if self.home.is_none() {
+        if self.pool.is_none() {
             return Bytes::from(std::mem::take(&mut self.bytes)).slice(range);
         }
         Bytes::from_owner(self).slice(range)
@@ -60,10 +65,10 @@ impl AsRef<[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if let Some((home, class)) = self.home.take() {
-            let mut waiting = home.0[class].lock();
-            if waiting.len() < KEPT[class] {
-                waiting.push(std::mem::take(&mut self.bytes));
+        if let Some((pool, class)) = self.pool.take() {
+            let mut free = pool.0[class].lock();
+            if free.len() < MAX_FREE[class] {
+                free.push(std::mem::take(&mut self.bytes));
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Making a record visible: one slot of the index, written under the lock.
+//! Makes a record visible by writing its index slot under the lock. Writing the record itself is
+//! left to `writer` and `segment`.
 
 use std::{io, sync::Arc};
 
@@ -17,7 +18,7 @@ use crate::{
     volume::Volume,
 };
 
-/// An entry that is about to be visible.
+/// An entry that is being committed.
 pub(crate) struct Entry<'a> {
     pub(crate) key: &'a CacheKey,
     pub(crate) head: &'a StoredHead,
@@ -25,53 +26,62 @@ pub(crate) struct Entry<'a> {
 }
 
 impl Volume {
-    /// Lets look-ups find a record, in place of what has the same selecting header values. `part` becomes the entry's
-    /// body at the same time.
+    /// Makes a record visible. It replaces the entry with the same selecting header values. The
+    /// file `temp`, if any, becomes the entry's body.
+    ///
+    /// # Errors
+    ///
+    /// [`Gone`](larder_core::StoreErrorKind::Gone) if a removal since the reservation covers the
+    /// entry.
     pub(crate) fn commit(
         &self,
         entry: &Entry<'_>,
-        place: RecordLocation,
-        part: Option<FileName>,
+        location: RecordLocation,
+        temp: Option<FileName>,
     ) -> Result<(), StoreError> {
         let hash = entry.envelope.hash;
-        let mut locked = self.state_file.lock().map_err(failed("taking the lock"))?;
-        if self.is_too_late(entry, &locked).map_err(failed("reading removals"))? {
-            return Err(gone("it was removed while it was written"));
+        let mut guard = self.state_file.lock().map_err(failed("could not lock the cache directory"))?;
+        if self.was_removed_since_reserve(entry, &guard).map_err(failed("could not read the tombstones"))? {
+            return Err(gone("the entry was removed while it was being written"));
         }
-        let mut publishing = || -> io::Result<()> {
+        let mut commit_slot = || -> io::Result<()> {
             let file = FileName::Body(hash, entry.envelope.entry.0);
-            if let Some(part) = part {
-                self.directory.rename(part, file)?;
+            if let Some(temp) = temp {
+                self.directory.rename(temp, file)?;
             }
             let slot = Slot {
                 tag: hash as u32,
-                segment: place.segment,
-                offset: place.offset,
-                size: place.size,
+                segment: location.segment,
+                offset: location.offset,
+                size: location.size,
                 referenced: 0,
-                has_file: part.is_some(),
+                has_file: temp.is_some(),
             };
-            let result = self.put(entry, slot, &mut locked);
-            if result.is_err() && part.is_some() {
+            let result = self.put_slot(entry, slot, &mut guard);
+            if result.is_err() && temp.is_some() {
                 let _ = self.discard(file);
             }
             result
         };
-        publishing().map_err(failed("writing the index"))?;
+        commit_slot().map_err(failed("could not write the index"))?;
         Counters::add(&self.counters.stored);
         Ok(())
     }
 
-    fn is_too_late(&self, entry: &Entry<'_>, locked: &StateGuard<'_>) -> io::Result<bool> {
-        let begun = entry.envelope.begun;
-        let everything = locked.state.clear_epoch.max(locked.state.prefix_epoch);
-        if everything.max(self.tombstones.last(TombstoneKind::Key(entry.envelope.hash), ReadMode::Blocking)?)
-            > begun
+    /// Returns whether the entry is covered by a later removal than its reservation: of its key, of
+    /// one of its groups, of everything, or by any URL prefix.
+    fn was_removed_since_reserve(&self, entry: &Entry<'_>, guard: &StateGuard<'_>) -> io::Result<bool> {
+        let reserved_at = entry.envelope.reserved_at;
+        let last_wide_removal = guard.state.clear_epoch.max(guard.state.prefix_epoch);
+        if last_wide_removal
+            .max(self.tombstones.last(TombstoneKind::Key(entry.envelope.hash), ReadMode::Blocking)?)
+            > reserved_at
         {
             return Ok(true);
         }
         for group in &*entry.head.groups {
-            if self.tombstones.last(TombstoneKind::Group(self.group_hash(group)), ReadMode::Blocking)? > begun
+            if self.tombstones.last(TombstoneKind::Group(self.group_hash(group)), ReadMode::Blocking)?
+                > reserved_at
             {
                 return Ok(true);
             }
@@ -79,33 +89,33 @@ impl Volume {
         Ok(false)
     }
 
-    /// Writes the slot, and takes away what it replaces.
-    fn put(&self, entry: &Entry<'_>, slot: Slot, locked: &mut StateGuard<'_>) -> io::Result<()> {
+    /// Writes the slot, and removes the entries that it replaces or evicts.
+    fn put_slot(&self, entry: &Entry<'_>, slot: Slot, guard: &mut StateGuard<'_>) -> io::Result<()> {
         let mut bucket = self.index.bucket(slot.tag, ReadMode::Blocking)?;
         let mut replaced = Vec::new();
-        for (place, old) in bucket.clone().matching(slot.tag) {
+        for (slot_number, old) in bucket.clone().matching(slot.tag) {
             if self.is_replaced(&old, entry)? {
                 replaced.extend(self.file_of(&old));
-                bucket.clear(place);
+                bucket.clear(slot_number);
             }
         }
-        // Whoever commits after this is newer.
-        locked.next_sequence();
-        let (place, pushed_out) = bucket.place();
-        replaced.extend(pushed_out.and_then(|old| self.file_of(&old)));
-        bucket.put(place, &slot);
+        // Entries that begin their commit after this one have a greater number.
+        guard.next_sequence();
+        let (slot_number, evicted) = bucket.slot_for_insert();
+        replaced.extend(evicted.and_then(|old| self.file_of(&old)));
+        bucket.put(slot_number, &slot);
         self.index.write(&bucket)?;
-        let buckets = self.index.grow(&bucket, locked.state.buckets)?;
-        locked.state.used += u64::from(buckets - locked.state.buckets) * BUCKET as u64;
-        locked.state.buckets = buckets;
+        let buckets = self.index.grow(&bucket, guard.state.buckets)?;
+        guard.state.used += u64::from(buckets - guard.state.buckets) * BUCKET as u64;
+        guard.state.buckets = buckets;
         for file in replaced {
             let freed = self.discard(file)?;
-            locked.state.used = locked.state.used.saturating_sub(freed);
+            guard.state.used = guard.state.used.saturating_sub(freed);
         }
-        locked.save()
+        guard.save()
     }
 
-    /// Whether a slot leads to the same variant, or to nothing.
+    /// Returns whether a slot points to the same variant, or to no valid record.
     fn is_replaced(&self, old: &Slot, entry: &Entry<'_>) -> io::Result<bool> {
         match self.record_at(old, entry.key, HEAD_READ, ReadMode::Blocking) {
             Ok(Ok(record)) => Ok(record.decoded.head.selecting == entry.head.selecting),
@@ -115,7 +125,13 @@ impl Volume {
         }
     }
 
-    /// Gives an entry a new head. A short body is written anew behind it, a long one stays where it is.
+    /// Replaces the head of an entry. A short body is copied with it to a new record; a long one
+    /// stays in its file.
+    ///
+    /// # Errors
+    ///
+    /// [`Gone`](larder_core::StoreErrorKind::Gone) if the entry has been removed, replaced or
+    /// evicted.
     pub(crate) fn freshen(
         &self,
         key: &CacheKey,
@@ -123,45 +139,54 @@ impl Volume {
         head: &Arc<StoredHead>,
     ) -> Result<(), StoreError> {
         let hash = self.hash(key);
-        let nothing = || gone("the entry that was confirmed is not there any more");
+        let not_found =
+            || gone("the entry was removed, replaced or evicted before its head could be updated");
         let bucket =
-            self.index.bucket(hash as u32, ReadMode::Blocking).map_err(failed("reading the index"))?;
-        let found = self.slot_of(&bucket, hash, id).map_err(failed("reading a record"))?;
-        let (_, old) = found.ok_or_else(nothing)?;
+            self.index.bucket(hash as u32, ReadMode::Blocking).map_err(failed("could not read the index"))?;
+        let found = self.slot_of(&bucket, hash, id).map_err(failed("could not read a record"))?;
+        let (_, old) = found.ok_or_else(not_found)?;
         let record = match self.record_at(&old, key, old.length(), ReadMode::Blocking) {
-            Ok(read) => read.map_err(|_| nothing())?,
-            // Everything was removed meanwhile, or its segment made room.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(nothing()),
-            Err(error) => return Err(failed("reading a record")(error)),
+            Ok(read) => read.map_err(|_| not_found())?,
+            // The store was cleared meanwhile, or the segment was evicted.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(not_found()),
+            Err(error) => return Err(failed("could not read a record")(error)),
         };
         if self
-            .was_removed(&record.decoded.head, record.envelope.begun, ReadMode::Blocking)
-            .map_err(failed("reading removals"))?
+            .was_removed(&record.decoded.head, record.envelope.reserved_at, ReadMode::Blocking)
+            .map_err(failed("could not read the tombstones"))?
         {
-            return Err(nothing());
+            return Err(not_found());
         }
         let bytes = match (&record.body, record.envelope.file) {
             (Some(body), _) => record::encode_inline(key, head, body, record.envelope),
             (None, Some(length)) => record::encode_head(key, head, length, record.envelope),
-            (None, None) => return Err(nothing()),
+            (None, None) => return Err(not_found()),
         }
         .map_err(not_encodable)?;
-        self.make_room(0).map_err(failed("making room"))?;
-        let place = self.append(&bytes).map_err(failed("writing a record"))?;
+        self.make_room(0).map_err(failed("could not free space"))?;
+        let location = self.append(&bytes).map_err(failed("could not write a record"))?;
         let replacing = || -> io::Result<bool> {
-            let _locked = self.state_file.lock()?;
-            self.replace(&old, place)
+            let _guard = self.state_file.lock()?;
+            self.replace(&old, location)
         };
-        if replacing().map_err(failed("writing the index"))? { Ok(()) } else { Err(nothing()) }
+        if replacing().map_err(failed("could not write the index"))? { Ok(()) } else { Err(not_found()) }
     }
 
-    /// Lets the slot of an entry lead to its new place, if it is still the same. Under the lock.
-    pub(crate) fn replace(&self, old: &Slot, place: RecordLocation) -> io::Result<bool> {
+    /// Points the slot of a record to its new location. Returns `false` if the slot has changed.
+    /// The caller holds the lock.
+    pub(crate) fn replace(&self, old: &Slot, location: RecordLocation) -> io::Result<bool> {
         let mut bucket: Bucket = self.index.bucket(old.tag, ReadMode::Blocking)?;
-        let Some((at, _)) = bucket.matching(old.tag).find(|(_, now)| now.is(old)) else { return Ok(false) };
-        let slot =
-            Slot { segment: place.segment, offset: place.offset, size: place.size, referenced: 0, ..*old };
-        bucket.put(at, &slot);
+        let Some((slot_number, _)) = bucket.matching(old.tag).find(|(_, now)| now.is(old)) else {
+            return Ok(false);
+        };
+        let slot = Slot {
+            segment: location.segment,
+            offset: location.offset,
+            size: location.size,
+            referenced: 0,
+            ..*old
+        };
+        bucket.put(slot_number, &slot);
         self.index.write(&bucket)?;
         Ok(true)
     }

@@ -1,10 +1,12 @@
-//! What this process has seen, until it is added to what all have.
+//! Counts this process's events until the maintenance task adds them to the totals in the state
+//! file.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::state_file::Counts;
 
-/// Counted without a lock, and written down about once a second.
+/// Counters of this process. They are incremented without a lock and moved to the state file about
+/// once a second.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) hits: AtomicU64,
@@ -16,15 +18,17 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    /// Adds one to a counter.
     pub(crate) fn add(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Returns whether all counters are zero.
     pub(crate) fn is_empty(&self) -> bool {
         self.plus(Counts::default()) == Counts::default()
     }
 
-    /// Moves them to the shared ones.
+    /// Adds the counters to the shared totals and resets them to zero.
     pub(crate) fn drain(&self, into: &mut Counts) {
         *into = self.plus(*into);
         for counter in [&self.hits, &self.misses, &self.stored, &self.evicted, &self.corrupt, &self.failed] {
@@ -32,7 +36,7 @@ impl Counters {
         }
     }
 
-    /// The same without moving them.
+    /// Returns the shared totals plus these counters, without resetting them.
     pub(crate) fn plus(&self, mut shared: Counts) -> Counts {
         let now = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         shared.hits += now(&self.hits);

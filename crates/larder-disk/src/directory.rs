@@ -1,5 +1,6 @@
-//! The directory: whose it is, and its files. Everything is opened relative to it, by name and never through a symbolic
-//! link, and nobody but its owner can read it.
+//! Opens the cache directory and its files. Every file is opened relative to the directory's
+//! descriptor and never through a symbolic link; modes give access to the owner alone. File names
+//! are built in `file_name`; what the files contain is left to the other modules.
 
 use std::{
     fs::File,
@@ -11,60 +12,72 @@ use std::{
 use larder_core::codec;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, RawMode};
 
-use crate::file_name::{FileName, INDEX, LAYOUT, LOCK, STALE, STATE, TOMBS};
+use crate::file_name::{FileName, INDEX, LAYOUT, LOCK, STALE, STATE, TOMBSTONES};
 
-/// Begins a file that marks the directory as a cache, for backups to leave it out, and as ours.
+/// Marks the directory as a cache, so that backups skip it, and as one of larder-disk.
 const TAG: &str = "CACHEDIR.TAG";
+/// First line of [`TAG`], fixed by the Cache Directory Tagging Specification.
 const SIGNATURE: &str = "Signature: 8a477f597d28d172789f06886806bc55\n";
-const MARK: &str = "# A cache of larder-disk. Everything here may be deleted while no process uses it.\n";
+/// Second line of [`TAG`], by which this crate recognizes its own directories.
+const OWNER_LINE: &str =
+    "# A cache of larder-disk. Everything here may be deleted while no process uses it.\n";
 
-const FILES: RawMode = 0o600;
-const FOLDERS: RawMode = 0o700;
+/// Mode of new files: read and written by their owner alone.
+const FILE_MODE: RawMode = 0o600;
+/// Mode of new directories: accessible to their owner alone.
+const FOLDER_MODE: RawMode = 0o700;
 
-/// The folder of one layout within the directory that the user named.
+/// The open folder of this layout, such as `v1.1`, within the directory that the user configured.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    /// Open for as long as the store is, with a shared lock: who finds it unlocked may delete it.
+    /// Open for as long as the store, with a shared lock. Other versions of this crate may delete
+    /// the folder only if they can lock it exclusively.
     folder: File,
+    /// Path of the folder, to notice that it has been removed or replaced.
     path: PathBuf,
 }
 
 impl Directory {
-    /// Opens the directory, makes it where it is missing, and refuses what is somebody else's.
+    /// Opens the directory at `path` and this layout's folder in it. Creates what is missing.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the directory contains files that are not a
+    /// Larder cache; any error of the file system.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         match std::fs::create_dir_all(path.parent().unwrap_or(path)) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        match rustix::fs::mkdir(path, Mode::from_raw_mode(FOLDERS)) {
+        match rustix::fs::mkdir(path, Mode::from_raw_mode(FOLDER_MODE)) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
-        let outer = folder(rustix::fs::CWD, path, OFlags::empty())?;
-        mark(&outer, path)?;
+        let outer = open_folder(rustix::fs::CWD, path, OFlags::empty())?;
+        mark_as_cache(&outer, path)?;
         let name = format!("v{}.{LAYOUT}", codec::VERSION);
-        // Another process may take an unused folder away just now: then it is made anew.
+        // Another process may remove the folder before it is locked here; then create it again.
         for _ in 0..16 {
-            match rustix::fs::mkdirat(&outer, name.as_str(), Mode::from_raw_mode(FOLDERS)) {
+            match rustix::fs::mkdirat(&outer, name.as_str(), Mode::from_raw_mode(FOLDER_MODE)) {
                 Ok(()) | Err(rustix::io::Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
             }
-            let inner = match folder(&outer, Path::new(&name), OFlags::NOFOLLOW) {
+            let inner = match open_folder(&outer, Path::new(&name), OFlags::NOFOLLOW) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 opened => opened?,
             };
             inner.lock_shared()?;
             let opened = Self { folder: inner, path: path.join(&name) };
-            if opened.is_there() {
+            if opened.still_exists() {
                 opened.remove_other_layouts(&outer, &name);
                 return Ok(opened);
             }
         }
-        Err(io::Error::other("the directory is being removed again and again"))
+        Err(io::Error::other("other processes keep removing the cache directory while it is being opened"))
     }
 
-    /// Whether the path still leads to it.
-    pub(crate) fn is_there(&self) -> bool {
+    /// Returns whether the path still leads to the open folder.
+    pub(crate) fn still_exists(&self) -> bool {
         use std::os::unix::fs::MetadataExt as _;
         match (self.folder.metadata(), std::fs::symlink_metadata(&self.path)) {
             (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
@@ -72,15 +85,17 @@ impl Directory {
         }
     }
 
-    /// A file that is read and written in place, made where it is missing.
-    pub(crate) fn fixed(&self, name: &str) -> io::Result<File> {
+    /// Opens a file that is read and written in place. Creates it if it is missing.
+    pub(crate) fn open_fixed(&self, name: &str) -> io::Result<File> {
         self.openat(name, OFlags::RDWR | OFlags::CREATE)
     }
 
-    /// A new file that is this process's: locked, for as long as it is open.
+    /// Creates a new file and locks it. The lock marks it as in use and lasts until it is closed or
+    /// unlocked.
     ///
-    /// Who cleans up may come between its being made and its being locked, and take it for what somebody has left. Then it is
-    /// gone once the lock is had, and made anew.
+    /// Between creation and locking, another process that cleans up may take the file for a
+    /// leftover and remove it. The link count shows that once the lock is held; the file is then
+    /// created again.
     pub(crate) fn create(&self, name: FileName) -> io::Result<File> {
         use std::os::unix::fs::MetadataExt as _;
         for _ in 0..16 {
@@ -90,34 +105,36 @@ impl Directory {
                 return Ok(file);
             }
         }
-        Err(io::Error::other("a new file is removed again and again"))
+        Err(io::Error::other("other processes keep removing a new file before it can be locked"))
     }
 
+    /// Opens a file for reading.
     pub(crate) fn open_file(&self, name: FileName) -> io::Result<File> {
         self.openat(&name.to_string(), OFlags::RDONLY)
     }
 
+    /// Renames a file, replacing the file that has the new name.
     pub(crate) fn rename(&self, from: FileName, to: FileName) -> io::Result<()> {
         rustix::fs::renameat(&self.folder, from.to_string(), &self.folder, to.to_string()).map_err(Into::into)
     }
 
-    /// Bytes of the file system that it took.
+    /// Returns the bytes that a file occupies in the file system, from its block count.
     pub(crate) fn size_of(&self, name: FileName) -> io::Result<u64> {
         let stat = rustix::fs::statat(&self.folder, name.to_string(), AtFlags::SYMLINK_NOFOLLOW)?;
         Ok(u64::try_from(stat.st_blocks).unwrap_or(0) * 512)
     }
 
-    /// The same of the files without a number.
+    /// Returns the bytes that the files with fixed names occupy in the file system.
     pub(crate) fn fixed_bytes(&self) -> io::Result<u64> {
         let mut bytes = 0;
-        for name in [STATE, LOCK, INDEX, TOMBS, STALE] {
+        for name in [STATE, LOCK, INDEX, TOMBSTONES, STALE] {
             let stat = rustix::fs::statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
             bytes += u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
         }
         Ok(bytes)
     }
 
-    /// Removes a file; `false` if there was none.
+    /// Removes a file. Returns `false` if it did not exist.
     pub(crate) fn remove(&self, name: FileName) -> io::Result<bool> {
         match rustix::fs::unlinkat(&self.folder, name.to_string(), AtFlags::empty()) {
             Ok(()) => Ok(true),
@@ -126,7 +143,7 @@ impl Directory {
         }
     }
 
-    /// All files with a number, in no order.
+    /// Lists the numbered files (segments, bodies, temporary bodies) in no particular order.
     pub(crate) fn list(&self) -> io::Result<Vec<FileName>> {
         let mut names = Vec::new();
         for entry in Dir::read_from(&self.folder)? {
@@ -135,30 +152,31 @@ impl Directory {
         Ok(names)
     }
 
-    /// Makes what was renamed here survive a power failure.
+    /// Syncs the folder, so that renames in it survive a power failure.
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.folder.sync_all()
     }
 
+    /// Opens a file relative to the folder. Never follows a symbolic link.
     fn openat(&self, name: &str, flags: OFlags) -> io::Result<File> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(File::from(rustix::fs::openat(&self.folder, name, flags, Mode::from_raw_mode(FILES))?))
+        Ok(File::from(rustix::fs::openat(&self.folder, name, flags, Mode::from_raw_mode(FILE_MODE))?))
     }
 
-    /// Folders of other versions of the format that no process uses.
-    fn remove_other_layouts(&self, outer: &File, own: &str) {
+    /// Removes the folders of other layouts that no process has locked.
+    fn remove_other_layouts(&self, outer: &File, current: &str) {
         let Ok(entries) = Dir::read_from(outer) else { return };
         for entry in entries.flatten() {
             let Ok(name) = entry.file_name().to_str() else { continue };
             let version = name.strip_prefix('v').and_then(|rest| rest.split_once('.'));
             let is_layout =
                 version.is_some_and(|(a, b)| a.parse::<u16>().is_ok() && b.parse::<u16>().is_ok());
-            if !is_layout || name == own {
+            if !is_layout || name == current {
                 continue;
             }
-            let Ok(other) = folder(outer, Path::new(name), OFlags::NOFOLLOW) else { continue };
+            let Ok(other) = open_folder(outer, Path::new(name), OFlags::NOFOLLOW) else { continue };
             if other.try_lock().is_ok() {
-                tracing::info!(folder = name, "removing what another version of the format has left");
+                tracing::info!(folder = name, "removing the files of another layout version");
                 // `remove_dir_all` follows no symbolic link.
                 let _ = std::fs::remove_dir_all(self.path.with_file_name(name));
             }
@@ -166,23 +184,25 @@ impl Directory {
     }
 }
 
-fn folder(at: impl std::os::fd::AsFd, path: &Path, flags: OFlags) -> io::Result<File> {
+/// Opens a directory relative to `at`.
+fn open_folder(at: impl std::os::fd::AsFd, path: &Path, flags: OFlags) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | flags;
     let fd: OwnedFd = rustix::fs::openat(at, path, flags, Mode::empty())?;
     Ok(File::from(fd))
 }
 
-/// Marks an empty directory as ours; refuses one that has something else in it.
-fn mark(outer: &File, path: &Path) -> io::Result<()> {
+/// Writes the tag file into an empty directory. Fails with
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) if the directory has other files and no such tag.
+fn mark_as_cache(outer: &File, path: &Path) -> io::Result<()> {
     use std::io::{Read as _, Write as _};
     let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    // Twice: another process may mark it between our two looks.
+    // Twice: another process may write the tag between the check for the tag and the listing.
     for _ in 0..2 {
         match rustix::fs::openat(outer, TAG, flags | OFlags::RDONLY, Mode::empty()) {
             Ok(tag) => {
                 let mut text = String::new();
                 File::from(tag).take(4096).read_to_string(&mut text)?;
-                // Empty: another process is writing it.
+                // An empty tag is one that another process is writing.
                 if text.is_empty() || text.contains("larder-disk") {
                     return Ok(());
                 }
@@ -191,11 +211,11 @@ fn mark(outer: &File, path: &Path) -> io::Result<()> {
             Err(rustix::io::Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
         }
-        let is_own = |name: &std::ffi::CStr| matches!(name.to_bytes(), b"." | b"..");
-        if Dir::read_from(outer)?.all(|entry| entry.is_ok_and(|entry| is_own(entry.file_name()))) {
+        let is_dot_entry = |name: &std::ffi::CStr| matches!(name.to_bytes(), b"." | b"..");
+        if Dir::read_from(outer)?.all(|entry| entry.is_ok_and(|entry| is_dot_entry(entry.file_name()))) {
             let create = flags | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
-            return match rustix::fs::openat(outer, TAG, create, Mode::from_raw_mode(FILES)) {
-                Ok(tag) => File::from(tag).write_all(format!("{SIGNATURE}{MARK}").as_bytes()),
+            return match rustix::fs::openat(outer, TAG, create, Mode::from_raw_mode(FILE_MODE)) {
+                Ok(tag) => File::from(tag).write_all(format!("{SIGNATURE}{OWNER_LINE}").as_bytes()),
                 Err(rustix::io::Errno::EXIST) => Ok(()),
                 Err(error) => Err(error.into()),
             };

@@ -1,4 +1,4 @@
-//! What the file system said, in the engine's terms.
+//! Converts errors of the file system and of the codec to [`StoreError`].
 
 use std::io;
 
@@ -6,8 +6,10 @@ use larder_core::{StoreError, StoreErrorKind, codec::NotEncodable};
 
 const NAME: &str = "disk";
 
-/// A failure of the file system while the store did `what`.
-pub(crate) fn failed(what: &'static str) -> impl FnOnce(io::Error) -> StoreError {
+/// Converts an [`io::Error`] that occurred during `operation`. Full disks, quotas and file size
+/// limits become [`Full`](StoreErrorKind::Full); all other errors
+/// [`Unavailable`](StoreErrorKind::Unavailable).
+pub(crate) fn failed(operation: &'static str) -> impl FnOnce(io::Error) -> StoreError {
     move |error| {
         let kind = match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
@@ -15,27 +17,32 @@ pub(crate) fn failed(what: &'static str) -> impl FnOnce(io::Error) -> StoreError
             }
             _ => StoreErrorKind::Unavailable,
         };
-        StoreError::new(kind, NAME, what).with_source(error)
+        StoreError::new(kind, NAME, operation).with_source(error)
     }
 }
 
-pub(crate) fn gone(what: &'static str) -> StoreError {
-    StoreError::new(StoreErrorKind::Gone, NAME, what)
+/// Creates an error for an entry that has been removed, replaced or evicted.
+pub(crate) fn gone(operation: &'static str) -> StoreError {
+    StoreError::new(StoreErrorKind::Gone, NAME, operation)
 }
 
-pub(crate) fn corrupt(what: &'static str) -> StoreError {
-    StoreError::new(StoreErrorKind::Corrupt, NAME, what)
+/// Creates an error for data that differs from what was written.
+pub(crate) fn corrupt(operation: &'static str) -> StoreError {
+    StoreError::new(StoreErrorKind::Corrupt, NAME, operation)
 }
 
-pub(crate) fn too_long(most: u64) -> StoreError {
-    StoreError::too_long(NAME, most)
+/// Creates an error for a body of more than `max` bytes.
+pub(crate) fn too_long(max: u64) -> StoreError {
+    StoreError::too_long(NAME, max)
 }
 
+/// Converts an error of the codec: the head exceeds a limit of the format.
 pub(crate) fn not_encodable(error: NotEncodable) -> StoreError {
-    StoreError::new(StoreErrorKind::Full, NAME, "the head does not fit the format").with_source(error)
+    StoreError::new(StoreErrorKind::Full, NAME, "the response head exceeds a limit of the storage format")
+        .with_source(error)
 }
 
-/// A task that was given to a blocking thread did not come back: the runtime is closing down.
+/// Creates an error for a blocking task that did not complete because the runtime is shutting down.
 pub(crate) fn closing() -> StoreError {
-    StoreError::new(StoreErrorKind::Unavailable, NAME, "the runtime is closing down")
+    StoreError::new(StoreErrorKind::Unavailable, NAME, "the runtime is shutting down")
 }

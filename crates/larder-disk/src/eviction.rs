@@ -1,7 +1,9 @@
-//! Keeping within the limit: the oldest segment goes, and what was looked up since it was written is written anew.
+//! Keeps the store within `max_bytes`: evicts the oldest segment, and copies those of its records
+//! that have been looked up since they were written to the active segment.
 //!
-//! That is a queue with a second chance (CLOCK): one bit an entry, in its slot, and no list to keep. A scan of things that
-//! are asked for once passes through and takes nothing with it that is used.
+//! This is the CLOCK algorithm, a queue with a second chance: one bit per entry, in its slot, and
+//! no separate list. A scan over entries that are requested once does not evict entries that are in
+//! use.
 
 use std::{fs::File, io, os::unix::fs::FileExt as _};
 
@@ -14,32 +16,32 @@ use crate::{
     volume::Volume,
 };
 
-/// Records that are looked at under one lock; about a quarter of a millisecond.
+/// Records that are examined under one lock, which takes about a quarter of a millisecond.
 const BATCH: usize = 64;
-/// Segments' worth of records that are written anew at most before something goes, however warm it is: where everything
-/// is warm, nothing would be gained for a long time.
-const KEPT: u64 = 16;
+/// Largest volume of records, in segments, that one call copies. After that it evicts referenced
+/// records too: if every record were referenced, copying would free nothing for a long time.
+const MAX_COPIED_SEGMENTS: u64 = 16;
 
 impl Volume {
-    /// Evicts until so many bytes more, and one more segment, fit. On a thread that may wait.
+    /// Evicts segments until `bytes` more bytes, and one more segment, fit. Blocks.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::StorageFull`] if there is nothing left to evict.
+    /// [`io::ErrorKind::StorageFull`] if no segment is left to evict.
     pub(crate) fn make_room(&self, bytes: u64) -> io::Result<()> {
         let wanted = bytes + self.segment_bytes();
         if self.has_room(wanted)? {
             return Ok(());
         }
-        let mut queue = self.evicting.lock();
+        let mut queue = self.eviction_queue.lock();
         let mut listed = false;
-        let mut keep = self.segment_bytes() * KEPT;
+        let mut copy_budget = self.segment_bytes() * MAX_COPIED_SEGMENTS;
         while !self.has_room(wanted)? {
             let Some(number) = queue.pop_front() else {
                 if std::mem::replace(&mut listed, true) {
                     return Err(io::Error::new(
                         io::ErrorKind::StorageFull,
-                        "the limit of bytes, and nothing to evict",
+                        "max_bytes is reached and no segment can be evicted (raise max_bytes)",
                     ));
                 }
                 let names = self.directory.list()?;
@@ -51,17 +53,18 @@ impl Volume {
                 queue.extend(segments);
                 continue;
             };
-            self.evict(number, &mut keep)?;
+            self.evict(number, &mut copy_budget)?;
         }
         Ok(())
     }
 
+    /// Returns whether `bytes` more bytes fit within the limit.
     fn has_room(&self, bytes: u64) -> io::Result<bool> {
         Ok(self.state_file.peek()?.used + bytes <= self.options.limit())
     }
 
-    /// Evicts one segment, unless it is gone already or somebody writes it.
-    fn evict(&self, number: u32, keep: &mut u64) -> io::Result<()> {
+    /// Evicts one segment, unless it has been removed already or is locked by its writer.
+    fn evict(&self, number: u32, copy_budget: &mut u64) -> io::Result<()> {
         let name = FileName::Segment(number);
         let file = match self.directory.open_file(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -76,61 +79,64 @@ impl Volume {
             batch.push((position, envelope));
             position += envelope.units() * UNIT;
             if batch.len() == BATCH {
-                self.evict_batch(&file, number, &batch, keep)?;
+                self.evict_batch(&file, number, &batch, copy_budget)?;
                 batch.clear();
             }
         }
-        self.evict_batch(&file, number, &batch, keep)?;
+        self.evict_batch(&file, number, &batch, copy_budget)?;
         let freed = self.discard(name)?;
         self.account(0, freed)
     }
 
+    /// Frees the slots of a batch of records. Copies referenced records while `copy_budget` lasts.
     fn evict_batch(
         &self,
         file: &File,
         segment: u32,
         batch: &[(u64, Envelope)],
-        keep: &mut u64,
+        copy_budget: &mut u64,
     ) -> io::Result<()> {
-        let mut warm: Vec<(Slot, u64)> = Vec::new();
+        let mut referenced: Vec<(Slot, u64)> = Vec::new();
         {
-            let mut locked = self.state_file.lock()?;
+            let mut guard = self.state_file.lock()?;
             for (position, envelope) in batch {
                 let mut bucket = self.index.bucket(envelope.hash as u32, ReadMode::Blocking)?;
-                let at = |slot: &Slot| slot.segment == segment && slot.position() == *position;
-                let Some((place, slot)) = bucket.matching(envelope.hash as u32).find(|(_, slot)| at(slot))
+                let is_record = |slot: &Slot| slot.segment == segment && slot.position() == *position;
+                let Some((slot_number, slot)) =
+                    bucket.matching(envelope.hash as u32).find(|(_, slot)| is_record(slot))
                 else {
                     continue;
                 };
                 let size = envelope.units() * UNIT;
-                if slot.referenced > 0 && *keep >= size {
-                    *keep -= size;
-                    warm.push((slot, size));
+                if slot.referenced > 0 && *copy_budget >= size {
+                    *copy_budget -= size;
+                    referenced.push((slot, size));
                     continue;
                 }
-                bucket.clear(place);
+                bucket.clear(slot_number);
                 self.index.write(&bucket)?;
                 Counters::add(&self.counters.evicted);
                 if slot.has_file {
                     let freed = self.discard(FileName::Body(envelope.hash, envelope.entry.0))?;
-                    locked.state.used = locked.state.used.saturating_sub(freed);
+                    guard.state.used = guard.state.used.saturating_sub(freed);
                 }
             }
-            locked.save()?;
+            guard.save()?;
         }
-        for (slot, size) in warm {
+        for (slot, size) in referenced {
             let mut record = vec![0; usize::try_from(size).map_err(io::Error::other)?];
             file.read_exact_at(&mut record, slot.position())?;
-            let place = self.append(&record)?;
-            let _locked = self.state_file.lock()?;
-            self.replace(&slot, place)?;
+            let location = self.append(&record)?;
+            let _guard = self.state_file.lock()?;
+            self.replace(&slot, location)?;
         }
         Ok(())
     }
 }
 
-/// The envelope at a position of a segment; `None` at its end, and where it was cut off or damaged: what is behind that
-/// can't be found, and goes with the segment.
+/// Reads the envelope at a position of a segment. Returns `None` at the end, and where the segment
+/// is truncated or damaged: records after that position cannot be located and are removed with the
+/// segment.
 pub(crate) fn envelope_at(file: &File, position: u64) -> io::Result<Option<Envelope>> {
     let mut bytes = [0; ENVELOPE];
     match file.read_exact_at(&mut bytes, position) {

@@ -1,24 +1,31 @@
-//! What the store's files are called. No name is made from anything that a client or an origin has sent.
+//! Builds and parses the names of the store's files. No name contains data that a client or an
+//! origin has sent.
 
 use std::fmt;
 
-/// The layout of this store's files; with the codec's version it names the directory in which they stand.
+/// Version of the file layout. Together with the codec's version it names the folder, such as
+/// `v1.1`.
 pub(crate) const LAYOUT: u16 = 1;
 
+/// Counters that all processes share; see `state_file`.
 pub(crate) const STATE: &str = "state";
+/// File that is locked during every change; it stays empty.
 pub(crate) const LOCK: &str = "lock";
+/// The hash table of slots; see `index`.
 pub(crate) const INDEX: &str = "index";
-pub(crate) const TOMBS: &str = "tombs";
+/// Sequence numbers of the last removals; see `tombstones`.
+pub(crate) const TOMBSTONES: &str = "tombs";
+/// Times at which groups were marked stale, in ms.
 pub(crate) const STALE: &str = "stale";
 
-/// A file whose number says what is in it.
+/// Name of a file that is numbered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum FileName {
-    /// Records, one behind the other.
+    /// A segment of records, by its number.
     Segment(u32),
-    /// One body: the hash of its key, and its entry.
+    /// A committed long body: the hash of its key, and the number of its entry.
     Body(u64, u64),
-    /// A body that is being written.
+    /// A long body that is being written, by a random number.
     Temp(u64),
 }
 
@@ -33,6 +40,8 @@ impl fmt::Display for FileName {
 }
 
 impl FileName {
+    /// Parses a file name. Returns `None` for names that [`Display`](fmt::Display) does not
+    /// produce.
     pub(crate) fn parse(name: &str) -> Option<Self> {
         let number = |text: &str, digits: usize| {
             let right = text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit());
@@ -55,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_come_back() {
+    fn names_round_trip() {
         for name in [
             FileName::Segment(7),
             FileName::Segment(u32::MAX),

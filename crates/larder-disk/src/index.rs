@@ -1,9 +1,11 @@
-//! The index: where each key's records are. A hash table in a file, read with one positioned read.
+//! The index: a hash table in a file that maps a key's hash to the locations of its records. A
+//! lookup reads one bucket with one positioned read.
 //!
-//! It grows by one bucket at a time (linear hashing): a bucket's *depth* says how many bits of the hash chose it. A reader
-//! that has not heard of the newest buckets sees by the depth that it has to look further on, so it needs no lock and no
-//! news from the writers. A slot is a hint and nothing more: what it leads to is believed only when the record there
-//! has the key and its checksum.
+//! The table grows by one bucket at a time (linear hashing). A bucket's *depth* is the number of
+//! hash bits that select it. A reader that does not know the newest buckets finds a depth greater
+//! than the number of bits it has used, and uses one more bit. Readers therefore need neither a
+//! lock nor notifications from writers. A slot is only a hint: callers use the record it points to
+//! only if the record has the right key and a valid checksum. Locking is left to the callers.
 
 use std::{
     fs::File,
@@ -14,194 +16,213 @@ use std::{
 
 use crate::pread::{ReadMode, read_at};
 
+/// Bytes of a bucket.
 pub(crate) const BUCKET: usize = 1024;
+/// Bytes of a slot.
 const SLOT: usize = 16;
+/// Slots of a bucket; its header has the size of one more.
 const SLOTS: usize = BUCKET / SLOT - 1;
-/// More than this in a bucket, and the index grows by one.
-const CROWDED: usize = 40;
-/// Buckets of a new index.
+/// When an insert leaves more slots than this in its bucket, the index grows by one bucket.
+const SPLIT_THRESHOLD: usize = 40;
+/// Number of buckets of a new index.
 pub(crate) const FIRST_BUCKETS: u32 = 64;
-/// The most: 2^26 buckets, for some two thousand million entries.
-const MOST_BUCKETS: u32 = 1 << 26;
-/// Where a slot's heat stands, within it.
-const HEAT: usize = 14;
+/// Largest number of buckets: enough for about two billion entries.
+const MAX_BUCKETS: u32 = 1 << 26;
+/// Offset of the referenced byte within a slot.
+const REFERENCED_OFFSET: usize = 14;
 
-/// Offsets and sizes of records are counted in these many bytes.
+/// Unit of the offsets and sizes of records, in bytes.
 pub(crate) const UNIT: u64 = 64;
 
-/// Where one record is.
+/// The location of one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slot {
-    /// The low bits of the key's hash; they choose the bucket, too.
+    /// Low bits of the key's hash. They also select the bucket.
     pub(crate) tag: u32,
+    /// Number of the segment.
     pub(crate) segment: u32,
-    /// In units.
+    /// Offset in the segment, in units.
     pub(crate) offset: u32,
-    /// In units.
+    /// Length of the record, in units.
     pub(crate) size: u16,
-    /// Not zero once it has been looked up since it was written.
+    /// The CLOCK bit: not zero if the record has been looked up since the slot was written.
     pub(crate) referenced: u8,
-    /// Whether its body is a file of its own.
+    /// Whether the body is in a separate file.
     pub(crate) has_file: bool,
 }
 
 impl Slot {
+    /// Returns the record's byte offset in its segment.
     pub(crate) fn position(&self) -> u64 {
         u64::from(self.offset) * UNIT
     }
 
+    /// Returns the record's length in bytes, rounded up to whole units.
     pub(crate) fn length(&self) -> usize {
         usize::from(self.size) * UNIT as usize
     }
 
-    /// Whether both lead to the same record.
+    /// Returns whether both slots point to the same record.
     pub(crate) fn is(&self, other: &Self) -> bool {
         (self.tag, self.segment, self.offset) == (other.tag, other.segment, other.offset)
     }
 
+    /// Decodes a slot. Returns `None` if it is free.
     fn decode(bytes: &[u8; SLOT]) -> Option<Self> {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, heat, flags] = *bytes;
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, referenced, flags] = *bytes;
         let segment = u32::from_le_bytes([e, f, g, h]);
         (segment != 0).then_some(Self {
             tag: u32::from_le_bytes([a, b, c, d]),
             segment,
             offset: u32::from_le_bytes([i, j, k, l]),
             size: u16::from_le_bytes([m, n]),
-            referenced: heat,
+            referenced: referenced,
             has_file: flags & 1 != 0,
         })
     }
 
+    /// Encodes the slot.
     fn encode(&self) -> [u8; SLOT] {
         let mut bytes = [0; SLOT];
         bytes[..4].copy_from_slice(&self.tag.to_le_bytes());
         bytes[4..8].copy_from_slice(&self.segment.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.offset.to_le_bytes());
         bytes[12..14].copy_from_slice(&self.size.to_le_bytes());
-        bytes[HEAT] = self.referenced;
+        bytes[REFERENCED_OFFSET] = self.referenced;
         bytes[15] = u8::from(self.has_file);
         bytes
     }
 }
 
-/// One bucket, as it was read.
+/// A copy of one bucket.
 #[derive(Debug, Clone)]
 pub(crate) struct Bucket {
-    /// Which one.
+    /// Number of the bucket.
     pub(crate) number: u32,
     bytes: [u8; BUCKET],
 }
 
 impl Bucket {
+    /// Returns the number of hash bits that select this bucket. Zero if it was never written.
     fn depth(&self) -> u32 {
         u32::from(self.bytes[0])
     }
 
+    /// Sets the number of hash bits that select this bucket.
     fn set_depth(&mut self, depth: u32) {
         self.bytes[0] = u8::try_from(depth).unwrap_or(u8::MAX);
     }
 
-    /// The slots that are taken, with their places.
+    /// Iterates over the occupied slots and their numbers.
     pub(crate) fn slots(&self) -> impl Iterator<Item = (usize, Slot)> {
         let (all, _) = self.bytes.as_chunks::<SLOT>();
-        all.iter().enumerate().skip(1).filter_map(|(place, bytes)| Some((place, Slot::decode(bytes)?)))
+        all.iter()
+            .enumerate()
+            .skip(1)
+            .filter_map(|(slot_number, bytes)| Some((slot_number, Slot::decode(bytes)?)))
     }
 
-    /// The slots of keys with this tag.
+    /// Iterates over the slots with this tag and their numbers.
     pub(crate) fn matching(&self, tag: u32) -> impl Iterator<Item = (usize, Slot)> {
         self.slots().filter(move |(_, slot)| slot.tag == tag)
     }
 
-    pub(crate) fn put(&mut self, place: usize, slot: &Slot) {
-        self.bytes[place * SLOT..][..SLOT].copy_from_slice(&slot.encode());
+    /// Writes a slot to the copy.
+    pub(crate) fn put(&mut self, slot_number: usize, slot: &Slot) {
+        self.bytes[slot_number * SLOT..][..SLOT].copy_from_slice(&slot.encode());
     }
 
-    pub(crate) fn clear(&mut self, place: usize) {
-        self.bytes[place * SLOT..][..SLOT].fill(0);
+    /// Frees a slot of the copy.
+    pub(crate) fn clear(&mut self, slot_number: usize) {
+        self.bytes[slot_number * SLOT..][..SLOT].fill(0);
     }
 
-    /// A place for one more slot: a free one, or that of the coldest and oldest.
-    pub(crate) fn place(&self) -> (usize, Option<Slot>) {
-        let taken = |place: &usize| Slot::decode(self.bytes[place * SLOT..].first_chunk()?);
-        match (1..=SLOTS).find(|place| taken(place).is_none()) {
+    /// Selects a slot for an insert: a free one, or else the oldest, unreferenced slots first.
+    /// Returns its number, and the slot that the insert evicts.
+    pub(crate) fn slot_for_insert(&self) -> (usize, Option<Slot>) {
+        let taken = |slot_number: &usize| Slot::decode(self.bytes[slot_number * SLOT..].first_chunk()?);
+        match (1..=SLOTS).find(|slot_number| taken(slot_number).is_none()) {
             Some(free) => (free, None),
             None => {
-                let coldest =
+                let victim =
                     self.slots().min_by_key(|(_, slot)| (slot.referenced, slot.segment, slot.offset));
-                coldest.map_or((1, None), |(place, slot)| (place, Some(slot)))
+                victim.map_or((1, None), |(slot_number, slot)| (slot_number, Some(slot)))
             }
         }
     }
 
+    /// Returns whether the bucket has more slots than [`SPLIT_THRESHOLD`].
     fn is_crowded(&self) -> bool {
-        self.slots().count() > CROWDED
+        self.slots().count() > SPLIT_THRESHOLD
     }
 }
 
-/// The file.
+/// The index file.
 #[derive(Debug)]
 pub(crate) struct Index {
     file: File,
-    /// Buckets that this process knows of; there may be more.
+    /// Number of buckets that this process knows. Other processes may have added more.
     known: AtomicU32,
 }
 
 impl Index {
+    /// Creates an index on an open file with this number of buckets.
     pub(crate) fn new(file: File, buckets: u32) -> Self {
-        Self { file, known: AtomicU32::new(buckets.clamp(FIRST_BUCKETS, MOST_BUCKETS)) }
+        Self { file, known: AtomicU32::new(buckets.clamp(FIRST_BUCKETS, MAX_BUCKETS)) }
     }
 
-    /// The bucket in which a tag's slots are.
+    /// Reads the bucket that contains a tag's slots.
     pub(crate) fn bucket(&self, tag: u32, mode: ReadMode) -> io::Result<Bucket> {
         let (mut number, mut expected) = address(tag, self.known.load(Ordering::Relaxed));
         loop {
             let mut bucket = self.read(number, mode)?;
             if bucket.depth() == 0 {
-                // Never written: empty.
+                // The bucket was never written, so it is empty.
                 bucket.set_depth(expected);
             }
             if bucket.depth() <= expected {
                 return Ok(bucket);
             }
-            // It has been split since: the tag's place may be one that it was split into.
+            // The bucket has been split since: the tag may belong to one of the newer buckets.
             expected += 1;
-            let further = tag & mask(expected);
-            if further != number {
-                number = further;
+            let next = tag & mask(expected);
+            if next != number {
+                number = next;
             }
         }
     }
 
-    /// A bucket that was changed, under the lock.
+    /// Writes a changed bucket to the file. The caller holds the lock.
     pub(crate) fn write(&self, bucket: &Bucket) -> io::Result<()> {
         self.file.write_all_at(&bucket.bytes, position(bucket.number))
     }
 
-    /// Notes that a slot was looked up. Needs no lock: whatever the slot is by now, this says nothing wrong of it that
-    /// matters.
-    pub(crate) fn mark_referenced(&self, bucket: &Bucket, place: usize) {
-        let at = position(bucket.number) + (place * SLOT + HEAT) as u64;
+    /// Sets a slot's CLOCK bit. Takes no lock: if the slot has been replaced meanwhile, the worst
+    /// effect is that another entry survives one more round of eviction.
+    pub(crate) fn mark_referenced(&self, bucket: &Bucket, slot_number: usize) {
+        let at = position(bucket.number) + (slot_number * SLOT + REFERENCED_OFFSET) as u64;
         let _ = self.file.write_all_at(&[1], at);
     }
 
-    /// Makes room, if this bucket is crowded: splits the next bucket in turn. Under the lock; `buckets` is the number
-    /// that all processes agree on, and the new one is returned.
+    /// Grows the index by one bucket if `after` is crowded: splits the bucket that is next in turn.
+    /// Returns the new number of buckets. The caller holds the lock; `buckets` is the number in the
+    /// state file.
     pub(crate) fn grow(&self, after: &Bucket, buckets: u32) -> io::Result<u32> {
-        if !after.is_crowded() || buckets >= MOST_BUCKETS {
+        if !after.is_crowded() || buckets >= MAX_BUCKETS {
             return Ok(buckets);
         }
         let level = buckets.ilog2();
         let number = buckets - (1 << level);
         let mut old = self.read(number, ReadMode::Blocking)?;
         let mut new = Bucket { number: buckets, bytes: [0; BUCKET] };
-        // Deeper already: a process died after it had split this one, and the other half is written.
+        // If it is deeper already, a process died after it had written both halves of this split.
         if old.depth() <= level {
             let (mut free, slots) = (1, old.slots().collect::<Vec<_>>());
-            for (place, slot) in slots {
+            for (slot_number, slot) in slots {
                 if slot.tag & (1 << level) != 0 {
                     new.put(free, &slot);
                     free += 1;
-                    old.clear(place);
+                    old.clear(slot_number);
                 }
             }
             old.set_depth(level + 1);
@@ -213,31 +234,33 @@ impl Index {
         Ok(buckets + 1)
     }
 
-    /// Forgets everything at once; the number of buckets stays.
+    /// Removes all slots by truncating the file. The number of buckets stays.
     pub(crate) fn clear(&self, buckets: u32) -> io::Result<()> {
         self.file.set_len(0)?;
         self.file.set_len(u64::from(buckets) * BUCKET as u64)
     }
 
-    /// Bucket by bucket, for counting.
+    /// Reads the bucket with this number.
     pub(crate) fn read(&self, number: u32, mode: ReadMode) -> io::Result<Bucket> {
         let mut bucket = Bucket { number, bytes: [0; BUCKET] };
         let read = read_at(&self.file, &mut bucket.bytes, position(number), mode)?;
-        // Beyond the end, or while somebody empties it: nothing is there.
+        // What is beyond the end of the file, also while another process truncates it, is empty.
         bucket.bytes[read..].fill(0);
         Ok(bucket)
     }
 }
 
+/// Returns the byte offset of a bucket in the file.
 fn position(number: u32) -> u64 {
     u64::from(number) * BUCKET as u64
 }
 
+/// Returns a mask of the low `bits` bits.
 fn mask(bits: u32) -> u32 {
     1u32.checked_shl(bits).map_or(u32::MAX, |bit| bit - 1)
 }
 
-/// The bucket of a tag among so many, and how many bits chose it.
+/// Returns the bucket of a tag in a table of `buckets`, and the number of bits that select it.
 fn address(tag: u32, buckets: u32) -> (u32, u32) {
     let level = buckets.ilog2();
     let deep = tag & mask(level + 1);
@@ -257,9 +280,9 @@ mod tests {
         Slot { tag, segment: 1, offset: tag, size: 3, referenced: 0, has_file: tag % 2 == 1 }
     }
 
-    /// Readers that know of fewer buckets than there are find everything all the same.
+    /// A reader that knows fewer buckets than exist still finds every slot.
     #[test]
-    fn what_is_put_is_found_however_the_index_has_grown() {
+    fn readers_with_an_old_bucket_count_find_every_slot() {
         let index = Index::new(tempfile::tempfile().expect("a file"), FIRST_BUCKETS);
         let stale = Index::new(index.file.try_clone().expect("a handle"), FIRST_BUCKETS);
         let mut buckets = FIRST_BUCKETS;
@@ -267,9 +290,9 @@ mod tests {
         let mut lost = 0;
         for tag in &tags {
             let mut bucket = index.bucket(*tag, ReadMode::Blocking).expect("a bucket");
-            let (place, evicted) = bucket.place();
+            let (slot_number, evicted) = bucket.slot_for_insert();
             lost += u32::from(evicted.is_some());
-            bucket.put(place, &slot(*tag));
+            bucket.put(slot_number, &slot(*tag));
             index.write(&bucket).expect("it writes");
             buckets = index.grow(&bucket, buckets).expect("it grows");
         }
@@ -291,17 +314,17 @@ mod tests {
 
     /// A process that dies between the two writes of a split loses nothing.
     #[test]
-    fn a_split_that_was_cut_short_is_finished_by_the_next() {
+    fn an_interrupted_split_is_finished_by_the_next_growth() {
         let index = Index::new(tempfile::tempfile().expect("a file"), FIRST_BUCKETS);
         let tags: Vec<u32> = (0..45).map(|n| n * 64).collect();
         let mut bucket = index.bucket(0, ReadMode::Blocking).expect("a bucket");
         for tag in &tags {
-            let (place, _) = bucket.place();
-            bucket.put(place, &slot(*tag));
+            let (slot_number, _) = bucket.slot_for_insert();
+            bucket.put(slot_number, &slot(*tag));
         }
         index.write(&bucket).expect("it writes");
         index.grow(&bucket, FIRST_BUCKETS).expect("it grows");
-        // Killed: the new number of buckets was never saved.
+        // The process was killed before the new number of buckets was saved.
         let next = Index::new(index.file.try_clone().expect("a handle"), FIRST_BUCKETS);
         let found = |index: &Index| {
             let here = |tag: &&u32| {

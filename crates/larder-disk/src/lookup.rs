@@ -1,4 +1,5 @@
-//! From a key to what is stored under it: one read of the index, and one of each record.
+//! Looks up the entries of a key: one read of the index, and one read of each record. Bodies that
+//! are not read with their record are left to `body`.
 
 use std::{io, sync::Arc};
 
@@ -19,10 +20,11 @@ use crate::{
     volume::Volume,
 };
 
-/// A record longer than this is read in two goes where several were found: the head, and the body if it is wanted.
-const AT_ONCE: usize = 256 << 10;
+/// Bytes of a record that are read at once if it is the only match. The rest of a longer record is
+/// its body, which is read on demand.
+const MAX_WHOLE_READ: usize = 256 << 10;
 
-/// A candidate, and where it was.
+/// A candidate and the location of its record.
 struct Found {
     slot: Slot,
     envelope: Envelope,
@@ -30,22 +32,22 @@ struct Found {
 }
 
 impl Volume {
-    /// What is stored under a key, newest first.
+    /// Looks up the entries of a key, newest first.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::WouldBlock`] with [`ReadMode::NonBlocking`], if it can't be told without waiting for the disk.
+    /// [`io::ErrorKind::WouldBlock`] with [`ReadMode::NonBlocking`], if the data is not in memory.
     pub(crate) fn lookup(self: &Arc<Self>, key: &CacheKey, mode: ReadMode) -> io::Result<Candidates> {
         let tag = self.hash(key) as u32;
         let found = self.find(key, tag, mode)?;
-        let found = self.outdated(found, mode)?;
+        let found = self.mark_stale(found, mode)?;
         let counter = if found.is_empty() { &self.counters.misses } else { &self.counters.hits };
         Counters::add(counter);
         Ok(found)
     }
 
-    /// With what was made stale with its group as that.
-    fn outdated(&self, found: Candidates, mode: ReadMode) -> io::Result<Candidates> {
+    /// Marks candidates stale whose group was marked stale.
+    fn mark_stale(&self, found: Candidates, mode: ReadMode) -> io::Result<Candidates> {
         let mut at = Vec::with_capacity(found.len());
         for group in found.iter().flat_map(|candidate| &*candidate.head.groups) {
             at.push((group.clone(), self.stale.last(TombstoneKind::Group(self.group_hash(group)), mode)?));
@@ -59,14 +61,15 @@ impl Volume {
         }))
     }
 
+    /// Finds the entries of a key. Repeats if an eviction removes a record's segment meanwhile.
     fn find(self: &Arc<Self>, key: &CacheKey, tag: u32, mode: ReadMode) -> io::Result<Candidates> {
         let mut found: Vec<Found> = Vec::new();
-        // What a slot led to was taken away meanwhile: the slot is a new one by now, or gone.
+        // If a segment was evicted meanwhile, its slots have been freed or point to copies by now.
         for _ in 0..4 {
             found.clear();
             let bucket = self.index.bucket(tag, mode)?;
-            if let Some(hot) = self.find_hot(&bucket, key, tag, mode)? {
-                return Ok(hot);
+            if let Some(cached) = self.find_cached(&bucket, key, tag, mode)? {
+                return Ok(cached);
             }
             match self.collect(&bucket, tag, key, mode, &mut found) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -77,20 +80,20 @@ impl Volume {
             }
         }
         found.sort_by_key(|found| std::cmp::Reverse(found.envelope.order));
-        let only = if let [only] = &*found { Some((only.slot, only.envelope.begun)) } else { None };
+        let only = if let [only] = &*found { Some((only.slot, only.envelope.reserved_at)) } else { None };
         let candidates: Arc<[Candidate]> = found.into_iter().map(|found| found.candidate).collect();
         if candidates.is_empty() {
             return Ok(Candidates::none());
         }
         let candidates = candidates.into();
-        if let Some((slot, begun)) = only {
-            self.read_cache.put(&slot, key, &candidates, begun);
+        if let Some((slot, reserved_at)) = only {
+            self.read_cache.put(&slot, key, &candidates, reserved_at);
         }
         Ok(candidates)
     }
 
-    /// The entry that this slot alone leads to, if it was read lately.
-    fn find_hot(
+    /// Returns the entry from the read cache if exactly one slot matches and its record is cached.
+    fn find_cached(
         &self,
         bucket: &Bucket,
         key: &CacheKey,
@@ -98,19 +101,21 @@ impl Volume {
         mode: ReadMode,
     ) -> io::Result<Option<Candidates>> {
         let mut matching = bucket.matching(tag);
-        let (Some((place, slot)), None) = (matching.next(), matching.next()) else { return Ok(None) };
-        let Some(hot) = self.read_cache.get(&slot, key) else { return Ok(None) };
-        for candidate in hot.candidates.iter() {
-            if self.was_removed(&candidate.head, hot.begun, mode)? {
+        let (Some((slot_number, slot)), None) = (matching.next(), matching.next()) else { return Ok(None) };
+        let Some(cached) = self.read_cache.get(&slot, key) else { return Ok(None) };
+        for candidate in cached.candidates.iter() {
+            if self.was_removed(&candidate.head, cached.reserved_at, mode)? {
                 return Ok(Some(Candidates::none()));
             }
         }
         if slot.referenced == 0 {
-            self.index.mark_referenced(bucket, place);
+            self.index.mark_referenced(bucket, slot_number);
         }
-        Ok(Some(hot.candidates))
+        Ok(Some(cached.candidates))
     }
 
+    /// Reads the records of all matching slots, and adds those that are valid and not removed to
+    /// `found`.
     fn collect(
         self: &Arc<Self>,
         bucket: &Bucket,
@@ -119,10 +124,10 @@ impl Volume {
         mode: ReadMode,
         found: &mut Vec<Found>,
     ) -> io::Result<()> {
-        let alone = bucket.matching(tag).nth(1).is_none();
-        for (place, slot) in bucket.matching(tag) {
-            let most = if alone { AT_ONCE } else { HEAD_READ };
-            let record = match self.record_at(&slot, key, most, mode)? {
+        let is_only_match = bucket.matching(tag).nth(1).is_none();
+        for (slot_number, slot) in bucket.matching(tag) {
+            let max_bytes = if is_only_match { MAX_WHOLE_READ } else { HEAD_READ };
+            let record = match self.record_at(&slot, key, max_bytes, mode)? {
                 Ok(record) => record,
                 Err(NotAnEntry::OtherKey) => continue,
                 Err(why) => {
@@ -130,11 +135,11 @@ impl Volume {
                     continue;
                 }
             };
-            if self.was_removed(&record.decoded.head, record.envelope.begun, mode)? {
+            if self.was_removed(&record.decoded.head, record.envelope.reserved_at, mode)? {
                 continue;
             }
             if slot.referenced == 0 {
-                self.index.mark_referenced(bucket, place);
+                self.index.mark_referenced(bucket, slot_number);
             }
             let envelope = record.envelope;
             found.push(Found { slot, envelope, candidate: self.candidate(&slot, record) });
@@ -142,6 +147,7 @@ impl Volume {
         Ok(())
     }
 
+    /// Builds a candidate from a record.
     fn candidate(self: &Arc<Self>, slot: &Slot, record: Record) -> Candidate {
         let Record { envelope, decoded, body } = record;
         let body = match (body, envelope.file) {
@@ -159,58 +165,65 @@ impl Volume {
         Candidate::new(envelope.entry, Arc::new(decoded.head), body)
     }
 
-    /// A group of it was removed after it was asked for.
-    pub(crate) fn was_removed(&self, head: &StoredHead, begun: u64, mode: ReadMode) -> io::Result<bool> {
+    /// Returns whether a group of the head was removed after the entry was reserved.
+    pub(crate) fn was_removed(
+        &self,
+        head: &StoredHead,
+        reserved_at: u64,
+        mode: ReadMode,
+    ) -> io::Result<bool> {
         for group in &*head.groups {
-            if self.tombstones.last(TombstoneKind::Group(self.group_hash(group)), mode)? > begun {
+            if self.tombstones.last(TombstoneKind::Group(self.group_hash(group)), mode)? > reserved_at {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// The record to which a slot leads, or why there is none; `most` bytes of it.
+    /// Reads the record that a slot points to, or the reason why there is none. Reads `max_bytes`
+    /// bytes of it, or all if the head is longer.
     pub(crate) fn record_at(
         &self,
         slot: &Slot,
         key: &CacheKey,
-        most: usize,
+        max_bytes: usize,
         mode: ReadMode,
     ) -> io::Result<record::Read> {
-        let read = record::decode(&self.bytes_at(slot, most, mode)?, key);
+        let read = record::decode(&self.bytes_at(slot, max_bytes, mode)?, key);
         match read {
-            // Its head alone is longer.
-            Err(NotAnEntry::Truncated { .. }) if most < slot.length() => {
+            // The head alone is longer than `max_bytes`.
+            Err(NotAnEntry::Truncated { .. }) if max_bytes < slot.length() => {
                 Ok(record::decode(&self.bytes_at(slot, slot.length(), mode)?, key))
             }
             read => Ok(read),
         }
     }
 
-    pub(crate) fn bytes_at(&self, slot: &Slot, most: usize, mode: ReadMode) -> io::Result<Bytes> {
+    /// Reads up to `max_bytes` bytes of the record that a slot points to.
+    pub(crate) fn bytes_at(&self, slot: &Slot, max_bytes: usize, mode: ReadMode) -> io::Result<Bytes> {
         let file = self.file(FileName::Segment(slot.segment))?;
-        let length = slot.length().min(most);
+        let length = slot.length().min(max_bytes);
         let mut buffer = self.buffers.take(length);
         let read = read_at(&file, &mut buffer.as_mut()[..length], slot.position(), mode)?;
         Ok(buffer.freeze(0..read))
     }
 
-    /// The envelope to which a slot leads; `None` if there is none.
+    /// Reads the envelope that a slot points to. Returns `None` if there is no valid one.
     pub(crate) fn envelope_at(&self, slot: &Slot) -> io::Result<Option<Envelope>> {
         Ok(Envelope::decode(&self.bytes_at(slot, ENVELOPE, ReadMode::Blocking)?))
     }
 
-    /// Finds the entry with this number.
+    /// Finds the slot of an entry by the key's hash and the entry's number.
     pub(crate) fn slot_of(
         &self,
         bucket: &Bucket,
         hash: u64,
         entry: EntryId,
     ) -> io::Result<Option<(usize, Slot)>> {
-        for (place, slot) in bucket.matching(hash as u32) {
+        for (slot_number, slot) in bucket.matching(hash as u32) {
             match self.envelope_at(&slot) {
                 Ok(Some(envelope)) if (envelope.hash, envelope.entry) == (hash, entry) => {
-                    return Ok(Some((place, slot)));
+                    return Ok(Some((slot_number, slot)));
                 }
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -219,8 +232,8 @@ impl Volume {
         Ok(None)
     }
 
-    /// Takes a slot away that leads to something else than an entry. It may have been written anew while it was read,
-    /// so it is looked at once more, under the lock.
+    /// Removes a slot that does not point to a valid record. The slot or the record may have
+    /// changed during the read, so both are checked again under the lock.
     pub(crate) fn remove_corrupt(
         &self,
         slot: &Slot,
@@ -231,37 +244,42 @@ impl Volume {
         if mode == ReadMode::NonBlocking {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let mut locked = self.state_file.lock()?;
+        let mut guard = self.state_file.lock()?;
         let mut bucket = self.index.bucket(slot.tag, ReadMode::Blocking)?;
-        let Some((place, _)) = bucket.matching(slot.tag).find(|(_, now)| now.is(slot)) else { return Ok(()) };
+        let Some((slot_number, _)) = bucket.matching(slot.tag).find(|(_, now)| now.is(slot)) else {
+            return Ok(());
+        };
         if self.record_at(slot, key, slot.length(), ReadMode::Blocking)?.is_ok() {
             return Ok(());
         }
-        tracing::warn!(%why, "a damaged entry is removed");
-        self.take_out(&mut bucket, place, slot, &mut locked)
+        tracing::warn!(%why, "disk store: removed a damaged entry");
+        self.remove_slot(&mut bucket, slot_number, slot, &mut guard)
     }
 
-    /// Takes a slot out of the index whose body is damaged.
+    /// Removes the slot of an entry with a damaged body.
     pub(crate) fn remove_damaged(&self, slot: &Slot) -> io::Result<()> {
-        let mut locked = self.state_file.lock()?;
+        let mut guard = self.state_file.lock()?;
         let mut bucket = self.index.bucket(slot.tag, ReadMode::Blocking)?;
-        let Some((place, _)) = bucket.matching(slot.tag).find(|(_, now)| now.is(slot)) else { return Ok(()) };
-        self.take_out(&mut bucket, place, slot, &mut locked)
+        let Some((slot_number, _)) = bucket.matching(slot.tag).find(|(_, now)| now.is(slot)) else {
+            return Ok(());
+        };
+        self.remove_slot(&mut bucket, slot_number, slot, &mut guard)
     }
 
-    fn take_out(
+    /// Frees a slot, removes its body file, and counts a corrupt entry.
+    fn remove_slot(
         &self,
         bucket: &mut Bucket,
-        place: usize,
+        slot_number: usize,
         slot: &Slot,
-        locked: &mut StateGuard<'_>,
+        guard: &mut StateGuard<'_>,
     ) -> io::Result<()> {
         Counters::add(&self.counters.corrupt);
         let file = self.file_of(slot);
-        bucket.clear(place);
+        bucket.clear(slot_number);
         self.index.write(bucket)?;
         let freed = file.map_or(Ok(0), |file| self.discard(file))?;
-        locked.state.used = locked.state.used.saturating_sub(freed);
-        locked.save()
+        guard.state.used = guard.state.used.saturating_sub(freed);
+        guard.save()
     }
 }

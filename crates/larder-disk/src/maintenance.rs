@@ -1,5 +1,6 @@
-//! The store's own thread: cleans up after others at the start, and about once a second writes down what was counted,
-//! lets go of removed files, and looks whether the directory is still there.
+//! Runs the store's maintenance thread. At the start it reclaims what crashed processes have left.
+//! About once a second it saves the counters, closes removed files, and reopens the directory if it
+//! has been removed. Reclaiming is implemented in `recovery`.
 
 use std::{
     sync::{
@@ -12,35 +13,39 @@ use std::{
 
 use crate::{store::Shared, volume::Volume};
 
-const EVERY: Duration = Duration::from_secs(1);
-/// Space is counted anew after so many of these: what a file takes may change after it was written.
-const COUNT: u32 = 600;
+/// Time between two runs.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Runs between two recounts of the used space, ten minutes: the blocks that a file occupies may
+/// change after it has been written.
+const INTERVALS_PER_RECOUNT: u32 = 600;
 
-/// Ends the thread when it is dropped.
+/// Handle of the maintenance thread, which ends when the handle is dropped.
 #[derive(Debug)]
 pub(crate) struct Maintenance {
     _stop: Sender<()>,
 }
 
-/// Begins a thread; what it keeps comes later, by the second half.
+/// Creates a handle, and a function that starts the thread. They are separate because the shared
+/// state that the thread refers to contains the handle.
 pub(crate) fn maintenance() -> (Maintenance, impl FnOnce(Weak<Shared>)) {
     let (stop, stopped) = channel();
     let start = move |shared| {
-        let begun =
+        let spawned =
             thread::Builder::new().name("larder-disk".to_owned()).spawn(move || maintain(&shared, &stopped));
-        if let Err(error) = begun {
-            tracing::warn!(%error, "no thread to look after the disk store: it goes on without");
+        if let Err(error) = spawned {
+            tracing::warn!(%error, "disk store: could not start the maintenance thread");
         }
     };
     (Maintenance { _stop: stop }, start)
 }
 
+/// Runs maintenance until the store has been dropped.
 fn maintain(shared: &Weak<Shared>, stopped: &Receiver<()>) {
     if let Some(shared) = shared.upgrade() {
-        sweep(&shared.volume());
+        reclaim(&shared.volume());
     }
-    let mut until_count = COUNT;
-    while stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
+    let mut until_recount = INTERVALS_PER_RECOUNT;
+    while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
         let Some(shared) = shared.upgrade() else { return };
         let volume = shared.volume();
         if !volume.is_intact() {
@@ -49,16 +54,17 @@ fn maintain(shared: &Weak<Shared>, stopped: &Receiver<()>) {
         }
         volume.close_removed();
         volume.write_counts();
-        until_count -= 1;
-        if until_count == 0 {
-            until_count = COUNT;
-            sweep(&volume);
+        until_recount -= 1;
+        if until_recount == 0 {
+            until_recount = INTERVALS_PER_RECOUNT;
+            reclaim(&volume);
         }
     }
 }
 
-fn sweep(volume: &Volume) {
-    if let Err(error) = volume.sweep() {
-        tracing::warn!(%error, "cleaning up the disk store");
+/// Reclaims leftovers and recounts the used space. Logs a failure.
+fn reclaim(volume: &Volume) {
+    if let Err(error) = volume.reclaim() {
+        tracing::warn!(%error, "disk store: could not reclaim unused files");
     }
 }

@@ -1,29 +1,50 @@
-//! How much the store keeps, and how hard it tries.
+//! The options of a disk store, and the sizes that follow from them.
 
-/// How much the store keeps, and how hard it tries. Each field has a default.
+/// Options of a [`DiskStore`](crate::DiskStore): limits in bytes, and durability.
+///
+/// # Examples
+///
+/// ```
+/// use larder_disk::{DiskOptions, Durability};
+///
+/// let mut options = DiskOptions::with_max_bytes(10 << 30); // 10 GiB
+/// options.max_object = Some(512 << 20);
+/// options.durability = Durability::PowerFailure;
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DiskOptions {
-    /// Bytes of the file system that the directory may take, everything counted. At least 4 MiB. Default: 1 GiB.
+    /// Space that the directory may occupy in the file system, in bytes: bodies, heads, index and
+    /// all other files. Default: 1 GiB. Values below 4 MiB count as 4 MiB. At the limit, the
+    /// entries that were written first and not looked up since are evicted. The limit may be
+    /// exceeded by up to 2 %.
     pub max_bytes: u64,
-    /// Bytes of one body, at most; longer ones are not stored. Default: a quarter of `max_bytes`.
+    /// Longest body that is stored, in bytes. Default (`None`): a quarter of `max_bytes`. Values
+    /// above half of `max_bytes` count as half of it. A longer body is not stored; its response
+    /// still reaches the client.
     pub max_object: Option<u64>,
-    /// Bytes of memory for short entries that were read lately, decoded. What is served from there was looked up in the
-    /// index a moment before: it is as current as what is on disk. Default: 32 MiB.
+    /// Memory for recently read short entries in decoded form, in bytes. Default: 32 MiB. Zero
+    /// disables this read cache. At the limit, entries are evicted from memory and remain on disk.
+    /// Each hit from memory is checked against the index first, so it is as current as the disk.
     pub read_cache_bytes: u64,
-    /// What a commit waits for. Default: [`Durability::ProcessCrash`].
+    /// The failure that a committed entry is guaranteed to survive. Default:
+    /// [`Durability::ProcessCrash`].
     pub durability: Durability,
 }
 
-/// What a committed entry survives for certain. It is never found damaged, whatever happens: this only decides how
-/// much is lost when the machine fails.
+/// The failure that a committed entry is guaranteed to survive.
+///
+/// With either value no damaged entry is served, since heads and bodies have checksums. This option
+/// only decides how many entries are lost when the machine fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Durability {
-    /// The death of the process. After a power failure, what was not yet on the disk is a miss.
+    /// A crash of the process. After a power failure, entries that were not yet on the disk are
+    /// misses.
     #[default]
     ProcessCrash,
-    /// A power failure, too: a commit waits for the disk. Milliseconds instead of microseconds.
+    /// A power failure as well. A commit waits until the disk has the entry, which takes
+    /// milliseconds instead of microseconds.
     PowerFailure,
 }
 
@@ -39,26 +60,30 @@ impl Default for DiskOptions {
 }
 
 impl DiskOptions {
-    /// The defaults with this limit.
+    /// Creates options with this limit in bytes, and defaults for the rest.
     pub fn with_max_bytes(max_bytes: u64) -> Self {
         Self { max_bytes, ..Self::default() }
     }
 
+    /// Returns the limit of the directory in bytes, at least 4 MiB.
     pub(crate) fn limit(&self) -> u64 {
         self.max_bytes.max(4 << 20)
     }
 
+    /// Returns the length of the longest body that is stored.
     pub(crate) fn longest_body(&self) -> u64 {
         self.max_object.unwrap_or(self.limit() / 4).min(self.limit() / 2)
     }
 
-    /// Bytes of one segment. Space is taken and given back by the segment, and each process that writes has one begun:
-    /// the smaller it is, the closer to the limit the store can stay.
+    /// Returns the size of a segment in bytes: about 1/256 of the limit, 64 KiB to 16 MiB. Space is
+    /// allocated and freed in whole segments, and each process that writes has one open. The
+    /// smaller segments are, the closer to the limit the store can stay.
     pub(crate) fn segment(&self) -> u64 {
         (self.limit() / 256).next_power_of_two().clamp(64 << 10, 16 << 20)
     }
 
-    /// The longest body that stands beside its head in a segment; longer ones have a file of their own.
+    /// Returns the length of the longest body that is stored in a segment behind its head. Longer
+    /// bodies are stored in separate files.
     pub(crate) fn inline(&self) -> usize {
         usize::try_from(self.segment() / 4).unwrap_or(usize::MAX).min(128 << 10)
     }

@@ -1,4 +1,5 @@
-//! A body that is being written, as those see it who are slower than the origin.
+//! The written part of a body whose writer is still active. Clients that are slower than the origin
+//! read from it; the file itself is written by `writer`.
 
 use std::{fmt, fs::File, ops::Range, sync::Arc};
 
@@ -10,10 +11,11 @@ use tokio::sync::watch;
 
 use crate::{buffers::Buffers, error::gone, store::read_bytes};
 
-/// The longest chunk that a follower gets at once.
-const PIECE: u64 = 256 << 10;
+/// Longest chunk that a follower reads at once.
+const MAX_CHUNK: u64 = 256 << 10;
 
-/// What has been written so far: in the file, on its way to it, and behind that.
+/// The bytes written so far: first those in the file, then those being flushed to it, then the
+/// rest.
 pub(crate) struct PartialBody {
     written: Mutex<Written>,
     progress: watch::Sender<Progress>,
@@ -22,17 +24,19 @@ pub(crate) struct PartialBody {
 
 #[derive(Default)]
 struct Written {
+    /// The file, once there is one.
     file: Option<Arc<File>>,
-    /// Bytes in the file.
+    /// Number of bytes in the file.
     flushed: u64,
-    /// Bytes behind those, on their way to the file.
+    /// The bytes after those, which are being written to the file.
     flushing: Bytes,
-    /// Bytes behind those.
+    /// The bytes after those, which are only in memory.
     tail: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Progress {
+    /// Bytes written so far.
     length: u64,
     ending: Option<Ending>,
 }
@@ -43,20 +47,21 @@ enum Ending {
     Abandoned,
 }
 
-/// Where a follower finds its next chunk.
+/// Location of a follower's next chunk.
 enum Next {
-    Here(Bytes),
+    InMemory(Bytes),
     InFile(Arc<File>, usize),
-    Nothing,
+    NotYet,
 }
 
 impl PartialBody {
+    /// Creates an empty body whose followers use these read buffers.
     pub(crate) fn new(buffers: Buffers) -> Arc<Self> {
         let progress = watch::Sender::new(Progress::default());
         Arc::new(Self { written: Mutex::default(), progress, buffers })
     }
 
-    /// Takes a chunk, and says how many bytes wait to be flushed.
+    /// Appends a chunk. Returns the number of bytes that wait to be flushed.
     pub(crate) fn push(&self, chunk: &[u8]) -> usize {
         let mut written = self.written.lock();
         written.tail.extend_from_slice(chunk);
@@ -66,20 +71,23 @@ impl PartialBody {
         waiting
     }
 
-    /// What waits, to be written behind what is in the file. Followers find it here meanwhile.
+    /// Returns the bytes to append to the file. Followers read them from memory until
+    /// [`flushed`](Self::flushed).
     pub(crate) fn begin_flush(&self) -> Bytes {
         let mut written = self.written.lock();
         written.flushing = std::mem::take(&mut written.tail).into();
         written.flushing.clone()
     }
 
+    /// Records that the bytes of [`begin_flush`](Self::begin_flush) are now in `file`.
     pub(crate) fn flushed(&self, file: &Arc<File>) {
         let mut written = self.written.lock();
         written.flushed += std::mem::take(&mut written.flushing).len() as u64;
         written.file = Some(Arc::clone(file));
     }
 
-    /// All of a body that never came to a file. It stays for the followers.
+    /// Returns the whole body, for bodies that are short enough to have no file. Followers can
+    /// still read it.
     pub(crate) fn whole(&self) -> Bytes {
         let mut written = self.written.lock();
         if written.flushing.is_empty() {
@@ -88,14 +96,16 @@ impl PartialBody {
         written.flushing.clone()
     }
 
+    /// Ends the body successfully: followers end after its last byte.
     pub(crate) fn committed(&self) {
         self.progress.send_modify(|progress| progress.ending = Some(Ending::Committed));
     }
 
+    /// Locates the chunk at `position`, which ends at `end` at the latest.
     fn next(&self, position: u64, end: u64) -> Next {
         let written = self.written.lock();
-        let most = end.saturating_sub(position).min(PIECE);
-        let cut = |bytes: &[u8], from: u64| -> Option<Range<usize>> {
+        let most = end.saturating_sub(position).min(MAX_CHUNK);
+        let part_from = |bytes: &[u8], from: u64| -> Option<Range<usize>> {
             let from = usize::try_from(from).ok().filter(|from| *from < bytes.len())?;
             Some(from..bytes.len().min(from + usize::try_from(most).unwrap_or(usize::MAX)))
         };
@@ -103,27 +113,27 @@ impl PartialBody {
             let here = (written.flushed - position).min(most);
             return match &written.file {
                 Some(file) => Next::InFile(Arc::clone(file), usize::try_from(here).unwrap_or(usize::MAX)),
-                None => Next::Nothing,
+                None => Next::NotYet,
             };
         }
         let behind = position - written.flushed;
-        if let Some(range) = cut(&written.flushing, behind) {
-            return Next::Here(written.flushing.slice(range));
+        if let Some(range) = part_from(&written.flushing, behind) {
+            return Next::InMemory(written.flushing.slice(range));
         }
-        match cut(&written.tail, behind - written.flushing.len() as u64) {
-            Some(range) => Next::Here(Bytes::copy_from_slice(&written.tail[range])),
-            None => Next::Nothing,
+        match part_from(&written.tail, behind - written.flushing.len() as u64) {
+            Some(range) => Next::InMemory(Bytes::copy_from_slice(&written.tail[range])),
+            None => Next::NotYet,
         }
     }
 }
 
 impl fmt::Debug for PartialBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Growing").field("progress", &*self.progress.borrow()).finish_non_exhaustive()
+        f.debug_struct("PartialBody").field("progress", &*self.progress.borrow()).finish_non_exhaustive()
     }
 }
 
-/// Dropped before it is committed, the followers fail.
+/// The writer's handle. If it is dropped before the commit, the followers fail.
 #[derive(Debug)]
 pub(crate) struct PartialBodyWriter(pub(crate) Arc<PartialBody>);
 
@@ -135,7 +145,7 @@ impl Drop for PartialBodyWriter {
     }
 }
 
-/// Reads behind the writer.
+/// Reads a body while it is being written.
 #[derive(Debug)]
 pub(crate) struct Follow(pub(crate) Arc<PartialBody>);
 
@@ -148,28 +158,30 @@ impl BodySource for Follow {
 
     async fn stream(&self, range: Option<Range<u64>>) -> Result<ByteStream, StoreError> {
         let Range { start, end } = range.unwrap_or(0..u64::MAX);
-        let growing = Arc::clone(&self.0);
-        let progress = growing.progress.subscribe();
-        let stream = futures_util::stream::try_unfold((growing, progress, start), move |state| async move {
-            let (growing, mut progress, position) = state;
+        let body = Arc::clone(&self.0);
+        let progress = body.progress.subscribe();
+        let stream = futures_util::stream::try_unfold((body, progress, start), move |state| async move {
+            let (body, mut progress, position) = state;
             if position >= end {
                 return Ok(None);
             }
             loop {
-                // First how far it is: what has been said to be there is there.
+                // Progress first: the bytes that it reports have been written before.
                 let now = *progress.borrow_and_update();
-                let chunk = match growing.next(position, end) {
-                    Next::Here(bytes) => bytes,
+                let chunk = match body.next(position, end) {
+                    Next::InMemory(bytes) => bytes,
                     Next::InFile(file, length) => {
-                        let bytes = read_bytes(&growing.buffers, &file, position, length).await?;
+                        let bytes = read_bytes(&body.buffers, &file, position, length).await?;
                         if bytes.len() < length {
-                            return Err(gone("the file that was written is cut"));
+                            return Err(gone("the file of the partial body has been truncated"));
                         }
                         bytes
                     }
-                    Next::Nothing => match now.ending {
+                    Next::NotYet => match now.ending {
                         Some(Ending::Committed) => return Ok(None),
-                        Some(Ending::Abandoned) => return Err(gone("its writer was given up")),
+                        Some(Ending::Abandoned) => {
+                            return Err(gone("the writer of the body was dropped before its commit"));
+                        }
                         None => {
                             let _ = progress.changed().await;
                             continue;
@@ -177,7 +189,7 @@ impl BodySource for Follow {
                     },
                 };
                 let after = position + chunk.len() as u64;
-                return Ok(Some((chunk, (growing, progress, after))));
+                return Ok(Some((chunk, (body, progress, after))));
             }
         });
         Ok(Box::pin(stream))

@@ -1,7 +1,8 @@
-//! Positioned reads, with and without waiting for the disk.
+//! Positioned reads that either may block on the disk or return at once.
 //!
-//! Reading a page that is in memory takes half a microsecond, going to another thread to read it fifteen. So what is
-//! looked up is read where it is asked for, unless the kernel says that it would have to wait.
+//! Reading a page from the page cache takes half a microsecond, handing the read to another thread
+//! takes fifteen. So lookups first read on the calling thread, and move to a blocking thread only
+//! if the kernel reports that the data is not in memory (`preadv2` with `RWF_NOWAIT`, Linux only).
 
 use std::{
     fs::File,
@@ -10,25 +11,25 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-/// Whether a read may wait for the disk.
+/// Whether a read may block on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReadMode {
-    /// It may not: [`io::ErrorKind::WouldBlock`] instead.
+    /// Fails with [`io::ErrorKind::WouldBlock`] instead of blocking.
     NonBlocking,
-    /// It may: only on a thread for it.
+    /// Blocks until the data has been read. Only for blocking threads.
     Blocking,
 }
 
-/// Reads as much as there is, up to all of `buffer`, and says how much.
+/// Reads until `buffer` is full or the file ends. Returns the number of bytes read.
 pub(crate) fn read_at(file: &File, buffer: &mut [u8], position: u64, mode: ReadMode) -> io::Result<usize> {
     let mut read = 0;
     while read < buffer.len() {
         let at = position + read as u64;
-        let now = match mode {
-            ReadMode::NonBlocking => read_now(file, &mut buffer[read..], at),
+        let result = match mode {
+            ReadMode::NonBlocking => read_nonblocking(file, &mut buffer[read..], at),
             ReadMode::Blocking => file.read_at(&mut buffer[read..], at),
         };
-        match now {
+        match result {
             Ok(0) => break,
             Ok(more) => read += more,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -38,11 +39,12 @@ pub(crate) fn read_at(file: &File, buffer: &mut [u8], position: u64, mode: ReadM
     Ok(read)
 }
 
-/// Set for good when a file system can't tell whether it would wait.
+/// Set, until the process ends, once a non-blocking read has been rejected as unsupported.
 static NOWAIT_UNSUPPORTED: AtomicBool = AtomicBool::new(false);
 
+/// Reads once without blocking.
 #[cfg(target_os = "linux")]
-fn read_now(file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+fn read_nonblocking(file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
     use rustix::io::{Errno, ReadWriteFlags, preadv2};
     if NOWAIT_UNSUPPORTED.load(Ordering::Relaxed) {
         return Err(io::ErrorKind::WouldBlock.into());
@@ -56,8 +58,9 @@ fn read_now(file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> 
     }
 }
 
+/// Returns [`io::ErrorKind::WouldBlock`]: only Linux has non-blocking reads of files.
 #[cfg(not(target_os = "linux"))]
-fn read_now(_: &File, _: &mut [u8], _: u64) -> io::Result<usize> {
+fn read_nonblocking(_: &File, _: &mut [u8], _: u64) -> io::Result<usize> {
     NOWAIT_UNSUPPORTED.store(true, Ordering::Relaxed);
     Err(io::ErrorKind::WouldBlock.into())
 }

@@ -1,7 +1,8 @@
-//! One record of a segment: an envelope for this store, and behind it the entry in the codec's format.
+//! Encodes and decodes records of a segment: an envelope of this store, followed by an entry in the
+//! format of `larder_core::codec`.
 //!
-//! The envelope tells how long the record is and whose, so that a segment can be walked, and how old: a record that was
-//! begun before its key or group was removed is not found.
+//! The envelope contains the length and the key's hash, so that a segment can be scanned, and the
+//! sequence numbers by which lookups ignore entries that were reserved before a removal.
 
 use bytes::Bytes;
 use larder_core::{
@@ -11,32 +12,37 @@ use larder_core::{
 
 use crate::index::UNIT;
 
+/// Bytes of an envelope.
 pub(crate) const ENVELOPE: usize = 64;
+/// First bytes of an envelope.
 const MAGIC: &[u8; 4] = b"LREC";
+/// Value of the file length for a body that is in the record.
 const NO_FILE: u64 = u64::MAX;
-/// Records whose envelope and head are read before the rest is known to be wanted.
+/// Bytes that are read first when only the envelope and the head may be needed.
 pub(crate) const HEAD_READ: usize = 4096;
 
-/// What stands before an entry.
+/// The fixed-size prefix of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Envelope {
-    /// Of the key.
+    /// Hash of the key.
     pub(crate) hash: u64,
+    /// Number of the entry.
     pub(crate) entry: EntryId,
-    /// The sequence number when the response was asked for.
-    pub(crate) begun: u64,
-    /// The sequence number when its commit began: newer is greater.
+    /// Sequence number when the entry was reserved, before the request to the origin.
+    pub(crate) reserved_at: u64,
+    /// Sequence number when its commit began. Newer entries have greater numbers.
     pub(crate) order: u64,
-    /// Bytes of the record, with the envelope.
+    /// Bytes of the record, including the envelope and without padding.
     pub(crate) length: u32,
-    /// Length of the body, where it is a file of its own.
+    /// Length of the body if it is in a separate file.
     pub(crate) file: Option<u64>,
 }
 
 impl Envelope {
+    /// Writes the envelope to the first [`ENVELOPE`] bytes of `out`.
     fn encode(&self, out: &mut [u8]) {
         out[..4].copy_from_slice(MAGIC);
-        let numbers = [self.hash, self.entry.0, self.begun, self.order, self.file.unwrap_or(NO_FILE)];
+        let numbers = [self.hash, self.entry.0, self.reserved_at, self.order, self.file.unwrap_or(NO_FILE)];
         for (number, at) in numbers.iter().zip((8..).step_by(8)) {
             out[at..at + 8].copy_from_slice(&number.to_le_bytes());
         }
@@ -45,7 +51,7 @@ impl Envelope {
         out[4..8].copy_from_slice(&checksum.to_le_bytes());
     }
 
-    /// The envelope at the beginning of `bytes`; `None` if there is none.
+    /// Decodes the envelope at the start of `bytes`. Returns `None` if there is no valid one.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; ENVELOPE] = bytes.first_chunk()?;
         let u64_at = |at: usize| bytes[at..].first_chunk().map(|chunk| u64::from_le_bytes(*chunk));
@@ -56,25 +62,25 @@ impl Envelope {
         let length = u32_at(48).filter(|length| *length as usize > ENVELOPE)?;
         let file = Some(u64_at(40)?).filter(|length| *length != NO_FILE);
         let entry = EntryId(u64_at(16)?);
-        Some(Self { hash: u64_at(8)?, entry, begun: u64_at(24)?, order: u64_at(32)?, length, file })
+        Some(Self { hash: u64_at(8)?, entry, reserved_at: u64_at(24)?, order: u64_at(32)?, length, file })
     }
 
-    /// Units that the record takes.
+    /// Returns the length of the record in units, rounded up.
     pub(crate) fn units(&self) -> u64 {
         u64::from(self.length).div_ceil(UNIT)
     }
 }
 
-/// A record that was read.
+/// A decoded record.
 #[derive(Debug)]
 pub(crate) struct Record {
     pub(crate) envelope: Envelope,
     pub(crate) decoded: DecodedHead,
-    /// The body, where it stands in the record and was read with it.
+    /// The body, if it is in the record and has been read with it.
     pub(crate) body: Option<Bytes>,
 }
 
-/// A body that stands behind its head, ready to be written.
+/// Encodes a record that contains the head and the body.
 pub(crate) fn encode_inline(
     key: &CacheKey,
     head: &StoredHead,
@@ -84,10 +90,10 @@ pub(crate) fn encode_inline(
     let mut out = Vec::with_capacity(ENVELOPE + 1024 + body.len());
     out.resize(ENVELOPE, 0);
     codec::encode_whole(key, head, envelope.entry, body, &mut out)?;
-    Ok(sealed(out, envelope))
+    Ok(seal(out, envelope))
 }
 
-/// The head of a body that is a file of its own.
+/// Encodes a record that contains only the head; the body of `length` bytes is in a separate file.
 pub(crate) fn encode_head(
     key: &CacheKey,
     head: &StoredHead,
@@ -96,38 +102,41 @@ pub(crate) fn encode_head(
 ) -> Result<Vec<u8>, NotEncodable> {
     let mut out = vec![0; ENVELOPE];
     codec::encode_head(key, head, envelope.entry, Some(length), &mut out)?;
-    Ok(sealed(out, Envelope { file: Some(length), ..envelope }))
+    Ok(seal(out, Envelope { file: Some(length), ..envelope }))
 }
 
-fn sealed(mut out: Vec<u8>, envelope: Envelope) -> Vec<u8> {
+/// Writes the envelope with the final length, and pads the record to whole units.
+fn seal(mut out: Vec<u8>, envelope: Envelope) -> Vec<u8> {
     let length = u32::try_from(out.len()).unwrap_or(u32::MAX);
     Envelope { length, ..envelope }.encode(&mut out);
-    // The next one begins at a whole unit.
+    // The next record begins at a multiple of the unit.
     out.resize(out.len().next_multiple_of(UNIT as usize), 0);
     out
 }
 
-/// What came of reading a record.
+/// Result of decoding a record.
 pub(crate) type Read = Result<Record, NotAnEntry>;
 
-/// Reads a record of `key` from its bytes. With fewer than all of them, the head alone.
+/// Decodes a record of `key`. If `bytes` does not contain the whole record, only the head is
+/// decoded.
 pub(crate) fn decode(bytes: &Bytes, key: &CacheKey) -> Read {
-    let envelope = Envelope::decode(bytes).ok_or(NotAnEntry::Corrupt("a record's envelope"))?;
+    let envelope = Envelope::decode(bytes).ok_or(NotAnEntry::Corrupt("the envelope of a record"))?;
     let length = envelope.length as usize;
     let is_all = bytes.len() >= length;
     let entry = bytes.slice(ENVELOPE.min(bytes.len())..length.min(bytes.len()));
     if envelope.file.is_none() && is_all {
         let (decoded, body) = codec::decode_whole(&entry, key)?;
-        belongs(&envelope, &decoded)?;
+        check_binding(&envelope, &decoded)?;
         return Ok(Record { envelope, decoded, body: Some(body) });
     }
     let decoded = codec::decode_head(&entry, key)?;
-    belongs(&envelope, &decoded)?;
+    check_binding(&envelope, &decoded)?;
     Ok(Record { envelope, decoded, body: None })
 }
 
-fn belongs(envelope: &Envelope, decoded: &DecodedHead) -> Result<(), NotAnEntry> {
-    let fits =
+/// Checks that the envelope and the head belong to the same entry.
+fn check_binding(envelope: &Envelope, decoded: &DecodedHead) -> Result<(), NotAnEntry> {
+    let is_bound =
         envelope.entry == decoded.entry && (envelope.file.is_none() || envelope.file == decoded.body_length);
-    fits.then_some(()).ok_or(NotAnEntry::Corrupt("an envelope that is not this entry's"))
+    is_bound.then_some(()).ok_or(NotAnEntry::Corrupt("the envelope belongs to another entry"))
 }

@@ -1,4 +1,5 @@
-//! What a process that died has left: found by being locked by nobody, or led to by no slot.
+//! Reclaims what a crashed process has left: temporary files that no process has locked, and files
+//! that no slot of the index points to. `maintenance` decides when.
 
 use std::{io, sync::atomic::Ordering};
 
@@ -7,8 +8,8 @@ use larder_core::EntryId;
 use crate::{file_name::FileName, pread::ReadMode, volume::Volume};
 
 impl Volume {
-    /// Removes what leads nowhere, and counts the space that is used anew. Look-ups go on meanwhile.
-    pub(crate) fn sweep(&self) -> io::Result<()> {
+    /// Removes orphaned files and recounts the used space. Lookups are not blocked.
+    pub(crate) fn reclaim(&self) -> io::Result<()> {
         let before = self.state_file.peek()?;
         let mut used = self.directory.fixed_bytes()?;
         for name in self.directory.list()? {
@@ -16,22 +17,23 @@ impl Volume {
                 return Ok(());
             }
             used += match name {
-                FileName::Temp(_) => self.abandoned(name)?,
-                FileName::Body(hash, entry) => self.orphaned(name, hash, EntryId(entry))?,
-                FileName::Segment(number) => self.segment_size(name, number, before.clear_epoch)?,
+                FileName::Temp(_) => self.reclaim_temp(name)?,
+                FileName::Body(hash, entry) => self.reclaim_body(name, hash, EntryId(entry))?,
+                FileName::Segment(number) => self.reclaim_segment(name, number, before.clear_epoch)?,
             };
         }
-        let mut locked = self.state_file.lock()?;
-        // What was taken and given back while we counted.
-        let (taken, given) = (locked.state.used, before.used);
-        locked.state.used = (used + taken).saturating_sub(given);
-        locked.save()?;
-        drop(locked);
+        let mut guard = self.state_file.lock()?;
+        // Adds the change of `used` by all processes during the count.
+        let (taken, given) = (guard.state.used, before.used);
+        guard.state.used = (used + taken).saturating_sub(given);
+        guard.save()?;
+        drop(guard);
         self.make_room(0)
     }
 
-    /// A body that was never finished; zero if it was removed.
-    fn abandoned(&self, name: FileName) -> io::Result<u64> {
+    /// Removes a temporary body if no process has locked it. Returns the bytes it occupies, zero if
+    /// removed.
+    fn reclaim_temp(&self, name: FileName) -> io::Result<u64> {
         let file = match self.directory.open_file(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
             opened => opened?,
@@ -43,9 +45,11 @@ impl Volume {
         Ok(self.directory.size_of(name).unwrap_or(0))
     }
 
-    /// A body whose head was removed, or never published, when its process died.
-    fn orphaned(&self, name: FileName, hash: u64, entry: EntryId) -> io::Result<u64> {
-        let _locked = self.state_file.lock()?;
+    /// Removes a body if no slot points to its entry: its process died before the commit, or
+    /// between freeing the slot and removing the file. Returns the bytes it occupies, zero if
+    /// removed.
+    fn reclaim_body(&self, name: FileName, hash: u64, entry: EntryId) -> io::Result<u64> {
+        let _guard = self.state_file.lock()?;
         let bucket = self.index.bucket(hash as u32, ReadMode::Blocking)?;
         if self.slot_of(&bucket, hash, entry)?.is_none() {
             self.directory.remove(name)?;
@@ -54,8 +58,9 @@ impl Volume {
         Ok(self.directory.size_of(name).unwrap_or(0))
     }
 
-    /// One that is being written counts whole.
-    fn segment_size(&self, name: FileName, number: u32, cleared: u64) -> io::Result<u64> {
+    /// Returns the bytes that a segment occupies: its full size while it is being written. Removes
+    /// a segment whose records are all older than the last clear.
+    fn reclaim_segment(&self, name: FileName, number: u32, clear_epoch: u64) -> io::Result<u64> {
         let file = match self.directory.open_file(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
             opened => opened?,
@@ -63,20 +68,20 @@ impl Volume {
         if file.try_lock().is_err() {
             return Ok(self.segment_bytes());
         }
-        if cleared > 0 && self.is_older_than(&file, cleared)? {
-            tracing::debug!(number, "removing a segment from before everything was removed");
+        if clear_epoch > 0 && self.is_older_than(&file, clear_epoch)? {
+            tracing::debug!(number, "removing a segment that is older than the last clear");
             self.discard(name)?;
             return Ok(0);
         }
         Ok(self.directory.size_of(name).unwrap_or(0))
     }
 
-    /// Whether all of a segment was committed before that. Records stand in the order of their commits, but for those
-    /// that were written anew, which are older.
-    fn is_older_than(&self, file: &std::fs::File, cleared: u64) -> io::Result<bool> {
+    /// Returns whether all records of a segment were committed before the clear. Records are in the
+    /// order of their commits, except for copied ones, which are older.
+    fn is_older_than(&self, file: &std::fs::File, clear_epoch: u64) -> io::Result<bool> {
         let mut position = 0;
         while let Some(envelope) = crate::eviction::envelope_at(file, position)? {
-            if envelope.order > cleared {
+            if envelope.order > clear_epoch {
                 return Ok(false);
             }
             position += envelope.units() * crate::index::UNIT;

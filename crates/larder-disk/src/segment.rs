@@ -1,7 +1,7 @@
-//! Where records are written: segments, each by one process from its beginning to its end.
+//! Appends records to segments. Each segment is written by one process, from start to end.
 //!
-//! A segment that is being written is locked by its writer, so that the others leave it alone; the kernel unlocks it when
-//! the writer dies. Nothing in a segment is ever changed.
+//! The writer locks the segment, so that other processes do not evict it. The kernel releases the
+//! lock when the writer dies. Records in a segment never change.
 
 use std::{fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
 
@@ -9,29 +9,32 @@ use parking_lot::Mutex;
 
 use crate::{file_name::FileName, index::UNIT, volume::Volume};
 
-/// The segment that this process writes.
+/// The segment that this process is writing, if any.
 #[derive(Debug, Default)]
 pub(crate) struct SegmentWriter(Mutex<Option<Active>>);
 
+/// An open segment.
 #[derive(Debug)]
 struct Active {
     number: u32,
     file: Arc<File>,
+    /// Bytes written so far.
     length: u64,
 }
 
-/// Where a record was written.
+/// Location of a record.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RecordLocation {
+    /// Number of the segment.
     pub(crate) segment: u32,
-    /// In units.
+    /// Offset in the segment, in units of 64 bytes.
     pub(crate) offset: u32,
-    /// In units.
+    /// Length, in units of 64 bytes.
     pub(crate) size: u16,
 }
 
 impl Volume {
-    /// Writes a record behind the last one.
+    /// Appends a record to the active segment. Starts a new segment if the record does not fit.
     pub(crate) fn append(&self, record: &[u8]) -> io::Result<RecordLocation> {
         let mut active = self.segment_writer.0.lock();
         let length = record.len() as u64;
@@ -44,30 +47,32 @@ impl Volume {
         };
         let start = active.length;
         if let Err(error) = active.file.write_all_at(record, start) {
-            // A part of it may be there, and takes space that is better used.
+            // Frees the space of a partial write.
             let _ = active.file.set_len(start);
             return Err(error);
         }
         active.length += length;
-        let too_far = |_| io::Error::other("a segment that is too long");
+        let too_large = |_| io::Error::other("the segment or the record is too long for the index");
         Ok(RecordLocation {
             segment: active.number,
-            offset: u32::try_from(start / UNIT).map_err(too_far)?,
-            size: u16::try_from(length / UNIT).map_err(too_far)?,
+            offset: u32::try_from(start / UNIT).map_err(too_large)?,
+            size: u16::try_from(length / UNIT).map_err(too_large)?,
         })
     }
 
-    /// Waits until the disk has what was appended.
-    pub(crate) fn sync_log(&self) -> io::Result<()> {
+    /// Waits until the appended records are on the disk.
+    pub(crate) fn sync_segment(&self) -> io::Result<()> {
         let file = self.segment_writer.0.lock().as_ref().map(|active| Arc::clone(&active.file));
         file.map_or(Ok(()), |file| file.sync_data())
     }
 
-    /// Gives back the space that the active segment has not used, and lets others evict it.
-    pub(crate) fn close_log(&self) {
+    /// Closes the active segment: releases its unused space, and unlocks it so that it can be
+    /// evicted.
+    pub(crate) fn close_segment(&self) {
         let _ = self.seal(&mut self.segment_writer.0.lock());
     }
 
+    /// Closes a segment: releases its unused space and its lock.
     fn seal(&self, active: &mut Option<Active>) -> io::Result<()> {
         let Some(active) = active.take() else { return Ok(()) };
         let unused = self.segment_bytes().saturating_sub(active.length.next_multiple_of(4096));
@@ -75,14 +80,16 @@ impl Volume {
         active.file.unlock()
     }
 
+    /// Creates the next segment and accounts for its full size.
     fn new_segment(&self) -> io::Result<Active> {
-        let mut locked = self.state_file.lock()?;
-        let number = locked.state.next_segment;
-        locked.state.next_segment =
-            number.checked_add(1).ok_or_else(|| io::Error::other("no more segments"))?;
-        locked.state.used += self.segment_bytes();
-        locked.save()?;
-        drop(locked);
+        let mut guard = self.state_file.lock()?;
+        let number = guard.state.next_segment;
+        guard.state.next_segment = number.checked_add(1).ok_or_else(|| {
+            io::Error::other("all segment numbers have been used; delete the cache directory")
+        })?;
+        guard.state.used += self.segment_bytes();
+        guard.save()?;
+        drop(guard);
         match self.directory.create(FileName::Segment(number)) {
             Ok(file) => Ok(Active { number, file: Arc::new(file), length: 0 }),
             Err(error) => {

@@ -1,6 +1,7 @@
-//! What all processes agree on: a page of counters, and the lock under which anything changes.
+//! The state that all processes share: a file of counters, and the lock that every change requires.
 //!
-//! The lock is held for microseconds and by the kernel's care given back when its holder dies. Looking up takes no lock.
+//! The lock is held for microseconds. The kernel releases it when its holder dies. Lookups take no
+//! lock.
 
 use std::{fs::File, io, os::unix::fs::FileExt as _, thread, time::Duration};
 
@@ -11,36 +12,40 @@ use crate::{
     file_name::{LOCK, STATE},
 };
 
+/// First bytes of the state file.
 const MAGIC: &[u8; 8] = b"LARDISK2";
+/// Bytes of the state file.
 const SIZE: usize = 116;
-/// Where the sequence number stands.
+/// Byte offset of the sequence number.
 const SEQUENCE: u64 = 32;
 
-/// How long anybody may keep the others from writing; who waits longer does without.
+/// Longest wait for the lock. After that the operation fails.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time between two attempts to take the lock.
 const LOCK_POLL: Duration = Duration::from_micros(100);
 
-/// The counters.
+/// The content of the state file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct State {
-    /// Seeds the hash of keys, so that a stranger can't choose keys that meet in one bucket.
+    /// Random key of the hash, so that clients cannot choose URLs that collide in one bucket.
     pub(crate) seed: [u8; 16],
-    /// Buckets of the index.
+    /// Number of buckets of the index.
     pub(crate) buckets: u32,
-    /// The number of the next segment.
+    /// Number of the next segment.
     pub(crate) next_segment: u32,
-    /// Counts removals and commits: what is older than what.
+    /// Sequence number: incremented by removals and commits, which it puts in order.
     pub(crate) sequence: u64,
-    /// Bytes of the file system that segments, bodies and index take.
+    /// Bytes of the file system that segments, bodies and the index occupy.
     pub(crate) used: u64,
+    /// Totals of all processes.
     pub(crate) counts: Counts,
-    /// The sequence number when everything was removed last.
+    /// Sequence number of the last clear.
     pub(crate) clear_epoch: u64,
-    /// The same when something was removed by the beginning of its URL.
+    /// Sequence number of the last removal by URL prefix.
     pub(crate) prefix_epoch: u64,
 }
 
-/// What has happened since the directory was made, in all processes.
+/// Event totals of all processes since the directory was created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Counts {
     pub(crate) hits: u64,
@@ -52,6 +57,7 @@ pub(crate) struct Counts {
 }
 
 impl State {
+    /// Creates the state of an empty directory, with a random hash key.
     fn new(buckets: u32) -> io::Result<Self> {
         let mut seed = [0; 16];
         getrandom::fill(&mut seed).map_err(io::Error::other)?;
@@ -67,6 +73,7 @@ impl State {
         })
     }
 
+    /// Encodes the state with its checksum.
     fn encode(&self) -> [u8; SIZE] {
         let mut bytes = [0; SIZE];
         let mut at = 0;
@@ -89,6 +96,7 @@ impl State {
         bytes
     }
 
+    /// Decodes the state. Returns `None` if the magic or the checksum is wrong.
     fn decode(bytes: &[u8; SIZE]) -> Option<Self> {
         let u64_at = |at: usize| bytes[at..].first_chunk().map(|chunk| u64::from_le_bytes(*chunk));
         let u32_at = |at: usize| bytes[at..].first_chunk().map(|chunk| u32::from_le_bytes(*chunk));
@@ -115,62 +123,82 @@ impl State {
     }
 }
 
-/// The page, and the lock.
+/// The open state file, and the lock.
 #[derive(Debug)]
 pub(crate) struct StateFile {
     page: File,
     lock: File,
-    /// Among this process's threads; the file's lock is one for all of them.
+    /// Lock between the threads of this process, which share the lock of the file.
     threads: Mutex<()>,
+    /// Key of the hash, as read when the directory was opened.
     pub(crate) seed: [u8; 16],
 }
 
 impl StateFile {
-    /// Opens the page. `begin` empties the directory and makes a new page, where there is none or it is damaged.
-    pub(crate) fn open(directory: &Directory, begin: impl FnOnce() -> io::Result<u32>) -> io::Result<Self> {
-        let page = directory.fixed(STATE)?;
-        let lock = directory.fixed(LOCK)?;
-        let mut ledger = Self { page, lock, threads: Mutex::new(()), seed: [0; 16] };
-        let held = ledger.hold()?;
-        let state = match ledger.read()? {
+    /// Opens the state file. If it is missing or damaged, calls `initialize`, which empties the
+    /// directory and returns the number of buckets, and writes a new state.
+    pub(crate) fn open(
+        directory: &Directory,
+        initialize: impl FnOnce() -> io::Result<u32>,
+    ) -> io::Result<Self> {
+        let page = directory.open_fixed(STATE)?;
+        let lock = directory.open_fixed(LOCK)?;
+        let mut opened = Self { page, lock, threads: Mutex::new(()), seed: [0; 16] };
+        let locks = opened.acquire_locks()?;
+        let state = match opened.read()? {
             Some(state) => state,
             None => {
-                let state = State::new(begin()?)?;
-                ledger.page.write_all_at(&state.encode(), 0)?;
+                let state = State::new(initialize()?)?;
+                opened.page.write_all_at(&state.encode(), 0)?;
                 state
             }
         };
-        drop(held);
-        ledger.seed = state.seed;
-        Ok(ledger)
+        drop(locks);
+        opened.seed = state.seed;
+        Ok(opened)
     }
 
-    /// The lock, with the counters as they are. What is changed in them is kept by [`StateGuard::save`].
+    /// Takes the lock and reads the state. Changes are written by [`StateGuard::save`].
+    ///
+    /// # Errors
+    ///
+    /// [`TimedOut`](io::ErrorKind::TimedOut) if the lock is not free within two seconds;
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if the state is damaged or of another directory.
     pub(crate) fn lock(&self) -> io::Result<StateGuard<'_>> {
-        let held = self.hold()?;
+        let locks = self.acquire_locks()?;
         let state = self.read()?.filter(|state| state.seed == self.seed);
-        let state =
-            state.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the page of counters"))?;
-        Ok(StateGuard { state_file: self, written: state, state, _held: held })
+        let state = state.ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the state file of the cache directory is damaged or has been replaced",
+            )
+        })?;
+        Ok(StateGuard { state_file: self, written: state, state, _locks: locks })
     }
 
-    /// The counters, perhaps of a moment ago.
+    /// Reads the state without the lock. It may be outdated by the time it is returned.
     pub(crate) fn peek(&self) -> io::Result<State> {
         if let Some(state) = self.read()? {
             return Ok(state);
         }
-        // Somebody was just writing them. Nobody is, under the lock.
-        let _held = self.hold()?;
-        self.read()?.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the page of counters"))
+        // Another process or thread may have been writing the state. Under the lock none is.
+        let _locks = self.acquire_locks()?;
+        self.read()?.ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the state file of the cache directory is damaged or has been replaced",
+            )
+        })
     }
 
-    /// The sequence number as it is now.
+    /// Reads the current sequence number without the lock.
     pub(crate) fn sequence(&self) -> io::Result<u64> {
         let mut bytes = [0; 8];
         self.page.read_exact_at(&mut bytes, SEQUENCE)?;
         Ok(u64::from_le_bytes(bytes))
     }
 
+    /// Reads the state. Returns `None` if it is missing or damaged.
     fn read(&self) -> io::Result<Option<State>> {
         let mut bytes = [0; SIZE];
         match self.page.read_exact_at(&mut bytes, 0) {
@@ -180,47 +208,53 @@ impl StateFile {
         }
     }
 
-    fn hold(&self) -> io::Result<HeldLocks<'_>> {
-        let late =
-            || io::Error::new(io::ErrorKind::TimedOut, "another process has held the lock for too long");
-        let threads = self.threads.try_lock_for(LOCK_TIMEOUT).ok_or_else(late)?;
-        let mut naps = LOCK_TIMEOUT.as_micros() / LOCK_POLL.as_micros();
-        let mut tries = 0;
+    /// Takes both locks, that of this process's threads and that of the file.
+    fn acquire_locks(&self) -> io::Result<HeldLocks<'_>> {
+        let timed_out = || {
+            io::Error::new(
+                io::ErrorKind::TimedOut,
+                "another process has held the lock of the cache directory for more than 2 s",
+            )
+        };
+        let threads = self.threads.try_lock_for(LOCK_TIMEOUT).ok_or_else(timed_out)?;
+        let mut polls = LOCK_TIMEOUT.as_micros() / LOCK_POLL.as_micros();
+        let mut yields = 0;
         loop {
             match self.lock.try_lock() {
                 Ok(()) => return Ok(HeldLocks { file: &self.lock, _threads: threads }),
-                Err(std::fs::TryLockError::WouldBlock) if tries < 50 => {
-                    tries += 1;
+                Err(std::fs::TryLockError::WouldBlock) if yields < 50 => {
+                    yields += 1;
                     thread::yield_now();
                 }
-                Err(std::fs::TryLockError::WouldBlock) if naps > 0 => {
-                    naps -= 1;
+                Err(std::fs::TryLockError::WouldBlock) if polls > 0 => {
+                    polls -= 1;
                     thread::sleep(LOCK_POLL);
                 }
-                Err(std::fs::TryLockError::WouldBlock) => return Err(late()),
+                Err(std::fs::TryLockError::WouldBlock) => return Err(timed_out()),
                 Err(std::fs::TryLockError::Error(error)) => return Err(error),
             }
         }
     }
 }
 
-/// Nobody else changes anything.
+/// Exclusive access to the state and to all changes of the directory.
 pub(crate) struct StateGuard<'a> {
     state_file: &'a StateFile,
-    /// To be changed, and then saved.
+    /// The state, to be changed and then saved.
     pub(crate) state: State,
+    /// The state as it is in the file.
     written: State,
-    _held: HeldLocks<'a>,
+    _locks: HeldLocks<'a>,
 }
 
 impl StateGuard<'_> {
-    /// A number that nothing has had before.
+    /// Increments the sequence number and returns it.
     pub(crate) fn next_sequence(&mut self) -> u64 {
         self.state.sequence += 1;
         self.state.sequence
     }
 
-    /// Keeps what was changed.
+    /// Writes the state to the file if it has changed.
     pub(crate) fn save(&mut self) -> io::Result<()> {
         if self.state != self.written {
             self.state_file.page.write_all_at(&self.state.encode(), 0)?;
@@ -230,6 +264,7 @@ impl StateGuard<'_> {
     }
 }
 
+/// Both locks. They are released when this is dropped.
 struct HeldLocks<'a> {
     file: &'a File,
     _threads: MutexGuard<'a, ()>,

@@ -1,4 +1,4 @@
-//! Going through all of the store: what is in it, for people, and removing what begins with something.
+//! Operations that read the whole index: statistics, and removal or staleness by URL prefix.
 
 use std::{io, sync::Arc};
 
@@ -13,41 +13,45 @@ use crate::{
     volume::Volume,
 };
 
-/// Heads that are read to tell how old entries are.
+/// Number of heads that are read to find out when responses arrived.
 const SAMPLES: usize = 10_000;
 
-/// What is in the store, and what has happened since its directory was made, in all processes.
+/// Statistics of a [`DiskStore`](crate::DiskStore): its content, and event counters.
+///
+/// The counters cover all processes since the directory was created. Those of other processes may
+/// be up to a second old. Returned by [`DiskStore::stats`](crate::DiskStore::stats).
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct DiskStats {
-    /// Entries that can be looked up.
+    /// Number of entries in the index.
     pub entries: u64,
-    /// Bytes of the file system that the directory takes.
+    /// Bytes of the file system that the directory occupies.
     pub bytes: u64,
-    /// The limit of those.
+    /// Limit of `bytes`: [`DiskOptions::max_bytes`](crate::DiskOptions::max_bytes), at least 4 MiB.
     pub max_bytes: u64,
-    /// Look-ups that found something.
+    /// Lookups that found at least one entry.
     pub hits: u64,
-    /// Look-ups that did not.
+    /// Lookups that found no entry.
     pub misses: u64,
     /// Entries that were committed.
     pub stored: u64,
-    /// Entries that had to make room.
+    /// Entries that were evicted to stay within the limit.
     pub evicted: u64,
-    /// Entries that were found damaged, and removed.
+    /// Entries that were found damaged and removed.
     pub corrupt: u64,
-    /// Calls that the file system failed.
+    /// Calls of the store that failed, except for entries that had been removed meanwhile.
     pub failed: u64,
-    /// When responses arrived, oldest first: of all entries, or of ten thousand evenly spread.
+    /// Arrival times of responses, oldest first: of all entries, or of a sample of about ten
+    /// thousand.
     pub arrived: Vec<Timestamp>,
 }
 
 impl Volume {
-    /// Reads all of the index: a second for ten million entries.
+    /// Collects statistics from the whole index. Takes about a second for ten million entries.
     pub(crate) fn stats(&self) -> io::Result<DiskStats> {
         let state = self.state_file.peek()?;
         let counts = self.counters.plus(state.counts);
-        let each = usize::max(1, (state.buckets as usize * 24) / SAMPLES);
+        let step = usize::max(1, (state.buckets as usize * 24) / SAMPLES);
         let mut stats = DiskStats {
             bytes: state.used,
             max_bytes: self.options.limit(),
@@ -59,10 +63,10 @@ impl Volume {
             failed: counts.failed,
             ..DiskStats::default()
         };
-        self.each_slot(|slot| {
+        self.for_each_slot(|slot| {
             stats.entries += 1;
-            if (stats.entries as usize).is_multiple_of(each) {
-                stats.arrived.extend(self.arrived(slot)?);
+            if (stats.entries as usize).is_multiple_of(step) {
+                stats.arrived.extend(self.response_time(slot)?);
             }
             Ok(())
         })?;
@@ -70,53 +74,56 @@ impl Volume {
         Ok(stats)
     }
 
-    /// Does something with every slot that there is, also of buckets that are split meanwhile: their other halves stand behind
-    /// the last.
-    fn each_slot(&self, mut act: impl FnMut(&Slot) -> io::Result<()>) -> io::Result<()> {
+    /// Calls `visit` for every slot. Buckets that are split meanwhile are covered: their new halves
+    /// are appended to the file and read last.
+    fn for_each_slot(&self, mut visit: impl FnMut(&Slot) -> io::Result<()>) -> io::Result<()> {
         let mut done = 0;
         loop {
-            // Under the lock nobody is in the middle of a split.
+            // Under the lock no split is in progress.
             let buckets = self.state_file.lock()?.state.buckets;
             if done == buckets {
                 return Ok(());
             }
             for number in done..buckets {
                 for (_, slot) in self.index.read(number, ReadMode::Blocking)?.slots() {
-                    act(&slot)?;
+                    visit(&slot)?;
                 }
             }
             done = buckets;
         }
     }
 
-    /// Does something with the key and the head of every entry.
-    fn each_key(&self, mut act: impl FnMut(CacheKey, Bytes) -> io::Result<()>) -> io::Result<()> {
-        self.each_slot(|slot| {
+    /// Calls `visit` with the key and the encoded head of every entry.
+    fn for_each_key(&self, mut visit: impl FnMut(CacheKey, Bytes) -> io::Result<()>) -> io::Result<()> {
+        self.for_each_slot(|slot| {
             if let Some((head, key)) = self.key_at(slot)? {
-                return act(key, head);
+                return visit(key, head);
             }
-            // Moved meanwhile: it is elsewhere in the bucket of its tag. Or damaged: then it leads nowhere.
+            // The record was copied meanwhile, then another slot of the bucket points to it; or it
+            // is damaged.
             let bucket = self.index.bucket(slot.tag, ReadMode::Blocking)?;
             for (_, now) in bucket.matching(slot.tag).filter(|(_, now)| !now.is(slot)) {
                 if let Some((head, key)) = self.key_at(&now)? {
-                    act(key, head)?;
+                    visit(key, head)?;
                 }
             }
             Ok(())
         })
     }
 
-    fn arrived(&self, slot: &Slot) -> io::Result<Option<Timestamp>> {
+    /// Reads when the response of a slot's entry arrived.
+    fn response_time(&self, slot: &Slot) -> io::Result<Option<Timestamp>> {
         let Some((head, key)) = self.key_at(slot)? else { return Ok(None) };
         Ok(codec::decode_head(&head, &key).ok().map(|decoded| decoded.head.freshness.response_time))
     }
 
-    /// The head to which a slot leads, as it is written, and its key.
+    /// Reads the encoded head and the key of a slot's entry. Returns `None` if there is no valid
+    /// one.
     fn key_at(&self, slot: &Slot) -> io::Result<Option<(Bytes, CacheKey)>> {
-        let most = if slot.has_file { slot.length() } else { HEAD_READ.min(slot.length()) };
-        // A head that is longer is read whole.
-        for most in [most, slot.length()] {
-            let bytes = match self.bytes_at(slot, most, ReadMode::Blocking) {
+        let max_bytes = if slot.has_file { slot.length() } else { HEAD_READ.min(slot.length()) };
+        // If the head is longer than the first read, read the whole record.
+        for max_bytes in [max_bytes, slot.length()] {
+            let bytes = match self.bytes_at(slot, max_bytes, ReadMode::Blocking) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                 bytes => bytes?,
             };
@@ -128,36 +135,37 @@ impl Volume {
         Ok(None)
     }
 
-    /// Makes the entries of all URLs that begin so stale.
-    pub(crate) fn outdate_prefix(self: &Arc<Self>, url: &str, at: Timestamp) -> Result<(), StoreError> {
-        let mut failing = None;
-        let reading = self.each_key(|key, _| {
+    /// Marks the entries of all URLs that begin with `url` stale.
+    pub(crate) fn mark_prefix_stale(self: &Arc<Self>, url: &str, at: Timestamp) -> Result<(), StoreError> {
+        let mut failure = None;
+        let result = self.for_each_key(|key, _| {
             if !key.target().starts_with(url) {
                 return Ok(());
             }
             for candidate in self.lookup(&key, ReadMode::Blocking)?.iter() {
                 let Some(stale) = candidate.head.marked_stale(at) else { continue };
                 match self.freshen(&key, candidate.id, &Arc::new(stale)) {
-                    // Removed or replaced meanwhile.
+                    // The entry has been removed or replaced meanwhile.
                     Err(error) if error.kind() == StoreErrorKind::Gone => {}
-                    Err(error) => failing = Some(error),
+                    Err(error) => failure = Some(error),
                     Ok(()) => {}
                 }
             }
             Ok(())
         });
-        reading.map_err(failed("reading the index"))?;
-        failing.map_or(Ok(()), Err)
+        result.map_err(failed("could not read the index"))?;
+        failure.map_or(Ok(()), Err)
     }
 
-    /// Removes the entries of all URLs that begin so, keeps whatever is being stored from it, and says how many there were.
+    /// Removes the entries of all URLs that begin with `url`, and prevents all commits that were
+    /// reserved before. Returns the number of entries removed.
     pub(crate) fn remove_prefix(&self, url: &str) -> io::Result<u64> {
-        let mut locked = self.state_file.lock()?;
-        locked.state.prefix_epoch = locked.next_sequence();
-        locked.save()?;
-        drop(locked);
+        let mut guard = self.state_file.lock()?;
+        guard.state.prefix_epoch = guard.next_sequence();
+        guard.save()?;
+        drop(guard);
         let mut removed = 0;
-        self.each_key(|key, _| {
+        self.for_each_key(|key, _| {
             if key.target().starts_with(url) {
                 self.remove(&key)?;
                 removed += 1;

@@ -1,48 +1,56 @@
-//! When each key and each group was removed last: a table of sequence numbers, by hash.
+//! Records when each key and each group was last removed: a table of sequence numbers, indexed by
+//! hash.
 //!
-//! It makes removing a group cost the same whatever its size, and keeps a response that was asked for before a removal
-//! from being stored after it. Two names may share a place: then the removal of one takes the other with it, once in a
-//! million, which a cache is free to do.
+//! Removing a group thus costs the same whatever its size, and a response that was requested before
+//! a removal is not stored after it. Two names whose hashes share a slot (one pair in a million)
+//! are removed together, which a cache is allowed to do.
 
 use std::{fs::File, io, os::unix::fs::FileExt as _};
 
 use crate::pread::{ReadMode, read_at};
 
-const PLACES: u64 = 1 << 20;
+/// Slots for keys, and as many for groups.
+const SLOTS_PER_KIND: u64 = 1 << 20;
 
-/// The file: the first half for keys, the second for groups. It has holes, and takes as much space as was written.
+/// The table: its first half is for keys, its second for groups. The file is sparse and occupies
+/// only the blocks that have been written.
 #[derive(Debug)]
 pub(crate) struct Tombstones(File);
 
+/// What a tombstone is for, by its hash.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum TombstoneKind {
+    /// A cache key.
     Key(u64),
+    /// A cache group (RFC 9875).
     Group(u64),
 }
 
 impl TombstoneKind {
+    /// Returns the byte offset of the slot in the file.
     fn position(self) -> u64 {
         match self {
-            // The high bits: the low ones choose the bucket.
+            // The high bits, because the low bits select the bucket of the index.
             Self::Key(hash) => (hash >> 44) * 8,
-            Self::Group(hash) => (PLACES + (hash >> 44)) * 8,
+            Self::Group(hash) => (SLOTS_PER_KIND + (hash >> 44)) * 8,
         }
     }
 }
 
 impl Tombstones {
+    /// Creates a table on an open file.
     pub(crate) fn new(file: File) -> Self {
         Self(file)
     }
 
-    /// The sequence number of the last removal; zero if there was none.
+    /// Returns the sequence number of the last removal, or zero if there was none.
     pub(crate) fn last(&self, of: TombstoneKind, mode: ReadMode) -> io::Result<u64> {
         let mut bytes = [0; 8];
         read_at(&self.0, &mut bytes, of.position(), mode)?;
         Ok(u64::from_le_bytes(bytes))
     }
 
-    /// Notes a removal, under the lock.
+    /// Records a removal. The caller holds the state file's lock.
     pub(crate) fn set(&self, of: TombstoneKind, sequence: u64) -> io::Result<()> {
         self.0.write_all_at(&sequence.to_le_bytes(), of.position())
     }

@@ -1,5 +1,5 @@
-//! Writing one entry. A short body waits in memory and is written behind its head, in one go; a long one goes into a file
-//! of its own as it comes.
+//! Writes one entry. A short body is collected in memory and written together with its head in one
+//! record; a long body is written to a separate file as it arrives. Visibility is left to `commit`.
 
 use std::{fmt, fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
 
@@ -20,54 +20,65 @@ use crate::{
     volume::Volume,
 };
 
-/// Bytes that are gathered before they are written.
+/// Bytes that are collected before they are written to the file.
 const FLUSH: usize = 256 << 10;
-/// Space is reserved in steps of this.
-const STEP: u64 = 1 << 20;
+/// Bytes by which the reserved space of a file grows.
+const RESERVATION_STEP: u64 = 1 << 20;
 
-/// A key, and the sequence number when it was reserved: removals with a later one win.
-pub(crate) struct Reserved {
+/// A reservation of a key. Removals with a greater sequence number than `reserved_at` prevent its
+/// commit.
+pub(crate) struct DiskReservation {
     pub(crate) volume: Arc<Volume>,
     pub(crate) key: CacheKey,
-    pub(crate) begun: u64,
+    pub(crate) reserved_at: u64,
 }
 
-impl fmt::Debug for Reserved {
+impl fmt::Debug for DiskReservation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reserved").field("key", &self.key).finish_non_exhaustive()
     }
 }
 
 #[async_trait]
-impl Reservation for Reserved {
+impl Reservation for DiskReservation {
     async fn begin(
         self: Box<Self>,
         head: Arc<StoredHead>,
         length: Option<u64>,
     ) -> Result<Box<dyn StoreWriter>, StoreError> {
-        let Self { volume, key, begun } = *self;
-        let most = volume.options.longest_body();
-        if length.is_some_and(|length| length > most) {
-            return Err(too_long(most));
+        let Self { volume, key, reserved_at } = *self;
+        let max = volume.options.longest_body();
+        if length.is_some_and(|length| length > max) {
+            return Err(too_long(max));
         }
-        let entry = Volume::new_entry().map_err(failed("making a number"))?;
-        let grower = PartialBodyWriter(PartialBody::new(volume.buffers.clone()));
+        let entry = Volume::new_entry_id().map_err(failed("could not generate an entry number"))?;
+        let partial = PartialBodyWriter(PartialBody::new(volume.buffers.clone()));
         let checksum = BodyChecksum::new();
-        Ok(Box::new(DiskWriter { volume, key, head, begun, entry, grower, length: 0, checksum, part: None }))
+        Ok(Box::new(DiskWriter {
+            volume,
+            key,
+            head,
+            reserved_at,
+            entry,
+            partial,
+            length: 0,
+            checksum,
+            temp: None,
+        }))
     }
 }
 
-/// Receives one body.
+/// Writes one entry.
 pub(crate) struct DiskWriter {
     volume: Arc<Volume>,
     key: CacheKey,
     head: Arc<StoredHead>,
-    begun: u64,
+    reserved_at: u64,
     entry: EntryId,
-    grower: PartialBodyWriter,
+    partial: PartialBodyWriter,
     length: u64,
     checksum: BodyChecksum,
-    part: Option<TempBody>,
+    temp: Option<TempBody>,
 }
 
 impl fmt::Debug for DiskWriter {
@@ -82,25 +93,25 @@ impl fmt::Debug for DiskWriter {
 #[async_trait]
 impl StoreWriter for DiskWriter {
     async fn write(&mut self, chunk: Bytes) -> Result<(), StoreError> {
-        let most = self.volume.options.longest_body();
+        let max = self.volume.options.longest_body();
         self.length += chunk.len() as u64;
-        if self.length > most {
-            return Err(too_long(most));
+        if self.length > max {
+            return Err(too_long(max));
         }
-        let waiting = self.grower.0.push(&chunk);
-        let is_long = self.part.is_some() || waiting > self.volume.options.inline();
+        let unflushed = self.partial.0.push(&chunk);
+        let is_long = self.temp.is_some() || unflushed > self.volume.options.inline();
         if is_long {
-            self.checksum_and_flush(waiting >= FLUSH || self.part.is_none()).await?;
+            self.checksum_and_flush(unflushed >= FLUSH || self.temp.is_none()).await?;
         }
         Ok(())
     }
 
     fn follow(&self) -> Option<Arc<dyn BodySource>> {
-        Some(Arc::new(Follow(Arc::clone(&self.grower.0))))
+        Some(Arc::new(Follow(Arc::clone(&self.partial.0))))
     }
 
     async fn commit(mut self: Box<Self>) -> Result<EntryId, StoreError> {
-        if self.part.is_some() {
+        if self.temp.is_some() {
             self.checksum_and_flush(true).await?;
         }
         let this = *self;
@@ -109,93 +120,103 @@ impl StoreWriter for DiskWriter {
 }
 
 impl DiskWriter {
-    async fn checksum_and_flush(&mut self, now: bool) -> Result<(), StoreError> {
-        if !now {
+    /// Adds the collected bytes to the checksum and writes them to the file. Does nothing unless
+    /// `is_due`.
+    async fn checksum_and_flush(&mut self, is_due: bool) -> Result<(), StoreError> {
+        if !is_due {
             return Ok(());
         }
-        let bytes = self.grower.0.begin_flush();
+        let bytes = self.partial.0.begin_flush();
         self.checksum.update(&bytes);
-        let (volume, part) = (Arc::clone(&self.volume), self.part.take());
-        // Should nobody wait for it any more, the part is dropped over there, and its file with it.
-        let part = blocking(move || {
-            let mut part = match part {
-                Some(part) => part,
-                None => TempBody::new(&volume).map_err(failed("making a file"))?,
+        let (volume, temp) = (Arc::clone(&self.volume), self.temp.take());
+        // If this future is dropped, the blocking thread drops the file handle, which removes the
+        // file.
+        let temp = blocking(move || {
+            let mut temp = match temp {
+                Some(temp) => temp,
+                None => TempBody::new(&volume).map_err(failed("could not create a body file"))?,
             };
-            part.write(&bytes).map_err(failed("writing a body"))?;
-            Ok(part)
+            temp.write(&bytes).map_err(failed("could not write a body"))?;
+            Ok(temp)
         });
-        let part = part.await?;
-        self.grower.0.flushed(&part.file);
-        self.part = Some(part);
+        let temp = temp.await?;
+        self.partial.0.flushed(&temp.file);
+        self.temp = Some(temp);
         Ok(())
     }
 
+    /// Writes the trailer and the record, and makes the entry visible. Blocks.
     fn commit_now(mut self) -> Result<EntryId, StoreError> {
         let volume = &self.volume;
-        let order = volume.state_file.sequence().map_err(failed("reading the counters"))?;
+        let order = volume.state_file.sequence().map_err(failed("could not read the state file"))?;
         let hash = volume.hash(&self.key);
-        let envelope = Envelope { hash, entry: self.entry, begun: self.begun, order, length: 0, file: None };
-        let bytes = match &mut self.part {
-            None => record::encode_inline(&self.key, &self.head, &self.grower.0.whole(), envelope),
-            Some(part) => {
+        let envelope =
+            Envelope { hash, entry: self.entry, reserved_at: self.reserved_at, order, length: 0, file: None };
+        let bytes = match &mut self.temp {
+            None => record::encode_inline(&self.key, &self.head, &self.partial.0.whole(), envelope),
+            Some(temp) => {
                 let mut trailer = Vec::new();
                 std::mem::take(&mut self.checksum).finish(self.entry).encode(&mut trailer);
-                part.write(&trailer).map_err(failed("writing a body"))?;
+                temp.write(&trailer).map_err(failed("could not write a body"))?;
                 if volume.options.durability == Durability::PowerFailure {
-                    part.file.sync_data().map_err(failed("waiting for the disk"))?;
+                    temp.file.sync_data().map_err(failed("could not sync to the disk"))?;
                 }
                 record::encode_head(&self.key, &self.head, self.length, envelope)
             }
         };
         let bytes = bytes.map_err(not_encodable)?;
-        volume.make_room(0).map_err(failed("making room"))?;
-        let place = volume.append(&bytes).map_err(failed("writing a record"))?;
+        volume.make_room(0).map_err(failed("could not free space"))?;
+        let location = volume.append(&bytes).map_err(failed("could not write a record"))?;
         if volume.options.durability == Durability::PowerFailure {
-            volume.sync_log().map_err(failed("waiting for the disk"))?;
+            volume.sync_segment().map_err(failed("could not sync to the disk"))?;
         }
-        let file = self.part.as_ref().map(|part| part.length);
+        let file = self.temp.as_ref().map(|temp| temp.length);
         let envelope = Envelope { file, ..envelope };
         let entry = Entry { key: &self.key, head: &self.head, envelope };
-        volume.commit(&entry, place, self.part.as_ref().map(TempBody::name))?;
-        if let Some(part) = self.part.take() {
-            part.persist().map_err(failed("taking the lock"))?;
+        volume.commit(&entry, location, self.temp.as_ref().map(TempBody::name))?;
+        if let Some(temp) = self.temp.take() {
+            temp.persist().map_err(failed("could not lock the cache directory"))?;
         }
         if volume.options.durability == Durability::PowerFailure {
-            volume.directory.sync().map_err(failed("waiting for the disk"))?;
+            volume.directory.sync().map_err(failed("could not sync to the disk"))?;
         }
-        self.grower.0.committed();
+        self.partial.0.committed();
         Ok(self.entry)
     }
 }
 
-/// A file that nobody can look up yet. Dropped, it is removed; a process that dies leaves it unlocked, which tells the
-/// others to remove it.
+/// A body file that no slot points to yet. It is removed when it is dropped. If the process dies,
+/// the file stays unlocked, by which recovery recognizes it as a leftover.
 pub(crate) struct TempBody {
     volume: Arc<Volume>,
     number: u64,
     file: Arc<File>,
+    /// Bytes written so far.
     length: u64,
+    /// Bytes accounted for in the state file.
     reserved: u64,
     is_persisted: bool,
 }
 
 impl TempBody {
+    /// Creates the file with a random name.
     fn new(volume: &Arc<Volume>) -> io::Result<Self> {
-        let number = Volume::new_entry()?.0;
+        let number = Volume::new_entry_id()?.0;
         let file = volume.directory.create(FileName::Temp(number))?;
         let volume = Arc::clone(volume);
         Ok(Self { volume, number, file: Arc::new(file), length: 0, reserved: 0, is_persisted: false })
     }
 
+    /// Returns the name of the file.
     fn name(&self) -> FileName {
         FileName::Temp(self.number)
     }
 
+    /// Appends bytes. Makes room for them first.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let after = self.length + bytes.len() as u64;
         if after > self.reserved {
-            let more = (after - self.reserved).next_multiple_of(STEP);
+            let more = (after - self.reserved).next_multiple_of(RESERVATION_STEP);
             self.volume.make_room(more)?;
             self.volume.account(more, 0)?;
             self.reserved += more;
@@ -205,7 +226,7 @@ impl TempBody {
         Ok(())
     }
 
-    /// It is an entry's body by now: only what it does not need is given back.
+    /// Keeps the file, which is an entry's body now, and releases the space that it does not need.
     fn persist(mut self) -> io::Result<()> {
         self.is_persisted = true;
         self.file.unlock()?;
