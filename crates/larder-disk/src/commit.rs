@@ -176,7 +176,7 @@ impl Volume {
     /// The caller holds the lock.
     pub(crate) fn replace(&self, old: &Slot, location: RecordLocation) -> io::Result<bool> {
         let mut bucket: Bucket = self.index.bucket(old.tag, ReadMode::Blocking)?;
-        let Some((slot_number, _)) = bucket.matching(old.tag).find(|(_, now)| now.is(old)) else {
+        let Some((slot_number, _)) = bucket.matching(old.tag).find(|(_, current)| current.is(old)) else {
             return Ok(false);
         };
         let slot = Slot {

@@ -22,13 +22,13 @@ pub(crate) fn failed(operation: &'static str) -> impl FnOnce(io::Error) -> Store
 }
 
 /// Creates an error for an entry that has been removed, replaced or evicted.
-pub(crate) fn gone(operation: &'static str) -> StoreError {
-    StoreError::new(StoreErrorKind::Gone, NAME, operation)
+pub(crate) fn gone(detail: &'static str) -> StoreError {
+    StoreError::new(StoreErrorKind::Gone, NAME, detail)
 }
 
 /// Creates an error for data that differs from what was written.
-pub(crate) fn corrupt(operation: &'static str) -> StoreError {
-    StoreError::new(StoreErrorKind::Corrupt, NAME, operation)
+pub(crate) fn corrupt(detail: &'static str) -> StoreError {
+    StoreError::new(StoreErrorKind::Corrupt, NAME, detail)
 }
 
 /// Creates an error for a body of more than `max` bytes.

@@ -76,7 +76,7 @@ impl Slot {
             segment,
             offset: u32::from_le_bytes([i, j, k, l]),
             size: u16::from_le_bytes([m, n]),
-            referenced: referenced,
+            referenced,
             has_file: flags & 1 != 0,
         })
     }

@@ -246,7 +246,7 @@ impl Volume {
         }
         let mut guard = self.state_file.lock()?;
         let mut bucket = self.index.bucket(slot.tag, ReadMode::Blocking)?;
-        let Some((slot_number, _)) = bucket.matching(slot.tag).find(|(_, now)| now.is(slot)) else {
+        let Some((slot_number, _)) = bucket.matching(slot.tag).find(|(_, current)| current.is(slot)) else {
             return Ok(());
         };
         if self.record_at(slot, key, slot.length(), ReadMode::Blocking)?.is_ok() {
@@ -260,7 +260,7 @@ impl Volume {
     pub(crate) fn remove_damaged(&self, slot: &Slot) -> io::Result<()> {
         let mut guard = self.state_file.lock()?;
         let mut bucket = self.index.bucket(slot.tag, ReadMode::Blocking)?;
-        let Some((slot_number, _)) = bucket.matching(slot.tag).find(|(_, now)| now.is(slot)) else {
+        let Some((slot_number, _)) = bucket.matching(slot.tag).find(|(_, current)| current.is(slot)) else {
             return Ok(());
         };
         self.remove_slot(&mut bucket, slot_number, slot, &mut guard)

@@ -51,7 +51,7 @@ enum Ending {
 enum Next {
     InMemory(Bytes),
     InFile(Arc<File>, usize),
-    NotYet,
+    CaughtUp,
 }
 
 impl PartialBody {
@@ -104,16 +104,16 @@ impl PartialBody {
     /// Locates the chunk at `position`, which ends at `end` at the latest.
     fn next(&self, position: u64, end: u64) -> Next {
         let written = self.written.lock();
-        let most = end.saturating_sub(position).min(MAX_CHUNK);
+        let max = end.saturating_sub(position).min(MAX_CHUNK);
         let part_from = |bytes: &[u8], from: u64| -> Option<Range<usize>> {
             let from = usize::try_from(from).ok().filter(|from| *from < bytes.len())?;
-            Some(from..bytes.len().min(from + usize::try_from(most).unwrap_or(usize::MAX)))
+            Some(from..bytes.len().min(from + usize::try_from(max).unwrap_or(usize::MAX)))
         };
         if position < written.flushed {
-            let here = (written.flushed - position).min(most);
+            let here = (written.flushed - position).min(max);
             return match &written.file {
                 Some(file) => Next::InFile(Arc::clone(file), usize::try_from(here).unwrap_or(usize::MAX)),
-                None => Next::NotYet,
+                None => Next::CaughtUp,
             };
         }
         let behind = position - written.flushed;
@@ -122,7 +122,7 @@ impl PartialBody {
         }
         match part_from(&written.tail, behind - written.flushing.len() as u64) {
             Some(range) => Next::InMemory(Bytes::copy_from_slice(&written.tail[range])),
-            None => Next::NotYet,
+            None => Next::CaughtUp,
         }
     }
 }
@@ -177,7 +177,7 @@ impl BodySource for Follow {
                         }
                         bytes
                     }
-                    Next::NotYet => match now.ending {
+                    Next::CaughtUp => match now.ending {
                         Some(Ending::Committed) => return Ok(None),
                         Some(Ending::Abandoned) => {
                             return Err(gone("the writer of the body was dropped before its commit"));

@@ -24,8 +24,8 @@ impl Volume {
         }
         let mut guard = self.state_file.lock()?;
         // Adds the change of `used` by all processes during the count.
-        let (taken, given) = (guard.state.used, before.used);
-        guard.state.used = (used + taken).saturating_sub(given);
+        let (used_after, used_before) = (guard.state.used, before.used);
+        guard.state.used = (used + used_after).saturating_sub(used_before);
         guard.save()?;
         drop(guard);
         self.make_room(0)

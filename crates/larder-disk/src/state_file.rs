@@ -126,7 +126,7 @@ impl State {
 /// The open state file, and the lock.
 #[derive(Debug)]
 pub(crate) struct StateFile {
-    page: File,
+    file: File,
     lock: File,
     /// Lock between the threads of this process, which share the lock of the file.
     threads: Mutex<()>,
@@ -141,15 +141,15 @@ impl StateFile {
         directory: &Directory,
         initialize: impl FnOnce() -> io::Result<u32>,
     ) -> io::Result<Self> {
-        let page = directory.open_fixed(STATE)?;
+        let file = directory.open_fixed(STATE)?;
         let lock = directory.open_fixed(LOCK)?;
-        let mut opened = Self { page, lock, threads: Mutex::new(()), seed: [0; 16] };
+        let mut opened = Self { file, lock, threads: Mutex::new(()), seed: [0; 16] };
         let locks = opened.acquire_locks()?;
         let state = match opened.read()? {
             Some(state) => state,
             None => {
                 let state = State::new(initialize()?)?;
-                opened.page.write_all_at(&state.encode(), 0)?;
+                opened.file.write_all_at(&state.encode(), 0)?;
                 state
             }
         };
@@ -194,14 +194,14 @@ impl StateFile {
     /// Reads the current sequence number without the lock.
     pub(crate) fn sequence(&self) -> io::Result<u64> {
         let mut bytes = [0; 8];
-        self.page.read_exact_at(&mut bytes, SEQUENCE)?;
+        self.file.read_exact_at(&mut bytes, SEQUENCE)?;
         Ok(u64::from_le_bytes(bytes))
     }
 
     /// Reads the state. Returns `None` if it is missing or damaged.
     fn read(&self) -> io::Result<Option<State>> {
         let mut bytes = [0; SIZE];
-        match self.page.read_exact_at(&mut bytes, 0) {
+        match self.file.read_exact_at(&mut bytes, 0) {
             Ok(()) => Ok(State::decode(&bytes)),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
             Err(error) => Err(error),
@@ -211,10 +211,7 @@ impl StateFile {
     /// Takes both locks, that of this process's threads and that of the file.
     fn acquire_locks(&self) -> io::Result<HeldLocks<'_>> {
         let timed_out = || {
-            io::Error::new(
-                io::ErrorKind::TimedOut,
-                "another process has held the lock of the cache directory for more than 2 s",
-            )
+            io::Error::new(io::ErrorKind::TimedOut, "the lock of the cache directory was not free within 2 s")
         };
         let threads = self.threads.try_lock_for(LOCK_TIMEOUT).ok_or_else(timed_out)?;
         let mut polls = LOCK_TIMEOUT.as_micros() / LOCK_POLL.as_micros();
@@ -257,7 +254,7 @@ impl StateGuard<'_> {
     /// Writes the state to the file if it has changed.
     pub(crate) fn save(&mut self) -> io::Result<()> {
         if self.state != self.written {
-            self.state_file.page.write_all_at(&self.state.encode(), 0)?;
+            self.state_file.file.write_all_at(&self.state.encode(), 0)?;
             self.written = self.state;
         }
         Ok(())

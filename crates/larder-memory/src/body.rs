@@ -1,4 +1,5 @@
-//! Bodies in memory: whole where they are short, the chunks as they came where they are long.
+//! Bodies in memory: a short body is one buffer, a long one stays in the chunks in which it
+//! arrived.
 
 use std::{
     collections::VecDeque,
@@ -13,37 +14,37 @@ use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use larder_core::{BodySource, ByteStream, StoreError, StoredBody};
 
-/// Up to this length the chunks are joined, once, at the commit: every hit is then one reference count. Above, joining
-/// would hold both for a moment.
-const JOINED: u64 = 1024 * 1024;
+/// Longest body whose chunks are joined to one buffer at the commit, so that a hit is one reference
+/// count. Joining a longer body would need memory for both copies at the same time.
+const MAX_JOINED: u64 = 1024 * 1024;
 
-/// A committed body.
-pub(crate) fn stored(chunks: &[Bytes], length: u64) -> StoredBody {
-    if length > JOINED {
-        return StoredBody::Source(Arc::new(Pieces(chunks.into())));
+/// Builds the committed body from its chunks, of `length` bytes in total.
+pub(crate) fn stored_body(chunks: &[Bytes], length: u64) -> StoredBody {
+    if length > MAX_JOINED {
+        return StoredBody::Source(Arc::new(Chunks(chunks.into())));
     }
-    // Also a single chunk: it may be a small slice of a large read buffer, which it would keep alive.
+    // A single chunk is copied too: it may be a small slice that keeps a large read buffer alive.
     let mut whole = BytesMut::with_capacity(usize::try_from(length).unwrap_or_default());
     chunks.iter().for_each(|chunk| whole.extend_from_slice(chunk));
     StoredBody::Whole(whole.freeze())
 }
 
-/// A long body.
+/// A long body, in chunks.
 #[derive(Debug)]
-struct Pieces(Box<[Bytes]>);
+struct Chunks(Box<[Bytes]>);
 
 #[async_trait]
-impl BodySource for Pieces {
+impl BodySource for Chunks {
     fn content_length(&self) -> Option<u64> {
         Some(self.0.iter().map(|chunk| chunk.len() as u64).sum())
     }
 
     async fn stream(&self, range: Option<Range<u64>>) -> Result<ByteStream, StoreError> {
-        Ok(Box::pin(Slices(slices(&self.0, &range.unwrap_or(0..u64::MAX)))))
+        Ok(Box::pin(ChunkStream(slices(&self.0, &range.unwrap_or(0..u64::MAX)))))
     }
 }
 
-/// What of these chunks lies in a range.
+/// Returns the parts of the chunks that lie in a range of the body, without a copy.
 pub(crate) fn slices(chunks: &[Bytes], range: &Range<u64>) -> VecDeque<Bytes> {
     let mut found = VecDeque::new();
     let mut start = 0;
@@ -60,10 +61,10 @@ pub(crate) fn slices(chunks: &[Bytes], range: &Range<u64>) -> VecDeque<Bytes> {
     found
 }
 
-/// Pieces that are all here.
-struct Slices(VecDeque<Bytes>);
+/// A stream of chunks that are all in memory.
+struct ChunkStream(VecDeque<Bytes>);
 
-impl Stream for Slices {
+impl Stream for ChunkStream {
     type Item = Result<Bytes, StoreError>;
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {

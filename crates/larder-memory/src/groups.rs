@@ -1,33 +1,37 @@
-//! Groups (RFC 9875) in constant time: a removal is a number that is remembered, and compared at look-up.
+//! Removes groups (RFC 9875) in constant time: a removal records a number, which lookups compare
+//! with the number of an entry's reservation.
 
 use std::collections::{HashMap, VecDeque};
 
 use larder_core::CacheGroup;
 use parking_lot::RwLock;
 
-/// Removals that are remembered, at most.
-const REMEMBERED: usize = 65_536;
+/// Number of removals that are recorded, at most.
+const MAX_REMOVALS: usize = 65_536;
 
-/// When each group was last removed, by the store's own count of events.
+/// The last event of each group: the epoch of its removal or, in a second table, the time at which
+/// it was marked stale.
 #[derive(Debug, Default)]
 pub(crate) struct Groups(RwLock<Removals>);
 
 #[derive(Debug, Default)]
 struct Removals {
+    /// The last event of each group.
     at: HashMap<CacheGroup, u64>,
-    /// In the order of removal; a group that was removed again stands there twice.
+    /// All recorded events, oldest first. A group that was removed twice is in it twice.
     order: VecDeque<(CacheGroup, u64)>,
-    /// Removals up to this one may have been forgotten: whatever has a group and is older counts as removed.
+    /// Events up to this one may have been dropped. Every entry that has a group and is older
+    /// counts as removed.
     floor: u64,
 }
 
 impl Groups {
-    /// Notes that `group` was removed at `now`.
+    /// Records that `group` was removed at `now`. Drops the oldest records beyond the limit.
     pub(crate) fn remove(&self, group: &CacheGroup, now: u64) {
         let mut removals = self.0.write();
         removals.at.insert(group.clone(), now);
         removals.order.push_back((group.clone(), now));
-        while removals.order.len() > REMEMBERED {
+        while removals.order.len() > MAX_REMOVALS {
             let Some((oldest, at)) = removals.order.pop_front() else { return };
             if removals.at.get(&oldest) == Some(&at) {
                 removals.at.remove(&oldest);
@@ -36,12 +40,14 @@ impl Groups {
         }
     }
 
-    /// Whether an entry of these groups, begun at `begun`, has been removed with one of them since.
-    pub(crate) fn removed_since(&self, groups: &[CacheGroup], begun: u64) -> bool {
-        !groups.is_empty() && begun < self.last(groups)
+    /// Returns whether an entry of these groups that was reserved at `reserved_at` has been removed
+    /// with one of them since.
+    pub(crate) fn removed_since(&self, groups: &[CacheGroup], reserved_at: u64) -> bool {
+        !groups.is_empty() && reserved_at < self.last(groups)
     }
 
-    /// When one of these groups was removed last, or may have been; zero for never.
+    /// Returns the last event of these groups, or the last that may have been dropped. Zero for
+    /// none.
     pub(crate) fn last(&self, groups: &[CacheGroup]) -> u64 {
         let removals = self.0.read();
         groups
@@ -50,7 +56,7 @@ impl Groups {
             .fold(removals.floor, |last, at| last.max(*at))
     }
 
-    /// How many removals are remembered.
+    /// Returns the number of groups with a recorded removal.
     #[cfg(test)]
     pub(crate) fn remembered(&self) -> usize {
         self.0.read().at.len()
@@ -61,17 +67,17 @@ impl Groups {
 mod tests {
     use super::*;
 
-    /// A site that removes a group for each change of each of its pages would otherwise fill the memory with the names
-    /// of groups.
+    /// A site that removes a group for each change of each of its pages would otherwise fill the
+    /// memory with group names.
     #[test]
-    fn a_storm_of_group_removals_is_bounded_and_forgets_nothing_that_counts() {
+    fn many_group_removals_use_bounded_memory_and_hide_all_older_entries() {
         let groups = Groups::default();
         let group = |n: usize| CacheGroup::new("https://example.com", &n.to_string());
-        let count = REMEMBERED + 1000;
+        let count = MAX_REMOVALS + 1000;
         for n in 0..count {
             groups.remove(&group(n), n as u64 + 1);
         }
-        assert!(groups.remembered() <= REMEMBERED);
+        assert!(groups.remembered() <= MAX_REMOVALS);
         for n in [0, 1, 999, 1000, count - 1] {
             assert!(
                 groups.removed_since(&[group(n)], n as u64),

@@ -1,32 +1,47 @@
-//! What a memory store may use.
+//! The limits of a memory store.
 
-/// The limits of a [`MemoryStore`](crate::MemoryStore), in bytes.
+/// Options of a [`MemoryStore`](crate::MemoryStore): limits in bytes.
+///
+/// # Examples
+///
+/// ```
+/// use larder_memory::{MemoryOptions, MemoryStore};
+///
+/// let mut options = MemoryOptions::with_capacity(256 * 1024 * 1024);
+/// options.max_unannounced = 1024 * 1024;
+/// let store = MemoryStore::new(options);
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct MemoryOptions {
-    /// Most bytes in all: heads, bodies, bookkeeping, and the bodies that are being written. Default: 512 MiB.
+    /// Memory for everything, in bytes: heads, bodies, bookkeeping, and bodies that are being
+    /// written. Default: 512 MiB. Seven eighths are for stored entries; at that limit, entries are
+    /// evicted. One eighth is for bodies that are being written; at that limit, further writes fail
+    /// with [`Full`](larder_core::StoreErrorKind::Full) and their responses are not stored.
     pub capacity: u64,
-    /// Longest body of announced length. Longer ones are refused before anything is read. Default: an eighth of
-    /// the capacity, which is also what all bodies being written may take together.
+    /// Longest body whose length is announced, in bytes. Default: an eighth of the capacity. Longer
+    /// bodies are rejected before anything is read. Values above 2 GiB count as 2 GiB. A body also
+    /// has to fit into the eighth of the capacity for bodies that are being written.
     pub max_object: u64,
-    /// Longest body whose length was not announced: so much is held before it is known that it is too long.
-    /// Default: 8 MiB, or `max_object` if that is less.
+    /// Longest body whose length is not announced, in bytes. Default: 8 MiB, or `max_object` if
+    /// that is less. Up to this many bytes are in memory before such a body is rejected. Values
+    /// above 2 GiB count as 2 GiB.
     pub max_unannounced: u64,
 }
 
 impl MemoryOptions {
-    /// The defaults for a store of this capacity.
+    /// Creates options with this capacity in bytes. The other limits follow from it.
     pub fn with_capacity(capacity: u64) -> Self {
         let max_object = capacity / 8;
         Self { capacity, max_object, max_unannounced: max_object.min(8 * 1024 * 1024) }
     }
 
-    /// What bodies that are being written may take together.
+    /// Returns the bytes that all bodies being written may use together.
     pub(crate) fn writing(&self) -> u64 {
         self.capacity / 8
     }
 
-    /// What is left for what is stored.
+    /// Returns the bytes that stored entries may use.
     pub(crate) fn stored(&self) -> u64 {
         self.capacity - self.writing()
     }

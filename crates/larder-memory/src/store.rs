@@ -1,4 +1,5 @@
-//! The store: one map, weighed in bytes, with TinyLFU deciding what stays.
+//! The memory store: one map whose entries are weighed in bytes and admitted and evicted by
+//! TinyLFU. Writers in progress are in `inflight` and `writer`, group removals in `groups`.
 
 use std::{
     fmt,
@@ -18,36 +19,58 @@ use crate::{
     MemoryOptions, groups::Groups, inflight::InFlight, writer::MemoryReservation, writer::MemoryWriter,
 };
 
-/// Bookkeeping of one key beside what is counted: the map's entry, its place in the policy's lists, the key's `Arc`.
+/// Estimated bookkeeping of one key, in bytes: the map's entry, its nodes in the policy's lists,
+/// the key's `Arc`.
 const KEY_OVERHEAD: usize = 320;
-/// The same of one candidate, with the form that an adapter keeps of its head.
+/// Estimated bookkeeping of one candidate, in bytes, including the prepared form of its head that
+/// adapters attach.
 const CANDIDATE_OVERHEAD: usize = 256;
 
-/// Keeps responses in this process's memory.
+/// Stores responses in the memory of this process.
 ///
-/// Cloning shares the store.
+/// Cloning is cheap and shares the store. Its [`capacity`](MemoryOptions::capacity) is a limit in
+/// bytes; at the limit, entries are evicted by the TinyLFU policy of [moka](https://docs.rs/moka).
+///
+/// # Examples
+///
+/// ```
+/// use larder_memory::MemoryStore;
+///
+/// let store = MemoryStore::with_capacity(64 * 1024 * 1024); // 64 MiB
+/// assert_eq!(store.weight(), 0);
+/// ```
+///
+/// # Cancel safety
+///
+/// All operations complete at their first poll. A writer or reservation that is dropped before its
+/// commit leaves nothing in the store.
 #[derive(Debug, Clone)]
 pub struct MemoryStore {
     shared: Arc<Shared>,
 }
 
-/// What the store and its writers share.
+/// The state that the store's clones and its writers share.
 pub(crate) struct Shared {
+    /// The stored responses of each key.
     entries: moka::sync::Cache<CacheKey, Stored, PrehashedBuildHasher>,
     options: MemoryOptions,
+    /// The writers in progress.
     pub(crate) writers: InFlight,
+    /// When groups were removed, as values of `epoch`.
     groups: Groups,
-    /// When groups were made stale, in ms.
-    outdated: Groups,
-    /// Counts removals of groups; an entry is as old as the count when it was begun.
+    /// When groups were marked stale, in ms.
+    stale_groups: Groups,
+    /// Number of group removals so far. The age of an entry is the value at its reservation.
     epoch: AtomicU64,
-    /// Counts removals of everything; an entry of another count than this is gone. The map's own removal of everything compares
-    /// times, and while an entry is replaced it gives the new one's time to the old one.
+    /// Number of clears so far. An entry with another value has been removed. The map's
+    /// `invalidate_all` is not sufficient: it compares times, and while an entry is being replaced,
+    /// the old value gets the time of the new one.
     clears: AtomicU32,
+    /// Number of the next entry.
     ids: AtomicU64,
     /// Bytes of bodies that are being written.
     writing: AtomicU64,
-    /// Bytes of what is stored, also what is about to be evicted.
+    /// Bytes of stored entries, including those that are about to be evicted.
     stored_bytes: Arc<AtomicU64>,
 }
 
@@ -55,24 +78,25 @@ pub(crate) struct Shared {
 #[derive(Clone)]
 struct Stored {
     candidates: Candidates,
-    /// When each candidate was begun; only where one of them has groups.
-    begun: Option<Arc<[u64]>>,
-    /// How often everything had been removed.
+    /// Value of `epoch` at the reservation of each candidate. `None` if no candidate has groups.
+    reserved_at: Option<Arc<[u64]>>,
+    /// Value of `clears` when this was stored.
     clears: u32,
+    /// Weight in the map, in bytes.
     weight: u32,
 }
 
 impl MemoryStore {
-    /// A store with these limits.
+    /// Creates an empty store with these limits.
     pub fn new(options: MemoryOptions) -> Self {
-        let held = Arc::new(AtomicU64::new(0));
-        let leaving = Arc::clone(&held);
+        let stored_bytes = Arc::new(AtomicU64::new(0));
+        let evicted_bytes = Arc::clone(&stored_bytes);
         let entries = moka::sync::Cache::builder()
             .name("larder")
             .max_capacity(options.stored())
             .weigher(|_, stored: &Stored| stored.weight)
             .eviction_listener(move |_, stored: Stored, _| {
-                leaving.fetch_sub(u64::from(stored.weight), Ordering::Relaxed);
+                evicted_bytes.fetch_sub(u64::from(stored.weight), Ordering::Relaxed);
             })
             .build_with_hasher(PrehashedBuildHasher);
         Self {
@@ -81,28 +105,30 @@ impl MemoryStore {
                 options,
                 writers: InFlight::new(),
                 groups: Groups::default(),
-                outdated: Groups::default(),
+                stale_groups: Groups::default(),
                 epoch: AtomicU64::new(0),
                 clears: AtomicU32::new(0),
                 ids: AtomicU64::new(0),
                 writing: AtomicU64::new(0),
-                stored_bytes: held,
+                stored_bytes,
             }),
         }
     }
 
-    /// A store of at most this many bytes; the other limits follow from it.
+    /// Creates an empty store of at most `capacity` bytes. The other limits follow from the
+    /// capacity; see [`MemoryOptions`].
     pub fn with_capacity(capacity: u64) -> Self {
         Self::new(MemoryOptions::with_capacity(capacity))
     }
 
-    /// How many keys have responses, about.
+    /// Returns the approximate number of keys that have stored responses. Applies pending evictions
+    /// first.
     pub fn keys(&self) -> u64 {
         self.shared.entries.run_pending_tasks();
         self.shared.entries.entry_count()
     }
 
-    /// Bytes in use: what is stored and what is being written.
+    /// Returns the bytes in use, by stored entries and by bodies that are being written.
     pub fn weight(&self) -> u64 {
         self.shared.stored_bytes.load(Ordering::Relaxed) + self.shared.writing.load(Ordering::Relaxed)
     }
@@ -118,19 +144,25 @@ impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared")
             .field("options", &self.options)
-            .field("held", &self.stored_bytes)
+            .field("stored_bytes", &self.stored_bytes)
             .finish_non_exhaustive()
     }
 }
 
 impl Shared {
-    /// The longest body that is taken. The map counts an entry's bytes in 32 bits.
+    /// Returns the length of the longest body that is accepted. The map counts an entry's bytes in
+    /// 32 bits.
     pub(crate) fn longest(&self, announced: bool) -> u64 {
-        let most = if announced { self.options.max_object } else { self.options.max_unannounced };
-        most.min(u64::from(u32::MAX) / 2)
+        let max = if announced { self.options.max_object } else { self.options.max_unannounced };
+        max.min(u64::from(u32::MAX) / 2)
     }
 
-    /// Makes room for bytes that are being written, or refuses them.
+    /// Accounts for bytes that are being written.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`](StoreErrorKind::Full) if bodies in progress already use their share of the
+    /// capacity.
     pub(crate) fn reserve(&self, bytes: u64) -> Result<(), StoreError> {
         let limit = self.options.writing();
         let before = self.writing.fetch_add(bytes, Ordering::Relaxed);
@@ -139,117 +171,127 @@ impl Shared {
         }
         self.writing.fetch_sub(bytes, Ordering::Relaxed);
         let detail =
-            format!("bodies that are being written take {before} of {limit} bytes (raise the capacity)");
+            format!("bodies that are being written use {before} of {limit} bytes (raise the capacity)");
         Err(StoreError::new(StoreErrorKind::Full, "memory", detail))
     }
 
+    /// Releases bytes of a body that is no longer being written.
     pub(crate) fn release(&self, bytes: u64) {
         self.writing.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Makes what a writer has written visible.
+    /// Makes a written entry visible, in place of the entry with the same selecting header values.
     pub(crate) fn commit(&self, writer: &MemoryWriter, body: StoredBody) -> Result<EntryId, StoreError> {
-        let MemoryReservation { key, begun, .. } = &writer.place;
+        let MemoryReservation { key, reserved_at, .. } = &writer.reservation;
         let _shard = self.writers.lock(key);
-        if writer.is_removed() || self.groups.removed_since(&writer.head.groups, *begun) {
-            return Err(gone("it was removed while it was being written"));
+        if writer.is_removed() || self.groups.removed_since(&writer.head.groups, *reserved_at) {
+            return Err(gone("the entry was removed while it was being written"));
         }
-        // Before the look: what is found is of this count or of none.
+        // Read before the lookup below: what that finds has this value of `clears`, or is ignored.
         let clears = self.clears.load(Ordering::Acquire);
         let id = EntryId(self.ids.fetch_add(1, Ordering::Relaxed));
         let candidate = Candidate::new(id, Arc::clone(&writer.head), body);
-        // A look for one that is not there would count as another request for it, and let what is asked for once push out what is
-        // asked for again.
+        // `get` for an absent key would count as a request in the TinyLFU sketch. An entry that is
+        // requested once could then replace entries that are requested repeatedly.
         let before = if self.entries.contains_key(key) { self.get(key) } else { None };
         let others = before
             .iter()
             .flat_map(Stored::iter)
             .filter(|(other, _)| other.head.selecting != candidate.head.selecting);
-        let (candidates, begun): (Vec<_>, Vec<_>) = std::iter::once((&candidate, *begun))
+        let (candidates, reserved_at): (Vec<_>, Vec<_>) = std::iter::once((&candidate, *reserved_at))
             .chain(others)
-            .map(|(one, begun)| (one.clone(), begun))
+            .map(|(one, reserved_at)| (one.clone(), reserved_at))
             .unzip();
-        self.put(key, candidates, begun, clears);
+        self.put(key, candidates, reserved_at, clears);
         Ok(id)
     }
 
-    /// What of a key has not been removed, all together or with its group.
+    /// Returns the responses of a key, without those removed by a clear or with their group.
     fn get(&self, key: &CacheKey) -> Option<Stored> {
         self.entries.get(key).filter(|stored| !self.is_cleared(stored)).map(|stored| self.valid(stored))
     }
 
+    /// Returns whether a clear has removed this.
     fn is_cleared(&self, stored: &Stored) -> bool {
         stored.clears != self.clears.load(Ordering::Acquire)
     }
 
-    /// Puts the responses of a key in the place of those before. The caller holds the key's shard.
-    fn put(&self, key: &CacheKey, candidates: Vec<Candidate>, begun: Vec<u64>, clears: u32) {
+    /// Replaces the responses of a key. The caller holds the lock of the key's shard.
+    fn put(&self, key: &CacheKey, candidates: Vec<Candidate>, reserved_at: Vec<u64>, clears: u32) {
         let bodies: usize = candidates.iter().map(weigh).sum();
         let weight = u32::try_from(bodies + key.as_bytes().len() + KEY_OVERHEAD).unwrap_or(u32::MAX);
-        let grouped = candidates.iter().any(|candidate| !candidate.head.groups.is_empty());
+        let has_groups = candidates.iter().any(|candidate| !candidate.head.groups.is_empty());
         let stored = Stored {
             candidates: Arc::<[Candidate]>::from(candidates).into(),
-            begun: grouped.then(|| begun.into()),
+            reserved_at: has_groups.then(|| reserved_at.into()),
             clears,
             weight,
         };
-        let held = self.stored_bytes.fetch_add(u64::from(weight), Ordering::Relaxed) + u64::from(weight);
+        let stored_bytes =
+            self.stored_bytes.fetch_add(u64::from(weight), Ordering::Relaxed) + u64::from(weight);
         self.entries.insert(key.clone(), stored);
-        if held > self.options.stored() {
-            // The map evicts in batches, and would hold up to a batch of large bodies too many until then.
+        if stored_bytes > self.options.stored() {
+            // The map evicts in batches. Without this call, up to a batch of large bodies could
+            // exceed the limit.
             self.entries.run_pending_tasks();
         }
     }
 
-    /// What is found of a key: without what was removed, and stale what was made so with its group.
-    fn found(&self, stored: Stored) -> Candidates {
+    /// Returns what a lookup finds: the responses that have not been removed, marked stale if their
+    /// group was.
+    fn visible(&self, stored: Stored) -> Candidates {
         if self.is_cleared(&stored) {
             return Candidates::none();
         }
-        if stored.begun.is_none() {
+        if stored.reserved_at.is_none() {
             return stored.candidates;
         }
-        self.valid(stored).candidates.marked_stale(|head| match self.outdated.last(&head.groups) {
+        self.valid(stored).candidates.marked_stale(|head| match self.stale_groups.last(&head.groups) {
             0 => None,
             at => Some(Timestamp::from_millis(at)).filter(|_| !head.groups.is_empty()),
         })
     }
 
-    /// What of a key has not been removed with its group.
+    /// Drops the responses that have been removed with their group.
     fn valid(&self, stored: Stored) -> Stored {
-        if stored.begun.is_none() {
+        if stored.reserved_at.is_none() {
             return stored;
         }
-        let is_valid = |(candidate, begun): &(&Candidate, u64)| {
-            !self.groups.removed_since(&candidate.head.groups, *begun)
+        let is_valid = |(candidate, reserved_at): &(&Candidate, u64)| {
+            !self.groups.removed_since(&candidate.head.groups, *reserved_at)
         };
         if stored.iter().all(|one| is_valid(&one)) {
             return stored;
         }
-        let (candidates, begun): (Vec<_>, Vec<_>) =
-            stored.iter().filter(is_valid).map(|(candidate, begun)| (candidate.clone(), begun)).unzip();
+        let (candidates, reserved_at): (Vec<_>, Vec<_>) = stored
+            .iter()
+            .filter(is_valid)
+            .map(|(candidate, reserved_at)| (candidate.clone(), reserved_at))
+            .unzip();
         Stored {
             candidates: Arc::<[Candidate]>::from(candidates).into(),
-            begun: Some(begun.into()),
+            reserved_at: Some(reserved_at.into()),
             ..stored
         }
     }
 }
 
 impl Stored {
-    /// Each candidate, with when it was begun.
+    /// Iterates over the candidates and the epochs of their reservations.
     fn iter(&self) -> impl Iterator<Item = (&Candidate, u64)> {
-        let begun = |index| self.begun.as_ref().map_or(0, |begun| begun[index]);
-        self.candidates.iter().enumerate().map(move |(index, candidate)| (candidate, begun(index)))
+        let reserved_at = |index| self.reserved_at.as_ref().map_or(0, |reserved_at| reserved_at[index]);
+        self.candidates.iter().enumerate().map(move |(index, candidate)| (candidate, reserved_at(index)))
     }
 }
 
+/// Returns the weight of a candidate in bytes: its body, its head and bookkeeping.
 fn weigh(candidate: &Candidate) -> usize {
     let body = usize::try_from(candidate.body.content_length().unwrap_or_default()).unwrap_or(usize::MAX / 2);
-    // Twice the head: adapters keep a form of their own beside it.
+    // Twice the head: adapters attach a prepared form of it.
     body + 2 * candidate.head.weight() + CANDIDATE_OVERHEAD
 }
 
+/// Creates an error for an entry that has been removed, replaced or evicted.
 fn gone(detail: &'static str) -> StoreError {
     StoreError::new(StoreErrorKind::Gone, "memory", detail)
 }
@@ -257,14 +299,19 @@ fn gone(detail: &'static str) -> StoreError {
 #[async_trait]
 impl CacheStore for MemoryStore {
     async fn lookup(&self, key: &CacheKey) -> Result<Candidates, StoreError> {
-        Ok(self.shared.entries.get(key).map_or_else(Candidates::none, |stored| self.shared.found(stored)))
+        Ok(self.shared.entries.get(key).map_or_else(Candidates::none, |stored| self.shared.visible(stored)))
     }
 
     async fn reserve(&self, key: &CacheKey) -> Result<Box<dyn Reservation>, StoreError> {
-        // Before the writer is entered: a removal in between is seen by the one or by the other.
-        let begun = self.shared.epoch.load(Ordering::Acquire);
-        let removed = self.shared.writers.enter(key);
-        Ok(Box::new(MemoryReservation { store: Arc::clone(&self.shared), key: key.clone(), removed, begun }))
+        // Read before the writer is registered: a group removal in between then counts as later.
+        let reserved_at = self.shared.epoch.load(Ordering::Acquire);
+        let removed = self.shared.writers.register(key);
+        Ok(Box::new(MemoryReservation {
+            store: Arc::clone(&self.shared),
+            key: key.clone(),
+            removed,
+            reserved_at,
+        }))
     }
 
     async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
@@ -273,16 +320,16 @@ impl CacheStore for MemoryStore {
         let Some(before) = before.filter(|stored| stored.candidates.iter().any(|one| one.id == id)) else {
             return Err(gone("the entry was removed, replaced or evicted"));
         };
-        let freshened = |(one, begun): (&Candidate, u64)| {
+        let freshened = |(one, reserved_at): (&Candidate, u64)| {
             let one = if one.id == id {
                 Candidate::new(id, Arc::clone(&head), one.body.clone())
             } else {
                 one.clone()
             };
-            (one, begun)
+            (one, reserved_at)
         };
-        let (candidates, begun) = before.iter().map(freshened).unzip();
-        self.shared.put(key, candidates, begun, before.clears);
+        let (candidates, reserved_at) = before.iter().map(freshened).unzip();
+        self.shared.put(key, candidates, reserved_at, before.clears);
         Ok(())
     }
 
@@ -300,11 +347,12 @@ impl CacheStore for MemoryStore {
     }
 
     async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError> {
-        let begins = |key: &CacheKey| key.target().starts_with(url);
-        self.shared.writers.remove_where(begins);
+        let matches = |key: &CacheKey| key.target().starts_with(url);
+        self.shared.writers.remove_where(matches);
         let mut count = 0;
-        for (key, _) in self.shared.entries.iter().filter(|(key, _)| begins(key)) {
-            // Whoever freshens it, or stores another variant, puts back what it has found.
+        for (key, _) in self.shared.entries.iter().filter(|(key, _)| matches(key)) {
+            // Under the shard's lock, because freshening or storing another variant writes back
+            // what it has read.
             let _shard = self.shared.writers.lock(&key);
             count += self.shared.get(&key).map_or(0, |stored| stored.candidates.len()) as u64;
             self.shared.entries.invalidate(&*key);
@@ -314,14 +362,14 @@ impl CacheStore for MemoryStore {
 
     async fn clear(&self) -> Result<(), StoreError> {
         self.shared.writers.remove_all();
-        // After the writers: none of before commits with the new count.
+        // After the writers: none that was reserved before commits with the new value.
         self.shared.clears.fetch_add(1, Ordering::AcqRel);
         self.shared.entries.invalidate_all();
         Ok(())
     }
 
     async fn mark_group_stale(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
-        self.shared.outdated.remove(group, at.as_millis());
+        self.shared.stale_groups.remove(group, at.as_millis());
         Ok(())
     }
 
@@ -329,9 +377,9 @@ impl CacheStore for MemoryStore {
         for (key, _) in self.shared.entries.iter().filter(|(key, _)| key.target().starts_with(url)) {
             let _shard = self.shared.writers.lock(&key);
             let Some(stored) = self.shared.get(&key) else { continue };
-            let begun = stored.iter().map(|(_, begun)| begun).collect();
+            let reserved_at = stored.iter().map(|(_, reserved_at)| reserved_at).collect();
             let candidates = stored.candidates.clone().marked_stale(|_| Some(at));
-            self.shared.put(&key, candidates.to_vec(), begun, stored.clears);
+            self.shared.put(&key, candidates.to_vec(), reserved_at, stored.clears);
         }
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! Writing one entry: the chunks wait here until the commit, and slow clients read them back meanwhile.
+//! Writes one entry: collects its chunks until the commit. Clients that are slower than the origin
+//! read them meanwhile.
 
 use std::{
     collections::VecDeque,
@@ -23,27 +24,29 @@ use parking_lot::Mutex;
 
 use crate::{body, store::Shared};
 
-/// A chunk shorter than this is copied: it may be a slice of a read buffer that it would keep alive.
-const COPIED: usize = 16 * 1024;
+/// Chunks shorter than this are copied, because they may be slices that keep a larger read buffer
+/// alive.
+const COPY_BELOW: usize = 16 * 1024;
 
-/// A place among those in progress, where removals reach it.
+/// A registered reservation of a key. It is unregistered when it is dropped.
 pub(crate) struct MemoryReservation {
     pub(crate) store: Arc<Shared>,
     pub(crate) key: CacheKey,
+    /// Set when the key is removed.
     pub(crate) removed: Arc<AtomicBool>,
-    /// The store's count of events when it was taken.
-    pub(crate) begun: u64,
+    /// The store's epoch when the key was reserved.
+    pub(crate) reserved_at: u64,
 }
 
 impl Drop for MemoryReservation {
     fn drop(&mut self) {
-        self.store.writers.leave(&self.key, &self.removed);
+        self.store.writers.unregister(&self.key, &self.removed);
     }
 }
 
 impl fmt::Debug for MemoryReservation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Place").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("MemoryReservation").field("key", &self.key).finish_non_exhaustive()
     }
 }
 
@@ -54,28 +57,29 @@ impl Reservation for MemoryReservation {
         head: Arc<StoredHead>,
         length: Option<u64>,
     ) -> Result<Box<dyn StoreWriter>, StoreError> {
-        let most = self.store.longest(length.is_some());
-        if length.is_some_and(|length| length > most) {
-            return Err(StoreError::too_long("memory", most));
+        let max = self.store.longest(length.is_some());
+        if length.is_some_and(|length| length > max) {
+            return Err(StoreError::too_long("memory", max));
         }
-        Ok(Box::new(MemoryWriter { place: *self, head, written: Arc::default(), most, length: 0 }))
+        Ok(Box::new(MemoryWriter { reservation: *self, head, written: Arc::default(), max, length: 0 }))
     }
 }
 
-/// Receives one body.
+/// Writes one entry.
 pub(crate) struct MemoryWriter {
-    pub(crate) place: MemoryReservation,
+    pub(crate) reservation: MemoryReservation,
     pub(crate) head: Arc<StoredHead>,
     written: Arc<Written>,
-    /// The longest body this may become.
-    most: u64,
+    /// Longest body that this writer accepts, in bytes.
+    max: u64,
+    /// Bytes written so far.
     length: u64,
 }
 
 impl fmt::Debug for MemoryWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryWriter")
-            .field("key", &self.place.key)
+            .field("key", &self.reservation.key)
             .field("length", &self.length)
             .finish_non_exhaustive()
     }
@@ -85,12 +89,12 @@ impl fmt::Debug for MemoryWriter {
 impl StoreWriter for MemoryWriter {
     async fn write(&mut self, chunk: Bytes) -> Result<(), StoreError> {
         let length = chunk.len() as u64;
-        if self.length + length > self.most {
-            return Err(StoreError::too_long("memory", self.most));
+        if self.length + length > self.max {
+            return Err(StoreError::too_long("memory", self.max));
         }
-        self.place.store.reserve(length)?;
+        self.reservation.store.reserve(length)?;
         self.length += length;
-        self.written.push(if chunk.len() < COPIED { Bytes::copy_from_slice(&chunk) } else { chunk });
+        self.written.push(if chunk.len() < COPY_BELOW { Bytes::copy_from_slice(&chunk) } else { chunk });
         Ok(())
     }
 
@@ -99,8 +103,8 @@ impl StoreWriter for MemoryWriter {
     }
 
     async fn commit(self: Box<Self>) -> Result<EntryId, StoreError> {
-        let body = body::stored(&self.written.state.lock().chunks, self.length);
-        let id = self.place.store.commit(&self, body)?;
+        let body = body::stored_body(&self.written.state.lock().chunks, self.length);
+        let id = self.reservation.store.commit(&self, body)?;
         self.written.end(Ending::Committed);
         Ok(id)
     }
@@ -108,19 +112,20 @@ impl StoreWriter for MemoryWriter {
 
 impl Drop for MemoryWriter {
     fn drop(&mut self) {
-        self.place.store.release(self.length);
-        // No effect after a commit.
+        self.reservation.store.release(self.length);
+        // Has no effect after a commit.
         self.written.end(Ending::Abandoned);
     }
 }
 
 impl MemoryWriter {
+    /// Returns whether the key has been removed since the reservation.
     pub(crate) fn is_removed(&self) -> bool {
-        self.place.removed.load(Ordering::Acquire)
+        self.reservation.removed.load(Ordering::Acquire)
     }
 }
 
-/// What has been written of one body.
+/// The chunks of a body that is being written, shared with its followers.
 #[derive(Debug, Default)]
 pub(crate) struct Written {
     state: Mutex<State>,
@@ -130,6 +135,7 @@ pub(crate) struct Written {
 struct State {
     chunks: Vec<Bytes>,
     ending: Option<Ending>,
+    /// Followers that wait for more.
     waiting: Vec<Waker>,
 }
 
@@ -140,6 +146,7 @@ enum Ending {
 }
 
 impl Written {
+    /// Appends a chunk and wakes the followers.
     fn push(&self, chunk: Bytes) {
         let waiting = {
             let mut state = self.state.lock();
@@ -149,6 +156,7 @@ impl Written {
         waiting.into_iter().for_each(Waker::wake);
     }
 
+    /// Ends the body, unless it has ended, and wakes the followers.
     fn end(&self, ending: Ending) {
         let waiting = {
             let mut state = self.state.lock();
@@ -159,7 +167,7 @@ impl Written {
     }
 }
 
-/// Reads back what has been written.
+/// Reads a body while it is being written.
 #[derive(Debug)]
 struct Follow(Arc<Written>);
 
@@ -171,15 +179,17 @@ impl BodySource for Follow {
 
     async fn stream(&self, range: Option<Range<u64>>) -> Result<ByteStream, StoreError> {
         let range = range.unwrap_or(0..u64::MAX);
-        Ok(Box::pin(TailStream { written: Arc::clone(&self.0), range, taken: VecDeque::new() }))
+        Ok(Box::pin(TailStream { written: Arc::clone(&self.0), range, ready: VecDeque::new() }))
     }
 }
 
+/// A stream that waits at the end of the written chunks for more.
 struct TailStream {
     written: Arc<Written>,
-    /// What is still to come.
+    /// The part of the body that is not in `ready` or returned yet.
     range: Range<u64>,
-    taken: VecDeque<Bytes>,
+    /// Chunks to return next.
+    ready: VecDeque<Bytes>,
 }
 
 impl Stream for TailStream {
@@ -187,19 +197,19 @@ impl Stream for TailStream {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        if this.taken.is_empty() {
+        if this.ready.is_empty() {
             if this.range.is_empty() {
                 return Poll::Ready(None);
             }
             let mut state = this.written.state.lock();
-            this.taken = body::slices(&state.chunks, &this.range);
-            if this.taken.is_empty() {
+            this.ready = body::slices(&state.chunks, &this.range);
+            if this.ready.is_empty() {
                 return match state.ending {
                     Some(Ending::Committed) => Poll::Ready(None),
                     Some(Ending::Abandoned) => Poll::Ready(Some(Err(StoreError::new(
                         StoreErrorKind::Gone,
                         "memory",
-                        "the body that was being written was given up",
+                        "the writer of the body was dropped before its commit",
                     )))),
                     None => {
                         state.waiting.push(cx.waker().clone());
@@ -208,7 +218,7 @@ impl Stream for TailStream {
                 };
             }
         }
-        let chunk = this.taken.pop_front();
+        let chunk = this.ready.pop_front();
         if let Some(chunk) = &chunk {
             this.range.start += chunk.len() as u64;
         }
