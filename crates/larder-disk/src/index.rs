@@ -283,57 +283,61 @@ mod tests {
     /// A reader that knows fewer buckets than exist still finds every slot.
     #[test]
     fn readers_with_an_old_bucket_count_find_every_slot() {
-        let index = Index::new(tempfile::tempfile().expect("a file"), FIRST_BUCKETS);
-        let stale = Index::new(index.file.try_clone().expect("a handle"), FIRST_BUCKETS);
+        let index = Index::new(tempfile::tempfile().expect("tempfile succeeds"), FIRST_BUCKETS);
+        let stale = Index::new(index.file.try_clone().expect("try_clone succeeds"), FIRST_BUCKETS);
         let mut buckets = FIRST_BUCKETS;
         let tags: Vec<u32> = (0..30_000u32).map(|n| n.wrapping_mul(2_654_435_761)).collect();
         let mut lost = 0;
         for tag in &tags {
-            let mut bucket = index.bucket(*tag, ReadMode::Blocking).expect("a bucket");
+            let mut bucket = index.bucket(*tag, ReadMode::Blocking).expect("bucket succeeds");
             let (slot_number, evicted) = bucket.slot_for_insert();
             lost += u32::from(evicted.is_some());
             bucket.put(slot_number, &slot(*tag));
-            index.write(&bucket).expect("it writes");
-            buckets = index.grow(&bucket, buckets).expect("it grows");
+            index.write(&bucket).expect("write succeeds");
+            buckets = index.grow(&bucket, buckets).expect("grow succeeds");
         }
         assert!(buckets > 500, "{buckets} buckets");
-        assert!(lost < 30, "{lost} of {} were pushed out", tags.len());
+        assert!(lost < 30, "{lost} of {} were evicted", tags.len());
         for reader in [&index, &stale] {
             let missing = tags.iter().filter(|tag| {
-                let bucket = reader.bucket(**tag, ReadMode::Blocking).expect("a bucket");
+                let bucket = reader.bucket(**tag, ReadMode::Blocking).expect("bucket succeeds");
                 bucket.matching(**tag).all(|(_, found)| found != slot(**tag))
             });
             assert!(missing.count() <= lost as usize);
         }
-        index.clear(buckets).expect("it clears");
+        index.clear(buckets).expect("clear succeeds");
         assert!(
-            tags.iter()
-                .all(|tag| index.bucket(*tag, ReadMode::Blocking).expect("a bucket").slots().count() == 0)
+            tags.iter().all(|tag| index
+                .bucket(*tag, ReadMode::Blocking)
+                .expect("bucket succeeds")
+                .slots()
+                .count()
+                == 0)
         );
     }
 
     /// A process that dies between the two writes of a split loses nothing.
     #[test]
     fn an_interrupted_split_is_finished_by_the_next_growth() {
-        let index = Index::new(tempfile::tempfile().expect("a file"), FIRST_BUCKETS);
+        let index = Index::new(tempfile::tempfile().expect("tempfile succeeds"), FIRST_BUCKETS);
         let tags: Vec<u32> = (0..45).map(|n| n * 64).collect();
-        let mut bucket = index.bucket(0, ReadMode::Blocking).expect("a bucket");
+        let mut bucket = index.bucket(0, ReadMode::Blocking).expect("bucket succeeds");
         for tag in &tags {
             let (slot_number, _) = bucket.slot_for_insert();
             bucket.put(slot_number, &slot(*tag));
         }
-        index.write(&bucket).expect("it writes");
-        index.grow(&bucket, FIRST_BUCKETS).expect("it grows");
+        index.write(&bucket).expect("write succeeds");
+        index.grow(&bucket, FIRST_BUCKETS).expect("grow succeeds");
         // The process was killed before the new number of buckets was saved.
-        let next = Index::new(index.file.try_clone().expect("a handle"), FIRST_BUCKETS);
+        let next = Index::new(index.file.try_clone().expect("try_clone succeeds"), FIRST_BUCKETS);
         let found = |index: &Index| {
             let here = |tag: &&u32| {
-                index.bucket(**tag, ReadMode::Blocking).expect("a bucket").matching(**tag).count() == 1
+                index.bucket(**tag, ReadMode::Blocking).expect("bucket succeeds").matching(**tag).count() == 1
             };
             tags.iter().filter(here).count()
         };
         assert_eq!(found(&next), tags.len());
-        assert_eq!(next.grow(&bucket, FIRST_BUCKETS).expect("it grows"), FIRST_BUCKETS + 1);
+        assert_eq!(next.grow(&bucket, FIRST_BUCKETS).expect("grow succeeds"), FIRST_BUCKETS + 1);
         assert_eq!(found(&next), tags.len());
     }
 }

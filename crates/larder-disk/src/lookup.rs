@@ -46,7 +46,7 @@ impl Volume {
         Ok(found)
     }
 
-    /// Marks candidates stale whose group was marked stale.
+    /// Marks candidates stale if one of their groups was marked stale.
     fn mark_stale(&self, found: Candidates, mode: ReadMode) -> io::Result<Candidates> {
         let mut at = Vec::with_capacity(found.len());
         for group in found.iter().flat_map(|candidate| &*candidate.head.groups) {

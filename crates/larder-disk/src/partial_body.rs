@@ -1,5 +1,5 @@
-//! The written part of a body whose writer is still active. Clients that are slower than the origin
-//! read from it; the file itself is written by `writer`.
+//! The part of a body that has been written while its writer is still active. Clients that are
+//! slower than the origin read from it; the file itself is written by `writer`.
 
 use std::{fmt, fs::File, ops::Range, sync::Arc};
 
@@ -55,7 +55,7 @@ enum Next {
 }
 
 impl PartialBody {
-    /// Creates an empty body whose followers use these read buffers.
+    /// Creates an empty body. `buffers` are the read buffers of its followers.
     pub(crate) fn new(buffers: Buffers) -> Arc<Self> {
         let progress = watch::Sender::new(Progress::default());
         Arc::new(Self { written: Mutex::default(), progress, buffers })

@@ -59,7 +59,7 @@ impl Volume {
     }
 
     /// Returns the bytes that a segment occupies: its full size while it is being written. Removes
-    /// a segment whose records are all older than the last clear.
+    /// a segment if all its records are older than the last clear.
     fn reclaim_segment(&self, name: FileName, number: u32, clear_epoch: u64) -> io::Result<u64> {
         let file = match self.directory.open_file(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),

@@ -39,7 +39,8 @@ pub struct DiskStats {
     pub evicted: u64,
     /// Entries that were found damaged and removed.
     pub corrupt: u64,
-    /// Calls of the store that failed, except for entries that had been removed meanwhile.
+    /// Calls of the store that failed, except because an entry had been removed, replaced or
+    /// evicted.
     pub failed: u64,
     /// Arrival times of responses, oldest first: of all entries, or of a sample of about ten
     /// thousand.

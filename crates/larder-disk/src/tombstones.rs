@@ -2,8 +2,8 @@
 //! hash.
 //!
 //! Removing a group thus costs the same whatever its size, and a response that was requested before
-//! a removal is not stored after it. Two names whose hashes share a slot (one pair in a million)
-//! are removed together, which a cache is allowed to do.
+//! a removal is not stored after it. Two names with hashes that share a slot (one pair in a
+//! million) are removed together, which a cache is allowed to do.
 
 use std::{fs::File, io, os::unix::fs::FileExt as _};
 

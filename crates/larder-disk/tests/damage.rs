@@ -1,5 +1,6 @@
-//! Bytes that are not what was written: flipped, cut, overwritten, from another version. What is found is what was stored,
-//! or it is not found; nothing panics, and nobody gets an error that is not about the entry.
+//! Damages files: flips bits, truncates, overwrites, and adds files of other versions. A lookup
+//! finds an entry as it was stored or does not find it. Nothing panics, and all errors concern the
+//! damaged entry.
 
 mod setting;
 
@@ -7,48 +8,49 @@ use std::{fs, os::unix::fs::FileExt as _, path::PathBuf};
 
 use larder_core::CacheStore as _;
 use proptest::prelude::*;
-use setting::{Place, find, is_right, key, put, read};
+use setting::{TestDir, find, is_intact, key, put, read};
 
 const LENGTHS: [usize; 8] = [0, 1, 100, 5000, 60_000, 100_000, 150_000, 400_000];
 
-/// Entries on disk, and nobody who has them open.
-fn filled() -> (tokio::runtime::Runtime, Place) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let place = Place::new();
+/// Returns a directory with entries that no store has open.
+fn filled() -> (tokio::runtime::Runtime, TestDir) {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("build a runtime");
+    let dir = TestDir::new();
     runtime.block_on(async {
-        let store = place.open();
+        let store = dir.open();
         for (n, length) in (0..).zip(LENGTHS) {
-            put(&store, n, length).await.expect("it stores");
+            put(&store, n, length).await.expect("put succeeds");
         }
     });
-    (runtime, place)
+    (runtime, dir)
 }
 
-/// Any file but the lock, which is empty.
-fn chosen(place: &Place, which: prop::sample::Index) -> PathBuf {
-    let mut files: Vec<_> = place.files();
+/// Picks any file except the lock file, which is empty.
+fn pick_file(dir: &TestDir, which: prop::sample::Index) -> PathBuf {
+    let mut files: Vec<_> = dir.files();
     files.retain(|path| fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0));
     files.sort();
     which.get(&files).clone()
 }
 
-/// Reads everything, twice; then stores it anew, and it is all there.
-fn holds(runtime: &tokio::runtime::Runtime, place: &Place) {
+/// Reads all entries twice, stores them again, and asserts that they are intact.
+fn assert_recovers(runtime: &tokio::runtime::Runtime, dir: &TestDir) {
     runtime.block_on(async {
-        let store = place.open();
+        let store = dir.open();
         for _ in 0..2 {
             for n in 0..LENGTHS.len() as u64 {
-                is_right(&store, n).await;
+                is_intact(&store, n).await;
             }
         }
         for (n, length) in (0..).zip(LENGTHS) {
-            put(&store, n, length).await.expect("it stores again");
-            assert!(is_right(&store, n).await, "{length} bytes are there again");
+            put(&store, n, length).await.expect("put succeeds again");
+            assert!(is_intact(&store, n).await, "the entry of {length} bytes is intact again");
         }
     });
 }
 
-/// `cargo xtask chaos disk` sets more.
+/// Returns the number of test cases. `cargo xtask chaos disk` sets a higher one.
 fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(48)
 }
@@ -58,119 +60,121 @@ proptest! {
 
     #[test]
     fn a_flipped_bit_anywhere(file: prop::sample::Index, position: prop::sample::Index, bit in 0u8..8) {
-        let (runtime, place) = filled();
-        let path = chosen(&place, file);
+        let (runtime, dir) = filled();
+        let path = pick_file(&dir, file);
         let file = fs::File::options().read(true).write(true).open(&path).expect("a file");
         let at = position.index(file.metadata().expect("its length").len() as usize) as u64;
         let mut byte = [0];
-        file.read_exact_at(&mut byte, at).expect("it reads");
-        file.write_all_at(&[byte[0] ^ 1 << bit], at).expect("it writes");
-        holds(&runtime, &place);
+        file.read_exact_at(&mut byte, at).expect("read succeeds");
+        file.write_all_at(&[byte[0] ^ 1 << bit], at).expect("write succeeds");
+        assert_recovers(&runtime, &dir);
     }
 
     #[test]
     fn a_file_cut_anywhere(file: prop::sample::Index, position: prop::sample::Index) {
-        let (runtime, place) = filled();
-        let path = chosen(&place, file);
+        let (runtime, dir) = filled();
+        let path = pick_file(&dir, file);
         let file = fs::File::options().write(true).open(&path).expect("a file");
         let length = file.metadata().expect("its length").len() as usize;
-        file.set_len(position.index(length) as u64).expect("it cuts");
-        holds(&runtime, &place);
+        file.set_len(position.index(length) as u64).expect("truncate succeeds");
+        assert_recovers(&runtime, &dir);
     }
 
     #[test]
     fn a_page_of_something_else_anywhere(file: prop::sample::Index, position: prop::sample::Index, byte: u8) {
-        let (runtime, place) = filled();
-        let path = chosen(&place, file);
+        let (runtime, dir) = filled();
+        let path = pick_file(&dir, file);
         let file = fs::File::options().write(true).open(&path).expect("a file");
         let at = position.index(file.metadata().expect("its length").len() as usize) / 4096 * 4096;
-        file.write_all_at(&[byte; 4096], at as u64).expect("it writes");
-        holds(&runtime, &place);
+        file.write_all_at(&[byte; 4096], at as u64).expect("write succeeds");
+        assert_recovers(&runtime, &dir);
     }
 }
 
-/// A body that turns out to be damaged breaks off, is counted, and is not found again.
+/// The stream of a damaged body fails, the entry is counted as corrupt, and later lookups do not
+/// find it.
 #[tokio::test]
-async fn a_damaged_body_fails_once_and_is_gone() {
+async fn a_damaged_body_fails_once_and_is_removed() {
     for length in [100_000, 3 << 20] {
-        let place = Place::new();
-        let store = place.open();
-        put(&store, 1, length).await.expect("it stores");
-        let path = place.files_named(if length < 128 << 10 { "s-" } else { "b-" }).remove(0);
+        let dir = TestDir::new();
+        let store = dir.open();
+        put(&store, 1, length).await.expect("put succeeds");
+        let path = dir.files_named(if length < 128 << 10 { "s-" } else { "b-" }).remove(0);
         let file = fs::File::options().write(true).open(path).expect("a file");
-        file.write_all_at(b"!", length as u64 / 2).expect("it writes");
+        file.write_all_at(b"!", length as u64 / 2).expect("write succeeds");
         if let Some(found) = find(&store, 1).await {
-            read(&found.body, None).await.expect_err("it is damaged");
+            read(&found.body, None).await.expect_err("the body is damaged");
         }
         assert!(find(&store, 1).await.is_none(), "{length}");
-        assert_eq!(store.stats().await.expect("statistics").corrupt, 1);
-        put(&store, 1, length).await.expect("it stores again");
-        assert!(is_right(&store, 1).await);
+        assert_eq!(store.stats().await.expect("stats succeeds").corrupt, 1);
+        put(&store, 1, length).await.expect("put succeeds again");
+        assert!(is_intact(&store, 1).await);
     }
 }
 
-/// Only the blocks of a range are verified, and they are.
+/// A range read verifies exactly the blocks that it reads.
 #[tokio::test]
-async fn a_range_of_a_damaged_body_is_right_or_fails() {
-    let place = Place::new();
-    let store = place.open();
-    put(&store, 1, 1 << 20).await.expect("it stores");
-    let file = fs::File::options().write(true).open(&place.files_named("b-")[0]).expect("a file");
-    file.write_all_at(b"!", 700_000).expect("it writes");
-    let found = find(&store, 1).await.expect("it is there");
-    let start = read(&found.body, Some(0..600_000)).await.expect("that part is right");
+async fn a_range_of_a_damaged_body_is_intact_or_fails() {
+    let dir = TestDir::new();
+    let store = dir.open();
+    put(&store, 1, 1 << 20).await.expect("put succeeds");
+    let file = fs::File::options().write(true).open(&dir.files_named("b-")[0]).expect("a file");
+    file.write_all_at(b"!", 700_000).expect("write succeeds");
+    let found = find(&store, 1).await.expect("it exists");
+    let start = read(&found.body, Some(0..600_000)).await.expect("this range is not damaged");
     assert!(start == setting::content(1, 1 << 20)[..600_000]);
-    read(&found.body, Some(699_000..700_100)).await.expect_err("this is not");
+    read(&found.body, Some(699_000..700_100)).await.expect_err("this range is damaged");
 }
 
 #[tokio::test]
-async fn other_versions_are_cleaned_up_and_others_files_are_not() {
-    let place = Place::new();
-    fs::create_dir_all(place.path()).expect("a directory");
-    fs::write(place.path().join("thesis.txt"), "not yours").expect("a file");
+async fn other_layouts_are_removed_and_foreign_files_are_kept() {
+    let dir = TestDir::new();
+    fs::create_dir_all(dir.path()).expect("create a directory");
+    fs::write(dir.path().join("thesis.txt"), "not yours").expect("a file");
     let options = larder_disk::DiskOptions::default;
-    let refused = larder_disk::DiskStore::open(place.path(), options()).expect_err("somebody else's");
-    assert!(refused.to_string().contains("not a cache of Larder's"), "{refused}");
-    assert!(place.path().join("thesis.txt").exists());
-    fs::remove_file(place.path().join("thesis.txt")).expect("it is there");
-    drop(place.open());
+    let error =
+        larder_disk::DiskStore::open(dir.path(), options()).expect_err("the directory has a foreign file");
+    assert!(error.to_string().contains("not a cache of Larder's"), "{error}");
+    assert!(dir.path().join("thesis.txt").exists());
+    fs::remove_file(dir.path().join("thesis.txt")).expect("it exists");
+    drop(dir.open());
     for version in ["v0.1", "v9.7"] {
-        fs::create_dir(place.path().join(version)).expect("a folder");
-        fs::write(place.path().join(version).join("s-00000001"), "old").expect("a file");
+        fs::create_dir(dir.path().join(version)).expect("a folder");
+        fs::write(dir.path().join(version).join("s-00000001"), "old").expect("a file");
     }
-    // In use by a process of that version.
-    let used = fs::File::open(place.path().join("v9.7")).expect("a folder");
-    used.lock_shared().expect("a lock");
-    fs::create_dir(place.path().join("vacation")).expect("a folder");
-    drop(place.open());
-    let left = |name: &str| place.path().join(name).exists();
-    assert!(!left("v0.1") && left("v9.7") && left("vacation"));
+    // A process of that version uses the folder.
+    let used = fs::File::open(dir.path().join("v9.7")).expect("a folder");
+    used.lock_shared().expect("lock succeeds");
+    fs::create_dir(dir.path().join("vacation")).expect("a folder");
+    drop(dir.open());
+    let exists = |name: &str| dir.path().join(name).exists();
+    assert!(!exists("v0.1") && exists("v9.7") && exists("vacation"));
 }
 
 #[tokio::test]
-async fn nobody_else_can_read_it_and_links_are_not_followed() {
+async fn files_are_private_and_symbolic_links_are_not_followed() {
     use std::os::unix::fs::{MetadataExt as _, symlink};
-    let place = Place::new();
-    let store = place.open();
-    put(&store, 1, 100).await.expect("it stores");
-    put(&store, 2, 1 << 20).await.expect("it stores");
-    let modes = |path: &PathBuf| fs::metadata(path).expect("it is there").mode() & 0o777;
-    for path in place.files() {
+    let dir = TestDir::new();
+    let store = dir.open();
+    put(&store, 1, 100).await.expect("put succeeds");
+    put(&store, 2, 1 << 20).await.expect("put succeeds");
+    let modes = |path: &PathBuf| fs::metadata(path).expect("it exists").mode() & 0o777;
+    for path in dir.files() {
         assert_eq!(modes(&path), 0o600, "{}", path.display());
     }
-    let folder = place.files()[0].parent().expect("a folder").to_owned();
-    assert_eq!((modes(&place.path()), modes(&folder)), (0o700, 0o700));
+    let folder = dir.files()[0].parent().expect("a folder").to_owned();
+    assert_eq!((modes(&dir.path()), modes(&folder)), (0o700, 0o700));
     drop(store);
-    // Somebody put a link in the place of a body.
-    let body = place.files_named("b-").remove(0);
+    // A body file is replaced by a symbolic link.
+    let body = dir.files_named("b-").remove(0);
     let secret = folder.join("../secret");
     fs::copy(&body, &secret).expect("a copy");
-    fs::remove_file(&body).expect("it is there");
+    fs::remove_file(&body).expect("it exists");
     symlink(&secret, &body).expect("a link");
-    let store = place.open();
+    let store = dir.open();
     if let Some(found) = find(&store, 2).await {
         assert!(read(&found.body, None).await.is_err(), "a link was followed");
     }
-    store.remove(&key(2)).await.expect("it removes");
+    store.remove(&key(2)).await.expect("remove succeeds");
     assert!(secret.exists());
 }

@@ -1,19 +1,20 @@
-//! A process that has run out of file descriptors. Alone in its file: the limit is the whole process's.
+//! Runs a process out of file descriptors. The test has its own file because the limit applies to
+//! the whole process.
 
 mod setting;
 
 use std::fs::File;
 
 use larder_core::CacheStore as _;
-use setting::{Place, is_right, key, put};
+use setting::{TestDir, is_intact, key, put};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn out_of_file_descriptors() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let place = Place::new();
-    let store = place.open();
+    let dir = TestDir::new();
+    let store = dir.open();
     for n in 0..20 {
-        put(&store, n, 200_000).await.expect("it stores");
+        put(&store, n, 200_000).await.expect("put succeeds");
     }
     let before = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: Some(64), maximum: before.maximum }).expect("a limit");
@@ -23,7 +24,7 @@ async fn out_of_file_descriptors() {
     }
     let mut failed = 0;
     for n in 0..20 {
-        // An error, a miss, a hit: all but a wrong answer.
+        // An error, a miss or a hit are all correct; wrong bytes are not.
         match store.lookup(&key(n)).await {
             Ok(found) => {
                 for one in found.iter() {
@@ -34,11 +35,11 @@ async fn out_of_file_descriptors() {
         }
         failed += u32::from(put(&store, 100 + n, 200_000).await.is_err());
     }
-    assert!(failed > 0, "the limit was not met");
+    assert!(failed > 0, "the limit was not reached");
     drop(hoard);
     setrlimit(Resource::Nofile, before).expect("a limit");
     for n in 0..20 {
-        put(&store, 200 + n, 200_000).await.expect("it stores again");
-        assert!(is_right(&store, n).await && is_right(&store, 200 + n).await);
+        put(&store, 200 + n, 200_000).await.expect("put succeeds again");
+        assert!(is_intact(&store, n).await && is_intact(&store, 200 + n).await);
     }
 }

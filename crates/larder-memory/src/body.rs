@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use larder_core::{BodySource, ByteStream, StoreError, StoredBody};
 
-/// Longest body whose chunks are joined to one buffer at the commit, so that a hit is one reference
+/// Longest body that is joined to one buffer at the commit, so that a hit is one reference
 /// count. Joining a longer body would need memory for both copies at the same time.
 const MAX_JOINED: u64 = 1024 * 1024;
 

@@ -19,11 +19,11 @@ pub struct MemoryOptions {
     /// evicted. One eighth is for bodies that are being written; at that limit, further writes fail
     /// with [`Full`](larder_core::StoreErrorKind::Full) and their responses are not stored.
     pub capacity: u64,
-    /// Longest body whose length is announced, in bytes. Default: an eighth of the capacity. Longer
+    /// Longest body with an announced length, in bytes. Default: an eighth of the capacity. Longer
     /// bodies are rejected before anything is read. Values above 2 GiB count as 2 GiB. A body also
     /// has to fit into the eighth of the capacity for bodies that are being written.
     pub max_object: u64,
-    /// Longest body whose length is not announced, in bytes. Default: 8 MiB, or `max_object` if
+    /// Longest body without an announced length, in bytes. Default: 8 MiB, or `max_object` if
     /// that is less. Up to this many bytes are in memory before such a body is rejected. Values
     /// above 2 GiB count as 2 GiB.
     pub max_unannounced: u64,
