@@ -1,5 +1,5 @@
-//! Keeps the store within `max_bytes`: evicts the oldest segment, and copies those of its records
-//! that have been looked up since they were written to the active segment.
+//! Keeps the store within `max_bytes`: evicts the oldest segment. Those of its records that have
+//! been looked up since they were written are copied to the active segment first.
 //!
 //! This is the CLOCK algorithm, a queue with a second chance: one bit per entry, in its slot, and
 //! no separate list. A scan over entries that are requested once does not evict entries that are in

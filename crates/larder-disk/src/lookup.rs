@@ -180,8 +180,9 @@ impl Volume {
         Ok(false)
     }
 
-    /// Reads the record that a slot points to, or the reason why there is none. Reads `max_bytes`
-    /// bytes of it, or all if the head is longer.
+    /// Reads and decodes the record that a slot points to. The inner result contains the reason if
+    /// there is no valid record. Reads `max_bytes` bytes, or the whole record if the head is
+    /// longer.
     pub(crate) fn record_at(
         &self,
         slot: &Slot,

@@ -136,7 +136,7 @@ pub(crate) struct StateFile {
 
 impl StateFile {
     /// Opens the state file. If it is missing or damaged, calls `initialize`, which empties the
-    /// directory and returns the number of buckets, and writes a new state.
+    /// directory and returns the number of buckets; then writes a new state.
     pub(crate) fn open(
         directory: &Directory,
         initialize: impl FnOnce() -> io::Result<u32>,
@@ -176,7 +176,8 @@ impl StateFile {
         Ok(StateGuard { state_file: self, written: state, state, _locks: locks })
     }
 
-    /// Reads the state without the lock. It may be outdated by the time it is returned.
+    /// Reads the state, without the lock if no process is writing it. The state may be outdated by
+    /// the time it is returned.
     pub(crate) fn peek(&self) -> io::Result<State> {
         if let Some(state) = self.read()? {
             return Ok(state);

@@ -39,8 +39,8 @@ pub struct DiskStats {
     pub evicted: u64,
     /// Entries that were found damaged and removed.
     pub corrupt: u64,
-    /// Calls of the store that failed, except because an entry had been removed, replaced or
-    /// evicted.
+    /// Lookups, updates and removals that failed, mostly because of the file system. Failed fills
+    /// are not counted: their writers return the error.
     pub failed: u64,
     /// Arrival times of responses, oldest first: of all entries, or of a sample of about ten
     /// thousand.

@@ -30,8 +30,9 @@ use crate::{
 /// Stores responses in a directory, which several processes can share.
 ///
 /// Cloning is cheap and shares the store. When the last clone is dropped, the counters are saved
-/// and the segment that is being written is closed. A removed or damaged directory is created again
-/// within about a second; until then lookups are misses or fail, and responses are not stored.
+/// and the segment that is being written is closed. If the directory is removed or its state file
+/// is damaged, the store creates it again within about a second. Until then lookups fail or find
+/// nothing, and responses are not stored.
 ///
 /// The methods need a Tokio runtime: reads and writes that block run on its blocking threads.
 ///

@@ -209,7 +209,8 @@ impl Volume {
         Some(FileName::Body(envelope.hash, envelope.entry.0))
     }
 
-    /// Removes a group, by a tombstone that lookups compare with their entries' reservations.
+    /// Removes a group by recording a tombstone. Entries that were reserved before it are neither
+    /// found nor committed.
     pub(crate) fn invalidate_group(&self, group: &CacheGroup) -> io::Result<()> {
         let hash = self.group_hash(group);
         let mut guard = self.state_file.lock()?;
@@ -233,7 +234,8 @@ impl Volume {
         guard.save()?;
         self.index.clear(guard.state.buckets)?;
         drop(guard);
-        // No slot points to the files any more. What is in use now, a later recount removes.
+        // No slot points to the old files any more. Those that are in use now are removed by a
+        // later call of `reclaim`.
         self.close_segment();
         self.reclaim()
     }

@@ -185,8 +185,8 @@ impl DiskWriter {
     }
 }
 
-/// A body file that no slot points to yet. It is removed when it is dropped. If the process dies,
-/// the file stays unlocked, by which recovery recognizes it as a leftover.
+/// A body file that no slot points to yet. Dropping this removes the file. If the process dies,
+/// the kernel unlocks the file, by which recovery recognizes it as a leftover.
 pub(crate) struct TempBody {
     volume: Arc<Volume>,
     number: u64,
@@ -226,7 +226,7 @@ impl TempBody {
         Ok(())
     }
 
-    /// Keeps the file, which is an entry's body now, and releases the space that it does not need.
+    /// Retains the file, which is now the body of a committed entry, and releases its unused space.
     fn persist(mut self) -> io::Result<()> {
         self.is_persisted = true;
         self.file.unlock()?;

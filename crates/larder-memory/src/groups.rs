@@ -58,7 +58,7 @@ impl Groups {
 
     /// Returns the number of groups with a recorded removal.
     #[cfg(test)]
-    pub(crate) fn remembered(&self) -> usize {
+    pub(crate) fn recorded(&self) -> usize {
         self.0.read().at.len()
     }
 }
@@ -77,7 +77,7 @@ mod tests {
         for n in 0..count {
             groups.remove(&group(n), n as u64 + 1);
         }
-        assert!(groups.remembered() <= MAX_REMOVALS);
+        assert!(groups.recorded() <= MAX_REMOVALS);
         for n in [0, 1, 999, 1000, count - 1] {
             assert!(
                 groups.removed_since(&[group(n)], n as u64),

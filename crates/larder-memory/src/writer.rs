@@ -186,7 +186,7 @@ impl BodySource for Follow {
 /// A stream that waits at the end of the written chunks for more.
 struct TailStream {
     written: Arc<Written>,
-    /// The part of the body that is not in `ready` or returned yet.
+    /// The part of the body that has not been returned yet, including the chunks in `ready`.
     range: Range<u64>,
     /// Chunks to return next.
     ready: VecDeque<Bytes>,
