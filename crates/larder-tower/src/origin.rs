@@ -1,4 +1,4 @@
-//! The service inside, as the engine's origin.
+//! The wrapped service as the origin of the cache engine.
 
 use std::{fmt, sync::Arc};
 
@@ -9,14 +9,17 @@ use larder_core::{Body, BodyError, Origin, OriginError, OriginErrorKind};
 use parking_lot::Mutex;
 use tower::{Service, ServiceExt as _};
 
-/// What the service failed with, for the request that it failed: it is passed on as it was.
-pub(crate) type Failure<E> = Arc<Mutex<Option<E>>>;
+/// Slot for the error of the wrapped service. The caller that waits for the response gets it
+/// unchanged.
+pub(crate) type ErrorSlot<E> = Arc<Mutex<Option<E>>>;
 
-/// A service that is called in the place of an origin. Each call has a clone of its own, which it waits for.
+/// An origin that calls the wrapped service. Each call clones the service and waits until the clone
+/// is ready.
 pub(crate) struct ServiceOrigin<S, E> {
     pub(crate) service: Mutex<S>,
-    pub(crate) failure: Failure<E>,
-    /// The request named no host in its URI: the service gets it so.
+    pub(crate) error: ErrorSlot<E>,
+    /// Whether the URI of the client's request contained no host. The service then gets the URI in
+    /// the same form.
     pub(crate) relative: bool,
 }
 
@@ -43,7 +46,7 @@ where
         match service.oneshot(request).await {
             Ok(response) => Ok(response.map(Body::stream)),
             Err(error) => {
-                *self.failure.lock() = Some(error);
+                *self.error.lock() = Some(error);
                 Err(OriginError::new(OriginErrorKind::Protocol))
             }
         }

@@ -1,4 +1,6 @@
-//! The service: a request to the cache, and where that is needed to the service inside.
+//! The service: looks each request up in the cache, and calls the wrapped service on a miss.
+//!
+//! It translates types and computes the cache key. All caching rules are in `larder-core`.
 
 use std::{
     future::Future,
@@ -19,10 +21,18 @@ use tower::{Service, ServiceExt as _};
 
 use crate::{
     CacheLayer,
-    origin::{Failure, ServiceOrigin},
+    origin::{ErrorSlot, ServiceOrigin},
 };
 
-/// A service with a cache around it; see [`CacheLayer`].
+/// A service with an HTTP cache in front of it, created by [`CacheLayer`].
+///
+/// Its error type is that of the wrapped service. Failures of the cache itself, such as a timeout,
+/// become responses with status 400, 502, 503 or 504.
+///
+/// # Cancel safety
+///
+/// The response future can be dropped at any point. A fetch that other requests wait for goes on,
+/// and a body that has begun to arrive is stored.
 #[derive(Debug, Clone)]
 pub struct CacheService<S> {
     pub(crate) layer: CacheLayer,
@@ -39,7 +49,8 @@ where
     type Error = S::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
 
-    /// Always: a hit needs no service, and a miss waits for it.
+    /// Reports readiness at once. A hit does not need the wrapped service; a miss waits for its
+    /// readiness in the response future.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         Poll::Ready(Ok(()))
     }
@@ -48,38 +59,39 @@ where
         let (layer, service) = (self.layer.clone(), self.service.clone());
         Box::pin(async move {
             let (parts, body) = request.into_parts();
-            let Some(key) = key(&parts, layer.scheme) else {
+            let Some(key) = cache_key(&parts, layer.scheme) else {
                 let request = Request::from_parts(parts, Body::stream(body));
                 return Ok(service.oneshot(request).await?.map(Body::stream));
             };
             match layer.cache.lookup(&key, &RequestHead::new(&parts.method, &parts.headers)).await {
-                Lookup::Hit(answer) => Ok(layer.cache.into_http(answer)),
-                Lookup::Miss(found) if found.can_bypass() => {
-                    let asking = service.oneshot(Request::from_parts(parts, Body::stream(body)));
-                    ask_directly(&layer.cache, &found, asking).await
+                Lookup::Hit(response) => Ok(layer.cache.into_http(response)),
+                Lookup::Miss(miss) if miss.can_bypass() => {
+                    let call = service.oneshot(Request::from_parts(parts, Body::stream(body)));
+                    bypass(&layer.cache, &miss, call).await
                 }
-                // Boxed: a hit's future should not carry the room for a whole fetch.
-                Lookup::Miss(found) => {
-                    Box::pin(forward(layer, service, found, parts, Body::stream(body))).await
+                // Boxed, so that the future of a hit does not reserve space for a fetch.
+                Lookup::Miss(miss) => {
+                    Box::pin(forward(layer, service, miss, parts, Body::stream(body))).await
                 }
             }
         })
     }
 }
 
-/// A request whose response refuses to be stored, as far as is known: the service's own, with `Cache-Status`.
-async fn ask_directly<R, E>(
+/// Calls the service without the engine, if the key's last response could not be stored, and adds
+/// `Cache-Status` to its response.
+async fn bypass<R, E>(
     cache: &Cache,
-    found: &Miss,
-    asking: impl Future<Output = Result<Response<R>, E>>,
+    miss: &Miss,
+    call: impl Future<Output = Result<Response<R>, E>>,
 ) -> Result<Response<Body>, E>
 where
     R: http_body::Body<Data: Send, Error: Into<BodyError>> + Send + 'static,
 {
-    match cache.bypass(asking).await {
+    match cache.bypass(call).await {
         Ok(response) => {
             let mut response = response?.map(Body::stream);
-            let status = cache.record_bypass(found, response.status(), response.headers());
+            let status = cache.record_bypass(miss, response.status(), response.headers());
             if let Ok(value) = HeaderValue::from_maybe_shared(cache.status_bytes(&status)) {
                 response.headers_mut().append(header_names::CACHE_STATUS, value);
             }
@@ -89,10 +101,14 @@ where
     }
 }
 
+/// Fetches the response through the engine, with the service as its origin.
+///
+/// Returns the service's own error if the service failed and no stored response could be used
+/// instead.
 async fn forward<S, R>(
     layer: CacheLayer,
     service: S,
-    found: Miss,
+    miss: Miss,
     mut parts: Parts,
     body: Body,
 ) -> Result<Response<Body>, S::Error>
@@ -101,25 +117,28 @@ where
     R: http_body::Body<Data: Send, Error: Into<BodyError>> + Send + 'static,
 {
     let relative = parts.uri.authority().is_none();
-    if relative && let Some(absolute) = absolute(&parts, layer.scheme) {
-        parts.uri = absolute;
+    if relative && let Some(uri) = absolute_uri(&parts, layer.scheme) {
+        parts.uri = uri;
     }
-    let failure: Failure<S::Error> = Arc::default();
-    let origin = ServiceOrigin { service: Mutex::new(service), failure: Arc::clone(&failure), relative };
+    let service_error: ErrorSlot<S::Error> = Arc::default();
+    let origin = ServiceOrigin { service: Mutex::new(service), error: Arc::clone(&service_error), relative };
     let request = Request::from_parts(parts, body);
-    match layer.cache.resume(found, request, Arc::new(origin), &layer.options).await {
-        Ok(answer) => Ok(layer.cache.into_http(answer)),
-        Err(error) => match failure.lock().take() {
-            Some(failure) => Err(failure),
+    match layer.cache.resume(miss, request, Arc::new(origin), &layer.options).await {
+        Ok(response) => Ok(layer.cache.into_http(response)),
+        Err(error) => match service_error.lock().take() {
+            Some(service_error) => Err(service_error),
             None => Ok(layer.cache.into_http(layer.cache.error_response(&error))),
         },
     }
 }
 
-/// The key; `None` for a request that the cache keeps out of: an upgrade, gRPC, one whose host or target is unclear.
-fn key(parts: &Parts, scheme: &str) -> Option<CacheKey> {
-    let grpc = |kind: &http::HeaderValue| kind.as_bytes().starts_with(b"application/grpc");
-    if parts.headers.contains_key(UPGRADE) || parts.headers.get(CONTENT_TYPE).is_some_and(grpc) {
+/// Returns the cache key of a request.
+///
+/// Returns `None` for a request that does not go through the cache: an upgrade, gRPC, or a request
+/// with an ambiguous host or target.
+fn cache_key(parts: &Parts, scheme: &str) -> Option<CacheKey> {
+    let is_grpc = |value: &http::HeaderValue| value.as_bytes().starts_with(b"application/grpc");
+    if parts.headers.contains_key(UPGRADE) || parts.headers.get(CONTENT_TYPE).is_some_and(is_grpc) {
         return None;
     }
     let path = parts.uri.path_and_query()?.as_str();
@@ -130,14 +149,16 @@ fn key(parts: &Parts, scheme: &str) -> Option<CacheKey> {
     }
 }
 
-/// The one host that a request names (RFC 9112 §3.2).
+/// Returns the value of the request's `Host` header, if there is exactly one and it is not empty
+/// (RFC 9112 §3.2).
 fn host(parts: &Parts) -> Option<&str> {
     let mut lines = parts.headers.get_all(HOST).iter();
-    let one = lines.next().filter(|_| lines.next().is_none())?;
-    one.to_str().ok().filter(|host| !host.is_empty())
+    let only = lines.next().filter(|_| lines.next().is_none())?;
+    only.to_str().ok().filter(|host| !host.is_empty())
 }
 
-fn absolute(parts: &Parts, scheme: &str) -> Option<Uri> {
+/// Returns the request's URI in absolute form, with the host from its `Host` header.
+fn absolute_uri(parts: &Parts, scheme: &str) -> Option<Uri> {
     let mut uri = http::uri::Parts::default();
     uri.scheme = Scheme::try_from(scheme).ok();
     uri.authority = host(parts)?.parse().ok();

@@ -33,24 +33,26 @@ fn cache(clock: &ManualClock) -> Cache {
     Cache::builder(Arc::new(MemoryStore::default())).clock(Arc::new(clock.clone())).build()
 }
 
-async fn served(router: Router) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("it listens");
+async fn serve(router: Router) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("a listening socket");
     tokio::spawn(async move { axum::serve(listener, router).await });
     format!("http://{address}")
 }
 
-async fn ask(method: &str, url: String) -> (u16, String, String) {
+async fn send(method: &str, url: String) -> (u16, String, String) {
     let client = Client::builder(TokioExecutor::new()).build_http();
     let request = Request::builder().method(method).uri(url).body(Full::<bytes::Bytes>::default());
     let response = client.request(request.expect("a request")).await.expect("a response");
-    let how = response.headers().get("cache-status").map_or("", |how| how.to_str().expect("text")).to_owned();
+    let cache_status =
+        response.headers().get("cache-status").map_or("", |value| value.to_str().expect("text")).to_owned();
     let status = response.status().as_u16();
-    let body = response.into_body().collect().await.expect("whole").to_bytes();
-    (status, how, String::from_utf8(body.into()).expect("text"))
+    let body = response.into_body().collect().await.expect("a complete body").to_bytes();
+    (status, cache_status, String::from_utf8(body.into()).expect("text"))
 }
 
-/// "The server layer broke the framework's path extraction."
+/// Axum's path extraction works behind the layer. Concurrent requests are collapsed, stale
+/// responses are revalidated in the background, and a PUT invalidates.
 #[tokio::test]
 async fn axum_routes_extract_collapse_and_invalidate() {
     let clock = ManualClock::at(1_700_000_000);
@@ -66,33 +68,34 @@ async fn axum_routes_extract_collapse_and_invalidate() {
     let router = Router::new()
         .route("/users/{name}", get(handler).merge(put(async |_: Path<String>| "kept")))
         .layer(CacheLayer::new(cache(&clock)));
-    let url = served(router).await + "/users/alice";
-    let asking: Vec<_> = (0..30).map(|_| tokio::spawn(ask("GET", url.clone()))).collect();
-    for asked in asking {
-        assert_eq!(asked.await.expect("no panic").2, "alice 0");
+    let url = serve(router).await + "/users/alice";
+    let requests: Vec<_> = (0..30).map(|_| tokio::spawn(send("GET", url.clone()))).collect();
+    for request in requests {
+        assert_eq!(request.await.expect("no panic").2, "alice 0");
     }
-    assert_eq!(ask("GET", url.clone()).await, (200, "larder; hit; ttl=60".into(), "alice 0".into()));
-    assert_eq!(ask("HEAD", url.clone()).await, (200, "larder; hit; ttl=60".into(), String::new()));
+    assert_eq!(send("GET", url.clone()).await, (200, "larder; hit; ttl=60".into(), "alice 0".into()));
+    assert_eq!(send("HEAD", url.clone()).await, (200, "larder; hit; ttl=60".into(), String::new()));
     clock.advance(Duration::from_secs(61));
-    assert_eq!(ask("GET", url.clone()).await.2, "alice 0", "stale, while it is made anew");
-    while ask("GET", url.clone()).await.2 != "alice 1" {}
-    assert_eq!(ask("PUT", url.clone()).await.2, "kept");
-    assert_eq!(ask("GET", url.clone()).await.2, "alice 2", "the PUT took it (RFC 9111 §4.4)");
-    assert_eq!(ask("GET", url.replace("alice", "bob")).await.2, "bob 3");
+    assert_eq!(send("GET", url.clone()).await.2, "alice 0", "stale while it is revalidated");
+    while send("GET", url.clone()).await.2 != "alice 1" {}
+    assert_eq!(send("PUT", url.clone()).await.2, "kept");
+    assert_eq!(send("GET", url.clone()).await.2, "alice 2", "the PUT invalidated it (RFC 9111 §4.4)");
+    assert_eq!(send("GET", url.replace("alice", "bob")).await.2, "bob 3");
 }
 
-/// What must not be stored goes the short way from the second request on, and is stored as soon as it may be.
+/// From the second request on, requests for a `no-store` response bypass the engine. The first
+/// storable response still does; the one after it is stored.
 #[tokio::test]
-async fn a_handler_that_changes_its_mind() {
+async fn a_no_store_response_bypasses_until_it_becomes_storable() {
     let count = Arc::new(AtomicUsize::new(0));
     let handler = move |path: http::Uri| {
         let count = count.fetch_add(1, Ordering::SeqCst);
-        assert_eq!(path, "/", "as it was sent");
+        assert_eq!(path, "/", "the URI keeps the form in which the client sent it");
         async move { ([("cache-control", if count < 3 { "no-store" } else { "max-age=60" })], count.to_string()) }
     };
     let router = Router::new().route("/", get(handler)).layer(CacheLayer::new(cache(&ManualClock::at(0))));
-    let url = served(router).await;
-    for (body, how) in [
+    let url = serve(router).await;
+    for (body, cache_status) in [
         ("0", "fwd=uri-miss; fwd-status=200; detail=no-store"),
         ("1", "fwd=uri-miss; fwd-status=200; detail=no-store"),
         ("2", "fwd=uri-miss; fwd-status=200; detail=no-store"),
@@ -100,33 +103,33 @@ async fn a_handler_that_changes_its_mind() {
         ("4", "fwd=uri-miss; fwd-status=200; stored"),
         ("4", "hit; ttl=60"),
     ] {
-        assert_eq!(ask("GET", url.clone()).await, (200, format!("larder; {how}"), body.to_owned()));
+        assert_eq!(send("GET", url.clone()).await, (200, format!("larder; {cache_status}"), body.to_owned()));
     }
 }
 
 #[tokio::test]
-async fn an_upgrade_passes_untouched() {
+async fn an_upgrade_passes_through_unchanged() {
     let switch = async |request: Request<axum::body::Body>| {
-        // What hyper needs to hand the connection over is there, and so are the fields.
+        // The request still contains hyper's upgrade extension and the `Upgrade` header.
         assert!(request.extensions().get::<hyper::upgrade::OnUpgrade>().is_some());
         let upgrade = request.headers()["upgrade"].clone();
-        let own = [("connection", http::HeaderValue::from_static("upgrade")), ("upgrade", upgrade)];
-        (http::StatusCode::SWITCHING_PROTOCOLS, own)
+        let headers = [("connection", http::HeaderValue::from_static("upgrade")), ("upgrade", upgrade)];
+        (http::StatusCode::SWITCHING_PROTOCOLS, headers)
     };
     let router =
         Router::new().route("/socket", get(switch)).layer(CacheLayer::new(cache(&ManualClock::at(0))));
-    let url = served(router).await;
+    let url = serve(router).await;
     let mut stream = TcpStream::connect(url.trim_start_matches("http://")).await.expect("a connection");
     let head = "GET /socket HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     stream.write_all(head.as_bytes()).await.expect("sent");
-    let mut answer = [0; 12];
-    stream.read_exact(&mut answer).await.expect("an answer");
-    assert_eq!(&answer, b"HTTP/1.1 101");
+    let mut status_line = [0; 12];
+    stream.read_exact(&mut status_line).await.expect("a response");
+    assert_eq!(&status_line, b"HTTP/1.1 101");
 }
 
 #[tokio::test]
-async fn two_hosts_do_not_share() {
+async fn two_hosts_do_not_share_responses() {
     let router = Router::new()
         .route(
             "/",
@@ -136,20 +139,20 @@ async fn two_hosts_do_not_share() {
     for host in ["a.example", "b.example", "a.example"] {
         let request = Request::get("/").header("host", host).body(Body::empty()).expect("a request");
         let response = router.clone().oneshot(request).await.expect("infallible");
-        let body = response.into_body().collect().await.expect("whole").to_bytes();
+        let body = response.into_body().collect().await.expect("a complete body").to_bytes();
         assert_eq!(body, host);
     }
 }
 
 #[tokio::test]
-async fn in_a_client_with_settings_of_its_own() {
+async fn a_client_with_a_default_freshness() {
     let count = Arc::new(AtomicUsize::new(0));
     let counting = Arc::clone(&count);
-    let origin = served(Router::new().route(
+    let origin = serve(Router::new().route(
         "/",
         get(move || {
             counting.fetch_add(1, Ordering::SeqCst);
-            async { "says nothing of freshness" }
+            async { "no freshness information" }
         }),
     ))
     .await;
@@ -162,25 +165,25 @@ async fn in_a_client_with_settings_of_its_own() {
         .service(Client::builder(TokioExecutor::new()).build_http::<Body>());
     for _ in 0..3 {
         let request = Request::get(&origin).body(Body::empty()).expect("a request");
-        client.clone().oneshot(request).await.expect("an answer");
+        client.clone().oneshot(request).await.expect("a response");
     }
     assert_eq!(count.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
-async fn a_failure_comes_through_as_it_was() {
+async fn an_error_of_the_service_is_returned_unchanged() {
     #[derive(Debug, PartialEq)]
-    struct Own;
+    struct ServiceError;
     let service = ServiceBuilder::new()
         .layer(CacheLayer::new(cache(&ManualClock::at(0))))
-        .service_fn(async |_: Request<Body>| Err::<Response<Body>, _>(Own));
+        .service_fn(async |_: Request<Body>| Err::<Response<Body>, _>(ServiceError));
     let request = Request::get("http://example.com/").body(Body::empty()).expect("a request");
-    assert_eq!(service.oneshot(request).await.expect_err("it fails"), Own);
+    assert_eq!(service.oneshot(request).await.expect_err("an error"), ServiceError);
 }
 
-/// gRPC needs its trailers, and TE.
+/// gRPC needs the `TE` header and its trailers.
 #[tokio::test]
-async fn grpc_passes_untouched() {
+async fn grpc_passes_through_unchanged() {
     let service = ServiceBuilder::new().layer(CacheLayer::new(cache(&ManualClock::at(0)))).service_fn(
         async |request: Request<Body>| {
             assert_eq!(request.headers()["te"], "trailers");
@@ -191,7 +194,13 @@ async fn grpc_passes_untouched() {
     );
     let request = Request::post("http://example.com/").header("te", "trailers");
     let request = request.header("content-type", "application/grpc").body(Body::empty()).expect("a request");
-    let whole =
-        service.oneshot(request).await.expect("an answer").into_body().collect().await.expect("whole");
-    assert_eq!(whole.trailers().expect("trailers")["grpc-status"], "0");
+    let collected = service
+        .oneshot(request)
+        .await
+        .expect("a response")
+        .into_body()
+        .collect()
+        .await
+        .expect("a complete body");
+    assert_eq!(collected.trailers().expect("trailers")["grpc-status"], "0");
 }
