@@ -10,7 +10,7 @@ use http::{
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use larder_core::Body;
-use larder_reqwest::{CachedClient, Error, ErrorKind, reqwest};
+use larder_reqwest::{CachedClient, Error, ErrorKind, RedirectPolicy, reqwest};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -18,7 +18,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let origin = Arc::new(origin.trim_end_matches('/').to_owned());
     // The suite's server closes what is idle for 5 s: a request with a streamed body, which cannot be repeated, must not meet that.
     let idle = Some(Duration::from_secs(2));
-    let client = CachedClient::builder().no_proxy().redirects(0).pool_idle_timeout(idle).build()?;
+    let client = CachedClient::builder()
+        .no_proxy()
+        .redirect(RedirectPolicy::none())
+        .pool_idle_timeout(idle)
+        .build()?;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("listening on http://{}", listener.local_addr()?);
     loop {

@@ -9,7 +9,7 @@ use larder_core::{
 use wildmatch::WildMatch;
 
 use crate::{
-    CachedClient, Error, ErrorKind, ReqwestOrigin, client::Inner, cookies::Cookies,
+    CachedClient, Error, ErrorKind, RedirectPolicy, ReqwestOrigin, client::Inner, cookies::Cookies,
     request_options::RequestOptions,
 };
 
@@ -29,7 +29,7 @@ pub struct CachedClientBuilder {
     default_headers: HeaderMap,
     cookies: Cookies,
     options: RequestOptions,
-    max_redirects: usize,
+    redirect: RedirectPolicy,
     user_agent: Result<(), Error>,
 }
 
@@ -46,7 +46,7 @@ impl CachedClientBuilder {
             default_headers: HeaderMap::new(),
             cookies: Cookies::default(),
             options: RequestOptions::default(),
-            max_redirects: 10,
+            redirect: RedirectPolicy::default(),
             user_agent: Ok(()),
         }
     }
@@ -187,10 +187,11 @@ impl CachedClientBuilder {
         self
     }
 
-    /// How many redirects are followed. Each response on the way is stored as its own. Default: 10; with 0 they are
-    /// responses like others.
-    pub fn redirects(mut self, most: usize) -> Self {
-        self.max_redirects = most;
+    /// Sets how many redirects are followed. Default: up to 10.
+    ///
+    /// Each response of a chain is stored under its own URL.
+    pub fn redirect(mut self, policy: RedirectPolicy) -> Self {
+        self.redirect = policy;
         self
     }
 
@@ -278,7 +279,7 @@ impl CachedClientBuilder {
                 default_headers: self.default_headers,
                 cookies: self.cookies,
                 options: self.options,
-                max_redirects: self.max_redirects,
+                redirect: self.redirect,
             }),
         })
     }
@@ -293,7 +294,7 @@ fn default_store() -> Result<Arc<dyn CacheStore>, Error> {
 #[cfg(not(feature = "memory"))]
 fn default_store() -> Result<Arc<dyn CacheStore>, Error> {
     let why = "give it a store, or build larder-reqwest with the feature `memory`";
-    Err(Error::new(ErrorKind::Request, None).because(why))
+    Err(Error::new(ErrorKind::Request, None).with_source(why))
 }
 
 /// What no other client has.

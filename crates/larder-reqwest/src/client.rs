@@ -10,8 +10,9 @@ use larder_core::{
 use reqwest::{IntoUrl, Request, Url};
 
 use crate::{
-    CachedClientBuilder, Error, ErrorKind, RequestBuilder, Response, cookies::Cookies, origin::origin_error,
-    parts::key_of, redirect, replayable_body::ReplayableBody, request_options::RequestOptions,
+    CachedClientBuilder, Error, ErrorKind, RedirectPolicy, RequestBuilder, Response, cookies::Cookies,
+    origin::origin_error, parts::key_of, redirect, replayable_body::ReplayableBody,
+    request_options::RequestOptions,
 };
 
 /// A `reqwest::Client` with a memory. Cloning shares connections and cache.
@@ -40,7 +41,7 @@ pub(crate) struct Inner {
     pub(crate) default_headers: HeaderMap,
     pub(crate) cookies: Cookies,
     pub(crate) options: RequestOptions,
-    pub(crate) max_redirects: usize,
+    pub(crate) redirect: RedirectPolicy,
 }
 
 impl CachedClient {
@@ -145,19 +146,18 @@ impl CachedClient {
     ) -> Result<Response, Error> {
         let mut content = ReplayableBody::of(&mut request);
         self.prepare(&mut request, wishes.mode);
-        let mut left = self.inner.max_redirects;
+        let policy = self.inner.redirect;
+        let mut followed = 0;
         loop {
             let answer = self.ask(&mut request, &mut content, wishes).await?;
             self.inner.cookies.take(&answer, request.url());
-            if self.inner.max_redirects == 0 || !redirect::follow(&answer, &mut request, &mut content)? {
+            if !policy.follows() || !redirect::follow(&answer, &mut request, &mut content)? {
                 let url = request.url().clone();
                 return Ok(Response::new(self.inner.cache.clone(), url, answer, wishes.max_body));
             }
             self.inner.cookies.forget(request.headers_mut());
-            left = left.checked_sub(1).ok_or_else(|| {
-                let why = format!("more than {} of them", self.inner.max_redirects);
-                Error::new(ErrorKind::Redirect, Some(request.url())).with_source(why)
-            })?;
+            policy.check(followed, request.url())?;
+            followed += 1;
         }
     }
 

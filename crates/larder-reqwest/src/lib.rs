@@ -29,6 +29,7 @@ pub use larder_core::{CacheMode, CacheStatus, Overrides, ResponseContext};
 #[cfg(feature = "middleware")]
 pub use middleware::CachingMiddleware;
 pub use origin::ReqwestOrigin;
+pub use redirect::RedirectPolicy;
 #[cfg(feature = "refresh")]
 pub use refresh::{
     CronError, Events, RefreshEvent, RefreshOutcome, Refresher, RefresherBuilder, Schedule, Validators,

@@ -12,6 +12,63 @@ use reqwest::{Request, Url};
 
 use crate::{Error, ErrorKind, replayable_body::ReplayableBody};
 
+/// How many redirects a client follows, like [`reqwest::redirect::Policy`].
+///
+/// The default follows up to 10.
+///
+/// ```
+/// use larder_reqwest::{CachedClient, RedirectPolicy};
+///
+/// # fn main() -> Result<(), larder_reqwest::Error> {
+/// let five = CachedClient::builder().redirect(RedirectPolicy::limited(5)).build()?;
+/// let none = CachedClient::builder().redirect(RedirectPolicy::none()).build()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RedirectPolicy {
+    /// The limit; `None` if no redirect is followed.
+    max: Option<usize>,
+}
+
+impl RedirectPolicy {
+    /// Creates a policy that follows up to `max` redirects of one request.
+    ///
+    /// One more is an error of kind [`Redirect`](ErrorKind::Redirect).
+    pub fn limited(max: usize) -> Self {
+        Self { max: Some(max) }
+    }
+
+    /// Creates a policy that follows no redirect: the client returns the redirect response itself.
+    pub fn none() -> Self {
+        Self { max: None }
+    }
+
+    /// Returns whether the policy follows redirects at all.
+    pub(crate) fn follows(self) -> bool {
+        self.max.is_some()
+    }
+
+    /// Checks that one more redirect may follow the `followed` ones before it. `url` is the URL
+    /// that it leads to.
+    pub(crate) fn check(self, followed: usize, url: &Url) -> Result<(), Error> {
+        match self.max {
+            Some(max) if followed >= max => {
+                Err(Error::new(ErrorKind::Redirect, Some(url))
+                    .with_source(format!("more than {max} redirects")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Default for RedirectPolicy {
+    /// Returns `RedirectPolicy::limited(10)`.
+    fn default() -> Self {
+        Self::limited(10)
+    }
+}
+
 /// Makes of the request the one that the answer leads to; `false` if it is the end of the chain. As reqwest does: after 301,
 /// 302 and 303 a GET, after 307 and 308 the same again if its content can be sent again; without credentials where it
 /// leads to another host.

@@ -5,7 +5,7 @@ mod origin;
 use std::{io::Write as _, sync::Arc, time::Duration};
 
 use larder_memory::MemoryStore;
-use larder_reqwest::{CacheOutcome, CachedClient, CachedClientBuilder, ErrorKind};
+use larder_reqwest::{CacheOutcome, CachedClient, CachedClientBuilder, ErrorKind, RedirectPolicy};
 use larder_testkit::{ManualClock, RawOrigin};
 use origin::{count, origin};
 
@@ -160,9 +160,15 @@ async fn each_response_of_a_chain_is_stored_as_its_own() {
     assert_eq!((error.kind(), count(&origin, "/loop")), (ErrorKind::Redirect, 11), "{error}");
     let error = client.get(url("/away")).send().await.expect_err("no such thing is fetched");
     assert_eq!(error.kind(), ErrorKind::Redirect, "{error}");
-    let none = builder().redirects(0).build().expect("a client");
+    let none = builder().redirect(RedirectPolicy::none()).build().expect("a client");
     let redirect = none.get(url("/old")).send().await.expect("a response like others");
     assert_eq!(redirect.status().as_u16(), 301);
+    for (max, expected) in [(2, Ok(200)), (1, Err(ErrorKind::Redirect)), (0, Err(ErrorKind::Redirect))] {
+        let limited = builder().redirect(RedirectPolicy::limited(max)).build().expect("a client");
+        let result = limited.get(url("/old")).send().await;
+        let result = result.map(|response| response.status().as_u16()).map_err(|error| error.kind());
+        assert_eq!(result, expected, "at most {max} redirects");
+    }
 }
 
 #[tokio::test]
