@@ -218,5 +218,5 @@ fn watch_says_what_changed_and_runs_a_command() {
     once("unchanged");
     let (output, _, said) = run(cache.path(), &["watch", &url, "--cron", "now and then"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(said.contains("--cron: 'now and then' is no cron expression"), "{said}");
+    assert!(said.contains("--cron: 'now and then' is not a cron expression"), "{said}");
 }

@@ -1,5 +1,6 @@
-//! A server whose every request goes through a `CachedClient`, so that what tests caches from outside can test it:
-//! `bridge ORIGIN`, with one private cache for all. `cargo xtask conformance` runs the public suite against it.
+//! A server that sends every request to an origin through one `CachedClient` with a private cache:
+//! `bridge ORIGIN`. It makes the client accessible to tests that measure a cache over HTTP;
+//! `cargo xtask conformance` runs the public cache test suite against it.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -14,14 +15,15 @@ use larder_reqwest::{CachedClient, Error, ErrorKind, RedirectPolicy, reqwest};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let origin = std::env::args().nth(1).ok_or("give the origin's URL, e.g. http://127.0.0.1:8000")?;
+    let origin = std::env::args().nth(1).ok_or("usage: bridge ORIGIN, e.g. bridge http://127.0.0.1:8000")?;
     let origin = Arc::new(origin.trim_end_matches('/').to_owned());
-    // The suite's server closes what is idle for 5 s: a request with a streamed body, which cannot be repeated, must not meet that.
-    let idle = Some(Duration::from_secs(2));
+    // The suite's server closes connections that are idle for 5 s. A request with a streamed body
+    // cannot be repeated, so it must not be sent on a connection that is just being closed.
+    let idle_timeout = Some(Duration::from_secs(2));
     let client = CachedClient::builder()
         .no_proxy()
         .redirect(RedirectPolicy::none())
-        .pool_idle_timeout(idle)
+        .pool_idle_timeout(idle_timeout)
         .build()?;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("listening on http://{}", listener.local_addr()?);
@@ -32,9 +34,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             let service = service_fn(|request| {
                 let (client, origin) = (client.clone(), Arc::clone(&origin));
                 async move {
-                    let answer =
-                        fetch(&client, &origin, request).await.unwrap_or_else(|error| failed(&error));
-                    Ok::<_, Infallible>(answer)
+                    let response =
+                        fetch(&client, &origin, request).await.unwrap_or_else(|error| error_response(&error));
+                    Ok::<_, Infallible>(response)
                 }
             });
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
@@ -42,6 +44,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
+/// Sends a request to the origin through the client.
 async fn fetch(
     client: &CachedClient,
     origin: &str,
@@ -49,18 +52,19 @@ async fn fetch(
 ) -> Result<Response<Body>, Error> {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    let mut fields: HeaderMap = parts.headers;
+    let mut headers: HeaderMap = parts.headers;
     for name in [CONNECTION, HOST, TE, TRANSFER_ENCODING] {
-        fields.remove(name);
+        headers.remove(name);
     }
-    let mut asking = client.request(parts.method, format!("{origin}{path}")).headers(fields);
+    let mut outgoing = client.request(parts.method, format!("{origin}{path}")).headers(headers);
     if !hyper::body::Body::is_end_stream(&body) {
-        asking = asking.body(reqwest::Body::wrap(body));
+        outgoing = outgoing.body(reqwest::Body::wrap(body));
     }
-    Ok(asking.send().await?.into_http())
+    Ok(outgoing.send().await?.into_http())
 }
 
-fn failed(error: &Error) -> Response<Body> {
+/// Returns the 502 or 504 response of a failed request.
+fn error_response(error: &Error) -> Response<Body> {
     let status = match error.kind() {
         ErrorKind::NotCached | ErrorKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
         _ => StatusCode::BAD_GATEWAY,

@@ -1,7 +1,8 @@
-//! Many pages at once.
+//! Fetches many URLs concurrently, as a stream of results.
 //!
-//! Nothing is spawned: whoever reads the stream drives it, and dropping it gives up what is on its way. What waits, waits
-//! here and not in memory that grows: URLs are taken from their source only when there is room for them.
+//! No task is spawned: polling the stream drives the requests, and dropping it cancels those in
+//! flight. Backpressure bounds the memory: URLs are taken from their source only when there is a
+//! slot for them. `hosts` limits the requests to each host, `retry` decides what is retried.
 
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
@@ -20,32 +21,48 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use crate::{
     CachedClient, Error, RequestBuilder, Response, Retry,
     hosts::Hosts,
-    parts::{host, sent},
+    parts::{host, without_fragment},
     retry::{is_retryable, retry_after},
 };
 
-/// How many URLs wait for their host, for each request that may be on its way.
-const WAITING: usize = 8;
+/// URLs that wait for a slot of their host, for each of the concurrent requests. With the default
+/// concurrency of 32 that is 256 URLs.
+const WAITING_PER_SLOT: usize = 8;
 
-/// Many pages at once: a stream of [`Fetched`], in the order in which they come or in which they were named.
+/// A stream of [`Fetched`] that fetches many URLs concurrently; created by
+/// [`CachedClient::fetch_all`].
 ///
-/// Each distinct URL has one result; one that is named again is left out. Its memory does not grow with the number of
-/// URLs but for 32 bytes each, by which it knows them again. The pages' bodies are read before they are handed out, each up
-/// to 256 MiB or [`max_body`](RequestBuilder::max_body); see [`streaming`](Self::streaming).
-#[must_use = "a batch does nothing until it is read"]
+/// Results come in the order of completion, or [in the order of the URLs](Self::in_order). Each
+/// distinct URL has one result: repetitions are skipped. URLs that differ only in their fragment
+/// are not distinct. To recognize repetitions, the batch stores a hash of each URL, about 32 bytes.
+///
+/// Bodies are read into memory before a result is returned, each up to
+/// [`max_body`](RequestBuilder::max_body), or 256 MiB if there is none. Use
+/// [`streaming`](Self::streaming) for longer ones.
+///
+/// # Cancel safety
+///
+/// Dropping the stream cancels its requests in flight. The next item can be awaited again at any
+/// point.
+#[must_use = "a batch does nothing until it is polled"]
 pub struct Batch {
     client: CachedClient,
     urls: Pin<Box<dyn Stream<Item = String> + Send>>,
     settings: Settings,
-    seen: HashSet<u128, foldhash::fast::RandomState>,
+    /// Hashes of the URLs taken so far.
+    fingerprints: HashSet<u128, foldhash::fast::RandomState>,
     hosts: Hosts,
     running: FuturesUnordered<BoxFuture<'static, Done>>,
-    pauses: FuturesUnordered<BoxFuture<'static, Over>>,
+    pauses: FuturesUnordered<BoxFuture<'static, PauseEnd>>,
+    /// URLs that wait for a slot of their host, retries first.
     waiting: VecDeque<Job>,
-    /// Results that came before those that go before them.
-    early: BTreeMap<u64, Fetched>,
+    /// Results that wait for those of earlier URLs.
+    out_of_order: BTreeMap<u64, Fetched>,
+    /// Distinct URLs taken from the source.
     taken: u64,
-    given: u64,
+    /// Results returned in order.
+    returned: u64,
+    /// Whether the source has ended.
     exhausted: bool,
 }
 
@@ -54,40 +71,47 @@ struct Settings {
     retry: Retry,
     ordered: bool,
     streaming: bool,
-    each: Option<Arc<dyn Fn(RequestBuilder) -> RequestBuilder + Send + Sync>>,
+    map_request: Option<Arc<dyn Fn(RequestBuilder) -> RequestBuilder + Send + Sync>>,
 }
 
-/// What became of one URL.
+/// The result of one URL of a [`Batch`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Fetched {
-    /// The URL as it was named.
+    /// The URL as it was passed to the batch.
     pub url: String,
-    /// Its place among the distinct URLs, from 0.
+    /// The position among the distinct URLs, from 0.
     pub index: u64,
-    /// The response, or why there is none. An error status is a response.
+    /// The response, or the error of the last attempt. A response with an error status is a
+    /// response.
     pub result: Result<Response, Error>,
-    /// How often it was tried.
+    /// Number of attempts, from 1. 0 if the URL could not be parsed.
     pub attempts: u32,
 }
 
+/// A URL that is to be fetched or retried.
 #[derive(Debug)]
 struct Job {
     index: u64,
-    named: String,
+    /// The URL as it was passed to the batch.
+    input: String,
     url: Url,
     attempts: u32,
 }
 
+/// A request that has ended, and its result.
 struct Done(Job, Result<Response, Error>);
 
-/// A pause that is over: of a failed request, or of a host.
-enum Over {
-    Job(Job),
+/// What the end of a pause allows.
+enum PauseEnd {
+    /// The URL can be retried.
+    Retry(Job),
+    /// The host accepts requests again.
     Host(String),
 }
 
 impl Batch {
+    /// Creates a batch with the default settings.
     fn new(client: CachedClient, urls: Pin<Box<dyn Stream<Item = String> + Send>>) -> Self {
         Self {
             client,
@@ -97,77 +121,90 @@ impl Batch {
                 retry: Retry::times(0),
                 ordered: false,
                 streaming: false,
-                each: None,
+                map_request: None,
             },
-            seen: HashSet::default(),
+            fingerprints: HashSet::default(),
             hosts: Hosts::new(6),
             running: FuturesUnordered::new(),
             pauses: FuturesUnordered::new(),
             waiting: VecDeque::new(),
-            early: BTreeMap::new(),
+            out_of_order: BTreeMap::new(),
             taken: 0,
-            given: 0,
+            returned: 0,
             exhausted: false,
         }
     }
 
-    /// How many requests are on their way at once, at most. Default: 32.
-    pub fn concurrency(mut self, most: usize) -> Self {
-        self.settings.concurrency = most.max(1);
+    /// Sets the number of concurrent requests. Default: 32; minimum: 1.
+    pub fn concurrency(mut self, max: usize) -> Self {
+        self.settings.concurrency = max.max(1);
         self
     }
 
-    /// How many of them to one host, at most. Default: 6.
-    pub fn per_host(mut self, most: usize) -> Self {
-        self.hosts.set_most(most);
+    /// Sets the number of concurrent requests to one host. Default: 6; minimum: 1.
+    pub fn per_host(mut self, max: usize) -> Self {
+        self.hosts.set_limit(max);
         self
     }
 
-    /// How failed requests are tried again: a number, or a [`Retry`]. Default: not at all. A host that answers 429 or 503
-    /// with `Retry-After` is left alone for so long, with all its URLs.
+    /// Sets how failed requests are retried: a number of retries, or a [`Retry`]. Default: no
+    /// retries.
+    ///
+    /// If a request that is to be retried got 429 or 503 with `Retry-After`, no other request is
+    /// sent to its host during that time either.
     pub fn retry(mut self, retry: impl Into<Retry>) -> Self {
         self.settings.retry = retry.into();
         self
     }
 
-    /// Results in the order of their URLs. At most four times as many as may be on their way are fetched ahead of the one
-    /// that is waited for. Default: as they come.
+    /// Returns results in the order of their URLs. Default: in the order of completion.
+    ///
+    /// While one result is outstanding, up to four times [`concurrency`](Self::concurrency) URLs
+    /// are fetched ahead of it.
     pub fn in_order(mut self) -> Self {
         self.settings.ordered = true;
         self
     }
 
-    /// Hands a response out when its head is here; its body is read by whoever takes it, and doesn't count as on its way
-    /// any more. For pages that are longer than memory.
+    /// Returns each response when its headers have arrived, for bodies that do not fit into memory.
+    ///
+    /// The caller reads the body. It no longer counts against the limits on concurrent requests.
     pub fn streaming(mut self) -> Self {
         self.settings.streaming = true;
         self
     }
 
-    /// Makes something of each request before it is sent: fields, a mode, a limit.
-    pub fn each(mut self, make: impl Fn(RequestBuilder) -> RequestBuilder + Send + Sync + 'static) -> Self {
-        self.settings.each = Some(Arc::new(make));
+    /// Sets a function that changes each request before it is sent, such as its headers, mode or
+    /// limits.
+    pub fn each(
+        mut self,
+        map_request: impl Fn(RequestBuilder) -> RequestBuilder + Send + Sync + 'static,
+    ) -> Self {
+        self.settings.map_request = Some(Arc::new(map_request));
         self
     }
 
-    /// Starts what may start; whether anything changed.
+    /// Starts requests until the limits are reached, taking URLs from the source as slots become
+    /// free.
+    ///
+    /// Returns the result of a URL that could not be parsed, and `Pending` if there is none.
     fn start(&mut self, cx: &mut Context<'_>) -> Poll<Option<Fetched>> {
         while self.running.len() < self.settings.concurrency {
-            if let Some(at) = self.waiting.iter().position(|job| self.hosts.begin(host(&job.url))) {
-                let job = self.waiting.remove(at).expect("it was just there");
+            if let Some(at) = self.waiting.iter().position(|job| self.hosts.try_acquire(host(&job.url))) {
+                let job = self.waiting.remove(at).expect("the position was just found");
                 self.run(job);
                 continue;
             }
-            let full = self.waiting.len() >= self.settings.concurrency * WAITING;
+            let full = self.waiting.len() >= self.settings.concurrency * WAITING_PER_SLOT;
             if full || self.exhausted || self.is_far_ahead() {
                 break;
             }
             match self.urls.as_mut().poll_next(cx) {
                 Poll::Pending => break,
                 Poll::Ready(None) => self.exhausted = true,
-                Poll::Ready(Some(named)) => match self.job(named) {
+                Poll::Ready(Some(input)) => match self.job(input) {
                     None => {}
-                    Some(Ok(job)) if self.hosts.begin(host(&job.url)) => self.run(job),
+                    Some(Ok(job)) if self.hosts.try_acquire(host(&job.url)) => self.run(job),
                     Some(Ok(job)) => self.waiting.push_back(job),
                     Some(Err(fetched)) => return Poll::Ready(Some(fetched)),
                 },
@@ -176,37 +213,40 @@ impl Batch {
         Poll::Pending
     }
 
+    /// Returns whether an ordered batch must wait for an earlier result before it takes more URLs.
     fn is_far_ahead(&self) -> bool {
-        self.settings.ordered && self.taken - self.given >= (self.settings.concurrency * 4) as u64
+        self.settings.ordered && self.taken - self.returned >= (self.settings.concurrency * 4) as u64
     }
 
-    /// `None` for one that was named before.
-    fn job(&mut self, named: String) -> Option<Result<Job, Fetched>> {
-        let parsed = Url::parse(&named).map_err(|error| {
-            Error::new(crate::ErrorKind::Request, None).with_source(format!("'{named}' is no URL: {error}"))
+    /// Creates the job of a URL, or its result if it cannot be parsed. Returns `None` for a
+    /// repetition.
+    fn job(&mut self, input: String) -> Option<Result<Job, Fetched>> {
+        let parsed = Url::parse(&input).map_err(|error| {
+            Error::new(crate::ErrorKind::Request, None)
+                .with_source(format!("'{input}' is not a valid URL: {error}"))
         });
         let mut hasher = SipHasher13::new();
         match &parsed {
-            // Not the fragment: it is not sent.
-            Ok(url) => hasher.write(sent(url).as_bytes()),
-            Err(_) => hasher.write(named.as_bytes()),
+            Ok(url) => hasher.write(without_fragment(url).as_bytes()),
+            Err(_) => hasher.write(input.as_bytes()),
         }
-        if !self.seen.insert(hasher.finish128().as_u128()) {
+        if !self.fingerprints.insert(hasher.finish128().as_u128()) {
             return None;
         }
         let index = self.taken;
         self.taken += 1;
         Some(match parsed {
-            Ok(url) => Ok(Job { index, named, url, attempts: 0 }),
-            Err(error) => Err(Fetched { url: named, index, result: Err(error), attempts: 0 }),
+            Ok(url) => Ok(Job { index, input, url, attempts: 0 }),
+            Err(error) => Err(Fetched { url: input, index, result: Err(error), attempts: 0 }),
         })
     }
 
+    /// Starts one attempt. The slot of the host has already been acquired.
     fn run(&mut self, mut job: Job) {
         job.attempts += 1;
         let request = self.client.get(job.url.clone());
-        let request = match &self.settings.each {
-            Some(make) => make(request),
+        let request = match &self.settings.map_request {
+            Some(map_request) => map_request(request),
             None => request,
         };
         let streaming = self.settings.streaming;
@@ -221,39 +261,39 @@ impl Batch {
         self.running.push(fetching.boxed());
     }
 
-    /// The result, unless it is tried again.
-    fn done(&mut self, Done(job, result): Done) -> Option<Fetched> {
+    /// Releases the host's slot, and returns the result unless the request is to be retried.
+    fn finish(&mut self, Done(job, result): Done) -> Option<Fetched> {
         let host = host(&job.url);
-        self.hosts.end(host);
-        let wish = match &result {
+        self.hosts.release(host);
+        let requested_pause = match &result {
             Ok(response) if matches!(response.status().as_u16(), 429 | 503) => {
                 retry_after(response.headers())
             }
             _ => None,
         };
-        let again = job.attempts <= self.settings.retry.times && is_retryable(&result);
-        if let Some(wish) = wish.filter(|_| again)
+        let will_retry = job.attempts <= self.settings.retry.times && is_retryable(&result);
+        if let Some(pause) = requested_pause.filter(|_| will_retry)
             && self.hosts.pause(host)
         {
             let host = host.to_owned();
-            self.pauses.push(tokio::time::sleep(wish).map(|()| Over::Host(host)).boxed());
+            self.pauses.push(tokio::time::sleep(pause).map(|()| PauseEnd::Host(host)).boxed());
         }
-        if again {
-            let pause = wish.unwrap_or_default().max(self.settings.retry.pause(job.attempts));
-            self.pauses.push(tokio::time::sleep(pause).map(|()| Over::Job(job)).boxed());
+        if will_retry {
+            let pause = requested_pause.unwrap_or_default().max(self.settings.retry.pause(job.attempts));
+            self.pauses.push(tokio::time::sleep(pause).map(|()| PauseEnd::Retry(job)).boxed());
             return None;
         }
-        Some(Fetched { url: job.named, index: job.index, result, attempts: job.attempts })
+        Some(Fetched { url: job.input, index: job.index, result, attempts: job.attempts })
     }
 
-    /// In its turn.
-    fn ordered(&mut self, fetched: Option<Fetched>) -> Option<Fetched> {
+    /// Adds a result, and returns the one that is next in the configured order, if it is there.
+    fn next_in_order(&mut self, fetched: Option<Fetched>) -> Option<Fetched> {
         if !self.settings.ordered {
             return fetched;
         }
-        self.early.extend(fetched.map(|fetched| (fetched.index, fetched)));
-        let next = self.early.remove(&self.given)?;
-        self.given += 1;
+        self.out_of_order.extend(fetched.map(|fetched| (fetched.index, fetched)));
+        let next = self.out_of_order.remove(&self.returned)?;
+        self.returned += 1;
         Some(next)
     }
 }
@@ -264,19 +304,19 @@ impl Stream for Batch {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Fetched>> {
         let this = &mut *self;
         loop {
-            if let Some(fetched) = this.ordered(None) {
+            if let Some(fetched) = this.next_in_order(None) {
                 return Poll::Ready(Some(fetched));
             }
-            while let Poll::Ready(Some(over)) = this.pauses.poll_next_unpin(cx) {
-                match over {
-                    Over::Job(job) => this.waiting.push_front(job),
-                    Over::Host(host) => this.hosts.go_on(&host),
+            while let Poll::Ready(Some(end)) = this.pauses.poll_next_unpin(cx) {
+                match end {
+                    PauseEnd::Retry(job) => this.waiting.push_front(job),
+                    PauseEnd::Host(host) => this.hosts.resume(&host),
                 }
             }
             let fetched = match this.start(cx) {
                 Poll::Ready(fetched) => fetched,
                 Poll::Pending => match this.running.poll_next_unpin(cx) {
-                    Poll::Ready(Some(done)) => this.done(done),
+                    Poll::Ready(Some(done)) => this.finish(done),
                     Poll::Ready(None) | Poll::Pending => {
                         let nothing_left = this.exhausted
                             && this.running.is_empty()
@@ -286,7 +326,7 @@ impl Stream for Batch {
                     }
                 },
             };
-            if let Some(fetched) = this.ordered(fetched) {
+            if let Some(fetched) = this.next_in_order(fetched) {
                 return Poll::Ready(Some(fetched));
             }
         }
@@ -301,21 +341,22 @@ impl fmt::Debug for Batch {
 }
 
 impl CachedClient {
-    /// Many pages at once, each through the cache: a stream, with settings before its first result is read.
+    /// Fetches many URLs concurrently, each through the cache.
+    ///
+    /// Returns a [`Batch`]: configure it, then read it as a stream.
     ///
     /// ```no_run
-    /// # async fn example(client: larder_reqwest::CachedClient) -> Result<(), larder_reqwest::Error> {
+    /// # async fn example(client: larder_reqwest::CachedClient) {
     /// use futures_util::StreamExt as _;
     ///
     /// let urls = (1..=100).map(|n| format!("https://example.com/{n}"));
     /// let mut pages = client.fetch_all(urls).concurrency(32).per_host(6).retry(2);
     /// while let Some(page) = pages.next().await {
     ///     match page.result {
-    ///         Ok(response) => println!("{} {} {}", page.url, response.status(), response.outcome()),
+    ///         Ok(response) => println!("{} {}", page.url, response.outcome()),
     ///         Err(error) => println!("{error}"),
     ///     }
     /// }
-    /// # Ok(())
     /// # }
     /// ```
     pub fn fetch_all<I>(&self, urls: I) -> Batch
@@ -325,7 +366,10 @@ impl CachedClient {
         self.fetch_all_of(futures_util::stream::iter(urls.into_iter().map(Into::into)))
     }
 
-    /// The same for URLs that are not known yet: taken from a stream as there is room for them.
+    /// Fetches URLs from a stream concurrently, each through the cache.
+    ///
+    /// URLs are taken from the stream as slots become free. See [`fetch_all`](Self::fetch_all) for
+    /// a list.
     pub fn fetch_all_of(&self, urls: impl Stream<Item = String> + Send + 'static) -> Batch {
         Batch::new(self.clone(), Box::pin(urls))
     }

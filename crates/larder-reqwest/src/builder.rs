@@ -1,4 +1,4 @@
-//! How a client is put together: its cache, and reqwest's own settings.
+//! The builder of a client: settings of its cache, and those of reqwest.
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -13,10 +13,24 @@ use crate::{
     request_options::RequestOptions,
 };
 
-/// Settings of a [`CachedClient`].
+/// Settings of a [`CachedClient`]; created by [`CachedClient::builder`].
 ///
-/// Those of `reqwest::ClientBuilder` that most programs use are here under the same names; the rest are reached through
-/// [`reqwest`](Self::reqwest).
+/// The common settings of `reqwest::ClientBuilder` have the same names here.
+/// [`reqwest`](Self::reqwest) gives access to all others.
+///
+/// ```
+/// use std::time::Duration;
+/// use larder_reqwest::CachedClient;
+///
+/// # fn main() -> Result<(), larder_reqwest::Error> {
+/// let client = CachedClient::builder()
+///     .user_agent("example/1.0")
+///     .timeout(Duration::from_secs(30))
+///     .default_freshness("https://api.example.com/*", Duration::from_secs(60))
+///     .build()?;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use]
 pub struct CachedClientBuilder {
     http: reqwest::ClientBuilder,
@@ -30,10 +44,12 @@ pub struct CachedClientBuilder {
     cookies: Cookies,
     options: RequestOptions,
     redirect: RedirectPolicy,
+    /// The error of an invalid `User-Agent`, which `build` returns.
     user_agent: Result<(), Error>,
 }
 
 impl CachedClientBuilder {
+    /// Creates a builder with the default settings.
     pub(crate) fn new() -> Self {
         Self {
             http: reqwest::Client::builder(),
@@ -53,102 +69,125 @@ impl CachedClientBuilder {
 
     // The cache.
 
-    /// Where responses are kept. Default: in memory, for as long as the client lives (feature `memory`; without it a store
-    /// has to be given).
+    /// Sets the store for responses.
     ///
-    /// A private cache is one user's. What this client keeps in a store that others may use, too, is therefore found by
-    /// this client alone, and by nobody once it is gone, until [`partition`](Self::partition) says whose it is.
+    /// Default: a store in memory that lives as long as the client (feature `memory`). Without that
+    /// feature a store must be set.
+    ///
+    /// A private cache belongs to one user, and other clients may use the same store. Therefore
+    /// only this client finds the responses that it stores, and no client finds them after it has
+    /// been dropped. Set a [`partition`](Self::partition) to share them with other clients of the
+    /// same user.
     pub fn store(mut self, store: Arc<dyn CacheStore>) -> Self {
         self.store = Some(store);
         self
     }
 
-    /// Whose responses these are: clients that say the same share what they keep in one store, now and after a restart.
-    /// Only for clients that act for the same user.
+    /// Sets the name of the user or tenant that the stored responses belong to.
+    ///
+    /// Clients with the same partition share the responses in a store, also after a restart. Use
+    /// the same name only for clients that act for the same user. Default: a random partition for a
+    /// private cache on a given [`store`](Self::store); none otherwise.
     pub fn partition(mut self, name: &str) -> Self {
         self.partition = Some(name.to_owned());
         self
     }
 
-    /// A shared cache (RFC 9111 §1): keeps only what may be served to everybody, and shares it with every shared cache on
-    /// its store. Default: a private one.
+    /// Uses a shared cache (RFC 9111 §1) instead of a private one.
+    ///
+    /// It stores only responses that may be served to any user, and shares them with every shared
+    /// cache on the same store. Default: a private cache.
     pub fn shared(self) -> Self {
         self.rules(Rules::shared())
     }
 
-    /// The rules to decide by. Default: [`Rules::private`].
+    /// Sets the caching rules. Default: [`Rules::private`].
     pub fn rules(mut self, rules: Rules) -> Self {
         self.rules = rules;
         self
     }
 
-    /// The cache's bounds. Default: [`Limits::default`].
+    /// Sets the limits of the cache. Default: [`Limits::default`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Where the cache's time comes from. Default: the system.
+    /// Sets the clock of the cache. Default: the system clock.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
         self
     }
 
-    /// Who is told what the cache does. Default: nobody.
+    /// Sets the observer that receives the events of the cache. Default: none.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
         self
     }
 
-    /// What requests want of the cache unless they say otherwise. Default: what the rules say.
+    /// Sets the cache mode of requests that set none. Default: [`CacheMode::Default`].
     pub fn mode(mut self, mode: CacheMode) -> Self {
         self.options.mode = mode;
         self
     }
 
-    /// Everything from the cache, stale if need be, and an error of kind [`NotCached`](ErrorKind::NotCached) where there is
-    /// nothing. What has to be revalidated (RFC 9111 §5.2.2.2) counts as nothing.
+    /// Returns only stored responses, also stale ones, and sends nothing to the origin.
+    ///
+    /// A request without a usable stored response is an error of kind
+    /// [`NotCached`](ErrorKind::NotCached). A stale response that must be revalidated
+    /// (RFC 9111 §5.2.2.2) is not usable.
     pub fn offline(self) -> Self {
         self.mode(CacheMode::Offline)
     }
 
-    /// How long responses of some URLs are fresh, where their server says nothing. `pattern` is the whole URL, in which `*`
-    /// stands for anything and `?` for one character, as in `https://api.example.com/*`. Of several that match, the last
-    /// one added counts.
+    /// Sets how long responses from matching URLs are fresh, if the server specifies no lifetime.
+    ///
+    /// `pattern` matches the whole URL: `*` stands for any characters and `?` for one character, as
+    /// in `https://api.example.com/*`. If several patterns match, the one added last applies.
     pub fn default_freshness(self, pattern: &str, freshness: Duration) -> Self {
         let mut overrides = Overrides::default();
         overrides.default_freshness = Some(freshness);
         self.for_urls(pattern, overrides)
     }
 
-    /// How long responses of some URLs are fresh, whatever their server says; see [`Overrides::freshness`]. The pattern is
-    /// as for [`default_freshness`](Self::default_freshness).
+    /// Sets how long responses from matching URLs are fresh, in place of what the server specifies.
+    ///
+    /// It replaces the server's lifetimes, `no-cache`, `no-store` and `must-revalidate`; see
+    /// [`Overrides::freshness`]. [`default_freshness`](Self::default_freshness) describes the
+    /// pattern.
     pub fn override_freshness(self, pattern: &str, freshness: Duration) -> Self {
         let mut overrides = Overrides::default();
         overrides.freshness = Some(freshness);
         self.for_urls(pattern, overrides)
     }
 
+    /// Adds overrides for responses from matching URLs.
     fn for_urls(self, pattern: &str, overrides: Overrides) -> Self {
         let pattern = WildMatch::new(pattern);
-        self.overrides(move |arrived| {
-            let matches = pattern.matches(&arrived.uri.to_string());
+        self.overrides(move |response| {
+            let matches = pattern.matches(&response.uri.to_string());
             if matches { overrides.clone() } else { Overrides::default() }
         })
     }
 
-    /// What is said of each response that arrives, over what its server says. Several add up; the last one goes first.
+    /// Adds a function that overrides the caching directives of each response that arrives.
+    ///
+    /// All added functions apply. If they set the same value, the function added last takes
+    /// precedence.
     pub fn overrides(
         mut self,
-        says: impl Fn(&ResponseContext<'_>) -> Overrides + Send + Sync + 'static,
+        override_fn: impl Fn(&ResponseContext<'_>) -> Overrides + Send + Sync + 'static,
     ) -> Self {
-        self.options.override_fn = Some(OverrideFn::by(says).or(self.options.override_fn.take()));
+        self.options.override_fn = Some(OverrideFn::by(override_fn).or(self.options.override_fn.take()));
         self
     }
 
-    /// The longest body that responses may have, in bytes: a longer one is an error, also in the middle, and is not
-    /// stored. Default: none, but what is read into memory at once ([`Response::bytes`](crate::Response::bytes), `text`,
-    /// `json`) ends at 256 MiB.
+    /// Sets the longest response body, in bytes.
+    ///
+    /// A longer body is not stored. Reading it returns an error of kind
+    /// [`TooLong`](ErrorKind::TooLong) when the limit is reached. Default: no limit, except for
+    /// methods that read the whole body into memory ([`Response::bytes`](crate::Response::bytes),
+    /// `text`, `json`): 256 MiB.
     pub fn max_body(mut self, bytes: u64) -> Self {
         self.options.max_body = Some(bytes);
         self
@@ -156,7 +195,9 @@ impl CachedClientBuilder {
 
     // Requests.
 
-    /// The `User-Agent` of requests that have none.
+    /// Sets the `User-Agent` of requests that have none.
+    ///
+    /// Default: none. An invalid value is an error of [`build`](Self::build).
     pub fn user_agent(mut self, value: &str) -> Self {
         match HeaderValue::from_str(value) {
             Ok(value) => {
@@ -167,20 +208,20 @@ impl CachedClientBuilder {
         self
     }
 
-    /// Fields for requests that don't have them.
-    pub fn default_headers(mut self, fields: HeaderMap) -> Self {
-        self.default_headers.extend(fields);
+    /// Adds headers to requests that do not have them.
+    pub fn default_headers(mut self, headers: HeaderMap) -> Self {
+        self.default_headers.extend(headers);
         self
     }
 
-    /// Where cookies are kept. Stored responses set none again.
+    /// Sets the cookie jar. Responses from the cache set no cookies again. Default: none.
     #[cfg(feature = "cookies")]
     pub fn cookie_provider(mut self, jar: Arc<dyn reqwest::cookie::CookieStore>) -> Self {
         self.cookies = Cookies(Some(jar));
         self
     }
 
-    /// A jar of the client's own.
+    /// Enables or disables a cookie jar in memory that belongs to the client. Default: disabled.
     #[cfg(feature = "cookies")]
     pub fn cookie_store(mut self, enable: bool) -> Self {
         self.cookies = Cookies(enable.then(|| Arc::new(reqwest::cookie::Jar::default()) as _));
@@ -197,63 +238,72 @@ impl CachedClientBuilder {
 
     // Connections.
 
-    /// How long an exchange with the origin may take, from connecting to the end of the body. Default: no limit.
+    /// Sets the timeout of an exchange with the origin, from connecting to the end of the body.
+    ///
+    /// Default: no timeout.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.reqwest(|http| http.timeout(timeout))
     }
 
-    /// How long a pause within a response may be. Default: no limit.
+    /// Sets the longest time between two reads of a response. Default: no timeout.
     pub fn read_timeout(self, timeout: Duration) -> Self {
         self.reqwest(|http| http.read_timeout(timeout))
     }
 
-    /// How long connecting may take. Default: no limit.
+    /// Sets the timeout for connecting. Default: no timeout.
     pub fn connect_timeout(self, timeout: Duration) -> Self {
         self.reqwest(|http| http.connect_timeout(timeout))
     }
 
-    /// How long an idle connection is kept. Default: reqwest's, 90 s.
+    /// Sets how long an idle connection stays open. Default: 90 s. `None`: no limit.
     pub fn pool_idle_timeout(self, timeout: Option<Duration>) -> Self {
         self.reqwest(|http| http.pool_idle_timeout(timeout))
     }
 
-    /// Idle connections for each host. Default: no limit.
-    pub fn pool_max_idle_per_host(self, most: usize) -> Self {
-        self.reqwest(|http| http.pool_max_idle_per_host(most))
+    /// Sets the number of idle connections to each host. Default: no limit.
+    pub fn pool_max_idle_per_host(self, max: usize) -> Self {
+        self.reqwest(|http| http.pool_max_idle_per_host(max))
     }
 
-    /// Goes through a proxy.
+    /// Adds a proxy for requests. Default: the proxy of the environment variables.
     pub fn proxy(self, proxy: reqwest::Proxy) -> Self {
         self.reqwest(|http| http.proxy(proxy))
     }
 
-    /// Goes through none, whatever the environment says.
+    /// Disables all proxies, including those of the environment variables.
     pub fn no_proxy(self) -> Self {
         self.reqwest(reqwest::ClientBuilder::no_proxy)
     }
 
-    /// Refuses what is not https.
+    /// Rejects requests to URLs that are not https. Default: disabled.
     pub fn https_only(self, enabled: bool) -> Self {
         self.reqwest(|http| http.https_only(enabled))
     }
 
-    /// Resolves a name to this address.
+    /// Resolves a host name to this address, without DNS.
     pub fn resolve(self, domain: &str, address: SocketAddr) -> Self {
         self.reqwest(|http| http.resolve(domain, address))
     }
 
-    /// Any other setting of reqwest. Not its redirects, default headers, user agent and cookies: those are this builder's,
-    /// since the cache has to see them.
-    pub fn reqwest(mut self, set: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder) -> Self {
-        self.http = set(self.http);
+    /// Changes any other setting of the underlying `reqwest::ClientBuilder`.
+    ///
+    /// Set redirects, default headers, the user agent and cookies with this builder's own methods:
+    /// the cache has to see them. reqwest's redirect policy is always replaced.
+    pub fn reqwest(
+        mut self,
+        configure: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+    ) -> Self {
+        self.http = configure(self.http);
         self
     }
 
-    /// The client.
+    /// Creates the client.
     ///
     /// # Errors
     ///
-    /// If a setting can't be used, such as a user agent that is no field value, or TLS can't be set up.
+    /// Returns an [`Error`] of kind [`Request`](ErrorKind::Request) if a setting is invalid, such
+    /// as a user agent that is not a header value, if there is no store, or if TLS cannot be
+    /// initialized.
     pub fn build(self) -> Result<CachedClient, Error> {
         self.user_agent?;
         let http = self.http.redirect(reqwest::redirect::Policy::none()).build()?;
@@ -285,19 +335,21 @@ impl CachedClientBuilder {
     }
 }
 
+/// Returns the store of a client that is given none.
 #[cfg(feature = "memory")]
-#[expect(clippy::unnecessary_wraps, reason = "without the feature it fails")]
+#[expect(clippy::unnecessary_wraps, reason = "fails without the feature `memory`")]
 fn default_store() -> Result<Arc<dyn CacheStore>, Error> {
     Ok(Arc::new(larder_memory::MemoryStore::default()))
 }
 
+/// Returns an error: a client that is given no store has none.
 #[cfg(not(feature = "memory"))]
 fn default_store() -> Result<Arc<dyn CacheStore>, Error> {
-    let why = "give it a store, or build larder-reqwest with the feature `memory`";
-    Err(Error::new(ErrorKind::Request, None).with_source(why))
+    let reason = "no store: set one, or enable the feature `memory` of larder-reqwest";
+    Err(Error::new(ErrorKind::Request, None).with_source(reason))
 }
 
-/// What no other client has.
+/// Returns a random partition, which no other client has.
 fn random_partition() -> Result<Box<[u8]>, Error> {
     let mut random = vec![0; 16];
     getrandom::fill(&mut random)

@@ -1,4 +1,7 @@
-//! The client: a request goes through the cache, and along its redirects.
+//! The client: looks each request up in the cache, fetches it on a miss, and follows redirects.
+//!
+//! `redirect` computes the next request of a chain, `cookies` holds the jar, `request_options` the
+//! cache options.
 
 use std::sync::Arc;
 
@@ -15,7 +18,9 @@ use crate::{
     request_options::RequestOptions,
 };
 
-/// A `reqwest::Client` with a memory. Cloning shares connections and cache.
+/// A `reqwest::Client` with an HTTP cache (RFC 9111).
+///
+/// Clones share the connections and the cache.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), larder_reqwest::Error> {
@@ -31,12 +36,13 @@ pub struct CachedClient {
     pub(crate) inner: Arc<Inner>,
 }
 
+/// The state that all clones of a client share.
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) http: reqwest::Client,
     pub(crate) cache: Cache,
     pub(crate) origin: Arc<dyn Origin>,
-    /// What makes this client's keys its own.
+    /// The part that separates this client's cache keys from those of other clients.
     pub(crate) partition: Option<Box<[u8]>>,
     pub(crate) default_headers: HeaderMap,
     pub(crate) cookies: Cookies,
@@ -45,80 +51,90 @@ pub(crate) struct Inner {
 }
 
 impl CachedClient {
-    /// A client with a private cache of its own in memory: what one browser would keep for one user, for as long as the
-    /// client lives.
+    /// Creates a client with a private cache in memory, like that of a browser with one user.
+    ///
+    /// The cache lives as long as the client.
     ///
     /// # Errors
     ///
-    /// If TLS can't be set up.
+    /// Returns an [`Error`] if TLS cannot be initialized, or if the feature `memory` is disabled.
     pub fn new() -> Result<Self, Error> {
         Self::builder().build()
     }
 
-    /// A client with another store, another kind of cache, other limits.
+    /// Creates a builder, to configure the store, the kind of cache, limits and connections.
     pub fn builder() -> CachedClientBuilder {
         CachedClientBuilder::new()
     }
 
-    /// A GET request.
+    /// Creates a GET request.
     pub fn get(&self, url: impl IntoUrl) -> RequestBuilder {
         self.request(Method::GET, url)
     }
 
-    /// A HEAD request; answered from a stored response to GET, too.
+    /// Creates a HEAD request. A stored response to GET can answer it.
     pub fn head(&self, url: impl IntoUrl) -> RequestBuilder {
         self.request(Method::HEAD, url)
     }
 
-    /// A POST request. It goes to the origin, and what is stored of its target is invalidated (RFC 9111 §4.4); see
-    /// [`RequestBuilder::as_query`] for one that only asks.
+    /// Creates a POST request.
+    ///
+    /// It is sent to the origin, and a non-error response invalidates the stored responses of its
+    /// URL (RFC 9111 §4.4). For a POST that changes nothing, such as a search, see
+    /// [`RequestBuilder::as_query`].
     pub fn post(&self, url: impl IntoUrl) -> RequestBuilder {
         self.request(Method::POST, url)
     }
 
-    /// A PUT request; what is stored of its target is invalidated.
+    /// Creates a PUT request. A non-error response invalidates the stored responses of its URL.
     pub fn put(&self, url: impl IntoUrl) -> RequestBuilder {
         self.request(Method::PUT, url)
     }
 
-    /// A PATCH request; what is stored of its target is invalidated.
+    /// Creates a PATCH request. A non-error response invalidates the stored responses of its URL.
     pub fn patch(&self, url: impl IntoUrl) -> RequestBuilder {
         self.request(Method::PATCH, url)
     }
 
-    /// A DELETE request; what is stored of its target is invalidated.
+    /// Creates a DELETE request. A non-error response invalidates the stored responses of its URL.
     pub fn delete(&self, url: impl IntoUrl) -> RequestBuilder {
         self.request(Method::DELETE, url)
     }
 
-    /// A request. What is wrong with the URL is said when it is sent.
+    /// Creates a request with any method. An invalid URL is reported when the request is sent.
     pub fn request(&self, method: Method, url: impl IntoUrl) -> RequestBuilder {
         RequestBuilder::new(self.clone(), self.inner.http.request(method, url))
     }
 
-    /// Sends a request that was built before.
+    /// Sends a request that was built with [`RequestBuilder::build`] or by reqwest.
+    ///
+    /// The client's cache options apply to it.
     ///
     /// # Errors
     ///
-    /// As for [`RequestBuilder::send`].
+    /// Returns an [`Error`] if the origin sent no response and no stored response could replace it,
+    /// if a redirect cannot be followed, and of kind [`NotCached`](ErrorKind::NotCached) if the
+    /// client's mode allows only stored responses.
     ///
     /// # Cancel safety
     ///
-    /// May be dropped at any point. A fetch that others wait for is handed over; what has begun to arrive is stored.
+    /// Can be dropped at any point. A fetch that other requests wait for goes on, and a response
+    /// that has begun to arrive is stored.
     pub async fn execute(&self, request: Request) -> Result<Response, Error> {
         self.send(request, &self.inner.options).await
     }
 
-    /// The cache: to purge, and to wait for what goes on in the background ([`Cache::drain`]) before the process ends.
+    /// Returns the cache, to purge it, or to wait for background work before the process ends
+    /// ([`Cache::drain`]).
     pub fn cache(&self) -> &Cache {
         &self.inner.cache
     }
 
-    /// The key under which this client finds a URL.
+    /// Returns the key under which this client stores responses of a URL.
     ///
     /// # Errors
     ///
-    /// If the URL is not one of http or https.
+    /// Returns an [`Error`] if the scheme of the URL is neither http nor https.
     pub fn key(&self, url: &Url) -> Result<CacheKey, Error> {
         let key =
             key_of(url).map_err(|error| Error::new(ErrorKind::Request, Some(url)).with_source(error))?;
@@ -128,89 +144,98 @@ impl CachedClient {
         })
     }
 
-    /// Forgets what is stored of a URL. When it returns, no request gets it any more.
+    /// Removes the stored responses of a URL. Requests that begin after it has returned do not get
+    /// them.
     ///
     /// # Errors
     ///
-    /// If the URL is not one of http or https, or the store can't promise it.
+    /// Returns an [`Error`] if the scheme of the URL is neither http nor https, or if the store
+    /// cannot guarantee the removal.
     pub async fn purge(&self, url: impl IntoUrl) -> Result<(), Error> {
         let url = url.into_url()?;
         let purged = self.inner.cache.purge_key(&self.key(&url)?).await;
         purged.map_err(|error| Error::new(ErrorKind::Request, Some(&url)).with_source(error))
     }
 
+    /// Sends a request through the cache and follows its redirects.
     pub(crate) async fn send(
         &self,
         mut request: Request,
-        wishes: &RequestOptions,
+        options: &RequestOptions,
     ) -> Result<Response, Error> {
-        let mut content = ReplayableBody::of(&mut request);
-        self.prepare(&mut request, wishes.mode);
+        let mut body = ReplayableBody::take_from(&mut request);
+        self.prepare(&mut request, options.mode);
         let policy = self.inner.redirect;
         let mut followed = 0;
         loop {
-            let answer = self.ask(&mut request, &mut content, wishes).await?;
-            self.inner.cookies.take(&answer, request.url());
-            if !policy.follows() || !redirect::follow(&answer, &mut request, &mut content)? {
+            let response = self.send_once(&mut request, &mut body, options).await?;
+            self.inner.cookies.store_from(&response, request.url());
+            if !policy.follows() || !redirect::follow(&response, &mut request, &mut body)? {
                 let url = request.url().clone();
-                return Ok(Response::new(self.inner.cache.clone(), url, answer, wishes.max_body));
+                return Ok(Response::new(self.inner.cache.clone(), url, response, options.max_body));
             }
-            self.inner.cookies.forget(request.headers_mut());
+            self.inner.cookies.remove_from(request.headers_mut());
             policy.check(followed, request.url())?;
             followed += 1;
         }
     }
 
-    async fn ask(
+    /// Sends a request through the cache, without following redirects.
+    async fn send_once(
         &self,
         request: &mut Request,
-        content: &mut ReplayableBody,
-        wishes: &RequestOptions,
+        body: &mut ReplayableBody,
+        options: &RequestOptions,
     ) -> Result<CacheResponse, Error> {
-        self.inner.cookies.give(request);
+        self.inner.cookies.add_to(request);
         let mut key = self.key(request.url())?;
-        for extra in &wishes.extra {
+        for extra in &options.extra {
             key = key.with_extra(extra);
         }
-        let question = wishes.question(&key, request, content);
-        let (key, method) = match &question {
+        let query_key = options.query_key(&key, request, body);
+        let (key, method) = match &query_key {
+            // A safe query is looked up like a GET.
             Some(key) => (key, &Method::GET),
             None => (&key, request.method()),
         };
-        let answer = match self.inner.cache.lookup(key, &RequestHead::new(method, request.headers())).await {
-            Lookup::Hit(answer) => answer,
-            Lookup::Miss(found) => {
-                let options = wishes.options(question.is_some());
-                // Boxed: a hit's future should not carry the room for a whole fetch.
-                let fetching = Box::pin(self.fetch(found, request, content.take(), &options));
+        let response = match self.inner.cache.lookup(key, &RequestHead::new(method, request.headers())).await
+        {
+            Lookup::Hit(response) => response,
+            Lookup::Miss(miss) => {
+                let fetch_options = options.fetch_options(query_key.is_some());
+                // Boxed, so that the future of a hit does not reserve space for a fetch.
+                let fetching = Box::pin(self.fetch(miss, request, body.take(), &fetch_options));
                 fetching.await.map_err(|error| Error::fetching(error, request.url()))?
             }
         };
-        // 504 of our own making is not an answer.
-        if answer.is_not_cached() {
+        // The cache's own 504 becomes an error; it is not a response of the origin.
+        if response.is_not_cached() {
             return Err(Error::new(ErrorKind::NotCached, Some(request.url())));
         }
-        Ok(answer)
+        Ok(response)
     }
 
+    /// Fetches a response from the origin through the engine.
     async fn fetch(
         &self,
-        found: Miss,
+        miss: Miss,
         request: &Request,
         body: Body,
         options: &FetchOptions,
     ) -> Result<CacheResponse, FetchError> {
-        // A copy: a redirect may need it again. Its own extensions, such as its timeout, go along.
-        let copy = request.try_clone().expect("its body has been taken out");
+        // A copy, since a redirect may need the request again. It includes the extensions, such as
+        // the timeout.
+        let copy = request.try_clone().expect("a request without body can be cloned");
         let request = http::Request::<reqwest::Body>::try_from(copy).map_err(origin_error)?.map(|_| body);
-        self.inner.cache.resume(found, request, Arc::clone(&self.inner.origin), options).await
+        self.inner.cache.resume(miss, request, Arc::clone(&self.inner.origin), options).await
     }
 
-    /// The client's own fields and the mode: once, since what a redirect takes off must stay off.
+    /// Adds the client's default headers and the mode to a request. This happens once and not for
+    /// each redirect, since headers that a redirect removes must not come back.
     fn prepare(&self, request: &mut Request, mode: CacheMode) {
         for (name, value) in &self.inner.default_headers {
-            if let Entry::Vacant(place) = request.headers_mut().entry(name) {
-                place.insert(value.clone());
+            if let Entry::Vacant(entry) = request.headers_mut().entry(name) {
+                entry.insert(value.clone());
             }
         }
         mode.apply(request.headers_mut());

@@ -1,5 +1,5 @@
-//! The jar, filled and asked here and not by reqwest: the cache has to see what a request carries, and what a stored response
-//! once set must not be set again.
+//! The cookie jar. It is read and filled here and not by reqwest: the cache has to see the `Cookie`
+//! header of a request, and a stored response must not set its cookies again.
 
 use http::{HeaderMap, header::COOKIE};
 use larder_core::CacheResponse;
@@ -10,13 +10,14 @@ type Jar = Option<std::sync::Arc<dyn reqwest::cookie::CookieStore>>;
 #[cfg(not(feature = "cookies"))]
 type Jar = Option<std::convert::Infallible>;
 
-/// Where cookies are kept, if they are.
+/// The client's cookie jar, if it has one.
 #[derive(Default)]
 pub(crate) struct Cookies(pub(crate) Jar);
 
 impl Cookies {
-    /// Puts those of the request's URL into it, unless it has its own.
-    pub(crate) fn give(&self, request: &mut Request) {
+    /// Adds the jar's cookies for the request's URL, unless the request already has a `Cookie`
+    /// header.
+    pub(crate) fn add_to(&self, request: &mut Request) {
         #[cfg(feature = "cookies")]
         if let Some(jar) = &self.0
             && !request.headers().contains_key(COOKIE)
@@ -27,24 +28,25 @@ impl Cookies {
         let _ = request;
     }
 
-    /// Takes what the origin has set just now.
-    pub(crate) fn take(&self, answer: &CacheResponse, url: &Url) {
+    /// Stores the cookies of a response in the jar if the origin sent it for this request.
+    pub(crate) fn store_from(&self, response: &CacheResponse, url: &Url) {
         #[cfg(feature = "cookies")]
         if let Some(jar) = &self.0
-            && answer.is_from_origin()
+            && response.is_from_origin()
         {
-            let mut lines = answer.headers().get_all(http::header::SET_COOKIE).iter().peekable();
+            let mut lines = response.headers().get_all(http::header::SET_COOKIE).iter().peekable();
             if lines.peek().is_some() {
                 jar.set_cookies(&mut lines, url);
             }
         }
-        let _ = (answer, url);
+        let _ = (response, url);
     }
 
-    /// Before a redirect: another URL, other cookies.
-    pub(crate) fn forget(&self, fields: &mut HeaderMap) {
+    /// Removes the `Cookie` header before a redirect, since the next URL has other cookies. Without
+    /// a jar the header is the caller's own and stays.
+    pub(crate) fn remove_from(&self, headers: &mut HeaderMap) {
         if self.0.is_some() {
-            fields.remove(COOKIE);
+            headers.remove(COOKIE);
         }
     }
 }

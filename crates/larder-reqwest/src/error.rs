@@ -1,4 +1,4 @@
-//! What can go wrong with a request, always with its URL and the innermost cause.
+//! The error type: its kind, the URL of the request and the innermost cause.
 
 use std::{error::Error as StdError, fmt};
 
@@ -6,7 +6,10 @@ use http::StatusCode;
 use larder_core::{BodyError, FetchError, OriginErrorKind};
 use reqwest::Url;
 
-/// A request that was not answered. Says which URL, what failed and why.
+/// The failure of a request.
+///
+/// Its text contains the URL without credentials, what failed, and the innermost cause. `source()`
+/// returns the whole chain.
 #[derive(Debug)]
 pub struct Error(Box<Inner>);
 
@@ -17,37 +20,42 @@ struct Inner {
     source: Option<BodyError>,
 }
 
-/// What failed.
+/// The kind of an [`Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The request could not be made: an invalid URL, a header that is none, a client that can't be built.
+    /// The request or the client could not be built: an invalid URL or header, or an invalid
+    /// setting. Also a request body that failed, and a purge that failed in the store.
     Request,
-    /// No connection: unknown host, refused, unreachable, or the TLS handshake failed.
+    /// No connection could be established: unknown host, connection refused, host unreachable, or a
+    /// failed TLS handshake.
     Connect,
-    /// No head of a response, or no more of its body, within the time limit.
+    /// A timeout passed before the response or the rest of its body arrived.
     Timeout,
-    /// The connection broke before a response came, or what came was not HTTP.
+    /// The connection broke before a response arrived, or the server did not send valid HTTP.
     Protocol,
-    /// Too many redirects, or one that leads nowhere.
+    /// There were more redirects than the [`RedirectPolicy`](crate::RedirectPolicy) allows, or one
+    /// with an invalid target.
     Redirect,
-    /// Only a stored response would have done ([`CacheMode::OnlyIfCached`](larder_core::CacheMode::OnlyIfCached),
-    /// [`CacheMode::Offline`](larder_core::CacheMode::Offline)), and there is none that may be used.
+    /// The request allowed only a stored response
+    /// ([`CacheMode::OnlyIfCached`](larder_core::CacheMode::OnlyIfCached),
+    /// [`CacheMode::Offline`](larder_core::CacheMode::Offline)), and no usable one is stored.
     NotCached,
-    /// The body is longer than the limit, in bytes (`max_body`).
+    /// The body is longer than the limit, which is given in bytes (`max_body`).
     TooLong(u64),
-    /// The body broke off, or its compression is broken. What was read of it is not the response.
+    /// The body ended early, or could not be decompressed. The part that was read is incomplete.
     Body,
-    /// The body is not what it was read as: JSON.
+    /// The body is not valid JSON, or does not match the type that it was deserialized to.
     Decode,
-    /// The response's status is an error, and `error_for_status` was asked for.
+    /// The response has this error status, and `error_for_status` was called.
     Status(StatusCode),
 }
 
 impl Error {
+    /// Creates an error without a source.
     pub(crate) fn new(kind: ErrorKind, url: Option<&Url>) -> Self {
         let url = url.cloned().map(|mut url| {
-            // What it says goes to logs.
+            // Errors are logged: credentials must not be part of their text.
             let _ = url.set_password(None);
             let _ = url.set_username("");
             url
@@ -55,11 +63,13 @@ impl Error {
         Self(Box::new(Inner { kind, url, source: None }))
     }
 
+    /// Sets the cause.
     pub(crate) fn with_source(mut self, source: impl Into<BodyError>) -> Self {
         self.0.source = Some(source.into());
         self
     }
 
+    /// Creates an error from a failed fetch.
     pub(crate) fn fetching(error: FetchError, url: &Url) -> Self {
         let kind = match &error {
             FetchError::Origin(origin) => match origin.kind() {
@@ -73,28 +83,31 @@ impl Error {
         Self::new(kind, Some(url)).with_source(error)
     }
 
+    /// Creates an error from a body that failed while it was read.
     pub(crate) fn reading(error: BodyError, url: &Url) -> Self {
         let timeout =
             causes(&*error).any(|cause| cause.downcast_ref().is_some_and(reqwest::Error::is_timeout));
         Self::new(if timeout { ErrorKind::Timeout } else { ErrorKind::Body }, Some(url)).with_source(error)
     }
 
-    /// What failed.
+    /// Returns what failed.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// What was asked for, without user name and password; `None` if that was no URL.
+    /// Returns the requested URL, without user name and password. `None` if it could not be parsed.
     pub fn url(&self) -> Option<&Url> {
         self.0.url.as_ref()
     }
 
-    /// The status code that [`error_for_status`](crate::Response::error_for_status) found.
+    /// Returns the status code of an error from
+    /// [`error_for_status`](crate::Response::error_for_status).
     pub fn status(&self) -> Option<StatusCode> {
         if let ErrorKind::Status(status) = self.0.kind { Some(status) } else { None }
     }
 
-    /// Whether trying again may help: no connection, no answer in time, a connection that broke.
+    /// Returns whether a retry may succeed: after a failed connection, a timeout, or a connection
+    /// that broke.
     pub fn is_transient(&self) -> bool {
         matches!(self.0.kind, ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::Protocol | ErrorKind::Body)
     }
@@ -116,19 +129,23 @@ impl fmt::Display for Error {
             write!(f, "{url}: ")?;
         }
         match self.0.kind {
-            ErrorKind::Request => f.write_str("the request can't be made")?,
+            ErrorKind::Request => f.write_str("the request could not be made")?,
             ErrorKind::Connect => f.write_str("could not connect")?,
-            ErrorKind::Timeout => f.write_str("no answer in time")?,
-            ErrorKind::Protocol => f.write_str("the connection broke, or what came was not HTTP")?,
-            ErrorKind::Redirect => f.write_str("the redirects lead nowhere")?,
-            ErrorKind::NotCached => f.write_str("not in the cache, and the origin was not to be asked")?,
+            ErrorKind::Timeout => f.write_str("timed out")?,
+            ErrorKind::Protocol => {
+                f.write_str("the connection broke, or the server did not send valid HTTP")?
+            }
+            ErrorKind::Redirect => f.write_str("could not follow a redirect")?,
+            ErrorKind::NotCached => {
+                f.write_str("not in the cache, and the request must not be sent to the origin")?
+            }
             ErrorKind::TooLong(limit) => write!(
                 f,
                 "the body is longer than {limit} bytes (raise max_body, or read it chunk by chunk with chunk())"
             )?,
-            ErrorKind::Body => f.write_str("the body broke off")?,
-            ErrorKind::Decode => f.write_str("the body is not what it was read as")?,
-            ErrorKind::Status(status) => write!(f, "the server answered {status}")?,
+            ErrorKind::Body => f.write_str("the body is incomplete or broken")?,
+            ErrorKind::Decode => f.write_str("could not decode the body")?,
+            ErrorKind::Status(status) => write!(f, "the server responded with {status}")?,
         }
         match innermost(self) {
             Some(cause) => write!(f, ": {cause}"),
@@ -137,12 +154,13 @@ impl fmt::Display for Error {
     }
 }
 
-/// The cause that says what happened; those above it say where.
+/// Returns the innermost cause, which describes the failure; the causes above it describe the
+/// context.
 fn innermost(error: &Error) -> Option<&(dyn StdError + 'static)> {
     causes(error.source()?).last()
 }
 
-/// An error and what caused it.
+/// Iterates over an error and its causes, outermost first.
 fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |error| (**error).source())
 }

@@ -1,58 +1,62 @@
-//! How many requests are on their way to each host, and which hosts want to be left alone.
+//! Limits the requests in flight to each host, and records the hosts that are paused.
 
 use std::collections::{HashMap, HashSet};
 
-/// Counts requests by host.
+/// Counter of the requests in flight to each host.
 #[derive(Debug)]
 pub(crate) struct Hosts {
-    most: usize,
-    running: HashMap<Box<str>, usize, foldhash::fast::RandomState>,
+    limit: usize,
+    in_flight: HashMap<Box<str>, usize, foldhash::fast::RandomState>,
     paused: HashSet<Box<str>, foldhash::fast::RandomState>,
 }
 
 impl Hosts {
-    /// So many at once, at most, for each.
-    pub(crate) fn new(most: usize) -> Self {
-        Self { most: most.max(1), running: HashMap::default(), paused: HashSet::default() }
+    /// Creates a counter that allows `limit` requests at once to each host, at least 1.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit: limit.max(1), in_flight: HashMap::default(), paused: HashSet::default() }
     }
 
-    pub(crate) fn set_most(&mut self, most: usize) {
-        self.most = most.max(1);
+    /// Sets the number of requests at once to each host, at least 1.
+    pub(crate) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit.max(1);
     }
 
-    /// Counts one in, if it may go.
-    pub(crate) fn begin(&mut self, host: &str) -> bool {
+    /// Counts a request to the host if the host has a free slot and is not paused; returns whether
+    /// it did.
+    pub(crate) fn try_acquire(&mut self, host: &str) -> bool {
         if !self.paused.is_empty() && self.paused.contains(host) {
             return false;
         }
-        match self.running.get_mut(host) {
-            Some(count) if *count >= self.most => false,
+        match self.in_flight.get_mut(host) {
+            Some(count) if *count >= self.limit => false,
             Some(count) => {
                 *count += 1;
                 true
             }
             None => {
-                self.running.insert(host.into(), 1);
+                self.in_flight.insert(host.into(), 1);
                 true
             }
         }
     }
 
-    pub(crate) fn end(&mut self, host: &str) {
-        if let Some(count) = self.running.get_mut(host) {
+    /// Releases the slot of a request that has ended.
+    pub(crate) fn release(&mut self, host: &str) {
+        if let Some(count) = self.in_flight.get_mut(host) {
             *count -= 1;
             if *count == 0 {
-                self.running.remove(host);
+                self.in_flight.remove(host);
             }
         }
     }
 
-    /// `false` if it was left alone already.
+    /// Pauses a host; returns `false` if it was already paused.
     pub(crate) fn pause(&mut self, host: &str) -> bool {
         self.paused.insert(host.into())
     }
 
-    pub(crate) fn go_on(&mut self, host: &str) {
+    /// Ends the pause of a host.
+    pub(crate) fn resume(&mut self, host: &str) {
         self.paused.remove(host);
     }
 }

@@ -24,8 +24,7 @@ pub use batch::{Batch, Fetched};
 pub use builder::CachedClientBuilder;
 pub use client::CachedClient;
 pub use error::{Error, ErrorKind};
-pub use larder_core::CacheOutcome;
-pub use larder_core::{CacheMode, CacheStatus, Overrides, ResponseContext};
+pub use larder_core::{CacheMode, CacheOutcome, CacheStatus, Overrides, ResponseContext};
 #[cfg(feature = "middleware")]
 pub use middleware::CachingMiddleware;
 pub use origin::ReqwestOrigin;

@@ -1,4 +1,5 @@
-//! The cache as a middleware of `reqwest-middleware`, for programs that already stack retries and tracing.
+//! The cache as a middleware of `reqwest-middleware`, for programs that already use its stack, for
+//! example for retries and tracing.
 
 use std::sync::Arc;
 
@@ -19,22 +20,44 @@ use crate::{
     response::reqwest_response,
 };
 
-/// The cache as a middleware of `reqwest-middleware`. What stands behind it in the stack is its origin.
+/// The cache as a middleware of `reqwest-middleware`. The rest of the stack behind it is its
+/// origin.
 ///
-/// A [`CacheMode`] and [`FetchOptions`] among a request's extensions are heeded
+/// A [`CacheMode`] and [`FetchOptions`] in the extensions of a request apply to it
 /// (`client.get(url).with_extension(CacheMode::Reload)`).
 ///
-/// Build the client with `redirect(Policy::none())` if redirects are to be cached: what reqwest has followed by itself is
-/// passed on and not stored, since its answer belongs to another URL. Fields that the client adds by itself, such as
-/// `default_headers` and cookies, are not seen by the cache; where the server's `Vary` names one of them, add it in the stack.
+/// To cache redirects, build the client with `redirect(Policy::none())`. A response that reqwest
+/// reached by following redirects is returned but not stored, since it belongs to another URL.
+///
+/// The cache does not see headers that the client adds to requests, such as `default_headers` and
+/// cookies. If the server's `Vary` names one of them, add that header in the stack in front of the
+/// cache.
+///
+/// ```
+/// use std::sync::Arc;
+/// use larder_core::{Cache, Rules};
+/// use larder_memory::MemoryStore;
+/// use larder_reqwest::{CachingMiddleware, reqwest};
+/// use reqwest_middleware::ClientBuilder;
+///
+/// # fn main() -> Result<(), reqwest::Error> {
+/// let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
+/// let cache = Cache::builder(Arc::new(MemoryStore::default())).rules(Rules::private()).build();
+/// let client = ClientBuilder::new(http).with(CachingMiddleware::new(cache)).build();
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct CachingMiddleware {
     cache: Cache,
 }
 
 impl CachingMiddleware {
-    /// The middleware, on this cache. For one user's requests build it with
-    /// [`Rules::private`](larder_core::Rules::private), on a store that is that user's alone: nothing here tells users apart.
+    /// Creates the middleware with this cache.
+    ///
+    /// The middleware does not separate users. A cache with
+    /// [`Rules::private`](larder_core::Rules::private) needs a store that only one user's requests
+    /// use.
     pub fn new(cache: Cache) -> Self {
         Self { cache }
     }
@@ -54,108 +77,114 @@ impl Middleware for CachingMiddleware {
         let key = key_of(request.url()).map_err(Error::middleware)?;
         let head = RequestHead::new(request.method(), request.headers());
         match self.cache.lookup(&key, &head).await {
-            Lookup::Hit(answer) => {
+            Lookup::Hit(response) => {
                 let url = request.url().clone();
-                Ok(self.respond(answer, url))
+                Ok(self.respond(response, url))
             }
-            // Boxed: a hit's future should not carry the room for a whole fetch.
-            Lookup::Miss(found) => Box::pin(self.forward(found, request, extensions, next)).await,
+            // Boxed, so that the future of a hit does not reserve space for a fetch.
+            Lookup::Miss(miss) => Box::pin(self.forward(miss, request, extensions, next)).await,
         }
     }
 }
 
 impl CachingMiddleware {
+    /// Fetches the response through the engine. The engine's requests to the origin are sent from
+    /// this future, since the rest of the stack is only borrowed.
     async fn forward(
         &self,
-        found: Miss,
+        miss: Miss,
         mut request: Request,
         extensions: &mut Extensions,
         next: Next<'_>,
     ) -> Result<Response, Error> {
         let url = request.url().clone();
-        // Where the client's own redirects have led, if they have.
-        let elsewhere = Arc::new(Mutex::new(None));
-        let options = options(extensions, Arc::clone(&elsewhere));
-        let mut content = ReplayableBody::of(&mut request);
-        let forward = http::Request::<reqwest::Body>::try_from(request)?.map(|_| content.take());
+        // The final URL, if reqwest followed redirects.
+        let final_url = Arc::new(Mutex::new(None));
+        let options = options(extensions, Arc::clone(&final_url));
+        let mut body = ReplayableBody::take_from(&mut request);
+        let forward = http::Request::<reqwest::Body>::try_from(request)?.map(|_| body.take());
         let (origin, mut origin_requests) = local_origin(false);
-        let resuming = self.cache.resume(found, forward, Arc::new(origin), &options);
+        let resuming = self.cache.resume(miss, forward, Arc::new(origin), &options);
         tokio::pin!(resuming);
-        // A failure of the rest of the stack, as it said it.
-        let mut failure = None;
+        // An error of the rest of the stack, which is returned unchanged.
+        let mut stack_error = None;
         let result = loop {
             let origin_request = tokio::select! {
                 biased;
                 Some(origin_request) = origin_requests.next() => origin_request,
                 result = &mut resuming => break result,
             };
-            let sending = send(
+            let sending = send_to_stack(
                 origin_request.request,
                 origin_request.responder,
                 next.clone(),
                 extensions,
                 &url,
-                &elsewhere,
+                &final_url,
             );
             tokio::select! {
                 biased;
-                failed = sending => failure = failed.or(failure),
-                // It has stopped waiting for the origin.
+                error = sending => stack_error = error.or(stack_error),
+                // The engine no longer waits for the origin.
                 result = &mut resuming => break result,
             }
         };
-        match (result, failure) {
-            (Ok(answer), _) => Ok(self.respond(answer, elsewhere.lock().take().unwrap_or(url))),
-            (Err(_), Some(failure)) => Err(failure),
+        match (result, stack_error) {
+            (Ok(response), _) => Ok(self.respond(response, final_url.lock().take().unwrap_or(url))),
+            (Err(_), Some(stack_error)) => Err(stack_error),
             (Err(error), None) => Err(Error::middleware(error)),
         }
     }
 
-    fn respond(&self, answer: CacheResponse, url: Url) -> Response {
-        reqwest_response(self.cache.into_http(answer), url)
+    /// Converts a response of the cache to reqwest's type.
+    fn respond(&self, response: CacheResponse, url: Url) -> Response {
+        reqwest_response(self.cache.into_http(response), url)
     }
 }
 
-/// Asks the rest of the stack.
-async fn send(
+/// Sends a request of the engine to the rest of the stack, and its response to the engine.
+///
+/// Returns an error of another middleware, which the engine's error type cannot carry.
+async fn send_to_stack(
     request: http::Request<larder_core::Body>,
-    reply: Responder,
+    responder: Responder,
     next: Next<'_>,
     extensions: &mut Extensions,
     url: &Url,
-    elsewhere: &Mutex<Option<Url>>,
+    final_url: &Mutex<Option<Url>>,
 ) -> Option<Error> {
     let request = match to_reqwest(request) {
         Ok(request) => request,
         Err(error) => {
-            reply.send(Err(error));
+            responder.send(Err(error));
             return None;
         }
     };
     match next.run(request, extensions).await {
         Ok(response) => {
             if response.url() != url {
-                *elsewhere.lock() = Some(response.url().clone());
+                *final_url.lock() = Some(response.url().clone());
             }
-            reply.send(Ok(from_reqwest(response)));
+            responder.send(Ok(from_reqwest(response)));
             None
         }
         Err(Error::Reqwest(error)) => {
-            reply.send(Err(origin_error(error)));
+            responder.send(Err(origin_error(error)));
             None
         }
         Err(error) => {
-            reply.send(Err(larder_core::OriginError::new(larder_core::OriginErrorKind::Protocol)));
+            responder.send(Err(larder_core::OriginError::new(larder_core::OriginErrorKind::Protocol)));
             Some(error)
         }
     }
 }
 
-fn options(extensions: &Extensions, elsewhere: Arc<Mutex<Option<Url>>>) -> FetchOptions {
+/// Returns the options of a request, with `no_store` for a response that was reached by redirects.
+fn options(extensions: &Extensions, final_url: Arc<Mutex<Option<Url>>>) -> FetchOptions {
     let mut options = extensions.get::<FetchOptions>().cloned().unwrap_or_default();
     let redirected = OverrideFn::by(move |_| {
         let mut overrides = Overrides::default();
-        overrides.no_store = elsewhere.lock().is_some();
+        overrides.no_store = final_url.lock().is_some();
         overrides
     });
     options.overrides = Some(redirected.or(options.overrides.take()));

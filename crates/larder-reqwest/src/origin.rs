@@ -1,4 +1,5 @@
-//! reqwest as the engine's origin, and bodies between the two.
+//! A `reqwest::Client` as the origin of the cache engine, and conversions between the body types of
+//! both.
 
 use std::{
     pin::Pin,
@@ -13,18 +14,33 @@ use http_body::{Body as _, Frame, SizeHint};
 use larder_core::{Body, BodyError, Origin, OriginError, OriginErrorKind};
 use sync_wrapper::SyncWrapper;
 
-/// An [`Origin`] on a `reqwest::Client`, for a [`Cache`](larder_core::Cache) of one's own making.
+/// An [`Origin`] that sends requests with a `reqwest::Client`, for use with a
+/// [`Cache`](larder_core::Cache) directly.
 ///
-/// Its client follows no redirects ([`Policy::none`](reqwest::redirect::Policy::none)): what comes at the end of a chain would
-/// be stored as what stands at its beginning. Fields that the client adds by itself (`default_headers`, a cookie store) are
-/// not seen by the cache: leave them to whoever makes the requests.
+/// Configure the client to follow no redirects ([`Policy::none`](reqwest::redirect::Policy::none)).
+/// Otherwise the last response of a chain would be stored under the first URL. The cache does not
+/// see headers that the client adds to requests, such as `default_headers` and cookies; set them on
+/// the requests instead.
+///
+/// An idempotent request on a connection that breaks before the response is sent once more
+/// (RFC 9110 §9.2.2), if its body is in memory.
+///
+/// ```
+/// use larder_reqwest::{ReqwestOrigin, reqwest};
+///
+/// # fn main() -> Result<(), reqwest::Error> {
+/// let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
+/// let origin = ReqwestOrigin::new(client);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct ReqwestOrigin {
     client: reqwest::Client,
 }
 
 impl ReqwestOrigin {
-    /// Asks with this client.
+    /// Creates an origin that sends requests with this client.
     pub fn new(client: reqwest::Client) -> Self {
         Self { client }
     }
@@ -34,9 +50,9 @@ impl ReqwestOrigin {
 impl Origin for ReqwestOrigin {
     async fn fetch(&self, request: Request<Body>) -> Result<Response<Body>, OriginError> {
         let request = to_reqwest(request)?;
-        let again = request.method().is_idempotent().then(|| request.try_clone()).flatten();
-        let response = match (self.client.execute(request).await, again) {
-            (Err(error), Some(again)) if is_broken_off(&error) => self.client.execute(again).await,
+        let retry = request.method().is_idempotent().then(|| request.try_clone()).flatten();
+        let response = match (self.client.execute(request).await, retry) {
+            (Err(error), Some(retry)) if is_connection_lost(&error) => self.client.execute(retry).await,
             (response, _) => response,
         };
         Ok(from_reqwest(response.map_err(origin_error)?))
@@ -47,51 +63,57 @@ impl Origin for ReqwestOrigin {
     }
 }
 
-/// Whether the connection broke before the answer's first byte. Most often it had been idle and the server was closing it
-/// just then: whatever may be repeated is asked once more (RFC 9110 §9.2.2), which the caller then need not do.
-fn is_broken_off(error: &reqwest::Error) -> bool {
+/// Returns whether the connection broke before the first byte of the response.
+///
+/// Most often the connection was idle and the server closed it just as the request was sent.
+/// Requests that may be repeated are then sent once more (RFC 9110 §9.2.2), so that the caller need
+/// not do it.
+fn is_connection_lost(error: &reqwest::Error) -> bool {
     error.is_request() && !error.is_connect() && !error.is_timeout() && !error.is_body()
 }
 
-/// A request as reqwest has it.
+/// Converts a request to reqwest's type.
 pub(crate) fn to_reqwest(request: Request<Body>) -> Result<reqwest::Request, OriginError> {
     reqwest::Request::try_from(request.map(to_reqwest_body))
         .map_err(|error| OriginError::new(OriginErrorKind::Protocol).with_source(error))
 }
 
-/// A response as the engine has it.
+/// Converts a response to the engine's type.
 pub(crate) fn from_reqwest(response: reqwest::Response) -> Response<Body> {
     Response::from(response).map(Body::stream)
 }
 
+/// Converts a body to the engine's type. A body in memory stays in memory.
 pub(crate) fn from_reqwest_body(body: reqwest::Body) -> Body {
     let in_memory = body.as_bytes().is_some();
     let mut body = Body::stream(body);
     if !in_memory {
         return body;
     }
-    // All of it is here: one chunk, without a wait.
+    // A body in memory is one chunk that is ready at once.
     match body.chunk().now_or_never() {
         Some(Some(Ok(bytes))) => Body::from(bytes),
         _ => Body::empty(),
     }
 }
 
+/// Converts a body to reqwest's type. A body in memory stays in memory.
 pub(crate) fn to_reqwest_body(body: Body) -> reqwest::Body {
     match body.try_into_bytes() {
         Ok(bytes) => reqwest::Body::from(bytes),
         Err(body) => {
-            let left = body.size_hint().exact();
-            reqwest::Body::wrap(Shareable { body: SyncWrapper::new(body), left })
+            let remaining = body.size_hint().exact();
+            reqwest::Body::wrap(SyncBody { body: SyncWrapper::new(body), remaining })
         }
     }
 }
 
+/// Converts an error of reqwest to an origin error of the matching kind.
 pub(crate) fn origin_error(error: reqwest::Error) -> OriginError {
     let kind = if error.is_connect() {
         OriginErrorKind::Connect
     } else if error.is_timeout() {
-        // reqwest does not say which of its limits it was.
+        // reqwest does not report which of its timeouts passed.
         OriginErrorKind::Timeout(std::time::Duration::ZERO)
     } else if error.is_body() {
         OriginErrorKind::RequestBody
@@ -101,13 +123,14 @@ pub(crate) fn origin_error(error: reqwest::Error) -> OriginError {
     OriginError::new(kind).with_source(error)
 }
 
-/// A body that may be shared between threads, since nobody reads it through a shared reference.
-struct Shareable {
+/// A body that is `Sync`, since no code reads it through a shared reference.
+struct SyncBody {
     body: SyncWrapper<Body>,
-    left: Option<u64>,
+    /// Bytes still to come, if the length is known.
+    remaining: Option<u64>,
 }
 
-impl http_body::Body for Shareable {
+impl http_body::Body for SyncBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -116,13 +139,13 @@ impl http_body::Body for Shareable {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = ready!(Pin::new(self.body.get_mut()).poll_frame(cx));
-        if let (Some(left), Some(Ok(frame))) = (&mut self.left, &frame) {
-            *left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len() as u64));
+        if let (Some(remaining), Some(Ok(frame))) = (&mut self.remaining, &frame) {
+            *remaining = remaining.saturating_sub(frame.data_ref().map_or(0, |data| data.len() as u64));
         }
         Poll::Ready(frame)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.remaining.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

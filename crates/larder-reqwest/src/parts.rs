@@ -1,20 +1,20 @@
-//! The parts of a URL that count here.
+//! The parts of a URL that the client compares: the host, and what is sent to it.
 
 use larder_core::{CacheKey, TargetError};
 use reqwest::Url;
 use url::Position;
 
-/// Scheme, name and port.
+/// Returns scheme, host and port as one string, such as `https://example.com:8443`.
 pub(crate) fn host(url: &Url) -> &str {
     &url[..Position::BeforePath]
 }
 
-/// All that is sent: not the fragment.
-pub(crate) fn sent(url: &Url) -> &str {
+/// Returns the URL without its fragment, which is never sent.
+pub(crate) fn without_fragment(url: &Url) -> &str {
     &url[..Position::AfterQuery]
 }
 
-/// The key, before anything is added to it.
+/// Returns the cache key of a URL, before a partition or other parts are added to it.
 pub(crate) fn key_of(url: &Url) -> Result<CacheKey, TargetError> {
     let authority = &url[Position::BeforeHost..Position::AfterPort];
     CacheKey::of_parts(url.scheme(), authority, &url[Position::BeforePath..Position::AfterQuery])

@@ -1,4 +1,7 @@
-//! Redirects (RFC 9110 §15.4), followed here and not by reqwest: each response of a chain is stored as its own.
+//! Redirects (RFC 9110 §15.4): how many the client follows, and the request that each one leads to.
+//!
+//! They are followed here and not by reqwest, so that each response of a chain is stored under its
+//! own URL.
 
 use http::{
     Method, StatusCode,
@@ -69,15 +72,18 @@ impl Default for RedirectPolicy {
     }
 }
 
-/// Makes of the request the one that the answer leads to; `false` if it is the end of the chain. As reqwest does: after 301,
-/// 302 and 303 a GET, after 307 and 308 the same again if its content can be sent again; without credentials where it
-/// leads to another host.
+/// Turns the request into the one that the response redirects to.
+///
+/// Returns `false` and leaves the request unchanged if the response is no redirect, or if it would
+/// repeat a body that cannot be sent again. The rules are reqwest's: 301, 302 and 303 lead to a GET
+/// without body, except for GET and HEAD, which keep their method; 307 and 308 repeat method and
+/// body. A redirect to another origin, or from https to http, loses its credentials.
 pub(crate) fn follow(
-    answer: &CacheResponse,
+    response: &CacheResponse,
     request: &mut Request,
-    content: &mut ReplayableBody,
+    body: &mut ReplayableBody,
 ) -> Result<bool, Error> {
-    let status = answer.status();
+    let status = response.status();
     let same_method = match status {
         StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND | StatusCode::SEE_OTHER => {
             matches!(*request.method(), Method::GET | Method::HEAD)
@@ -85,31 +91,31 @@ pub(crate) fn follow(
         StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => true,
         _ => return Ok(false),
     };
-    let Some(location) = answer.headers().get(LOCATION) else { return Ok(false) };
-    if same_method && matches!(content, ReplayableBody::Stream(_)) {
+    let Some(location) = response.headers().get(LOCATION) else { return Ok(false) };
+    if same_method && matches!(body, ReplayableBody::Stream(_)) {
         return Ok(false);
     }
-    let nowhere = || Error::new(ErrorKind::Redirect, Some(request.url()));
-    let location = std::str::from_utf8(location.as_bytes()).map_err(|error| nowhere().with_source(error))?;
-    let next = request.url().join(location).map_err(|error| nowhere().with_source(error))?;
+    let failed = || Error::new(ErrorKind::Redirect, Some(request.url()));
+    let location = std::str::from_utf8(location.as_bytes()).map_err(|error| failed().with_source(error))?;
+    let next = request.url().join(location).map_err(|error| failed().with_source(error))?;
     if !matches!(next.scheme(), "http" | "https") {
-        return Err(nowhere().with_source(format!("'{}' is not fetched", next.scheme())));
+        return Err(failed().with_source(format!("unsupported scheme '{}'", next.scheme())));
     }
-    let fields = request.headers_mut();
+    let headers = request.headers_mut();
     if !same_method {
         for name in [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING] {
-            fields.remove(name);
+            headers.remove(name);
         }
     }
-    if is_elsewhere(request.url(), &next) {
-        let fields = request.headers_mut();
+    if is_cross_origin(request.url(), &next) {
+        let headers = request.headers_mut();
         for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, WWW_AUTHENTICATE] {
-            fields.remove(name);
+            headers.remove(name);
         }
     }
     if !same_method {
         *request.method_mut() = Method::GET;
-        *content = ReplayableBody::Whole(bytes::Bytes::new());
+        *body = ReplayableBody::InMemory(bytes::Bytes::new());
     }
     let mut next = next;
     if next.fragment().is_none() {
@@ -119,8 +125,9 @@ pub(crate) fn follow(
     Ok(true)
 }
 
-/// Whether what was meant for the one must not reach the other.
-fn is_elsewhere(from: &Url, to: &Url) -> bool {
+/// Returns whether a redirect leaves the host or port, or leads from https to http, so that
+/// credentials must not follow.
+fn is_cross_origin(from: &Url, to: &Url) -> bool {
     from.host() != to.host()
         || from.port_or_known_default() != to.port_or_known_default()
         || from.scheme() == "https" && to.scheme() == "http"

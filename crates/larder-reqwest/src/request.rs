@@ -1,4 +1,4 @@
-//! A request that is being put together: reqwest's methods, and what it wants of the cache.
+//! The builder of a request: reqwest's methods, and the cache options of the request.
 
 use std::time::Duration;
 
@@ -8,35 +8,52 @@ use larder_core::{CacheMode, Overrides};
 
 use crate::{CachedClient, Error, Response, request_options::RequestOptions};
 
-/// A request that is being put together. What is wrong with it is said by [`send`](Self::send).
+/// A request that is being built. Invalid parts are reported by [`send`](Self::send).
+///
+/// ```no_run
+/// # async fn example(client: larder_reqwest::CachedClient) -> Result<(), larder_reqwest::Error> {
+/// use std::time::Duration;
+///
+/// let response = client
+///     .get("https://example.com/api")
+///     .header("accept", "application/json")
+///     .default_freshness(Duration::from_secs(60))
+///     .send()
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct RequestBuilder {
     client: CachedClient,
     request: reqwest::RequestBuilder,
-    /// The client's, unless this request has its own.
+    /// The cache options of this request. `None`: those of the client.
     options: Option<Box<RequestOptions>>,
 }
 
 impl RequestBuilder {
+    /// Creates a builder from one of reqwest.
     pub(crate) fn new(client: CachedClient, request: reqwest::RequestBuilder) -> Self {
         Self { client, request, options: None }
     }
 
-    fn map(mut self, set: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder) -> Self {
-        self.request = set(self.request);
+    /// Changes reqwest's builder.
+    fn map(mut self, change: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder) -> Self {
+        self.request = change(self.request);
         self
     }
 
+    /// Changes this request's copy of the cache options.
     fn with_option(mut self, set: impl FnOnce(&mut RequestOptions)) -> Self {
-        let of_client = || Box::new(self.client.inner.options.clone());
-        set(self.options.get_or_insert_with(of_client));
+        let client_options = || Box::new(self.client.inner.options.clone());
+        set(self.options.get_or_insert_with(client_options));
         self
     }
 
-    // The request, as with reqwest.
+    // Methods of reqwest.
 
-    /// Adds a field.
+    /// Adds a header. Existing headers of the same name stay.
     pub fn header<K, V>(self, key: K, value: V) -> Self
     where
         HeaderName: TryFrom<K>,
@@ -47,145 +64,164 @@ impl RequestBuilder {
         self.map(|request| request.header(key, value))
     }
 
-    /// Adds fields, in place of those of the same name.
-    pub fn headers(self, fields: HeaderMap) -> Self {
-        self.map(|request| request.headers(fields))
+    /// Adds headers. They replace existing headers of the same name.
+    pub fn headers(self, headers: HeaderMap) -> Self {
+        self.map(|request| request.headers(headers))
     }
 
-    /// Basic authentication.
+    /// Sets an `Authorization` header for Basic authentication.
     pub fn basic_auth(self, user: impl std::fmt::Display, password: Option<impl std::fmt::Display>) -> Self {
         self.map(|request| request.basic_auth(user, password))
     }
 
-    /// A bearer token.
+    /// Sets an `Authorization` header with a bearer token.
     pub fn bearer_auth(self, token: impl std::fmt::Display) -> Self {
         self.map(|request| request.bearer_auth(token))
     }
 
-    /// The content.
+    /// Sets the body.
     pub fn body(self, body: impl Into<reqwest::Body>) -> Self {
         self.map(|request| request.body(body))
     }
 
-    /// How long the exchange with the origin may take, from connecting to the end of the body.
+    /// Sets the timeout of the exchange with the origin, from connecting to the end of the body.
+    ///
+    /// Default: that of the client.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.map(|request| request.timeout(timeout))
     }
 
-    /// Adds parameters to the URL's query.
+    /// Adds parameters to the query of the URL.
     #[cfg(feature = "form")]
     pub fn query<T: serde::Serialize + ?Sized>(self, query: &T) -> Self {
         self.map(|request| request.query(query))
     }
 
-    /// Sends a form.
+    /// Sets a URL-encoded form as the body.
     #[cfg(feature = "form")]
     pub fn form<T: serde::Serialize + ?Sized>(self, form: &T) -> Self {
         self.map(|request| request.form(form))
     }
 
-    /// Sends JSON.
+    /// Sets JSON as the body.
     #[cfg(feature = "json")]
     pub fn json<T: serde::Serialize + ?Sized>(self, json: &T) -> Self {
         self.map(|request| request.json(json))
     }
 
-    // What it wants of the cache.
+    // Cache options.
 
-    /// What this request wants of the cache.
+    /// Sets how the request uses the cache. Default: the mode of the client.
     pub fn mode(self, mode: CacheMode) -> Self {
-        self.with_option(|wishes| wishes.mode = mode)
+        self.with_option(|options| options.mode = mode)
     }
 
-    /// Asks the origin, whatever is stored. What is unchanged is confirmed (304) and not sent again.
+    /// Revalidates a stored response with the origin, also a fresh one.
+    ///
+    /// If the response is unchanged, the origin replies with 304 and does not send the body again.
     pub fn reload(self) -> Self {
         self.mode(CacheMode::Reload)
     }
 
-    /// Only what is stored and fresh; an error of kind [`NotCached`](crate::ErrorKind::NotCached) otherwise.
+    /// Allows only a fresh stored response. Without one the result is an error of kind
+    /// [`NotCached`](crate::ErrorKind::NotCached).
     pub fn only_if_cached(self) -> Self {
         self.mode(CacheMode::OnlyIfCached)
     }
 
-    /// What is stored, however stale; the origin only where there is nothing.
+    /// Accepts a stored response regardless of its age. The origin is used if none is stored, or if
+    /// a stale one must be revalidated.
     pub fn prefer_stale(self) -> Self {
         self.mode(CacheMode::PreferStale)
     }
 
-    /// Not stored, nor answered from what is stored without the origin's word.
+    /// Prevents storing of the response. A stored response is used only after revalidation.
     pub fn no_store(self) -> Self {
         self.mode(CacheMode::NoStore)
     }
 
-    /// How long the response is fresh, where the server says nothing.
+    /// Sets how long the response is fresh, if the server specifies no lifetime.
     pub fn default_freshness(self, freshness: Duration) -> Self {
-        self.with_option(|wishes| wishes.overrides.default_freshness = Some(freshness))
+        self.with_option(|options| options.overrides.default_freshness = Some(freshness))
     }
 
-    /// How long the response is fresh, whatever the server says; see [`Overrides::freshness`]. It counts when the response
-    /// comes: what is stored already keeps the lifetime that it has.
+    /// Sets how long the response is fresh, in place of what the server specifies; see
+    /// [`Overrides::freshness`].
+    ///
+    /// It applies when the response arrives: a response that is already stored retains its
+    /// lifetime.
     pub fn override_freshness(self, freshness: Duration) -> Self {
-        self.with_option(|wishes| wishes.overrides.freshness = Some(freshness))
+        self.with_option(|options| options.overrides.freshness = Some(freshness))
     }
 
-    /// Whatever else is said of the response, over what the server says.
+    /// Adds overrides of the response's caching directives. They take precedence over overrides
+    /// added before and over those of the client.
     pub fn overrides(self, overrides: Overrides) -> Self {
-        self.with_option(|wishes| wishes.overrides = overrides.or(std::mem::take(&mut wishes.overrides)))
+        self.with_option(|options| options.overrides = overrides.or(std::mem::take(&mut options.overrides)))
     }
 
-    /// More that the response is found by: a tenant, a user. Several add up, in their order.
+    /// Adds a part to the cache key, such as a tenant or user. Several parts are appended in their
+    /// order.
     pub fn key(self, extra: impl AsRef<[u8]>) -> Self {
-        self.with_option(|wishes| wishes.extra.push(Bytes::copy_from_slice(extra.as_ref())))
+        self.with_option(|options| options.extra.push(Bytes::copy_from_slice(extra.as_ref())))
     }
 
-    /// A field of the request that selects the response, though the server's `Vary` does not nominate it.
+    /// Adds a request header that selects the response, in addition to those that `Vary` lists.
     pub fn vary(self, name: HeaderName) -> Self {
-        self.with_option(|wishes| wishes.overrides.vary.push(name))
+        self.with_option(|options| options.overrides.vary.push(name))
     }
 
-    /// The request only asks, though its method may change things: a search by POST. Its response is stored and reused for
-    /// the same method, content type and content, if the server or this request gives it a lifetime; and nothing is
-    /// invalidated. Content of more than 64 KiB, or that streams, goes to the origin each time.
+    /// Marks the request as a safe query although its method is not safe, such as a search by POST.
+    ///
+    /// Its response is stored, if the server or this request specifies a lifetime, and reused for
+    /// requests with the same method, content type and body. Nothing is invalidated. Requests with
+    /// a body longer than 64 KiB or a streamed body are sent to the origin each time.
     pub fn as_query(self) -> Self {
-        self.with_option(|wishes| wishes.query = true)
+        self.with_option(|options| options.query = true)
     }
 
-    /// The longest body that the response may have, in bytes; see
-    /// [`CachedClientBuilder::max_body`](crate::CachedClientBuilder::max_body).
+    /// Sets the longest response body, in bytes; see
+    /// [`CachedClientBuilder::max_body`](crate::CachedClientBuilder::max_body). Default: that of
+    /// the client.
     pub fn max_body(self, bytes: u64) -> Self {
-        self.with_option(|wishes| wishes.max_body = Some(bytes))
+        self.with_option(|options| options.max_body = Some(bytes))
     }
 
-    /// The request as reqwest has it, without what it wants of the cache.
+    /// Builds reqwest's request, without the cache options.
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// Returns an [`Error`] if a part of the request is invalid, such as its URL or a header.
     pub fn build(self) -> Result<reqwest::Request, Error> {
         Ok(self.request.build()?)
     }
 
-    /// The same again, if its content can be sent again.
+    /// Clones the request. Returns `None` if its body is a stream, which can be sent only once.
     #[must_use]
     pub fn try_clone(&self) -> Option<Self> {
-        let (client, wishes) = (self.client.clone(), self.options.clone());
-        self.request.try_clone().map(|request| Self { client, request, options: wishes })
+        let (client, options) = (self.client.clone(), self.options.clone());
+        self.request.try_clone().map(|request| Self { client, request, options })
     }
 
-    /// Sends it: to the cache, and where that is needed to the origin.
+    /// Sends the request. The response comes from the cache, or from the origin if the cache has
+    /// none.
+    ///
+    /// A response with an error status is a response and not an error.
     ///
     /// # Errors
     ///
-    /// What is wrong with the request; why the origin gave no response, if nothing stored could stand in for it; and
-    /// [`NotCached`](crate::ErrorKind::NotCached) where the origin was not to be asked. An error status is a response.
+    /// Returns an [`Error`] if the request is invalid, if the origin sent no response and no stored
+    /// response could replace it, if a redirect cannot be followed, and of kind
+    /// [`NotCached`](crate::ErrorKind::NotCached) if the mode allows only stored responses.
     ///
     /// # Cancel safety
     ///
-    /// As for [`CachedClient::execute`].
+    /// Can be dropped at any point. A fetch that other requests wait for goes on, and a response
+    /// that has begun to arrive is stored.
     pub async fn send(self) -> Result<Response, Error> {
         let request = self.request.build()?;
         match self.options {
-            Some(wishes) => self.client.send(request, &wishes).await,
+            Some(options) => self.client.send(request, &options).await,
             None => self.client.execute(request).await,
         }
     }

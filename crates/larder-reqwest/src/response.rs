@@ -1,4 +1,4 @@
-//! A response: reqwest's methods, and how it was answered.
+//! The response: reqwest's methods, and how the cache handled the request.
 
 use std::{
     pin::Pin,
@@ -15,77 +15,94 @@ use reqwest::{ResponseBuilderExt as _, Url};
 
 use crate::{CacheOutcome, Error, ErrorKind, origin::to_reqwest_body};
 
-/// What is read into memory at once, at most, unless `max_body` says otherwise.
-const IN_MEMORY: u64 = 256 << 20;
+/// Longest body that is read into memory, in bytes, unless `max_body` sets another limit.
+const DEFAULT_MAX_IN_MEMORY: u64 = 256 << 20;
 
 /// A response, from the cache or from the origin.
+///
+/// ```no_run
+/// # async fn example(client: larder_reqwest::CachedClient) -> Result<(), larder_reqwest::Error> {
+/// let response = client.get("https://example.com/").send().await?.error_for_status()?;
+/// println!("{}, age {:?}", response.cache_status(), response.age());
+/// let text = response.text().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Response {
     cache: Cache,
     url: Url,
-    answer: CacheResponse,
+    /// The response without its body.
+    head: CacheResponse,
     body: Body,
-    most: Option<u64>,
+    /// Longest body, in bytes.
+    max_body: Option<u64>,
+    /// Bytes of the body read so far.
     read: u64,
 }
 
 impl Response {
-    pub(crate) fn new(cache: Cache, url: Url, mut answer: CacheResponse, most: Option<u64>) -> Self {
-        let body = std::mem::take(answer.body_mut());
-        Self { cache, url, answer, body, most, read: 0 }
+    /// Creates a response. Reading more than `max_body` bytes of its body is an error.
+    pub(crate) fn new(cache: Cache, url: Url, mut response: CacheResponse, max_body: Option<u64>) -> Self {
+        let body = std::mem::take(response.body_mut());
+        Self { cache, url, head: response, body, max_body, read: 0 }
     }
 
-    /// The status code.
+    /// Returns the status code.
     pub fn status(&self) -> StatusCode {
-        self.answer.status()
+        self.head.status()
     }
 
-    /// The fields as the origin sent them. The cache's own are beside them: [`age`](Self::age) and
+    /// Returns the headers as the origin sent them.
+    ///
+    /// The `Age` and `Cache-Status` of this cache are not among them; see [`age`](Self::age) and
     /// [`cache_status`](Self::cache_status).
     pub fn headers(&self) -> &HeaderMap {
-        self.answer.headers()
+        self.head.headers()
     }
 
-    /// The URL that answered: the last one, after redirects.
+    /// Returns the URL of the response: the last one of a redirect chain.
     pub fn url(&self) -> &Url {
         &self.url
     }
 
-    /// How long the body is, where that is known.
+    /// Returns the length of the unread body in bytes, if it is known.
     pub fn content_length(&self) -> Option<u64> {
         self.body.size_hint().exact()
     }
 
-    /// How the request was answered, in a word.
+    /// Returns how the cache handled the request, such as a hit or a miss.
     pub fn outcome(&self) -> CacheOutcome {
-        self.answer.cache_status().outcome()
+        self.head.cache_status().outcome()
     }
 
-    /// How the request was answered, in detail (RFC 9211).
+    /// Returns how the cache handled the request, in detail (RFC 9211).
     pub fn cache_status(&self) -> &CacheStatus {
-        self.answer.cache_status()
+        self.head.cache_status()
     }
 
-    /// How old the response is (RFC 9111 §5.1), in whole seconds; `None` if the origin has given or confirmed it just now.
+    /// Returns the age of the response in whole seconds (RFC 9111 §5.1).
+    ///
+    /// `None` if the origin sent or revalidated the response for this request.
     pub fn age(&self) -> Option<Duration> {
-        self.answer.age().map(|age| Duration::from_secs(age.as_secs()))
+        self.head.age().map(|age| Duration::from_secs(age.as_secs()))
     }
 
-    /// This response, unless its status is an error.
+    /// Returns this response, or an error if its status is an error.
     ///
     /// # Errors
     ///
-    /// Of kind [`Status`](ErrorKind::Status), for 400 and above.
+    /// Returns an [`Error`] of kind [`Status`](ErrorKind::Status) if the status is 400 or above.
     pub fn error_for_status(self) -> Result<Self, Error> {
         self.error_for_status_ref()?;
         Ok(self)
     }
 
-    /// The same by reference.
+    /// Returns a reference to this response, or an error if its status is an error.
     ///
     /// # Errors
     ///
-    /// As for [`error_for_status`](Self::error_for_status).
+    /// Returns an [`Error`] of kind [`Status`](ErrorKind::Status) if the status is 400 or above.
     pub fn error_for_status_ref(&self) -> Result<&Self, Error> {
         let status = self.status();
         if status.is_client_error() || status.is_server_error() {
@@ -94,23 +111,25 @@ impl Response {
         Ok(self)
     }
 
-    /// The whole body. Of a hit in memory it is the stored bytes themselves, without a copy.
+    /// Reads the whole body. A hit in memory returns the stored bytes without a copy.
     ///
     /// # Errors
     ///
-    /// [`Body`](ErrorKind::Body) or [`Timeout`](ErrorKind::Timeout) if it breaks off, [`TooLong`](ErrorKind::TooLong) past
-    /// the limit.
+    /// Returns an [`Error`] of kind [`Body`](ErrorKind::Body) or [`Timeout`](ErrorKind::Timeout) if
+    /// the body ends early, and of kind [`TooLong`](ErrorKind::TooLong) if it is longer than
+    /// [`max_body`](crate::CachedClientBuilder::max_body), by default 256 MiB.
     pub async fn bytes(mut self) -> Result<Bytes, Error> {
-        self.most.get_or_insert(IN_MEMORY);
-        self.whole().await
+        self.max_body.get_or_insert(DEFAULT_MAX_IN_MEMORY);
+        self.collect().await
     }
 
-    async fn whole(&mut self) -> Result<Bytes, Error> {
+    /// Reads the rest of the body.
+    async fn collect(&mut self) -> Result<Bytes, Error> {
         let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
         let Some(second) = self.chunk().await? else { return Ok(first) };
-        let known = self.body.size_hint().lower().min(IN_MEMORY);
-        let known = usize::try_from(known).unwrap_or(0);
-        let mut all = BytesMut::with_capacity(first.len() + second.len() + known);
+        let remaining = self.body.size_hint().lower().min(DEFAULT_MAX_IN_MEMORY);
+        let remaining = usize::try_from(remaining).unwrap_or(0);
+        let mut all = BytesMut::with_capacity(first.len() + second.len() + remaining);
         all.extend_from_slice(&first);
         all.extend_from_slice(&second);
         while let Some(chunk) = self.chunk().await? {
@@ -119,22 +138,25 @@ impl Response {
         Ok(all.freeze())
     }
 
-    /// The whole body as text, in the charset that `ReplayableBody-Type` names or else in UTF-8. What is no character becomes
-    /// U+FFFD.
+    /// Reads the whole body as text, in the charset of its `Content-Type` (feature `charset`) or as
+    /// UTF-8.
+    ///
+    /// Invalid sequences become U+FFFD.
     ///
     /// # Errors
     ///
-    /// As for [`bytes`](Self::bytes).
+    /// Returns an [`Error`] if the body cannot be read; see [`bytes`](Self::bytes).
     pub async fn text(self) -> Result<String, Error> {
-        let kind = self.headers().get(http::header::CONTENT_TYPE).cloned();
-        Ok(crate::text::decode(kind.as_ref(), self.bytes().await?))
+        let content_type = self.headers().get(http::header::CONTENT_TYPE).cloned();
+        Ok(crate::text::decode(content_type.as_ref(), self.bytes().await?))
     }
 
-    /// The whole body, as JSON.
+    /// Reads the whole body as JSON.
     ///
     /// # Errors
     ///
-    /// As for [`bytes`](Self::bytes), and [`Decode`](ErrorKind::Decode) if it is no JSON, or not of this shape.
+    /// Returns an [`Error`] if the body cannot be read (see [`bytes`](Self::bytes)), and of kind
+    /// [`Decode`](ErrorKind::Decode) if it is not valid JSON or does not match the type.
     #[cfg(feature = "json")]
     pub async fn json<T: serde::de::DeserializeOwned>(self) -> Result<T, Error> {
         let url = self.url.clone();
@@ -143,81 +165,91 @@ impl Response {
             .map_err(|error| Error::new(ErrorKind::Decode, Some(&url)).with_source(error))
     }
 
-    /// The next chunk of the body, as it arrives; `None` at its end.
+    /// Returns the next chunk of the body when it arrives, and `None` at the end.
     ///
     /// # Errors
     ///
-    /// As for [`bytes`](Self::bytes).
+    /// Returns an [`Error`] of kind [`Body`](ErrorKind::Body) or [`Timeout`](ErrorKind::Timeout) if
+    /// the body ends early, and of kind [`TooLong`](ErrorKind::TooLong) if it is longer than
+    /// [`max_body`](crate::CachedClientBuilder::max_body), by default unlimited.
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped at any point; no chunk is lost.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         std::future::poll_fn(|cx| self.poll_chunk(cx)).await.transpose()
     }
 
+    /// Polls for the next chunk, and checks the limit.
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
         loop {
             let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 None => return Poll::Ready(None),
                 Some(frame) => frame.map_err(|error| Error::reading(error, &self.url)),
             };
-            // Trailers are no part of the body.
+            // Trailers and empty chunks are skipped.
             let chunk = match frame.map(http_body::Frame::into_data) {
                 Ok(Ok(chunk)) if !chunk.is_empty() => chunk,
                 Ok(_) => continue,
                 Err(error) => return Poll::Ready(Some(Err(error))),
             };
             self.read += chunk.len() as u64;
-            if let Some(most) = self.most.filter(|most| self.read > *most) {
+            if let Some(max) = self.max_body.filter(|max| self.read > *max) {
                 self.body = Body::empty();
-                return Poll::Ready(Some(Err(Error::new(ErrorKind::TooLong(most), Some(&self.url)))));
+                return Poll::Ready(Some(Err(Error::new(ErrorKind::TooLong(max), Some(&self.url)))));
             }
             return Poll::Ready(Some(Ok(chunk)));
         }
     }
 
-    /// The body as a stream of its chunks.
+    /// Converts the response into a stream of the chunks of its body.
     pub fn bytes_stream(self) -> impl Stream<Item = Result<Bytes, Error>> + Send {
-        Pieces(self)
+        ChunkStream(self)
     }
 
-    /// This response with its body in memory: what reads it later waits for nothing, and holds no connection.
+    /// Reads the whole body into memory and returns the response with it.
+    ///
+    /// Reading the body later does not wait, and the response occupies no connection.
     ///
     /// # Errors
     ///
-    /// As for [`bytes`](Self::bytes).
+    /// Returns an [`Error`] if the body cannot be read; see [`bytes`](Self::bytes).
     pub async fn buffered(mut self) -> Result<Self, Error> {
-        let limit = self.most;
-        self.most.get_or_insert(IN_MEMORY);
-        self.body = Body::from(self.whole().await?);
+        let limit = self.max_body;
+        self.max_body.get_or_insert(DEFAULT_MAX_IN_MEMORY);
+        self.body = Body::from(self.collect().await?);
         self.read = 0;
-        self.most = limit;
+        self.max_body = limit;
         Ok(self)
     }
 
-    /// As an `http` response, with the fields that the cache adds.
+    /// Converts to an `http::Response`, with the `Age` and `Cache-Status` headers of the cache.
     pub fn into_http(self) -> http::Response<Body> {
-        self.cache.into_http(self.answer).map(|_| self.body)
+        self.cache.into_http(self.head).map(|_| self.body)
     }
 
-    /// As reqwest's own, with the fields that the cache adds.
+    /// Converts to a `reqwest::Response`, with the `Age` and `Cache-Status` headers of the cache.
     pub fn into_reqwest(self) -> reqwest::Response {
         let url = self.url.clone();
         reqwest_response(self.into_http(), url)
     }
 }
 
-/// An `http` response as reqwest's own.
+/// Converts an `http` response to reqwest's type.
 pub(crate) fn reqwest_response(response: http::Response<Body>, url: Url) -> reqwest::Response {
     let (parts, body) = response.into_parts();
     let built = http::Response::builder().url(url).body(to_reqwest_body(body));
-    let (mut own, body) = built.expect("a URL is all that was given").into_parts();
-    own.status = parts.status;
-    own.version = parts.version;
-    own.headers = parts.headers;
-    reqwest::Response::from(http::Response::from_parts(own, body))
+    let (mut head, body) = built.expect("a response with only a URL is valid").into_parts();
+    head.status = parts.status;
+    head.version = parts.version;
+    head.headers = parts.headers;
+    reqwest::Response::from(http::Response::from_parts(head, body))
 }
 
-struct Pieces(Response);
+/// The stream of a response's chunks.
+struct ChunkStream(Response);
 
-impl Stream for Pieces {
+impl Stream for ChunkStream {
     type Item = Result<Bytes, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {

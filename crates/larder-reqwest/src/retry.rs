@@ -1,4 +1,4 @@
-//! Trying again: when, and how long after.
+//! Retries: which results are retried, and after which pause.
 
 use std::time::Duration;
 
@@ -7,30 +7,42 @@ use larder_core::{Clock as _, SystemClock, parse_http_date};
 
 use crate::{Error, Response};
 
-/// No server makes anybody wait longer.
-const LONGEST_WISH: Duration = Duration::from_secs(3600);
+/// Longest pause that a server's `Retry-After` can request. Longer values are cut to it.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// How failed requests are tried again: after errors that may pass ([`Error::is_transient`]) and after 429, 502, 503 and
-/// 504. A server's `Retry-After` (RFC 9110 §10.2.3) is kept to, up to an hour.
+/// How failed requests are retried, with exponential backoff and jitter.
+///
+/// Transient errors ([`Error::is_transient`]) and the status codes 429, 502, 503 and 504 are
+/// retried. A server's `Retry-After` (RFC 9110 §10.2.3) lengthens the pause, up to one hour.
+///
+/// ```
+/// use std::time::Duration;
+/// use larder_reqwest::Retry;
+///
+/// let mut retry = Retry::times(3);
+/// retry.first = Duration::from_millis(100);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Retry {
-    /// How often it is tried again, at most.
+    /// Highest number of retries of one request. 0: none.
     pub times: u32,
-    /// How long after the first failure; twice that after the second, and so on. Up to half of each pause is left to
-    /// chance, so that many clients don't come back at once.
+    /// Pause after the first failure. It doubles with each further failure. Up to half of each
+    /// pause is subtracted at random, so that many clients do not retry at the same instant.
+    /// Default: 250 ms.
     pub first: Duration,
-    /// The longest pause of one's own.
+    /// Longest pause, without a `Retry-After`. Default: 30 s.
     pub most: Duration,
 }
 
 impl Retry {
-    /// So often, after 250 ms, 500 ms and so on up to 30 s.
+    /// Creates a policy with up to `times` retries and the default pauses: 250 ms, 500 ms and so
+    /// on, up to 30 s.
     pub fn times(times: u32) -> Self {
         Self { times, first: Duration::from_millis(250), most: Duration::from_secs(30) }
     }
 
-    /// How long to wait after the `failures`th failure in a row.
+    /// Returns the pause after a number of `failures` in a row, with jitter.
     pub(crate) fn pause(&self, failures: u32) -> Duration {
         let pause =
             self.first.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(self.most);
@@ -44,15 +56,15 @@ impl From<u32> for Retry {
     }
 }
 
-/// Between 0 and 1.
+/// Returns a random number from 0 to 1.
 pub(crate) fn jitter() -> f64 {
     let mut random = [0; 2];
-    // Without randomness everybody waits the whole pause.
+    // If the system provides no randomness, the result is 0: each pause has its full length.
     let _ = getrandom::fill(&mut random);
     f64::from(u16::from_le_bytes(random)) / f64::from(u16::MAX)
 }
 
-/// Whether trying again may help.
+/// Returns whether a retry may have another result.
 pub(crate) fn is_retryable(result: &Result<Response, Error>) -> bool {
     match result {
         Ok(response) => is_retryable_status(response.status()),
@@ -60,21 +72,21 @@ pub(crate) fn is_retryable(result: &Result<Response, Error>) -> bool {
     }
 }
 
-/// Status codes that say: not now.
+/// Returns whether a status code reports a temporary failure: 429, 502, 503 or 504.
 pub(crate) fn is_retryable_status(status: StatusCode) -> bool {
     matches!(status.as_u16(), 429 | 502 | 503 | 504)
 }
 
-/// How long the server asks to be left alone.
-pub(crate) fn retry_after(fields: &HeaderMap) -> Option<Duration> {
-    let value = fields.get(RETRY_AFTER)?;
+/// Returns the pause that a response requests with `Retry-After`, at most one hour.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?;
     let seconds = value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok());
-    let wish = match seconds {
+    let pause = match seconds {
         Some(seconds) => Duration::from_secs(seconds),
         None => {
             let now = SystemClock.now();
             parse_http_date(value.as_bytes(), now)?.since(now)
         }
     };
-    Some(wish.min(LONGEST_WISH))
+    Some(pause.min(MAX_RETRY_AFTER))
 }

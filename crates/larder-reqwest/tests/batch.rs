@@ -1,4 +1,4 @@
-//! Many pages at once: limits, order, failures, memory.
+//! Batches: limits, order, failures, retries and memory.
 
 use std::{
     collections::HashMap,
@@ -19,19 +19,20 @@ fn client() -> CachedClient {
     CachedClient::builder().no_proxy().timeout(Duration::from_secs(20)).build().expect("a client")
 }
 
-/// Answers `/N` with N; counts how many are asked for at once.
+/// The number of concurrent requests to a server, now and at most.
 #[derive(Clone, Default)]
 struct Counts {
     now: Arc<AtomicUsize>,
-    most: Arc<AtomicUsize>,
+    max: Arc<AtomicUsize>,
 }
 
+/// Starts a server that responds to `/N` with N after a pause, and counts concurrent requests.
 fn counting(pause: Duration) -> (RawOrigin, Counts) {
     let counts = Counts::default();
     let counting = counts.clone();
     let origin = RawOrigin::start(move |head, stream| {
         let now = counting.now.fetch_add(1, Ordering::SeqCst) + 1;
-        counting.most.fetch_max(now, Ordering::SeqCst);
+        counting.max.fetch_max(now, Ordering::SeqCst);
         std::thread::sleep(pause);
         counting.now.fetch_sub(1, Ordering::SeqCst);
         let path = head.split(' ').nth(1).unwrap_or_default().trim_start_matches('/');
@@ -42,12 +43,12 @@ fn counting(pause: Duration) -> (RawOrigin, Counts) {
 }
 
 #[tokio::test]
-async fn each_distinct_url_once_and_a_failure_stops_nobody() {
+async fn each_distinct_url_is_fetched_once_and_a_failure_affects_no_other() {
     let (origin, _) = counting(Duration::ZERO);
     let client = client();
     let url = |n: usize| format!("{}/{n}", origin.url());
-    client.get(url(3)).send().await.expect("an answer").bytes().await.expect("whole");
-    let urls = [url(1), url(2), url(1), "no url".to_owned(), url(3), url(2) + "#fragment"];
+    client.get(url(3)).send().await.expect("a response").bytes().await.expect("a complete body");
+    let urls = [url(1), url(2), url(1), "not a url".to_owned(), url(3), url(2) + "#fragment"];
     let results: HashMap<_, _> = client
         .fetch_all(urls.clone())
         .map(|page| (page.url, page.result.map(|response| response.outcome()).map_err(|error| error.kind())))
@@ -56,12 +57,12 @@ async fn each_distinct_url_once_and_a_failure_stops_nobody() {
     assert_eq!(results.len(), 4);
     assert_eq!(results[&url(1)], Ok(CacheOutcome::Miss));
     assert_eq!(results[&url(3)], Ok(CacheOutcome::Hit));
-    assert_eq!(results["no url"], Err(ErrorKind::Request));
+    assert_eq!(results["not a url"], Err(ErrorKind::Request));
     assert_eq!(origin.heads().len(), 3);
 }
 
 #[tokio::test]
-async fn limits_hold_and_the_order_is_kept() {
+async fn limits_hold_and_results_are_ordered() {
     let (one, counts) = counting(Duration::from_millis(5));
     let (other, others) = counting(Duration::from_millis(5));
     let urls: Vec<String> =
@@ -69,17 +70,17 @@ async fn limits_hold_and_the_order_is_kept() {
     let mut pages = client().fetch_all(urls.clone()).concurrency(7).per_host(4).in_order();
     let mut order = Vec::new();
     while let Some(page) = pages.next().await {
-        let text = page.result.expect("an answer").text().await.expect("whole");
+        let text = page.result.expect("a response").text().await.expect("a complete body");
         assert!(page.url.ends_with(&format!("/{text}")), "{text} for {}", page.url);
         order.push(page.url);
     }
     assert_eq!(order, urls);
-    let (most, most_others) = (counts.most.load(Ordering::SeqCst), others.most.load(Ordering::SeqCst));
-    assert!((2..=4).contains(&most) && most_others <= 4, "{most} and {most_others} at once");
+    let (max, max_others) = (counts.max.load(Ordering::SeqCst), others.max.load(Ordering::SeqCst));
+    assert!((2..=4).contains(&max) && max_others <= 4, "{max} and {max_others} concurrent requests");
 }
 
 #[tokio::test]
-async fn a_million_urls_are_taken_as_there_is_room() {
+async fn urls_are_taken_as_slots_become_free() {
     let (origin, _) = counting(Duration::ZERO);
     let taken = Arc::new(AtomicUsize::new(0));
     let counting = Arc::clone(&taken);
@@ -89,31 +90,32 @@ async fn a_million_urls_are_taken_as_there_is_room() {
         format!("{url}/{n}")
     });
     let mut pages = client().fetch_all(urls).concurrency(8);
-    for given in 1..=200 {
-        pages.next().await.expect("there are more").result.expect("an answer");
-        let ahead = taken.load(Ordering::SeqCst) - given;
-        assert!(ahead <= 8 * 9 + 8, "{ahead} URLs were taken ahead");
+    for returned in 1..=200 {
+        pages.next().await.expect("another result").result.expect("a response");
+        let ahead = taken.load(Ordering::SeqCst) - returned;
+        assert!(ahead <= 8 * 9 + 8, "{ahead} URLs taken ahead");
     }
     drop(pages);
-    let taken_then = taken.load(Ordering::SeqCst);
+    let taken_before = taken.load(Ordering::SeqCst);
     tokio::time::sleep(Duration::from_millis(50)).await;
-    assert_eq!(taken.load(Ordering::SeqCst), taken_then, "dropped, it goes on with nothing");
+    assert_eq!(taken.load(Ordering::SeqCst), taken_before, "a dropped batch takes no more URLs");
 }
 
 #[tokio::test]
-async fn what_may_pass_is_tried_again() {
-    let asked: Arc<Mutex<HashMap<String, usize>>> = Arc::default();
-    let counting = Arc::clone(&asked);
+async fn transient_failures_are_retried() {
+    let requests: Arc<Mutex<HashMap<String, usize>>> = Arc::default();
+    let counting = Arc::clone(&requests);
     let origin = RawOrigin::start(move |head, stream| {
         let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-        let times = {
-            let mut asked = counting.lock();
-            let times = asked.entry(path.clone()).or_default();
-            *times += 1;
-            *times
+        let attempt = {
+            let mut requests = counting.lock();
+            let attempt = requests.entry(path.clone()).or_default();
+            *attempt += 1;
+            *attempt
         };
-        let head = match (&*path, times) {
-            // The first time is the connection's fault, and not counted.
+        let head = match (&*path, attempt) {
+            // The client repeats the first request itself, since its connection broke; that is no
+            // retry.
             ("/broken", 1 | 2) => return false,
             ("/busy", 1) => "503 Service Unavailable\r\nretry-after: 1",
             ("/never", _) => "502 Bad Gateway",
@@ -135,16 +137,16 @@ async fn what_may_pass_is_tried_again() {
         .collect()
         .await;
     let expected = [("busy", (200, 2)), ("broken", (200, 2)), ("never", (502, 3)), ("wrong", (404, 1))];
-    assert_eq!(results, expected.map(|(path, found)| (path.to_owned(), found)).into());
+    assert_eq!(results, expected.map(|(path, result)| (path.to_owned(), result)).into());
 }
 
-/// A host that asks to be left alone is, with all its URLs; others are not kept waiting.
+/// `Retry-After` pauses all URLs of the host, and no other host.
 #[tokio::test]
-async fn retry_after_holds_for_the_host() {
+async fn retry_after_pauses_the_host() {
     let busy = RawOrigin::start({
-        let asked = AtomicUsize::new(0);
+        let requests = AtomicUsize::new(0);
         move |_, stream| {
-            let head = match asked.fetch_add(1, Ordering::SeqCst) {
+            let head = match requests.fetch_add(1, Ordering::SeqCst) {
                 0 => "429 Too Many Requests\r\nretry-after: 1",
                 _ => "200 OK",
             };
@@ -165,11 +167,11 @@ async fn retry_after_holds_for_the_host() {
         .collect()
         .await;
     assert_eq!(order, [(false, 200), (true, 200), (true, 200), (true, 200)]);
-    assert_eq!(busy.heads().len(), 4, "once too early, and then each once");
+    assert_eq!(busy.heads().len(), 4, "one request before the pause, then one for each URL");
 }
 
 #[tokio::test]
-async fn bodies_may_be_left_to_the_reader() {
+async fn streaming_leaves_bodies_to_the_caller() {
     let (origin, _) = counting(Duration::ZERO);
     let urls = (0..20).map({
         let url = origin.url();
@@ -177,8 +179,8 @@ async fn bodies_may_be_left_to_the_reader() {
     });
     let mut pages = client().fetch_all(urls).streaming().each(|request| request.header("x-of", "batch"));
     while let Some(page) = pages.next().await {
-        let mut response = page.result.expect("a head");
-        let chunk = response.chunk().await.expect("whole").expect("some content");
+        let mut response = page.result.expect("a response");
+        let chunk = response.chunk().await.expect("a complete body").expect("a chunk");
         assert!(page.url.ends_with(std::str::from_utf8(&chunk).expect("digits")));
     }
     assert!(origin.heads().iter().all(|head| head.contains("x-of: batch")));

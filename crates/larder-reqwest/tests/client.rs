@@ -1,4 +1,4 @@
-//! What a program sees of the client: hits, what a request may want, redirects, cookies and whose responses they are.
+//! The client as a program sees it: hits, request options, redirects, cookies and partitions.
 
 mod origin;
 
@@ -20,31 +20,33 @@ fn client() -> CachedClient {
 }
 
 async fn outcome(client: &CachedClient, url: &str) -> (CacheOutcome, String) {
-    let response = client.get(url).send().await.expect("an answer");
-    (response.outcome(), response.text().await.expect("it is whole"))
+    let response = client.get(url).send().await.expect("a response");
+    (response.outcome(), response.text().await.expect("a complete body"))
 }
 
 #[tokio::test]
-async fn the_second_time_it_comes_from_the_cache() {
+async fn the_second_request_is_a_hit() {
     let origin = origin(&[("/a", FRESH, "hello")]);
     let (client, url) = (client(), format!("{}/a", origin.url()));
     assert_eq!(outcome(&client, &url).await, (CacheOutcome::Miss, "hello".to_owned()));
-    let again = client.get(&url).send().await.expect("an answer");
+    let again = client.get(&url).send().await.expect("a response");
     assert_eq!((again.outcome(), again.status().as_u16()), (CacheOutcome::Hit, 200));
     assert_eq!(again.age(), Some(Duration::ZERO));
     assert_eq!(again.headers()["cache-control"], "max-age=60");
     assert!(again.cache_status().to_string().starts_with("hit; ttl="));
-    let own = again.into_reqwest();
-    assert!(own.headers()["cache-status"].to_str().is_ok_and(|status| status.starts_with("larder; hit")));
-    assert_eq!(own.url().as_str(), url);
-    assert_eq!(own.text().await.expect("whole"), "hello");
+    let converted = again.into_reqwest();
+    assert!(
+        converted.headers()["cache-status"].to_str().is_ok_and(|status| status.starts_with("larder; hit"))
+    );
+    assert_eq!(converted.url().as_str(), url);
+    assert_eq!(converted.text().await.expect("a complete body"), "hello");
     assert_eq!(count(&origin, "/a"), 1);
-    client.purge(&url).await.expect("it is gone");
+    client.purge(&url).await.expect("a purge");
     assert_eq!(outcome(&client, &url).await.0, CacheOutcome::Miss);
 }
 
 #[tokio::test]
-async fn what_a_request_wants() {
+async fn request_options() {
     let origin = origin(&[
         ("/tagged", "200 OK\r\ncache-control: max-age=60\r\netag: \"a\"", "tagged"),
         ("/silent", "200 OK", "silent"),
@@ -54,39 +56,39 @@ async fn what_a_request_wants() {
     let client = builder().clock(Arc::new(clock.clone())).build().expect("a client");
     let url = |path: &str| format!("{}{path}", origin.url());
     let tagged = url("/tagged");
-    let error = client.get(&tagged).only_if_cached().send().await.expect_err("nothing is there");
+    let error = client.get(&tagged).only_if_cached().send().await.expect_err("nothing is stored");
     assert_eq!((error.kind(), origin.heads().len()), (ErrorKind::NotCached, 0), "{error}");
     assert_eq!(outcome(&client, &tagged).await.0, CacheOutcome::Miss);
-    let cached = client.get(&tagged).only_if_cached().send().await.expect("it is there");
+    let cached = client.get(&tagged).only_if_cached().send().await.expect("a stored response");
     assert_eq!(cached.outcome(), CacheOutcome::Hit);
-    let reloaded = client.get(&tagged).reload().send().await.expect("an answer");
-    assert_eq!(reloaded.outcome(), CacheOutcome::Miss, "this origin confirms nothing");
+    let reloaded = client.get(&tagged).reload().send().await.expect("a response");
+    assert_eq!(reloaded.outcome(), CacheOutcome::Miss, "this origin sends no 304");
     clock.advance(Duration::from_secs(100));
-    let stale = client.get(&tagged).prefer_stale().send().await.expect("it is there");
+    let stale = client.get(&tagged).prefer_stale().send().await.expect("a stored response");
     assert_eq!((stale.outcome(), stale.age()), (CacheOutcome::Stale, Some(Duration::from_secs(100))));
-    // A freshness where the server gives none, or a wrong one.
-    for (path, own) in [("/silent", false), ("/never", true)] {
-        let ask = || {
-            let (request, minute) = (client.get(url(path)), Duration::from_secs(60));
-            if own { request.override_freshness(minute) } else { request.default_freshness(minute) }
+    // A default freshness if the server specifies none, or an override.
+    for (path, overridden) in [("/silent", false), ("/never", true)] {
+        let request = || {
+            let (builder, minute) = (client.get(url(path)), Duration::from_secs(60));
+            if overridden { builder.override_freshness(minute) } else { builder.default_freshness(minute) }
         };
-        assert_eq!(ask().send().await.expect("an answer").outcome(), CacheOutcome::Miss);
-        assert_eq!(ask().send().await.expect("an answer").outcome(), CacheOutcome::Hit, "{path}");
-        let mine = ask().key("me").send().await.expect("an answer");
-        assert_eq!(mine.outcome(), CacheOutcome::Miss, "a key of its own");
+        assert_eq!(request().send().await.expect("a response").outcome(), CacheOutcome::Miss);
+        assert_eq!(request().send().await.expect("a response").outcome(), CacheOutcome::Hit, "{path}");
+        let mine = request().key("me").send().await.expect("a response");
+        assert_eq!(mine.outcome(), CacheOutcome::Miss, "another key");
     }
-    let unkept = client.get(url("/silent")).no_store().key("other").send().await.expect("an answer");
-    assert_eq!(unkept.outcome(), CacheOutcome::Miss);
-    let short = client.get(&tagged).max_body(3).send().await.expect("a head").text().await;
-    assert_eq!(short.expect_err("six bytes").kind(), ErrorKind::TooLong(3));
+    let not_stored = client.get(url("/silent")).no_store().key("other").send().await.expect("a response");
+    assert_eq!(not_stored.outcome(), CacheOutcome::Miss);
+    let short = client.get(&tagged).max_body(3).send().await.expect("a response").text().await;
+    assert_eq!(short.expect_err("a body of six bytes").kind(), ErrorKind::TooLong(3));
 }
 
 #[tokio::test]
 async fn freshness_by_pattern_and_offline() {
     let origin = origin(&[("/api/a", "200 OK", "a"), ("/other", "200 OK", "b")]);
     let store = Arc::new(MemoryStore::default());
-    let with = || builder().store(Arc::clone(&store) as _).partition("me");
-    let client = with()
+    let on_store = || builder().store(Arc::clone(&store) as _).partition("me");
+    let client = on_store()
         .default_freshness(&format!("{}/api/*", origin.url()), Duration::from_secs(60))
         .build()
         .expect("a client");
@@ -95,15 +97,15 @@ async fn freshness_by_pattern_and_offline() {
         outcome(&client, url).await;
     }
     assert_eq!((count(&origin, "/api/a"), count(&origin, "/other")), (1, 2));
-    let offline = with().offline().build().expect("a client");
+    let offline = on_store().offline().build().expect("a client");
     assert_eq!(outcome(&offline, &api).await, (CacheOutcome::Hit, "a".to_owned()));
-    let error = offline.get(&other).send().await.expect_err("it was not kept");
+    let error = offline.get(&other).send().await.expect_err("nothing is stored");
     assert_eq!((error.kind(), error.url().map(|url| url.as_str())), (ErrorKind::NotCached, Some(&*other)));
     assert_eq!(count(&origin, "/other"), 2);
 }
 
 #[tokio::test]
-async fn a_search_by_post_is_asked_once() {
+async fn a_post_as_query_is_stored_by_its_body() {
     let origin = origin(&[("/search", FRESH, "found")]);
     let (client, url) = (client(), format!("{}/search", origin.url()));
     for (content, expected) in [
@@ -112,17 +114,18 @@ async fn a_search_by_post_is_asked_once() {
         ("two", CacheOutcome::Miss),
         ("one", CacheOutcome::Hit),
     ] {
-        let asked = client.post(&url).header("content-type", "text/plain").body(content).as_query();
-        assert_eq!(asked.send().await.expect("an answer").outcome(), expected, "{content}");
+        let query = client.post(&url).header("content-type", "text/plain").body(content).as_query();
+        assert_eq!(query.send().await.expect("a response").outcome(), expected, "{content}");
     }
-    let plain = client.post(&url).body("one").send().await.expect("an answer");
+    let plain = client.post(&url).body("one").send().await.expect("a response");
     assert_eq!((plain.outcome(), count(&origin, "/search")), (CacheOutcome::Miss, 3));
 }
 
 #[tokio::test]
 async fn an_upload_streams_and_invalidates() {
     let origin = origin(&[("/a", FRESH, "a")]);
-    // Whose responses they are stands in their keys; what is changed is changed for them, too.
+    // The partition is part of the keys. The invalidation applies to the keys of this partition,
+    // too.
     let store = Arc::new(MemoryStore::default());
     let client = builder().store(store).partition("alice").build().expect("a client");
     let url = format!("{}/a", origin.url());
@@ -132,16 +135,16 @@ async fn an_upload_streams_and_invalidates() {
     let body = http_body_util::StreamBody::new(futures_util::stream::iter(
         chunks.map(|chunk| chunk.map(http_body::Frame::data)),
     ));
-    client.put(&url).body(larder_reqwest::reqwest::Body::wrap(body)).send().await.expect("an answer");
+    client.put(&url).body(larder_reqwest::reqwest::Body::wrap(body)).send().await.expect("a response");
     assert_eq!(
         outcome(&client, &url).await.0,
         CacheOutcome::Miss,
-        "a PUT takes what was stored (RFC 9111 §4.4)"
+        "a PUT invalidates the stored response (RFC 9111 §4.4)"
     );
 }
 
 #[tokio::test]
-async fn each_response_of_a_chain_is_stored_as_its_own() {
+async fn each_response_of_a_redirect_chain_is_stored_under_its_own_url() {
     let origin = origin(&[
         ("/old", "301 Moved Permanently\r\ncache-control: max-age=60\r\nlocation: /between", ""),
         ("/between", "302 Found\r\nlocation: new#part", ""),
@@ -151,17 +154,17 @@ async fn each_response_of_a_chain_is_stored_as_its_own() {
     ]);
     let (client, url) = (client(), |path: &str| format!("{}{path}", origin.url()));
     for _ in 0..2 {
-        let response = client.get(url("/old")).send().await.expect("an answer");
+        let response = client.get(url("/old")).send().await.expect("a response");
         assert_eq!(response.url().as_str(), url("/new#part"));
-        assert_eq!(response.text().await.expect("whole"), "new");
+        assert_eq!(response.text().await.expect("a complete body"), "new");
     }
     assert_eq!((count(&origin, "/old"), count(&origin, "/between"), count(&origin, "/new")), (1, 2, 1));
-    let error = client.get(url("/loop")).send().await.expect_err("it never ends");
+    let error = client.get(url("/loop")).send().await.expect_err("an endless redirect");
     assert_eq!((error.kind(), count(&origin, "/loop")), (ErrorKind::Redirect, 11), "{error}");
-    let error = client.get(url("/away")).send().await.expect_err("no such thing is fetched");
+    let error = client.get(url("/away")).send().await.expect_err("an unsupported scheme");
     assert_eq!(error.kind(), ErrorKind::Redirect, "{error}");
     let none = builder().redirect(RedirectPolicy::none()).build().expect("a client");
-    let redirect = none.get(url("/old")).send().await.expect("a response like others");
+    let redirect = none.get(url("/old")).send().await.expect("the redirect itself");
     assert_eq!(redirect.status().as_u16(), 301);
     for (max, expected) in [(2, Ok(200)), (1, Err(ErrorKind::Redirect)), (0, Err(ErrorKind::Redirect))] {
         let limited = builder().redirect(RedirectPolicy::limited(max)).build().expect("a client");
@@ -188,24 +191,24 @@ async fn methods_and_credentials_along_a_redirect() {
         ("307", "POST", true),
         ("308", "POST", true),
     ] {
-        // Also those that the client gives to all its requests.
+        // Default headers of the client are removed, too.
         let defaults = [("cookie".parse().unwrap(), "a=b".parse().unwrap())].into_iter().collect();
         let client = builder().default_headers(defaults).build().expect("a client");
         let request = client.post(format!("{}/{code}", origin.url())).bearer_auth("secret").body("content");
         let request = request.header("content-type", "text/plain");
-        request.send().await.expect("an answer");
-        let head = other.heads().pop().expect("it came there").to_ascii_lowercase();
+        request.send().await.expect("a response");
+        let head = other.heads().pop().expect("the redirected request").to_ascii_lowercase();
         assert!(head.starts_with(&method.to_ascii_lowercase()), "{code}: {head}");
         assert_eq!(head.contains("content-type"), content, "{code}: {head}");
-        assert!(!head.contains("secret") && !head.contains("a=b"), "{code}: credentials went along: {head}");
+        assert!(!head.contains("secret") && !head.contains("a=b"), "{code}: credentials were sent: {head}");
     }
 }
 
 #[tokio::test]
-async fn what_one_client_keeps_is_not_anothers() {
+async fn partitions_separate_the_responses_of_private_clients() {
     let origin = origin(&[("/mine", "200 OK\r\ncache-control: private, max-age=60", "mine")]);
     let (store, url) = (Arc::new(MemoryStore::default()), format!("{}/mine", origin.url()));
-    let on_it = |partition: Option<&str>| {
+    let on_store = |partition: Option<&str>| {
         let builder = builder().store(Arc::clone(&store) as _);
         partition
             .into_iter()
@@ -213,54 +216,58 @@ async fn what_one_client_keeps_is_not_anothers() {
             .build()
             .expect("a client")
     };
-    let (one, two) = (on_it(None), on_it(None));
+    let (one, two) = (on_store(None), on_store(None));
     assert_eq!(outcome(&one, &url).await.0, CacheOutcome::Miss);
     assert_eq!(outcome(&one, &url).await.0, CacheOutcome::Hit);
     assert_eq!(outcome(&two, &url).await.0, CacheOutcome::Miss, "another client, perhaps another user");
-    let (alice, again, bob) = (on_it(Some("alice")), on_it(Some("alice")), on_it(Some("bob")));
+    let (alice, again, bob) = (on_store(Some("alice")), on_store(Some("alice")), on_store(Some("bob")));
     assert_eq!(outcome(&alice, &url).await.0, CacheOutcome::Miss);
-    assert_eq!(outcome(&again, &url).await.0, CacheOutcome::Hit, "the same user's");
+    assert_eq!(outcome(&again, &url).await.0, CacheOutcome::Hit, "the same user");
     assert_eq!(outcome(&bob, &url).await.0, CacheOutcome::Miss);
     let shared = || builder().store(Arc::clone(&store) as _).shared().build().expect("a client");
     assert_eq!(outcome(&shared(), &url).await.0, CacheOutcome::Miss);
-    assert_eq!(outcome(&shared(), &url).await.0, CacheOutcome::Miss, "a shared cache keeps nothing private");
+    assert_eq!(
+        outcome(&shared(), &url).await.0,
+        CacheOutcome::Miss,
+        "a shared cache stores no private response"
+    );
 }
 
-/// Two clients with other default headers shared what the server had selected by them.
+/// Clients with different default headers must not share responses that `Vary` selects by them.
 #[tokio::test]
-async fn default_headers_select() {
+async fn default_headers_select_responses() {
     let origin = RawOrigin::start(|head, stream| {
         let language = if head.contains("accept-language: de") { "de" } else { "en" };
-        let fields = "cache-control: max-age=60\r\nvary: accept-language\r\ncontent-length: 2";
-        write!(stream, "HTTP/1.1 200 OK\r\n{fields}\r\n\r\n{language}").is_ok()
+        let headers = "cache-control: max-age=60\r\nvary: accept-language\r\ncontent-length: 2";
+        write!(stream, "HTTP/1.1 200 OK\r\n{headers}\r\n\r\n{language}").is_ok()
     });
     let store = Arc::new(MemoryStore::default());
     for (language, first) in
         [("de", CacheOutcome::Miss), ("en", CacheOutcome::Miss), ("de", CacheOutcome::Hit)]
     {
-        let fields = [("accept-language".parse().unwrap(), language.parse().unwrap())].into_iter().collect();
-        let client = builder().store(Arc::clone(&store) as _).shared().default_headers(fields);
-        let found = outcome(&client.build().expect("a client"), &origin.url()).await;
-        assert_eq!(found, (first, language.to_owned()));
+        let headers = [("accept-language".parse().unwrap(), language.parse().unwrap())].into_iter().collect();
+        let client = builder().store(Arc::clone(&store) as _).shared().default_headers(headers);
+        let result = outcome(&client.build().expect("a client"), &origin.url()).await;
+        assert_eq!(result, (first, language.to_owned()));
     }
 }
 
 #[cfg(feature = "cookies")]
 #[tokio::test]
-async fn the_jar_is_filled_by_the_origin_and_seen_by_the_cache() {
+async fn the_origin_fills_the_cookie_jar_and_vary_sees_its_cookies() {
     let origin = RawOrigin::start(|head, stream| {
-        let fields = "cache-control: max-age=60\r\nvary: cookie";
-        let (set, who) = match head.to_ascii_lowercase() {
+        let headers = "cache-control: max-age=60\r\nvary: cookie";
+        let (set, user) = match head.to_ascii_lowercase() {
             head if head.contains("session=2") => ("", "two"),
             head if head.starts_with("get /login") => ("\r\nset-cookie: session=2; path=/", "in"),
-            _ => ("", "nobody"),
+            _ => ("", "anonymous"),
         };
-        let length = who.len();
-        write!(stream, "HTTP/1.1 200 OK\r\n{fields}{set}\r\ncontent-length: {length}\r\n\r\n{who}").is_ok()
+        let length = user.len();
+        write!(stream, "HTTP/1.1 200 OK\r\n{headers}{set}\r\ncontent-length: {length}\r\n\r\n{user}").is_ok()
     });
     let client = builder().cookie_store(true).build().expect("a client");
     let url = |path: &str| format!("{}{path}", origin.url());
-    assert_eq!(outcome(&client, &url("/page")).await.1, "nobody");
+    assert_eq!(outcome(&client, &url("/page")).await.1, "anonymous");
     assert_eq!(outcome(&client, &url("/login")).await.1, "in");
     assert_eq!(outcome(&client, &url("/page")).await, (CacheOutcome::Miss, "two".to_owned()));
     assert_eq!(outcome(&client, &url("/page")).await, (CacheOutcome::Hit, "two".to_owned()));

@@ -1,4 +1,4 @@
-//! Everything that goes wrong out there: an error that names the URL and the cause, and nothing stored.
+//! Failures: each is an error with the URL and the cause, and nothing is stored.
 
 use std::{
     io::Write as _,
@@ -17,6 +17,7 @@ fn builder() -> CachedClientBuilder {
     CachedClient::builder().no_proxy().connect_timeout(Duration::from_secs(10))
 }
 
+/// Sends a request that fails, and checks that nothing was stored.
 async fn fails(client: &CachedClient, url: &str) -> Error {
     let result = match client.get(url).timeout(Duration::from_secs(2)).send().await {
         Ok(response) => response.bytes().await,
@@ -35,8 +36,9 @@ async fn fails(client: &CachedClient, url: &str) -> Error {
 #[tokio::test]
 async fn no_connection() {
     let client = builder().build().expect("a client");
-    let closed = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("it listens");
-    for (url, kind, words) in [
+    let closed =
+        TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("a listening socket");
+    for (url, kind, cause) in [
         ("http://no-such-host.invalid/", ErrorKind::Connect, "lookup"),
         (&*format!("http://{closed}/"), ErrorKind::Connect, "refused"),
         ("not a url", ErrorKind::Request, "relative URL"),
@@ -44,15 +46,15 @@ async fn no_connection() {
     ] {
         let error = fails(&client, url).await;
         assert_eq!(error.kind(), kind, "{url}: {error}");
-        assert!(error.to_string().contains(words), "{url}: {error}");
+        assert!(error.to_string().contains(cause), "{url}: {error}");
     }
 }
 
 #[cfg(feature = "tls")]
 #[tokio::test]
-async fn no_tls() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("it listens");
+async fn failed_tls_handshake() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("a listening socket");
     std::thread::spawn(move || {
         listener.incoming().flatten().for_each(|mut stream| {
             let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
@@ -64,8 +66,8 @@ async fn no_tls() {
 }
 
 #[tokio::test]
-async fn bodies_that_break() {
-    let begun = "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\n";
+async fn broken_bodies() {
+    let head_start = "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\n";
     let endless = Arc::new(AtomicBool::new(false));
     let ended = Arc::clone(&endless);
     let origin = RawOrigin::start(move |head, stream| {
@@ -82,7 +84,7 @@ async fn bodies_that_break() {
             let _ = stream.write_all(b"SSH-2.0-what\r\n\r\n");
             return false;
         }
-        let _ = write!(stream, "{begun}{text}");
+        let _ = write!(stream, "{head_start}{text}");
         let pause = if path == "/slow" { Duration::from_millis(300) } else { Duration::ZERO };
         let chunk: &[u8] = if path == "/slow" { b"x" } else { &[b'x'; 65536] };
         while matches!(path, "/slow" | "/endless") && stream.write_all(chunk).is_ok() {
@@ -108,19 +110,19 @@ async fn bodies_that_break() {
         assert_eq!(error.kind(), kind, "{path}: {error}");
     }
     while !endless.load(Ordering::SeqCst) {
-        tokio::time::sleep(Duration::from_millis(5)).await; // Until the connection is closed on it.
+        tokio::time::sleep(Duration::from_millis(5)).await; // Until the client closes the connection.
     }
 }
 
-/// The old response with its age, where the server or the request allows it.
+/// A stale response replaces a failed fetch if the server allows it (`stale-if-error`).
 #[tokio::test]
-async fn what_was_stored_stands_in() {
-    let dead = Arc::new(AtomicBool::new(false));
-    let is_dead = Arc::clone(&dead);
+async fn a_stored_response_replaces_a_failure() {
+    let failing = Arc::new(AtomicBool::new(false));
+    let is_failing = Arc::clone(&failing);
     let origin = RawOrigin::start(move |head, stream| {
         let window =
             if head.starts_with("GET /if-error") { ", stale-if-error=600" } else { ", must-revalidate" };
-        let head = if is_dead.load(Ordering::SeqCst) {
+        let head = if is_failing.load(Ordering::SeqCst) {
             "503 Service Unavailable\r\n".to_owned()
         } else {
             format!("200 OK\r\ncache-control: max-age=60{window}\r\netag: \"a\"\r\n")
@@ -131,20 +133,20 @@ async fn what_was_stored_stands_in() {
     let client = builder().clock(Arc::new(clock.clone())).build().expect("a client");
     let url = |path: &str| format!("{}{path}", origin.url());
     for path in ["/if-error", "/must"] {
-        client.get(url(path)).send().await.expect("an answer").bytes().await.expect("whole");
+        client.get(url(path)).send().await.expect("a response").bytes().await.expect("a complete body");
     }
-    dead.store(true, Ordering::SeqCst);
+    failing.store(true, Ordering::SeqCst);
     clock.advance(Duration::from_secs(100));
-    let old = client.get(url("/if-error")).send().await.expect("it stands in");
-    assert_eq!((old.outcome(), old.age()), (CacheOutcome::Stale, Some(Duration::from_secs(100))));
-    assert_eq!(old.text().await.expect("whole"), "old");
-    let stated = client.get(url("/must")).prefer_stale().send().await.expect("an answer");
-    assert_eq!(stated.status().as_u16(), 503, "must-revalidate is obeyed");
+    let stale = client.get(url("/if-error")).send().await.expect("the stale response");
+    assert_eq!((stale.outcome(), stale.age()), (CacheOutcome::Stale, Some(Duration::from_secs(100))));
+    assert_eq!(stale.text().await.expect("a complete body"), "old");
+    let not_stale = client.get(url("/must")).prefer_stale().send().await.expect("a response");
+    assert_eq!(not_stale.status().as_u16(), 503, "must-revalidate is obeyed");
 }
 
-/// A server closes what has been idle for a while, and may do so just as the next request is on its way.
+/// A server may close an idle connection just as the next request is sent on it.
 #[tokio::test]
-async fn a_connection_that_was_closed_meanwhile() {
+async fn an_idempotent_request_is_repeated_on_a_closed_connection() {
     let origin = RawOrigin::start(|head, stream| {
         if head.contains("/closing") && !CLOSED.swap(true, Ordering::SeqCst) {
             return false;
@@ -153,16 +155,15 @@ async fn a_connection_that_was_closed_meanwhile() {
     });
     static CLOSED: AtomicBool = AtomicBool::new(false);
     let client = builder().build().expect("a client");
-    let first = client.get(format!("{}/first", origin.url())).send().await.expect("an answer");
+    let first = client.get(format!("{}/first", origin.url())).send().await.expect("a response");
     assert_eq!(first.text().await.expect("a body"), "ok");
     let closing = format!("{}/closing", origin.url());
-    let answer = client.get(&*closing).send().await.expect("it is asked again");
-    assert_eq!(answer.text().await.expect("a body"), "ok");
+    let repeated = client.get(&*closing).send().await.expect("the request is repeated");
+    assert_eq!(repeated.text().await.expect("a body"), "ok");
     assert_eq!(origin.heads().len(), 3);
-    // What may not be repeated is not.
+    // A request that is not idempotent is not repeated.
     CLOSED.store(false, Ordering::SeqCst);
-    let error =
-        client.post(&*closing).body("once").send().await.expect_err("nobody knows whether it was done");
+    let error = client.post(&*closing).body("once").send().await.expect_err("the POST may have taken effect");
     assert!(error.to_string().contains("/closing"), "{error}");
     assert_eq!(origin.heads().len(), 4);
 }

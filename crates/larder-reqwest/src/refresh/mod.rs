@@ -1,10 +1,12 @@
-//! Pages that are fetched again on time, so that they are fresh before anybody asks.
+//! Scheduled refresh: fetches pages at set times, so that later requests find them fresh.
 //!
-//! One task keeps the times of all pages and runs what is due, so many at once, through the client's one pool of
-//! connections. What is unchanged is confirmed and not sent again.
+//! One task (`task`) holds the due times of all pages (`schedule`) and runs those that are due,
+//! with a limit on concurrent requests (`queue`), through the client's connection pool. Unchanged
+//! pages are revalidated and not transferred again (`snapshot`).
 //!
-//! Several processes that share a store and refresh the same pages ask the origin once: each asks for a response that is
-//! not older than its round, and finds the one that another has just fetched.
+//! Several processes that share a store and refresh the same pages fetch each page once: each run
+//! accepts a response that is not older than its round, such as the one that another process has
+//! just fetched.
 
 mod queue;
 mod schedule;
@@ -29,10 +31,13 @@ pub use snapshot::Validators;
 use crate::{CachedClient, Error};
 use task::{Command, Settings, Task};
 
-/// Events that wait to be read. More, and the next runs wait, too.
-const UNREAD: usize = 1024;
+/// Number of events that are buffered until they are read. When the buffer is full, the task holds
+/// up to [`task::MAX_UNSENT`] more before it starts no further runs.
+const EVENT_BUFFER: usize = 1024;
 
-/// Pages that are fetched again on time. Clones steer the same set; when the last one is dropped, it stops.
+/// A set of pages that are fetched on a schedule; created by [`CachedClient::refresher`].
+///
+/// Clones control the same set. When the last clone is dropped, no further runs start.
 ///
 /// ```no_run
 /// # async fn example(client: larder_reqwest::CachedClient) -> Result<(), Box<dyn std::error::Error>> {
@@ -53,10 +58,10 @@ const UNREAD: usize = 1024;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Refresher {
-    orders: mpsc::UnboundedSender<Command>,
+    commands: mpsc::UnboundedSender<Command>,
 }
 
-/// Settings of a [`Refresher`].
+/// Settings of a [`Refresher`]; created by [`CachedClient::refresher`].
 #[derive(Debug)]
 #[must_use]
 pub struct RefresherBuilder {
@@ -64,117 +69,128 @@ pub struct RefresherBuilder {
     settings: Settings,
 }
 
-/// What a run has found.
+/// The result of one run.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct RefreshEvent {
-    /// The page.
+    /// The URL of the page.
     pub url: Url,
-    /// What became of it.
+    /// What the run found.
     pub outcome: RefreshOutcome,
 }
 
-/// What became of a page.
+/// What a run found.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RefreshOutcome {
-    /// It is as it was.
+    /// The page has the same content as before.
     Unchanged,
-    /// It is another, or is seen for the first time. To read it, ask the client for it: it is in the cache.
+    /// The page has changed, or was fetched for the first time. To read it, send a GET request with
+    /// the client: the response is in the cache if it may be stored.
     Changed {
-        /// What it was; `None` if nothing was stored of it.
+        /// The validators before the change; `None` if the page was not stored.
         before: Option<Validators>,
-        /// What it is.
+        /// The current validators.
         now: Validators,
     },
-    /// The server answered with an error. What was stored stays as it was.
+    /// The server responded with an error status. The stored response is unchanged.
     ErrorStatus(StatusCode),
-    /// There was no answer. What was stored stays as it was.
+    /// There was no response. The stored response is unchanged.
     Failed(Error),
 }
 
-/// The events of a [`Refresher`], in their order. Dropped, it goes on without telling.
+/// The stream of a [`Refresher`]'s events, in the order of the runs' ends.
+///
+/// It ends when the refresher has stopped. When the stream is dropped, the refresher continues
+/// without reporting events. When it is not read, the refresher pauses after about 1,100 events.
 #[derive(Debug)]
 pub struct Events(mpsc::Receiver<RefreshEvent>);
 
 impl CachedClient {
-    /// Begins a set of pages that are fetched again on time.
+    /// Creates a builder of a [`Refresher`], which fetches pages on a schedule.
     pub fn refresher(&self) -> RefresherBuilder {
         RefresherBuilder { client: self.clone(), settings: Settings::default() }
     }
 }
 
 impl RefresherBuilder {
-    /// How much later than its time a run may begin, at most: by chance, so that not everything happens at once. Default:
-    /// not at all.
-    pub fn jitter(mut self, most: Duration) -> Self {
-        self.settings.jitter = most;
+    /// Sets the longest random delay of each run, so that not all runs begin at once. Default:
+    /// none.
+    pub fn jitter(mut self, max: Duration) -> Self {
+        self.settings.jitter = max;
         self
     }
 
-    /// How many pages are fetched at once, at most. Default: 64.
-    pub fn concurrency(mut self, most: usize) -> Self {
-        self.settings.concurrency = most.max(1);
+    /// Sets the number of concurrent requests. Default: 64; minimum: 1.
+    pub fn concurrency(mut self, max: usize) -> Self {
+        self.settings.concurrency = max.max(1);
         self
     }
 
-    /// How many of them from one host, at most. Default: 6.
-    pub fn per_host(mut self, most: usize) -> Self {
-        self.settings.per_host = most;
+    /// Sets the number of concurrent requests to one host. Default: 6; minimum: 1.
+    pub fn per_host(mut self, max: usize) -> Self {
+        self.settings.per_host = max;
         self
     }
 
-    /// The longest pause after failures: after each one in a row it doubles, from the page's own interval. Default: one
-    /// hour.
-    pub fn longest_pause(mut self, most: Duration) -> Self {
-        self.settings.longest_pause = most;
+    /// Sets the longest pause after failures. Default: one hour.
+    ///
+    /// After the first failure of a page the next run is due at its usual time. The pause doubles
+    /// with each further failure in a row, up to this limit. A page with a longer interval retains
+    /// that interval, and a server's `Retry-After` of up to one hour can lengthen the pause.
+    pub fn longest_pause(mut self, max: Duration) -> Self {
+        self.settings.longest_pause = max;
         self
     }
 
-    /// Starts it, with no pages yet.
+    /// Starts the refresher's task, without pages, and returns its handle and its events.
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime.
+    /// Panics outside of a tokio runtime.
     pub fn start(self) -> (Refresher, Events) {
-        let (orders, receiver) = mpsc::unbounded_channel();
-        let (events, unread) = mpsc::channel(UNREAD);
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let (events, event_receiver) = mpsc::channel(EVENT_BUFFER);
         tokio::spawn(Task::new(self.client, self.settings, receiver, events).run());
-        (Refresher { orders }, Events(unread))
+        (Refresher { commands }, Events(event_receiver))
     }
 }
 
 impl Refresher {
-    /// Adds a page, and fetches it now if what is stored of it is older than its interval. A page that is there already
-    /// gets new times.
+    /// Adds a page. If the page is already in the set, its schedule is replaced.
+    ///
+    /// The first run is due at once, and with a cron schedule at its next occurrence. A stored
+    /// response that is not older than the interval counts as the result of the run; nothing is
+    /// fetched then. For [`Schedule::before_stale`] it must stay fresh for longer than the margin.
     ///
     /// # Errors
     ///
-    /// If that is no URL of http or https.
-    pub fn add(&self, url: impl IntoUrl, when: Schedule) -> Result<(), Error> {
-        let _ = self.orders.send(Command::Add(url.into_url()?, when));
+    /// Returns an [`Error`] if the URL is invalid.
+    pub fn add(&self, url: impl IntoUrl, schedule: Schedule) -> Result<(), Error> {
+        let _ = self.commands.send(Command::Add(url.into_url()?, schedule));
         Ok(())
     }
 
-    /// Removes a page. A run that has begun goes on to its end.
+    /// Removes a page. A run that has begun completes, but reports no event.
     ///
     /// # Errors
     ///
-    /// If that is no URL.
+    /// Returns an [`Error`] if the URL is invalid.
     pub fn remove(&self, url: impl IntoUrl) -> Result<(), Error> {
-        let _ = self.orders.send(Command::Remove(url.into_url()?));
+        let _ = self.commands.send(Command::Remove(url.into_url()?));
         Ok(())
     }
 
-    /// Begins no more runs, and waits for those that have begun. Then the events end.
+    /// Stops the refresher: starts no further runs, and waits for those that have begun. Then the
+    /// stream of events ends.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it stops all the same.
+    /// Can be dropped at any point. Once polled, the refresher stops nevertheless.
     pub async fn stop(&self) {
-        let (done, waiting) = oneshot::channel();
-        if self.orders.send(Command::Stop(done)).is_ok() {
-            let _ = waiting.await;
+        let (done, stopped) = oneshot::channel();
+        if self.commands.send(Command::Stop(done)).is_ok() {
+            let _ = stopped.await;
         }
     }
 }
@@ -188,7 +204,8 @@ impl Stream for Events {
 }
 
 impl RefreshOutcome {
-    /// The word.
+    /// Returns the name in lower case: `unchanged`, `changed`, `refused` (an error status) or
+    /// `failed`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Unchanged => "unchanged",

@@ -1,4 +1,4 @@
-//! Pages that are due and wait for room: by host, each host in its turn.
+//! Pages that are due and wait for a slot: a queue for each host, served in round-robin order.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -7,15 +7,16 @@ use std::{
 
 use crate::hosts::Hosts;
 
-/// Pages that wait.
+/// The waiting pages, by host.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     hosts: BTreeMap<Box<str>, VecDeque<u64>>,
-    /// The host that was served last.
+    /// The host that was served last. The search for the next page begins after it.
     last: Box<str>,
 }
 
 impl Queue {
+    /// Adds a page at the end of its host's queue.
     pub(super) fn push(&mut self, host: &str, page: u64) {
         match self.hosts.get_mut(host) {
             Some(pages) => pages.push_back(page),
@@ -25,11 +26,13 @@ impl Queue {
         }
     }
 
-    /// The next page whose host has room; it is counted in. Looks at no more hosts than are busy, and one.
-    pub(super) fn next(&mut self, busy: &mut Hosts) -> Option<(Box<str>, u64)> {
+    /// Removes and returns the next page with a free slot at its host, and acquires the slot.
+    ///
+    /// It visits at most one host more than are busy.
+    pub(super) fn next(&mut self, slots: &mut Hosts) -> Option<(Box<str>, u64)> {
         let after = self.hosts.range::<str, _>((Excluded(&*self.last), Unbounded));
         let hosts = after.chain(self.hosts.range::<str, _>((Unbounded, Included(&*self.last))));
-        let host = hosts.map(|(host, _)| host).find(|host| busy.begin(host))?.clone();
+        let host = hosts.map(|(host, _)| host).find(|host| slots.try_acquire(host))?.clone();
         let pages = self.hosts.get_mut(&host)?;
         let page = pages.pop_front();
         if pages.is_empty() {
@@ -45,16 +48,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_host_in_its_turn_and_no_more_than_it_takes() {
-        let (mut queue, mut busy) = (Queue::default(), Hosts::new(2));
+    fn hosts_take_turns_within_their_limit() {
+        let (mut queue, mut slots) = (Queue::default(), Hosts::new(2));
         for (host, page) in [("a", 1), ("a", 2), ("a", 3), ("b", 4), ("c", 5), ("c", 6)] {
             queue.push(host, page);
         }
-        let next = |queue: &mut Queue, busy: &mut Hosts| queue.next(busy).map(|(_, page)| page);
-        let order: Vec<_> = std::iter::from_fn(|| next(&mut queue, &mut busy)).collect();
-        assert_eq!(order, [1, 4, 5, 2, 6], "the third of a waits for its host");
-        busy.end("a");
-        assert_eq!((next(&mut queue, &mut busy), next(&mut queue, &mut busy)), (Some(3), None));
+        let next = |queue: &mut Queue, slots: &mut Hosts| queue.next(slots).map(|(_, page)| page);
+        let order: Vec<_> = std::iter::from_fn(|| next(&mut queue, &mut slots)).collect();
+        assert_eq!(order, [1, 4, 5, 2, 6], "the third page of host a waits for a slot");
+        slots.release("a");
+        assert_eq!((next(&mut queue, &mut slots), next(&mut queue, &mut slots)), (Some(3), None));
         assert!(queue.hosts.is_empty());
     }
 }

@@ -1,4 +1,5 @@
-//! Whether a page is another than before: by its validators, and by its content where they can't tell.
+//! Detects whether a page has changed: by its validators, or by its content if they are not
+//! sufficient.
 
 use std::hash::Hasher as _;
 
@@ -10,51 +11,58 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use crate::{CacheOutcome, Error, Response};
 
-/// What tells one state of a page from another (RFC 9110 §8.8).
+/// The validators of a page, which change with its content (RFC 9110 §8.8).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Validators {
-    /// Its entity tag.
+    /// The `ETag` header.
     pub etag: Option<HeaderValue>,
-    /// When the server says that it was changed.
+    /// The `Last-Modified` header.
     pub last_modified: Option<HeaderValue>,
 }
 
 impl Validators {
-    fn of(fields: &HeaderMap) -> Self {
-        Self { etag: fields.get(ETAG).cloned(), last_modified: fields.get(LAST_MODIFIED).cloned() }
+    /// Reads the validators from a response's headers.
+    fn from_headers(headers: &HeaderMap) -> Self {
+        Self { etag: headers.get(ETAG).cloned(), last_modified: headers.get(LAST_MODIFIED).cloned() }
     }
 }
 
-/// A page as it was last seen.
+/// The state of a page after its last successful run.
 #[derive(Debug, Clone)]
 pub(super) struct Snapshot {
     pub(super) validators: Validators,
-    content: u128,
+    /// Hash of the body.
+    digest: u128,
 }
 
 impl Snapshot {
-    /// Reads it to its end, without keeping it.
-    pub(super) async fn of(mut response: Response) -> Result<Self, Error> {
-        let validators = Validators::of(response.headers());
-        // Not for safety: the same page has the same digest, for as long as this process lives.
+    /// Reads a response to its end and hashes its body, without storing it.
+    pub(super) async fn read(mut response: Response) -> Result<Self, Error> {
+        let validators = Validators::from_headers(response.headers());
+        // No cryptographic hash is needed: digests are compared only within this process.
         let mut hasher = SipHasher13::new();
         while let Some(chunk) = response.chunk().await? {
             hasher.write(&chunk);
         }
-        Ok(Self { validators, content: hasher.finish128().as_u128() })
+        Ok(Self { validators, digest: hasher.finish128().as_u128() })
     }
 
-    /// The same with the response's validators, if it need not be read to know that the content is the same.
-    pub(super) fn if_unchanged_validators(&self, response: &Response) -> Option<Self> {
-        let validators = Validators::of(response.headers());
-        let confirmed = response.outcome() == CacheOutcome::Revalidated && validators.last_modified.is_some();
-        let same = validators == self.validators && (validators.etag.is_some() || confirmed);
-        same.then(|| Self { validators, content: self.content })
+    /// Returns this snapshot if the response's validators prove that the content is unchanged, so
+    /// that the body need not be read.
+    ///
+    /// An equal `ETag` is proof. An equal `Last-Modified` alone is proof only if the origin
+    /// revalidated the stored response (304).
+    pub(super) fn if_validators_match(&self, response: &Response) -> Option<Self> {
+        let validators = Validators::from_headers(response.headers());
+        let revalidated =
+            response.outcome() == CacheOutcome::Revalidated && validators.last_modified.is_some();
+        let unchanged = validators == self.validators && (validators.etag.is_some() || revalidated);
+        unchanged.then(|| Self { validators, digest: self.digest })
     }
 
-    /// Whether the content is the same, whatever else is.
-    pub(super) fn is_same(&self, now: &Self) -> bool {
-        self.content == now.content
+    /// Returns whether both snapshots have the same content, whatever their validators are.
+    pub(super) fn has_same_content(&self, other: &Self) -> bool {
+        self.digest == other.digest
     }
 }

@@ -1,4 +1,5 @@
-//! The task that keeps the times: a heap of what is due when, and what is running.
+//! The task of a refresher: holds the due times in a heap, starts due runs within the limits, and
+//! reports their results.
 
 use std::{
     cmp::Reverse,
@@ -23,18 +24,23 @@ use crate::{
     retry::{is_retryable_status, jitter, retry_after},
 };
 
-/// How often the clock on the wall is looked at: it may be set, and a machine may sleep.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
-/// How much too early a run may begin by it.
-const EARLY: Duration = Duration::from_millis(20);
-/// Events that nobody has read. More, and no more runs begin.
-const UNSENT: usize = 64;
+/// Interval at which the wall clock is read: it can be adjusted, and the machine can sleep.
+const WALL_CLOCK_POLL: Duration = Duration::from_secs(30);
+/// How long before its time by the wall clock a run may begin.
+const EARLY_TOLERANCE: Duration = Duration::from_millis(20);
+/// Number of events that may wait for space in the channel. Then no further runs start.
+pub(super) const MAX_UNSENT: usize = 64;
 
+/// The settings of a refresher.
 #[derive(Debug)]
 pub(super) struct Settings {
+    /// Longest random delay of a run.
     pub(super) jitter: Duration,
+    /// Number of concurrent requests.
     pub(super) concurrency: usize,
+    /// Number of concurrent requests to one host.
     pub(super) per_host: usize,
+    /// Longest pause after failures.
     pub(super) longest_pause: Duration,
 }
 
@@ -45,166 +51,186 @@ impl Default for Settings {
     }
 }
 
+/// What the handle sends to the task.
 pub(super) enum Command {
+    /// Add a page, or replace its schedule.
     Add(Url, Schedule),
+    /// Remove a page.
     Remove(Url),
+    /// Stop, and report when the runs in flight have ended.
     Stop(oneshot::Sender<()>),
 }
 
 /// A page of the set.
 struct Page {
     url: Url,
-    when: Schedule,
+    schedule: Schedule,
+    /// The time of the next run, or of the next look at the wall clock.
     due: Instant,
-    /// By the clock on the wall, if it goes by that.
-    at: Option<Timestamp>,
-    seen: Option<Snapshot>,
+    /// The time of the next run by the wall clock, for schedules that follow it.
+    wall_due: Option<Timestamp>,
+    /// The state after the last successful run.
+    snapshot: Option<Snapshot>,
+    /// Number of failures in a row.
     failures: u32,
 }
 
-/// What a run came to.
+/// The result of a run.
 struct RunResult {
     id: u64,
     host: Box<str>,
-    found: Result<RunOutcome, Error>,
+    outcome: Result<RunOutcome, Error>,
 }
 
+/// What a run found.
 enum RunOutcome {
-    Seen { before: Option<Snapshot>, now: Snapshot, fresh: Option<Duration> },
-    Refused(http::StatusCode, Option<Duration>),
+    /// The page, its state before, and how long the stored response stays fresh.
+    Fetched { before: Option<Snapshot>, now: Snapshot, fresh: Option<Duration> },
+    /// An error status, and the pause of its `Retry-After`.
+    ErrorStatus(http::StatusCode, Option<Duration>),
 }
 
+/// The state of the task.
 pub(super) struct Task {
     client: CachedClient,
     settings: Settings,
-    orders: mpsc::UnboundedReceiver<Command>,
+    commands: mpsc::UnboundedReceiver<Command>,
     events: mpsc::Sender<RefreshEvent>,
+    /// Events that wait for space in the channel.
     unsent: VecDeque<RefreshEvent>,
     pages: HashMap<u64, Page>,
     ids: HashMap<Url, u64>,
     next_id: u64,
-    /// What is due when. May name pages that are gone, or have another time by now.
-    times: BinaryHeap<Reverse<(Instant, u64)>>,
-    /// Due, but their host or all are busy.
+    /// The due times, earliest first. An entry is obsolete if its page has been removed or has
+    /// another due time.
+    due_times: BinaryHeap<Reverse<(Instant, u64)>>,
+    /// Pages that are due and wait for a slot.
     queue: Queue,
     running: FuturesUnordered<BoxFuture<'static, RunResult>>,
     hosts: Hosts,
+    /// Once the task is stopping: the callers that wait for its end.
     stopping: Option<Vec<oneshot::Sender<()>>>,
 }
 
 impl Task {
+    /// Creates a task without pages.
     pub(super) fn new(
         client: CachedClient,
         settings: Settings,
-        orders: mpsc::UnboundedReceiver<Command>,
+        commands: mpsc::UnboundedReceiver<Command>,
         events: mpsc::Sender<RefreshEvent>,
     ) -> Self {
         Self {
             client,
             hosts: Hosts::new(settings.per_host),
             settings,
-            orders,
+            commands,
             events,
             unsent: VecDeque::new(),
             pages: HashMap::new(),
             ids: HashMap::new(),
             next_id: 0,
-            times: BinaryHeap::new(),
+            due_times: BinaryHeap::new(),
             queue: Queue::default(),
             running: FuturesUnordered::new(),
             stopping: None,
         }
     }
 
+    /// Runs the task until it is stopped or the last handle is dropped.
     pub(super) async fn run(mut self) {
         let events = self.events.clone();
         loop {
             if let Some(stopping) = &mut self.stopping
                 && self.running.is_empty()
             {
-                // What there is room for; nobody is waited for who does not read.
+                // Send the events that fit into the channel, without waiting for a reader.
                 while self.unsent.pop_front().is_some_and(|event| self.events.try_send(event).is_ok()) {}
                 for done in stopping.drain(..) {
                     let _ = done.send(());
                 }
                 return;
             }
-            self.begin_what_is_due();
-            let (now, going) = (Instant::now(), self.stopping.is_none());
-            let wake = self.times.peek().map_or(now + LOOK_AGAIN, |Reverse((due, _))| *due);
+            self.start_due_runs();
+            let (now, active) = (Instant::now(), self.stopping.is_none());
+            let wake = self.due_times.peek().map_or(now + WALL_CLOCK_POLL, |Reverse((due, _))| *due);
             tokio::select! {
-                Some(ran) = self.running.next() => self.ran(ran),
-                room = events.reserve(), if !self.unsent.is_empty() => match (room, self.unsent.pop_front()) {
-                    (Ok(room), Some(event)) => room.send(event),
-                    // Nobody wants to hear of it.
+                Some(result) = self.running.next() => self.finish_run(result),
+                permit = events.reserve(), if !self.unsent.is_empty() => match (permit, self.unsent.pop_front()) {
+                    (Ok(permit), Some(event)) => permit.send(event),
+                    // The stream of events has been dropped.
                     _ => self.unsent.clear(),
                 },
-                order = self.orders.recv(), if going => match order {
-                    Some(Command::Add(url, when)) => self.add(url, when),
+                command = self.commands.recv(), if active => match command {
+                    Some(Command::Add(url, schedule)) => self.add(url, schedule),
                     Some(Command::Remove(url)) => self.remove(&url),
                     Some(Command::Stop(done)) => self.stopping.get_or_insert_default().push(done),
                     None => self.stopping = Some(Vec::new()),
                 },
-                // Nothing to begin while nobody reads: whoever makes room wakes this.
-                () = sleep_until(wake), if going && self.unsent.len() < UNSENT => {}
+                // While no events are read, no run starts. Space in the channel wakes the task.
+                () = sleep_until(wake), if active && self.unsent.len() < MAX_UNSENT => {}
             }
         }
     }
 
-    fn add(&mut self, url: Url, when: Schedule) {
+    /// Adds a page, or replaces its schedule.
+    fn add(&mut self, url: Url, schedule: Schedule) {
         self.remove(&url);
         let id = self.next_id;
         self.next_id += 1;
-        // The first at once, so that there is something; by the clock on the wall only when it says so.
-        let first = if when.is_by_the_wall() { when.next(Duration::ZERO, None) } else { Duration::ZERO };
+        // The first run is due at once, and with a wall-clock schedule at its next occurrence.
+        let first =
+            if schedule.is_wall_clock() { schedule.next(Duration::ZERO, None) } else { Duration::ZERO };
         self.ids.insert(url.clone(), id);
-        let page = Page { url, when, due: Instant::now(), at: None, seen: None, failures: 0 };
+        let page = Page { url, schedule, due: Instant::now(), wall_due: None, snapshot: None, failures: 0 };
         self.pages.insert(id, page);
-        self.set(id, first);
+        self.schedule_run(id, first);
     }
 
-    /// Sets a page's next time.
-    fn set(&mut self, id: u64, wait: Duration) {
+    /// Sets the time of a page's next run.
+    fn schedule_run(&mut self, id: u64, wait: Duration) {
         let Some(page) = self.pages.get_mut(&id) else { return };
         let wait = wait + self.settings.jitter.mul_f64(jitter());
-        if page.when.is_by_the_wall() {
-            let at = jiff::SignedDuration::try_from(wait)
+        if page.schedule.is_wall_clock() {
+            let wall_due = jiff::SignedDuration::try_from(wait)
                 .ok()
                 .and_then(|wait| Timestamp::now().checked_add(wait).ok());
-            page.at = at;
+            page.wall_due = wall_due;
         }
-        page.due = Instant::now() + if page.at.is_some() { wait.min(LOOK_AGAIN) } else { wait };
-        self.times.push(Reverse((page.due, id)));
+        page.due = Instant::now() + if page.wall_due.is_some() { wait.min(WALL_CLOCK_POLL) } else { wait };
+        self.due_times.push(Reverse((page.due, id)));
     }
 
-    /// How long until a page is due by the clock on the wall, if it is not.
-    fn is_early(page: &Page) -> Option<Duration> {
-        let left: Duration = page.at?.duration_since(Timestamp::now()).try_into().ok()?;
-        (left > EARLY).then_some(left)
+    /// Returns how long until a page is due by the wall clock, if it is not due yet.
+    fn remaining_wall_time(page: &Page) -> Option<Duration> {
+        let left: Duration = page.wall_due?.duration_since(Timestamp::now()).try_into().ok()?;
+        (left > EARLY_TOLERANCE).then_some(left)
     }
 
+    /// Removes a page.
     fn remove(&mut self, url: &Url) {
         if let Some(id) = self.ids.remove(url) {
             self.pages.remove(&id);
         }
     }
 
-    fn begin_what_is_due(&mut self) {
-        if self.stopping.is_some() || self.unsent.len() >= UNSENT {
+    /// Queues the pages that are due, and starts runs until the limits are reached.
+    fn start_due_runs(&mut self) {
+        if self.stopping.is_some() || self.unsent.len() >= MAX_UNSENT {
             return;
         }
         let now = Instant::now();
-        while let Some(Reverse((due, id))) = self.times.peek().copied()
+        while let Some(Reverse((due, id))) = self.due_times.peek().copied()
             && due <= now
         {
-            self.times.pop();
+            self.due_times.pop();
             match self.pages.get_mut(&id).filter(|page| page.due == due) {
                 None => {}
-                Some(page) => match Self::is_early(page) {
+                Some(page) => match Self::remaining_wall_time(page) {
                     None => self.queue.push(host(&page.url), id),
                     Some(left) => {
-                        page.due = now + left.min(LOOK_AGAIN);
-                        self.times.push(Reverse((page.due, id)));
+                        page.due = now + left.min(WALL_CLOCK_POLL);
+                        self.due_times.push(Reverse((page.due, id)));
                     }
                 },
             }
@@ -213,101 +239,105 @@ impl Task {
             && let Some((host, id)) = self.queue.next(&mut self.hosts)
         {
             let Some(page) = self.pages.get(&id) else {
-                // Removed while it waited: its place is free again.
-                self.hosts.end(&host);
+                // The page was removed while it waited.
+                self.hosts.release(&host);
                 continue;
             };
-            let (client, url, round, seen) =
-                (self.client.clone(), page.url.clone(), page.when.round(), page.seen.clone());
-            let running =
-                async move { RunResult { id, host, found: visit(&client, url, round, seen).await } };
-            self.running.push(running.boxed());
+            let (client, url, round, snapshot) =
+                (self.client.clone(), page.url.clone(), page.schedule.round(), page.snapshot.clone());
+            let run = async move {
+                RunResult { id, host, outcome: fetch_page(&client, url, round, snapshot).await }
+            };
+            self.running.push(run.boxed());
         }
     }
 
-    /// Takes note of what a run came to, tells it, and sets the page's next time.
-    fn ran(&mut self, RunResult { id, host, found }: RunResult) {
-        self.hosts.end(&host);
-        // Removed meanwhile: nobody wants to hear of it.
+    /// Records the result of a run, queues its event, and sets the time of the page's next run.
+    fn finish_run(&mut self, RunResult { id, host, outcome }: RunResult) {
+        self.hosts.release(&host);
+        // The run of a page that has been removed meanwhile reports no event.
         let Some(page) = self.pages.get_mut(&id) else { return };
         let late = Instant::now().saturating_duration_since(page.due);
-        let (what, wait) = match found {
-            Ok(RunOutcome::Seen { before, now, fresh }) => {
+        let (outcome, wait) = match outcome {
+            Ok(RunOutcome::Fetched { before, now, fresh }) => {
                 page.failures = 0;
-                let what = match before {
-                    Some(before) if before.is_same(&now) => RefreshOutcome::Unchanged,
+                let outcome = match before {
+                    Some(before) if before.has_same_content(&now) => RefreshOutcome::Unchanged,
                     before => RefreshOutcome::Changed {
                         before: before.map(|before| before.validators),
                         now: now.validators.clone(),
                     },
                 };
-                page.seen = Some(now);
-                (what, page.when.next(late, fresh))
+                page.snapshot = Some(now);
+                (outcome, page.schedule.next(late, fresh))
             }
-            Ok(RunOutcome::Refused(status, wish)) => {
-                let pause = page.failed(late, self.settings.longest_pause);
-                (RefreshOutcome::ErrorStatus(status), pause.max(wish.unwrap_or_default()))
+            Ok(RunOutcome::ErrorStatus(status, retry_after)) => {
+                let pause = page.record_failure(late, self.settings.longest_pause);
+                (RefreshOutcome::ErrorStatus(status), pause.max(retry_after.unwrap_or_default()))
             }
-            Err(error) => (RefreshOutcome::Failed(error), page.failed(late, self.settings.longest_pause)),
+            Err(error) => {
+                (RefreshOutcome::Failed(error), page.record_failure(late, self.settings.longest_pause))
+            }
         };
-        self.unsent.push_back(RefreshEvent { url: page.url.clone(), outcome: what });
-        self.set(id, wait);
+        self.unsent.push_back(RefreshEvent { url: page.url.clone(), outcome });
+        self.schedule_run(id, wait);
     }
 }
 
 impl Page {
-    /// How long to leave it alone after one more failure.
-    fn failed(&mut self, late: Duration, longest: Duration) -> Duration {
-        let usual = self.when.next(late, None);
+    /// Counts a failure, and returns the pause before the next run.
+    fn record_failure(&mut self, late: Duration, longest: Duration) -> Duration {
+        let usual = self.schedule.next(late, None);
         let doubled = usual.saturating_mul(2_u32.saturating_pow(self.failures.min(20)));
         self.failures += 1;
         doubled.min(longest.max(usual))
     }
 }
 
-/// One run: what is stored, if it was fetched in this round; otherwise the origin's word.
-async fn visit(
+/// Performs one run: takes the stored response if it was fetched in this round, and otherwise
+/// revalidates it with the origin.
+async fn fetch_page(
     client: &CachedClient,
     url: Url,
     round: Round,
-    seen: Option<Snapshot>,
+    snapshot: Option<Snapshot>,
 ) -> Result<RunOutcome, Error> {
-    let before = match seen {
-        Some(seen) => Some(seen),
-        None => stored(client, &url).await,
+    let before = match snapshot {
+        Some(snapshot) => Some(snapshot),
+        None => stored_snapshot(client, &url).await,
     };
     let mode = match round {
-        Round::Younger(seconds) => CacheMode::MaxAge(seconds),
-        Round::Fresher(margin) => match freshness(client, &url).await {
+        Round::MaxAge(seconds) => CacheMode::MaxAge(seconds),
+        Round::MinFresh(margin) => match remaining_freshness(client, &url).await {
             Some(fresh) if fresh > margin + Duration::from_secs(1) => CacheMode::Default,
             _ => CacheMode::Reload,
         },
     };
     let response = client.get(url.clone()).mode(mode).send().await?;
     let status = response.status();
-    // A stale response in the place of one that did not come is no answer.
+    // A stale response that replaces a failed fetch counts as a failure.
     if response.outcome() == CacheOutcome::Stale || status.is_server_error() || status.is_client_error() {
-        let code = response.cache_status().fwd_status.unwrap_or(status);
-        return Ok(RunOutcome::Refused(
-            code,
+        let origin_status = response.cache_status().fwd_status.unwrap_or(status);
+        return Ok(RunOutcome::ErrorStatus(
+            origin_status,
             retry_after(response.headers()).filter(|_| is_retryable_status(status)),
         ));
     }
-    let now = match before.as_ref().and_then(|before| before.if_unchanged_validators(&response)) {
+    let now = match before.as_ref().and_then(|before| before.if_validators_match(&response)) {
         Some(now) => now,
-        None => Snapshot::of(response).await?,
+        None => Snapshot::read(response).await?,
     };
-    Ok(RunOutcome::Seen { before, now, fresh: freshness(client, &url).await })
+    Ok(RunOutcome::Fetched { before, now, fresh: remaining_freshness(client, &url).await })
 }
 
-/// What is stored of a page, from before this process began.
-async fn stored(client: &CachedClient, url: &Url) -> Option<Snapshot> {
+/// Returns the snapshot of a stored response, which an earlier process may have fetched.
+async fn stored_snapshot(client: &CachedClient, url: &Url) -> Option<Snapshot> {
     let response = client.get(url.clone()).mode(CacheMode::Offline).send().await.ok()?;
-    Snapshot::of(response).await.ok()
+    Snapshot::read(response).await.ok()
 }
 
-/// How long what is stored stays fresh.
-async fn freshness(client: &CachedClient, url: &Url) -> Option<Duration> {
+/// Returns how long the stored response of a page stays fresh.
+async fn remaining_freshness(client: &CachedClient, url: &Url) -> Option<Duration> {
     let stored = client.get(url.clone()).only_if_cached().send().await.ok()?;
     stored.cache_status().ttl.and_then(|ttl| u64::try_from(ttl).ok()).map(Duration::from_secs)
 }
