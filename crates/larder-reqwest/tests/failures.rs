@@ -67,7 +67,7 @@ async fn failed_tls_handshake() {
 
 #[tokio::test]
 async fn broken_bodies() {
-    let head_start = "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\n";
+    let head_prefix = "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\n";
     let endless = Arc::new(AtomicBool::new(false));
     let ended = Arc::clone(&endless);
     let origin = RawOrigin::start(move |head, stream| {
@@ -84,7 +84,7 @@ async fn broken_bodies() {
             let _ = stream.write_all(b"SSH-2.0-what\r\n\r\n");
             return false;
         }
-        let _ = write!(stream, "{head_start}{text}");
+        let _ = write!(stream, "{head_prefix}{text}");
         let pause = if path == "/slow" { Duration::from_millis(300) } else { Duration::ZERO };
         let chunk: &[u8] = if path == "/slow" { b"x" } else { &[b'x'; 65536] };
         while matches!(path, "/slow" | "/endless") && stream.write_all(chunk).is_ok() {

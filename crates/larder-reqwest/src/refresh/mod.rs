@@ -4,9 +4,8 @@
 //! with a limit on concurrent requests (`queue`), through the client's connection pool. Unchanged
 //! pages are revalidated and not transferred again (`snapshot`).
 //!
-//! Several processes that share a store and refresh the same pages fetch each page once: each run
-//! accepts a response that is not older than its round, such as the one that another process has
-//! just fetched.
+//! Several processes can share a store and refresh the same pages: a run accepts a stored response
+//! that is not older than its round, such as one that another process has just fetched.
 
 mod queue;
 mod schedule;
