@@ -1,4 +1,6 @@
-//! The counters, each for `metrics` and for those who ask here.
+//! Counts cache events, for the `metrics` crate and for direct reading.
+//!
+//! Which events exist and when they occur is decided by the engine ([`larder_core::Event`]).
 
 use std::{
     fmt,
@@ -10,6 +12,7 @@ use metrics::{Counter, counter, describe_counter};
 
 use crate::CacheOutcome;
 
+/// Steps of a store's work, with the value of the label `step`.
 const STEPS: [(StoreStep, &str); 5] = [
     (StoreStep::Lookup, "lookup"),
     (StoreStep::Open, "open"),
@@ -18,9 +21,24 @@ const STEPS: [(StoreStep, &str); 5] = [
     (StoreStep::Remove, "remove"),
 ];
 
-/// Counts what a cache does: an [`Observer`] for [`CacheBuilder::observer`](larder_core::CacheBuilder::observer).
+/// Counts the events of a cache: an [`Observer`] for
+/// [`CacheBuilder::observer`](larder_core::CacheBuilder::observer).
 ///
-/// It takes its place in the recorder that is installed when it is made.
+/// One value may observe several caches; their events are added up. Install the recorder of the
+/// `metrics` crate first: see [`new`](Self::new).
+///
+/// ```
+/// use std::sync::Arc;
+/// use larder_core::Cache;
+/// use larder_memory::MemoryStore;
+/// use larder_metrics::{CacheOutcome, Counters};
+///
+/// let counters = Arc::new(Counters::new());
+/// let cache = Cache::builder(Arc::new(MemoryStore::default()))
+///     .observer(Arc::clone(&counters) as _)
+///     .build();
+/// assert_eq!(counters.counts().of(CacheOutcome::Hit), 0);
+/// ```
 pub struct Counters {
     requests: [Count; CacheOutcome::ALL.len()],
     stored: Count,
@@ -29,65 +47,76 @@ pub struct Counters {
     failures: [Count; STEPS.len()],
 }
 
-/// What has been counted.
+/// The totals of [`Counters`] at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
-    /// Requests answered, by outcome.
+    /// Answered requests, by outcome. Every outcome is listed once, also with a count of 0.
     pub requests: Vec<(CacheOutcome, u64)>,
-    /// Responses that were stored.
+    /// Complete responses that were stored.
     pub stored: u64,
-    /// Responses that the rules kept out.
+    /// Responses that the caching rules excluded from the store.
     pub not_stored: u64,
-    /// Bodies that broke off.
+    /// Response bodies from the origin that were incomplete.
     pub broken: u64,
-    /// Calls to the store that failed.
+    /// Failed calls to the store, of all steps.
     pub store_failures: u64,
 }
 
 impl Counts {
-    /// Requests answered, of all outcomes.
+    /// Returns the number of answered requests, of all outcomes.
     pub fn answered(&self) -> u64 {
         self.requests.iter().map(|(_, count)| count).sum()
     }
 
-    /// Requests of one outcome.
+    /// Returns the number of answered requests with this outcome.
     pub fn of(&self, outcome: CacheOutcome) -> u64 {
         self.requests.iter().find(|(one, _)| *one == outcome).map_or(0, |(_, count)| *count)
     }
 }
 
+/// A total for direct reading, and the recorder's counter of the same events.
 struct Count {
-    own: AtomicU64,
+    total: AtomicU64,
     metric: Counter,
 }
 
 impl Count {
+    /// Creates a total of zero beside the recorder's counter `metric`.
     fn new(metric: Counter) -> Self {
-        Self { own: AtomicU64::new(0), metric }
+        Self { total: AtomicU64::new(0), metric }
     }
 
-    fn add(&self) {
-        self.own.fetch_add(1, Ordering::Relaxed);
+    /// Adds one event.
+    fn increment(&self) {
+        self.total.fetch_add(1, Ordering::Relaxed);
         self.metric.increment(1);
     }
 
+    /// Returns the total.
     fn get(&self) -> u64 {
-        self.own.load(Ordering::Relaxed)
+        self.total.load(Ordering::Relaxed)
     }
 }
 
 impl Counters {
-    /// All at zero.
+    /// Creates counters that start at zero.
+    ///
+    /// Takes its counters from the recorder of the `metrics` crate that is installed at this
+    /// moment, and describes them there. A recorder that is installed later receives only
+    /// `larder_not_stored_total`: that counter is requested at each event.
     pub fn new() -> Self {
-        describe_counter!("larder_requests_total", "Requests that were answered, by what the cache did.");
-        describe_counter!("larder_stored_total", "Responses that were stored, whole.");
-        describe_counter!("larder_not_stored_total", "Responses that the rules kept out, by reason.");
+        describe_counter!("larder_requests_total", "Answered requests, by outcome.");
+        describe_counter!("larder_stored_total", "Complete responses that were stored.");
+        describe_counter!(
+            "larder_not_stored_total",
+            "Responses that the caching rules excluded from the store, by reason."
+        );
         describe_counter!(
             "larder_broken_bodies_total",
-            "Bodies that broke off on their way from the origin."
+            "Response bodies from the origin that were incomplete."
         );
-        describe_counter!("larder_store_failures_total", "Calls to the store that failed, by step.");
+        describe_counter!("larder_store_failures_total", "Failed calls to the store, by step.");
         Self {
             requests: CacheOutcome::ALL
                 .map(|outcome| Count::new(counter!("larder_requests_total", "outcome" => outcome.name()))),
@@ -99,7 +128,10 @@ impl Counters {
         }
     }
 
-    /// What has been counted until now.
+    /// Returns the current totals.
+    ///
+    /// The totals are read one after the other: events that occur at the same time may be in some
+    /// of them only.
     pub fn counts(&self) -> Counts {
         let requests = CacheOutcome::ALL.into_iter().zip(&self.requests);
         Counts {
@@ -127,19 +159,19 @@ impl fmt::Debug for Counters {
 impl Observer for Counters {
     fn on_event(&self, event: &Event<'_>) {
         match event {
-            Event::Answered(status) => self.requests[status.outcome() as usize].add(),
-            Event::NotStored(why) => {
+            Event::Answered(status) => self.requests[status.outcome() as usize].increment(),
+            Event::NotStored(reason) => {
                 self.not_stored.fetch_add(1, Ordering::Relaxed);
-                counter!("larder_not_stored_total", "reason" => why.token()).increment(1);
+                counter!("larder_not_stored_total", "reason" => reason.token()).increment(1);
             }
-            Event::Stored => self.stored.add(),
-            Event::BodyBroken => self.broken.add(),
+            Event::Stored => self.stored.increment(),
+            Event::BodyBroken => self.broken.increment(),
             Event::StoreFailed { step, .. } => {
                 if let Some(index) = STEPS.iter().position(|(one, _)| one == step) {
-                    self.failures[index].add();
+                    self.failures[index].increment();
                 }
             }
-            // What this does not know yet is not counted.
+            // `Event` is non-exhaustive: events that this version does not know are ignored.
             _ => {}
         }
     }

@@ -1,4 +1,4 @@
-//! Each event is counted once, for Prometheus and for those who ask.
+//! Checks that each event is counted once, in the Prometheus recorder and in the totals.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use larder_testkit::{Fault, FaultyStore, ManualClock, ManualOrigin};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 #[tokio::test]
-async fn what_happens_is_counted() {
+async fn each_event_is_counted_once() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
     let counters = Arc::new(metrics::with_local_recorder(&recorder, Counters::new));
@@ -20,35 +20,37 @@ async fn what_happens_is_counted() {
         .observer(Arc::clone(&counters) as _)
         .build();
     let (origin, mut requests) = ManualOrigin::new();
-    let ask = |method: &str, path: &str| {
+    let fetch = |method: &str, path: &str| {
         let request = Request::builder().method(method).uri(format!("http://example.com{path}"));
         let request = request.body(Body::empty()).expect("a request");
         let (cache, origin) = (cache.clone(), Arc::clone(&origin) as Arc<dyn Origin>);
-        tokio::spawn(async move { cache.fetch(request, origin).await.map(|answer| cache.into_http(answer)) })
+        tokio::spawn(
+            async move { cache.fetch(request, origin).await.map(|response| cache.into_http(response)) },
+        )
     };
-    let fields = [("cache-control", "max-age=60, stale-while-revalidate=60"), ("etag", "\"a\"")];
-    let miss = ask("GET", "/");
-    requests.next().await.answer(200, &fields, b"x");
-    miss.await.expect("no panic").expect("an answer");
-    ask("GET", "/").await.expect("no panic").expect("a hit");
+    let headers = [("cache-control", "max-age=60, stale-while-revalidate=60"), ("etag", "\"a\"")];
+    let miss = fetch("GET", "/");
+    requests.next().await.answer(200, &headers, b"x");
+    miss.await.expect("no panic").expect("a response");
+    fetch("GET", "/").await.expect("no panic").expect("a hit");
     clock.advance(Duration::from_secs(70));
-    ask("GET", "/").await.expect("no panic").expect("stale");
+    fetch("GET", "/").await.expect("no panic").expect("a stale response");
     requests.next().await.answer(304, &[("etag", "\"a\"")], b"");
     assert!(cache.drain(Duration::from_secs(5)).await);
     clock.advance(Duration::from_secs(200));
-    let confirmed = ask("GET", "/");
+    let revalidated = fetch("GET", "/");
     requests.next().await.answer(304, &[("etag", "\"a\"")], b"");
-    confirmed.await.expect("no panic").expect("confirmed");
-    let posted = ask("POST", "/");
+    revalidated.await.expect("no panic").expect("a revalidated response");
+    let posted = fetch("POST", "/");
     requests.next().await.answer(200, &[("cache-control", "no-store")], b"");
-    posted.await.expect("no panic").expect("an answer");
-    let failed = ask("GET", "/gone");
+    posted.await.expect("no panic").expect("a response");
+    let failed = fetch("GET", "/gone");
     requests.next().await.fail(OriginErrorKind::Connect);
     drop(failed.await.expect("no panic").map_err(|error| cache.error_response(&error)));
     store.set(Fault::Down);
-    let without = ask("GET", "/");
+    let without_store = fetch("GET", "/");
     requests.next().await.answer(200, &[], b"x");
-    without.await.expect("no panic").expect("an answer");
+    without_store.await.expect("no panic").expect("a response");
 
     let counts = counters.counts();
     for (outcome, count) in [
