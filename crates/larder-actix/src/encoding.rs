@@ -1,4 +1,7 @@
-//! The coding that a request gets, where responses are kept encoded; nothing at all, where they are not.
+//! Content coding of the responses, if the feature `compress` is on and compression is configured.
+//!
+//! Without either, every function here passes its arguments on. The codings themselves are in
+//! `larder-compress`.
 
 use std::sync::Arc;
 
@@ -7,47 +10,51 @@ use http::{HeaderMap, Method};
 use larder_compress::{Coding, CompressingOrigin, Compression, Negotiated};
 use larder_core::{Cache, CacheKey, Lookup, Origin, RequestHead};
 
-use crate::convert::ActixFields;
+use crate::convert::ActixHeaders;
 
-/// Whether and how responses are encoded.
+/// The configured compression.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Encoding {
     #[cfg(feature = "compress")]
+    /// `None`: responses are stored and served as the origin sends them.
     pub(crate) settings: Option<Arc<Compression>>,
 }
 
-/// What one request gets.
+/// The coding chosen for one request.
 #[derive(Debug)]
 pub(crate) struct NegotiatedEncoding {
     #[cfg(feature = "compress")]
+    /// `None` if no compression is configured.
     coding: Option<(Coding, Arc<Compression>)>,
 }
 
 impl Encoding {
+    /// Looks up the response in the coding chosen for the request. Returns the result and the
+    /// coding.
     pub(crate) async fn lookup(
         &self,
         cache: &Cache,
         key: &CacheKey,
         method: &Method,
-        fields: &ActixFields<'_>,
+        headers: &ActixHeaders<'_>,
     ) -> (Lookup, NegotiatedEncoding) {
         #[cfg(feature = "compress")]
         if let Some(settings) = &self.settings {
-            let coding = settings.negotiate(fields);
-            let negotiated = Negotiated::new(fields, coding);
+            let coding = settings.negotiate(headers);
+            let negotiated = Negotiated::new(headers, coding);
             let lookup = cache.lookup(key, &RequestHead::new(method, &negotiated)).await;
             return (lookup, NegotiatedEncoding { coding: Some((coding, Arc::clone(settings))) });
         }
-        let chosen = NegotiatedEncoding {
+        let encoding = NegotiatedEncoding {
             #[cfg(feature = "compress")]
             coding: None,
         };
-        (cache.lookup(key, &RequestHead::new(method, fields)).await, chosen)
+        (cache.lookup(key, &RequestHead::new(method, headers)).await, encoding)
     }
 }
 
 impl NegotiatedEncoding {
-    /// Whether responses are passed on as they come.
+    /// Returns whether no compression is configured.
     pub(crate) fn is_none(&self) -> bool {
         #[cfg(feature = "compress")]
         return self.coding.is_none();
@@ -55,7 +62,8 @@ impl NegotiatedEncoding {
         true
     }
 
-    /// Makes a request that is forwarded ask for it, and `origin` answer in it.
+    /// Sets `Accept-Encoding` of a forwarded request to the chosen coding, and wraps `origin` so
+    /// that it encodes its response. Without compression both stay as they are.
     pub(crate) fn origin(
         self,
         origin: Arc<dyn Origin>,
@@ -65,7 +73,7 @@ impl NegotiatedEncoding {
     ) -> Arc<dyn Origin> {
         #[cfg(feature = "compress")]
         if let Some((coding, settings)) = self.coding {
-            coding.ask(request);
+            coding.set_accept_encoding(request);
             return Arc::new(CompressingOrigin::new(origin, cache.clone(), key, coding, settings));
         }
         let _ = (cache, key, request);

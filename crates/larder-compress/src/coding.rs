@@ -1,8 +1,8 @@
-//! Content codings, and which of them a request gets (RFC 9110 §12.5.3).
+//! Content codings, and the choice of one for a request (RFC 9110 §12.5.3).
 //!
-//! What browsers send in `Accept-Encoding` differs in ways that mean nothing to what they get. Here it comes down to the one
-//! coding that is chosen; [`Negotiated`] shows the cache a request that asks for that one alone, so that there are no more
-//! variants of a page than there are codings.
+//! Browsers send many different values of `Accept-Encoding` that lead to the same choice.
+//! [`Compression::negotiate`] reduces the value to the chosen coding, and [`Negotiated`] presents
+//! the request to the cache with that coding alone. So a page has at most one variant per coding.
 
 use http::{
     HeaderMap, HeaderValue,
@@ -12,11 +12,22 @@ use larder_core::RequestHeaders;
 
 use crate::Compression;
 
-/// A content coding (RFC 9110 §8.4.1).
+/// A content coding.
+///
+/// ```
+/// use http::HeaderMap;
+/// use larder_compress::Coding;
+///
+/// let mut request = HeaderMap::new();
+/// Coding::Brotli.set_accept_encoding(&mut request);
+/// assert_eq!(request["accept-encoding"], "br");
+/// ```
+///
+/// RFC 9110 §8.4.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Coding {
-    /// None.
+    /// No coding: the content as it is.
     Identity,
     /// Gzip (RFC 1952).
     Gzip,
@@ -27,7 +38,7 @@ pub enum Coding {
 }
 
 impl Coding {
-    /// Its name in `Accept-Encoding` and `Content-Encoding`.
+    /// Returns the name of the coding in `Accept-Encoding` and `Content-Encoding`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Identity => "identity",
@@ -37,8 +48,8 @@ impl Coding {
         }
     }
 
-    /// The coding of that name, in any case.
-    fn named(name: &[u8]) -> Option<Self> {
+    /// Returns the coding with this name, in upper or lower case; `None` for an unknown name.
+    fn from_name(name: &[u8]) -> Option<Self> {
         [
             (&b"identity"[..], Self::Identity),
             (b"gzip", Self::Gzip),
@@ -51,18 +62,20 @@ impl Coding {
         .map(|(_, coding)| coding)
     }
 
-    /// The coding that a response has; `None` for several, or one that is not known here.
+    /// Returns the coding of a response, from its `Content-Encoding`; `None` for several codings,
+    /// or an unknown one.
     pub(crate) fn of(response: &HeaderMap) -> Option<Self> {
         let mut lines = response.get_all(CONTENT_ENCODING).iter();
         match (lines.next(), lines.next()) {
             (None, _) => Some(Self::Identity),
-            (Some(line), None) => Self::named(line.as_bytes().trim_ascii()),
+            (Some(line), None) => Self::from_name(line.as_bytes().trim_ascii()),
             _ => None,
         }
     }
 
-    /// Makes a request ask for this coding and no other.
-    pub fn ask(self, request: &mut HeaderMap) {
+    /// Sets `Accept-Encoding` of a request to this coding alone; removes it for
+    /// [`Identity`](Self::Identity).
+    pub fn set_accept_encoding(self, request: &mut HeaderMap) {
         request.remove(ACCEPT_ENCODING);
         if self != Self::Identity {
             request.insert(ACCEPT_ENCODING, HeaderValue::from_static(self.name()));
@@ -71,8 +84,23 @@ impl Coding {
 }
 
 impl Compression {
-    /// The coding for a request with these fields: of those that it accepts, the one that it likes best; of several, the
-    /// first in [`codings`](Self::codings). Whoever says nothing gets none.
+    /// Chooses the coding for a request with these headers.
+    ///
+    /// Takes the coding with the highest weight in `Accept-Encoding`; among equal weights, the
+    /// first one in [`codings`](Self::codings). The result is [`Coding::Identity`] without
+    /// `Accept-Encoding`, if no configured coding is accepted, and if `identity` is listed with a
+    /// higher weight than all others.
+    ///
+    /// ```
+    /// use http::{HeaderMap, HeaderValue};
+    /// use larder_compress::{Coding, Compression};
+    ///
+    /// let mut request = HeaderMap::new();
+    /// request.insert("accept-encoding", HeaderValue::from_static("gzip, deflate, br;q=0.5"));
+    /// assert_eq!(Compression::default().negotiate(&request), Coding::Gzip);
+    /// ```
+    ///
+    /// RFC 9110 §12.5.3.
     pub fn negotiate(&self, request: &impl RequestHeaders) -> Coding {
         let mut accepted = Accepted::default();
         for line in request.lines("accept-encoding") {
@@ -85,22 +113,24 @@ impl Compression {
                 best = (*coding, weight);
             }
         }
-        // Not encoded at all is liked better only by those who say so.
+        // Without an explicit weight for `identity`, any accepted coding is preferred to it.
         if accepted.identity.is_some_and(|weight| weight > best.1) { Coding::Identity } else { best.0 }
     }
 }
 
-/// What a request says of each coding, in thousandths.
+/// Weights of the codings in a request's `Accept-Encoding`, in thousandths; 0 is "not acceptable".
 #[derive(Debug, Default)]
 struct Accepted {
     identity: Option<u16>,
     gzip: Option<u16>,
     brotli: Option<u16>,
     zstd: Option<u16>,
+    /// Weight of `*`: applies to every coding that is not listed.
     any: u16,
 }
 
 impl Accepted {
+    /// Adds one list member, such as `gzip;q=0.5`.
     fn add(&mut self, member: &[u8]) {
         let mut parts = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
         let name = parts.next().unwrap_or_default();
@@ -108,7 +138,7 @@ impl Accepted {
         if name == b"*" {
             self.any = weight;
         }
-        match Coding::named(name) {
+        match Coding::from_name(name) {
             Some(Coding::Identity) => self.identity = Some(weight),
             Some(Coding::Gzip) => self.gzip = Some(weight),
             Some(Coding::Brotli) => self.brotli = Some(weight),
@@ -117,18 +147,21 @@ impl Accepted {
         }
     }
 
+    /// Returns the weight of a coding.
     fn weight(&self, coding: Coding) -> u16 {
-        let said = match coding {
+        let explicit = match coding {
             Coding::Identity => self.identity,
             Coding::Gzip => self.gzip,
             Coding::Brotli => self.brotli,
             Coding::Zstd => self.zstd,
         };
-        said.unwrap_or(self.any)
+        explicit.unwrap_or(self.any)
     }
 }
 
-/// `q=0.5` in thousandths (RFC 9110 §12.4.2). What can't be read is not liked at all.
+/// Parses a weight such as `q=0.5` into thousandths (RFC 9110 §12.4.2).
+///
+/// An invalid weight counts as 0. `None` for a parameter that is not a weight.
 fn quality(parameter: &[u8]) -> Option<u16> {
     let (name, value) = parameter.split_at(parameter.iter().position(|byte| *byte == b'=')?);
     if !name.trim_ascii().eq_ignore_ascii_case(b"q") {
@@ -154,30 +187,45 @@ fn quality(parameter: &[u8]) -> Option<u16> {
     Some(thousandths.min(1000))
 }
 
-/// A request's fields, with `Accept-Encoding` come down to one coding.
+/// The headers of a request, with `Accept-Encoding` reduced to one coding.
+///
+/// For [`Cache::lookup`](larder_core::Cache::lookup): the variants of a page are selected by the
+/// chosen coding, not by the list that the client sent.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue};
+/// use larder_compress::{Compression, Negotiated};
+/// use larder_core::RequestHeaders;
+///
+/// let mut request = HeaderMap::new();
+/// request.insert("accept-encoding", HeaderValue::from_static("gzip, deflate, br"));
+/// let coding = Compression::default().negotiate(&request);
+/// let negotiated = Negotiated::new(&request, coding);
+/// assert!(negotiated.lines("accept-encoding").eq([b"br"]));
+/// ```
 #[derive(Debug)]
 pub struct Negotiated<'a, F> {
-    fields: &'a F,
+    headers: &'a F,
     coding: Coding,
 }
 
 impl<'a, F: RequestHeaders> Negotiated<'a, F> {
-    /// These fields, asking for this coding alone.
-    pub fn new(fields: &'a F, coding: Coding) -> Self {
-        Self { fields, coding }
+    /// Creates a view of these headers in which this coding is the only accepted one.
+    pub fn new(headers: &'a F, coding: Coding) -> Self {
+        Self { headers, coding }
     }
 }
 
 impl<F: RequestHeaders> RequestHeaders for Negotiated<'_, F> {
     fn names(&self, each: impl FnMut(&str)) {
-        self.fields.names(each);
+        self.headers.names(each);
     }
 
     fn lines<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
-        let ours = name == "accept-encoding";
-        let own = (ours && self.coding != Coding::Identity).then(|| self.coding.name().as_bytes());
-        let theirs = (!ours).then(|| self.fields.lines(name));
-        own.into_iter().chain(theirs.into_iter().flatten())
+        let replaced = name == "accept-encoding";
+        let coding = (replaced && self.coding != Coding::Identity).then(|| self.coding.name().as_bytes());
+        let original = (!replaced).then(|| self.headers.lines(name));
+        coding.into_iter().chain(original.into_iter().flatten())
     }
 }
 
@@ -185,17 +233,17 @@ impl<F: RequestHeaders> RequestHeaders for Negotiated<'_, F> {
 mod tests {
     use super::*;
 
-    fn chosen(accepts: &str) -> &'static str {
-        let mut fields = HeaderMap::new();
+    fn negotiated(accepts: &str) -> &'static str {
+        let mut headers = HeaderMap::new();
         for line in accepts.split('\n') {
-            fields.append(ACCEPT_ENCODING, HeaderValue::from_str(line).expect("a value"));
+            headers.append(ACCEPT_ENCODING, HeaderValue::from_str(line).expect("a value"));
         }
-        Compression::default().negotiate(&fields).name()
+        Compression::default().negotiate(&headers).name()
     }
 
-    /// RFC 9110 §12.5.3, and what browsers and programs send.
+    /// RFC 9110 §12.5.3, and values that browsers and programs send.
     #[test]
-    fn what_a_request_gets() {
+    fn negotiation() {
         for (accepts, expected) in [
             ("gzip, deflate, br, zstd", "br"),
             ("gzip, deflate, br", "br"),
@@ -217,18 +265,18 @@ mod tests {
             ("", "identity"),
             (",,;q=1,", "identity"),
         ] {
-            assert_eq!(chosen(accepts), expected, "{accepts}");
+            assert_eq!(negotiated(accepts), expected, "{accepts}");
         }
         assert_eq!(Compression::default().negotiate(&HeaderMap::new()), Coding::Identity);
     }
 
     proptest::proptest! {
         #[test]
-        fn whatever_is_sent_means_something(line in proptest::collection::vec(0_u8.., 0..64)) {
-            let mut fields = HeaderMap::new();
-            fields.extend(HeaderValue::from_bytes(&line).ok().map(|line| (ACCEPT_ENCODING, line)));
-            let coding = Compression::default().negotiate(&fields);
-            let again = Negotiated::new(&fields, coding);
+        fn any_bytes_negotiate_to_a_stable_coding(line in proptest::collection::vec(0_u8.., 0..64)) {
+            let mut headers = HeaderMap::new();
+            headers.extend(HeaderValue::from_bytes(&line).ok().map(|line| (ACCEPT_ENCODING, line)));
+            let coding = Compression::default().negotiate(&headers);
+            let again = Negotiated::new(&headers, coding);
             proptest::prop_assert_eq!(Compression::default().negotiate(&again), coding);
         }
     }

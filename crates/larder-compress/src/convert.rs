@@ -1,4 +1,6 @@
-//! Bodies from one coding to another, chunk by chunk.
+//! Encodes and decodes bodies, whole or chunk by chunk.
+//!
+//! Which bodies are encoded is decided in [`crate::response`] and [`crate::origin`].
 
 use std::{
     io,
@@ -19,16 +21,17 @@ use tokio_util::io::{ReaderStream, StreamReader};
 
 use crate::{Coding, Compression};
 
-/// The chunks that come out.
-const PIECE: usize = 32 * 1024;
+/// Size of the chunks of an encoded or decoded stream, in bytes.
+const CHUNK_SIZE: usize = 32 * 1024;
 
-/// Content of up to this many bytes is encoded where it stands; more of it on a thread for that.
-const AT_ONCE: usize = 16 * 1024;
+/// Longest content that is encoded on the calling task, in bytes. Longer content is encoded on a
+/// thread for blocking work.
+const MAX_INLINE: usize = 16 * 1024;
 
 type Reader = Pin<Box<dyn AsyncRead + Send>>;
 
 impl Compression {
-    /// All of it, encoded; `None` if nothing is gained.
+    /// Encodes the whole content. Returns `None` if that fails or does not make it shorter.
     pub(crate) async fn encode_whole(&self, content: Bytes, coding: Coding) -> Option<Bytes> {
         let length = content.len();
         let mut reader = self.encoder(io::Cursor::new(content), coding);
@@ -36,21 +39,22 @@ impl Compression {
             let mut encoded = Vec::with_capacity(length / 3 + 64);
             reader.read_to_end(&mut encoded).await.ok().map(|_| encoded)
         };
-        let encoded = if length <= AT_ONCE {
+        let encoded = if length <= MAX_INLINE {
             encode.await
         } else {
-            // It never waits, so that any thread may drive it.
+            // Reading from memory never waits, so any thread can drive this future.
             let runtime = tokio::runtime::Handle::current();
             tokio::task::spawn_blocking(move || runtime.block_on(encode)).await.ok().flatten()
         };
         encoded.filter(|encoded| encoded.len() < length).map(Bytes::from)
     }
 
-    /// Encoded as it comes.
+    /// Encodes a body while it is read.
     pub(crate) fn encode(&self, body: Body, coding: Coding) -> Body {
-        streamed(self.encoder(StreamReader::new(Pieces(body)), coding))
+        into_body(self.encoder(StreamReader::new(DataStream(body)), coding))
     }
 
+    /// Returns a reader of what `reader` reads, encoded.
     fn encoder(&self, reader: impl AsyncBufRead + Send + 'static, coding: Coding) -> Reader {
         let level = |level: u8| Level::Precise(i32::from(level));
         match coding {
@@ -62,25 +66,26 @@ impl Compression {
     }
 }
 
-/// Decoded as it comes. What is not in that coding is an error of the body.
+/// Decodes a body while it is read. Content that is not in this coding ends the body with an error.
 pub(crate) fn decode(body: Body, coding: Coding) -> Body {
-    let reader = BufReader::with_capacity(PIECE, StreamReader::new(Pieces(body)));
+    let reader = BufReader::with_capacity(CHUNK_SIZE, StreamReader::new(DataStream(body)));
     match coding {
-        Coding::Identity => streamed(Box::pin(reader)),
-        Coding::Gzip => streamed(Box::pin(GzipDecoder::new(reader))),
-        Coding::Brotli => streamed(Box::pin(BrotliDecoder::new(reader))),
-        Coding::Zstd => streamed(Box::pin(ZstdDecoder::new(reader))),
+        Coding::Identity => into_body(Box::pin(reader)),
+        Coding::Gzip => into_body(Box::pin(GzipDecoder::new(reader))),
+        Coding::Brotli => into_body(Box::pin(BrotliDecoder::new(reader))),
+        Coding::Zstd => into_body(Box::pin(ZstdDecoder::new(reader))),
     }
 }
 
-fn streamed(reader: Reader) -> Body {
-    Body::stream(Converted(ReaderStream::with_capacity(reader, PIECE)))
+/// Converts a reader into a body.
+fn into_body(reader: Reader) -> Body {
+    Body::stream(ConvertedBody(ReaderStream::with_capacity(reader, CHUNK_SIZE)))
 }
 
-/// A body as a stream for a reader.
-struct Pieces(Body);
+/// The data chunks of a body, as a stream that a reader can be made from. Trailers are dropped.
+struct DataStream(Body);
 
-impl Stream for Pieces {
+impl Stream for DataStream {
     type Item = io::Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -98,10 +103,10 @@ impl Stream for Pieces {
     }
 }
 
-/// What comes out of a reader, as a body.
-struct Converted(ReaderStream<Reader>);
+/// The body that an encoder or decoder produces; its length is unknown.
+struct ConvertedBody(ReaderStream<Reader>);
 
-impl http_body::Body for Converted {
+impl http_body::Body for ConvertedBody {
     type Data = Bytes;
     type Error = BodyError;
 

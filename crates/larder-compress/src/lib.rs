@@ -9,20 +9,33 @@ mod tags;
 pub use coding::{Coding, Negotiated};
 pub use origin::CompressingOrigin;
 
-/// What is compressed, and how hard. The default suits responses that are made once and served often.
+/// Configures what is compressed, and at which level.
+///
+/// The defaults suit responses that are encoded once and served often. A level above its maximum is
+/// lowered to the maximum.
+///
+/// ```
+/// use larder_compress::{Coding, Compression};
+///
+/// let mut compression = Compression::default();
+/// compression.codings = vec![Coding::Zstd, Coding::Gzip];
+/// compression.min_length = 1024;
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Compression {
-    /// Content shorter than this many bytes is left as it is. Default: 256.
+    /// Shortest content that is encoded, in bytes. Shorter content is passed on unchanged; content
+    /// of unknown length is encoded. Default: 256.
     pub min_length: u64,
-    /// The codings that may be made, the one that is liked best first: of those that a client likes equally, it gets that.
-    /// Default: `br`, `zstd`, `gzip`, which is their order by what is left of a page at the levels below.
+    /// Codings that may be chosen, in order of preference: among those that a client accepts with
+    /// equal weight, the first one is taken. With an empty list nothing is encoded. Default: `br`,
+    /// `zstd`, `gzip`: the smallest page first, at the levels below.
     pub codings: Vec<Coding>,
-    /// The quality of Brotli, 0 to 11. Default: 5.
+    /// Quality of Brotli, 0 to 11. Default: 5.
     pub brotli: u8,
-    /// The level of Zstandard, 1 to 22. Default: 9.
+    /// Level of Zstandard, 1 to 22. Default: 9.
     pub zstd: u8,
-    /// The level of gzip, 1 to 9. Default: 6.
+    /// Level of gzip, 1 to 9. Default: 6.
     pub gzip: u8,
 }
 

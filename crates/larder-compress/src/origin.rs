@@ -1,4 +1,7 @@
-//! An origin that answers in the coding that was asked for.
+//! An origin that returns responses in the coding of the request.
+//!
+//! Which responses can be encoded is decided in [`crate::response`]; the encoders are in
+//! [`crate::convert`].
 
 use std::sync::Arc;
 
@@ -15,10 +18,23 @@ use larder_core::{
 
 use crate::{Coding, Compression, Negotiated, convert, response, tags};
 
-/// An origin whose answers are encoded, for one request: for [`Cache::resume`], in the place of the origin itself.
+/// Wraps the origin of one request and encodes its response; pass it to [`Cache::resume`] instead
+/// of the origin.
 ///
-/// What the cache has in another coding is made over, and the origin is not asked. What it answers in the right coding, has no
-/// use for one, or says `no-transform`, is passed on as it is.
+/// If the cache has a fresh response in another coding, that one is converted, and the origin
+/// receives no request. A response that has a coding already, that does not compress well or that
+/// has `no-transform`, is passed on unchanged.
+///
+/// ```
+/// use std::sync::Arc;
+/// use larder_compress::{Coding, CompressingOrigin, Compression};
+/// use larder_core::{Cache, CacheKey, Origin};
+///
+/// fn wrap(origin: Arc<dyn Origin>, cache: &Cache, key: CacheKey, coding: Coding) -> Arc<dyn Origin> {
+///     let compression = Arc::new(Compression::default());
+///     Arc::new(CompressingOrigin::new(origin, cache.clone(), key, coding, compression))
+/// }
+/// ```
 #[derive(Debug)]
 pub struct CompressingOrigin {
     inner: Arc<dyn Origin>,
@@ -29,7 +45,8 @@ pub struct CompressingOrigin {
 }
 
 impl CompressingOrigin {
-    /// Encodes what `inner` answers with `coding`. `cache` and `key` are those of the request.
+    /// Creates an origin that encodes the response of `inner` with `coding`. `cache` and `key` are
+    /// those of the request.
     pub fn new(
         inner: Arc<dyn Origin>,
         cache: Cache,
@@ -40,33 +57,33 @@ impl CompressingOrigin {
         Self { inner, cache, key, coding, settings }
     }
 
-    /// The response that is stored in another coding, and fresh.
-    async fn in_another_coding(&self, method: &Method, fields: &HeaderMap) -> Option<Response<Body>> {
+    /// Returns a fresh stored response in another coding, decoded; `None` if there is none.
+    async fn stored_in_another_coding(&self, method: &Method, headers: &HeaderMap) -> Option<Response<Body>> {
         if *method != Method::GET {
             return None;
         }
-        // Without the engine's conditions: they are on the coding that is asked for.
-        let mut fields = fields.clone();
+        // The engine's conditions are removed: they are about the coding of the request.
+        let mut headers = headers.clone();
         for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE] {
-            fields.remove(name);
+            headers.remove(name);
         }
         for coding in [Coding::Identity, Coding::Zstd, Coding::Gzip, Coding::Brotli] {
             if coding == self.coding {
                 continue;
             }
-            let asking = Negotiated::new(&fields, coding);
-            let Lookup::Hit(mut answer) =
-                self.cache.peek(&self.key, &RequestHead::new(&Method::GET, &asking)).await
+            let negotiated = Negotiated::new(&headers, coding);
+            let Lookup::Hit(mut stored) =
+                self.cache.peek(&self.key, &RequestHead::new(&Method::GET, &negotiated)).await
             else {
                 continue;
             };
-            let right = answer.status() == StatusCode::OK && Coding::of(answer.headers()) == Some(coding);
-            if !right || !response::varies(answer.status(), answer.headers()) {
+            let usable = stored.status() == StatusCode::OK && Coding::of(stored.headers()) == Some(coding);
+            if !usable || !response::can_encode(stored.status(), stored.headers()) {
                 continue;
             }
-            let mut response = Response::new(std::mem::take(answer.body_mut()));
-            *response.headers_mut() = answer.headers().clone();
-            response.headers_mut().extend(answer.age().map(|age| (AGE, HeaderValue::from(age.as_secs()))));
+            let mut response = Response::new(std::mem::take(stored.body_mut()));
+            *response.headers_mut() = stored.headers().clone();
+            response.headers_mut().extend(stored.age().map(|age| (AGE, HeaderValue::from(age.as_secs()))));
             if coding != Coding::Identity {
                 tags::unmark(response.headers_mut());
                 response.headers_mut().remove(CONTENT_ENCODING);
@@ -78,64 +95,67 @@ impl CompressingOrigin {
         None
     }
 
-    /// 304, if what is asked about in this coding is what is stored in the other.
-    fn confirmation(&self, request: &HeaderMap, other: &HeaderMap) -> Option<Response<Body>> {
-        let mut fields = other.clone();
+    /// Returns a 304 if the request's condition matches the stored response in the coding of the
+    /// request. `stored` has the headers of the unencoded response.
+    fn not_modified(&self, request: &HeaderMap, stored: &HeaderMap) -> Option<Response<Body>> {
+        let mut headers = stored.clone();
         if self.coding != Coding::Identity {
-            tags::mark(&mut fields, self.coding);
+            tags::mark(&mut headers, self.coding);
         }
-        if !tags::is_asked_for(&fields, request) {
+        if !tags::matches_condition(&headers, request) {
             return None;
         }
         for name in [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE] {
-            fields.remove(name);
+            headers.remove(name);
         }
-        response::add_vary(&mut fields);
-        let mut confirmation = Response::new(Body::empty());
-        *confirmation.status_mut() = StatusCode::NOT_MODIFIED;
-        *confirmation.headers_mut() = fields;
-        Some(confirmation)
+        response::add_vary(&mut headers);
+        let mut not_modified = Response::new(Body::empty());
+        *not_modified.status_mut() = StatusCode::NOT_MODIFIED;
+        *not_modified.headers_mut() = headers;
+        Some(not_modified)
     }
 
-    /// Says of a response what it selects on; whether it is worth encoding then.
-    fn is_wanted(&self, status: StatusCode, fields: &mut HeaderMap, length: Option<u64>) -> bool {
-        if !response::varies(status, fields) {
+    /// Adds `Vary` to a response that can be encoded, and returns whether it is to be encoded now.
+    /// `length` is that of the body, if known; `Content-Length` takes precedence.
+    fn prepare(&self, status: StatusCode, headers: &mut HeaderMap, length: Option<u64>) -> bool {
+        if !response::can_encode(status, headers) {
             return false;
         }
-        response::add_vary(fields);
-        let length = response::length(fields).or(length);
+        response::add_vary(headers);
+        let length = response::length(headers).or(length);
         let short = length.is_some_and(|length| length < self.settings.min_length);
-        self.coding != Coding::Identity && !short && Coding::of(fields) == Some(Coding::Identity)
+        self.coding != Coding::Identity && !short && Coding::of(headers) == Some(Coding::Identity)
     }
 
-    /// The response in the coding that was asked for, if that is of use.
-    async fn encoded(&self, response: Response<Body>) -> Response<Body> {
+    /// Encodes a response, if it can be encoded. Content in memory that would not become shorter is
+    /// left unchanged.
+    async fn encode(&self, response: Response<Body>) -> Response<Body> {
         let (mut parts, body) = response.into_parts();
         let length = body.size_hint().exact();
-        if !self.is_wanted(parts.status, &mut parts.headers, length) || body.is_empty() {
+        if !self.prepare(parts.status, &mut parts.headers, length) || body.is_empty() {
             return Response::from_parts(parts, body);
         }
         let body = match body.try_into_bytes() {
             Ok(content) => match self.settings.encode_whole(content.clone(), self.coding).await {
                 Some(encoded) => {
-                    response::encoded(&mut parts.headers, self.coding, Some(encoded.len()));
+                    response::set_encoded(&mut parts.headers, self.coding, Some(encoded.len()));
                     Body::from(encoded)
                 }
                 None => Body::from(content),
             },
-            Err(streaming) => {
-                response::encoded(&mut parts.headers, self.coding, None);
-                self.settings.encode(streaming, self.coding)
+            Err(stream) => {
+                response::set_encoded(&mut parts.headers, self.coding, None);
+                self.settings.encode(stream, self.coding)
             }
         };
         Response::from_parts(parts, body)
     }
 
-    /// To HEAD: the fields that a GET would get.
-    fn encoded_head(&self, response: Response<Body>) -> Response<Body> {
+    /// Changes the headers of a response to HEAD to those that GET would receive.
+    fn encode_head(&self, response: Response<Body>) -> Response<Body> {
         let (mut parts, body) = response.into_parts();
-        if self.is_wanted(parts.status, &mut parts.headers, None) {
-            response::encoded(&mut parts.headers, self.coding, None);
+        if self.prepare(parts.status, &mut parts.headers, None) {
+            response::set_encoded(&mut parts.headers, self.coding, None);
         }
         Response::from_parts(parts, body)
     }
@@ -145,20 +165,20 @@ impl CompressingOrigin {
 impl Origin for CompressingOrigin {
     async fn fetch(&self, mut request: Request<Body>) -> Result<Response<Body>, OriginError> {
         if *request.method() == Method::HEAD {
-            return Ok(self.encoded_head(self.inner.fetch(request).await?));
+            return Ok(self.encode_head(self.inner.fetch(request).await?));
         }
-        if let Some(response) = self.in_another_coding(request.method(), request.headers()).await {
-            return Ok(match self.confirmation(request.headers(), response.headers()) {
-                Some(confirmation) => confirmation,
-                None => self.encoded(response).await,
+        if let Some(response) = self.stored_in_another_coding(request.method(), request.headers()).await {
+            return Ok(match self.not_modified(request.headers(), response.headers()) {
+                Some(not_modified) => not_modified,
+                None => self.encode(response).await,
             });
         }
-        let asked = tags::unmark_conditions(request.headers_mut());
+        let requested_tags = tags::unmark_conditions(request.headers_mut());
         let mut response = self.inner.fetch(request).await?;
         if response.status() != StatusCode::NOT_MODIFIED {
-            return Ok(self.encoded(response).await);
+            return Ok(self.encode(response).await);
         }
-        tags::remark(response.headers_mut(), &asked);
+        tags::restore_tag(response.headers_mut(), &requested_tags);
         if response.headers().contains_key(VARY) {
             response::add_vary(response.headers_mut());
         }

@@ -1,4 +1,6 @@
-//! Which responses are worth encoding, and what becomes of their fields.
+//! Decides which responses can be encoded, and changes their headers accordingly.
+//!
+//! Entity tags are left to [`crate::tags`].
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
@@ -11,7 +13,8 @@ use larder_core::{
 
 use crate::{Coding, tags};
 
-/// Digests of the bytes as the origin has them (RFC 9530, and what came before it).
+/// Digests of the content as the origin sent it (RFC 9530, and the headers that preceded it). They
+/// do not match encoded content.
 const DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("repr-digest"),
@@ -19,16 +22,18 @@ const DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("content-md5"),
 ];
 
-/// Whether this content may have several codings. Its `Vary` has to say so, whichever it gets.
-pub(crate) fn varies(status: StatusCode, response: &HeaderMap) -> bool {
+/// Returns whether this response can be encoded. If so, its `Vary` needs `Accept-Encoding`, whether
+/// it is sent encoded or not.
+pub(crate) fn can_encode(status: StatusCode, response: &HeaderMap) -> bool {
     status != StatusCode::PARTIAL_CONTENT
         && !response.contains_key(CONTENT_RANGE)
         && !has_no_transform(response)
-        && response.get(CONTENT_TYPE).is_some_and(|kind| shrinks(kind.as_bytes()))
+        && response.get(CONTENT_TYPE).is_some_and(|kind| is_compressible(kind.as_bytes()))
 }
 
-/// Types of text, and of what compresses like text. Events are sent one by one, and would wait in an encoder.
-fn shrinks(kind: &[u8]) -> bool {
+/// Returns whether content of this type compresses like text. Event streams are excluded: their
+/// events are sent one by one, and would wait in an encoder.
+fn is_compressible(kind: &[u8]) -> bool {
     let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
     if let Some(text) = kind.strip_prefix(b"text/") {
         return text != b"event-stream";
@@ -63,7 +68,7 @@ fn shrinks(kind: &[u8]) -> bool {
     )
 }
 
-/// Adds `Accept-Encoding` to what selects this response.
+/// Adds `Accept-Encoding` to `Vary`, unless it or `*` is there.
 pub(crate) fn add_vary(response: &mut HeaderMap) {
     let named = response.get_all(VARY).iter().any(|line| {
         line.as_bytes()
@@ -76,8 +81,9 @@ pub(crate) fn add_vary(response: &mut HeaderMap) {
     }
 }
 
-/// The fields of the encoded response, from those of the other. `length`: of the encoded content, if that is known.
-pub(crate) fn encoded(response: &mut HeaderMap, coding: Coding, length: Option<usize>) {
+/// Changes the headers of a response to those of its encoded form. `length` is that of the encoded
+/// content, `None` if it is unknown.
+pub(crate) fn set_encoded(response: &mut HeaderMap, coding: Coding, length: Option<usize>) {
     DIGESTS.iter().for_each(|name| drop(response.remove(name)));
     response.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
     response.remove(CONTENT_LENGTH);
@@ -85,7 +91,7 @@ pub(crate) fn encoded(response: &mut HeaderMap, coding: Coding, length: Option<u
     tags::mark(response, coding);
 }
 
-/// The announced length of the content.
+/// Returns the value of `Content-Length`.
 pub(crate) fn length(response: &HeaderMap) -> Option<u64> {
     response.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }

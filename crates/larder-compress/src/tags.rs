@@ -1,17 +1,20 @@
-//! Entity tags of what was encoded here (RFC 9110 §8.8.3.3): each coding has its own, and the origin knows only the first.
+//! Translates entity tags between the origin and the encoded responses (RFC 9110 §8.8.3.3).
 //!
-//! `"abc"` becomes `W/"abc-br"`: weak, since another version of an encoder may make other bytes of the same content.
-//! A condition on it is made one on `"abc"` on its way to the origin, and what the origin confirms is given back the tag
-//! that was asked with.
+//! Each coding has a tag of its own, and the origin knows only that of the unencoded response.
+//! `"abc"` becomes `W/"abc-br"`: weak, because another version of an encoder may produce other
+//! bytes from the same content. `If-None-Match: W/"abc-br"` is translated to a condition on `"abc"`
+//! for the origin, and the tag in the origin's 304 is replaced by the one in the request.
 
 use http::{HeaderMap, HeaderValue};
 use larder_core::header_names::{ETAG, IF_NONE_MATCH};
 
 use crate::Coding;
 
-const MADE: [Coding; 3] = [Coding::Brotli, Coding::Gzip, Coding::Zstd];
+/// Codings that [`mark`] appends to a tag.
+const MARKED: [Coding; 3] = [Coding::Brotli, Coding::Gzip, Coding::Zstd];
 
-/// Gives an encoded response its own tag.
+/// Changes the entity tag of a response to that of the coding. Does nothing without a tag; removes
+/// an invalid one.
 pub(crate) fn mark(response: &mut HeaderMap, coding: Coding) {
     let Some(tag) = response.get(ETAG) else { return };
     let marked = opaque(tag.as_bytes()).strip_suffix(b"\"").map(|start| {
@@ -25,20 +28,21 @@ pub(crate) fn mark(response: &mut HeaderMap, coding: Coding) {
     });
     match marked.and_then(|marked| HeaderValue::from_bytes(&marked).ok()) {
         Some(marked) => response.insert(ETAG, marked),
-        // What is no tag can't be compared.
+        // An invalid tag can't be compared.
         None => response.remove(ETAG),
     };
 }
 
-/// Makes conditions on our tags conditions on the origin's. Says what was asked with, in its order.
+/// Translates the tags in `If-None-Match` to those of the origin. Returns the original tags, in
+/// order.
 pub(crate) fn unmark_conditions(request: &mut HeaderMap) -> Vec<Box<[u8]>> {
-    let asked: Vec<Box<[u8]>> = asked(request).map(Box::from).collect();
-    if asked.iter().all(|tag| unmarked(tag).is_none()) {
-        return asked;
+    let original: Vec<Box<[u8]>> = condition_tags(request).map(Box::from).collect();
+    if original.iter().all(|tag| unmarked(tag).is_none()) {
+        return original;
     }
-    // As they are, too: an origin's own tag may end so.
-    let mut sent: Vec<Vec<u8>> = Vec::with_capacity(asked.len() + 1);
-    for tag in &asked {
+    // The original form is sent as well: a tag of the origin may end with the name of a coding.
+    let mut sent: Vec<Vec<u8>> = Vec::with_capacity(original.len() + 1);
+    for tag in &original {
         for form in unmarked(tag).into_iter().chain([tag.to_vec()]) {
             if !sent.contains(&form) {
                 sent.push(form);
@@ -48,23 +52,24 @@ pub(crate) fn unmark_conditions(request: &mut HeaderMap) -> Vec<Box<[u8]>> {
     if let Ok(value) = HeaderValue::from_bytes(&sent.join(&b", "[..])) {
         request.insert(IF_NONE_MATCH, value);
     }
-    asked
+    original
 }
 
-/// Gives a confirmation (304) the tag that was asked with, if that is a weak one.
-pub(crate) fn remark(confirmation: &mut HeaderMap, asked: &[Box<[u8]>]) {
-    let Some(tag) = confirmation.get(ETAG) else { return };
+/// Replaces the tag in a 304 by the tag of the request that it matches, if that is a weak one.
+pub(crate) fn restore_tag(not_modified: &mut HeaderMap, requested: &[Box<[u8]>]) {
+    let Some(tag) = not_modified.get(ETAG) else { return };
     let confirmed = opaque(tag.as_bytes());
-    let is_meant = |asked: &[u8]| {
-        opaque(asked) == confirmed || unmarked(asked).is_some_and(|plain| opaque(&plain) == confirmed)
+    let matches = |tag: &[u8]| {
+        opaque(tag) == confirmed || unmarked(tag).is_some_and(|plain| opaque(&plain) == confirmed)
     };
-    let meant = asked.iter().find(|asked| is_meant(asked)).filter(|asked| asked.starts_with(b"W/"));
-    if let Some(value) = meant.and_then(|meant| HeaderValue::from_bytes(meant).ok()) {
-        confirmation.insert(ETAG, value);
+    let matching = requested.iter().find(|tag| matches(tag)).filter(|tag| tag.starts_with(b"W/"));
+    if let Some(value) = matching.and_then(|tag| HeaderValue::from_bytes(tag).ok()) {
+        not_modified.insert(ETAG, value);
     }
 }
 
-/// Gives what was decoded again the tag of what it was encoded from; weak, which compares the same.
+/// Changes the tag of a decoded response to that of the unencoded one. The result is weak;
+/// `If-None-Match` compares it as equal to the strong one.
 pub(crate) fn unmark(response: &mut HeaderMap) {
     let plain = response.get(ETAG).and_then(|tag| unmarked(tag.as_bytes()));
     if let Some(value) = plain.and_then(|plain| HeaderValue::from_bytes(&plain).ok()) {
@@ -72,26 +77,30 @@ pub(crate) fn unmark(response: &mut HeaderMap) {
     }
 }
 
-/// Whether a response with this tag is what a condition asks about (the weak comparison, RFC 9110 §8.8.3.2).
-pub(crate) fn is_asked_for(response: &HeaderMap, request: &HeaderMap) -> bool {
+/// Returns whether the response's tag is in the request's `If-None-Match`, by the weak comparison
+/// (RFC 9110 §8.8.3.2).
+pub(crate) fn matches_condition(response: &HeaderMap, request: &HeaderMap) -> bool {
     let Some(tag) = response.get(ETAG).map(|tag| opaque(tag.as_bytes())) else { return false };
-    asked(request).any(|asked| opaque(asked) == tag)
+    condition_tags(request).any(|listed| opaque(listed) == tag)
 }
 
-fn asked(request: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+/// Returns the tags in a request's `If-None-Match`.
+fn condition_tags(request: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let lines = request.get_all(IF_NONE_MATCH).iter();
     lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
-/// The tag of what was encoded, if it is one of ours; weak, which compares the same.
+/// Returns the tag of the unencoded response, if [`mark`] made this tag; `None` otherwise. The
+/// result is weak; `If-None-Match` compares it as equal to the strong one.
 fn unmarked(tag: &[u8]) -> Option<Vec<u8>> {
     let start = tag.strip_prefix(b"W/")?.strip_suffix(b"\"")?;
-    let plain = MADE.iter().find_map(|coding| {
+    let plain = MARKED.iter().find_map(|coding| {
         start.strip_suffix(coding.name().as_bytes()).and_then(|start| start.strip_suffix(b"-"))
     })?;
     Some([b"W/", plain, b"\""].concat())
 }
 
+/// Returns the tag without the mark of weakness, `W/`.
 fn opaque(tag: &[u8]) -> &[u8] {
     tag.strip_prefix(b"W/").unwrap_or(tag)
 }
@@ -105,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn each_coding_has_its_own() {
+    fn each_coding_has_its_own_tag() {
         for (tag, expected) in [
             ("\"abc\"", Some("W/\"abc-br\"")),
             ("W/\"abc\"", Some("W/\"abc-br\"")),
@@ -119,8 +128,8 @@ mod tests {
     }
 
     #[test]
-    fn conditions_come_back_as_they_were() {
-        for (asked, sent, confirmed, given) in [
+    fn a_304_has_the_tag_of_the_request() {
+        for (requested, sent, confirmed, expected) in [
             ("W/\"a-br\", W/\"a-gzip\"", "W/\"a\", W/\"a-br\", W/\"a-gzip\"", "\"a\"", "W/\"a-br\""),
             ("W/\"a-gzip\", \"a\"", "W/\"a\", W/\"a-gzip\", \"a\"", "\"a\"", "W/\"a-gzip\""),
             ("\"a\", W/\"a-gzip\"", "\"a\", W/\"a\", W/\"a-gzip\"", "\"a\"", "\"a\""),
@@ -128,12 +137,12 @@ mod tests {
             ("\"x\"", "\"x\"", "\"y\"", "\"y\""),
             ("*", "*", "\"y\"", "\"y\""),
         ] {
-            let mut request = with(IF_NONE_MATCH, asked);
+            let mut request = with(IF_NONE_MATCH, requested);
             let tags = unmark_conditions(&mut request);
             assert_eq!(request[IF_NONE_MATCH], sent);
-            let mut confirmation = with(ETAG, confirmed);
-            remark(&mut confirmation, &tags);
-            assert_eq!(confirmation[ETAG], given, "{asked}");
+            let mut not_modified = with(ETAG, confirmed);
+            restore_tag(&mut not_modified, &tags);
+            assert_eq!(not_modified[ETAG], expected, "{requested}");
         }
     }
 }
