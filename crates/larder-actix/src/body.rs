@@ -1,4 +1,7 @@
-//! An answer's body in actix's form: whole without polling where it is whole.
+//! Response bodies in actix's form.
+//!
+//! A body that is in memory is handed to actix whole, without polling the engine's body. Bodies in
+//! the other direction, from actix to the engine, are in [`crate::bridge`].
 
 use std::{
     pin::Pin,
@@ -10,30 +13,32 @@ use bytes::Bytes;
 use http_body::Body as _;
 use larder_core::Body;
 
-/// The body of an answer.
+/// The body of a response from the cache.
 #[derive(Debug)]
-pub struct AnswerBody {
+pub struct ResponseBody {
     kind: Kind,
-    /// Told what was sent, and by being dropped that it is over.
-    watch: Option<Box<dyn Watch>>,
+    /// Notified of the progress, and dropped at the end of the response.
+    observer: Option<Box<dyn BodyObserver>>,
 }
 
-/// Follows a body on its way to the client.
-pub(crate) trait Watch: std::fmt::Debug {
-    /// It is asked for: its request is no longer in anybody's hands.
-    fn begins(&mut self) {}
-    /// So many bytes more.
-    fn sent(&mut self, _bytes: u64) {}
-    /// All of it.
-    fn ended(&mut self) {}
+/// Follows a body on its way to the client. The observer is dropped with the body, whether the body
+/// was sent or not.
+pub(crate) trait BodyObserver: std::fmt::Debug {
+    /// Reports that the body is being read: handlers and middlewares have released the request.
+    fn on_poll(&mut self) {}
+    /// Reports that `bytes` more bytes were handed to the connection.
+    fn on_chunk(&mut self, _bytes: u64) {}
+    /// Reports that the body is complete.
+    fn on_end(&mut self) {}
 }
 
-/// Tells that a body has begun to be sent, or never will be.
+/// Drops its sender when the body is first read, or when it is dropped unread. The receiver
+/// resolves then.
 #[derive(Debug)]
-pub(crate) struct Begun(pub(crate) Option<tokio::sync::oneshot::Sender<()>>);
+pub(crate) struct StartSignal(pub(crate) Option<tokio::sync::oneshot::Sender<()>>);
 
-impl Watch for Begun {
-    fn begins(&mut self) {
+impl BodyObserver for StartSignal {
+    fn on_poll(&mut self) {
         self.0 = None;
     }
 }
@@ -41,13 +46,14 @@ impl Watch for Begun {
 #[derive(Debug)]
 enum Kind {
     Whole(Bytes),
-    /// With the length that is announced, if there is one.
+    /// A stream with its announced length, if there is one.
     Stream(Body, BodySize),
-    /// For HEAD: nothing, with the length that it would have.
+    /// No content, with the length that a response to GET would have: for HEAD.
     Absent(BodySize),
 }
 
-impl AnswerBody {
+impl ResponseBody {
+    /// Creates a body that sends `body`.
     pub(crate) fn new(body: Body) -> Self {
         let size = body.size_hint().exact().map_or(BodySize::Stream, BodySize::Sized);
         match body.try_into_bytes() {
@@ -56,26 +62,30 @@ impl AnswerBody {
         }
     }
 
+    /// Creates a body of this kind, without an observer.
     fn of(kind: Kind) -> Self {
-        Self { kind, watch: None }
+        Self { kind, observer: None }
     }
 
-    /// The same, which is followed.
-    pub(crate) fn watched(mut self, watch: Box<dyn Watch>) -> Self {
-        self.watch = Some(watch);
+    /// Sets the observer.
+    pub(crate) fn with_observer(mut self, observer: Box<dyn BodyObserver>) -> Self {
+        self.observer = Some(observer);
         self
     }
 
+    /// Creates the empty body of a response to HEAD. `length` is the length that a response to GET
+    /// would have.
     pub(crate) fn absent(length: Option<u64>) -> Self {
         Self::of(Kind::Absent(length.map_or(BodySize::None, BodySize::Sized)))
     }
 
+    /// Creates a body of text.
     pub(crate) fn text(text: &'static str) -> Self {
         Self::of(Kind::Whole(Bytes::from_static(text.as_bytes())))
     }
 }
 
-impl MessageBody for AnswerBody {
+impl MessageBody for ResponseBody {
     type Error = Box<dyn std::error::Error>;
 
     fn size(&self) -> BodySize {
@@ -86,15 +96,15 @@ impl MessageBody for AnswerBody {
     }
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        if let Some(watch) = &mut self.watch {
-            watch.begins();
+        if let Some(observer) = &mut self.observer {
+            observer.on_poll();
         }
         let next = ready!(self.kind.poll_next(cx));
-        if let Some(watch) = &mut self.watch {
+        if let Some(observer) = &mut self.observer {
             match &next {
-                Some(Ok(chunk)) => watch.sent(chunk.len() as u64),
+                Some(Ok(chunk)) => observer.on_chunk(chunk.len() as u64),
                 Some(Err(_)) => {}
-                None => watch.ended(),
+                None => observer.on_end(),
             }
         }
         Poll::Ready(next)
@@ -102,14 +112,16 @@ impl MessageBody for AnswerBody {
 
     fn try_into_bytes(self) -> Result<Bytes, Self> {
         match self.kind {
-            // Taken out of its response, it would tell too early.
-            Kind::Whole(bytes) if self.watch.is_none() => Ok(bytes),
+            // With an observer the body has to be polled: taking the bytes out would drop the
+            // observer before they are sent.
+            Kind::Whole(bytes) if self.observer.is_none() => Ok(bytes),
             kind => Err(Self { kind, ..self }),
         }
     }
 }
 
 impl Kind {
+    /// Returns the next chunk.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Box<dyn std::error::Error>>>> {
         match self {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
@@ -120,7 +132,7 @@ impl Kind {
                     None => return Poll::Ready(None),
                     Some(Err(error)) => return Poll::Ready(Some(Err(error as Box<dyn std::error::Error>))),
                     Some(Ok(frame)) => {
-                        // An empty chunk would end a chunked body, and trailers are not passed on.
+                        // An empty chunk would end a chunked body. Trailers are not passed on.
                         if let Ok(chunk) = frame.into_data()
                             && !chunk.is_empty()
                         {

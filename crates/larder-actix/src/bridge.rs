@@ -1,8 +1,9 @@
-//! Bodies from actix's side of a worker to the engine's.
+//! Moves bodies from actix to the engine.
 //!
-//! actix's streams stay on their thread, the engine's bodies may leave it. A task of the worker moves the chunks over
-//! a short channel, so that the reader's pace is the writer's. The end is said, not assumed: a channel that just
-//! closes is a body that broke off.
+//! actix's streams stay on their thread, and the engine's bodies may leave it. A task on the
+//! worker's thread sends the chunks through a short channel, so that the reader's pace limits the
+//! writer. The end of a body is a message of its own: if the channel closes without it, the body
+//! was incomplete.
 
 use std::{
     future::poll_fn,
@@ -17,12 +18,13 @@ use http_body::{Frame, SizeHint};
 use larder_core::{Body, BodyError};
 use tokio::sync::mpsc;
 
-/// Pieces on their way.
-const PIECES: usize = 2;
+/// Most chunks that the channel holds. When it is full, the sending task waits.
+const CAPACITY: usize = 2;
 
+/// A chunk, an error, or `Ok(None)` at the end.
 type Message = Result<Option<Bytes>, BodyError>;
 
-/// Moves a stream of a request's chunks over. `length` is what the request announced.
+/// Converts the content of a request. `length` is the request's `Content-Length`.
 pub(crate) fn from_stream<S, E>(stream: S, length: Option<u64>) -> Body
 where
     S: Stream<Item = Result<Bytes, E>> + 'static,
@@ -41,7 +43,7 @@ where
     body
 }
 
-/// Moves a handler's response body over; one that is whole goes as it is.
+/// Converts the body of a handler's response. A body that is in memory needs no channel.
 pub(crate) fn from_message_body<B: MessageBody + 'static>(body: B) -> Body {
     let size = body.size();
     let body = match body.try_into_bytes() {
@@ -53,7 +55,7 @@ pub(crate) fn from_message_body<B: MessageBody + 'static>(body: B) -> Body {
         BodySize::Sized(length) => Some(length),
         BodySize::Stream => None,
     };
-    let (sender, moved) = channel(length);
+    let (sender, converted) = channel(length);
     actix_rt::spawn(async move {
         let mut body = pin!(body);
         while let Some(chunk) = poll_fn(|cx| body.as_mut().poll_next(cx)).await {
@@ -67,24 +69,27 @@ pub(crate) fn from_message_body<B: MessageBody + 'static>(body: B) -> Body {
         }
         let _ = sender.send(Ok(None)).await;
     });
-    moved
+    converted
 }
 
+/// Creates a channel, and the body that reads from it.
 fn channel(length: Option<u64>) -> (mpsc::Sender<Message>, Body) {
-    let (sender, receiver) = mpsc::channel(PIECES);
-    (sender, Body::stream(ChannelBody { receiver, left: length, ended: false }))
+    let (sender, receiver) = mpsc::channel(CAPACITY);
+    (sender, Body::stream(ChannelBody { receiver, remaining: length, ended: false }))
 }
 
-/// Whether there is more to send.
+/// Sends a chunk or an error. Returns whether more may be sent: not after an error, and not when
+/// the reader has dropped the body.
 async fn send(sender: &mpsc::Sender<Message>, chunk: Result<Bytes, BodyError>) -> bool {
     let failed = chunk.is_err();
     sender.send(chunk.map(Some)).await.is_ok() && !failed
 }
 
-/// The engine's end.
+/// The engine's end of the channel.
 struct ChannelBody {
     receiver: mpsc::Receiver<Message>,
-    left: Option<u64>,
+    /// Announced bytes that have not arrived; `None` if no length was announced.
+    remaining: Option<u64>,
     ended: bool,
 }
 
@@ -102,8 +107,8 @@ impl http_body::Body for ChannelBody {
         let message = ready!(self.receiver.poll_recv(cx));
         Poll::Ready(match message {
             Some(Ok(Some(chunk))) => {
-                if let Some(left) = &mut self.left {
-                    *left = left.saturating_sub(chunk.len() as u64);
+                if let Some(remaining) = &mut self.remaining {
+                    *remaining = remaining.saturating_sub(chunk.len() as u64);
                 }
                 Some(Ok(Frame::data(chunk)))
             }
@@ -117,16 +122,16 @@ impl http_body::Body for ChannelBody {
             }
             None => {
                 self.ended = true;
-                Some(Err("the body broke off".into()))
+                Some(Err("the body ended before it was complete".into()))
             }
         })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended || self.left == Some(0)
+        self.ended || self.remaining == Some(0)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.remaining.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

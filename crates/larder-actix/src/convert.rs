@@ -1,7 +1,7 @@
-//! Where `http` 0.2, which actix speaks, and `http` 1 meet. Nothing else in this crate names both.
+//! Converts between `http` 0.2, which actix uses, and `http` 1, which the engine uses.
 //!
-//! A hit converts no header map: the request's fields are read where they are, and the response's are kept in
-//! actix's form beside the stored head.
+//! A hit converts no header map: the request's headers are read in place, and the response's
+//! headers are stored in actix's form beside the stored head.
 
 use std::sync::LazyLock;
 
@@ -10,11 +10,11 @@ use actix_web::http as web;
 use bytes::Bytes;
 use larder_core::{RequestHeaders, StoredHead, header_names};
 
-/// A request's fields, in actix's own map. Its names are lower case.
+/// The headers of a request in actix's map, for the engine to read. The names are lower case.
 #[derive(Debug)]
-pub(crate) struct ActixFields<'a>(pub(crate) &'a actix::HeaderMap);
+pub(crate) struct ActixHeaders<'a>(pub(crate) &'a actix::HeaderMap);
 
-impl RequestHeaders for ActixFields<'_> {
+impl RequestHeaders for ActixHeaders<'_> {
     fn names(&self, mut each: impl FnMut(&str)) {
         for name in self.0.keys() {
             each(name.as_str());
@@ -26,8 +26,8 @@ impl RequestHeaders for ActixFields<'_> {
     }
 }
 
-/// The method, without allocation for those that everybody uses.
-pub(crate) fn method(method: &web::Method) -> http::Method {
+/// Converts a method; GET, HEAD and POST without an allocation.
+pub(crate) fn method_from_actix(method: &web::Method) -> http::Method {
     match *method {
         web::Method::GET => http::Method::GET,
         web::Method::HEAD => http::Method::HEAD,
@@ -36,23 +36,27 @@ pub(crate) fn method(method: &web::Method) -> http::Method {
     }
 }
 
-/// The status code: both libraries take 100 to 999.
-pub(crate) fn status(status: http::StatusCode) -> web::StatusCode {
+/// Converts a status code to actix's type. Both types allow 100 to 999.
+pub(crate) fn status_to_actix(status: http::StatusCode) -> web::StatusCode {
     web::StatusCode::from_u16(status.as_u16()).unwrap_or(web::StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// The same the other way round.
-pub(crate) fn status_from(status: web::StatusCode) -> http::StatusCode {
+/// Converts a status code from actix's type. Both types allow 100 to 999.
+pub(crate) fn status_from_actix(status: web::StatusCode) -> http::StatusCode {
     http::StatusCode::from_u16(status.as_u16()).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// Fields from actix that `keeps` keeps, for a request that goes on to the origin, or a handler's response.
-pub(crate) fn fields_from(fields: &actix::HeaderMap, keeps: impl Fn(&str) -> bool) -> http::HeaderMap {
-    let mut converted = http::HeaderMap::with_capacity(fields.len() + 4);
-    let mut values = Values::of(|| fields.iter().map(|(_, value)| value.as_bytes()));
-    for (name, value) in fields {
+/// Converts those headers from actix's map for which `select` returns true: of a request to
+/// forward, or of a handler's response.
+pub(crate) fn headers_from_actix(
+    headers: &actix::HeaderMap,
+    select: impl Fn(&str) -> bool,
+) -> http::HeaderMap {
+    let mut converted = http::HeaderMap::with_capacity(headers.len() + 4);
+    let mut values = Values::of(|| headers.iter().map(|(_, value)| value.as_bytes()));
+    for (name, value) in headers {
         let value = http::HeaderValue::from_maybe_shared(values.next(value.len()));
-        if !keeps(name.as_str()) {
+        if !select(name.as_str()) {
             continue;
         }
         if let (Ok(name), Ok(value)) = (http::HeaderName::from_lowercase(name.as_str().as_bytes()), value) {
@@ -62,11 +66,11 @@ pub(crate) fn fields_from(fields: &actix::HeaderMap, keeps: impl Fn(&str) -> boo
     converted
 }
 
-/// Fields for actix. `room` more will be inserted.
-pub(crate) fn fields(fields: &http::HeaderMap, room: usize) -> actix::HeaderMap {
-    let mut converted = actix::HeaderMap::with_capacity(fields.len() + room);
-    let mut values = Values::of(|| fields.values().map(http::HeaderValue::as_bytes));
-    for (name, value) in fields {
+/// Converts headers to actix's map, with room for `additional` more.
+pub(crate) fn headers_to_actix(headers: &http::HeaderMap, additional: usize) -> actix::HeaderMap {
+    let mut converted = actix::HeaderMap::with_capacity(headers.len() + additional);
+    let mut values = Values::of(|| headers.values().map(http::HeaderValue::as_bytes));
+    for (name, value) in headers {
         let name = actix::HeaderName::from_lowercase(name.as_str().as_bytes());
         if let (Ok(name), Some(value)) = (name, shared_value(values.next(value.len()))) {
             converted.append(name, value);
@@ -75,43 +79,48 @@ pub(crate) fn fields(fields: &http::HeaderMap, room: usize) -> actix::HeaderMap 
     converted
 }
 
-/// Copies of values in one chunk of memory, which costs less than one for each.
+/// Copies of header values in one allocation, which costs less than one allocation for each.
 struct Values(Bytes);
 
 impl Values {
+    /// Copies the values.
     fn of<'a, I: Iterator<Item = &'a [u8]>>(values: impl Fn() -> I) -> Self {
         let mut all = Vec::with_capacity(values().map(<[u8]>::len).sum());
         values().for_each(|value| all.extend_from_slice(value));
         Self(all.into())
     }
 
-    /// The next one, which is so long.
+    /// Returns the next value. `length` is its length in bytes.
     fn next(&mut self, length: usize) -> Bytes {
         self.0.split_to(length)
     }
 }
 
-/// A value that takes the bytes as they are.
+/// Converts bytes to a header value without copying; `None` if they are not valid in one.
 fn shared_value(bytes: Bytes) -> Option<actix::HeaderValue> {
     actix::HeaderValue::from_maybe_shared(bytes).ok()
 }
 
-/// A stored head in actix's form, made at the first hit and cloned at each.
+/// The headers of a stored response in actix's form: converted at the first hit, cloned at each
+/// hit.
 #[derive(Debug)]
 pub(crate) struct Prepared(actix::HeaderMap);
 
 impl Prepared {
+    /// Converts the headers of a stored head, with room for `Age` and `Cache-Status`.
     pub(crate) fn new(head: &StoredHead) -> Self {
-        Self(fields(&head.fields, 2))
+        Self(headers_to_actix(&head.fields, 2))
     }
 
-    pub(crate) fn to_fields(&self) -> actix::HeaderMap {
+    /// Clones the headers for one response.
+    pub(crate) fn to_headers(&self) -> actix::HeaderMap {
         self.0.clone()
     }
 }
 
-/// Gives a request the conditions that the engine has put in the place of the client's, and the coding that was chosen.
-pub(crate) fn set_negotiated(fields: &mut actix::HeaderMap, wanted: &http::HeaderMap) {
+/// Replaces the conditional headers, `Range` and `Accept-Encoding` of a request by those that the
+/// engine has set.
+pub(crate) fn set_negotiated(headers: &mut actix::HeaderMap, forwarded: &http::HeaderMap) {
     for name in [
         header_names::IF_NONE_MATCH,
         header_names::IF_MODIFIED_SINCE,
@@ -119,29 +128,30 @@ pub(crate) fn set_negotiated(fields: &mut actix::HeaderMap, wanted: &http::Heade
         header_names::RANGE,
         http::header::ACCEPT_ENCODING,
     ] {
-        fields.remove(name.as_str());
-        for value in wanted.get_all(&name) {
+        headers.remove(name.as_str());
+        for value in forwarded.get_all(&name) {
             if let Some(value) = shared_value(Bytes::copy_from_slice(value.as_bytes())) {
-                fields.append(own_name(&name), value);
+                headers.append(actix_name(&name), value);
             }
         }
     }
 }
 
-/// `Age` and `Cache-Status`, beside the fields of the answer.
-pub(crate) fn insert_own(fields: &mut actix::HeaderMap, age: Option<u64>, cache_status: Bytes) {
-    // Each answer has them: their names are converted once.
+/// Sets `Age` and appends `Cache-Status`. `age` is in seconds.
+pub(crate) fn insert_cache_headers(headers: &mut actix::HeaderMap, age: Option<u64>, cache_status: Bytes) {
+    // Every response has this header: its name is converted once.
     static CACHE_STATUS: LazyLock<actix::HeaderName> =
-        LazyLock::new(|| own_name(&header_names::CACHE_STATUS));
+        LazyLock::new(|| actix_name(&header_names::CACHE_STATUS));
     if let Some(age) = age {
-        fields.insert(actix::AGE, actix::HeaderValue::from(age));
+        headers.insert(actix::AGE, actix::HeaderValue::from(age));
     }
     if let Some(value) = shared_value(cache_status) {
-        fields.append(CACHE_STATUS.clone(), value);
+        headers.append(CACHE_STATUS.clone(), value);
     }
 }
 
-fn own_name(name: &http::HeaderName) -> actix::HeaderName {
-    // A name of one library is one of the other.
+/// Converts a header name.
+fn actix_name(name: &http::HeaderName) -> actix::HeaderName {
+    // Both libraries allow the same names, so the fallback is never used.
     actix::HeaderName::from_bytes(name.as_str().as_bytes()).unwrap_or(actix::AGE)
 }

@@ -1,14 +1,27 @@
-//! Names that build tools make of a file's content: another content has another name.
+//! Recognises file names that contain a fingerprint of the file's content.
+//!
+//! Build tools make such names: a file with other content has another name.
 
-/// Whether a path's last segment has a fingerprint: eight or more letters and digits between a `.`, `-` or `_` and the extension,
-/// as in `app.3f9ab1c2.js`, `index-BfKx3a9Q.css` or `logo_5d41402abc4b2a76.svg`.
+/// Returns whether the last segment of a path contains a fingerprint, as in `app.3f9ab1c2.js`.
 ///
-/// A word is none: hexadecimal digits need a digit among them, others a digit and letters in both cases.
+/// A fingerprint follows a `.`, `-` or `_`, stands before the extension, and has at least eight
+/// ASCII letters and digits. To exclude words and dates it is either lower-case hexadecimal with
+/// both a letter and a digit, or has a digit and letters in both cases.
+///
+/// ```
+/// use larder_actix::fingerprinted;
+///
+/// assert!(fingerprinted("/assets/app.3f9ab1c2.js"));
+/// assert!(fingerprinted("/assets/index-BfKx3a9Q.css"));
+/// assert!(fingerprinted("/logo_5d41402abc4b2a76.svg"));
+/// assert!(!fingerprinted("/app.js"));
+/// assert!(!fingerprinted("/report-20261121.pdf"));
+/// ```
 pub fn fingerprinted(path: &str) -> bool {
     let file = path.rsplit('/').next().unwrap_or_default();
     let mut parts = file.split(['.', '-', '_']).skip(1).peekable();
     while let Some(part) = parts.next() {
-        // The last one is the extension.
+        // The last part is the extension.
         if parts.peek().is_some() && is_fingerprint(part) {
             return true;
         }
@@ -16,6 +29,7 @@ pub fn fingerprinted(path: &str) -> bool {
     false
 }
 
+/// Returns whether a part of a file name is a fingerprint.
 fn is_fingerprint(part: &str) -> bool {
     let bytes = part.as_bytes();
     let any = |is: fn(&u8) -> bool| bytes.iter().any(is);
@@ -32,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names() {
+    fn fingerprints_in_file_names() {
         for (path, expected) in [
             ("/assets/app.3f9ab1c2.js", true),
             ("/assets/index-BfKx3a9Q.css", true),

@@ -12,7 +12,7 @@ mod query;
 mod respond;
 mod settings;
 
-pub use body::AnswerBody;
+pub use body::ResponseBody;
 pub use fingerprint::fingerprinted;
 pub use middleware::CacheMiddlewareService;
 pub use proxy::{

@@ -1,9 +1,12 @@
-//! The caching middleware: the wrapped service is the origin.
+//! The service that the caching middleware makes; its origin is the wrapped service.
 //!
-//! actix's services and requests stay on their thread, the engine's origin may leave it. So the origin that the engine gets
-//! is only a messenger ([`larder_core::local_origin`]): what it is asked for comes back to the request's own future, which
-//! calls the service there, with the original request, and sends the response's head over. The body follows by itself
-//! ([`crate::channel`]), so that a fill goes on when the client has left.
+//! actix's services and requests stay on their thread, and the engine's origin may leave it. So the
+//! engine gets a [`local_origin`], which sends its requests through a channel to the future that
+//! handles the client's request. That future calls the wrapped service, on its thread and with the
+//! original request, and sends the head of the response to the engine. The body follows in a task
+//! of its own ([`crate::bridge`]), so that storing continues after the client has disconnected.
+//!
+//! The options are in [`crate::settings`].
 
 use std::{pin::Pin, rc::Rc, sync::Arc};
 
@@ -22,75 +25,79 @@ use larder_core::{Body, CacheKey, Lookup, Miss, OriginRequest, OriginRequests, l
 use tokio::sync::oneshot;
 
 use crate::{
-    AnswerBody, CacheMiddleware, body::Begun, bridge, convert, encoding::NegotiatedEncoding, respond::respond,
+    CacheMiddleware, ResponseBody, body::StartSignal, bridge, convert, encoding::NegotiatedEncoding,
+    respond::respond,
 };
 
-/// The service that [`CacheMiddleware`] makes of another.
+/// A service behind a cache. [`CacheMiddleware`] creates it from the service that it wraps.
 #[derive(Debug)]
 pub struct CacheMiddlewareService<S> {
     pub(crate) settings: Rc<CacheMiddleware>,
     pub(crate) service: Rc<S>,
 }
 
-type Answering<B> = Pin<Box<dyn Future<Output = Result<ServiceResponse<EitherBody<B, AnswerBody>>, Error>>>>;
+type ResponseFuture<B> =
+    Pin<Box<dyn Future<Output = Result<ServiceResponse<EitherBody<B, ResponseBody>>, Error>>>>;
 
 impl<S, B> Service<ServiceRequest> for CacheMiddlewareService<S>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
-    type Response = ServiceResponse<EitherBody<B, AnswerBody>>;
+    type Response = ServiceResponse<EitherBody<B, ResponseBody>>;
     type Error = Error;
-    type Future = Answering<B>;
+    type Future = ResponseFuture<B>;
 
     actix_service::forward_ready!(service);
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let (settings, service) = (Rc::clone(&self.settings), Rc::clone(&self.service));
         Box::pin(async move {
-            let Some(key) = key(&request, &settings) else {
+            let Some(key) = cache_key(&request, &settings) else {
                 return Ok(service.call(request).await?.map_into_left_body());
             };
-            let method = convert::method(request.method());
+            let method = convert::method_from_actix(request.method());
             let is_head = method == http::Method::HEAD;
-            let fields = convert::ActixFields(request.headers());
-            match settings.encoding.lookup(&settings.cache, &key, &method, &fields).await {
-                (Lookup::Hit(answer), _) => {
+            let headers = convert::ActixHeaders(request.headers());
+            match settings.encoding.lookup(&settings.cache, &key, &method, &headers).await {
+                (Lookup::Hit(response), _) => {
                     let (request, _) = request.into_parts();
-                    let cache_status = settings.cache.cache_status(&answer);
-                    let response = respond(answer, is_head, cache_status);
+                    let cache_status = settings.cache.cache_status(&response);
+                    let response = respond(response, is_head, cache_status);
                     Ok(ServiceResponse::new(request, response.into()).map_into_right_body())
                 }
-                (Lookup::Miss(found), chosen) if found.can_bypass() && chosen.is_none() => {
-                    ask_directly(&settings.cache, &found, &service, request).await
+                (Lookup::Miss(miss), encoding) if miss.can_bypass() && encoding.is_none() => {
+                    bypass(&settings.cache, &miss, &service, request).await
                 }
-                (Lookup::Miss(found), chosen) => {
-                    let asking = MissContext { settings, service, method, key, chosen };
-                    // Boxed: a hit's future should not carry the room for a whole fetch.
-                    Box::pin(asking.resume(found, request)).await
+                (Lookup::Miss(miss), encoding) => {
+                    let context = MissContext { settings, service, method, key, encoding };
+                    // Boxed: the future of a hit should not have the size of a whole fetch.
+                    Box::pin(context.resume(miss, request)).await
                 }
             }
         })
     }
 }
 
-/// The key; `None` for a request that the cache keeps out of.
-fn key(request: &ServiceRequest, settings: &CacheMiddleware) -> Option<CacheKey> {
-    if request.headers().contains_key(UPGRADE) || is_reuse_with_content(request) || settings.passes(request) {
+/// Returns the cache key of a request; `None` if the request goes to its handler without the cache.
+fn cache_key(request: &ServiceRequest, settings: &CacheMiddleware) -> Option<CacheKey> {
+    if request.headers().contains_key(UPGRADE) || is_get_with_content(request) || settings.skips(request) {
         return None;
     }
     let path = settings.ignored.strip(request.uri().path_and_query()?.as_str());
     let key = CacheKey::of_parts(scheme(request), authority(request)?, &path).ok()?;
-    Some(settings.with_extra(key, request))
+    Some(settings.extend_key(key, request))
 }
 
-/// A GET or HEAD with content: what it says is not in the key, and the engine does not see it here.
-fn is_reuse_with_content(request: &ServiceRequest) -> bool {
-    let reuses = matches!(*request.method(), Method::GET | Method::HEAD);
+/// Returns whether this is a GET or HEAD with content. The response may depend on the content,
+/// which is not in the key and is not passed to the engine.
+fn is_get_with_content(request: &ServiceRequest) -> bool {
+    let get_or_head = matches!(*request.method(), Method::GET | Method::HEAD);
     let announced = request.headers().get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
-    reuses && (announced || request.headers().contains_key(TRANSFER_ENCODING))
+    get_or_head && (announced || request.headers().contains_key(TRANSFER_ENCODING))
 }
 
+/// Returns the authority of the target URI: from the request line, or from `Host`.
 fn authority(request: &ServiceRequest) -> Option<&str> {
     match request.uri().authority() {
         Some(authority) => Some(authority.as_str()),
@@ -98,38 +105,42 @@ fn authority(request: &ServiceRequest) -> Option<&str> {
     }
 }
 
+/// Returns the scheme of the target URI: that of the listener.
 fn scheme(request: &ServiceRequest) -> &'static str {
     if request.app_config().secure() { "https" } else { "http" }
 }
 
-/// A request whose response refuses to be stored, as far as is known: the handler's own, with `Cache-Status`.
-async fn ask_directly<S, B>(
+/// Calls the handler without the engine, and adds `Cache-Status` to its response: for a key under
+/// which the last response must not be stored (`no-store`, for example).
+async fn bypass<S, B>(
     cache: &larder_core::Cache,
-    found: &Miss,
+    miss: &Miss,
     service: &S,
     request: ServiceRequest,
-) -> Result<ServiceResponse<EitherBody<B, AnswerBody>>, Error>
+) -> Result<ServiceResponse<EitherBody<B, ResponseBody>>, Error>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
 {
-    let mut response = cache.bypass(service.call(request)).await.map_err(|_| too_long())??;
-    let status = convert::status_from(response.status());
-    let cache_status = cache.record_bypass(found, status, &convert::ActixFields(response.headers()));
-    convert::insert_own(response.headers_mut(), None, cache.status_bytes(&cache_status));
+    let mut response = cache.bypass(service.call(request)).await.map_err(|_| handler_timeout())??;
+    let status = convert::status_from_actix(response.status());
+    let cache_status = cache.record_bypass(miss, status, &convert::ActixHeaders(response.headers()));
+    convert::insert_cache_headers(response.headers_mut(), None, cache.status_bytes(&cache_status));
     Ok(response.map_into_left_body())
 }
 
-fn too_long() -> Error {
-    InternalError::new("the handler took too long", actix_web::http::StatusCode::GATEWAY_TIMEOUT).into()
+/// Creates the error for a handler that exceeds `Limits::origin_timeout`: 504.
+fn handler_timeout() -> Error {
+    InternalError::new("the handler did not respond in time", actix_web::http::StatusCode::GATEWAY_TIMEOUT)
+        .into()
 }
 
-/// A request that needs its handler.
+/// A request for which nothing usable is stored, and what is needed to call its handler.
 struct MissContext<S> {
     settings: Rc<CacheMiddleware>,
     service: Rc<S>,
     method: http::Method,
     key: CacheKey,
-    chosen: NegotiatedEncoding,
+    encoding: NegotiatedEncoding,
 }
 
 impl<S, B> MissContext<S>
@@ -137,88 +148,100 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
+    /// Lets the engine continue, and calls the handler when the engine requests it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped at any point. A running handler is dropped with it; a response that has
+    /// reached the engine is still stored.
     async fn resume(
         self,
-        found: Miss,
+        miss: Miss,
         request: ServiceRequest,
-    ) -> Result<ServiceResponse<EitherBody<B, AnswerBody>>, Error> {
+    ) -> Result<ServiceResponse<EitherBody<B, ResponseBody>>, Error> {
         let is_head = self.method == http::Method::HEAD;
         let mut forward = forward(&self.method, &request)?;
         let cache = self.settings.cache.clone();
         let (origin, mut origin_requests) = local_origin(true);
-        let origin = self.chosen.origin(Arc::new(origin), &cache, self.key, forward.headers_mut());
-        let resuming = cache.resume(found, forward, origin, &self.settings.options);
+        let origin = self.encoding.origin(Arc::new(origin), &cache, self.key, forward.headers_mut());
+        let resuming = cache.resume(miss, forward, origin, &self.settings.options);
         tokio::pin!(resuming);
-        let mut waiting = HandlerState::NotStarted(Box::new(request));
+        let mut handler = HandlerState::NotStarted(Box::new(request));
         let result = loop {
             tokio::select! {
-                // The handler's response goes first: the engine may be waiting for it.
+                // The handler is polled first: the engine may be waiting for its response.
                 biased;
-                called = waiting.called() => waiting = HandlerState::Done(called?),
-                Some(origin_request) = origin_requests.next() => waiting = waiting.send(origin_request, &self.service, &self.settings),
+                request = handler.finished() => handler = HandlerState::Done(request?),
+                Some(origin_request) = origin_requests.next() => handler = handler.start(origin_request, &self.service, &self.settings),
                 result = &mut resuming => break result,
             }
         };
-        let mut begun = None;
-        let request = match waiting {
+        let mut start_signal = None;
+        let request = match handler {
             HandlerState::NotStarted(request) => {
                 let request = request.into_parts().0;
-                if result.as_ref().is_ok_and(|answer| answer.cache_status().hit) {
-                    // Stale, and being made anew behind the answer: by the same request, once it is free again.
-                    let (sender, free) = oneshot::channel();
-                    begun = Some(Begun(Some(sender)));
-                    let again =
-                        BackgroundRevalidation { request: request.clone(), free, service: self.service };
-                    actix_rt::spawn(again.revalidate(origin_requests, Rc::clone(&self.settings)));
+                if result.as_ref().is_ok_and(|response| response.cache_status().hit) {
+                    // The response is stale and may be revalidated in the background: with the same
+                    // request, after the framework has released it.
+                    let (sender, released) = oneshot::channel();
+                    start_signal = Some(StartSignal(Some(sender)));
+                    let revalidation =
+                        BackgroundRevalidation { request: request.clone(), released, service: self.service };
+                    actix_rt::spawn(revalidation.run(origin_requests, Rc::clone(&self.settings)));
                 }
                 request
             }
             HandlerState::Done(request) => request,
-            // The engine has given up on a handler that takes too long, and the request is still with it.
-            HandlerState::Running(_) => return Err(too_long()),
+            // The engine's timeout has passed, and the handler still has the request.
+            HandlerState::Running(_) => return Err(handler_timeout()),
         };
-        let answer = result.unwrap_or_else(|error| cache.error_response(&error));
-        let cache_status = cache.cache_status(&answer);
-        let mut response = respond(answer, is_head, cache_status);
-        if let Some(begun) = begun {
-            response = response.map_body(|_, body| body.watched(Box::new(begun)));
+        let response = result.unwrap_or_else(|error| cache.error_response(&error));
+        let cache_status = cache.cache_status(&response);
+        let mut response = respond(response, is_head, cache_status);
+        if let Some(signal) = start_signal {
+            response = response.map_body(|_, body| body.with_observer(Box::new(signal)));
         }
         Ok(ServiceResponse::new(request, response.into()).map_into_right_body())
     }
 }
 
-/// The request in the engine's form. Its content stays where it is: the handler reads it.
+/// Converts the request for the engine. Its content is left out: the handler reads it from the
+/// original request.
 fn forward(method: &http::Method, request: &ServiceRequest) -> Result<http::Request<Body>, Error> {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let uri = format!("{}://{}{path}", scheme(request), authority(request).unwrap_or_default());
     let mut forward = http::Request::new(Body::empty());
     *forward.method_mut() = method.clone();
     *forward.uri_mut() = uri.parse().map_err(actix_web::error::ErrorBadRequest::<http::uri::InvalidUri>)?;
-    *forward.headers_mut() = convert::fields_from(request.headers(), |_| true);
+    *forward.headers_mut() = convert::headers_from_actix(request.headers(), |_| true);
     Ok(forward)
 }
 
-/// Where the original request is.
+/// How far the handler is, and where the original request is.
 enum HandlerState {
-    /// Not needed yet.
+    /// The handler has not been called; the request is here.
     NotStarted(Box<ServiceRequest>),
-    /// With the handler.
+    /// The handler is running, and owns the request.
     Running(Pin<Box<dyn Future<Output = Result<HttpRequest, Error>>>>),
-    /// The handler has answered.
+    /// The handler has responded, and returned the request.
     Done(HttpRequest),
 }
 
 impl HandlerState {
-    /// Resolves when the handler has answered; never, while it has not been called.
-    async fn called(&mut self) -> Result<HttpRequest, Error> {
+    /// Waits until a running handler has responded. Never resolves in the other states.
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped at any point: the handler continues at the next call.
+    async fn finished(&mut self) -> Result<HttpRequest, Error> {
         match self {
             Self::Running(call) => call.await,
             _ => std::future::pending().await,
         }
     }
 
-    /// Calls the handler with the original request, and what the engine has made of its fields.
-    fn send<S, B>(
+    /// Calls the handler with the original request, in which the engine may have changed headers.
+    fn start<S, B>(
         self,
         origin_request: OriginRequest,
         service: &Rc<S>,
@@ -229,14 +252,16 @@ impl HandlerState {
         B: MessageBody + 'static,
     {
         let Self::NotStarted(request) = self else {
-            // Asked a second time: there is one request, and its handler has had it. The origin_request is dropped.
+            // A second request from the engine can't be served: the handler has consumed the
+            // original. Dropping `origin_request` fails it.
             return self;
         };
         Self::Running(Box::pin(call(Rc::clone(service), *request, origin_request, Rc::clone(settings))))
     }
 }
 
-/// Calls the handler, with what the engine has made of the request's fields, and sends its response to the engine.
+/// Calls the handler with the conditional headers and the coding that the engine has set, and sends
+/// its response to the engine. Returns the request.
 async fn call<S, B>(
     service: Rc<S>,
     mut request: ServiceRequest,
@@ -250,18 +275,20 @@ where
     convert::set_negotiated(request.headers_mut(), origin_request.request.headers());
     let (request, response) = service.call(request).await?.into_parts();
     let (head, body) = response.into_parts();
-    let mut answer = http::Response::new(bridge::from_message_body(body));
-    *answer.status_mut() = convert::status_from(head.status());
-    *answer.headers_mut() = convert::fields_from(head.headers(), |_| true);
-    origin_request.responder.send(Ok(settings.completed(&request, answer)));
+    let mut converted = http::Response::new(bridge::from_message_body(body));
+    *converted.status_mut() = convert::status_from_actix(head.status());
+    *converted.headers_mut() = convert::headers_from_actix(head.headers(), |_| true);
+    origin_request.responder.send(Ok(settings.finish(&request, converted)));
     Ok(request)
 }
 
-/// A request that was answered with a stale response, to have it made anew behind that.
+/// A request that was answered with a stale response, which its handler is to replace in the
+/// background.
 struct BackgroundRevalidation<S> {
     request: HttpRequest,
-    /// Tells when the framework has let go of the request: handlers want it for themselves.
-    free: oneshot::Receiver<()>,
+    /// Resolves when the framework has released the request: a handler needs the only reference to
+    /// it.
+    released: oneshot::Receiver<()>,
     service: Rc<S>,
 }
 
@@ -270,12 +297,13 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
-    async fn revalidate(self, mut origin_requests: OriginRequests, settings: Rc<CacheMiddleware>) {
-        // None, if another request has begun already.
+    /// Calls the handler, if the engine requests it.
+    async fn run(self, mut origin_requests: OriginRequests, settings: Rc<CacheMiddleware>) {
+        // Nothing to do if another request has begun the revalidation.
         let Some(origin_request) = origin_requests.next().await else { return };
-        let _ = self.free.await;
+        let _ = self.released.await;
         let request = ServiceRequest::from_parts(self.request, Payload::None);
-        // A failure leaves what is stored as it is.
+        // After a failure the stored response stays as it is.
         let _ = call(self.service, request, origin_request, settings).await;
     }
 }

@@ -1,4 +1,6 @@
-//! The middleware's settings: what an application says of its routes.
+//! The options of the caching middleware.
+//!
+//! How requests are handled is in [`crate::middleware`].
 
 use std::{
     fmt,
@@ -18,17 +20,26 @@ use http::{Response, StatusCode};
 use larder_core::{Body, CacheKey, FetchOptions, OverrideFn, Overrides, ResponseContext, set_immutable};
 
 use crate::{
-    AnswerBody, encoding::Encoding, etag::tagged, middleware::CacheMiddlewareService, query::IgnoredQuery,
+    ResponseBody, encoding::Encoding, etag::add_etag, middleware::CacheMiddlewareService, query::IgnoredQuery,
 };
 
-type Extra = dyn Fn(&ServiceRequest) -> Vec<u8> + Send + Sync;
-type Passes = dyn Fn(&ServiceRequest) -> bool + Send + Sync;
-type Immutable = dyn Fn(&str) -> bool + Send + Sync;
+/// Returns the addition to the cache key of a request.
+type KeyFn = dyn Fn(&ServiceRequest) -> Vec<u8> + Send + Sync;
+/// Returns whether a request bypasses the cache.
+type SkipFn = dyn Fn(&ServiceRequest) -> bool + Send + Sync;
+/// Returns whether responses under a path never change.
+type ImmutableFn = dyn Fn(&str) -> bool + Send + Sync;
 
-/// Wraps an application, a scope or a route in a cache: `App::new().wrap(CacheMiddleware::new(cache))`.
+/// Wraps an application, a scope or a route in a cache:
+/// `App::new().wrap(CacheMiddleware::new(cache))`.
 ///
-/// The handlers' `Cache-Control` decides; what they don't say, this may. Stale responses that may be served while they are
-/// revalidated are, and the handler runs behind the answer. Upgrades and requests with content pass untouched.
+/// The `Cache-Control` of a handler's response decides whether and how long it is stored. The
+/// options here apply to responses that leave it open. A response within `stale-while-revalidate`
+/// is served stale, and its handler runs in the background afterwards.
+///
+/// Upgrade requests, and GET and HEAD requests with content, go to their handler without the cache.
+///
+/// Each setter consumes and returns the middleware. Cloning shares the cache.
 ///
 /// ```
 /// use std::time::Duration;
@@ -45,15 +56,15 @@ pub struct CacheMiddleware {
     pub(crate) cache: larder_core::Cache,
     pub(crate) options: FetchOptions,
     etags: bool,
-    immutable: Option<Arc<Immutable>>,
+    immutable: Option<Arc<ImmutableFn>>,
     pub(crate) encoding: Encoding,
-    extra: Option<Arc<Extra>>,
-    passes: Option<Arc<Passes>>,
+    key_fn: Option<Arc<KeyFn>>,
+    skip: Option<Arc<SkipFn>>,
     pub(crate) ignored: IgnoredQuery,
 }
 
 impl CacheMiddleware {
-    /// The middleware, on this cache.
+    /// Creates a middleware that stores responses in this cache, with default options.
     pub fn new(cache: larder_core::Cache) -> Self {
         Self {
             cache,
@@ -61,129 +72,155 @@ impl CacheMiddleware {
             etags: true,
             immutable: None,
             encoding: Encoding::default(),
-            extra: None,
-            passes: None,
+            key_fn: None,
+            skip: None,
             ignored: IgnoredQuery::default(),
         }
     }
 
-    /// What is said of each response, over what its handler says. Several add up; the last one goes first.
+    /// Adds overrides of the caching directives of each response, computed from the response.
+    ///
+    /// Several calls add up: where they set the same override, the last call takes precedence.
+    /// Header names for `Vary` and groups are combined.
     #[must_use]
     pub fn overrides(
         mut self,
-        says: impl Fn(&ResponseContext<'_>) -> Overrides + Send + Sync + 'static,
+        compute: impl Fn(&ResponseContext<'_>) -> Overrides + Send + Sync + 'static,
     ) -> Self {
-        self.options.overrides = Some(OverrideFn::by(says).or(self.options.overrides.take()));
+        self.options.overrides = Some(OverrideFn::by(compute).or(self.options.overrides.take()));
         self
     }
 
+    /// Adds the same overrides for every response.
     fn always(self, set: impl FnOnce(&mut Overrides)) -> Self {
         let mut overrides = Overrides::default();
         set(&mut overrides);
         self.overrides(move |_| overrides.clone())
     }
 
-    /// How long responses are fresh whose handlers say nothing of it.
+    /// Sets how long a response is fresh that states neither a lifetime nor `no-cache`. Default:
+    /// the heuristic of RFC 9111 §4.2.2.
     #[must_use]
     pub fn default_freshness(self, freshness: Duration) -> Self {
         self.always(|overrides| overrides.default_freshness = Some(freshness))
     }
 
-    /// How long after that they may be served while they are made anew (RFC 5861 §3), where handlers don't say.
+    /// Sets how long after its freshness a response may be served while it is revalidated in the
+    /// background, where the response has no `stale-while-revalidate` (RFC 5861 §3). Default: none.
     #[must_use]
     pub fn stale_while_revalidate(self, window: Duration) -> Self {
         self.always(|overrides| overrides.stale_while_revalidate = Some(window))
     }
 
-    /// How long they may be served in the place of an error (RFC 5861 §4), where handlers don't say.
+    /// Sets how long after its freshness a response may be served instead of an error, where the
+    /// response has no `stale-if-error` (RFC 5861 §4). Default: none.
     #[must_use]
     pub fn stale_if_error(self, window: Duration) -> Self {
         self.always(|overrides| overrides.stale_if_error = Some(window))
     }
 
-    /// Fields of the request that select responses, beside those that their `Vary` nominates.
+    /// Adds request headers that select among the responses of a URL, in addition to those in the
+    /// response's `Vary`.
     #[must_use]
     pub fn vary(self, names: impl IntoIterator<Item = http::HeaderName>) -> Self {
         self.always(|overrides| overrides.vary = names.into_iter().collect())
     }
 
-    /// Groups that a response belongs to (RFC 9875), beside those that its handler names: to remove them together.
+    /// Adds cache groups, computed from the response, in addition to those in its `Cache-Groups`
+    /// (RFC 9875). The responses of a group can be purged together.
     #[must_use]
-    pub fn groups<G>(self, of: impl Fn(&ResponseContext<'_>) -> G + Send + Sync + 'static) -> Self
+    pub fn groups<G>(self, compute: impl Fn(&ResponseContext<'_>) -> G + Send + Sync + 'static) -> Self
     where
         G: IntoIterator<Item: Into<Box<str>>>,
     {
-        self.overrides(move |arrived| {
+        self.overrides(move |response| {
             let mut overrides = Overrides::default();
-            overrides.groups = of(arrived).into_iter().map(Into::into).collect();
+            overrides.groups = compute(response).into_iter().map(Into::into).collect();
             overrides
         })
     }
 
-    /// More that responses are found by: a user's id, a tenant. Requests for which it says different things share nothing.
+    /// Sets an addition to the cache key, computed from the request, such as the id of a user or a
+    /// tenant. Requests with different additions share no responses. A second call replaces the
+    /// first.
     #[must_use]
-    pub fn key(mut self, of: impl Fn(&ServiceRequest) -> Vec<u8> + Send + Sync + 'static) -> Self {
-        self.extra = Some(Arc::new(of));
+    pub fn key(mut self, compute: impl Fn(&ServiceRequest) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        self.key_fn = Some(Arc::new(compute));
         self
     }
 
-    /// Parameters of the query that responses don't depend on; a `*` at the end stands for anything. Handlers get them all
-    /// the same.
+    /// Sets query parameters that responses do not depend on, such as `utm_*`: they are left out of
+    /// the cache key, and handlers still receive them. A `*` at the end of a name matches any rest.
+    /// Default: none. A second call replaces the first.
     #[must_use]
     pub fn ignore_query<P: Into<String>>(mut self, parameters: impl IntoIterator<Item = P>) -> Self {
         self.ignored = parameters.into_iter().collect();
         self
     }
 
-    /// Requests that the cache keeps out of.
+    /// Sets which requests go to their handler without the cache. Default: none. A second call
+    /// replaces the first.
     #[must_use]
-    pub fn unless(mut self, passes: impl Fn(&ServiceRequest) -> bool + Send + Sync + 'static) -> Self {
-        self.passes = Some(Arc::new(passes));
+    pub fn unless(mut self, skip: impl Fn(&ServiceRequest) -> bool + Send + Sync + 'static) -> Self {
+        self.skip = Some(Arc::new(skip));
         self
     }
 
-    /// Whether responses that have no entity tag and are in memory as a whole get a strong one of their content, so that
-    /// they can be confirmed (304) and asked for in parts. Default: yes.
+    /// Sets whether 200 responses without an entity tag get one: a strong tag, a hash of the
+    /// content. Clients can then revalidate them (304) and request parts of them. Streamed
+    /// responses, and those with `no-store`, get none. Default: true.
     #[must_use]
-    pub fn etags(mut self, make: bool) -> Self {
-        self.etags = make;
+    pub fn etags(mut self, enabled: bool) -> Self {
+        self.etags = enabled;
         self
     }
 
-    /// Paths under which nothing ever changes: what they are answered with and says nothing of its freshness is marked so that
-    /// browsers keep it for a year and don't ask again (RFC 8246), as this cache does. [`fingerprinted`](crate::fingerprinted)
-    /// finds those that build tools name after their content.
+    /// Sets paths under which content never changes. A 200 response under such a path that has
+    /// neither `Cache-Control` nor `Expires` is marked `immutable` (RFC 8246), with a lifetime of
+    /// one year: browsers and this cache store it that long without revalidating it.
+    /// [`fingerprinted`](crate::fingerprinted) recognises files that build tools name after their
+    /// content. Default: none. A second call replaces the first.
     #[must_use]
     pub fn immutable(mut self, paths: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         self.immutable = Some(Arc::new(paths));
         self
     }
 
-    /// Keeps the codings that clients ask for, each made once, and serves them ready: in the place of actix's `Compress`, which
-    /// encodes a page for each request.
+    /// Enables compression: each content coding of a response is made once, stored, and served as
+    /// it is. Use it instead of actix's `Compress`, which encodes a page for each request. Default:
+    /// off.
+    ///
+    /// ```
+    /// # fn example(cache: larder_core::Cache) -> larder_actix::CacheMiddleware {
+    /// larder_actix::CacheMiddleware::new(cache).compress(larder_compress::Compression::default())
+    /// # }
+    /// ```
     #[cfg(feature = "compress")]
     #[must_use]
-    pub fn compress(mut self, how: larder_compress::Compression) -> Self {
-        self.encoding.settings = Some(Arc::new(how));
+    pub fn compress(mut self, compression: larder_compress::Compression) -> Self {
+        self.encoding.settings = Some(Arc::new(compression));
         self
     }
 
-    /// A handler's response with what the application says of it.
-    pub(crate) fn completed(&self, request: &HttpRequest, mut response: Response<Body>) -> Response<Body> {
-        let found = response.status() == StatusCode::OK;
-        if found && self.immutable.as_ref().is_some_and(|immutable| immutable(request.path())) {
+    /// Adds to a handler's response what the options specify: the mark `immutable` and an entity
+    /// tag.
+    pub(crate) fn finish(&self, request: &HttpRequest, mut response: Response<Body>) -> Response<Body> {
+        let ok = response.status() == StatusCode::OK;
+        if ok && self.immutable.as_ref().is_some_and(|immutable| immutable(request.path())) {
             set_immutable(response.headers_mut());
         }
-        if self.etags { tagged(response) } else { response }
+        if self.etags { add_etag(response) } else { response }
     }
 
-    pub(crate) fn passes(&self, request: &ServiceRequest) -> bool {
-        self.passes.as_ref().is_some_and(|passes| passes(request))
+    /// Returns whether a request is configured to bypass the cache.
+    pub(crate) fn skips(&self, request: &ServiceRequest) -> bool {
+        self.skip.as_ref().is_some_and(|skip| skip(request))
     }
 
-    pub(crate) fn with_extra(&self, key: CacheKey, request: &ServiceRequest) -> CacheKey {
-        match &self.extra {
-            Some(extra) => key.with_extra(&extra(request)),
+    /// Returns the key with the configured addition.
+    pub(crate) fn extend_key(&self, key: CacheKey, request: &ServiceRequest) -> CacheKey {
+        match &self.key_fn {
+            Some(compute) => key.with_extra(&compute(request)),
             None => key,
         }
     }
@@ -191,7 +228,7 @@ impl CacheMiddleware {
 
 impl fmt::Debug for CacheMiddleware {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cache")
+        f.debug_struct("CacheMiddleware")
             .field("cache", &self.cache)
             .field("ignored", &self.ignored)
             .finish_non_exhaustive()
@@ -203,7 +240,7 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
-    type Response = ServiceResponse<EitherBody<B, AnswerBody>>;
+    type Response = ServiceResponse<EitherBody<B, ResponseBody>>;
     type Error = Error;
     type Transform = CacheMiddlewareService<S>;
     type InitError = ();

@@ -1,4 +1,6 @@
-//! What is told of each request once its answer is over: for an access log, and for metrics.
+//! Reports each request to an access log when its response has ended.
+//!
+//! What is logged, and in which format, is left to the implementation of [`AccessLog`].
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
@@ -11,50 +13,68 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::trace::{self, Trace};
-use crate::{AnswerBody, body::Watch};
+use crate::{ResponseBody, body::BodyObserver};
 
-/// Is told of each request whose answer is over, on the worker's thread: count, or hand on, and return.
+/// Receives a report of each request when its response has ended.
+///
+/// It is called on the worker's thread, which serves no other request in that time: count or queue,
+/// and return.
+///
+/// ```
+/// use larder_actix::{Access, AccessLog};
+///
+/// #[derive(Debug)]
+/// struct Stderr;
+///
+/// impl AccessLog for Stderr {
+///     fn answered(&self, access: &Access<'_>) {
+///         eprintln!("{} {} {}", access.method(), access.target(), access.status);
+///     }
+/// }
+/// ```
 pub trait AccessLog: fmt::Debug + Send + Sync + 'static {
-    /// A request was answered, or its client left.
+    /// Receives the report of one request: its response was sent, or its client has disconnected.
     fn answered(&self, access: &Access<'_>);
 }
 
-/// A request, and what became of it.
+/// A request and the outcome of its response.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Access<'a> {
     request: &'a Request,
-    /// The status code of the answer.
+    /// Status code of the response.
     pub status: u16,
-    /// Bytes of content that were sent.
+    /// Bytes of content that were sent, without headers and framing.
     pub bytes: u64,
-    /// Whether all of the content was sent.
+    /// Whether the whole content was sent.
     pub complete: bool,
-    /// From the request's head to the end of its answer.
+    /// Time from the end of the request's headers to the end of the response.
     pub duration: Duration,
-    /// What the cache has done: this cache's member of `Cache-Status` (RFC 9211).
+    /// What the cache did: the member that this cache added to `Cache-Status` (RFC 9211).
     pub cache_status: &'a str,
-    /// The trace that the request belongs to (W3C trace context), if there is one.
+    /// Id of the trace that the request belongs to (W3C trace context): of the request that was
+    /// forwarded, or else of the client's `traceparent`. `None` without either.
     pub trace: Option<u128>,
 }
 
 impl<'a> Access<'a> {
-    /// The client's address, as the connection has it.
+    /// Returns the address of the connection's peer: the client, or the proxy in front of this one.
     pub fn peer(&self) -> Option<IpAddr> {
         self.request.peer_addr().map(|address| address.ip())
     }
 
-    /// The request's method.
+    /// Returns the request's method.
     pub fn method(&self) -> &'a str {
         self.request.method().as_str()
     }
 
-    /// Path and query, as they were asked for.
+    /// Returns the path and query of the request, not normalised.
     pub fn target(&self) -> &'a str {
         self.request.uri().path_and_query().map_or("/", |path| path.as_str())
     }
 
-    /// The host that was asked for.
+    /// Returns the host of the request, with its port if there is one: from the request line, or
+    /// from `Host`. Empty if there is neither.
     pub fn host(&self) -> &'a str {
         match self.request.uri().authority() {
             Some(authority) => authority.as_str(),
@@ -62,7 +82,7 @@ impl<'a> Access<'a> {
         }
     }
 
-    /// The version of HTTP, as `HTTP/1.1`.
+    /// Returns the version of HTTP, such as `HTTP/1.1`.
     pub fn version(&self) -> &'static str {
         match self.request.version() {
             Version::HTTP_2 => "HTTP/2.0",
@@ -71,17 +91,18 @@ impl<'a> Access<'a> {
         }
     }
 
-    /// The first line of a field of the request, if it is text.
+    /// Returns the first value of a request header; `None` if there is none, or if it is not
+    /// visible ASCII.
     pub fn field(&self, name: &str) -> Option<&'a str> {
         self.request.headers().get(name)?.to_str().ok()
     }
 }
 
-/// One request, on its way to the log.
+/// Collects the report of one request, and logs it when it is dropped.
 pub(super) struct LoggedExchange {
     log: Arc<dyn AccessLog>,
     request: Request,
-    begun: Instant,
+    started: Instant,
     status: StatusCode,
     cache_status: Bytes,
     trace: Option<Trace>,
@@ -89,67 +110,68 @@ pub(super) struct LoggedExchange {
     complete: bool,
 }
 
-/// What a log is told of later, noted when a request comes.
+/// The log, and the time at which a request arrived.
 #[derive(Debug)]
-pub(super) struct Arrival {
+pub(super) struct RequestStart {
     pub(super) log: Arc<dyn AccessLog>,
-    pub(super) begun: Instant,
+    pub(super) started: Instant,
 }
 
-impl Arrival {
+impl RequestStart {
+    /// Records the current time.
     pub(super) fn now(log: &Arc<dyn AccessLog>) -> Self {
-        Self { log: Arc::clone(log), begun: Instant::now() }
+        Self { log: Arc::clone(log), started: Instant::now() }
     }
 
-    /// Has the log told when the response is over.
+    /// Attaches the log to a response: it receives the report when the response's body is dropped.
     pub(super) fn attach_log(
         self,
         request: Request,
-        response: Response<AnswerBody>,
+        response: Response<ResponseBody>,
         cache_status: Bytes,
         trace: Option<Trace>,
-    ) -> Response<AnswerBody> {
-        let visit = LoggedExchange {
+    ) -> Response<ResponseBody> {
+        let exchange = LoggedExchange {
             log: self.log,
             request,
-            begun: self.begun,
+            started: self.started,
             status: response.status(),
             cache_status,
             trace,
             bytes: 0,
             complete: matches!(response.body().size(), BodySize::None | BodySize::Sized(0)),
         };
-        response.map_body(|_, body| body.watched(Box::new(visit)))
+        response.map_body(|_, body| body.with_observer(Box::new(exchange)))
     }
 }
 
-impl Watch for LoggedExchange {
-    fn sent(&mut self, bytes: u64) {
+impl BodyObserver for LoggedExchange {
+    fn on_chunk(&mut self, bytes: u64) {
         self.bytes += bytes;
     }
 
-    fn ended(&mut self) {
+    fn on_end(&mut self) {
         self.complete = true;
     }
 }
 
 impl fmt::Debug for LoggedExchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Visit")
+        f.write_str("LoggedExchange")
     }
 }
 
 impl Drop for LoggedExchange {
     fn drop(&mut self) {
-        let came_with = || trace::parse(self.request.headers().get("traceparent")?.as_bytes());
+        let client_trace = || trace::parse(self.request.headers().get("traceparent")?.as_bytes());
         self.log.answered(&Access {
             request: &self.request,
             status: self.status.as_u16(),
             bytes: self.bytes,
             complete: self.complete,
-            duration: self.begun.elapsed(),
+            duration: self.started.elapsed(),
             cache_status: std::str::from_utf8(&self.cache_status).unwrap_or_default(),
-            trace: self.trace.map(|trace| trace.trace).or_else(|| came_with().map(|(trace, _)| trace)),
+            trace: self.trace.map(|trace| trace.trace).or_else(|| client_trace().map(|(trace, _)| trace)),
         });
     }
 }

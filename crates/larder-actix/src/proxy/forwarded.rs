@@ -1,7 +1,8 @@
-//! What the origin is told about the client, and what a client can't tell it (RFC 9110 §7.6.3, RFC 7239).
+//! The headers that describe the client to the origin (RFC 9110 §7.6.3, RFC 7239).
 //!
-//! A field that steers the origin and is not in the key is a way to put another's page under a URL. Those that are known
-//! to do that are dropped, and those that a proxy writes are written here, whatever the client has sent.
+//! Some headers make an origin respond for another target than the one in the cache key. A client
+//! could use them to store another page under a URL (cache poisoning). They are removed here, and
+//! the headers that a proxy sets are set, whatever the client has sent.
 
 use std::net::IpAddr;
 
@@ -9,11 +10,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::VIA};
 
 use super::ProxyOptions;
 
-const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Fields that frameworks take for the real target, method, host or address.
+/// Returns whether frameworks take this header for the real target, method, host or client address.
 fn is_steering(name: &str) -> bool {
     name == "forwarded"
         || name.starts_with("x-")
@@ -41,35 +42,43 @@ fn is_steering(name: &str) -> bool {
             )
 }
 
-/// Which fields of a client's request go on.
-pub(super) fn keeps(options: &ProxyOptions) -> impl Fn(&str) -> bool {
-    let trusts = options.trust_forwarded;
-    move |name| trusts || !is_steering(name)
+/// Returns a predicate for the headers of a client's request that are forwarded.
+pub(super) fn forwardable(options: &ProxyOptions) -> impl Fn(&str) -> bool {
+    let trusted = options.trust_forwarded;
+    move |name| trusted || !is_steering(name)
 }
 
-/// Writes what a proxy writes into a client's request, of which it has [kept](keeps) what it may.
-pub(super) fn write(fields: &mut HeaderMap, options: &ProxyOptions, peer: Option<IpAddr>, target: &Uri) {
-    let before = if options.trust_forwarded { joined(fields, &FOR) } else { None };
+/// Sets `X-Forwarded-*` and `Via` on a forwarded request. Its headers are those that
+/// [`forwardable`] selects.
+pub(super) fn set_headers(
+    headers: &mut HeaderMap,
+    options: &ProxyOptions,
+    peer: Option<IpAddr>,
+    target: &Uri,
+) {
+    let previous = if options.trust_forwarded { joined(headers, &X_FORWARDED_FOR) } else { None };
     if let Some(peer) = peer {
-        let chain = before.map_or_else(|| peer.to_string(), |before| format!("{before}, {peer}"));
-        set(fields, FOR, &chain);
+        let chain = previous.map_or_else(|| peer.to_string(), |previous| format!("{previous}, {peer}"));
+        set(headers, X_FORWARDED_FOR, &chain);
     }
-    if !fields.contains_key(PROTO) {
-        set(fields, PROTO, target.scheme_str().unwrap_or("http"));
+    if !headers.contains_key(X_FORWARDED_PROTO) {
+        set(headers, X_FORWARDED_PROTO, target.scheme_str().unwrap_or("http"));
     }
-    if !fields.contains_key(HOST) {
-        set(fields, HOST, target.authority().map_or("", |authority| authority.as_str()));
+    if !headers.contains_key(X_FORWARDED_HOST) {
+        set(headers, X_FORWARDED_HOST, target.authority().map_or("", |authority| authority.as_str()));
     }
-    fields.append(VIA, HeaderValue::from_static("1.1 larder"));
+    headers.append(VIA, HeaderValue::from_static("1.1 larder"));
 }
 
-fn joined(fields: &HeaderMap, name: &HeaderName) -> Option<String> {
-    let lines: Vec<_> = fields.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect();
+/// Returns the values of a header joined with commas; `None` without a value.
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let lines: Vec<_> = headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect();
     (!lines.is_empty()).then(|| lines.join(", "))
 }
 
-fn set(fields: &mut HeaderMap, name: HeaderName, value: &str) {
+/// Sets a header; does nothing if the value is not valid in one.
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
-        fields.insert(name, value);
+        headers.insert(name, value);
     }
 }

@@ -1,7 +1,10 @@
-//! The caching reverse proxy.
+//! The caching reverse proxy: the steps from a client's request to its response.
 //!
-//! It runs on actix-http, below actix-web's routing, which it does not need. A hit goes from the request's head to the
-//! stored response without converting either; only a request that has to be forwarded becomes an `http` 1 request.
+//! It runs on actix-http, without actix-web and its routing. A hit is served without converting the
+//! request's headers; only a request that has to be forwarded is converted to an `http` 1 request.
+//!
+//! Which requests are rejected is decided in `reject`, their target in `target`, their route in
+//! `route`. Listening and shutdown are in `server`.
 
 mod access;
 mod forwarded;
@@ -23,25 +26,43 @@ pub use access::{Access, AccessLog};
 pub use route::Route;
 pub use server::{ProxyServer, Reloader, RunningProxy, ServerOptions, TlsError};
 
-use self::{access::Arrival, reject::reject, route::Routes, target::Target, trace::Trace};
-use crate::{AnswerBody, bridge, convert, encoding::NegotiatedEncoding, respond::respond};
+use self::{access::RequestStart, reject::reject, route::Routes, target::Target, trace::Trace};
+use crate::{ResponseBody, bridge, convert, encoding::NegotiatedEncoding, respond::respond};
 
-/// How a [`ReverseProxy`] treats requests.
+/// Options of a [`ReverseProxy`].
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ProxyOptions {
-    /// Clients reach it over TLS: their target URIs have the scheme `https`. Default: no.
+    /// Whether clients use TLS: the scheme of their target URIs, and so of the cache keys, is then
+    /// `https`. Default: false.
     pub https: bool,
-    /// What stands before it is trusted: the `X-Forwarded-*` and `Forwarded` fields that a request comes with are kept,
-    /// and added to. Default: no; they are replaced, since any client can write them.
+    /// Whether `Forwarded`, `X-Forwarded-*` and similar headers of a request are trusted. If true
+    /// they are forwarded, and the peer's address is appended to `X-Forwarded-For`: only for a
+    /// proxy behind another one that sets them. If false they are removed, because any client can
+    /// send them, and `X-Forwarded-For`, `-Proto` and `-Host` are set by this proxy. Default:
+    /// false.
     pub trust_forwarded: bool,
-    /// Who is told of each request whose answer is over. Default: nobody.
+    /// The log that receives a report of each request when its response has ended. Default: none.
     pub access_log: Option<Arc<dyn AccessLog>>,
 }
 
-/// Answers requests from a cache, and asks an origin where it has to.
+/// A reverse proxy that answers requests from a cache, and forwards them to an origin where
+/// necessary.
 ///
-/// [`ProxyServer`] runs it. Cloning shares cache and origins.
+/// [`ProxyServer`] runs it. Cloning shares the cache and the origins.
+///
+/// ```
+/// use std::sync::Arc;
+/// use larder_actix::{ProxyOptions, ReverseProxy, Route};
+/// use larder_core::{Cache, Origin};
+///
+/// fn proxy(cache: Cache, site: Arc<dyn Origin>, api: Arc<dyn Origin>) -> ReverseProxy {
+///     let mut options = ProxyOptions::default();
+///     options.https = true;
+///     let routes = vec![Route::to(site), Route::to(api).prefix("/api")];
+///     ReverseProxy::with_routes(cache, routes, options)
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct ReverseProxy {
     cache: Cache,
@@ -50,81 +71,96 @@ pub struct ReverseProxy {
 }
 
 impl ReverseProxy {
-    /// A proxy of `origin`.
+    /// Creates a proxy that forwards every request to `origin`.
     pub fn new(cache: Cache, origin: Arc<dyn Origin>, options: ProxyOptions) -> Self {
         Self::with_routes(cache, vec![Route::to(origin)], options)
     }
 
-    /// A proxy of several origins. The most particular route goes first: the one with the longest prefix, and of those one with
-    /// a host. What no route is for is answered with 404.
+    /// Creates a proxy of several origins.
+    ///
+    /// A request takes the most specific route that matches it, in any order of `routes`: the one
+    /// with the longest prefix; among equal prefixes, a route for one host precedes one for `*.`
+    /// names, and that one precedes a route for all hosts. A request without a matching route is
+    /// answered with 404.
     pub fn with_routes(cache: Cache, routes: Vec<Route>, options: ProxyOptions) -> Self {
         Self { cache, routes: Routes::new(routes), options }
     }
 
-    /// The cache that it answers from.
+    /// Returns the cache.
     pub fn cache(&self) -> &Cache {
         &self.cache
     }
 
-    /// Answers one request. Never fails: what goes wrong is a response, too.
-    pub async fn answer(&self, mut request: Request) -> Response<AnswerBody> {
-        let Some(log) = &self.options.access_log else { return self.handle(&mut request).await.response };
-        let arrival = Arrival::now(log);
-        let ProxyExchange { response, cache_status, trace } = self.handle(&mut request).await;
-        arrival.attach_log(request, response, cache_status, trace)
+    /// Handles one request. Errors become responses: 4xx for a request that is rejected, 5xx if the
+    /// origin gave no response.
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped at any point. A response that has reached the cache is still stored.
+    pub async fn handle(&self, mut request: Request) -> Response<ResponseBody> {
+        let Some(log) = &self.options.access_log else { return self.exchange(&mut request).await.response };
+        let start = RequestStart::now(log);
+        let ProxyExchange { response, cache_status, trace } = self.exchange(&mut request).await;
+        start.attach_log(request, response, cache_status, trace)
     }
 
-    async fn handle(&self, request: &mut Request) -> ProxyExchange {
-        if let Some(refusal) = reject(request.head()) {
-            return self.refused(refusal);
+    /// Produces the response to a request, and what the log reports of it.
+    async fn exchange(&self, request: &mut Request) -> ProxyExchange {
+        if let Some(rejection) = reject(request.head()) {
+            return self.rejected(rejection);
         }
-        let method = convert::method(request.method());
+        let method = convert::method_from_actix(request.method());
         let is_head = method == http::Method::HEAD;
         let scheme = if self.options.https { "https" } else { "http" };
         let target = match Target::of(scheme, request.head()) {
             Ok(target) => target,
-            Err(refusal) => return self.refused(refusal),
+            Err(rejection) => return self.rejected(rejection),
         };
-        let Some(route) = self.routes.of(target.authority, target.path) else {
-            return self.refused(reject::not_found());
+        let Some(route) = self.routes.find(target.authority, target.path) else {
+            return self.rejected(reject::not_found());
         };
         let key = match CacheKey::of_parts(scheme, target.authority, &route.ignored.strip(target.path)) {
             Ok(key) => key,
             Err(error) => return self.failed(&error.into(), is_head),
         };
-        let fields = convert::ActixFields(request.headers());
-        match route.encoding.lookup(&self.cache, &key, &method, &fields).await {
-            (Lookup::Hit(answer), _) => self.answered(answer, is_head, None),
-            (Lookup::Miss(found), chosen) => {
+        let headers = convert::ActixHeaders(request.headers());
+        match route.encoding.lookup(&self.cache, &key, &method, &headers).await {
+            (Lookup::Hit(response), _) => self.completed(response, is_head, None),
+            (Lookup::Miss(miss), encoding) => {
                 let Ok(uri) = http::Uri::from_maybe_shared(Bytes::from(target.uri(scheme))) else {
-                    return self.refused(reject::bad_request("400 Bad Request: the target is not a URI\n"));
+                    return self.rejected(reject::bad_request(
+                        "400 Bad Request: the request target is not a valid URI\n",
+                    ));
                 };
                 let mut forward = http::Request::new(Body::empty());
                 *forward.method_mut() = method;
                 *forward.uri_mut() = uri;
-                // Boxed: a hit's future should not carry, and be moved with, the room for a whole fetch.
-                Box::pin(self.forward(route, request, key, found, chosen, forward)).await
+                // Boxed: the future of a hit should not have the size of a whole fetch, which is
+                // copied when the future moves.
+                Box::pin(self.forward(route, request, key, miss, encoding, forward)).await
             }
         }
     }
 
-    /// Asks the route's origin. `forward` has method and target.
+    /// Forwards a request to the origin of its route. `forward` has the method and the target; the
+    /// rest is added here.
     async fn forward(
         &self,
         route: &Route,
         request: &mut Request,
         key: CacheKey,
-        found: Miss,
-        chosen: NegotiatedEncoding,
+        miss: Miss,
+        encoding: NegotiatedEncoding,
         mut forward: http::Request<Body>,
     ) -> ProxyExchange {
         let is_head = forward.method() == http::Method::HEAD;
         let peer = request.peer_addr().map(|peer| peer.ip());
-        let mut fields = convert::fields_from(request.headers(), forwarded::keeps(&self.options));
-        forwarded::write(&mut fields, &self.options, peer, forward.uri());
-        let trace = Trace::continue_or_start(&mut fields);
-        let origin = chosen.origin(Arc::clone(&route.origin), &self.cache, key, &mut fields);
-        *forward.headers_mut() = fields;
+        let mut headers =
+            convert::headers_from_actix(request.headers(), forwarded::forwardable(&self.options));
+        forwarded::set_headers(&mut headers, &self.options, peer, forward.uri());
+        let trace = Trace::continue_or_start(&mut headers);
+        let origin = encoding.origin(Arc::clone(&route.origin), &self.cache, key, &mut headers);
+        *forward.headers_mut() = headers;
         *forward.body_mut() = content(request);
         let span = tracing::info_span!(
             "request",
@@ -133,49 +169,52 @@ impl ReverseProxy {
             trace_id = format_args!("{:032x}", trace.trace),
             span_id = format_args!("{:016x}", trace.span),
         );
-        match self.cache.resume(found, forward, origin, &route.options).instrument(span).await {
-            Ok(answer) => self.answered(answer, is_head, Some(trace)),
+        match self.cache.resume(miss, forward, origin, &route.options).instrument(span).await {
+            Ok(response) => self.completed(response, is_head, Some(trace)),
             Err(error) => ProxyExchange { trace: Some(trace), ..self.failed(&error, is_head) },
         }
     }
 
-    fn answered(&self, answer: CacheResponse, is_head: bool, trace: Option<Trace>) -> ProxyExchange {
-        let cache_status = self.cache.cache_status(&answer);
-        let response = respond(answer, is_head, cache_status.clone());
+    /// Converts a response of the engine.
+    fn completed(&self, response: CacheResponse, is_head: bool, trace: Option<Trace>) -> ProxyExchange {
+        let cache_status = self.cache.cache_status(&response);
+        let response = respond(response, is_head, cache_status.clone());
         ProxyExchange { response, cache_status, trace }
     }
 
-    /// Also what never came near the cache says so.
-    fn refused(&self, mut response: Response<AnswerBody>) -> ProxyExchange {
+    /// Adds `Cache-Status` to the response to a rejected request, which never reached the cache.
+    fn rejected(&self, mut response: Response<ResponseBody>) -> ProxyExchange {
         let mut status = CacheStatus::default();
         status.detail = Some("refused");
         let cache_status = status.to_bytes(self.cache.name());
-        convert::insert_own(response.headers_mut(), None, cache_status.clone());
+        convert::insert_cache_headers(response.headers_mut(), None, cache_status.clone());
         ProxyExchange { response, cache_status, trace: None }
     }
 
+    /// Converts an error of the engine to a response.
     fn failed(&self, error: &larder_core::FetchError, is_head: bool) -> ProxyExchange {
-        tracing::debug!(%error, "no response");
-        self.answered(self.cache.error_response(error), is_head, None)
+        tracing::debug!(%error, "no response from cache or origin");
+        self.completed(self.cache.error_response(error), is_head, None)
     }
 }
 
-/// What became of a request.
+/// The response to a request, and what the log reports of it.
 struct ProxyExchange {
-    response: Response<AnswerBody>,
+    response: Response<ResponseBody>,
     cache_status: Bytes,
     trace: Option<Trace>,
 }
 
-/// The request's content, if it has any.
+/// Takes the content of a request; empty if it has none.
 fn content(request: &mut Request) -> Body {
-    let length = announced_length(request.headers());
+    let length = content_length(request.headers());
     if matches!(request.payload(), actix_http::Payload::None) || length == Some(0) {
         return Body::empty();
     }
     bridge::from_stream(request.take_payload(), length)
 }
 
-fn announced_length(fields: &HeaderMap) -> Option<u64> {
-    fields.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+/// Returns the value of `Content-Length`.
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -1,4 +1,5 @@
-//! Requests that a public listener does not serve, and how it says so.
+//! Rejects requests that a public listener does not serve, and creates the error responses of the
+//! proxy.
 
 use actix_http::{RequestHead, Response};
 use actix_web::http::{
@@ -6,61 +7,66 @@ use actix_web::http::{
     header::{ALLOW, CONTENT_TYPE, HeaderValue, UPGRADE},
 };
 
-use crate::AnswerBody;
+use crate::ResponseBody;
 
-/// Removing what is stored is for the owner, and not for whoever reaches the public listener.
-const PURGING: [&str; 4] = ["PURGE", "BAN", "PURGEKEYS", "REFRESH"];
+/// Methods with which other caches purge. Purging is for the operator, not for clients of the
+/// public listener.
+const PURGE_METHODS: [&str; 4] = ["PURGE", "BAN", "PURGEKEYS", "REFRESH"];
 
-/// The refusal, if the request is not one to serve.
-pub(super) fn reject(head: &RequestHead) -> Option<Response<AnswerBody>> {
+/// Returns the error response for a request that is not served; `None` for all others.
+pub(super) fn reject(head: &RequestHead) -> Option<Response<ResponseBody>> {
     if matches!(head.method, Method::GET | Method::HEAD | Method::POST) {
-        return upgrades(head).then(|| {
+        return is_upgrade(head).then(|| {
             text(
                 StatusCode::NOT_IMPLEMENTED,
-                "501 Not Implemented: this proxy passes no WebSocket or other upgrade\n",
+                "501 Not Implemented: this proxy does not support WebSocket or other upgrades\n",
             )
         });
     }
     if head.method == Method::CONNECT {
-        return Some(text(StatusCode::NOT_IMPLEMENTED, "501 Not Implemented: this proxy opens no tunnels\n"));
+        return Some(text(
+            StatusCode::NOT_IMPLEMENTED,
+            "501 Not Implemented: this proxy does not open tunnels (CONNECT)\n",
+        ));
     }
     if head.method == Method::TRACE {
         return Some(text(
             StatusCode::NOT_IMPLEMENTED,
-            "501 Not Implemented: TRACE would show fields added here\n",
+            "501 Not Implemented: TRACE is disabled, it would reveal headers that this proxy adds\n",
         ));
     }
-    if PURGING.contains(&head.method.as_str()) {
-        let mut refusal = text(
+    if PURGE_METHODS.contains(&head.method.as_str()) {
+        let mut rejection = text(
             StatusCode::METHOD_NOT_ALLOWED,
-            "405 Method Not Allowed: nothing can be purged through the public listener\n",
+            "405 Method Not Allowed: purging is not available on the public listener\n",
         );
-        refusal
+        rejection
             .headers_mut()
             .insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
-        return Some(refusal);
+        return Some(rejection);
     }
     None
 }
 
-/// Whether the connection is asked to become something else. HTTP/2 without TLS is offered by some clients with each
-/// request, and may be passed over in silence (RFC 9110 §7.8).
-fn upgrades(head: &RequestHead) -> bool {
+/// Returns whether the request is to change the protocol of its connection. `h2c`, which some
+/// clients send with every request, does not count: a server may ignore it (RFC 9110 §7.8).
+fn is_upgrade(head: &RequestHead) -> bool {
     head.headers.get_all(UPGRADE).any(|value| !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"h2c"))
 }
 
-/// 400, with the reason.
-pub(super) fn bad_request(reason: &'static str) -> Response<AnswerBody> {
+/// Creates a 400 response with this text.
+pub(super) fn bad_request(reason: &'static str) -> Response<ResponseBody> {
     text(StatusCode::BAD_REQUEST, reason)
 }
 
-/// 404: no route is for this host and path.
-pub(super) fn not_found() -> Response<AnswerBody> {
+/// Creates the 404 response for a request without a matching route.
+pub(super) fn not_found() -> Response<ResponseBody> {
     text(StatusCode::NOT_FOUND, "404 Not Found: this proxy has no route for this host and path\n")
 }
 
-fn text(status: StatusCode, reason: &'static str) -> Response<AnswerBody> {
-    let mut response = Response::with_body(status, AnswerBody::text(reason));
+/// Creates a response of plain text.
+fn text(status: StatusCode, reason: &'static str) -> Response<ResponseBody> {
+    let mut response = Response::with_body(status, ResponseBody::text(reason));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }

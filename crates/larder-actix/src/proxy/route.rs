@@ -1,7 +1,7 @@
-//! Which origin a request goes to, and what is said of its responses.
+//! Selects the origin of a request, and the options for its responses.
 //!
-//! A route is chosen by the path in normal form, with what is percent-encoded decoded: an origin may take `/%61dmin` for `/admin`,
-//! and what is ruled for the one has to hold for the other.
+//! A route is selected by the normalised, percent-decoded path: an origin may treat `/%61dmin` as
+//! `/admin`, and the rules for one must apply to the other.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -9,7 +9,28 @@ use larder_core::{FetchOptions, Origin, OverrideFn, TargetUri};
 
 use crate::{encoding::Encoding, query::IgnoredQuery};
 
-/// Requests for one origin, and what is said of its responses.
+/// Selects requests by host and path prefix, with the origin that they are forwarded to and the
+/// options for their responses.
+///
+/// Each setter consumes and returns the route.
+/// [`ReverseProxy::with_routes`](crate::ReverseProxy::with_routes) documents which of several
+/// matching routes is taken.
+///
+/// ```
+/// use std::sync::Arc;
+/// use larder_actix::Route;
+/// use larder_core::{Origin, OverrideFn, Overrides};
+///
+/// fn route(origin: Arc<dyn Origin>) -> Route {
+///     let mut overrides = Overrides::default();
+///     overrides.default_freshness = Some(std::time::Duration::from_secs(60));
+///     Route::to(origin)
+///         .host("*.example.com")
+///         .prefix("/static")
+///         .overrides(OverrideFn::always(overrides))
+///         .ignore_query(["utm_*"])
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Route {
     host: Option<Box<str>>,
@@ -21,7 +42,7 @@ pub struct Route {
 }
 
 impl Route {
-    /// Every request, to this origin.
+    /// Creates a route for all requests to this origin, with default options.
     pub fn to(origin: Arc<dyn Origin>) -> Self {
         Self {
             host: None,
@@ -33,65 +54,77 @@ impl Route {
         }
     }
 
-    /// Only requests for this host: a name without port, or with `*.` before it for all names below it.
+    /// Sets the host that a request must have, in upper or lower case: a name without port, or `*.`
+    /// and a name for all names below it. Default: every host.
     #[must_use]
     pub fn host(mut self, host: &str) -> Self {
         self.host = Some(host.to_ascii_lowercase().into());
         self
     }
 
-    /// Only paths below this one: `/api` has `/api` and `/api/users` below it, and not `/apis`.
+    /// Sets the path prefix that a request must have, in whole segments: `/api` matches `/api` and
+    /// `/api/users`, and not `/apis`. Default: `/`, every path.
     #[must_use]
     pub fn prefix(mut self, prefix: &str) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// What is said of the responses, over what the origin says.
+    /// Adds overrides of the caching directives of the responses.
+    ///
+    /// Several calls add up: where they set the same override, the last call takes precedence.
+    /// Header names for `Vary` and groups are combined.
     #[must_use]
-    pub fn overrides(mut self, says: OverrideFn) -> Self {
-        self.options.overrides = Some(says.or(self.options.overrides.take()));
+    pub fn overrides(mut self, overrides: OverrideFn) -> Self {
+        self.options.overrides = Some(overrides.or(self.options.overrides.take()));
         self
     }
 
-    /// Longest body that is stored, in bytes.
+    /// Sets the longest body that is stored, in bytes; longer ones are forwarded and not stored.
+    /// The lower of this and [`Limits::max_object`](larder_core::Limits::max_object) applies.
+    /// Default: that limit.
     #[must_use]
     pub fn max_object(mut self, bytes: u64) -> Self {
         self.options.max_object = Some(bytes);
         self
     }
 
-    /// Parameters of the query that responses don't depend on; a `*` at the end stands for anything. The origin gets them all
-    /// the same.
+    /// Sets query parameters that responses do not depend on, such as `utm_*`: they are left out of
+    /// the cache key, and the origin still receives them. A `*` at the end of a name matches any
+    /// rest. Default: none. A second call replaces the first.
     #[must_use]
     pub fn ignore_query<P: Into<String>>(mut self, parameters: impl IntoIterator<Item = P>) -> Self {
         self.ignored = parameters.into_iter().collect();
         self
     }
 
-    /// Keeps the codings that clients ask for, each made once.
+    /// Enables compression: each content coding of a response is made once, stored, and served as
+    /// it is. Default: off.
     #[cfg(feature = "compress")]
     #[must_use]
-    pub fn compress(mut self, how: Arc<larder_compress::Compression>) -> Self {
-        self.encoding.settings = Some(how);
+    pub fn compress(mut self, compression: Arc<larder_compress::Compression>) -> Self {
+        self.encoding.settings = Some(compression);
         self
     }
 
+    /// Returns whether this route is for this host, without port, and this path.
     fn matches(&self, host: &str, path: &str) -> bool {
         let host_matches = match self.host.as_deref() {
             None => true,
-            Some(wanted) => match wanted.strip_prefix('*') {
-                Some(below) => host.len() > below.len() && ends_with_ignoring_case(host, below),
-                None => host.eq_ignore_ascii_case(wanted),
+            Some(pattern) => match pattern.strip_prefix('*') {
+                Some(suffix) => host.len() > suffix.len() && ends_with_ignoring_case(host, suffix),
+                None => host.eq_ignore_ascii_case(pattern),
             },
         };
         let prefix = self.prefix.trim_end_matches('/');
-        let below = || path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        host_matches && below()
+        let prefix_matches =
+            || path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        host_matches && prefix_matches()
     }
 
-    /// The longest prefix goes first; of the same, a host before none, and a whole name before a pattern.
-    fn rank(&self) -> (usize, u8) {
+    /// Returns the precedence: by the length of the prefix, then a full host name over a pattern,
+    /// and a pattern over every host.
+    fn precedence(&self) -> (usize, u8) {
         let host = match self.host.as_deref() {
             None => 0,
             Some(host) if host.starts_with('*') => 1,
@@ -101,22 +134,25 @@ impl Route {
     }
 }
 
+/// Returns whether `host`, which is at least as long, ends with `end`, in upper or lower case.
 fn ends_with_ignoring_case(host: &str, end: &str) -> bool {
     host.get(host.len() - end.len()..).is_some_and(|tail| tail.eq_ignore_ascii_case(end))
 }
 
-/// All routes, the one that goes first first.
+/// All routes, sorted by precedence, highest first.
 #[derive(Debug, Clone)]
 pub(super) struct Routes(Arc<[Route]>);
 
 impl Routes {
+    /// Sorts the routes by precedence.
     pub(super) fn new(mut routes: Vec<Route>) -> Self {
-        routes.sort_by_key(|route| std::cmp::Reverse(route.rank()));
+        routes.sort_by_key(|route| std::cmp::Reverse(route.precedence()));
         Self(routes.into())
     }
 
-    /// The route of a request. `path` is with its query.
-    pub(super) fn of(&self, authority: &str, path: &str) -> Option<&Route> {
+    /// Returns the route for a request; `None` if no route matches. `authority` may have a port,
+    /// and `path` a query.
+    pub(super) fn find(&self, authority: &str, path: &str) -> Option<&Route> {
         if let [only] = &*self.0
             && only.host.is_none()
             && &*only.prefix == "/"
@@ -127,13 +163,14 @@ impl Routes {
             Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
             _ => authority,
         };
-        let path = decided_by(path);
+        let path = routing_path(path);
         self.0.iter().find(|route| route.matches(host, &path))
     }
 }
 
-/// The path by which a route is chosen.
-fn decided_by(path: &str) -> Cow<'_, str> {
+/// Returns the path by which the route is selected: without the query, percent-decoded and
+/// normalised.
+fn routing_path(path: &str) -> Cow<'_, str> {
     let path = path.split('?').next().unwrap_or_default();
     if !path.contains(['%', '.', '\\']) {
         return path.into();
@@ -146,13 +183,15 @@ fn decided_by(path: &str) -> Cow<'_, str> {
         rest = if decoded.is_some() { &after[2..] } else { after };
     }
     let decoded = String::from_utf8_lossy(&bytes);
-    // Dot segments that only came to light now. What can't be a path is matched as it is.
+    // Removes the dot segments that decoding has revealed. What is not a valid path is matched as
+    // decoded.
     match TargetUri::new("http", "host", &decoded.replace(['?', '#'], "_")) {
         Ok(target) => target.path_and_query().to_owned().into(),
         Err(_) => decoded.into_owned().into(),
     }
 }
 
+/// Returns the value of two hexadecimal digits.
 fn hexadecimal(digits: &[u8; 2]) -> Option<u8> {
     let digit = |byte: u8| (byte as char).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     Some(digit(digits[0])? * 16 + digit(digits[1])?)
@@ -165,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_most_particular_route_is_taken() {
+    fn the_most_specific_route_is_taken() {
         let route = |host: Option<&str>, prefix: &str| {
             let route = Route::to(FnOrigin::fixed(&[], b"")).prefix(prefix);
             match host {
@@ -200,9 +239,9 @@ mod tests {
             ("www.example.com", "/api/other", (None, "/api")),
             ("[::1]:80", "/", (None, "/")),
         ] {
-            let found = routes.of(host, path).map(|route| (route.host.as_deref(), &*route.prefix));
+            let found = routes.find(host, path).map(|route| (route.host.as_deref(), &*route.prefix));
             assert_eq!(found, Some(expected), "{host}{path}");
         }
-        assert!(Routes::new(vec![route(Some("a"), "/")]).of("b", "/").is_none());
+        assert!(Routes::new(vec![route(Some("a"), "/")]).find("b", "/").is_none());
     }
 }

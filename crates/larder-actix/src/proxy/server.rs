@@ -1,4 +1,6 @@
-//! A server for the reverse proxy: workers, keep-alive, TLS, graceful shutdown.
+//! The server of the reverse proxy: workers, keep-alive, TLS, graceful shutdown and reload.
+//!
+//! How a request is handled is in [`ReverseProxy`].
 
 use std::{
     cell::RefCell,
@@ -20,21 +22,32 @@ use actix_service::fn_service;
 
 use super::ReverseProxy;
 
-/// How a [`ProxyServer`] serves.
+/// Options of a [`ProxyServer`].
+///
+/// ```
+/// let mut options = larder_actix::ServerOptions::default();
+/// options.workers = Some(2);
+/// options.signals = false;
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ServerOptions {
-    /// Threads, each with its own connections. Default: one for each core.
+    /// Number of worker threads, each with its own connections; limited to 1 to 512. Default: one
+    /// for each core.
     pub workers: Option<usize>,
-    /// How long an idle connection is kept. Default: 75 s.
+    /// Time after which an idle connection is closed; 0 disables keep-alive. Default: 75 s.
     pub keep_alive: Duration,
-    /// How long the head of a request may take from its first byte. Default: 10 s.
+    /// Longest time from the opening of a connection to the end of the first request's headers; 0
+    /// disables the timeout. Over HTTP/2 it covers the handshake. A client that exceeds it receives
+    /// 408 over HTTP/1, and its connection is closed. Default: 10 s.
     pub request_timeout: Duration,
-    /// How long requests in flight may take after a shutdown has begun. Default: 30 s.
+    /// Time for requests in flight after a shutdown has begun, in whole seconds. Then their
+    /// connections are closed. Default: 30 s.
     pub shutdown_timeout: Duration,
-    /// Connections of one worker, at most. Default: 25,000.
+    /// Most connections of one worker. When every worker has that many, no connection is accepted
+    /// until one is closed. Default: 25,000.
     pub max_connections: usize,
-    /// Whether SIGTERM and SIGINT shut it down. Default: yes.
+    /// Whether SIGTERM and SIGINT shut the server down. Default: true.
     pub signals: bool,
 }
 
@@ -51,7 +64,24 @@ impl Default for ServerOptions {
     }
 }
 
-/// A reverse proxy that listens. It is a future: awaited, it serves until it is shut down.
+/// A server for a [`ReverseProxy`]: a listening socket and its options. [`run`](Self::run) makes it
+/// ready to serve.
+///
+/// ```no_run
+/// use std::sync::Arc;
+/// use larder_actix::{ProxyOptions, ProxyServer, ReverseProxy, ServerOptions};
+/// use larder_core::{Cache, Origin};
+/// use larder_memory::MemoryStore;
+///
+/// async fn serve(make_origin: fn() -> Arc<dyn Origin>) -> std::io::Result<()> {
+///     let cache = Cache::builder(Arc::new(MemoryStore::default())).build();
+///     let address = ([127, 0, 0, 1], 8080).into();
+///     ProxyServer::bind(address, ServerOptions::default())?
+///         .run(move || ReverseProxy::new(cache.clone(), make_origin(), ProxyOptions::default()))?
+///         .serve()
+///         .await
+/// }
+/// ```
 #[derive(Debug)]
 pub struct ProxyServer {
     listener: TcpListener,
@@ -61,35 +91,40 @@ pub struct ProxyServer {
     tls: Option<rustls::ServerConfig>,
 }
 
-/// Has the workers make their proxies anew, each with its next request. Clones reload the same server.
+/// Makes the workers of a [`ProxyServer`] create their [`ReverseProxy`] again, for example with a
+/// changed configuration. Clones reload the same server.
 #[derive(Debug, Clone, Default)]
 pub struct Reloader(Arc<AtomicU64>);
 
 impl Reloader {
-    /// From the next request on. Requests that are being answered are answered as they began.
+    /// Makes each worker create its proxy again at its next request. Requests in flight continue
+    /// with the previous proxy.
     pub fn reload(&self) {
         self.0.fetch_add(1, Ordering::Release);
     }
 
+    /// Returns the number of reloads so far.
     fn generation(&self) -> u64 {
         self.0.load(Ordering::Acquire)
     }
 }
 
-/// A worker's proxy, and which generation it is of.
-struct Current<M> {
+/// The proxy of one worker, with the generation at which it was created.
+struct WorkerProxy<M> {
     make: M,
     reloader: Reloader,
     proxy: RefCell<(u64, Rc<ReverseProxy>)>,
 }
 
-impl<M: Fn() -> ReverseProxy> Current<M> {
+impl<M: Fn() -> ReverseProxy> WorkerProxy<M> {
+    /// Creates the worker's first proxy.
     fn new(make: M, reloader: Reloader) -> Self {
         let generation = reloader.generation();
         let proxy = RefCell::new((generation, Rc::new(make())));
         Self { make, reloader, proxy }
     }
 
+    /// Returns the proxy; creates it again after a reload.
     fn proxy(&self) -> Rc<ReverseProxy> {
         let generation = self.reloader.generation();
         let mut current = self.proxy.borrow_mut();
@@ -101,11 +136,11 @@ impl<M: Fn() -> ReverseProxy> Current<M> {
 }
 
 impl ProxyServer {
-    /// Binds `address`; port 0 is any free one.
+    /// Binds a TCP address and listens on it; port 0 selects a free port.
     ///
     /// # Errors
     ///
-    /// If it can't be bound.
+    /// Returns the error of the system if the address can't be bound.
     pub fn bind(address: SocketAddr, options: ServerOptions) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
@@ -118,55 +153,61 @@ impl ProxyServer {
         })
     }
 
-    /// Serves over TLS, HTTP/2 and HTTP/1.1, with a certificate chain and a key in PEM.
+    /// Enables TLS, with HTTP/2 and HTTP/1.1. `certificates` is the chain, the server's certificate
+    /// first, and `key` its private key, both in PEM.
     ///
     /// # Errors
     ///
-    /// What is wrong with them.
+    /// Returns a [`TlsError`] if one of them can't be read, or if they do not match.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, certificates: &[u8], key: &[u8]) -> Result<Self, TlsError> {
         use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
         let chain: Vec<_> = CertificateDer::pem_slice_iter(certificates)
             .collect::<Result<_, _>>()
-            .map_err(|_| TlsError("the certificate file is not PEM"))?;
+            .map_err(|_| TlsError("the certificate file is not valid PEM"))?;
         if chain.is_empty() {
-            return Err(TlsError("the certificate file has no certificate"));
+            return Err(TlsError("the certificate file contains no certificate"));
         }
         let key = PrivateKeyDer::from_pem_slice(key)
-            .map_err(|_| TlsError("the key file has no private key in PEM"))?;
+            .map_err(|_| TlsError("the key file contains no private key in PEM"))?;
         let config = rustls::ServerConfig::builder_with_provider(Arc::new(
             rustls::crypto::aws_lc_rs::default_provider(),
         ))
         .with_safe_default_protocol_versions()
-        .map_err(|_| TlsError("the TLS library has no protocol version to offer"))?
+        .map_err(|_| TlsError("the TLS library supports no protocol version"))?
         .with_no_client_auth()
         .with_single_cert(chain, key)
-        .map_err(|_| TlsError("the key does not belong to the certificate"))?;
+        .map_err(|_| {
+            TlsError("the private key does not match the certificate, or its type is not supported")
+        })?;
         self.tls = Some(config);
         Ok(self)
     }
 
-    /// Where it listens.
+    /// Returns the address that the server listens on.
     ///
     /// # Errors
     ///
-    /// If the system does not say.
+    /// Returns the error of the system if it does not report the address.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// To have `make` of [`run`](Self::run) called again.
+    /// Returns a handle that makes the workers call the closure of [`run`](Self::run) again.
     pub fn reloader(&self) -> Reloader {
         self.reloader.clone()
     }
 
-    /// Begins to serve. `make` is called once in each worker, in its own runtime, and again after each
-    /// [`reload`](Reloader::reload): make the origin there, so that its connections belong to the worker.
+    /// Configures the workers; they start when [`RunningProxy::serve`] is awaited.
+    ///
+    /// `make` is called once in each worker, within the worker's runtime, and again after each
+    /// [`reload`](Reloader::reload). Create the origin in it, so that its connections belong to the
+    /// worker.
     ///
     /// # Errors
     ///
-    /// If the workers can't be started.
+    /// Returns the error of the system if the listening socket can't be used.
     pub fn run<M>(self, make: M) -> io::Result<RunningProxy>
     where
         M: Fn() -> ReverseProxy + Send + Clone + 'static,
@@ -184,10 +225,10 @@ impl ProxyServer {
         let shutdown = builder.graceful_shutdown_signal();
         let reloader = self.reloader;
         let (keep_alive, request_timeout) = (options.keep_alive, options.request_timeout);
-        // One recipe for two kinds of stream: the service's type has the stream's in it.
+        // A macro, because the service has another type over TLS than over TCP.
         macro_rules! service {
             () => {{
-                let current = Rc::new(Current::new(make.clone(), reloader.clone()));
+                let worker = Rc::new(WorkerProxy::new(make.clone(), reloader.clone()));
                 let shutdown = shutdown.clone();
                 HttpService::build()
                     .graceful_shutdown_signal(move || {
@@ -201,8 +242,8 @@ impl ProxyServer {
                     .client_request_timeout(request_timeout)
                     .tcp_nodelay(true)
                     .finish(fn_service(move |request: Request| {
-                        let proxy = current.proxy();
-                        async move { Ok::<_, Infallible>(proxy.answer(request).await) }
+                        let proxy = worker.proxy();
+                        async move { Ok::<_, Infallible>(proxy.handle(request).await) }
                     }))
             }};
         }
@@ -216,7 +257,7 @@ impl ProxyServer {
     }
 }
 
-/// A proxy that serves. Awaited, it returns when it has been shut down and its requests are answered.
+/// A proxy that is ready to serve. It serves while [`serve`](Self::serve) is awaited.
 pub struct RunningProxy {
     server: Server,
 }
@@ -228,22 +269,32 @@ impl fmt::Debug for RunningProxy {
 }
 
 impl RunningProxy {
-    /// To stop it from elsewhere.
+    /// Returns a handle that can pause, resume and stop the server from any task or thread.
     pub fn handle(&self) -> ServerHandle {
         self.server.handle()
     }
 
-    /// Serves until it is shut down.
+    /// Starts the workers, and serves until the server has been shut down and its requests in
+    /// flight have ended.
     ///
     /// # Errors
     ///
-    /// If accepting fails for good.
+    /// Returns an error if the workers can't be started.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside of an actix or tokio runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it stops the workers at once, and with them the requests in flight. Use
+    /// [`handle`](Self::handle) for a graceful shutdown.
     pub async fn serve(self) -> io::Result<()> {
         self.server.await
     }
 }
 
-/// What is wrong with a certificate or key.
+/// A certificate or private key that can't be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TlsError(&'static str);
 

@@ -1,6 +1,8 @@
-//! W3C trace context: what joins the spans of one request across services (<https://www.w3.org/TR/trace-context/>).
+//! W3C trace context: joins the spans of one request across services
+//! (<https://www.w3.org/TR/trace-context/>).
 //!
-//! A request that comes with a `traceparent` goes on as its child; one without begins a trace of its own.
+//! A forwarded request continues the trace in the client's `traceparent`, as a child span. Without
+//! one it starts a trace.
 
 use std::fmt;
 
@@ -9,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// The trace that a forwarded request belongs to, and its own place in it.
+/// The trace that a forwarded request belongs to, and its span in the trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Trace {
     pub(crate) trace: u128,
@@ -18,21 +20,22 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    /// Goes on with the trace that a request came with, or begins one; the request's fields say so to the origin.
-    pub(super) fn continue_or_start(fields: &mut HeaderMap) -> Self {
-        let mut lines = fields.get_all(TRACEPARENT).iter();
-        let came_with = match (lines.next(), lines.next()) {
+    /// Continues the trace of a client's request, or starts one, and sets `traceparent` for the
+    /// origin.
+    pub(super) fn continue_or_start(headers: &mut HeaderMap) -> Self {
+        let mut lines = headers.get_all(TRACEPARENT).iter();
+        let client_trace = match (lines.next(), lines.next()) {
             (Some(line), None) => parse(line.as_bytes()),
             _ => None,
         };
-        if came_with.is_none() {
-            // A state without its trace means nothing.
-            fields.remove(TRACESTATE);
+        if client_trace.is_none() {
+            // `tracestate` has no meaning without a valid `traceparent`.
+            headers.remove(TRACESTATE);
         }
-        let (trace, flags) = came_with.unwrap_or_else(|| (random_u128(), 0));
+        let (trace, flags) = client_trace.unwrap_or_else(|| (random_u128(), 0));
         let this = Self { trace, span: random_u64(), flags };
         if let Ok(value) = HeaderValue::from_str(&this.to_string()) {
-            fields.insert(TRACEPARENT, value);
+            headers.insert(TRACEPARENT, value);
         }
         this
     }
@@ -44,18 +47,20 @@ impl fmt::Display for Trace {
     }
 }
 
-/// Trace and flags of a `traceparent`. Later versions may say more behind it.
+/// Parses a `traceparent` into the id of the trace and the flags; `None` if it is invalid. A
+/// version after 00 may have more members at the end, which are ignored.
 pub(crate) fn parse(line: &[u8]) -> Option<(u128, u8)> {
     let text = std::str::from_utf8(line).ok()?;
     let (fixed, rest) = text.split_at_checked(55)?;
     let mut parts = fixed.split('-');
     let [version, trace, span, flags] = [parts.next()?, parts.next()?, parts.next()?, parts.next()?];
-    let shaped = [(version, 2), (trace, 32), (span, 16), (flags, 2)].into_iter().all(|(part, length)| {
-        part.len() == length
-            && part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
-    });
-    let ends = rest.is_empty() || version != "00" && rest.starts_with('-');
-    if !shaped || !ends || version == "ff" || parts.next().is_some() {
+    let well_formed =
+        [(version, 2), (trace, 32), (span, 16), (flags, 2)].into_iter().all(|(part, length)| {
+            part.len() == length
+                && part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+        });
+    let valid_end = rest.is_empty() || version != "00" && rest.starts_with('-');
+    if !well_formed || !valid_end || version == "ff" || parts.next().is_some() {
         return None;
     }
     let trace = u128::from_str_radix(trace, 16).ok().filter(|trace| *trace != 0)?;
@@ -63,11 +68,13 @@ pub(crate) fn parse(line: &[u8]) -> Option<(u128, u8)> {
     Some((trace, u8::from_str_radix(flags, 16).ok()?))
 }
 
-/// Never zero, which is no id. Not secret: it tells requests apart, and costs no system call.
+/// Returns a random id of a trace. Never 0, which is invalid. The id need not be secret, so a
+/// generator without system calls is used.
 fn random_u128() -> u128 {
     fastrand::u128(1..)
 }
 
+/// Returns a random id of a span; never 0, which is invalid.
 fn random_u64() -> u64 {
     fastrand::u64(1..)
 }
@@ -77,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_traceparent_may_be() {
+    fn valid_and_invalid_traceparents() {
         let trace = 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736;
         for (line, expected) in [
             ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Some((trace, 1))),
@@ -97,25 +104,25 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_goes_on_or_begins() {
-        let came = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    fn a_trace_is_continued_or_started() {
+        let client = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let with = |lines: &[&'static str]| {
-            let mut fields = HeaderMap::new();
-            fields.extend(lines.iter().map(|line| (TRACEPARENT, HeaderValue::from_static(line))));
-            fields.insert(TRACESTATE, HeaderValue::from_static("a=b"));
-            let trace = Trace::continue_or_start(&mut fields);
-            assert_eq!(fields[TRACEPARENT], trace.to_string());
-            (trace, fields)
+            let mut headers = HeaderMap::new();
+            headers.extend(lines.iter().map(|line| (TRACEPARENT, HeaderValue::from_static(line))));
+            headers.insert(TRACESTATE, HeaderValue::from_static("a=b"));
+            let trace = Trace::continue_or_start(&mut headers);
+            assert_eq!(headers[TRACEPARENT], trace.to_string());
+            (trace, headers)
         };
-        let (trace, fields) = with(&[came]);
+        let (trace, headers) = with(&[client]);
         assert!(
             trace.to_string().starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-")
-                && trace.to_string() != came
+                && trace.to_string() != client
         );
-        assert_eq!(fields[TRACESTATE], "a=b");
-        for lines in [&[][..], &["nonsense"], &[came, came]] {
-            let (trace, fields) = with(lines);
-            assert!(trace.trace != 0 && !fields.contains_key(TRACESTATE), "{lines:?}");
+        assert_eq!(headers[TRACESTATE], "a=b");
+        for lines in [&[][..], &["nonsense"], &[client, client]] {
+            let (trace, headers) = with(lines);
+            assert!(trace.trace != 0 && !headers.contains_key(TRACESTATE), "{lines:?}");
         }
     }
 }
