@@ -33,9 +33,10 @@ type ImmutableFn = dyn Fn(&str) -> bool + Send + Sync;
 /// Wraps an application, a scope or a route in a cache:
 /// `App::new().wrap(CacheMiddleware::new(cache))`.
 ///
-/// The `Cache-Control` of a handler's response decides whether and how long it is stored. The
-/// options here apply to responses that leave it open. A response within `stale-while-revalidate`
-/// is served stale, and its handler runs in the background afterwards.
+/// The `Cache-Control` of a handler's response decides whether and how long it is stored. Most
+/// options apply where the response leaves that open; [`overrides`](Self::overrides) can replace
+/// what it states. A response within `stale-while-revalidate` is served stale, and its handler runs
+/// in the background afterwards.
 ///
 /// Upgrade requests, and GET and HEAD requests with content, go to their handler without the cache.
 ///

@@ -1,4 +1,5 @@
-//! The middleware when things go wrong: a store that is down, handlers that are slow, clients that leave, and those who mean harm.
+//! Tests of the middleware under failures: a store that is down, slow handlers, disconnecting
+//! clients, hostile requests.
 
 mod server;
 
@@ -23,38 +24,39 @@ use larder_testkit::{Fault, FaultyStore};
 use server::{content, get, open, send, serve};
 use tokio::sync::Notify;
 
-/// What the handlers share with their test.
+/// State that the handlers share with their test.
 #[derive(Clone, Default)]
 struct Shared {
-    ran: Arc<AtomicUsize>,
+    /// Number of handler calls.
+    calls: Arc<AtomicUsize>,
     version: Arc<AtomicUsize>,
     gate: Arc<Notify>,
 }
 
 async fn page(request: HttpRequest, shared: web::Data<Shared>) -> HttpResponse {
-    shared.ran.fetch_add(1, Ordering::SeqCst);
+    shared.calls.fetch_add(1, Ordering::SeqCst);
     let version = shared.version.load(Ordering::SeqCst);
     HttpResponse::Ok()
         .insert_header((header::CACHE_CONTROL, "max-age=600"))
         .body(format!("{} {version}", request.uri()))
 }
 
-/// Not to be stored in its first version.
-async fn moody(shared: web::Data<Shared>) -> HttpResponse {
-    let count = shared.ran.fetch_add(1, Ordering::SeqCst);
-    let says = if shared.version.load(Ordering::SeqCst) == 0 { "no-store" } else { "max-age=600" };
-    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, says)).body(count.to_string())
+/// A page with `no-store` in version 0, storable in later versions.
+async fn changing(shared: web::Data<Shared>) -> HttpResponse {
+    let count = shared.calls.fetch_add(1, Ordering::SeqCst);
+    let directive = if shared.version.load(Ordering::SeqCst) == 0 { "no-store" } else { "max-age=600" };
+    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, directive)).body(count.to_string())
 }
 
 async fn slow(shared: web::Data<Shared>) -> HttpResponse {
-    shared.ran.fetch_add(1, Ordering::SeqCst);
+    shared.calls.fetch_add(1, Ordering::SeqCst);
     shared.gate.notified().await;
     HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "max-age=600")).body("at last")
 }
 
-/// As many megabytes as the path says; from the second on, one for each turn of the gate.
+/// Streams as many mebibytes as the path specifies, and waits at the gate after the first.
 async fn large(path: web::Path<u32>, shared: web::Data<Shared>) -> HttpResponse {
-    shared.ran.fetch_add(1, Ordering::SeqCst);
+    shared.calls.fetch_add(1, Ordering::SeqCst);
     let (gate, megabytes) = (Arc::clone(&shared.gate), path.into_inner());
     let chunks = futures_util::stream::unfold(0, move |sent| {
         let gate = Arc::clone(&gate);
@@ -71,28 +73,32 @@ async fn large(path: web::Path<u32>, shared: web::Data<Shared>) -> HttpResponse 
     HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "max-age=600")).streaming(chunks)
 }
 
-/// Events without end, one for each turn of the gate; the count of handlers that still send goes down when one is dropped.
+/// Sends an endless stream of events, one for each notification of the gate. `calls` counts the
+/// streams that have not been dropped.
 async fn events(shared: web::Data<Shared>) -> HttpResponse {
-    struct Sending(Arc<AtomicUsize>);
-    impl Drop for Sending {
+    struct OpenStream(Arc<AtomicUsize>);
+    impl Drop for OpenStream {
         fn drop(&mut self) {
             self.0.fetch_sub(1, Ordering::SeqCst);
         }
     }
-    shared.ran.fetch_add(1, Ordering::SeqCst);
-    let sending = Sending(Arc::clone(&shared.ran));
+    shared.calls.fetch_add(1, Ordering::SeqCst);
+    let open_stream = OpenStream(Arc::clone(&shared.calls));
     let gate = Arc::clone(&shared.gate);
-    let chunks = futures_util::stream::unfold((0, sending), move |(count, sending)| {
+    let chunks = futures_util::stream::unfold((0, open_stream), move |(count, open_stream)| {
         let gate = Arc::clone(&gate);
         async move {
             gate.notified().await;
-            Some((Ok::<_, actix_web::Error>(Bytes::from(format!("data: {count}\n\n"))), (count + 1, sending)))
+            Some((
+                Ok::<_, actix_web::Error>(Bytes::from(format!("data: {count}\n\n"))),
+                (count + 1, open_stream),
+            ))
         }
     });
     HttpResponse::Ok().content_type("text/event-stream").streaming(chunks)
 }
 
-/// What becomes something else than HTTP.
+/// Switches to another protocol.
 async fn socket() -> HttpResponse {
     HttpResponse::SwitchingProtocols().upgrade("echo").streaming(futures_util::stream::iter([Ok::<
         _,
@@ -103,20 +109,20 @@ async fn socket() -> HttpResponse {
 }
 
 async fn login(shared: web::Data<Shared>) -> HttpResponse {
-    let session = shared.ran.fetch_add(1, Ordering::SeqCst);
+    let session = shared.calls.fetch_add(1, Ordering::SeqCst);
     HttpResponse::Ok()
         .insert_header((header::CACHE_CONTROL, "public, max-age=600"))
         .insert_header((header::SET_COOKIE, format!("session={session}")))
         .body("welcome")
 }
 
-struct It {
+struct TestServer {
     address: SocketAddr,
     shared: Shared,
     cache: larder_core::Cache,
 }
 
-fn on(store: Arc<dyn CacheStore>, limits: Limits, rules: Rules) -> It {
+fn serve_with(store: Arc<dyn CacheStore>, limits: Limits, rules: Rules) -> TestServer {
     let cache = larder_core::Cache::builder(store).limits(limits).rules(rules).build();
     let shared = Shared::default();
     let data = web::Data::new(shared.clone());
@@ -125,21 +131,21 @@ fn on(store: Arc<dyn CacheStore>, limits: Limits, rules: Rules) -> It {
             .route("/page", web::get().to(page))
             .route("/hot", web::get().to(page))
             .route("/slow", web::get().to(slow))
-            .route("/moody", web::get().to(moody))
-            .route("/moody", web::head().to(moody))
+            .route("/changing", web::get().to(changing))
+            .route("/changing", web::head().to(changing))
             .route("/large/{megabytes}", web::get().to(large))
             .route("/events", web::get().to(events))
             .route("/socket", web::get().to(socket))
             .route("/login", web::get().to(login));
     });
-    It { address, shared, cache }
+    TestServer { address, shared, cache }
 }
 
-fn it() -> It {
-    on(Arc::new(MemoryStore::default()), Limits::default(), Rules::shared())
+fn serve_default() -> TestServer {
+    serve_with(Arc::new(MemoryStore::default()), Limits::default(), Rules::shared())
 }
 
-/// Not a request fails, whatever the store does, and it is used again as soon as it works.
+/// No request fails when the store does, and the store is used again as soon as it works.
 #[test]
 fn a_store_that_is_down() {
     let store = FaultyStore::new(Arc::new(MemoryStore::default()));
@@ -147,188 +153,202 @@ fn a_store_that_is_down() {
     let mut limits = Limits::default();
     limits.lookup_timeout = Duration::from_millis(20);
     limits.store_timeout = Duration::from_millis(20);
-    let it = on(Arc::new(store.clone()), limits, Rules::shared());
+    let server = serve_with(Arc::new(store.clone()), limits, Rules::shared());
     for fault in [Fault::Down, Fault::Hangs, Fault::FailsAtCommit, Fault::FullAfter(1), Fault::Down] {
         store.set(fault);
         for _ in 0..5 {
-            let answer = get(it.address, "/page");
+            let response = get(server.address, "/page");
             assert!(
-                answer.starts_with("HTTP/1.1 200") && content(&answer) == "/page 0",
-                "{fault:?}: {answer}"
+                response.starts_with("HTTP/1.1 200") && content(&response) == "/page 0",
+                "{fault:?}: {response}"
             );
-            assert!(!answer.contains("larder; hit"), "{fault:?}: {answer}");
+            assert!(!response.contains("larder; hit"), "{fault:?}: {response}");
         }
     }
-    assert_eq!(it.shared.ran.load(Ordering::SeqCst), 25);
+    assert_eq!(server.shared.calls.load(Ordering::SeqCst), 25);
     store.set(Fault::None);
-    while !get(it.address, "/page").contains("larder; hit") {}
+    while !get(server.address, "/page").contains("larder; hit") {}
 }
 
-/// A handler that hangs costs its client a 504 and nobody else anything.
+/// A handler that hangs costs its clients a 504, and does not affect other requests.
 #[test]
-fn a_handler_that_is_slower_than_its_limit() {
+fn a_handler_that_exceeds_its_timeout() {
     let mut limits = Limits::default();
     limits.origin_timeout = Duration::from_millis(100);
-    let it = on(Arc::new(MemoryStore::default()), limits, Rules::shared());
-    let waiting: Vec<_> = (0..5).map(|_| thread::spawn(move || get(it.address, "/slow"))).collect();
-    for client in waiting {
-        let answer = client.join().expect("no panic");
-        assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
+    let server = serve_with(Arc::new(MemoryStore::default()), limits, Rules::shared());
+    let clients: Vec<_> = (0..5).map(|_| thread::spawn(move || get(server.address, "/slow"))).collect();
+    for client in clients {
+        let response = client.join().expect("no panic");
+        assert!(response.starts_with("HTTP/1.1 504"), "{response}");
     }
-    assert_eq!(content(&get(it.address, "/page")), "/page 0");
-    it.shared.gate.notify_one();
-    assert!(get(it.address, "/slow").contains("at last"), "it is asked again");
+    assert_eq!(content(&get(server.address, "/page")), "/page 0");
+    server.shared.gate.notify_one();
+    assert!(get(server.address, "/slow").contains("at last"), "the handler is called again");
 }
 
-/// What must not be stored goes the short way from the second request on, and is stored as soon as it may be.
+/// A response with `no-store` bypasses the engine from the second request on, and is stored as soon
+/// as it is storable.
 #[test]
-fn a_handler_that_changes_its_mind() {
-    let it = it();
-    let ask = |expected: &str| {
-        let answer = get(it.address, "/moody");
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+fn a_page_that_becomes_storable() {
+    let server = serve_default();
+    let get_expecting = |expected: &str| {
+        let response = get(server.address, "/changing");
+        assert!(response.starts_with("HTTP/1.1 200"), "{response}");
         let status = format!("cache-status: larder; {expected}\r\n");
-        assert!(answer.to_lowercase().contains(&status), "{expected}: {answer}");
-        assert_eq!(answer.to_lowercase().matches("cache-status").count(), 1);
-        content(&answer).to_owned()
+        assert!(response.to_lowercase().contains(&status), "{expected}: {response}");
+        assert_eq!(response.to_lowercase().matches("cache-status").count(), 1);
+        content(&response).to_owned()
     };
     for n in 0..3 {
-        assert_eq!(ask("fwd=uri-miss; fwd-status=200; detail=no-store"), n.to_string());
+        assert_eq!(get_expecting("fwd=uri-miss; fwd-status=200; detail=no-store"), n.to_string());
     }
-    let head = send(it.address, "HEAD", "/moody", "\r\n");
+    let head = send(server.address, "HEAD", "/changing", "\r\n");
     assert!(head.contains("content-length: 1") && content(&head).is_empty(), "{head}");
-    it.shared.version.store(1, Ordering::SeqCst);
-    assert_eq!(ask("fwd=uri-miss; fwd-status=200"), "4");
-    assert_eq!(ask("fwd=uri-miss; fwd-status=200; stored"), "5");
-    assert_eq!(ask("hit; ttl=600"), "5");
+    server.shared.version.store(1, Ordering::SeqCst);
+    assert_eq!(get_expecting("fwd=uri-miss; fwd-status=200"), "4");
+    assert_eq!(get_expecting("fwd=uri-miss; fwd-status=200; stored"), "5");
+    assert_eq!(get_expecting("hit; ttl=600"), "5");
 }
 
-/// The one who asked has left: what its handler makes is stored all the same, and ready for the next.
+/// The client disconnects within the body: the response is stored all the same, and serves the next
+/// request.
 #[test]
-fn a_client_that_leaves_in_the_middle() {
-    let it = it();
-    let mut first = open(it.address, "GET", "/large/3", "\r\n");
-    let mut some = [0; 64 * 1024];
-    first.read_exact(&mut some).expect("the body begins");
-    first.shutdown(Shutdown::Both).expect("it was open");
+fn a_client_that_disconnects_within_the_body() {
+    let server = serve_default();
+    let mut first = open(server.address, "GET", "/large/3", "\r\n");
+    let mut beginning = [0; 64 * 1024];
+    first.read_exact(&mut beginning).expect("the body begins");
+    first.shutdown(Shutdown::Both).expect("the connection is open");
     drop(first);
-    it.shared.gate.notify_one();
-    let whole = get(it.address, "/large/3");
+    server.shared.gate.notify_one();
+    let whole = get(server.address, "/large/3");
     let length = content(&whole).bytes().filter(|byte| *byte == b'x').count();
-    assert_eq!((length, it.shared.ran.load(Ordering::SeqCst)), (3 << 20, 1));
-    assert!(get(it.address, "/large/3").contains("content-length: 3145728"));
+    assert_eq!((length, server.shared.calls.load(Ordering::SeqCst)), (3 << 20, 1));
+    assert!(get(server.address, "/large/3").contains("content-length: 3145728"));
 }
 
-/// Events without end pass one by one, to each client its own, and end with their client.
+/// Endless event streams are passed on event by event, one stream for each client, and end with
+/// their client.
 #[test]
-fn events_and_upgrades_pass_untouched() {
-    let it = it();
-    let mut clients: Vec<_> = (0..2).map(|_| open(it.address, "GET", "/events", "\r\n")).collect();
+fn events_and_upgrades_are_passed_on_unchanged() {
+    let server = serve_default();
+    let mut clients: Vec<_> = (0..2).map(|_| open(server.address, "GET", "/events", "\r\n")).collect();
     for turn in 0..3 {
         for client in &mut clients {
-            let mut seen = String::new();
-            let mut some = [0; 1024];
-            while !seen.contains(&format!("data: {turn}")) {
-                it.shared.gate.notify_waiters();
+            let mut received = String::new();
+            let mut buffer = [0; 1024];
+            while !received.contains(&format!("data: {turn}")) {
+                server.shared.gate.notify_waiters();
                 let _ = client.set_read_timeout(Some(Duration::from_millis(50)));
-                let read = client.read(&mut some).unwrap_or(0);
-                seen.push_str(&String::from_utf8_lossy(&some[..read]));
+                let read = client.read(&mut buffer).unwrap_or(0);
+                received.push_str(&String::from_utf8_lossy(&buffer[..read]));
             }
         }
     }
-    assert_eq!(it.shared.ran.load(Ordering::SeqCst), 2, "each has a handler of its own");
+    assert_eq!(server.shared.calls.load(Ordering::SeqCst), 2, "one handler call for each client");
     drop(clients);
-    while it.shared.ran.load(Ordering::SeqCst) > 0 {
-        it.shared.gate.notify_waiters();
+    while server.shared.calls.load(Ordering::SeqCst) > 0 {
+        server.shared.gate.notify_waiters();
         thread::sleep(Duration::from_millis(5));
     }
-    let upgraded = send(it.address, "GET", "/socket", "Upgrade: echo\r\n\r\n");
+    let upgraded = send(server.address, "GET", "/socket", "Upgrade: echo\r\n\r\n");
     assert!(upgraded.starts_with("HTTP/1.1 101") && upgraded.contains("no HTTP any more"), "{upgraded}");
     assert!(!upgraded.contains("cache-status"), "{upgraded}");
 }
 
-/// What is over the limit passes, whole, and is not stored.
+/// A body over the limit is passed on whole, and not stored.
 #[test]
 fn a_body_larger_than_the_limit() {
     let mut limits = Limits::default();
     limits.max_object = 2 << 20;
-    let it = on(Arc::new(MemoryStore::default()), limits, Rules::shared());
-    for ran in 1..3 {
-        it.shared.gate.notify_one();
-        let whole = get(it.address, "/large/4");
+    let server = serve_with(Arc::new(MemoryStore::default()), limits, Rules::shared());
+    for calls in 1..3 {
+        server.shared.gate.notify_one();
+        let whole = get(server.address, "/large/4");
         assert_eq!(content(&whole).bytes().filter(|byte| *byte == b'x').count(), 4 << 20);
-        assert_eq!(it.shared.ran.load(Ordering::SeqCst), ran);
+        assert_eq!(server.shared.calls.load(Ordering::SeqCst), calls);
     }
-    it.shared.gate.notify_one();
-    get(it.address, "/large/2");
-    assert!(get(it.address, "/large/2").contains("larder; hit"));
+    server.shared.gate.notify_one();
+    get(server.address, "/large/2");
+    assert!(get(server.address, "/large/2").contains("larder; hit"));
 }
 
-/// Other query strings without end, ten for every request of the hot set: memory stays within its limit, and what is asked
-/// for again and again stays, though each of it comes up less often than the store could remember all that comes between.
+/// Ten requests with ever-new query strings for every request of the hot set: memory stays within
+/// its limit, and the hot set stays stored, although more new pages arrive between two requests for
+/// one of its pages than the store can hold.
 #[test]
 fn ten_thousand_query_strings() {
     let store = MemoryStore::with_capacity(1 << 20);
-    let it = on(Arc::new(store.clone()), Limits::default(), Rules::shared());
+    let server = serve_with(Arc::new(store.clone()), Limits::default(), Rules::shared());
     let mut hits = Vec::new();
     for round in 0..20 {
         let mut requests = String::new();
         for n in 0..550 {
-            // 50 of the hot set in each round, and what nobody asks for again.
+            // 50 pages of the hot set in each round; the others are requested once.
             let path = if n % 11 == 0 { format!("/hot?{}", n / 11) } else { format!("/page?{round}.{n}") };
             let last = if n == 549 { "Connection: close\r\n" } else { "" };
             requests.push_str(&format!("GET {path} HTTP/1.1\r\nHost: example.com\r\n{last}\r\n"));
         }
-        let mut stream = TcpStream::connect(it.address).expect("it accepts");
-        stream.write_all(requests.as_bytes()).expect("it listens");
-        let mut answers = String::new();
-        stream.read_to_string(&mut answers).expect("it answers");
-        assert_eq!(answers.matches("HTTP/1.1 200").count(), 550);
+        let mut stream = TcpStream::connect(server.address).expect("the server accepts");
+        stream.write_all(requests.as_bytes()).expect("the server reads");
+        let mut responses = String::new();
+        stream.read_to_string(&mut responses).expect("responses");
+        assert_eq!(responses.matches("HTTP/1.1 200").count(), 550);
         assert!(store.weight() <= 1 << 20, "{} bytes", store.weight());
-        hits.push(answers.matches("larder; hit").count());
+        hits.push(responses.matches("larder; hit").count());
     }
     let late: usize = hits[10..].iter().sum();
     assert!(late >= 450, "of 500 requests for the hot set {late} were hits: {hits:?}");
 }
 
-/// A session's cookie on a page marked public by mistake: nobody else gets it, unless the owner says so.
+/// A session cookie on a page that is marked public by mistake: no other client receives it, unless
+/// the rules allow it.
 #[test]
 fn a_cookie_on_a_public_page() {
-    let it = it();
-    let sessions: Vec<String> = (0..3).map(|_| get(it.address, "/login")).collect();
-    for (n, answer) in sessions.iter().enumerate() {
-        assert!(answer.contains(&format!("session={n}")) && !answer.contains("larder; hit"), "{answer}");
+    let server = serve_default();
+    let sessions: Vec<String> = (0..3).map(|_| get(server.address, "/login")).collect();
+    for (n, response) in sessions.iter().enumerate() {
+        assert!(
+            response.contains(&format!("session={n}")) && !response.contains("larder; hit"),
+            "{response}"
+        );
     }
     let mut rules = Rules::shared();
     rules.store_set_cookie = true;
-    let it = on(Arc::new(MemoryStore::default()), Limits::default(), rules);
-    get(it.address, "/login");
-    let shared = get(it.address, "/login");
+    let server = serve_with(Arc::new(MemoryStore::default()), Limits::default(), rules);
+    get(server.address, "/login");
+    let shared = get(server.address, "/login");
     assert!(shared.contains("session=0") && shared.contains("larder; hit"), "{shared}");
 }
 
-/// Purges without end, while the pages are asked for: no request fails, and none begun after a purge has returned gets what
-/// was there before it.
+/// Many purges while the pages are requested: no request fails, and no request that begins after a
+/// purge has returned receives an older page.
 #[test]
 fn a_storm_of_purges() {
-    let it = it();
+    let server = serve_default();
     let done = Arc::new(AtomicBool::new(false));
-    // The oldest version that a request begun now may be answered with.
+    // The oldest version that a request beginning now may receive.
     let oldest = Arc::new(AtomicUsize::new(0));
     let clients: Vec<_> = (0..4)
         .map(|n| {
-            let (done, oldest, address) = (Arc::clone(&done), Arc::clone(&oldest), it.address);
+            let (done, oldest, address) = (Arc::clone(&done), Arc::clone(&oldest), server.address);
             thread::spawn(move || {
-                let mut seen: HashMap<bool, u32> = HashMap::new();
+                let mut counts: HashMap<bool, u32> = HashMap::new();
                 while !done.load(Ordering::SeqCst) {
                     let at_least = oldest.load(Ordering::SeqCst);
-                    let answer = get(address, &format!("/page?{}", n % 2));
-                    let version: usize =
-                        content(&answer).rsplit(' ').next().and_then(|n| n.parse().ok()).expect("a version");
-                    assert!(version >= at_least, "version {version} after {at_least} was purged for");
-                    *seen.entry(answer.contains("larder; hit")).or_default() += 1;
+                    let response = get(address, &format!("/page?{}", n % 2));
+                    let version: usize = content(&response)
+                        .rsplit(' ')
+                        .next()
+                        .and_then(|n| n.parse().ok())
+                        .expect("a version");
+                    assert!(
+                        version >= at_least,
+                        "received version {version}, but older than {at_least} was purged"
+                    );
+                    *counts.entry(response.contains("larder; hit")).or_default() += 1;
                 }
-                seen
+                counts
             })
         })
         .collect();
@@ -338,13 +358,13 @@ fn a_storm_of_purges() {
         TargetUri::from_uri(&url).expect("a target")
     });
     for round in 1..=2000 {
-        it.shared.version.store(round, Ordering::SeqCst);
+        server.shared.version.store(round, Ordering::SeqCst);
         runtime.block_on(async {
             match round % 3 {
-                0 => it.cache.purge_all().await.expect("it is gone"),
+                0 => server.cache.purge_all().await.expect("the purge succeeds"),
                 _ => {
                     for target in &targets {
-                        it.cache.purge(target).await.expect("it is gone");
+                        server.cache.purge(target).await.expect("the purge succeeds");
                     }
                 }
             }
@@ -353,14 +373,14 @@ fn a_storm_of_purges() {
         thread::sleep(Duration::from_micros(200));
     }
     done.store(true, Ordering::SeqCst);
-    let seen: Mutex<HashMap<bool, u32>> = Mutex::default();
+    let counts: Mutex<HashMap<bool, u32>> = Mutex::default();
     for client in clients {
-        for (hit, count) in client.join().expect("never an older page than was purged") {
-            *seen.lock().expect("no panic").entry(hit).or_default() += count;
+        for (hit, count) in client.join().expect("no page older than the purge") {
+            *counts.lock().expect("no panic").entry(hit).or_default() += count;
         }
     }
-    let seen = seen.into_inner().expect("no panic");
-    assert!(seen.contains_key(&true) && seen.contains_key(&false), "{seen:?}");
-    let last = send(it.address, "GET", "/page?0", "\r\n");
+    let counts = counts.into_inner().expect("no panic");
+    assert!(counts.contains_key(&true) && counts.contains_key(&false), "{counts:?}");
+    let last = send(server.address, "GET", "/page?0", "\r\n");
     assert_eq!(content(&last), "/page?0 2000");
 }

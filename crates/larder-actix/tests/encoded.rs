@@ -1,4 +1,4 @@
-//! Compressed pages and static files behind the middleware, over real sockets.
+//! Tests of compressed pages and static files behind the middleware, over real sockets.
 #![cfg(feature = "compress")]
 
 mod server;
@@ -18,7 +18,7 @@ use larder_compress::Compression;
 use larder_memory::MemoryStore;
 use server::{content, get, send, send_for_bytes, serve};
 
-fn cache() -> CacheMiddleware {
+fn middleware() -> CacheMiddleware {
     CacheMiddleware::new(larder_core::Cache::builder(Arc::new(MemoryStore::default())).build())
         .compress(Compression::default())
 }
@@ -27,17 +27,17 @@ fn text() -> String {
     "as long as it is wide, ".repeat(500)
 }
 
-/// One run of the handler, whatever browsers ask for; with the length, the tag and the `Vary` of each coding.
+/// The handler runs once for all codings, and each coding has its length, its tag and `Vary`.
 #[test]
 fn a_page_is_encoded_once() {
-    let ran = Arc::new(AtomicUsize::new(0));
-    let counting = Arc::clone(&ran);
-    let address = serve(cache(), move |app| {
-        let ran = Arc::clone(&counting);
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&calls);
+    let address = serve(middleware(), move |app| {
+        let calls = Arc::clone(&counter);
         app.route(
             "/",
             web::get().to(move || {
-                ran.fetch_add(1, Ordering::SeqCst);
+                calls.fetch_add(1, Ordering::SeqCst);
                 async {
                     HttpResponse::Ok()
                         .insert_header((header::CACHE_CONTROL, "max-age=60"))
@@ -57,20 +57,21 @@ fn a_page_is_encoded_once() {
         assert!(head.contains("vary: accept-encoding"), "{head}");
         lengths.push(again.len());
         let tag = head.lines().find_map(|line| line.strip_prefix("etag: ")).expect("a tag");
-        let known =
+        let revalidated =
             send(address, "GET", "/", &format!("Accept-Encoding: {accepts}\r\nIf-None-Match: {tag}\r\n\r\n"));
-        assert!(known.starts_with("HTTP/1.1 304"), "{accepts}: {known}");
+        assert!(revalidated.starts_with("HTTP/1.1 304"), "{accepts}: {revalidated}");
     }
     assert!(
         lengths[0] < 400 && lengths[1] < 400 && lengths[2] < 400 && lengths[3] == text().len(),
         "{lengths:?}"
     );
-    assert_eq!(ran.load(Ordering::SeqCst), 1);
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
     let part = send(address, "GET", "/", "Range: bytes=3-6\r\n\r\n");
     assert!(part.starts_with("HTTP/1.1 206") && content(&part) == "long", "{part}");
 }
 
-/// `actix-files`: ranges, conditions, files that were compressed beforehand, and names with a fingerprint.
+/// Files of `actix-files`: ranges, conditions, files that are compressed on disk, and fingerprints
+/// in names.
 #[test]
 fn static_files() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -78,33 +79,33 @@ fn static_files() {
     let script = "console.log('larder');\n".repeat(100);
     fs::write(root.join("app.3f9ab1c2.js"), &script).expect("a file");
     fs::write(root.join("plain.txt"), &script).expect("a file");
-    fs::write(root.join("made.css"), "body { color: #333 }\n".repeat(100)).expect("a file");
-    fs::write(root.join("made.css.br"), b"made beforehand").expect("a file");
+    fs::write(root.join("style.css"), "body { color: #333 }\n".repeat(100)).expect("a file");
+    fs::write(root.join("style.css.br"), b"compressed on disk").expect("a file");
     fs::write(root.join("photo.png"), vec![7; 300_000]).expect("a file");
     let files = root.clone();
-    let settings = cache().default_freshness(Duration::from_secs(60)).immutable(fingerprinted);
+    let settings = middleware().default_freshness(Duration::from_secs(60)).immutable(fingerprinted);
     let address = serve(settings, move |app| {
         app.service(actix_files::Files::new("/static", files.clone()).try_compressed());
     });
-    let far = get(address, "/static/app.3f9ab1c2.js");
-    assert!(far.contains("cache-control: public, max-age=31536000, immutable"), "{far}");
-    assert_eq!(content(&far), script);
-    let near = get(address, "/static/plain.txt");
-    assert!(!near.contains("cache-control"), "{near}");
-    fs::remove_file(root.join("plain.txt")).expect("it was there");
-    let kept = get(address, "/static/plain.txt");
-    assert!(kept.contains("larder; hit; ttl=") && content(&kept) == script, "{kept}");
+    let immutable = get(address, "/static/app.3f9ab1c2.js");
+    assert!(immutable.contains("cache-control: public, max-age=31536000, immutable"), "{immutable}");
+    assert_eq!(content(&immutable), script);
+    let plain = get(address, "/static/plain.txt");
+    assert!(!plain.contains("cache-control"), "{plain}");
+    fs::remove_file(root.join("plain.txt")).expect("the file exists");
+    let stored = get(address, "/static/plain.txt");
+    assert!(stored.contains("larder; hit; ttl=") && content(&stored) == script, "{stored}");
     let part = send(address, "GET", "/static/plain.txt", "Range: bytes=-8\r\n\r\n");
     assert!(part.starts_with("HTTP/1.1 206") && content(&part) == "rder');\n", "{part}");
-    let (head, made) =
-        send_for_bytes(address, "GET", "/static/made.css", "Accept-Encoding: br, gzip\r\n\r\n");
-    assert!(head.contains("content-encoding: br") && made == b"made beforehand", "{head}");
-    let (head, _) = send_for_bytes(address, "GET", "/static/made.css", "Accept-Encoding: br, gzip\r\n\r\n");
+    let (head, style) =
+        send_for_bytes(address, "GET", "/static/style.css", "Accept-Encoding: br, gzip\r\n\r\n");
+    assert!(head.contains("content-encoding: br") && style == b"compressed on disk", "{head}");
+    let (head, _) = send_for_bytes(address, "GET", "/static/style.css", "Accept-Encoding: br, gzip\r\n\r\n");
     assert!(head.contains("larder; hit"), "{head}");
     let (head, photo) = send_for_bytes(address, "GET", "/static/photo.png", "Accept-Encoding: br\r\n\r\n");
     assert!(!head.contains("content-encoding") && photo.len() == 300_000, "{head}");
     let (head, part) = send_for_bytes(address, "GET", "/static/photo.png", "Range: bytes=299990-\r\n\r\n");
     assert!(head.starts_with("HTTP/1.1 206") && head.contains("larder; hit") && part == [7; 10], "{head}");
-    let missing = get(address, "/static/gone.3f9ab1c2.js");
+    let missing = get(address, "/static/missing.3f9ab1c2.js");
     assert!(missing.starts_with("HTTP/1.1 404") && !missing.contains("immutable"), "{missing}");
 }

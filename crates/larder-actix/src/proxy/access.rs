@@ -21,14 +21,15 @@ use crate::{ResponseBody, body::BodyObserver};
 /// and return.
 ///
 /// ```
+/// use std::sync::atomic::{AtomicU64, Ordering};
 /// use larder_actix::{Access, AccessLog};
 ///
-/// #[derive(Debug)]
-/// struct Stderr;
+/// #[derive(Debug, Default)]
+/// struct SentBytes(AtomicU64);
 ///
-/// impl AccessLog for Stderr {
+/// impl AccessLog for SentBytes {
 ///     fn answered(&self, access: &Access<'_>) {
-///         eprintln!("{} {} {}", access.method(), access.target(), access.status);
+///         self.0.fetch_add(access.bytes, Ordering::Relaxed);
 ///     }
 /// }
 /// ```

@@ -91,8 +91,8 @@ impl ReverseProxy {
         &self.cache
     }
 
-    /// Handles one request. Errors become responses: 4xx for a request that is rejected, 5xx if the
-    /// origin gave no response.
+    /// Handles one request. Errors become responses: 4xx or 501 for a request that is rejected, 502
+    /// to 504 if the origin gave no response.
     ///
     /// # Cancel safety
     ///

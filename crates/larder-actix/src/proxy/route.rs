@@ -54,8 +54,9 @@ impl Route {
         }
     }
 
-    /// Sets the host that a request must have, in upper or lower case: a name without port, or `*.`
-    /// and a name for all names below it. Default: every host.
+    /// Sets the host that a request must have, in upper or lower case and without port:
+    /// `www.example.com`, or `*.example.com` for every name below `example.com`. Default: every
+    /// host.
     #[must_use]
     pub fn host(mut self, host: &str) -> Self {
         self.host = Some(host.to_ascii_lowercase().into());

@@ -39,7 +39,8 @@ pub struct ServerOptions {
     pub keep_alive: Duration,
     /// Longest time from the opening of a connection to the end of the first request's headers; 0
     /// disables the timeout. Over HTTP/2 it covers the handshake. A client that exceeds it receives
-    /// 408 over HTTP/1, and its connection is closed. Default: 10 s.
+    /// 408 over HTTP/1, and its connection is closed. Later requests on the connection have no such
+    /// limit. Default: 10 s.
     pub request_timeout: Duration,
     /// Time for requests in flight after a shutdown has begun, in whole seconds. Then their
     /// connections are closed. Default: 30 s.

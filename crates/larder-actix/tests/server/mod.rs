@@ -1,5 +1,5 @@
-//! A server of its own for each test, and a client that sends what a test says.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+//! Starts a server for each test, and sends requests to it.
+#![allow(dead_code, reason = "each test file uses only some of these functions")]
 
 use std::{
     io::{Read as _, Write as _},
@@ -12,7 +12,8 @@ use std::{
 use actix_web::{App, HttpServer, web::ServiceConfig};
 use larder_actix::CacheMiddleware;
 
-/// Serves these routes behind this cache, with two workers, until the process ends.
+/// Serves these routes behind this cache, with two workers, until the process ends. Returns the
+/// address.
 pub(crate) fn serve(
     cache: CacheMiddleware,
     routes: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
@@ -22,39 +23,45 @@ pub(crate) fn serve(
         actix_rt::System::new().block_on(async move {
             let app = move || App::new().wrap(cache.clone()).configure(routes.clone());
             let server = HttpServer::new(app).workers(2).bind("127.0.0.1:0").expect("a free port");
-            sender.send(server.addrs()[0]).expect("the test waits");
-            server.run().await.expect("it serves");
+            sender.send(server.addrs()[0]).expect("the test waits for the address");
+            server.run().await.expect("the server runs");
         });
     });
-    address.recv().expect("it listens")
+    address.recv().expect("the server listens")
 }
 
+/// Sends a request and returns the connection. `rest` has further header lines, an empty line and
+/// content.
 pub(crate) fn open(address: SocketAddr, method: &str, path: &str, rest: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(address).expect("it accepts");
+    let mut stream = TcpStream::connect(address).expect("the server accepts");
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
     let request = format!("{method} {path} HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n{rest}");
-    stream.write_all(request.as_bytes()).expect("it listens");
+    stream.write_all(request.as_bytes()).expect("the server reads");
     stream
 }
 
+/// Sends a request and returns the head and the content of the response.
 pub(crate) fn send_for_bytes(address: SocketAddr, method: &str, path: &str, rest: &str) -> (String, Vec<u8>) {
-    let mut answer = Vec::new();
-    open(address, method, path, rest).read_to_end(&mut answer).expect("it answers");
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("the head's end");
-    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
-    (head, answer.split_off(end + 4))
+    let mut response = Vec::new();
+    open(address, method, path, rest).read_to_end(&mut response).expect("a response");
+    let end = response.windows(4).position(|window| window == b"\r\n\r\n").expect("the head's end");
+    let head = String::from_utf8_lossy(&response[..end]).into_owned();
+    (head, response.split_off(end + 4))
 }
 
+/// Sends a request and returns the response, with its head.
 pub(crate) fn send(address: SocketAddr, method: &str, path: &str, rest: &str) -> String {
-    let mut answer = String::new();
-    open(address, method, path, rest).read_to_string(&mut answer).expect("it answers");
-    answer
+    let mut response = String::new();
+    open(address, method, path, rest).read_to_string(&mut response).expect("a response");
+    response
 }
 
+/// Sends a GET request and returns the response, with its head.
 pub(crate) fn get(address: SocketAddr, path: &str) -> String {
     send(address, "GET", path, "\r\n")
 }
 
-pub(crate) fn content(answer: &str) -> &str {
-    answer.split_once("\r\n\r\n").map_or("", |(_, content)| content)
+/// Returns the content of a response.
+pub(crate) fn content(response: &str) -> &str {
+    response.split_once("\r\n\r\n").map_or("", |(_, content)| content)
 }
