@@ -1,4 +1,5 @@
-//! What the stored-entry codec costs: a head of 12 fields in and out, and the checksum of a body.
+//! Measures the codec of stored entries: encoding and decoding a head of 12 fields, and the
+//! checksum of a body.
 //!
 //! `cargo run -p larder-core --profile bench --example codec_timing`
 
@@ -37,11 +38,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         drop(black_box(map));
     });
-    writeln!(out, "  of it: a HeaderMap of the same, from pairs   {building:7.0}")?;
+    writeln!(out, "  of which: building such a HeaderMap          {building:7.0}")?;
     let checking = best(|| {
         black_box(crc32fast::hash(black_box(&bytes)));
     });
-    writeln!(out, "  of it: the checksum                          {checking:7.0}")?;
+    writeln!(out, "  of which: the checksum                       {checking:7.0}")?;
     let both = best(|| drop(black_box(codec::decode_whole(black_box(&whole), &key))));
     writeln!(out, "decode_whole, with 1 KiB of body               {both:7.0}")?;
     let mut buffer = Vec::with_capacity(encoded.len());
@@ -49,7 +50,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         buffer.clear();
         black_box(codec::encode_head(&key, black_box(&head), ENTRY, Some(1024), &mut buffer)).ok();
     });
-    writeln!(out, "encode_head, into a buffer that is there       {encoding:7.0}")?;
+    writeln!(out, "encode_head, into an existing buffer           {encoding:7.0}")?;
 
     for length in [1024, 64 * 1024, 1024 * 1024] {
         let body = vec![7; length];
@@ -67,6 +68,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+/// Returns a head with 12 header fields.
 fn head() -> StoredHead {
     let mut fields = HeaderMap::new();
     for (name, value) in [
@@ -89,7 +91,7 @@ fn head() -> StoredHead {
     StoredHead::from_stored(StatusCode::OK, fields, selecting, FreshnessInfo::default(), Box::default(), None)
 }
 
-/// Nanoseconds of one call.
+/// Returns the nanoseconds of one call, the best of nine rounds.
 fn best(mut call: impl FnMut()) -> f64 {
     let clock = SystemClock;
     let mut rounds = |calls: u32| {
@@ -99,7 +101,7 @@ fn best(mut call: impl FnMut()) -> f64 {
         }
         clock.now().since(begun)
     };
-    // The clock counts milliseconds: so many calls that a round has fifty of them.
+    // The clock has a resolution of one millisecond, so a round has as many calls as take fifty.
     let mut calls = 1;
     while rounds(calls) < Duration::from_millis(50) {
         calls *= 2;

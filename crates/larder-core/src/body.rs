@@ -1,4 +1,4 @@
-//! Bodies on their way: from a client, from the origin, to a client.
+//! Defines [`Body`], the body of a request or response, whole in memory or streaming.
 
 use std::{
     error::Error,
@@ -12,12 +12,22 @@ use http_body::{Body as _, Frame, SizeHint};
 
 use crate::ByteStream;
 
-/// Why a body broke off. Whoever reads one passes the failure on: a body that failed is never a shorter body.
+/// The reason why a body ended before it was complete.
+///
+/// Code that reads a body must forward its error: a failed body is never treated as a shorter body.
 pub type BodyError = Box<dyn Error + Send + Sync>;
 
-/// A request's or response's body, whole in memory or streaming.
+/// The body of a request or response, either whole in memory or a stream of chunks.
 ///
-/// Trailers are not carried: a cache would have to store them, and RFC 9111 §3.1 lets it drop them.
+/// Trailers are dropped: a cache would have to store them, and RFC 9111 §3.1 allows it not to.
+///
+/// ```
+/// use larder_core::Body;
+///
+/// let body = Body::from("hello");
+/// assert!(!body.is_empty());
+/// assert_eq!(body.try_into_bytes().expect("in memory"), "hello");
+/// ```
 #[derive(Default)]
 pub struct Body(Kind);
 
@@ -30,12 +40,12 @@ enum Kind {
 }
 
 impl Body {
-    /// No body.
+    /// Creates a body of zero bytes.
     pub const fn empty() -> Self {
         Self(Kind::Empty)
     }
 
-    /// Boxes a streaming body.
+    /// Creates a body from any [`http_body::Body`], which it boxes.
     pub fn stream<B>(body: B) -> Self
     where
         B: http_body::Body + Send + 'static,
@@ -48,11 +58,11 @@ impl Body {
         Self(Kind::Stream(Box::pin(Erased { body })))
     }
 
-    /// The bytes, if they are all here already: no polling needed.
+    /// Returns all bytes of the body if they are in memory, without polling.
     ///
     /// # Errors
     ///
-    /// Gives the body back if it streams.
+    /// Returns the body unchanged if it is a stream.
     pub fn try_into_bytes(self) -> Result<Bytes, Self> {
         match self.0 {
             Kind::Empty => Ok(Bytes::new()),
@@ -61,17 +71,19 @@ impl Body {
         }
     }
 
-    /// A store's stream of `length` bytes. Ending early, it fails: it is never a shorter body.
+    /// Creates a body from a store's stream that must have `length` bytes, if the length is known.
+    ///
+    /// If the stream ends early, the body ends with an error: a cut stream is never a shorter body.
     pub(crate) fn stored(stream: ByteStream, length: Option<u64>) -> Self {
-        Self::stream(Counted { stream, left: length })
+        Self::stream(LengthChecked { stream, remaining: length })
     }
 
-    /// Whether all of it is here.
+    /// Returns whether all bytes are in memory.
     pub(crate) fn is_whole(&self) -> bool {
         !matches!(self.0, Kind::Stream(_))
     }
 
-    /// Whether nothing will come.
+    /// Returns whether no more bytes will follow.
     pub fn is_empty(&self) -> bool {
         match &self.0 {
             Kind::Empty => true,
@@ -80,7 +92,15 @@ impl Body {
         }
     }
 
-    /// The next chunk; `None` at the end.
+    /// Returns the next chunk that is not empty, or `None` at the end of the body.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`BodyError`] if the body failed. It is then incomplete.
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped at any point; no chunk is lost.
     pub async fn chunk(&mut self) -> Option<Result<Bytes, BodyError>> {
         loop {
             let frame = std::future::poll_fn(|cx| Pin::new(&mut *self).poll_frame(cx)).await?;
@@ -155,7 +175,7 @@ impl http_body::Body for Body {
 }
 
 pin_project_lite::pin_project! {
-    /// Any body, with its chunks as `Bytes` and its error boxed.
+    /// Any body, with its chunks converted to `Bytes` and its error boxed.
     struct Erased<B> { #[pin] body: B }
 }
 
@@ -187,13 +207,13 @@ where
     }
 }
 
-/// A store's stream, held against the length that it must have: ending early is a failure, never a shorter body.
-struct Counted {
+/// A store's stream that must have a known length. A stream that ends early fails instead.
+struct LengthChecked {
     stream: ByteStream,
-    left: Option<u64>,
+    remaining: Option<u64>,
 }
 
-impl http_body::Body for Counted {
+impl http_body::Body for LengthChecked {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -203,30 +223,32 @@ impl http_body::Body for Counted {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         Poll::Ready(match ready!(self.stream.as_mut().poll_next(cx)) {
             Some(Ok(chunk)) => {
-                if let Some(left) = &mut self.left {
-                    match left.checked_sub(chunk.len() as u64) {
-                        Some(rest) => *left = rest,
+                if let Some(remaining) = &mut self.remaining {
+                    match remaining.checked_sub(chunk.len() as u64) {
+                        Some(rest) => *remaining = rest,
                         None => {
-                            return Poll::Ready(Some(Err("the stored body is longer than it was".into())));
+                            return Poll::Ready(Some(Err(
+                                "the stored body is longer than its recorded length".into(),
+                            )));
                         }
                     }
                 }
                 Some(Ok(Frame::data(chunk)))
             }
             Some(Err(error)) => Some(Err(error.into())),
-            None if self.left.is_some_and(|left| left > 0) => {
-                self.left = None;
-                Some(Err("the stored body is shorter than it was".into()))
+            None if self.remaining.is_some_and(|remaining| remaining > 0) => {
+                self.remaining = None;
+                Some(Err("the stored body is shorter than its recorded length".into()))
             }
             None => None,
         })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left == Some(0)
+        self.remaining == Some(0)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.remaining.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

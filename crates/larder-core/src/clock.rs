@@ -1,21 +1,31 @@
-//! The clock. This is the only file of the workspace that reads one.
+//! Defines the clock that the engine reads. [`SystemClock`] is the only code of this crate that
+//! reads
+//! the system's time.
 
 use std::{fmt, time::SystemTime};
 
 use crate::Timestamp;
 
-/// Tells the time to the engine. Tests use a manual one.
+/// Supplies the current time to the engine.
+///
+/// Production code uses [`SystemClock`]. Tests supply a clock that they set.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
-    /// Now, by the wall clock: ages are compared with what other machines say (RFC 9111 §4.2.3).
+    /// Returns the current wall-clock time.
+    ///
+    /// It is wall-clock time because ages are computed from the `Date` of other machines
+    /// (RFC 9111 §4.2.3).
     fn now(&self) -> Timestamp;
 }
 
-/// The system's wall clock.
+/// The wall clock of the operating system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the only function of this crate that reads the system clock"
+    )]
     fn now(&self) -> Timestamp {
         Timestamp::from(SystemTime::now())
     }

@@ -1,8 +1,10 @@
-//! An origin that can't leave its request: a messenger back to the request's own future.
+//! Connects the engine to an origin that can run only inside the request's own future.
 //!
-//! Some origins live only while a request is answered, or only on one thread: the rest of a middleware stack, a handler of
-//! actix-web. The engine's [`Origin`] may do neither. So the engine gets a messenger; what it is asked for comes out of
-//! [`OriginRequests`], in the future that called the engine, which does it there while it waits for the engine's answer.
+//! Some origins live only as long as the request, or are not [`Send`]: the rest of a middleware
+//! stack, or an actix-web handler. The engine's [`Origin`] must be `Send`, `Sync` and `'static`.
+//! [`local_origin`] therefore returns an `Origin` that sends each request through a channel. The
+//! future that called the engine receives it from [`OriginRequests`], runs it, and answers through
+//! the [`Responder`] while it waits for the engine's response.
 
 use async_trait::async_trait;
 use http::{Request, Response};
@@ -10,68 +12,93 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{Body, Origin, OriginError, OriginErrorKind};
 
-/// What the engine asks for, on its way to whoever can do it.
+/// A request of the engine, and the channel for its response.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct OriginRequest {
-    /// The request to send.
+    /// The request to send to the origin.
     pub request: Request<Body>,
-    /// Where what comes of it goes. Dropped, the exchange is given up.
+    /// The channel for the response. Dropping it cancels the exchange.
     pub responder: Responder,
 }
 
-/// Where the engine waits for what came of an origin_request.
+/// The sending half of the channel on which the engine waits for a response.
 #[derive(Debug)]
 pub struct Responder(oneshot::Sender<Result<Response<Body>, OriginError>>);
 
-/// Where origin_requests come out.
+/// The receiving end for the engine's requests; see [`local_origin`].
 #[derive(Debug)]
 pub struct OriginRequests(mpsc::UnboundedReceiver<Box<OriginRequest>>);
 
-/// The engine's end. Never more than a few origin_requests: one for each time that a request asks its origin.
+/// The engine's end of the channel.
+///
+/// The channel is unbounded, but holds only a few requests: one for each time that the engine
+/// forwards the client's request.
 #[derive(Debug)]
 struct LocalOrigin {
-    /// Boxed: a channel makes room for thirty-two at once.
+    /// Boxed, because the channel allocates room for 32 messages at once.
     requests: mpsc::UnboundedSender<Box<OriginRequest>>,
-    background: bool,
+    supports_background: bool,
 }
 
-/// An origin for one request, and where its origin_requests come out. `outlives`: somebody does origin_requests also after the request has
-/// been answered ([`Origin::supports_background_revalidation`]).
-pub fn local_origin(outlives: bool) -> (impl Origin, OriginRequests) {
-    let (origin_requests, receiver) = mpsc::unbounded_channel();
-    (LocalOrigin { requests: origin_requests, background: outlives }, OriginRequests(receiver))
+/// Creates an origin for one request, and the receiver of the requests that the engine sends to it.
+///
+/// `supports_background` becomes the result of [`Origin::supports_background_revalidation`]. Pass
+/// `true` only if requests are still received and answered after the client's request has been
+/// answered.
+///
+/// # Examples
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use larder_core::{Body, Origin, local_origin};
+///
+/// let (origin, mut requests) = local_origin(false);
+/// let fetch = origin.fetch(http::Request::get("http://example.com/").body(Body::empty()).unwrap());
+/// let handler = async {
+///     let request = requests.next().await.expect("the origin sends a request");
+///     request.responder.send(Ok(http::Response::new(Body::from("hello"))));
+/// };
+/// let (response, ()) = tokio::join!(fetch, handler);
+/// assert_eq!(response.unwrap().status(), 200);
+/// # });
+/// ```
+pub fn local_origin(supports_background: bool) -> (impl Origin, OriginRequests) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    (LocalOrigin { requests: sender, supports_background }, OriginRequests(receiver))
 }
 
 impl Responder {
-    /// Brings what came of it. Nothing happens if the engine has given up.
+    /// Sends the origin's response, or its error, to the engine.
+    ///
+    /// Has no effect if the engine has stopped waiting.
     pub fn send(self, result: Result<Response<Body>, OriginError>) {
         let _ = self.0.send(result);
     }
 }
 
 impl OriginRequests {
-    /// The next one. `None` when the engine will send none.
+    /// Returns the engine's next request, or `None` once the engine cannot send another.
     ///
     /// # Cancel safety
     ///
-    /// May be dropped at any point.
+    /// Can be dropped at any point; no request is lost.
     pub async fn next(&mut self) -> Option<OriginRequest> {
-        self.0.recv().await.map(|origin_request| *origin_request)
+        self.0.recv().await.map(|request| *request)
     }
 }
 
 #[async_trait]
 impl Origin for LocalOrigin {
     async fn fetch(&self, request: Request<Body>) -> Result<Response<Body>, OriginError> {
-        let (reply, response) = oneshot::channel();
+        let (sender, response) = oneshot::channel();
         let closed = || OriginError::new(OriginErrorKind::Closed);
-        let reply = Responder(reply);
-        self.requests.send(Box::new(OriginRequest { request, responder: reply })).map_err(|_| closed())?;
+        let responder = Responder(sender);
+        self.requests.send(Box::new(OriginRequest { request, responder })).map_err(|_| closed())?;
         response.await.unwrap_or_else(|_| Err(closed()))
     }
 
     fn supports_background_revalidation(&self) -> bool {
-        self.background
+        self.supports_background
     }
 }

@@ -1,4 +1,6 @@
-//! Where responses come from.
+//! Defines [`Origin`], the source of responses that the cache does not have, and its error.
+//!
+//! Implementations over HTTP are in `larder-origin`; adapters implement it for handlers.
 
 use std::{error::Error, fmt, time::Duration};
 
@@ -7,76 +9,108 @@ use http::{Request, Response};
 
 use crate::Body;
 
-/// Answers requests that the cache can't: a pooled HTTP client, a handler, anything.
+/// Fetches responses that the cache cannot serve: a pooled HTTP client, a handler, or any other
+/// source.
 ///
 /// # What the engine relies on
 ///
-/// 1. A returned response's body ends without error only if it is complete by the message's own framing
-///    (RFC 9112 §8): a short `Content-Length`, a broken chunk or a reset is an error of the stream.
-/// 2. Dropping the future, or the body, gives up the exchange.
+/// 1. The body of a returned response ends without error only if it is complete according to the
+///    message's own framing (RFC 9112 §8). A short `Content-Length`, a malformed chunk or a
+///    connection reset is an error of the stream.
+/// 2. Dropping the future or the body cancels the exchange.
 ///
-/// The URI of the request is absolute and normalised. Hop-by-hop fields have been removed on the way in, and
-/// the engine removes those of the response.
+/// The URI of the request is absolute and normalized. The engine removes hop-by-hop header fields
+/// from the request before it calls the origin, and from the response afterwards.
+///
+/// # Examples
+///
+/// ```
+/// use async_trait::async_trait;
+/// use larder_core::{Body, Origin, OriginError};
+///
+/// /// An origin that needs no network.
+/// #[derive(Debug)]
+/// struct Hello;
+///
+/// #[async_trait]
+/// impl Origin for Hello {
+///     async fn fetch(&self, _: http::Request<Body>) -> Result<http::Response<Body>, OriginError> {
+///         Ok(http::Response::new(Body::from("hello")))
+///     }
+///
+///     fn supports_background_revalidation(&self) -> bool {
+///         true
+///     }
+/// }
+/// ```
 #[async_trait]
 #[diagnostic::on_unimplemented(
-    note = "an origin implements `larder_core::Origin` with `#[async_trait]`; `larder-origin` has one for HTTP"
+    note = "implement `larder_core::Origin` with `#[async_trait]`, or use the HTTP origin of `larder-origin`"
 )]
 pub trait Origin: fmt::Debug + Send + Sync + 'static {
-    /// Sends the request, and returns when the head of the final response is here.
+    /// Sends the request and returns the final response once its head has arrived.
     ///
     /// # Errors
     ///
-    /// An [`OriginError`] when no final response came.
+    /// Returns an [`OriginError`] if there was no final response.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the exchange.
     async fn fetch(&self, request: Request<Body>) -> Result<Response<Body>, OriginError>;
 
-    /// Whether [`fetch`](Self::fetch) may be called after the request that this origin was handed over with has
-    /// been answered. If not, a response that may be served stale while it is revalidated (RFC 5861 §3) is
-    /// revalidated first.
+    /// Returns whether [`fetch`](Self::fetch) may be called after the client's request has been
+    /// answered.
+    ///
+    /// If it returns `false`, a response that may be served stale while it is revalidated (RFC 5861
+    /// §3) is revalidated before it is served.
     fn supports_background_revalidation(&self) -> bool;
 }
 
-/// The origin gave no response.
+/// The error of an origin that returned no response.
 #[derive(Debug)]
 pub struct OriginError {
     kind: OriginErrorKind,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
-/// What kept the origin from answering.
+/// The reason why an origin returned no response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OriginErrorKind {
-    /// No connection: refused, unreachable, unknown host, or the TLS handshake failed. 502 to the client.
+    /// The connection failed: refused, unreachable, unknown host, or a failed TLS handshake. Status
+    /// 502.
     Connect,
-    /// The connection broke, or what came was not HTTP. 502 to the client.
+    /// The connection was lost, or the origin sent something that is not HTTP. Status 502.
     Protocol,
-    /// No head of a response within this time. 504 to the client.
+    /// No response head arrived within this time. Status 504.
     Timeout(Duration),
-    /// The *client's* request body failed while it was being sent. 400 to the client, where it still listens.
+    /// The *client's* request body failed while it was being sent. Status 400, if the client still
+    /// reads.
     RequestBody,
-    /// The process is closing down, or the exchange was given up. 503 to the client.
+    /// The process is shutting down, or the exchange was cancelled. Status 503.
     Closed,
 }
 
 impl OriginError {
-    /// An error of this kind.
+    /// Creates an error of this kind, without a source.
     pub fn new(kind: OriginErrorKind) -> Self {
         Self { kind, source: None }
     }
 
-    /// Keeps the cause.
+    /// Sets the underlying error, which [`source`](Error::source) returns.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// What kind of failure this is.
+    /// Returns the kind of failure.
     pub fn kind(&self) -> OriginErrorKind {
         self.kind
     }
 
-    /// The innermost cause, for a log.
+    /// Returns the text of the innermost source, for logs.
     pub(crate) fn cause(&self) -> Option<String> {
         let mut cause: &dyn Error = self.source.as_deref()?;
         while let Some(deeper) = cause.source() {
@@ -87,6 +121,7 @@ impl OriginError {
 }
 
 impl OriginErrorKind {
+    /// Returns whether the origin took too long.
     pub(crate) fn is_timeout(self) -> bool {
         matches!(self, Self::Timeout(_))
     }
@@ -97,11 +132,11 @@ impl fmt::Display for OriginError {
         match self.kind {
             OriginErrorKind::Connect => f.write_str("could not connect to the origin"),
             OriginErrorKind::Protocol => {
-                f.write_str("the origin broke off the exchange or did not speak HTTP")
+                f.write_str("the origin closed the connection early or did not speak HTTP")
             }
             OriginErrorKind::Timeout(limit) => write!(f, "the origin did not answer within {limit:?}"),
-            OriginErrorKind::RequestBody => f.write_str("the request's body failed while it was being sent"),
-            OriginErrorKind::Closed => f.write_str("the exchange was given up before the origin answered"),
+            OriginErrorKind::RequestBody => f.write_str("the request body failed while it was being sent"),
+            OriginErrorKind::Closed => f.write_str("the exchange was cancelled before the origin answered"),
         }
     }
 }

@@ -1,6 +1,7 @@
-//! Time limits for futures: [`within`] for a whole future, [`head_within`] for a request that is still uploading.
+//! Limits how long a future may take.
 //!
-//! A future that is ready at the first poll costs no timer.
+//! [`within`] limits a whole future. [`head_within`] limits a request whose body may still be
+//! uploading. A future that is ready at its first poll costs no timer.
 
 use std::{
     future::{Future, poll_fn},
@@ -16,7 +17,9 @@ use tokio::{sync::Notify, time::sleep};
 
 use crate::{Body, BodyError};
 
-/// Runs `future` for at most `limit`; `None` when that has passed. The timer is only made when `future` waits.
+/// Runs `future` for at most `limit` and returns its output, or `None` if the time has passed.
+///
+/// The timer is created only if `future` is not ready at its first poll.
 pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     match poll_once(future.as_mut()).await {
@@ -25,15 +28,20 @@ pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Option<F::O
     }
 }
 
-/// Polls once, in the current task.
+/// Polls `future` once, in the current task.
 pub(crate) async fn poll_once<F: Future + ?Sized>(mut future: Pin<&mut F>) -> Poll<F::Output> {
     poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
 }
 
-/// Waits for what `fetch` makes of a request's `body`, for as long as `limit` after the last chunk of it was taken.
+/// Waits for the response that `fetch` produces from a request's `body`, for at most `limit` after
+/// the last chunk of the body was taken.
 ///
-/// An upload over a slow line may so take longer than the origin may take to answer it. `None` when the time has
-/// passed with neither a chunk nor an answer.
+/// An upload over a slow connection may therefore take longer than `limit`, the time that an origin
+/// may take to respond. Returns `None` if `limit` passes without a chunk or a response.
+///
+/// # Cancel safety
+///
+/// Dropping the future drops the one that `fetch` returned.
 pub async fn head_within<T, F>(limit: Duration, body: Body, fetch: impl FnOnce(Body) -> F) -> Option<T>
 where
     F: Future<Output = T>,
@@ -41,25 +49,25 @@ where
     if body.is_whole() {
         return within(limit, fetch(body)).await;
     }
-    let moved = Arc::new(Notify::new());
-    let mut head = pin!(fetch(Body::stream(Watched { body, moved: Arc::clone(&moved) })));
+    let progress = Arc::new(Notify::new());
+    let mut head = pin!(fetch(Body::stream(ProgressBody { body, progress: Arc::clone(&progress) })));
     loop {
         tokio::select! {
             biased;
             head = &mut head => return Some(head),
-            () = moved.notified() => {}
+            () = progress.notified() => {}
             () = sleep(limit) => return None,
         }
     }
 }
 
-/// A request's body that tells when a chunk of it was taken.
-struct Watched {
+/// A request body that notifies each time it is polled successfully.
+struct ProgressBody {
     body: Body,
-    moved: Arc<Notify>,
+    progress: Arc<Notify>,
 }
 
-impl http_body::Body for Watched {
+impl http_body::Body for ProgressBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -69,7 +77,7 @@ impl http_body::Body for Watched {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         if frame.is_ready() {
-            self.moved.notify_one();
+            self.progress.notify_one();
         }
         frame
     }

@@ -1,6 +1,7 @@
-//! One fetch for several requests of one key: who waits for whom, and who does not.
+//! Tests that several requests for one key cause one fetch: which requests wait for which, and
+//! which do not.
 //!
-//! The tests run on one thread, so that `settle` means that every task waits for the test.
+//! The tests run on one thread, so that after `settle` every task waits for the test.
 
 mod setting;
 
@@ -13,38 +14,38 @@ use larder_core::{
 };
 use larder_memory::MemoryStore;
 use larder_testkit::ManualOrigin;
-use setting::{answered, content, read, request, setting, settle, with};
+use setting::{content, read, request, response_of, setting, settle, with};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 const FRESH: &[(&str, &str)] = &[("cache-control", "max-age=60")];
 
 #[tokio::test]
-async fn a_thousand_requests_for_a_cold_key_are_one_at_the_origin() {
+async fn a_thousand_requests_for_a_cold_key_are_one_origin_request() {
     let mut it = setting();
-    let asked: Vec<_> = (0..1000).map(|_| it.ask("/", &[])).collect();
+    let fetches: Vec<_> = (0..1000).map(|_| it.get("/", &[])).collect();
     let first = it.requests.next().await;
     settle().await;
-    assert!(it.requests.is_empty(), "the origin was asked twice");
+    assert!(it.requests.is_empty(), "the origin got two requests");
     first.answer(200, FRESH, b"once");
     let mut collapsed = 0;
-    for asked in asked {
-        let (status, body) = read(asked).await;
+    for fetch in fetches {
+        let (status, body) = read(fetch).await;
         assert_eq!(body, b"once");
         collapsed += usize::from(status.contains("collapsed"));
     }
     assert_eq!(collapsed, 999);
-    assert_eq!(it.stored("/").await.1, b"once");
+    assert_eq!(it.get_stored("/").await.1, b"once");
 }
 
-/// A first byte that waits for the whole body makes a stream useless.
+/// If the first byte waited for the whole body, streaming would be useless.
 #[tokio::test]
 async fn a_follower_reads_while_the_leader_is_still_fetching() {
     let mut it = setting();
-    let (leader, follower) = (it.ask("/", &[]), it.ask("/", &[]));
+    let (leader, follower) = (it.get("/", &[]), it.get("/", &[]));
     let sending = it.requests.next().await.begin(200, FRESH, None);
     assert!(sending.chunk("one ").await);
     let (mut leader, mut follower) =
-        (answered(leader).await.into_body(), answered(follower).await.into_body());
+        (response_of(leader).await.into_body(), response_of(follower).await.into_body());
     for body in [&mut leader, &mut follower] {
         assert_eq!(body.chunk().await.expect("a chunk").expect("it reads"), "one ");
     }
@@ -54,22 +55,22 @@ async fn a_follower_reads_while_the_leader_is_still_fetching() {
         assert_eq!(body.chunk().await.expect("a chunk").expect("it reads"), "two");
         assert!(body.chunk().await.is_none());
     }
-    let late = it.ask("/", &[]);
+    let late = it.get("/", &[]);
     assert_eq!(read(late).await.1, b"one two");
     assert!(it.requests.is_empty());
 }
 
-/// A leader's client closed its tab, its lock stayed, and everyone after it waited.
+/// A leader's client disconnected, its lock stayed, and every later request waited.
 #[tokio::test]
 async fn a_cancelled_leader_hands_over() {
     let mut it = setting();
-    let leader = it.ask("/", &[]);
+    let leader = it.get("/", &[]);
     let first = it.requests.next().await;
-    let followers: Vec<_> = (0..10).map(|_| it.ask("/", &[])).collect();
+    let followers: Vec<_> = (0..10).map(|_| it.get("/", &[])).collect();
     settle().await;
     leader.abort();
     let second = it.requests.next().await;
-    assert!(!first.is_awaited(), "nobody waits for the first answer any more");
+    assert!(!first.is_awaited(), "no task waits for the first response");
     settle().await;
     assert!(it.requests.is_empty(), "one follower leads, not all");
     second.answer(200, FRESH, b"again");
@@ -79,23 +80,24 @@ async fn a_cancelled_leader_hands_over() {
 }
 
 #[tokio::test]
-async fn a_failed_leader_is_followed_by_one_more_attempt_and_then_everybody_learns_of_it() {
+async fn a_failed_leader_is_followed_by_one_more_attempt_and_then_an_error_for_all() {
     let mut it = setting();
-    let asked: Vec<_> = (0..10).map(|_| it.ask("/", &[])).collect();
+    let fetches: Vec<_> = (0..10).map(|_| it.get("/", &[])).collect();
     it.requests.next().await.fail(OriginErrorKind::Connect);
     it.requests.next().await.fail(OriginErrorKind::Connect);
-    for asked in asked {
-        let error = asked.await.expect("no panic").expect_err("nothing to give");
+    for fetch in fetches {
+        let error = fetch.await.expect("no panic").expect_err("no response");
         assert_eq!(error.status(), http::StatusCode::BAD_GATEWAY);
     }
     assert!(it.requests.is_empty(), "a queue of attempts");
 }
 
-/// A lock on an uncacheable page made two hundred clients wait for one another: 10 s for a page of 200 ms.
+/// A lock on an uncacheable page made two hundred clients wait for one another: 10 s for a page of
+/// 200 ms.
 #[tokio::test]
-async fn what_can_not_be_shared_is_fetched_by_all_at_once_and_the_next_time_without_waiting() {
+async fn an_unshareable_response_is_fetched_by_all_at_once_and_later_without_waiting() {
     let mut it = setting();
-    let asked: Vec<_> = (0..20).map(|_| it.ask("/", &[])).collect();
+    let fetches: Vec<_> = (0..20).map(|_| it.get("/", &[])).collect();
     let first = it.requests.next().await;
     settle().await;
     assert!(it.requests.is_empty());
@@ -105,27 +107,27 @@ async fn what_can_not_be_shared_is_fetched_by_all_at_once_and_the_next_time_with
         rest.push(it.requests.next().await);
     }
     rest.into_iter().for_each(|one| one.answer(200, &[("cache-control", "no-store")], b"mine"));
-    for asked in asked {
-        assert_eq!(read(asked).await.1, b"mine");
+    for fetch in fetches {
+        assert_eq!(read(fetch).await.1, b"mine");
     }
-    let again: Vec<_> = (0..20).map(|_| it.ask("/", &[])).collect();
-    let mut arrived = Vec::new();
+    let again: Vec<_> = (0..20).map(|_| it.get("/", &[])).collect();
+    let mut received = Vec::new();
     for _ in 0..20 {
-        arrived.push(it.requests.next().await);
+        received.push(it.requests.next().await);
     }
-    arrived.into_iter().for_each(|one| one.answer(200, &[("cache-control", "no-store")], b"mine"));
-    for asked in again {
-        assert_eq!(read(asked).await.1, b"mine");
+    received.into_iter().for_each(|one| one.answer(200, &[("cache-control", "no-store")], b"mine"));
+    for fetch in again {
+        assert_eq!(read(fetch).await.1, b"mine");
     }
 }
 
-/// Two requests in flight that differed only in a header were collapsed into one.
+/// Two concurrent requests that differed only in one header were collapsed into one.
 #[tokio::test]
-async fn requests_that_vary_are_not_given_each_others_response() {
+async fn requests_for_different_variants_do_not_share_a_response() {
     let mut it = setting();
-    let german = it.ask("/", &[("accept-language", "de")]);
+    let german = it.get("/", &[("accept-language", "de")]);
     let first = it.requests.next().await;
-    let english = it.ask("/", &[("accept-language", "en")]);
+    let english = it.get("/", &[("accept-language", "en")]);
     settle().await;
     let fields = [("cache-control", "max-age=60"), ("vary", "accept-language")];
     first.answer(200, &fields, b"Tag");
@@ -133,98 +135,99 @@ async fn requests_that_vary_are_not_given_each_others_response() {
     assert_eq!(read(german).await.1, b"Tag");
     assert_eq!(read(english).await.1, b"day");
     for (language, body) in [("de", &b"Tag"[..]), ("en", b"day")] {
-        assert_eq!(read(it.ask("/", &[("accept-language", language)])).await.1, body);
+        assert_eq!(read(it.get("/", &[("accept-language", language)])).await.1, body);
     }
     assert!(it.requests.is_empty(), "both variants are stored");
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_does_not_stop_the_fill() {
+async fn a_client_that_disconnects_does_not_stop_the_fill() {
     let mut it = setting();
-    let (gone, stays) = (it.ask("/", &[]), it.ask("/", &[]));
+    let (gone, stays) = (it.get("/", &[]), it.get("/", &[]));
     let sending = it.requests.next().await.begin(200, FRESH, Some(6));
     assert!(sending.chunk("one").await);
-    drop(answered(gone).await);
-    let mut stays = answered(stays).await.into_body();
+    drop(response_of(gone).await);
+    let mut stays = response_of(stays).await.into_body();
     assert_eq!(stays.chunk().await.expect("a chunk").expect("it reads"), "one");
     drop(stays);
     settle().await;
     assert!(sending.chunk("two").await, "the store still takes it");
     sending.end().await;
     assert!(it.cache.drain(Duration::from_secs(5)).await);
-    assert_eq!(it.stored("/").await.1, b"onetwo");
+    assert_eq!(it.get_stored("/").await.1, b"onetwo");
 }
 
 #[tokio::test]
-async fn a_broken_body_is_broken_for_everyone_and_stored_for_nobody() {
+async fn a_broken_body_fails_for_every_client_and_is_not_stored() {
     let mut it = setting();
-    let (leader, follower) = (it.ask("/", &[]), it.ask("/", &[]));
+    let (leader, follower) = (it.get("/", &[]), it.get("/", &[]));
     let sending = it.requests.next().await.begin(200, FRESH, Some(100));
     assert!(sending.chunk("half").await);
-    let (leader, follower) = (answered(leader).await, answered(follower).await);
+    let (leader, follower) = (response_of(leader).await, response_of(follower).await);
     drop(sending);
     assert!(content(leader).await.is_err(), "a broken body ended as if it were whole");
     assert!(content(follower).await.is_err(), "a broken body ended as if it were whole");
-    let again = it.ask("/", &[]);
+    let again = it.get("/", &[]);
     it.requests.next().await.answer(200, FRESH, b"whole");
     assert_eq!(read(again).await.1, b"whole");
 }
 
 #[tokio::test]
-async fn a_body_of_another_length_than_announced_is_not_stored() {
+async fn a_body_of_the_wrong_length_is_not_stored() {
     for (length, sent) in [(3, "four"), (5, "four")] {
         let mut it = setting();
-        let asked = it.ask("/", &[]);
+        let fetch = it.get("/", &[]);
         let sending = it.requests.next().await.begin(200, FRESH, Some(length));
         sending.chunk(sent).await;
         sending.end().await;
-        assert!(content(answered(asked).await).await.is_err(), "{sent} for {length} bytes");
-        let again = it.ask("/", &[]);
+        assert!(content(response_of(fetch).await).await.is_err(), "{sent} for {length} bytes");
+        let again = it.get("/", &[]);
         it.requests.next().await.answer(200, FRESH, b"whole");
         assert_eq!(read(again).await.1, b"whole");
     }
 }
 
-/// A purge removed the entry, and the fill that was in progress brought it back.
+/// A purge removed the entry, and the fill in progress stored it again.
 #[tokio::test]
 async fn a_purge_during_a_fill_wins() {
     let mut it = setting();
-    let before = it.ask("/", &[]);
+    let before = it.get("/", &[]);
     let old = it.requests.next().await.begin(200, FRESH, None);
     assert!(old.chunk("old").await);
-    let mut before = answered(before).await.into_body();
+    let mut before = response_of(before).await.into_body();
     it.cache.purge(&TargetUri::parse("http://example.com/").expect("a target")).await.expect("it purges");
-    let after = it.ask("/", &[]);
+    let after = it.get("/", &[]);
     it.requests.next().await.answer(200, FRESH, b"new");
-    assert_eq!(read(after).await.1, b"new", "a request after the purge was given what was purged");
+    assert_eq!(read(after).await.1, b"new", "a request after the purge got the purged response");
     old.end().await;
     assert_eq!(before.chunk().await.expect("a chunk").expect("it reads"), "old");
-    assert!(before.chunk().await.is_none(), "who asked before the purge reads to the end");
+    assert!(before.chunk().await.is_none(), "a request from before the purge reads to the end");
     assert!(it.cache.drain(Duration::from_secs(5)).await);
-    assert_eq!(it.stored("/").await.1, b"new");
+    assert_eq!(it.get_stored("/").await.1, b"new");
 }
 
-/// The origin had been asked, and had not answered yet: what it says then may be of before the purge.
+/// The request had been sent to the origin: the response that arrives after the purge may date from
+/// before it.
 #[tokio::test]
-async fn a_purge_while_the_origin_is_asked_wins() {
+async fn a_purge_while_the_origin_is_working_wins() {
     let fields = [FRESH, &[("cache-groups", "\"g\"")]].concat();
     for purge in 0..3 {
         let mut it = setting();
-        let asked = it.ask("/", &[]);
-        let arrived = it.requests.next().await;
+        let fetch = it.get("/", &[]);
+        let received = it.requests.next().await;
         let purged = match purge {
             0 => it.cache.purge(&TargetUri::parse("http://example.com/").expect("a target")).await,
             1 => it.cache.purge_group(&CacheGroup::new("http://example.com", "g")).await,
             _ => it.cache.purge_all().await,
         };
         purged.expect("it purges");
-        arrived.answer(200, &fields, b"old");
-        assert_eq!(read(asked).await.1, b"old", "who asked before the purge gets what came");
+        received.answer(200, &fields, b"old");
+        assert_eq!(read(fetch).await.1, b"old", "a request from before the purge gets the response");
         assert!(it.cache.drain(Duration::from_secs(5)).await);
-        let after = it.ask("/", &[]);
+        let after = it.get("/", &[]);
         it.requests.next().await.answer(200, &fields, b"new");
-        assert_eq!(read(after).await.1, b"new", "what was purged was stored again");
-        assert_eq!(it.stored("/").await.1, b"new");
+        assert_eq!(read(after).await.1, b"new", "the purged response was stored again");
+        assert_eq!(it.get_stored("/").await.1, b"new");
     }
 }
 
@@ -233,32 +236,32 @@ async fn a_purge_of_a_group_or_of_everything_wins_too() {
     for everything in [false, true] {
         let mut it = setting();
         let grouped = [("cache-control", "max-age=60"), ("cache-groups", "\"g\"")];
-        let before = it.ask("/", &[]);
+        let before = it.get("/", &[]);
         let old = it.requests.next().await.begin(200, &grouped, None);
         assert!(old.chunk("old").await);
-        let before = answered(before).await;
+        let before = response_of(before).await;
         let group = CacheGroup::new("http://example.com", "g");
         let purged = if everything { it.cache.purge_all().await } else { it.cache.purge_group(&group).await };
         purged.expect("it purges");
         old.end().await;
         assert_eq!(content(before).await.expect("whole"), b"old");
         assert!(it.cache.drain(Duration::from_secs(5)).await);
-        let after = it.ask("/", &[]);
+        let after = it.get("/", &[]);
         it.requests.next().await.answer(200, &grouped, b"new");
         assert_eq!(read(after).await.1, b"new");
     }
 }
 
-/// A thousand slow clients of one object must not multiply it, nor make each other wait.
+/// A thousand slow clients of one object must not multiply it in memory, nor delay each other.
 #[tokio::test]
 async fn a_slow_client_does_not_slow_the_others() {
     let mut it = setting();
-    let (slow, quick) = (it.ask("/", &[]), it.ask("/", &[]));
+    let (slow, quick) = (it.get("/", &[]), it.get("/", &[]));
     let sending = it.requests.next().await.begin(200, FRESH, None);
     assert!(sending.chunk(vec![1; 65_536]).await);
-    let (slow, quick) = (answered(slow).await, answered(quick).await);
+    let (slow, quick) = (response_of(slow).await, response_of(quick).await);
     let quick = tokio::spawn(content(quick));
-    // Far more than the window, while the slow client takes nothing.
+    // Far more than the window, while the slow client does not read.
     for _ in 0..50 {
         assert!(sending.chunk(vec![1; 65_536]).await);
     }
@@ -269,21 +272,21 @@ async fn a_slow_client_does_not_slow_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_takes_too_long_is_not_waited_for() {
+async fn followers_stop_waiting_for_a_slow_leader() {
     let mut limits = Limits::default();
     limits.collapse_timeout = Duration::from_secs(5);
     let mut it = with(limits);
-    let leader = it.ask("/", &[]);
+    let leader = it.get("/", &[]);
     let _first = it.requests.next().await;
-    let follower = it.ask("/", &[]);
-    // The clock of the runtime moves on when everybody waits.
+    let follower = it.get("/", &[]);
+    // The runtime's clock advances when all tasks wait.
     it.requests.next().await.answer(200, FRESH, b"alone");
     assert_eq!(read(follower).await.1, b"alone");
-    let error = leader.await.expect("no panic").expect_err("nobody answered");
+    let error = leader.await.expect("no panic").expect_err("the origin did not respond");
     assert_eq!(error.status(), http::StatusCode::GATEWAY_TIMEOUT);
 }
 
-/// A memory store with leases, shared by two caches as by two processes.
+/// A memory store with leases, shared by two caches that represent two processes.
 #[derive(Debug, Clone, Default)]
 struct Leasing {
     inner: MemoryStore,
@@ -363,33 +366,33 @@ async fn two_processes_fetch_a_cold_key_once() {
     let store = Leasing::default();
     let (origin, mut requests) = ManualOrigin::new();
     let caches = [0, 1].map(|_| Cache::builder(Arc::new(store.clone())).build());
-    let ask = |cache: &Cache| {
+    let get = |cache: &Cache| {
         let (cache, origin) = (cache.clone(), Arc::clone(&origin) as Arc<dyn Origin>);
         tokio::spawn(async move { cache.fetch(request("GET", "/", &[]), origin).await })
     };
-    let asked: Vec<_> = (0..20).map(|n| ask(&caches[n % 2])).collect();
+    let fetches: Vec<_> = (0..20).map(|n| get(&caches[n % 2])).collect();
     let first = requests.next().await;
     settle().await;
-    assert!(requests.is_empty(), "both processes asked");
+    assert!(requests.is_empty(), "both processes fetched");
     first.answer(200, FRESH, b"once");
-    for asked in asked {
-        assert_eq!(read(asked).await.1, b"once");
+    for fetch in fetches {
+        assert_eq!(read(fetch).await.1, b"once");
     }
     assert!(requests.is_empty());
 }
 
 #[tokio::test]
-async fn another_process_takes_over_when_the_holder_of_the_lease_is_gone() {
+async fn another_process_takes_over_when_the_lease_holder_dies() {
     let store = Leasing::default();
     let (origin, mut requests) = ManualOrigin::new();
     let caches = [0, 1].map(|_| Cache::builder(Arc::new(store.clone())).build());
-    let ask = |cache: &Cache| {
+    let get = |cache: &Cache| {
         let (cache, origin) = (cache.clone(), Arc::clone(&origin) as Arc<dyn Origin>);
         tokio::spawn(async move { cache.fetch(request("GET", "/", &[]), origin).await })
     };
-    let dies = ask(&caches[0]);
+    let dies = get(&caches[0]);
     let _lost = requests.next().await;
-    let waits = ask(&caches[1]);
+    let waits = get(&caches[1]);
     settle().await;
     dies.abort();
     requests.next().await.answer(200, FRESH, b"taken over");

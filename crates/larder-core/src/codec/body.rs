@@ -1,8 +1,10 @@
-//! Checksums of bodies, and the trailer that proves a body's end.
+//! Computes and verifies the checksums of bodies, and reads and writes the trailer that proves a
+//! body's end.
 //!
-//! A body has a checksum for each block of 64 KiB rather than one for all of it, so that a range is verified by reading
-//! the blocks it touches, and a stream hands nothing on that it has not verified. The trailer stands behind the body,
-//! since only then are length and checksums known; it is there only if all that is before it was written.
+//! A body has a checksum for each block of 64 KiB instead of one for the whole. A range can
+//! therefore be verified by reading only the blocks that it touches, and a stream never returns
+//! bytes that it has not verified. The trailer comes after the body, because length and checksums
+//! are known only then. It exists only if everything before it was written.
 
 use std::ops::Range;
 
@@ -14,26 +16,38 @@ use super::{
 };
 use crate::EntryId;
 
+/// Bytes of one block's checksum in the trailer.
 const SUM: u64 = 4;
 
-/// The checksums of a body that arrives chunk by chunk. Holds four bytes for each 64 KiB.
+/// The checksums of a body that arrives in chunks. Holds four bytes for each 64 KiB.
+///
+/// ```
+/// use larder_core::{EntryId, codec::BodyChecksum};
+///
+/// let mut checksum = BodyChecksum::new();
+/// checksum.update(b"hello ");
+/// checksum.update(b"world");
+/// let trailer = checksum.finish(EntryId(0x5EED));
+/// assert_eq!(trailer.length(), 11);
+/// assert!(trailer.verify(0, b"hello world").is_ok());
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct BodyChecksum {
-    /// Of the block that has begun.
+    /// The checksum of the current block.
     block: crc32fast::Hasher,
-    /// Bytes of it so far; less than a block.
+    /// Bytes of the current block so far; less than a block.
     filled: usize,
     length: u64,
     sums: Vec<u8>,
 }
 
 impl BodyChecksum {
-    /// Of nothing yet.
+    /// Creates the checksum of an empty body.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes the next chunk, however it is cut.
+    /// Adds the next chunk. The result does not depend on where the body is split into chunks.
     pub fn update(&mut self, chunk: &[u8]) {
         self.length += chunk.len() as u64;
         let mut rest = chunk;
@@ -48,12 +62,12 @@ impl BodyChecksum {
         }
     }
 
-    /// Bytes so far.
+    /// Returns the number of bytes so far.
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// The trailer of the body of `entry`.
+    /// Returns the trailer of the body of `entry`.
     pub fn finish(mut self, entry: EntryId) -> Trailer {
         if self.filled > 0 {
             self.end_block();
@@ -61,6 +75,7 @@ impl BodyChecksum {
         Trailer { entry, length: self.length, sums: self.sums.into() }
     }
 
+    /// Appends the checksum of the current block and starts the next one.
     fn end_block(&mut self) {
         let block = std::mem::take(&mut self.block);
         self.sums.extend_from_slice(&block.finalize().to_le_bytes());
@@ -68,7 +83,8 @@ impl BodyChecksum {
     }
 }
 
-/// What stands behind a body: whose it is, how long, and the checksum of each of its blocks.
+/// The record after a body: the entry that it belongs to, the body's length, and the checksum of
+/// each block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trailer {
     entry: EntryId,
@@ -77,17 +93,17 @@ pub struct Trailer {
 }
 
 impl Trailer {
-    /// How many bytes the trailer has of a body of `length` bytes.
+    /// Returns the number of bytes of the trailer of a body of `length` bytes.
     pub fn length_for(length: u64) -> u64 {
         length.div_ceil(BLOCK as u64) * SUM + FOOTER as u64
     }
 
-    /// The same of this one.
+    /// Returns the number of bytes of this trailer.
     pub fn encoded_length(&self) -> u64 {
         Self::length_for(self.length)
     }
 
-    /// Appends it.
+    /// Appends the encoded trailer to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.sums);
         let start = out.len();
@@ -100,20 +116,21 @@ impl Trailer {
         out.extend_from_slice(MAGIC_END);
     }
 
-    /// Reads the trailer that ends where `end` ends, such as a file's last bytes; what stands before it is not looked at.
+    /// Reads the trailer at the end of `end`, such as the last bytes of a file. Bytes before the
+    /// trailer are ignored.
     ///
     /// # Errors
     ///
-    /// [`Truncated`](NotAnEntry::Truncated) if it begins before `end` does: `needed` is how many bytes from the end it
-    /// has. A store that has no more bytes than it has offered has a body that was cut. Anything else: the body was
-    /// never finished, or is not what was written.
+    /// Returns [`Truncated`](NotAnEntry::Truncated) if the trailer starts before `end`; `needed` is
+    /// the trailer's length. If the store has no more bytes than it passed, the body was cut. Any
+    /// other error means that the body was never completed or is not what was written.
     pub fn decode(end: &Bytes) -> Result<Self, NotAnEntry> {
         let Some(sums_end) = end.len().checked_sub(FOOTER) else {
             return Err(NotAnEntry::Truncated { needed: FOOTER });
         };
         let footer = &end[sums_end..];
         if footer[24..] != MAGIC_END[..] {
-            return Err(NotAnEntry::Corrupt("a body without its trailer"));
+            return Err(NotAnEntry::Corrupt("a body without a trailer"));
         }
         let version = u16_at(footer, 16);
         if version != VERSION {
@@ -134,22 +151,23 @@ impl Trailer {
         Ok(Self { entry: EntryId(u64_at(footer, 0)), length, sums: end.slice(start..sums_end) })
     }
 
-    /// Whether it ends the body that this head was written for.
+    /// Returns whether the trailer ends the body that `head` was written for.
     pub fn belongs_to(&self, head: &DecodedHead) -> bool {
         self.entry == head.entry && head.body_length.is_none_or(|length| length == self.length)
     }
 
-    /// The entry whose body it ends.
+    /// Returns the entry of the body.
     pub fn entry(&self) -> EntryId {
         self.entry
     }
 
-    /// The body's length in bytes.
+    /// Returns the length of the body in bytes.
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// The bytes to read so that `range` can be verified: the blocks it touches, as far as the body goes.
+    /// Returns the range to read so that `range` can be verified: the blocks that it touches, up to
+    /// the end of the body.
     pub fn covering(&self, range: Range<u64>) -> Range<u64> {
         let block = BLOCK as u64;
         let start = range.start.min(self.length) / block * block;
@@ -157,19 +175,22 @@ impl Trailer {
         start..end.clamp(start, self.length.max(start))
     }
 
-    /// Verifies whole blocks: `bytes` stand at `position` of the body, which begins a block, and end with a block or
-    /// with the body.
+    /// Verifies whole blocks of the body.
+    ///
+    /// `bytes` start at `position`, which must be the start of a block, and end at the end of a
+    /// block or of the body.
     ///
     /// # Errors
     ///
-    /// [`Corrupt`](NotAnEntry::Corrupt) if they are not what was written, or are not whole blocks.
+    /// Returns [`Corrupt`](NotAnEntry::Corrupt) if the bytes are not what was written, or are not
+    /// whole blocks.
     pub fn verify(&self, position: u64, bytes: &[u8]) -> Result<(), NotAnEntry> {
         let block = BLOCK as u64;
         let end = position.checked_add(bytes.len() as u64).filter(|end| *end <= self.length);
         let whole =
             |end: u64| position.is_multiple_of(block) && (end.is_multiple_of(block) || end == self.length);
         if !end.is_some_and(whole) {
-            return Err(NotAnEntry::Corrupt("a chunk of a body that is not whole blocks"));
+            return Err(NotAnEntry::Corrupt("a range of the body that is not whole blocks"));
         }
         let sums = self.sums.chunks_exact(4).skip(usize::try_from(position / block).unwrap_or(usize::MAX));
         for (block, sum) in bytes.chunks(BLOCK).zip(sums) {

@@ -1,9 +1,10 @@
-//! Reads heads, and whole entries. Nothing is believed before the checksum, and nothing is allocated for a length that
-//! the bytes themselves don't have.
+//! Decodes heads and whole entries. Nothing is used before its checksum is verified, and nothing is
+//! allocated for a length that exceeds the available bytes.
 //!
-//! One pass from front to back: lengths stand in tables before the text, so nothing is searched for. Field values are
-//! slices of the bytes that were given, without a copy; they keep all of these bytes in memory as long as one of them
-//! lives, so a store gives a buffer that holds the entry and not much more.
+//! Decoding is one pass from front to back. The lengths are in tables before the text, so nothing
+//! is searched for. Header values are slices of the bytes that were passed, without a copy. They
+//! keep the whole buffer in memory for as long as one of them lives, so a store should pass a
+//! buffer that holds little more than the entry.
 
 use std::{ops::Range, time::Duration};
 
@@ -13,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use super::{
     MAX_BODY, MAX_HEAD, NotAnEntry, PREFIX, Trailer, VERSION,
     layout::{
-        CHECKSUM, MAGIC, MOST_FIELDS, MOST_GROUPS, MOST_SELECTING, RECORD, STATUS_LINE, STATUS_LINE_END, at,
+        CHECKSUM, MAGIC, MAX_FIELDS, MAX_GROUPS, MAX_SELECTING, RECORD, STATUS_LINE, STATUS_LINE_END, at,
         flag, length_at, line, u16_at, u32_at, u64_at,
     },
 };
@@ -22,29 +23,33 @@ use crate::{
     SelectingHeaders, StoredHead, Timestamp,
 };
 
-const UNKNOWN_FLAG: NotAnEntry = NotAnEntry::Corrupt("a flag that this version has not");
+/// The error for a flag that this version does not define.
+const UNKNOWN_FLAG: NotAnEntry = NotAnEntry::Corrupt("a flag that this version does not define");
 
-/// A head, and what the format keeps beside it.
+/// A head, and the values that the format stores with it.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct DecodedHead {
     /// The head as it was stored.
     pub head: StoredHead,
-    /// The entry that it belongs to; its body's trailer has the same.
+    /// The entry that the head belongs to. The trailer of its body has the same id.
     pub entry: EntryId,
-    /// The body's length, if it was known when the head was written.
+    /// The body's length in bytes, if it was known when the head was written.
     pub body_length: Option<u64>,
-    /// How many bytes the encoded head has: where the body begins in an entry that has it behind the head.
+    /// Length of the encoded head in bytes. A body that follows its head starts at this offset.
     pub length: usize,
 }
 
-/// How many bytes the head has whose first [`PREFIX`] bytes these are. Nothing is verified by this; it only tells how
-/// much to read.
+/// Returns the length in bytes of the head that starts with `prefix`, of which [`PREFIX`] bytes are
+/// needed.
+///
+/// Nothing is verified: the length only determines how much to read.
 ///
 /// # Errors
 ///
-/// [`Truncated`](NotAnEntry::Truncated) for fewer bytes, [`Foreign`](NotAnEntry::Foreign),
-/// [`UnknownVersion`](NotAnEntry::UnknownVersion), and [`Corrupt`](NotAnEntry::Corrupt) for an impossible length.
+/// Returns [`Truncated`](NotAnEntry::Truncated) for fewer bytes, [`Foreign`](NotAnEntry::Foreign)
+/// or [`UnknownVersion`](NotAnEntry::UnknownVersion) for other bytes, and
+/// [`Corrupt`](NotAnEntry::Corrupt) for an impossible length.
 pub fn head_length(prefix: &[u8]) -> Result<usize, NotAnEntry> {
     let magic = prefix.len().min(MAGIC.len());
     if prefix[..magic] != MAGIC[..magic] {
@@ -64,11 +69,11 @@ pub fn head_length(prefix: &[u8]) -> Result<usize, NotAnEntry> {
     Ok(length)
 }
 
-/// Reads the head at the beginning of `bytes`, if it is one of `key`. What follows it is not looked at.
+/// Decodes the head at the start of `bytes` if its key is `key`. Bytes after the head are ignored.
 ///
 /// # Errors
 ///
-/// [`NotAnEntry`]: a miss.
+/// Returns a [`NotAnEntry`] if there is no such head. It means a miss.
 pub fn decode_head(bytes: &Bytes, key: &CacheKey) -> Result<DecodedHead, NotAnEntry> {
     let verified = Verified::new(bytes)?;
     let mut cursor = Cursor { bytes: verified.bytes, at: verified.text() };
@@ -78,11 +83,12 @@ pub fn decode_head(bytes: &Bytes, key: &CacheKey) -> Result<DecodedHead, NotAnEn
     verified.decode(bytes, cursor)
 }
 
-/// Reads an entry that has its body behind its head and nothing behind its trailer. Everything is verified.
+/// Decodes and verifies an entry of which the body follows the head, with nothing after the
+/// trailer.
 ///
 /// # Errors
 ///
-/// [`NotAnEntry`]: a miss.
+/// Returns a [`NotAnEntry`] if the bytes are not such an entry. It means a miss.
 pub fn decode_whole(bytes: &Bytes, key: &CacheKey) -> Result<(DecodedHead, Bytes), NotAnEntry> {
     let decoded = decode_head(bytes, key)?;
     let rest = bytes.slice(decoded.length..);
@@ -96,20 +102,21 @@ pub fn decode_whole(bytes: &Bytes, key: &CacheKey) -> Result<(DecodedHead, Bytes
         NotAnEntry::Truncated { needed } => NotAnEntry::Truncated { needed: needed + decoded.length },
         error => error,
     })?;
-    // All of it is in memory, or `decode` would have asked for more.
+    // All of it is in memory; otherwise `decode` would have returned `Truncated`.
     let body = rest.slice(..rest.len() - usize::try_from(trailer.encoded_length()).unwrap_or(rest.len()));
     if !trailer.belongs_to(&decoded) || trailer.length() != body.len() as u64 {
-        return Err(NotAnEntry::Corrupt("a trailer that is not this body's"));
+        return Err(NotAnEntry::Corrupt("a trailer that belongs to another body"));
     }
     trailer.verify(0, &body)?;
     Ok((decoded, body))
 }
 
-/// The key of the head at the beginning of `bytes`: for a store that builds its index from what it finds.
+/// Returns the key of the head at the start of `bytes`, for a store that rebuilds its index from
+/// its entries.
 ///
 /// # Errors
 ///
-/// [`NotAnEntry`], but never [`OtherKey`](NotAnEntry::OtherKey).
+/// Returns a [`NotAnEntry`] if there is no head, but never [`OtherKey`](NotAnEntry::OtherKey).
 pub fn stored_key(bytes: &[u8]) -> Result<CacheKey, NotAnEntry> {
     let verified = Verified::new(bytes)?;
     let mut cursor = Cursor { bytes: verified.bytes, at: verified.text() };
@@ -117,7 +124,7 @@ pub fn stored_key(bytes: &[u8]) -> Result<CacheKey, NotAnEntry> {
     CacheKey::from_bytes(key).ok_or(NotAnEntry::Corrupt("the key"))
 }
 
-/// A head whose checksum is right: all its bytes but the checksum.
+/// A head of which the checksum is correct, without that checksum.
 struct Verified<'a> {
     bytes: &'a [u8],
     fields: usize,
@@ -126,6 +133,7 @@ struct Verified<'a> {
 }
 
 impl<'a> Verified<'a> {
+    /// Verifies the checksum of the head at the start of `bytes`, and the sizes of its tables.
     fn new(bytes: &'a [u8]) -> Result<Self, NotAnEntry> {
         let length = head_length(bytes)?;
         let Some(bytes) = bytes.get(..length) else {
@@ -135,44 +143,46 @@ impl<'a> Verified<'a> {
         if crc32fast::hash(bytes) != u32_at(checksum, 0) {
             return Err(NotAnEntry::Corrupt("the head's checksum"));
         }
-        let count = |at, most| Some(usize::from(u16_at(bytes, at))).filter(|count| *count <= most);
+        let count = |at, max| Some(usize::from(u16_at(bytes, at))).filter(|count| *count <= max);
         let counts = (
-            count(at::FIELDS, MOST_FIELDS),
-            count(at::SELECTING, MOST_SELECTING),
-            count(at::GROUPS, MOST_GROUPS),
+            count(at::FIELDS, MAX_FIELDS),
+            count(at::SELECTING, MAX_SELECTING),
+            count(at::GROUPS, MAX_GROUPS),
         );
         let (Some(fields), Some(selecting), Some(groups)) = counts else {
             return Err(NotAnEntry::Corrupt("too many lines"));
         };
         let verified = Self { bytes, fields, selecting, groups };
         if verified.text() > bytes.len() {
-            return Err(NotAnEntry::Corrupt("tables that are longer than the head"));
+            return Err(NotAnEntry::Corrupt("tables that exceed the head"));
         }
         Ok(verified)
     }
 
-    /// Where the tables end.
+    /// Returns the offset at which the tables end and the text begins.
     fn text(&self) -> usize {
         at::TABLES + RECORD * (self.fields + self.selecting + self.groups)
     }
 
+    /// Returns the length of the key.
     fn key_length(&self) -> usize {
         length_at(self.bytes, at::KEY_LENGTH)
     }
 
-    /// The records from the `first` on.
+    /// Returns `count` records of the tables, starting with record `first`.
     fn records(&self, first: usize, count: usize) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let first = at::TABLES + RECORD * first;
         self.bytes[first..first + RECORD * count].chunks_exact(RECORD)
     }
 
-    /// All that follows the key, which the cursor has passed. `shared` are the same bytes, to slice.
+    /// Decodes everything after the key, which `cursor` has passed. `shared` has the same bytes,
+    /// for slicing.
     fn decode(&self, shared: &Bytes, mut cursor: Cursor<'a>) -> Result<DecodedHead, NotAnEntry> {
         let flags = u16_at(self.bytes, at::FLAGS);
         if flags & !flag::ALL != 0 {
             return Err(UNKNOWN_FLAG);
         }
-        let terms = self.terms(flags)?;
+        let freshness = self.freshness(flags)?;
         let part = self.part(flags)?;
         let status = status(&mut cursor)?;
         let fields = self.header_fields(shared, &mut cursor)?;
@@ -180,26 +190,28 @@ impl<'a> Verified<'a> {
         let selecting = self.selecting_headers(flags, &mut cursor)?;
         let groups = self.cache_groups(&mut cursor)?;
         if cursor.at != self.bytes.len() {
-            return Err(NotAnEntry::Corrupt("more text than its lengths say"));
+            return Err(NotAnEntry::Corrupt("more text than its lengths specify"));
         }
         let body_length = (flags & flag::BODY_LENGTH != 0).then(|| u64_at(self.bytes, at::BODY_LENGTH));
         if body_length.is_some_and(|length| length > MAX_BODY) {
             return Err(NotAnEntry::Corrupt("the body's length"));
         }
         Ok(DecodedHead {
-            head: StoredHead::from_stored(status, fields, selecting, terms, groups, part),
+            head: StoredHead::from_stored(status, fields, selecting, freshness, groups, part),
             entry: EntryId(u64_at(self.bytes, at::ENTRY)),
             body_length,
             length: self.bytes.len() + CHECKSUM,
         })
     }
 
-    fn terms(&self, flags: u16) -> Result<FreshnessInfo, NotAnEntry> {
+    /// Decodes the freshness information.
+    fn freshness(&self, flags: u16) -> Result<FreshnessInfo, NotAnEntry> {
         let has = |bit| flags & bit != 0;
         let time = |at| Timestamp::from_millis(u64_at(self.bytes, at));
         let duration = |secs, nanos| {
             let nanos = u32_at(self.bytes, nanos);
-            // `Duration::new` carries what is more than a second, and panics where the seconds have no room for it.
+            // `Duration::new` carries nanoseconds of a second or more, and panics if the seconds
+            // overflow.
             let valid = (nanos < 1_000_000_000).then(|| Duration::new(u64_at(self.bytes, secs), nanos));
             valid.ok_or(NotAnEntry::Corrupt("a duration"))
         };
@@ -208,21 +220,22 @@ impl<'a> Verified<'a> {
         let mut lifetime = FreshnessLifetime::default();
         lifetime.lifetime = duration(at::LIFETIME, at::LIFETIME_NANOS)?;
         lifetime.from = lifetime_from(self.bytes[at::LIFETIME_FROM])?;
-        let mut terms = FreshnessInfo::default();
-        terms.request_time = time(at::REQUEST_TIME);
-        terms.response_time = time(at::RESPONSE_TIME);
-        terms.corrected_initial_age = duration(at::INITIAL_AGE, at::INITIAL_AGE_NANOS)?;
-        terms.lifetime = lifetime;
-        terms.date = time(at::DATE);
-        terms.must_revalidate = has(flag::MUST_REVALIDATE);
-        terms.no_cache = has(flag::NO_CACHE);
-        terms.immutable = has(flag::IMMUTABLE);
-        terms.stale_while_revalidate =
+        let mut freshness = FreshnessInfo::default();
+        freshness.request_time = time(at::REQUEST_TIME);
+        freshness.response_time = time(at::RESPONSE_TIME);
+        freshness.corrected_initial_age = duration(at::INITIAL_AGE, at::INITIAL_AGE_NANOS)?;
+        freshness.lifetime = lifetime;
+        freshness.date = time(at::DATE);
+        freshness.must_revalidate = has(flag::MUST_REVALIDATE);
+        freshness.no_cache = has(flag::NO_CACHE);
+        freshness.immutable = has(flag::IMMUTABLE);
+        freshness.stale_while_revalidate =
             optional(flag::WHILE_REVALIDATE, at::WHILE_REVALIDATE, at::WHILE_REVALIDATE_NANOS)?;
-        terms.stale_if_error = optional(flag::IF_ERROR, at::IF_ERROR, at::IF_ERROR_NANOS)?;
-        Ok(terms)
+        freshness.stale_if_error = optional(flag::IF_ERROR, at::IF_ERROR, at::IF_ERROR_NANOS)?;
+        Ok(freshness)
     }
 
+    /// Decodes the byte range of a 206 response.
     fn part(&self, flags: u16) -> Result<Option<ByteRange>, NotAnEntry> {
         if flags & flag::PART == 0 {
             return Ok(None);
@@ -233,6 +246,7 @@ impl<'a> Verified<'a> {
         part.map(Some).ok_or(NotAnEntry::Corrupt("a range"))
     }
 
+    /// Decodes the header fields. Their values are slices of `shared`.
     fn header_fields(&self, shared: &Bytes, cursor: &mut Cursor<'_>) -> Result<HeaderMap, NotAnEntry> {
         const TOO_MANY: NotAnEntry = NotAnEntry::Corrupt("too many lines");
         let mut fields = HeaderMap::try_with_capacity(self.fields).map_err(|_| TOO_MANY)?;
@@ -246,19 +260,21 @@ impl<'a> Verified<'a> {
         Ok(fields)
     }
 
+    /// Decodes the selecting header fields.
     fn selecting_headers(&self, flags: u16, cursor: &mut Cursor<'_>) -> Result<SelectingHeaders, NotAnEntry> {
         let mut entries = Vec::with_capacity(self.selecting);
         for record in self.records(self.fields, self.selecting) {
             let (name, value) = cursor.line(record, line::ABSENT)?;
             let absent = line_flags(record) & line::ABSENT != 0;
             if absent && !value.is_empty() {
-                return Err(NotAnEntry::Corrupt("the value of a field that was not there"));
+                return Err(NotAnEntry::Corrupt("a value for an absent header field"));
             }
             entries.push((name, (!absent).then(|| self.bytes[value].to_vec())));
         }
         Ok(SelectingHeaders::from_stored(entries, flags & flag::NEVER_MATCHES != 0))
     }
 
+    /// Decodes the cache groups.
     fn cache_groups(&self, cursor: &mut Cursor<'_>) -> Result<Box<[CacheGroup]>, NotAnEntry> {
         let text = |bytes| std::str::from_utf8(bytes).map_err(|_| NotAnEntry::Corrupt("a group"));
         let group = |record| {
@@ -272,10 +288,12 @@ impl<'a> Verified<'a> {
     }
 }
 
+/// Returns the flags of a line's record.
 fn line_flags(record: &[u8]) -> u16 {
     u16_at(record, 6)
 }
 
+/// Decodes the status line.
 fn status(cursor: &mut Cursor<'_>) -> Result<StatusCode, NotAnEntry> {
     cursor.expect(STATUS_LINE)?;
     let digits = cursor.take(3)?;
@@ -283,7 +301,7 @@ fn status(cursor: &mut Cursor<'_>) -> Result<StatusCode, NotAnEntry> {
     StatusCode::from_bytes(digits).map_err(|_| NotAnEntry::Corrupt("the status code"))
 }
 
-/// See `lifetime_code` of the encoder.
+/// Decodes the source of the lifetime; the inverse of the encoder's `lifetime_code`.
 fn lifetime_from(code: u8) -> Result<LifetimeFrom, NotAnEntry> {
     match code {
         0 => Ok(LifetimeFrom::Unspecified),
@@ -296,34 +314,39 @@ fn lifetime_from(code: u8) -> Result<LifetimeFrom, NotAnEntry> {
     }
 }
 
-/// A place in the text. It never goes past the end.
+/// A position in the text, which never exceeds its end.
 struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Cursor<'a> {
+    /// Returns the next `length` bytes.
     fn take(&mut self, length: usize) -> Result<&'a [u8], NotAnEntry> {
         let range = self.skip(length)?;
         Ok(&self.bytes[range])
     }
 
+    /// Advances by `length` bytes and returns their range.
     fn skip(&mut self, length: usize) -> Result<Range<usize>, NotAnEntry> {
         let end = self.at.checked_add(length).filter(|end| *end <= self.bytes.len());
-        let range = self.at..end.ok_or(NotAnEntry::Corrupt("lengths that are longer than the head"))?;
+        let range = self.at..end.ok_or(NotAnEntry::Corrupt("lengths that exceed the head"))?;
         self.at = range.end;
         Ok(range)
     }
 
-    /// What a person reads in a dump is what is decoded: the marks between the parts must be there.
+    /// Consumes `mark`, which must be the next bytes.
+    ///
+    /// This check ensures that the text a person reads in a dump is what is decoded.
     fn expect(&mut self, mark: &[u8]) -> Result<(), NotAnEntry> {
         if self.take(mark.len())? == mark {
             return Ok(());
         }
-        Err(NotAnEntry::Corrupt("text that its lengths do not fit"))
+        Err(NotAnEntry::Corrupt("text that does not match its lengths"))
     }
 
-    /// A line `name: value`, and where its value is. Its record may have the flags `known`.
+    /// Decodes a line `name: value` and returns the range of its value. `known` are the flags that
+    /// its record may have.
     fn line(&mut self, record: &[u8], known: u16) -> Result<(HeaderName, Range<usize>), NotAnEntry> {
         if line_flags(record) & !known != 0 {
             return Err(UNKNOWN_FLAG);

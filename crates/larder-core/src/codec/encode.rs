@@ -1,4 +1,5 @@
-//! Writes heads. What the decoder would refuse is refused here, so that nothing is written only to be a miss.
+//! Encodes heads and whole entries. A value that the decoder would reject is rejected here, so that
+//! nothing is written that can only be a miss.
 
 use std::time::Duration;
 
@@ -7,21 +8,23 @@ use http::HeaderName;
 use super::{
     BodyChecksum, MAX_BODY, MAX_HEAD, NotEncodable, VERSION,
     layout::{
-        CHECKSUM, MAGIC, MOST_FIELDS, MOST_GROUPS, MOST_SELECTING, STATUS_LINE, STATUS_LINE_END, at, flag,
-        line,
+        CHECKSUM, MAGIC, MAX_FIELDS, MAX_GROUPS, MAX_SELECTING, STATUS_LINE, STATUS_LINE_END, at, flag, line,
     },
 };
 use crate::{CacheGroup, CacheKey, EntryId, LifetimeFrom, StoredHead};
 
-/// Appends the head of `entry`. `body_length` is `None` where the body's length is not known yet.
+/// Appends the encoded head of `entry` to `out`. `body_length` is `None` if the body's length is
+/// not known yet.
 ///
-/// `entry` names this response and no other, for good: the body's trailer carries it too, so that a head and a body of
-/// different responses are never taken for one. A number that strangers can't guess keeps a body from imitating its own
-/// trailer. A head that takes the place of another after a 304 has the same `entry`.
+/// `entry` must identify this response only and must never be reused. The body's trailer has it
+/// too, so that a head and a body of different responses are never combined. If it cannot be
+/// guessed, a body cannot contain a forged trailer of its own entry. A head that replaces another
+/// after a 304 has the same `entry`.
 ///
 /// # Errors
 ///
-/// [`NotEncodable`], with `out` as it was.
+/// Returns a [`NotEncodable`] if the head exceeds a limit of the format or has a value without a
+/// code. `out` is unchanged then.
 pub fn encode_head(
     key: &CacheKey,
     head: &StoredHead,
@@ -37,11 +40,12 @@ pub fn encode_head(
     result
 }
 
-/// Appends a whole entry: the head, the body, and the body's trailer.
+/// Appends a whole entry to `out`: the head, the body, and the body's trailer.
 ///
 /// # Errors
 ///
-/// As for [`encode_head`].
+/// Returns a [`NotEncodable`] if the entry exceeds a limit of the format or has a value without a
+/// code. `out` is unchanged then.
 pub fn encode_whole(
     key: &CacheKey,
     head: &StoredHead,
@@ -57,6 +61,7 @@ pub fn encode_whole(
     Ok(())
 }
 
+/// Appends the encoded head. `out` may have a part of it if it fails.
 fn append_head(
     key: &CacheKey,
     head: &StoredHead,
@@ -66,15 +71,16 @@ fn append_head(
 ) -> Result<(), NotEncodable> {
     let start = out.len();
     let counts = Counts {
-        fields: bounded(head.fields.len(), MOST_FIELDS, "header fields")?,
-        selecting: bounded(head.selecting.iter().count(), MOST_SELECTING, "selecting header fields")?,
-        groups: bounded(head.groups.len(), MOST_GROUPS, "groups")?,
+        fields: checked_count(head.fields.len(), MAX_FIELDS, "header fields")?,
+        selecting: checked_count(head.selecting.iter().count(), MAX_SELECTING, "selecting header fields")?,
+        groups: checked_count(head.groups.len(), MAX_GROUPS, "groups")?,
     };
     if body_length.is_some_and(|length| length > MAX_BODY) {
         let limit = usize::try_from(MAX_BODY).unwrap_or(usize::MAX);
         return Err(NotEncodable::TooLarge { what: "bytes of body", limit });
     }
-    // The key and what else is made of many parts are bounded before they are written, the sum below.
+    // The key and the header fields are limited before they are written, the total length
+    // afterwards.
     let lines: usize = head.fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if key.as_bytes().len().saturating_add(lines) > MAX_HEAD {
         return Err(TOO_LONG);
@@ -100,19 +106,23 @@ fn append_head(
     Ok(())
 }
 
+/// The error for a head longer than [`MAX_HEAD`].
 const TOO_LONG: NotEncodable = NotEncodable::TooLarge { what: "bytes of head", limit: MAX_HEAD };
 
+/// The number of records of each table.
 struct Counts {
     fields: u16,
     selecting: u16,
     groups: u16,
 }
 
-fn bounded(count: usize, limit: usize, what: &'static str) -> Result<u16, NotEncodable> {
+/// Returns `count` if it is within `limit`.
+fn checked_count(count: usize, limit: usize, what: &'static str) -> Result<u16, NotEncodable> {
     let count = u16::try_from(count).ok().filter(|_| count <= limit);
     count.ok_or(NotEncodable::TooLarge { what, limit })
 }
 
+/// Appends the fixed part of the head.
 fn append_fixed(
     key: &CacheKey,
     head: &StoredHead,
@@ -121,21 +131,21 @@ fn append_fixed(
     counts: &Counts,
     out: &mut Vec<u8>,
 ) -> Result<(), NotEncodable> {
-    let terms = &head.freshness;
+    let freshness = &head.freshness;
     let part = head.part.as_ref();
     let complete = part.and_then(|part| part.complete);
-    let flags = bit(terms.must_revalidate, flag::MUST_REVALIDATE)
-        | bit(terms.no_cache, flag::NO_CACHE)
-        | bit(terms.immutable, flag::IMMUTABLE)
-        | bit(terms.stale_while_revalidate.is_some(), flag::WHILE_REVALIDATE)
-        | bit(terms.stale_if_error.is_some(), flag::IF_ERROR)
+    let flags = bit(freshness.must_revalidate, flag::MUST_REVALIDATE)
+        | bit(freshness.no_cache, flag::NO_CACHE)
+        | bit(freshness.immutable, flag::IMMUTABLE)
+        | bit(freshness.stale_while_revalidate.is_some(), flag::WHILE_REVALIDATE)
+        | bit(freshness.stale_if_error.is_some(), flag::IF_ERROR)
         | bit(part.is_some(), flag::PART)
         | bit(complete.is_some(), flag::PART_COMPLETE)
         | bit(head.selecting.never_matches(), flag::NEVER_MATCHES)
         | bit(body_length.is_some(), flag::BODY_LENGTH);
     let key_length = u32::try_from(key.as_bytes().len()).map_err(|_| TOO_LONG)?;
 
-    // On the stack, and appended at once.
+    // Written on the stack and appended at once.
     let mut fixed = [0; at::TABLES];
     let mut put = |at: usize, bytes: &[u8]| fixed[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, MAGIC);
@@ -143,18 +153,18 @@ fn append_fixed(
     put(at::FLAGS, &flags.to_le_bytes());
     put(at::ENTRY, &entry.0.to_le_bytes());
     put(at::BODY_LENGTH, &body_length.unwrap_or_default().to_le_bytes());
-    put(at::REQUEST_TIME, &terms.request_time.as_millis().to_le_bytes());
-    put(at::RESPONSE_TIME, &terms.response_time.as_millis().to_le_bytes());
-    put(at::DATE, &terms.date.as_millis().to_le_bytes());
+    put(at::REQUEST_TIME, &freshness.request_time.as_millis().to_le_bytes());
+    put(at::RESPONSE_TIME, &freshness.response_time.as_millis().to_le_bytes());
+    put(at::DATE, &freshness.date.as_millis().to_le_bytes());
     let mut put_duration = |secs: usize, nanos: usize, duration: Duration| {
         put(secs, &duration.as_secs().to_le_bytes());
         put(nanos, &duration.subsec_nanos().to_le_bytes());
     };
-    put_duration(at::INITIAL_AGE, at::INITIAL_AGE_NANOS, terms.corrected_initial_age);
-    put_duration(at::LIFETIME, at::LIFETIME_NANOS, terms.lifetime.lifetime);
-    let while_revalidate = terms.stale_while_revalidate.unwrap_or_default();
+    put_duration(at::INITIAL_AGE, at::INITIAL_AGE_NANOS, freshness.corrected_initial_age);
+    put_duration(at::LIFETIME, at::LIFETIME_NANOS, freshness.lifetime.lifetime);
+    let while_revalidate = freshness.stale_while_revalidate.unwrap_or_default();
     put_duration(at::WHILE_REVALIDATE, at::WHILE_REVALIDATE_NANOS, while_revalidate);
-    put_duration(at::IF_ERROR, at::IF_ERROR_NANOS, terms.stale_if_error.unwrap_or_default());
+    put_duration(at::IF_ERROR, at::IF_ERROR_NANOS, freshness.stale_if_error.unwrap_or_default());
     if let Some(part) = part {
         put(at::PART_FIRST, &part.first.to_le_bytes());
         put(at::PART_LAST, &part.last.to_le_bytes());
@@ -164,16 +174,17 @@ fn append_fixed(
     put(at::FIELDS, &counts.fields.to_le_bytes());
     put(at::SELECTING, &counts.selecting.to_le_bytes());
     put(at::GROUPS, &counts.groups.to_le_bytes());
-    put(at::LIFETIME_FROM, &[lifetime_code(terms.lifetime.from)?]);
+    put(at::LIFETIME_FROM, &[lifetime_code(freshness.lifetime.from)?]);
     out.extend_from_slice(&fixed);
     Ok(())
 }
 
+/// Returns `bit` if `set`, and 0 otherwise.
 fn bit(set: bool, bit: u16) -> u16 {
     if set { bit } else { 0 }
 }
 
-/// See `lifetime_from` of the decoder.
+/// Returns the code of a source of the lifetime; the inverse of the decoder's `lifetime_from`.
 fn lifetime_code(from: LifetimeFrom) -> Result<u8, NotEncodable> {
     match from {
         LifetimeFrom::Unspecified => Ok(0),
@@ -186,6 +197,7 @@ fn lifetime_code(from: LifetimeFrom) -> Result<u8, NotEncodable> {
     }
 }
 
+/// Appends the tables of lengths.
 fn append_tables(head: &StoredHead, out: &mut Vec<u8>) -> Result<(), NotEncodable> {
     for (name, value) in &head.fields {
         append_record(name, value.len(), bit(value.is_sensitive(), line::SENSITIVE), out)?;
@@ -201,6 +213,7 @@ fn append_tables(head: &StoredHead, out: &mut Vec<u8>) -> Result<(), NotEncodabl
     Ok(())
 }
 
+/// Appends the record of one line: the lengths of its value and name, and its flags.
 fn append_record(name: &HeaderName, value: usize, flags: u16, out: &mut Vec<u8>) -> Result<(), NotEncodable> {
     let value = u32::try_from(value).map_err(|_| TOO_LONG)?;
     let name = u16::try_from(name.as_str().len()).map_err(|_| TOO_LONG)?;
@@ -210,6 +223,7 @@ fn append_record(name: &HeaderName, value: usize, flags: u16, out: &mut Vec<u8>)
     Ok(())
 }
 
+/// Appends the status line and the header fields as text.
 fn append_block(head: &StoredHead, out: &mut Vec<u8>) {
     out.extend_from_slice(STATUS_LINE);
     out.extend_from_slice(head.status.as_str().as_bytes());
@@ -220,6 +234,7 @@ fn append_block(head: &StoredHead, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Appends a line `name: value`.
 fn append_line(name: &HeaderName, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(name.as_str().as_bytes());
     out.extend_from_slice(b": ");
@@ -227,6 +242,7 @@ fn append_line(name: &HeaderName, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Appends the line of a group: its origin and its name.
 fn append_group(group: &CacheGroup, out: &mut Vec<u8>) {
     out.extend_from_slice(group.origin().as_bytes());
     out.extend_from_slice(b" ");

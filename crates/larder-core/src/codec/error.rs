@@ -1,40 +1,43 @@
-//! What is not an entry, and what cannot become one. Both are ordinary: a miss, and a response that is not stored.
+//! Defines the errors of the codec. Both are ordinary: a miss, and a response that is not stored.
 
 use std::fmt;
 
-/// Why bytes are not the entry that was looked for. To the engine each of these is a miss; FORMAT.md says which of them
-/// a store removes.
+/// The reason why bytes are not the requested entry.
+///
+/// The engine treats each of these as a miss. FORMAT.md states for which of them a store removes
+/// the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotAnEntry {
-    /// They do not begin as an entry does: somebody else's, or nothing was ever written there.
+    /// The bytes do not start like an entry: other software wrote them, or nothing was ever
+    /// written.
     Foreign,
     /// An entry of another version of the format.
     UnknownVersion(u16),
-    /// They are not what was written. What was found wrong is for logs; after a checksum nothing else is looked at.
+    /// The bytes are not what was written. The text names the part that is wrong, for logs.
     Corrupt(&'static str),
-    /// An entry, but of another key: a collision of hashes or of names.
+    /// An entry of another key: a collision of hashes or of names.
     OtherKey,
-    /// There is more to it: `needed` bytes in all. If there are no more, it was cut.
+    /// The entry has at least `needed` bytes. If the store has no more bytes, the entry was cut.
     Truncated {
-        /// How many bytes to offer. Never more than [`MAX_HEAD`](super::MAX_HEAD) of a head; of a body that stands
-        /// behind its head, what the whole entry has at least.
+        /// The number of bytes to pass. For a head, at most [`MAX_HEAD`](super::MAX_HEAD); for a
+        /// body that follows its head, the minimum length of the whole entry.
         needed: usize,
     },
 }
 
-/// Why a response cannot be written in this format. It is then not stored.
+/// The reason why a response cannot be encoded in this format. It is not stored then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotEncodable {
-    /// It has more of `what` than the format's `limit`.
+    /// It exceeds one of the format's limits.
     TooLarge {
-        /// What there is too much of.
+        /// The quantity that exceeds the limit.
         what: &'static str,
-        /// The most that is possible.
+        /// The limit.
         limit: usize,
     },
-    /// It holds a value that this version of the format has no code for.
+    /// It contains a value for which this version of the format has no code.
     NoCode(&'static str),
 }
 
@@ -45,7 +48,7 @@ impl fmt::Display for NotAnEntry {
             Self::UnknownVersion(version) => write!(f, "a stored entry of format version {version}"),
             Self::Corrupt(what) => write!(f, "a corrupt entry: {what}"),
             Self::OtherKey => f.write_str("an entry of another key"),
-            Self::Truncated { needed } => write!(f, "an entry that is cut: it has at least {needed} bytes"),
+            Self::Truncated { needed } => write!(f, "a truncated entry: it has at least {needed} bytes"),
         }
     }
 }

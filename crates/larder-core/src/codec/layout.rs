@@ -1,47 +1,53 @@
-//! Where everything stands in the format: offsets, sizes, marks and limits. FORMAT.md shows the same as pictures.
+//! Defines the layout of the format: offsets, sizes, magic numbers and limits. FORMAT.md shows the
+//! same as diagrams.
 //!
-//! Only what is here decides the bytes; encoder and decoder agree because they have no numbers of their own.
+//! The encoder and the decoder have no numbers of their own, so they always agree.
 
 /// The version of the format that this crate writes, and the only one that it reads.
 ///
-/// Stores put it in the name of what they keep entries in (a directory, a prefix of keys), so that two versions can run
-/// side by side while a fleet is upgraded.
+/// Stores include it in the name under which they keep entries (a directory, a prefix of keys), so
+/// that two versions can run side by side while a fleet is upgraded.
 pub const VERSION: u16 = 1;
 
-/// The longest head, in bytes. Longer ones are not written, and what claims to be longer is not an entry.
+/// Maximum length of a head in bytes: 1 MiB. A longer head is not written, and a longer one is not
+/// read.
 pub const MAX_HEAD: usize = 1024 * 1024;
 
-/// The longest body, in bytes: 1 TiB, for which the trailer has 64 MiB. What claims to be longer is not an entry.
+/// Maximum length of a body in bytes: 1 TiB, for which the trailer has 64 MiB. A longer body is not
+/// written, and a longer one is not read.
 pub const MAX_BODY: u64 = 1 << 40;
 
-/// A body's block, in bytes: what has a checksum of its own and can be verified alone.
+/// Length in bytes of a block of a body: the unit that has its own checksum and can be verified
+/// alone.
 pub const BLOCK: usize = 64 * 1024;
 
-/// How many bytes [`head_length`](super::head_length) needs. Their meaning is the same in every version.
+/// Number of bytes that [`head_length`](super::head_length) needs. Their meaning is the same in
+/// every version.
 pub const PREFIX: usize = 16;
 
-/// First byte is no text, last is one that text modes change.
+/// The first bytes of a head. The first byte is not text, and the last is one that a text-mode
+/// transfer changes.
 pub(super) const MAGIC: &[u8; 8] = b"\x8CLARDER\n";
-/// The same backwards: the last bytes of a body's trailer.
+/// The same bytes in reverse order: the last bytes of a body's trailer.
 pub(super) const MAGIC_END: &[u8; 8] = b"\nREDRAL\x8C";
 
-/// Most lines of header fields.
-pub(super) const MOST_FIELDS: usize = 8192;
-/// Most selecting header fields.
-pub(super) const MOST_SELECTING: usize = 256;
-/// Most groups.
-pub(super) const MOST_GROUPS: usize = 256;
+/// Maximum number of header field lines.
+pub(super) const MAX_FIELDS: usize = 8192;
+/// Maximum number of selecting header fields.
+pub(super) const MAX_SELECTING: usize = 256;
+/// Maximum number of groups.
+pub(super) const MAX_GROUPS: usize = 256;
 
-/// Begins the header block, before the three digits.
+/// The start of the header block, before the three digits of the status.
 pub(super) const STATUS_LINE: &[u8] = b"HTTP/1.1 ";
-/// Ends the status line, behind the three digits: the reason phrase is empty.
+/// The end of the status line, after the three digits. The reason phrase is empty.
 pub(super) const STATUS_LINE_END: &[u8] = b" \r\n";
 
 /// Bytes of one record of the tables.
 pub(super) const RECORD: usize = 8;
-/// Bytes of the checksum at a head's end.
+/// Bytes of the checksum at the end of a head.
 pub(super) const CHECKSUM: usize = 4;
-/// Bytes of the fixed part at a trailer's end.
+/// Bytes of the fixed part at the end of a trailer.
 pub(super) const FOOTER: usize = 32;
 
 /// Offsets in the fixed part of a head.
@@ -70,11 +76,12 @@ pub(super) mod at {
     pub(in crate::codec) const SELECTING: usize = 0x86;
     pub(in crate::codec) const GROUPS: usize = 0x88;
     pub(in crate::codec) const LIFETIME_FROM: usize = 0x8A;
-    /// Where the fixed part ends and the tables begin.
+    /// The offset at which the fixed part ends and the tables begin.
     pub(in crate::codec) const TABLES: usize = 0x90;
 }
 
-/// Bits of a head's flags. A set bit that is not here is corruption: a new one is a new version.
+/// Flags of a head. Any other bit that is set is corruption, because a new flag needs a new
+/// version.
 pub(super) mod flag {
     pub(in crate::codec) const MUST_REVALIDATE: u16 = 1 << 0;
     pub(in crate::codec) const NO_CACHE: u16 = 1 << 1;
@@ -88,34 +95,36 @@ pub(super) mod flag {
     pub(in crate::codec) const ALL: u16 = (1 << 9) - 1;
 }
 
-/// Bits of a line's record.
+/// Flags of a line's record.
 pub(super) mod line {
     /// The value must not enter the compression state of HTTP/2 or HTTP/3 (RFC 7541 §7.1.3).
     pub(in crate::codec) const SENSITIVE: u16 = 1 << 0;
-    /// A selecting header field that the request did not have.
+    /// A selecting header field that was absent from the request.
     pub(in crate::codec) const ABSENT: u16 = 1 << 1;
 }
 
-/// The number at `at`. The caller has checked that it is within.
+/// Reads the number at `at`. The caller has checked that it is within `bytes`.
 pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes(array(bytes, at))
 }
 
-/// The number at `at`. The caller has checked that it is within.
+/// Reads the number at `at`. The caller has checked that it is within `bytes`.
 pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(array(bytes, at))
 }
 
-/// The number at `at`. The caller has checked that it is within.
+/// Reads the number at `at`. The caller has checked that it is within `bytes`.
 pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(array(bytes, at))
 }
 
-/// The same of a length; what no memory can hold is longer than any limit.
+/// Reads the length at `at`. A length that exceeds the address space becomes `usize::MAX`, which is
+/// over every limit.
 pub(super) fn length_at(bytes: &[u8], at: usize) -> usize {
     usize::try_from(u32_at(bytes, at)).unwrap_or(usize::MAX)
 }
 
+/// Returns the `N` bytes at `at`. The caller has checked that they are within `bytes`.
 fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     *bytes[at..].first_chunk().expect("the caller has checked the length")
 }

@@ -1,31 +1,33 @@
-//! The stored entry: the one format in which stores keep a response outside this process's memory.
+//! Encodes and decodes stored entries: the format in which stores keep a response outside this
+//! process's memory.
 //!
-//! It is described byte by byte in `FORMAT.md`. Here are its encoder and its decoder, which decide what is an entry and
-//! what is not: wrong bytes are a value, [`NotAnEntry`], and mean a miss. Where the bytes lie (files, an index, Redis),
-//! in which order they are made durable, and when an entry becomes visible is left to the stores; FORMAT.md says what
-//! they may rely on.
+//! `FORMAT.md` describes the format byte by byte. This module decides which bytes are an entry:
+//! anything else is the value [`NotAnEntry`], which means a miss. Where the bytes are located
+//! (files, an index, Redis), in which order they are made durable, and when an entry becomes
+//! visible are decisions of the stores. FORMAT.md states what stores may rely on.
 //!
-//! An entry has two records, bound to each other by an [`EntryId`](crate::EntryId):
+//! An entry has two records, which share an [`EntryId`](crate::EntryId):
 //!
-//! - the *head*: key, [`FreshnessInfo`](crate::FreshnessInfo) as numbers, and the header block as text ([`encode_head`],
-//!   [`decode_head`]);
-//! - the *body*: its bytes as they are, then a *trailer* with a checksum for each block of 64 KiB ([`BodyChecksum`],
-//!   [`Trailer`]).
+//! - the *head*: the key, [`FreshnessInfo`](crate::FreshnessInfo) as numbers, and the header block
+//!   as text ([`encode_head`], [`decode_head`]);
+//! - the *body*: its bytes unchanged, then a *trailer* with a checksum for each block of 64 KiB
+//!   ([`BodyChecksum`], [`Trailer`]).
 //!
-//! A store that keeps both in one place writes one behind the other ([`encode_whole`], [`decode_whole`]).
+//! A store that holds both in one place writes the body record after the head ([`encode_whole`],
+//! [`decode_whole`]).
 //!
 //! ```
 //! use bytes::Bytes;
 //! use larder_core::{CacheKey, EntryId, StoredHead, codec};
 //!
-//! fn keep(key: &CacheKey, head: &StoredHead, body: &[u8]) -> Option<Vec<u8>> {
+//! fn save(key: &CacheKey, head: &StoredHead, body: &[u8]) -> Option<Vec<u8>> {
 //!     let mut out = Vec::new();
 //!     codec::encode_whole(key, head, EntryId(0x5EED), body, &mut out).ok()?;
 //!     Some(out)
 //! }
 //!
-//! fn recall(stored: Bytes, key: &CacheKey) -> Option<(StoredHead, Bytes)> {
-//!     let (decoded, body) = codec::decode_whole(&stored, key).ok()?; // whatever is wrong with it: a miss
+//! fn load(stored: Bytes, key: &CacheKey) -> Option<(StoredHead, Bytes)> {
+//!     let (decoded, body) = codec::decode_whole(&stored, key).ok()?; // any error is a miss
 //!     Some((decoded.head, body))
 //! }
 //! ```

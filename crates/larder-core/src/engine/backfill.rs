@@ -1,4 +1,7 @@
-//! One client's way through an arriving body: from the window while it keeps up, from the store where it does not.
+//! Reads a body that is still arriving, for one client: from the window while the client keeps up,
+//! and from the store where it does not.
+//!
+//! The window and its readers' positions belong to [`BodyFanout`].
 
 use std::{
     ops::Range,
@@ -24,14 +27,14 @@ impl BodySource for Arc<BodyFanout> {
         let range = range.unwrap_or(0..u64::MAX);
         let mut state = self.state.lock();
         if state.completion == Some(Completion::Broken) {
-            // Who comes now can still be given the whole, by another fetch.
-            return Err(StoreError::new(StoreErrorKind::Gone, "arriving", "it has broken off"));
+            // A client that arrives now can still get the whole body from another fetch.
+            return Err(StoreError::new(StoreErrorKind::Gone, "in-flight", "the body has failed"));
         }
         if range.start < state.start && state.follow.is_none() {
             return Err(StoreError::new(
                 StoreErrorKind::Gone,
-                "arriving",
-                "its beginning has passed already",
+                "in-flight",
+                "the start of the body is no longer available",
             ));
         }
         let index = state.readers.add(range.start);
@@ -47,7 +50,7 @@ impl BodySource for Arc<BodyFanout> {
     }
 }
 
-/// One client's way through an arriving body.
+/// One client's position in an arriving body.
 struct Reader {
     body: Arc<BodyFanout>,
     index: usize,
@@ -56,26 +59,30 @@ struct Reader {
     backfill: Backfill,
 }
 
+/// The future that opens a range of the store's copy.
 type Opening = Pin<Box<dyn Future<Output = Result<ByteStream, StoreError>> + Send>>;
 
-/// Reading back what has left the window.
+/// The state of reading chunks that have left the window.
 enum Backfill {
     None,
-    /// With the offset at which the window takes over again.
+    /// Opening the store's copy. The number is the offset at which the window continues.
     Opening(Opening, u64),
+    /// Reading the store's copy, up to the offset at which the window continues.
     Reading(ByteStream, u64),
 }
 
 impl Reader {
+    /// Records that the client takes `chunk`, and returns the part of it that is within the
+    /// reader's range.
     fn advance(&mut self, mut chunk: Bytes) -> Bytes {
         let left = usize::try_from(self.until - self.position).unwrap_or(usize::MAX);
         chunk.truncate(left);
         self.position += chunk.len() as u64;
         let mut state = self.body.state.lock();
-        if let Some(place) = &mut state.readers.slots[self.index] {
-            place.position = self.position;
+        if let Some(slot) = &mut state.readers.slots[self.index] {
+            slot.position = self.position;
         }
-        state.readers.moved();
+        state.readers.notify_moved();
         let full = state.end - state.start > WINDOW;
         drop(state);
         if full {
@@ -84,13 +91,16 @@ impl Reader {
         chunk
     }
 
-    /// Turns to the store, if what comes next has left the window.
+    /// Starts to read from the store if the next byte has left the window.
     fn start_backfill(&mut self) -> Result<(), StoreError> {
         let state = self.body.state.lock();
         if self.position >= state.start {
             return Ok(());
         }
-        let follow = state.follow.clone().ok_or_else(|| broken("this client fell too far behind"))?;
+        let follow = state
+            .follow
+            .clone()
+            .ok_or_else(|| broken("the client fell too far behind and the store has no copy"))?;
         let range = self.position..state.start.min(self.until);
         let end = range.end;
         drop(state);
@@ -98,7 +108,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Piece, end, failure or waiting, from the window.
+    /// Polls the window for the next chunk, the end or the failure of the body.
     fn poll_window(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, StoreError>>> {
         let mut state = self.body.state.lock();
         if let Some(chunk) = state.chunk_at(self.position) {
@@ -108,7 +118,7 @@ impl Reader {
         match state.completion {
             Some(Completion::Whole) => Poll::Ready(None),
             Some(Completion::Broken) => {
-                let error = broken("the origin broke off the body");
+                let error = broken("the origin ended the body early");
                 let cause = state.cause.clone();
                 Poll::Ready(Some(Err(match cause {
                     Some(cause) => error.with_source(cause),
@@ -117,19 +127,20 @@ impl Reader {
             }
             None => {
                 let index = self.index;
-                let Some(place) = &mut state.readers.slots[index] else { return Poll::Ready(None) };
-                if place.disconnected {
-                    return Poll::Ready(Some(Err(broken("this client took nothing for too long"))));
+                let Some(slot) = &mut state.readers.slots[index] else { return Poll::Ready(None) };
+                if slot.disconnected {
+                    return Poll::Ready(Some(Err(broken("the client did not read in time"))));
                 }
-                place.waker = Some(cx.waker().clone());
+                slot.waker = Some(cx.waker().clone());
                 Poll::Pending
             }
         }
     }
 }
 
+/// Creates the error of a body that cannot be read further.
 fn broken(why: &'static str) -> StoreError {
-    StoreError::new(StoreErrorKind::Unavailable, "arriving", why)
+    StoreError::new(StoreErrorKind::Unavailable, "in-flight", why)
 }
 
 impl Stream for Reader {
@@ -158,7 +169,9 @@ impl Stream for Reader {
                     Some(Ok(chunk)) => return Poll::Ready(Some(Ok(this.advance(chunk)))),
                     Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                     None if this.position < *end => {
-                        return Poll::Ready(Some(Err(broken("the store gave back less than it was given"))));
+                        return Poll::Ready(Some(Err(broken(
+                            "the store returned fewer bytes than were written",
+                        ))));
                     }
                     None => this.backfill = Backfill::None,
                 },

@@ -1,4 +1,4 @@
-//! How a cache is put together.
+//! Builds a [`Cache`] and defines its limits.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,18 @@ use tokio::sync::Semaphore;
 use super::{Cache, Inner, events::Observer, flights::Flights, tasks::Tasks, uncacheable::UncacheableKeys};
 use crate::{CacheStore, Clock, Rules, SystemClock};
 
-/// Settings of a [`Cache`]; see [`Cache::builder`].
+/// Builds a [`Cache`]; see [`Cache::builder`].
+///
+/// ```no_run
+/// use std::{sync::Arc, time::Duration};
+/// use larder_core::{Cache, CacheStore, Limits, Rules};
+///
+/// fn build(store: Arc<dyn CacheStore>) -> Cache {
+///     let mut limits = Limits::default();
+///     limits.origin_timeout = Duration::from_secs(10);
+///     Cache::builder(store).rules(Rules::shared()).name("edge-1").limits(limits).build()
+/// }
+/// ```
 #[derive(Debug)]
 pub struct CacheBuilder {
     store: Arc<dyn CacheStore>,
@@ -19,6 +30,7 @@ pub struct CacheBuilder {
 }
 
 impl CacheBuilder {
+    /// Creates a builder with the default settings.
     pub(super) fn new(store: Arc<dyn CacheStore>) -> Self {
         Self {
             store,
@@ -30,15 +42,17 @@ impl CacheBuilder {
         }
     }
 
-    /// The rules to decide by. Default: [`Rules::shared`].
+    /// Sets the caching rules. Default: [`Rules::shared`].
     #[must_use]
     pub fn rules(mut self, rules: Rules) -> Self {
         self.rules = rules;
         self
     }
 
-    /// This cache's name in `Cache-Status` (RFC 9211 §2). Default: `larder`. What can't stand in a token of
-    /// RFC 9110 §5.6.2 is replaced by `-`.
+    /// Sets the cache's name in `Cache-Status` (RFC 9211 §2). Default: `larder`.
+    ///
+    /// A character that is not allowed in a token (RFC 9110 §5.6.2) is replaced by `-`. A name that
+    /// does not start with a letter or `*` gets the prefix `larder-`.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
         let token =
@@ -48,28 +62,28 @@ impl CacheBuilder {
         self
     }
 
-    /// Where the time comes from. Default: [`SystemClock`].
+    /// Sets the clock. Default: [`SystemClock`].
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// The bounds. Default: [`Limits::default`].
+    /// Sets the limits. Default: [`Limits::default`].
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Who is told what happens. Default: nobody.
+    /// Sets the observer of the cache's events. Default: none.
     #[must_use]
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
         self
     }
 
-    /// The cache.
+    /// Builds the cache.
     pub fn build(self) -> Cache {
         Cache {
             inner: Arc::new(Inner {
@@ -88,35 +102,42 @@ impl CacheBuilder {
     }
 }
 
-/// Bounds on what one request, one key or the whole cache may use. Each has a default that suits a server.
+/// Limits on what one request, one key or the whole cache may use. The defaults suit a server.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Longest body that is stored, in bytes; longer ones pass through. The store may have a lower limit of its
-    /// own. Default: no limit here.
+    /// Longest body that is stored, in bytes. A longer body is forwarded without being stored. The
+    /// store may have a lower limit. Default: no limit.
     pub max_object: u64,
-    /// Most bytes of header fields that are stored of one response. Default: 64 KiB.
+    /// Largest head that is stored, in bytes. The size is that of the header fields, selecting
+    /// header values and groups with their bookkeeping. A response with a larger head is forwarded
+    /// without being stored. Default: 64 KiB.
     pub max_head: usize,
-    /// Most variants of one key (RFC 9111 §4.1). One more, and the key starts anew: an origin whose `Vary` names a
-    /// field that is different for everyone must not fill the store with one page. Default: 64.
+    /// Maximum number of variants of one key (RFC 9111 §4.1). If another variant is stored, the
+    /// others are removed first. This prevents an origin from filling the store with a single page
+    /// by naming in `Vary` a field that differs for each client. Default: 64.
     pub max_variants: usize,
-    /// Most keys that are fetched with collapsing at the same time; requests beyond go to the origin uncollapsed.
-    /// Default: 65,536.
+    /// Maximum number of keys that are fetched with collapsing at the same time. Requests for
+    /// further keys go to the origin uncollapsed. Default: 65,536.
     pub max_concurrent_fetches: usize,
-    /// Most revalidations in the background at the same time; beyond it a stale response that may be served stays
-    /// as it is until its next request. Default: 256.
+    /// Maximum number of concurrent background revalidations. When it is reached, a stale response
+    /// that may be served is served without a revalidation; its next request tries again. Default:
+    /// 256.
     pub max_background_revalidations: usize,
-    /// How long a request waits for the headers of another one's fetch before it goes to the origin itself.
-    /// Default: 30 s.
+    /// Longest time that a request waits for the response headers of another request's fetch, or
+    /// for another process's lease, before it goes to the origin. Default: 30 s.
     pub collapse_timeout: Duration,
-    /// How long the origin may take to answer with a head. Default: 60 s.
+    /// Longest time until the head of the origin's response arrives. Default: 60 s. When it passes,
+    /// the client gets a 504 or a stale response.
     pub origin_timeout: Duration,
-    /// How long the origin may pause within a body that is being stored. Default: 60 s.
+    /// Longest time between two chunks of a response body that is being stored. Default: 60 s. When
+    /// it passes, the body ends with an error.
     pub body_timeout: Duration,
-    /// How long a store may take for a look-up before it counts as a miss. Default: 1 s.
+    /// Longest time that a store lookup, a reservation, a claim of a lease or the opening of a body
+    /// may take. Default: 1 s. A lookup that takes longer is a miss.
     pub lookup_timeout: Duration,
-    /// How long a store may take for any other single step, and how long a client that takes nothing may keep
-    /// a shared fetch waiting. Default: 10 s.
+    /// Longest time that any other store operation may take, and longest time that a client that
+    /// does not read may delay a shared fetch. Default: 10 s.
     pub store_timeout: Duration,
 }
 

@@ -1,8 +1,9 @@
-//! The short way to an origin whose last response refused to be stored: the engine looks up and decides, and the adapter asks
-//! the origin in its own terms, with nothing converted.
+//! Lets an adapter bypass the engine for keys whose last response forbade storing.
 //!
-//! It is worth it where the origin is the rest of the same program, and many of its pages are `no-store`. When a response
-//! no longer refuses, the next request goes the whole way.
+//! The engine looks up and decides; the adapter then calls the origin directly, without converting
+//! the request and the response to `http` types. This is worthwhile if the origin is a handler of
+//! the same program and many of its pages have `no-store`. Once a response no longer forbids
+//! storing, the next request goes through the engine again.
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -14,56 +15,61 @@ use crate::{
 };
 
 impl Miss {
-    /// Nothing is stored under this key, and its last response refused to be (`no-store`, say): an adapter that can ask its
-    /// origin more directly than through [`Cache::resume`] may do so. It uses [`Cache::bypass`] and then
-    /// [`Cache::record_bypass`].
+    /// Returns whether the adapter may call the origin directly instead of through
+    /// [`Cache::resume`].
+    ///
+    /// It may if nothing is stored under the key and the last response forbade storing, such as
+    /// with `no-store`. It then calls [`Cache::bypass`] followed by [`Cache::record_bypass`].
     pub fn can_bypass(&self) -> bool {
         self.bypass.is_some()
     }
 }
 
 impl Cache {
-    /// Waits for the head of the origin's response, for as long as [`Limits`](crate::Limits) allow.
+    /// Waits for the head of the origin's response, for at most
+    /// [`Limits::origin_timeout`](crate::Limits::origin_timeout).
     ///
     /// # Errors
     ///
-    /// If that has passed.
+    /// Returns a [`FetchError`] if the time has passed.
     ///
     /// # Cancel safety
     ///
-    /// As that of what is awaited.
-    pub async fn bypass<T>(&self, asking: impl Future<Output = T>) -> Result<T, FetchError> {
+    /// Dropping the future drops `request`.
+    pub async fn bypass<T>(&self, request: impl Future<Output = T>) -> Result<T, FetchError> {
         let limit = self.inner.limits.origin_timeout;
         let timeout = || FetchError::Origin(OriginError::new(OriginErrorKind::Timeout(limit)));
-        within(limit, asking).await.ok_or_else(timeout)
+        within(limit, request).await.ok_or_else(timeout)
     }
 
-    /// Takes note of a response that was asked for directly, and says what its `Cache-Status` is.
+    /// Records a response that the adapter fetched directly, and returns its `Cache-Status`.
     pub fn record_bypass<F: RequestHeaders>(
         &self,
-        found: &Miss,
+        miss: &Miss,
         status: StatusCode,
         fields: &F,
     ) -> CacheStatus {
         let mut cache_status = CacheStatus::default();
-        (cache_status.fwd, cache_status.fwd_status) = (found.bypass, Some(status));
+        (cache_status.fwd, cache_status.fwd_status) = (miss.bypass, Some(status));
         let why = self.inner.rules.refuses(fields);
         if let Some(why) = why {
             cache_status.detail = Some(why.token());
             self.observe(&Event::NotStored(why));
         } else {
-            self.inner.uncacheable.remove_no_store(&found.key);
+            self.inner.uncacheable.allow_storing(&miss.key);
         }
         self.observe(&Event::Answered(&cache_status));
         cache_status
     }
 
-    /// Such a status as the field's value, as [`cache_status`](Self::cache_status) has it of an answer.
+    /// Returns the value of the `Cache-Status` header for this status, as
+    /// [`cache_status`](Self::cache_status) does for a response.
     pub fn status_bytes(&self, status: &CacheStatus) -> Bytes {
         status.to_bytes(&self.inner.name)
     }
 
+    /// Returns whether nothing is stored under `key` and its last response forbade storing.
     pub(super) fn is_bypassable(&self, key: &CacheKey, candidates: &Candidates, now: Timestamp) -> bool {
-        candidates.is_empty() && self.inner.uncacheable.contains_no_store(key, now)
+        candidates.is_empty() && self.inner.uncacheable.forbids_storing(key, now)
     }
 }

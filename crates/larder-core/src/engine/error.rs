@@ -1,4 +1,4 @@
-//! Why a request got no response, and what the client is told.
+//! Defines [`FetchError`] and the error response that it becomes.
 
 use std::{error::Error, fmt};
 
@@ -7,18 +7,18 @@ use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
 use super::response::{CacheResponse, ResponseHead};
 use crate::{Body, CacheStatus, ForwardReason, OriginError, OriginErrorKind, TargetError};
 
-/// Why a request got no response, from the store or from the origin.
+/// The reason why neither the store nor the origin could provide a response.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum FetchError {
-    /// The request's target is not one that can be fetched.
+    /// The request's target cannot be fetched.
     Target(TargetError),
-    /// The origin gave no response, and nothing stored could stand in for it.
+    /// The origin returned no response, and no stored response may be served instead.
     Origin(OriginError),
 }
 
 impl FetchError {
-    /// What a proxy says to its client (RFC 9110 §15.5, §15.6).
+    /// Returns the status code that a proxy sends to its client (RFC 9110 §15.5, §15.6).
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Target(TargetError::TooLong) => StatusCode::URI_TOO_LONG,
@@ -32,8 +32,9 @@ impl FetchError {
         }
     }
 
-    /// The same as an answer: the status, and one line of text that says what happened. It names no internal
-    /// address: causes are in [`source`](Error::source), for the log.
+    /// Returns a response with that status and one line of text that describes the failure.
+    ///
+    /// It contains no internal address: the causes are in [`source`](Error::source), for logs.
     pub(crate) fn to_response(&self) -> CacheResponse {
         let mut fields = HeaderMap::with_capacity(4);
         fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -63,7 +64,7 @@ impl FetchError {
 impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Target(error) => write!(f, "the request's target can't be fetched: {error}"),
+            Self::Target(error) => write!(f, "cannot fetch the request's target: {error}"),
             Self::Origin(error) => error.fmt(f),
         }
     }

@@ -1,37 +1,40 @@
-//! What a cache tells about itself, for counters and logs.
+//! Defines the events of a cache, for counters and logs.
 
 use std::fmt;
 
 use crate::{CacheStatus, NotStorable, StoreError};
 
-/// Is told what happens in a cache, where it happens. Called on the hot path: count, and return.
+/// Receives the events of a cache, on the task in which they occur.
+///
+/// It is called on the hot path: an implementation should count and return.
 pub trait Observer: fmt::Debug + Send + Sync + 'static {
-    /// Something happened.
+    /// Handles one event.
     fn on_event(&self, event: &Event<'_>);
 }
 
-/// Something that happened in a cache.
+/// An event of a cache.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
     /// A request was answered.
     Answered(&'a CacheStatus),
-    /// A response was not stored, by the rules.
+    /// A response was not stored because the caching rules do not allow it.
     NotStored(NotStorable),
-    /// A response is in the store, whole.
+    /// A response was stored completely.
     Stored,
-    /// The origin's body broke off, or did not have the length that was announced. Nothing was stored.
+    /// The origin's body ended early, or its length differs from the announced length. Nothing was
+    /// stored.
     BodyBroken,
-    /// The store failed. The client was served all the same.
+    /// A store operation failed. The client was served nevertheless.
     StoreFailed {
-        /// Which step.
+        /// The operation.
         step: StoreStep,
-        /// Why; `None` if it did not answer in time.
+        /// The error, or `None` if the operation did not finish in time.
         error: Option<&'a StoreError>,
     },
 }
 
-/// A step of a store's work, named in [`Event::StoreFailed`].
+/// An operation of a store, named in [`Event::StoreFailed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreStep {
@@ -39,10 +42,10 @@ pub enum StoreStep {
     Lookup,
     /// Opening a body.
     Open,
-    /// Writing an entry, from its beginning to its commit.
+    /// Writing an entry, from its reservation to its commit.
     Write,
-    /// Giving an entry a confirmed head.
+    /// Replacing the head of a validated entry.
     Freshen,
-    /// Removing a key, a group or everything.
+    /// Removing, or marking as stale, a key, a group, a prefix or everything.
     Remove,
 }

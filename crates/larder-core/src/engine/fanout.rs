@@ -1,18 +1,21 @@
-//! A body that is still arriving: one stream from the origin, read by any number of clients and by the store.
+//! Distributes a body that is still arriving: one stream from the origin, read by any number of
+//! clients and by the store's writer.
 //!
-//! The last chunks are kept in a window. Clients and the store's writer each read at their own pace from it:
+//! The last chunks stay in a window. The clients and the store's writer read from it, each at its
+//! own pace:
 //!
 //! ```text
 //!   origin ──► [ window: the last 256 KiB ] ──► client, client, …      (from memory)
-//!                     │                    ──► slow client             (what left the window: from the store)
+//!                     │                    ──► slow client             (older chunks: from the store)
 //!                     └──────────────────────► the store's writer
 //! ```
 //!
-//! A client that is slower than the store reads what has left the window back from the store
-//! ([`StoreWriter::follow`]), so it neither slows the others nor makes the window grow. Only where the store
-//! can't do that does the fetch wait for its slowest client, and for a slow store it waits as long as the limit
-//! says and then goes on without it. Nobody's wait is without a limit: a client that takes nothing while the
-//! others wait is cut off.
+//! A client that reads more slowly than the store writes gets the chunks that have left the window
+//! from the store ([`StoreWriter::follow`], `backfill`). It therefore neither delays the others nor
+//! makes the window grow. Only where the store does not support this does the fetch wait for its
+//! slowest client. It waits for a slow store up to the timeout, and then continues without the
+//! store. Every wait has a limit: a client that does not read while the others wait is
+//! disconnected.
 //!
 //! [`StoreWriter::follow`]: crate::StoreWriter::follow
 
@@ -33,55 +36,60 @@ use tokio::sync::Notify;
 use crate::timeout::within;
 use crate::{Body, BodySource};
 
-/// What may lie in memory of one arriving body.
+/// Bytes of one arriving body that may stay in memory.
 pub(super) const WINDOW: u64 = 256 * 1024;
 
-/// How long each party may keep the others waiting.
+/// How long each party may delay the others.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FanoutTimeouts {
-    /// Between two chunks from the origin.
+    /// Longest time between two chunks from the origin.
     pub(crate) origin: Duration,
-    /// A client or the store that is behind while the window is full.
+    /// Longest time that a slow client or the store may delay the body while the window is full.
     pub(crate) slow_reader: Duration,
 }
 
 /// The shared state of one arriving body.
 #[derive(Debug)]
 pub(crate) struct BodyFanout {
+    /// The body's length in bytes, if it is known.
     pub(super) length: Option<u64>,
     pub(super) state: Mutex<State>,
-    /// Somebody read on, left, or the store gave up: the pump may have room.
+    /// Notified when a client or the writer has read further or has stopped: the pump may have
+    /// room.
     pub(super) progress: Notify,
-    /// Something arrived, or the end: the store's writer may go on.
-    arrived: Notify,
+    /// Notified when a chunk or the end of the body has arrived: the store's writer may continue.
+    data_ready: Notify,
 }
 
+/// The window and the positions of its readers.
 #[derive(Debug)]
 pub(super) struct State {
     window: VecDeque<Bytes>,
-    /// Offset of the window's first byte in the body, and the one after its last.
+    /// Offset in the body of the window's first byte.
     pub(super) start: u64,
+    /// Offset in the body of the byte after the window's last one.
     pub(super) end: u64,
+    /// How the body ended, once it has.
     pub(super) completion: Option<Completion>,
-    /// Why it broke off, as the origin said it.
+    /// The origin's error, if it ended the body.
     pub(super) cause: Option<Cause>,
     pub(super) readers: Readers,
-    /// Where the store's writer is, while it writes.
-    storing: Option<u64>,
-    /// Reads back what the writer has.
+    /// The position of the store's writer, while it writes.
+    writer_position: Option<u64>,
+    /// Reads the bytes that the store's writer has received.
     pub(super) follow: Option<Arc<dyn BodySource>>,
 }
 
 /// How the body ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Completion {
-    /// By the origin's own framing.
+    /// Complete according to the origin's own framing.
     Whole,
-    /// Before that.
+    /// Incomplete.
     Broken,
 }
 
-/// A failure that several readers are told.
+/// An error that several readers receive.
 #[derive(Debug, Clone)]
 pub(super) struct Cause(Arc<dyn Error + Send + Sync>);
 
@@ -98,7 +106,10 @@ impl Error for Cause {
 }
 
 impl BodyFanout {
-    /// A body of `length` bytes if known, of which `first` are here already. The store is expected to read.
+    /// Creates the state of a body of `length` bytes, if known, of which the chunks `first` have
+    /// arrived.
+    ///
+    /// The store's writer counts as a reader from the start.
     pub(crate) fn new(length: Option<u64>, first: VecDeque<Bytes>) -> Arc<Self> {
         let end = first.iter().map(|chunk| chunk.len() as u64).sum();
         let state = State {
@@ -108,45 +119,58 @@ impl BodyFanout {
             completion: None,
             cause: None,
             readers: Readers::default(),
-            storing: Some(0),
+            writer_position: Some(0),
             follow: None,
         };
-        Arc::new(Self { length, state: Mutex::new(state), progress: Notify::new(), arrived: Notify::new() })
+        Arc::new(Self {
+            length,
+            state: Mutex::new(state),
+            progress: Notify::new(),
+            data_ready: Notify::new(),
+        })
     }
 
-    /// Takes the body from the origin to its end, as fast as the slowest that has to be waited for.
-    pub(crate) async fn pump(&self, mut body: Body, patience: FanoutTimeouts) -> Completion {
-        // Whatever ends this future early, also being dropped half-way, ends the body: nobody waits for ever.
-        let ending = BreakOnDrop(self);
+    /// Reads the origin's body to its end, at the speed of the slowest reader that it must wait
+    /// for.
+    ///
+    /// Returns [`Completion::Broken`] if the origin fails, takes longer than `timeouts.origin` for
+    /// a chunk, or sends another length than it announced, and also if no reader is left.
+    pub(crate) async fn pump(&self, mut body: Body, timeouts: FanoutTimeouts) -> Completion {
+        // However this future ends early, also by being dropped, the body ends too: no reader waits
+        // forever.
+        let break_on_drop = BreakOnDrop(self);
         loop {
-            if !self.make_room(patience.slow_reader).await {
+            if !self.make_room(timeouts.slow_reader).await {
                 return Completion::Broken;
             }
-            match within(patience.origin, body.chunk()).await {
+            match within(timeouts.origin, body.chunk()).await {
                 Some(Some(Ok(chunk))) if self.fits(chunk.len()) => self.push(chunk),
                 Some(None) if self.is_complete() => {
-                    std::mem::forget(ending);
-                    self.end(Completion::Whole);
+                    std::mem::forget(break_on_drop);
+                    self.complete(Completion::Whole);
                     return Completion::Whole;
                 }
                 Some(Some(Err(error))) => {
                     self.state.lock().cause = Some(Cause(error.into()));
                     return Completion::Broken;
                 }
-                // Too slow, shorter or longer than announced.
+                // Too slow, or shorter or longer than announced.
                 None | Some(None | Some(Ok(_))) => return Completion::Broken,
             }
         }
     }
 
+    /// Returns whether `more` bytes are within the announced length.
     fn fits(&self, more: usize) -> bool {
         self.length.is_none_or(|length| self.state.lock().end + more as u64 <= length)
     }
 
+    /// Returns whether all announced bytes have arrived.
     fn is_complete(&self) -> bool {
         self.length.is_none_or(|length| self.state.lock().end == length)
     }
 
+    /// Appends a chunk to the window and wakes the readers.
     fn push(&self, chunk: Bytes) {
         let wakers = {
             let mut state = self.state.lock();
@@ -154,27 +178,28 @@ impl BodyFanout {
             state.window.push_back(chunk);
             state.readers.take_wakers()
         };
-        self.arrived.notify_one();
+        self.data_ready.notify_one();
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    fn end(&self, ending: Completion) {
+    /// Ends the body, unless it has ended already, and wakes the readers.
+    fn complete(&self, completion: Completion) {
         let wakers = {
             let mut state = self.state.lock();
-            state.completion.get_or_insert(ending);
+            state.completion.get_or_insert(completion);
             state.readers.take_wakers()
         };
-        self.arrived.notify_one();
+        self.data_ready.notify_one();
         self.progress.notify_one();
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Returns when another chunk may come; `false` when nobody is left who wants one.
-    async fn make_room(&self, laggard: Duration) -> bool {
+    /// Waits until the window has room for another chunk, and returns `false` if no reader is left.
+    async fn make_room(&self, timeout: Duration) -> bool {
         loop {
             {
                 let mut state = self.state.lock();
-                if state.readers.is_empty() && state.storing.is_none() {
+                if state.readers.is_empty() && state.writer_position.is_none() {
                     return false;
                 }
                 state.trim();
@@ -182,20 +207,20 @@ impl BodyFanout {
                     return true;
                 }
             }
-            if within(laggard, self.progress.notified()).await.is_none() {
+            if within(timeout, self.progress.notified()).await.is_none() {
                 self.disconnect_slow_readers();
             }
         }
     }
 
-    /// Gives up on those for whom everybody waits.
+    /// Disconnects the writer and the clients that still need the front of the window.
     fn disconnect_slow_readers(&self) {
         let wakers = {
             let mut state = self.state.lock();
             let start = state.start;
             let front = start + state.window.front().map_or(0, |chunk| chunk.len() as u64);
-            if state.storing.is_some_and(|position| position < front) {
-                state.storing = None;
+            if state.writer_position.is_some_and(|position| position < front) {
+                state.writer_position = None;
                 state.follow = None;
             }
             if state.follow.is_none() {
@@ -203,19 +228,23 @@ impl BodyFanout {
             }
             state.readers.take_wakers()
         };
-        self.arrived.notify_one();
+        self.data_ready.notify_one();
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// The next chunk for the store's writer, which has `position` bytes.
+    /// Returns the next chunk for the store's writer, which has received `position` bytes.
     ///
-    /// `Ok(None)` at the proven end; an error if the body broke, or the store was given up on.
+    /// Returns `Ok(None)` once the body is known to be complete.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Broken`] if the body failed, or if the writer was disconnected for being too slow.
     pub(crate) async fn next_for_store(&self, position: u64) -> Result<Option<Bytes>, Broken> {
         loop {
             {
                 let mut state = self.state.lock();
-                let storing = state.storing.as_mut().ok_or(Broken)?;
-                *storing = position;
+                let writer_position = state.writer_position.as_mut().ok_or(Broken)?;
+                *writer_position = position;
                 if position < state.end {
                     let chunk = state.chunk_at(position).ok_or(Broken)?;
                     drop(state);
@@ -228,23 +257,25 @@ impl BodyFanout {
                     None => {}
                 }
             }
-            // The pump may wait for the store to have come this far.
+            // The pump may be waiting for the store to reach this position.
             self.progress.notify_one();
-            self.arrived.notified().await;
+            self.data_ready.notified().await;
         }
     }
 
-    /// From now on slow clients can read back from the store.
+    /// Sets the source from which slow clients read the chunks that have left the window.
     pub(crate) fn set_follow(&self, follow: Option<Arc<dyn BodySource>>) {
         self.state.lock().follow = follow;
     }
 
-    /// The store has failed; clients go on. Returns when no client needs the writer's bytes any more, so that
-    /// it may be dropped.
-    pub(crate) async fn store_failed(&self, patience: Duration) {
+    /// Removes the store as a reader after it has failed; the clients continue.
+    ///
+    /// Returns once no client needs the bytes that the writer received, or after `timeout`, so that
+    /// the writer may be dropped.
+    pub(crate) async fn store_failed(&self, timeout: Duration) {
         {
             let mut state = self.state.lock();
-            state.storing = None;
+            state.writer_position = None;
         }
         self.progress.notify_one();
         let caught_up = poll_fn(|cx| {
@@ -257,38 +288,40 @@ impl BodyFanout {
             state.readers.on_move = Some(cx.waker().clone());
             Poll::Pending
         });
-        if within(patience, caught_up).await.is_none() {
+        if within(timeout, caught_up).await.is_none() {
             self.state.lock().follow = None;
         }
         self.progress.notify_one();
     }
 }
 
-/// Ends the body as broken, unless forgotten.
+/// Ends the body as broken when dropped, unless forgotten.
 struct BreakOnDrop<'a>(&'a BodyFanout);
 
 impl Drop for BreakOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.end(Completion::Broken);
+        self.0.complete(Completion::Broken);
     }
 }
 
-/// The body did not arrive whole.
+/// The body did not arrive completely.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Broken;
 
 impl State {
-    /// Drops from the window what nobody needs there. A body that fits the window stays in it whole, so that
-    /// whoever comes late can still begin at its start.
+    /// Removes chunks that no reader needs from the front of the window.
+    ///
+    /// A body that fits the window stays in it as a whole, so that a client that joins late can
+    /// still start at its beginning.
     fn trim(&mut self) {
         while self.end - self.start > WINDOW {
             let Some(front) = self.window.front() else { return };
             let after = self.start + front.len() as u64;
-            if self.storing.is_some_and(|position| position < after) {
+            if self.writer_position.is_some_and(|position| position < after) {
                 return;
             }
-            if self.storing.is_none() || self.follow.is_none() {
-                // Nothing can be read back: the slowest client sets the pace.
+            if self.writer_position.is_none() || self.follow.is_none() {
+                // The store cannot supply old chunks: the slowest client sets the pace.
                 if !self.readers.all_at_least(after) {
                     return;
                 }
@@ -298,7 +331,7 @@ impl State {
         }
     }
 
-    /// What the window holds from `position` on, up to the end of one chunk.
+    /// Returns the rest of the chunk that contains `position`, if the window has it.
     pub(super) fn chunk_at(&self, position: u64) -> Option<Bytes> {
         let mut offset = self.start;
         for chunk in &self.window {
@@ -313,15 +346,16 @@ impl State {
     }
 }
 
-/// The clients, each with its position. Places are used again.
+/// The clients' slots. A free slot is reused.
 #[derive(Debug, Default)]
 pub(super) struct Readers {
     pub(super) slots: Vec<Option<ReaderSlot>>,
     active: usize,
-    /// Wakes whoever waits for readers to move.
+    /// Wakes the task that waits for readers to advance.
     on_move: Option<Waker>,
 }
 
+/// The position of one client, and its waker while it waits.
 #[derive(Debug)]
 pub(super) struct ReaderSlot {
     pub(super) position: u64,
@@ -330,49 +364,56 @@ pub(super) struct ReaderSlot {
 }
 
 impl Readers {
+    /// Returns whether there is no client.
     fn is_empty(&self) -> bool {
         self.active == 0
     }
 
+    /// Adds a client at `position` and returns the index of its slot.
     pub(super) fn add(&mut self, position: u64) -> usize {
         self.active += 1;
-        let place = Some(ReaderSlot { position, waker: None, disconnected: false });
+        let slot = Some(ReaderSlot { position, waker: None, disconnected: false });
         match self.slots.iter().position(Option::is_none) {
             Some(free) => {
-                self.slots[free] = place;
+                self.slots[free] = slot;
                 free
             }
             None => {
-                self.slots.push(place);
+                self.slots.push(slot);
                 self.slots.len() - 1
             }
         }
     }
 
+    /// Removes a client.
     pub(super) fn remove(&mut self, index: usize) {
         self.slots[index] = None;
         self.active -= 1;
-        self.moved();
+        self.notify_moved();
     }
 
-    pub(super) fn moved(&mut self) {
+    /// Wakes the task that waits for readers to advance.
+    pub(super) fn notify_moved(&mut self) {
         if let Some(waker) = self.on_move.take() {
             waker.wake();
         }
     }
 
+    /// Takes the wakers of all waiting clients, to be called without the lock.
     fn take_wakers(&mut self) -> Vec<Waker> {
-        self.slots.iter_mut().flatten().filter_map(|place| place.waker.take()).collect()
+        self.slots.iter_mut().flatten().filter_map(|slot| slot.waker.take()).collect()
     }
 
+    /// Returns whether every connected client has read up to `position`.
     fn all_at_least(&self, position: u64) -> bool {
-        self.slots.iter().flatten().all(|place| place.disconnected || place.position >= position)
+        self.slots.iter().flatten().all(|slot| slot.disconnected || slot.position >= position)
     }
 
+    /// Disconnects the clients that have not read up to `position`.
     fn disconnect_before(&mut self, position: u64) {
-        for place in self.slots.iter_mut().flatten() {
-            place.disconnected |= place.position < position;
+        for slot in self.slots.iter_mut().flatten() {
+            slot.disconnected |= slot.position < position;
         }
-        self.moved();
+        self.notify_moved();
     }
 }

@@ -1,10 +1,11 @@
-//! From the origin to the client and to the store, at once.
+//! Sends a response body to the client and to the store at the same time.
 //!
-//! What has arrived with the head is taken without waiting. If that is all, the response is whole: it is stored and
-//! answered from memory, and nothing was spawned. Otherwise the body goes on arriving ([`BodyFanout`]) in a task of its
-//! own, which the client's going away does not stop.
+//! Chunks that arrived together with the head are read without waiting. If they are the whole body,
+//! it is stored and served from memory, and no task is spawned. Otherwise a task continues to read
+//! the body ([`BodyFanout`]), even if the client disconnects.
 //!
-//! The store is never waited for here: what it can't do at once it goes on with beside the answer.
+//! The response never waits for the store: store operations that are not ready at once continue in
+//! the background.
 
 use std::{collections::VecDeque, pin::Pin, sync::Arc, task::Poll};
 
@@ -16,7 +17,7 @@ use super::{
     events::{Event, StoreStep},
     fanout::{BodyFanout, Completion, FanoutTimeouts},
     flights::{FlightOutcome, Leader},
-    serve::serves_others,
+    serve::is_shareable,
 };
 use crate::{
     Body, BodyError, BodySource, Candidate, EntryId, Reservation, StoreError, StoreErrorKind, StoreWriter,
@@ -24,108 +25,118 @@ use crate::{
     timeout::{poll_once, within},
 };
 
-/// What is taken with the head, at most, before a task is made for the rest.
-const AT_ONCE: usize = 64 * 1024;
+/// Bytes that are read together with the head, at most, before a task takes over the rest of the
+/// body.
+const READ_AHEAD_LIMIT: usize = 64 * 1024;
 
-/// A response that is to be stored.
+/// A response to be stored.
 pub(super) struct Fill {
-    /// Made before the origin was asked; `None` if the store could not.
+    /// The reservation, made before the request was sent to the origin; `None` if the store could
+    /// not reserve.
     pub(super) reservation: Option<Box<dyn Reservation>>,
     pub(super) head: Arc<StoredHead>,
+    /// The leader of the flight, if this request is one.
     pub(super) leader: Option<Leader>,
-    /// The longest body that is stored.
-    pub(super) most: u64,
+    /// Longest body that is stored, in bytes.
+    pub(super) max_len: u64,
 }
 
-/// What became of it, as far as can be told now.
-pub(super) struct Filled {
+/// The result of a fill, as far as it is known when the response is sent.
+pub(super) struct FillResult {
     /// The client's body.
     pub(super) body: Body,
-    /// Whether the store takes it.
+    /// Whether the store accepts the response.
     pub(super) stored: bool,
 }
 
-/// What had arrived with the head.
-enum Arrived {
-    Whole(Bytes),
-    Begun(VecDeque<Bytes>),
-    Broken(VecDeque<Bytes>, BodyError),
+/// The part of a body that could be read without waiting.
+enum ReadAhead {
+    Complete(Bytes),
+    Partial(VecDeque<Bytes>),
+    Failed(VecDeque<Bytes>, BodyError),
 }
 
 impl Cache {
-    /// Gives `body` to the client and to the store.
-    pub(super) async fn fill(&self, fill: Fill, mut body: Body) -> Filled {
+    /// Sends `body` to the client and to the store.
+    pub(super) async fn fill(&self, fill: Fill, mut body: Body) -> FillResult {
         let announced = body.size_hint().exact();
-        // A part is as long as its Content-Range says, or it is not what it says (RFC 9110 §14.4).
+        // The body of a 206 must be as long as its Content-Range states (RFC 9110 §14.4).
         let length = fill.head.part.map(|part| part.last - part.first + 1).or(announced);
-        if length.is_some_and(|length| length > fill.most) || announced.is_some_and(|a| Some(a) != length) {
-            return self.refused(fill.leader, body);
+        if length.is_some_and(|length| length > fill.max_len) || announced.is_some_and(|a| Some(a) != length)
+        {
+            return self.pass_through(fill.leader, body);
         }
-        match take_at_once(&mut body).await {
-            Arrived::Whole(bytes) if bytes.len() as u64 > fill.most => {
-                self.refused(fill.leader, Body::from(bytes))
+        match read_ahead(&mut body).await {
+            ReadAhead::Complete(bytes) if bytes.len() as u64 > fill.max_len => {
+                self.pass_through(fill.leader, Body::from(bytes))
             }
-            Arrived::Whole(bytes) if length.is_none_or(|length| length == bytes.len() as u64) => {
+            ReadAhead::Complete(bytes) if length.is_none_or(|length| length == bytes.len() as u64) => {
                 self.fill_whole(fill, bytes).await
             }
-            Arrived::Whole(bytes) => {
-                let error = "the body does not have the length that was announced".into();
-                self.broken(fill.leader.as_ref(), VecDeque::from([bytes]), error)
+            ReadAhead::Complete(bytes) => {
+                let error = "the body does not have the announced length".into();
+                self.fail_body(fill.leader.as_ref(), VecDeque::from([bytes]), error)
             }
-            Arrived::Broken(chunks, error) => self.broken(fill.leader.as_ref(), chunks, error),
-            Arrived::Begun(chunks) if length.is_some_and(|length| length < total(&chunks)) => {
-                self.broken(fill.leader.as_ref(), chunks, "the body is longer than was announced".into())
+            ReadAhead::Failed(chunks, error) => self.fail_body(fill.leader.as_ref(), chunks, error),
+            ReadAhead::Partial(chunks) if length.is_some_and(|length| length < total(&chunks)) => {
+                self.fail_body(fill.leader.as_ref(), chunks, "the body is longer than announced".into())
             }
-            Arrived::Begun(chunks) => self.fill_arriving(fill, chunks, body, length).await,
+            ReadAhead::Partial(chunks) => self.fill_streaming(fill, chunks, body, length).await,
         }
     }
 
-    /// The response passes through: it is too long, or the store does not want it.
-    fn refused(&self, leader: Option<Leader>, body: Body) -> Filled {
+    /// Returns the body without storing it: it is too long, or the store rejects it.
+    fn pass_through(&self, leader: Option<Leader>, body: Body) -> FillResult {
         if let Some(leader) = leader {
-            self.not_shared(&leader);
+            self.complete_not_shared(&leader);
         }
-        Filled { body, stored: false }
+        FillResult { body, stored: false }
     }
 
-    /// The client gets what came, and then the failure; the others try for themselves.
-    fn broken(&self, leader: Option<&Leader>, chunks: VecDeque<Bytes>, error: BodyError) -> Filled {
+    /// Returns a body of the chunks that arrived, followed by the error. Followers fetch again on
+    /// their own.
+    fn fail_body(&self, leader: Option<&Leader>, chunks: VecDeque<Bytes>, error: BodyError) -> FillResult {
         self.observe(&Event::BodyBroken);
         if let Some(leader) = leader {
             leader.complete(FlightOutcome::NotShared);
         }
-        Filled { body: Body::stream(Resumed { chunks, then: Then::Failure(Some(error)) }), stored: false }
+        FillResult {
+            body: Body::stream(PrefixedBody { chunks, tail: Tail::Failure(Some(error)) }),
+            stored: false,
+        }
     }
 
-    async fn fill_whole(&self, fill: Fill, bytes: Bytes) -> Filled {
+    /// Serves and stores a body that is in memory.
+    async fn fill_whole(&self, fill: Fill, bytes: Bytes) -> FillResult {
         let Fill { reservation, head, leader, .. } = fill;
         if let Some(leader) = &leader {
-            if serves_others(&head) {
+            if is_shareable(&head) {
                 let body = StoredBody::Whole(bytes.clone());
                 leader.complete(FlightOutcome::Shared(Candidate::new(EntryId(0), Arc::clone(&head), body)));
             } else {
-                self.not_shared(leader);
+                self.complete_not_shared(leader);
             }
         }
         let cache = self.clone();
         let chunk = bytes.clone();
-        let mut storing = Box::pin(async move {
+        let mut writing = Box::pin(async move {
             let stored = cache.write_whole(reservation, head, chunk).await;
             drop(leader);
             stored
         });
-        let stored = match poll_once(storing.as_mut()).await {
+        let stored = match poll_once(writing.as_mut()).await {
             Poll::Ready(stored) => stored,
             Poll::Pending => {
                 self.inner.tasks.spawn(async move {
-                    storing.await;
+                    writing.await;
                 });
                 true
             }
         };
-        Filled { body: Body::from(bytes), stored }
+        FillResult { body: Body::from(bytes), stored }
     }
 
+    /// Writes a body that is in memory to the store, and returns whether it was stored.
     async fn write_whole(
         &self,
         reservation: Option<Box<dyn Reservation>>,
@@ -141,10 +152,11 @@ impl Cache {
             writer.commit().await
         };
         let written = within(self.inner.limits.store_timeout, write).await;
-        self.written(written)
+        self.record_write(written)
     }
 
-    fn written(&self, written: Option<Result<EntryId, StoreError>>) -> bool {
+    /// Reports the outcome of a write to the observer, and returns whether the entry was stored.
+    fn record_write(&self, written: Option<Result<EntryId, StoreError>>) -> bool {
         match written {
             Some(Ok(_)) => {
                 self.observe(&Event::Stored);
@@ -157,16 +169,18 @@ impl Cache {
         }
     }
 
-    async fn fill_arriving(
+    /// Serves and stores a body that is still arriving: spawns a task that reads it for all
+    /// readers.
+    async fn fill_streaming(
         &self,
         fill: Fill,
         chunks: VecDeque<Bytes>,
         rest: Body,
         length: Option<u64>,
-    ) -> Filled {
-        let Fill { reservation, head, leader, most } = fill;
+    ) -> FillResult {
+        let Fill { reservation, head, leader, max_len } = fill;
         let Some(reservation) = reservation else {
-            return self.refused(leader, Body::stream(Resumed { chunks, then: Then::Rest(rest) }));
+            return self.pass_through(leader, Body::stream(PrefixedBody { chunks, tail: Tail::Body(rest) }));
         };
         let mut begin = {
             let (limit, head) = (self.inner.limits.store_timeout, Arc::clone(&head));
@@ -176,83 +190,89 @@ impl Cache {
             Poll::Ready(Some(Ok(writer))) => Some(writer),
             Poll::Ready(failed) => {
                 self.store_failed(StoreStep::Write, failed.and_then(Result::err).as_ref());
-                return self.refused(leader, Body::stream(Resumed { chunks, then: Then::Rest(rest) }));
+                return self
+                    .pass_through(leader, Body::stream(PrefixedBody { chunks, tail: Tail::Body(rest) }));
             }
             Poll::Pending => None,
         };
-        let arriving = BodyFanout::new(length, chunks);
-        let source: Arc<dyn BodySource> = Arc::new(Arc::clone(&arriving));
+        let fanout = BodyFanout::new(length, chunks);
+        let source: Arc<dyn BodySource> = Arc::new(Arc::clone(&fanout));
         let client = match source.stream(None).await {
             Ok(stream) => Body::stored(stream, length),
-            Err(error) => return self.broken(leader.as_ref(), VecDeque::new(), error.into()),
+            Err(error) => return self.fail_body(leader.as_ref(), VecDeque::new(), error.into()),
         };
         if let Some(leader) = &leader {
-            if serves_others(&head) {
+            if is_shareable(&head) {
                 leader.complete(FlightOutcome::Shared(Candidate::new(
                     EntryId(0),
                     head,
                     StoredBody::Source(source),
                 )));
             } else {
-                self.not_shared(leader);
+                self.complete_not_shared(leader);
             }
         }
         let cache = self.clone();
         self.inner.tasks.spawn(async move {
             let limits = &cache.inner.limits;
-            let patience = FanoutTimeouts { origin: limits.body_timeout, slow_reader: limits.store_timeout };
+            let timeouts = FanoutTimeouts { origin: limits.body_timeout, slow_reader: limits.store_timeout };
             let store = async {
                 let writer = match begun {
                     Some(writer) => Some(Ok(writer)),
                     None => begin.await,
                 };
-                cache.write_arriving(&arriving, writer, most).await;
-                // Only now: until it is in the store, the flight is where the response is found.
+                cache.write_streaming(&fanout, writer, max_len).await;
+                // Not earlier: until the response is in the store, requests find it through the
+                // flight.
                 drop(leader);
             };
-            let (ending, ()) = tokio::join!(arriving.pump(rest, patience), store);
-            if ending == Completion::Broken {
+            let (completion, ()) = tokio::join!(fanout.pump(rest, timeouts), store);
+            if completion == Completion::Broken {
                 cache.observe(&Event::BodyBroken);
             }
         });
-        Filled { body: client, stored: true }
+        FillResult { body: client, stored: true }
     }
 
-    /// Moves an arriving body into its writer, and commits at its proven end.
-    async fn write_arriving(
+    /// Writes an arriving body to the store, and commits once the body is known to be complete.
+    async fn write_streaming(
         &self,
-        arriving: &Arc<BodyFanout>,
+        fanout: &Arc<BodyFanout>,
         writer: Option<Result<Box<dyn StoreWriter>, StoreError>>,
-        most: u64,
+        max_len: u64,
     ) {
         let limit = self.inner.limits.store_timeout;
         let mut writer = match writer {
             Some(Ok(writer)) => writer,
             failed => {
-                self.written(failed.map(|begun| begun.map(|_| EntryId(0))));
-                return arriving.store_failed(limit).await;
+                self.record_write(failed.map(|begun| begun.map(|_| EntryId(0))));
+                return fanout.store_failed(limit).await;
             }
         };
-        arriving.set_follow(writer.follow());
+        fanout.set_follow(writer.follow());
         let mut position = 0;
         loop {
-            match arriving.next_for_store(position).await {
+            match fanout.next_for_store(position).await {
                 Ok(Some(chunk)) => {
                     position += chunk.len() as u64;
-                    let written = if position > most {
-                        Some(Err(StoreError::new(StoreErrorKind::Full, "any", "longer than max_object")))
+                    let written = if position > max_len {
+                        Some(Err(StoreError::new(
+                            StoreErrorKind::Full,
+                            "the",
+                            "the body is longer than max_object",
+                        )))
                     } else {
                         within(limit, writer.write(chunk)).await
                     };
                     if !matches!(written, Some(Ok(()))) {
-                        self.written(written.map(|result| result.map(|()| EntryId(0))));
-                        // The writer stays until the clients that read back from it have caught up.
-                        return arriving.store_failed(limit).await;
+                        self.record_write(written.map(|result| result.map(|()| EntryId(0))));
+                        // Keep the writer until the clients that read from it have caught up.
+                        return fanout.store_failed(limit).await;
                     }
                 }
                 Ok(None) => {
                     let committed = within(limit, writer.commit()).await;
-                    self.written(committed);
+                    self.record_write(committed);
                     return;
                 }
                 // Dropping the writer abandons the entry.
@@ -262,39 +282,41 @@ impl Cache {
     }
 }
 
-/// Takes what is here already, up to a limit, without waiting.
-async fn take_at_once(body: &mut Body) -> Arrived {
+/// Reads the chunks that are available without waiting, up to a limit.
+async fn read_ahead(body: &mut Body) -> ReadAhead {
     if body.is_whole() {
         return match std::mem::take(body).try_into_bytes() {
-            Ok(bytes) => Arrived::Whole(bytes),
+            Ok(bytes) => ReadAhead::Complete(bytes),
             Err(rest) => {
                 *body = rest;
-                Arrived::Begun(VecDeque::new())
+                ReadAhead::Partial(VecDeque::new())
             }
         };
     }
     let mut chunks = VecDeque::new();
-    let mut here = 0;
-    while here < AT_ONCE {
+    let mut length = 0;
+    while length < READ_AHEAD_LIMIT {
         let next: Pin<&mut _> = std::pin::pin!(body.chunk());
         match poll_once(next).await {
             Poll::Ready(Some(Ok(chunk))) => {
-                here += chunk.len();
+                length += chunk.len();
                 chunks.push_back(chunk);
             }
-            Poll::Ready(Some(Err(error))) => return Arrived::Broken(chunks, error),
-            Poll::Ready(None) => return Arrived::Whole(joined(&mut chunks, here)),
+            Poll::Ready(Some(Err(error))) => return ReadAhead::Failed(chunks, error),
+            Poll::Ready(None) => return ReadAhead::Complete(concat(&mut chunks, length)),
             Poll::Pending => break,
         }
     }
-    Arrived::Begun(chunks)
+    ReadAhead::Partial(chunks)
 }
 
+/// Returns the number of bytes in `chunks`.
 fn total(chunks: &VecDeque<Bytes>) -> u64 {
     chunks.iter().map(|chunk| chunk.len() as u64).sum()
 }
 
-fn joined(chunks: &mut VecDeque<Bytes>, length: usize) -> Bytes {
+/// Joins `chunks`, of `length` bytes in total, without a copy if there is only one.
+fn concat(chunks: &mut VecDeque<Bytes>, length: usize) -> Bytes {
     if chunks.len() == 1 {
         return chunks.pop_front().unwrap_or_default();
     }
@@ -303,18 +325,19 @@ fn joined(chunks: &mut VecDeque<Bytes>, length: usize) -> Bytes {
     whole.freeze()
 }
 
-/// A body that passes through, with what was taken from it put back before the rest.
-struct Resumed {
+/// A body with the chunks that were read from it put back in front.
+struct PrefixedBody {
     chunks: VecDeque<Bytes>,
-    then: Then,
+    tail: Tail,
 }
 
-enum Then {
-    Rest(Body),
+/// The end of a [`PrefixedBody`].
+enum Tail {
+    Body(Body),
     Failure(Option<BodyError>),
 }
 
-impl http_body::Body for Resumed {
+impl http_body::Body for PrefixedBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -325,27 +348,27 @@ impl http_body::Body for Resumed {
         if let Some(chunk) = self.chunks.pop_front() {
             return Poll::Ready(Some(Ok(http_body::Frame::data(chunk))));
         }
-        match &mut self.then {
-            Then::Rest(rest) => Pin::new(rest).poll_frame(cx),
-            Then::Failure(error) => Poll::Ready(error.take().map(Err)),
+        match &mut self.tail {
+            Tail::Body(rest) => Pin::new(rest).poll_frame(cx),
+            Tail::Failure(error) => Poll::Ready(error.take().map(Err)),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         self.chunks.is_empty()
-            && match &self.then {
-                Then::Rest(rest) => rest.is_end_stream(),
-                Then::Failure(error) => error.is_none(),
+            && match &self.tail {
+                Tail::Body(rest) => rest.is_end_stream(),
+                Tail::Failure(error) => error.is_none(),
             }
     }
 
     fn size_hint(&self) -> http_body::SizeHint {
         let taken = total(&self.chunks);
-        match &self.then {
-            Then::Rest(rest) => rest.size_hint().exact().map_or_else(http_body::SizeHint::default, |rest| {
+        match &self.tail {
+            Tail::Body(rest) => rest.size_hint().exact().map_or_else(http_body::SizeHint::default, |rest| {
                 http_body::SizeHint::with_exact(rest + taken)
             }),
-            Then::Failure(_) => http_body::SizeHint::default(),
+            Tail::Failure(_) => http_body::SizeHint::default(),
         }
     }
 }

@@ -1,14 +1,18 @@
-//! Request collapsing (RFC 9111 §4): one fetch for several requests of one key.
+//! Collapses concurrent requests for one key into one fetch (RFC 9111 §4).
 //!
-//! A [`Flight`] is a fetch in progress. Its first request leads and asks the origin; the others follow and wait
-//! for the leader's *headers*. What they then learn is a [`FlightOutcome`]: the response is shared and streams while it
-//! is still arriving, or it can't be and everybody goes to the origin at once, or the leader is gone and the next
-//! one leads. A leader that is dropped at any point lands as [`FlightOutcome::Abandoned`], so a follower never hangs.
+//! A [`Flight`] is a fetch in progress. Its first request is the leader and goes to the origin; the
+//! other requests are followers and wait for the leader's *headers*. They then receive a
+//! [`FlightOutcome`]: the response can be shared and streams while it is still arriving, or it
+//! cannot be shared and all followers go to the origin at once, or the leader has been dropped and
+//! the next request leads. A leader that is dropped at any point completes its flight as
+//! [`FlightOutcome::Abandoned`], so a follower never hangs.
 //!
-//! A flight stays on the map until its response is stored, so that nobody fetches in between. Whoever looked into
-//! the store before that and leads after it has to look again: [`Flights::landed`] tells.
+//! A flight stays in the map until its response is stored, so that no other request fetches in
+//! between. A request that looked up the store before that, and becomes a leader after it, has to
+//! look up again: [`Flights::generation`] detects this.
 //!
-//! The locks here are leaves: nothing is called while one is held, and none is held across an await.
+//! No other lock is taken and no other code is called while a lock of this module is held, and none
+//! is held across an await.
 
 use std::{
     collections::HashMap,
@@ -23,121 +27,135 @@ use tokio::sync::Notify;
 
 use crate::{CacheKey, Candidate, Lease, OriginErrorKind, PrehashedBuildHasher};
 
-/// How a flight came down.
+/// The outcome of a flight.
 #[derive(Debug, Clone)]
 pub(crate) enum FlightOutcome {
-    /// The response can serve others: its head is here, its body is here or arriving.
+    /// The response can be shared. Its head has arrived; its body has arrived or is arriving.
     Shared(Candidate),
-    /// It can't. Followers go to the origin themselves, all at once.
+    /// The response cannot be shared. All followers go to the origin at once.
     NotShared,
-    /// The origin gave no response. After a first failure somebody else leads once more, since the fault may have
-    /// been that connection's alone; after a second everybody gets the error, or a queue of attempts would add up
-    /// its waits.
+    /// The origin returned no response. After a first failure one follower leads again, because the
+    /// fault may have been limited to that connection. After a second failure all followers get the
+    /// error; otherwise the waits of successive attempts would add up.
     Failed(OriginErrorKind),
-    /// The origin answered with this server error, and the leader had a stale response to give instead.
+    /// The origin returned this server error, and the leader served a stale response instead.
     ServerError(http::StatusCode),
-    /// The leader went away before anything came. Somebody else leads.
+    /// The leader was dropped before the headers arrived. Another request leads.
     Abandoned,
 }
 
-/// A fetch in progress, as a follower sees it.
+/// A fetch in progress, as followers see it.
 #[derive(Debug)]
 pub(crate) struct Flight {
     outcome: Mutex<Option<FlightOutcome>>,
     completed: Notify,
-    /// How many leaders have failed before this one.
+    /// Number of leaders that failed before this one.
     pub(crate) attempt: u32,
 }
 
 impl Flight {
-    /// Waits for the leader's headers; the caller bounds it.
+    /// Waits for the leader's headers. The caller limits the wait.
     pub(crate) async fn outcome(&self) -> FlightOutcome {
-        // Made before the look: what lands in between wakes it.
-        let landed = self.completed.notified();
-        if let Some(landing) = self.now() {
-            return landing;
+        // Created before the check, so that a completion in between wakes it.
+        let completed = self.completed.notified();
+        if let Some(outcome) = self.current_outcome() {
+            return outcome;
         }
-        landed.await;
-        // It lands before it says so, and is never taken back.
-        self.now().unwrap_or(FlightOutcome::Abandoned)
+        completed.await;
+        // The outcome is set before the notification and is never removed.
+        self.current_outcome().unwrap_or(FlightOutcome::Abandoned)
     }
 
-    fn now(&self) -> Option<FlightOutcome> {
+    /// Returns the outcome, if the flight has completed.
+    fn current_outcome(&self) -> Option<FlightOutcome> {
         self.outcome.lock().clone()
     }
 
-    fn complete(&self, landing: FlightOutcome) {
-        *self.outcome.lock() = Some(landing);
+    /// Sets the outcome and wakes the followers.
+    fn complete(&self, outcome: FlightOutcome) {
+        *self.outcome.lock() = Some(outcome);
         self.completed.notify_waiters();
     }
 }
 
-/// Leading or following.
+/// The part of a request in collapsing.
 #[derive(Debug)]
-pub(crate) enum Joined {
+pub(crate) enum Role {
     Leader(Leader),
     Follower(Arc<Flight>),
-    /// This request is not collapsed with any other.
-    Alone,
+    /// The request goes to the origin on its own.
+    Uncollapsed,
 }
 
 /// All flights of one cache.
 #[derive(Debug)]
 pub(crate) struct Flights {
     shards: Box<[Shard]>,
-    /// Flights on the map, all shards.
+    /// Number of flights in the map, over all shards.
     count: AtomicUsize,
+    /// Maximum of `count`.
     limit: usize,
 }
 
+/// The flights of some of the keys.
 #[derive(Debug, Default)]
 struct Shard {
     flights: Mutex<HashMap<CacheKey, Arc<Flight>, PrehashedBuildHasher>>,
-    /// Flights that have left the map.
+    /// Incremented when a flight leaves the map.
     generation: AtomicU64,
 }
 
 const SHARDS: usize = 64;
 
 impl Flights {
+    /// Creates an empty map for at most `limit` flights.
     pub(crate) fn new(limit: usize) -> Arc<Self> {
         let shards = (0..SHARDS).map(|_| Shard::default()).collect();
         Arc::new(Self { shards, count: AtomicUsize::new(0), limit })
     }
 
+    /// Returns the shard of `key`.
     fn shard(&self, key: &CacheKey) -> &Shard {
-        // The low bits choose a bucket within the shard's map; these are others.
+        // The low bits select a bucket in the shard's map; these are other bits.
         &self.shards[(key.process_hash() >> 48) as usize % SHARDS]
     }
 
-    /// Changes whenever a flight of this key, and seldom of another, has ended. Read it *before* the store is
-    /// looked up: if it has changed when leading begins, what was looked up may be out of date.
+    /// Returns a number that changes whenever a flight of this key has ended.
+    ///
+    /// Occasionally it also changes when a flight of another key ends. Read it *before* the store
+    /// lookup. If it has changed when the request becomes the leader, the lookup may be out of
+    /// date.
     pub(crate) fn generation(&self, key: &CacheKey) -> u64 {
         self.shard(key).generation.load(Ordering::Acquire)
     }
 
-    /// Follows the key's flight, or begins one. `attempt` counts the leaders that have failed before.
-    pub(crate) fn join(self: &Arc<Self>, key: &CacheKey, attempt: u32) -> Joined {
+    /// Joins the flight of `key` as a follower, or starts one as its leader.
+    ///
+    /// `attempt` is the number of leaders that have failed before.
+    pub(crate) fn join(self: &Arc<Self>, key: &CacheKey, attempt: u32) -> Role {
         let mut flights = self.shard(key).flights.lock();
         if let Some(flight) = flights.get(key) {
-            return Joined::Follower(Arc::clone(flight));
+            return Role::Follower(Arc::clone(flight));
         }
         if self.count.load(Ordering::Relaxed) >= self.limit {
-            return Joined::Alone;
+            return Role::Uncollapsed;
         }
         self.count.fetch_add(1, Ordering::Relaxed);
         let flight = Arc::new(Flight { outcome: Mutex::new(None), completed: Notify::new(), attempt });
         flights.insert(key.clone(), Arc::clone(&flight));
-        Joined::Leader(Leader { flights: Arc::clone(self), key: key.clone(), flight, lease: None })
+        Role::Leader(Leader { flights: Arc::clone(self), key: key.clone(), flight, lease: None })
     }
 
-    /// Only follows: for requests whose own response would be of no use to others.
+    /// Returns the flight of `key`, if there is one, for a request that must not lead because its
+    /// own response cannot be shared.
     pub(crate) fn follow(&self, key: &CacheKey) -> Option<Arc<Flight>> {
         self.shard(key).flights.lock().get(key).cloned()
     }
 
-    /// The key was removed: requests from now on must not be given what its flight brings. Those that follow
-    /// it already asked before the removal, and keep it.
+    /// Removes the flight of `key` from the map, because the key was purged.
+    ///
+    /// Later requests must not get the response of this flight. Its present followers made their
+    /// request before the purge and still get it.
     pub(crate) fn detach(&self, key: &CacheKey) {
         let shard = self.shard(key);
         let mut flights = shard.flights.lock();
@@ -147,7 +165,7 @@ impl Flights {
         }
     }
 
-    /// The same for every key.
+    /// Removes all flights from the map.
     pub(crate) fn detach_all(&self) {
         for shard in &self.shards {
             let mut flights = shard.flights.lock();
@@ -158,22 +176,24 @@ impl Flights {
     }
 }
 
-/// The duty to land a flight. Dropped without a word, it hands over.
+/// The obligation to complete a flight. If it is dropped first, another request leads.
 #[derive(Debug)]
 pub(crate) struct Leader {
     flights: Arc<Flights>,
     key: CacheKey,
     flight: Arc<Flight>,
-    /// The right to fetch among the processes that share the store; given back with this.
+    /// The lease among the processes that share the store, released together with this value.
     pub(crate) lease: Option<Box<dyn Lease>>,
 }
 
 impl Leader {
-    /// Tells the followers. The flight stays on the map until the leader is dropped.
-    pub(crate) fn complete(&self, landing: FlightOutcome) {
-        self.flight.complete(landing);
+    /// Completes the flight and wakes its followers. The flight stays in the map until the leader
+    /// is dropped.
+    pub(crate) fn complete(&self, outcome: FlightOutcome) {
+        self.flight.complete(outcome);
     }
 
+    /// Returns the key of the flight.
     pub(crate) fn key(&self) -> &CacheKey {
         &self.key
     }
@@ -183,12 +203,12 @@ impl Drop for Leader {
     fn drop(&mut self) {
         let shard = self.flights.shard(&self.key);
         let mut flights = shard.flights.lock();
-        // After a removal the key may be another flight's by now.
+        // After a purge the key may belong to another flight.
         if flights.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
             flights.remove(&self.key);
             self.flights.count.fetch_sub(1, Ordering::Relaxed);
         }
-        // Before the lock is given back: the next leader has to see it.
+        // Before the lock is released, so that the next leader sees the change.
         shard.generation.fetch_add(1, Ordering::Release);
         drop(flights);
         if self.flight.outcome.lock().is_none() {

@@ -1,15 +1,18 @@
-//! To the origin and back: conditions, failures, freshening, storing, invalidation.
+//! Forwards requests to the origin and handles the responses: conditions, failures, freshening,
+//! storing and invalidation.
+//!
+//! Bodies go through `fill`; `miss` decides which requests are forwarded.
 
 use http::{HeaderMap, Request, Response, StatusCode};
 
 use super::{
     Cache, CacheResponse, FetchError,
     events::{Event, StoreStep},
-    fill::{Fill, Filled},
+    fill::{Fill, FillResult},
     flights::{FlightOutcome, Leader},
     miss::{ForwardPlan, PendingRequest},
     response::ResponseHead,
-    serve::serves_others,
+    serve::is_shareable,
 };
 use crate::{
     Body, CacheGroup, CacheKey, CacheStatus, Candidate, Candidates, Exchange, Failure, ForwardReason,
@@ -20,7 +23,10 @@ use crate::{
 use std::sync::Arc;
 
 impl Cache {
-    /// Asks the origin for a request that has no body, and answers with what comes of it.
+    /// Forwards a request to the origin and returns the response to serve.
+    ///
+    /// The request has no body, except one that is part of the key
+    /// ([`FetchOptions::body_in_key`](super::FetchOptions)).
     pub(super) async fn forward(
         &self,
         pending: PendingRequest,
@@ -46,9 +52,9 @@ impl Cache {
         }
         if status.is_server_error() {
             let stale = self.serve_stale_on_error(&pending, &candidates, plan, Failure::Status(status)).await;
-            if let Some(answer) = stale {
+            if let Some(response) = stale {
                 leader.iter().for_each(|leader| leader.complete(FlightOutcome::ServerError(status)));
-                return Ok(answer);
+                return Ok(response);
             }
         }
         Ok(self
@@ -56,10 +62,14 @@ impl Cache {
             .await)
     }
 
-    /// What is removed while the origin is asked must not be stored when it has answered.
+    /// Reserves the key in the store before the request is sent.
+    ///
+    /// A removal while the origin is working then prevents the response from being stored. Returns
+    /// `None` if the response will probably not be storable, or if the store fails.
     async fn reserve(&self, pending: &PendingRequest) -> Option<Box<dyn Reservation>> {
-        if self.inner.uncacheable.contains_no_store(&pending.key, self.inner.clock.now()) {
-            // It will again, and on a far store reserving is a round trip. If it does not, the next one is stored.
+        if self.inner.uncacheable.forbids_storing(&pending.key, self.inner.clock.now()) {
+            // The next response will probably forbid storing as well, and a reservation in a remote
+            // store costs a round trip. If it does not, the response after it is stored.
             return None;
         }
         let reserving = self.inner.store.reserve(&pending.key);
@@ -72,7 +82,7 @@ impl Cache {
         }
     }
 
-    /// Sends, and waits for the head of the final response.
+    /// Sends the request and returns the final response once its head has arrived.
     async fn send(
         &self,
         pending: &PendingRequest,
@@ -81,14 +91,16 @@ impl Cache {
         let request_time = self.inner.clock.now();
         let limit = self.inner.limits.origin_timeout;
         let (parts, body) = outgoing.into_parts();
-        let fetching = |body| pending.origin.fetch(Request::from_parts(parts, body));
-        let mut response = head_within(limit, body, fetching)
+        let fetch = |body| pending.origin.fetch(Request::from_parts(parts, body));
+        let mut response = head_within(limit, body, fetch)
             .await
             .unwrap_or_else(|| Err(OriginError::new(OriginErrorKind::Timeout(limit))))?;
         strip_hop_by_hop(response.headers_mut());
         Ok((response, Exchange { request_time, response_time: self.inner.clock.now() }))
     }
 
+    /// Handles a request that got no response from the origin: serves a stale response if
+    /// permitted.
     async fn on_origin_error(
         &self,
         pending: &PendingRequest,
@@ -106,7 +118,8 @@ impl Cache {
             .ok_or(FetchError::Origin(error))
     }
 
-    /// A 304 for our own conditions: freshens what is stored (§4.3.4).
+    /// Handles a 304 to conditions that this cache added: freshens the stored response (§4.3.4) and
+    /// serves it.
     async fn on_not_modified(
         &self,
         pending: PendingRequest,
@@ -129,22 +142,24 @@ impl Cache {
                 self.store_freshened(&pending, &candidates[index], head, leader).await
             }
             Freshen::NoLongerStorable { index, head, .. } => {
-                // It may not be kept, and what it freshened must not outlive it.
-                leader.iter().for_each(|leader| self.not_shared(leader));
+                // The freshened response may no longer be stored, and its older version must not
+                // outlive it.
+                leader.iter().for_each(|leader| self.complete_not_shared(leader));
                 let _ = self.purge_key(&pending.key).await;
                 Candidate::new(candidates[index].id, Arc::from(head), candidates[index].body.clone())
             }
-            _ => return self.forward_anew(pending, leader).await,
+            _ => return self.forward_unconditionally(pending, leader).await,
         };
         match self.serve(freshened.into(), 0, &request, None, status).await {
-            Ok(answer) => Ok(answer),
-            // Its body went while the origin confirmed it.
-            Err(_) => self.forward_anew(pending, None).await,
+            Ok(response) => Ok(response),
+            // The body was removed while the origin validated it.
+            Err(_) => self.forward_unconditionally(pending, None).await,
         }
     }
 
-    /// Once more without conditions: the 304 is of no use, or the body it confirmed is gone.
-    async fn forward_anew(
+    /// Forwards the request again without conditions: the 304 matches no stored response, or the
+    /// validated body has been removed.
+    async fn forward_unconditionally(
         &self,
         pending: PendingRequest,
         leader: Option<Leader>,
@@ -153,7 +168,7 @@ impl Cache {
         Box::pin(self.forward(pending, Candidates::none(), plan, leader)).await
     }
 
-    /// Puts a confirmed head in the place of the old one, and lets the flight land with it.
+    /// Replaces the head of a validated entry in the store, and completes the flight with it.
     async fn store_freshened(
         &self,
         pending: &PendingRequest,
@@ -163,10 +178,10 @@ impl Cache {
     ) -> Candidate {
         let freshened = Candidate::new(old.id, Arc::from(head), old.body.clone());
         if let Some(leader) = &leader {
-            if serves_others(&freshened.head) {
+            if is_shareable(&freshened.head) {
                 leader.complete(FlightOutcome::Shared(freshened.clone()));
             } else {
-                self.not_shared(leader);
+                self.complete_not_shared(leader);
             }
         }
         let limit = self.inner.limits.store_timeout;
@@ -178,11 +193,8 @@ impl Cache {
         freshened
     }
 
-    /// A full response: stored if the rules allow it, and passed on in any case.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one exchange, seen from all its sides; called in one place"
-    )]
+    /// Handles a full response: stores it if the rules allow that, and returns it in any case.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one exchange; there is a single caller")]
     async fn on_response(
         &self,
         pending: &PendingRequest,
@@ -204,28 +216,31 @@ impl Cache {
         let rules = pending.rules(&self.inner.rules, parts.status, &parts.headers);
         let storable = rules.storable(&pending.target, &request, parts.status, &parts.headers, exchange);
         if storable.is_ok() {
-            self.inner.uncacheable.remove_no_store(&pending.key);
+            self.inner.uncacheable.allow_storing(&pending.key);
         }
         let body = match storable {
             Ok(head) if head.weight() <= self.inner.limits.max_head => {
                 let head = Arc::new(head);
-                let most = pending.options.max_object.unwrap_or(u64::MAX).min(self.inner.limits.max_object);
-                self.make_room_for(pending, candidates, &head).await;
-                let Filled { body, stored } = self.fill(Fill { reservation, head, leader, most }, body).await;
+                let max_len =
+                    pending.options.max_object.unwrap_or(u64::MAX).min(self.inner.limits.max_object);
+                self.enforce_max_variants(pending, candidates, &head).await;
+                let FillResult { body, stored } =
+                    self.fill(Fill { reservation, head, leader, max_len }, body).await;
                 status.stored = stored;
                 body
             }
             unstorable => {
-                let refused = unstorable.is_err() && self.inner.rules.refuses(&parts.headers).is_some();
+                let forbids_storing =
+                    unstorable.is_err() && self.inner.rules.refuses(&parts.headers).is_some();
                 if let Err(why) = unstorable {
                     status.detail = Some(why.token());
                     self.observe(&Event::NotStored(why));
                 }
-                leader.iter().for_each(|leader| self.not_shared_since(leader, refused));
+                leader.iter().for_each(|leader| self.complete_uncacheable(leader, forbids_storing));
                 body
             }
         };
-        // The client's own conditions were taken off for ours: they are answered here.
+        // This cache's conditions replaced those of the client, so the client's are evaluated here.
         if conditional && not_modified(&request, parts.status, &parts.headers) {
             let fields = not_modified_fields(&parts.headers);
             return CacheResponse {
@@ -245,9 +260,15 @@ impl Cache {
         }
     }
 
-    /// Keeps a `Vary` that is different for everyone from filling the store with one page: at the limit, the key
-    /// starts anew.
-    async fn make_room_for(&self, pending: &PendingRequest, candidates: &Candidates, head: &StoredHead) {
+    /// Removes all variants of the key if one more would exceed the limit.
+    ///
+    /// This keeps a `Vary` that differs for each client from filling the store with one page.
+    async fn enforce_max_variants(
+        &self,
+        pending: &PendingRequest,
+        candidates: &Candidates,
+        head: &StoredHead,
+    ) {
         let replaces = candidates.iter().any(|candidate| candidate.head.selecting == head.selecting);
         if candidates.len() >= self.inner.limits.max_variants && !replaces {
             let removing = self.inner.store.remove(&pending.key);
@@ -257,7 +278,7 @@ impl Cache {
         }
     }
 
-    /// What a response to HEAD says of what is stored for GET (§4.3.5).
+    /// Applies a response to HEAD to the stored responses to GET (§4.3.5).
     async fn freshen_by_head(
         &self,
         pending: &PendingRequest,
@@ -279,9 +300,12 @@ impl Cache {
         }
     }
 
-    /// A request whose response the cache has no use for, or that has a body: forwarded as it is. What it
-    /// invalidates is gone before its client hears of it (§4.4).
-    pub(super) async fn pass(
+    /// Forwards a request that has a body or whose method does not allow a stored response to be
+    /// served.
+    ///
+    /// It is sent without conditions. Whatever it invalidates has been removed before the client
+    /// gets the response (§4.4).
+    pub(super) async fn forward_unchanged(
         &self,
         pending: PendingRequest,
         body: Body,
@@ -291,29 +315,31 @@ impl Cache {
         let outgoing = pending.outgoing(body);
         let (response, exchange) = self.send(&pending, outgoing).await?;
         if !reusable {
-            self.invalidate(&pending, invalidates(&pending, &response)).await;
+            self.invalidate(&pending, invalidation_scope(&pending, &response)).await;
         }
         let plan = ForwardPlan {
             selected: None,
             fwd: if reusable { ForwardReason::Request } else { ForwardReason::Method },
         };
         if reusable {
-            // A GET with content: what it said to the origin is not in the key.
+            // A GET with content: the content is not in the key.
             let (parts, body) = response.into_parts();
             let mut cache_status = CacheStatus::forwarded(plan.fwd);
             cache_status.fwd_status = Some(parts.status);
             let head = ResponseHead::Own(parts.headers);
             return Ok(CacheResponse { status: parts.status, head, age: None, cache_status, body });
         }
-        // Only now: what it has just invalidated may be its own key.
+        // Not earlier: the request may have invalidated its own key.
         let reservation = self.reserve(&pending).await;
         Ok(self.on_response(&pending, &candidates, plan, false, None, reservation, response, exchange).await)
     }
 
-    async fn invalidate(&self, pending: &PendingRequest, gone: (Vec<TargetUri>, Vec<CacheGroup>)) {
-        // A failure is counted where it happens; the answer is the origin's all the same.
-        for target in gone.0 {
-            // Whoever has a key of their own has changed what they find by it, and what everybody finds.
+    /// Purges the targets and groups that an unsafe request has invalidated.
+    async fn invalidate(&self, pending: &PendingRequest, targets: (Vec<TargetUri>, Vec<CacheGroup>)) {
+        // A failure is reported where it occurs; the client still gets the origin's response.
+        for target in targets.0 {
+            // A request with a key of its own has changed what is stored under that key and under
+            // the plain key.
             let mut keys = vec![CacheKey::new(&target), pending.key.for_target(&target)];
             if target == pending.target {
                 keys.push(pending.key.clone());
@@ -323,14 +349,17 @@ impl Cache {
                 let _ = self.purge_key(&key).await;
             }
         }
-        for group in gone.1 {
+        for group in targets.1 {
             let _ = self.purge_group(&group).await;
         }
     }
 }
 
-/// What an exchange with an unsafe method takes with it.
-fn invalidates(pending: &PendingRequest, response: &Response<Body>) -> (Vec<TargetUri>, Vec<CacheGroup>) {
+/// Returns the targets and groups that an exchange with an unsafe method invalidates.
+fn invalidation_scope(
+    pending: &PendingRequest,
+    response: &Response<Body>,
+) -> (Vec<TargetUri>, Vec<CacheGroup>) {
     let (method, status, fields) = (&pending.parts.method, response.status(), response.headers());
     (
         invalidation_targets(method, &pending.target, status, fields),

@@ -1,4 +1,7 @@
-//! What a request does that a look-up alone could not answer: serve stale, follow, lead or go alone.
+//! Handles requests that a lookup alone could not answer: serves stale, follows, leads, or goes to
+//! the origin uncollapsed.
+//!
+//! `flights` holds the state of collapsing; `forward` talks to the origin.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -8,7 +11,7 @@ use http::{HeaderMap, Method, Request, StatusCode, request};
 use super::{
     Cache, CacheResponse, FetchError, Miss,
     events::StoreStep,
-    flights::{Flight, FlightOutcome, Joined, Leader},
+    flights::{Flight, FlightOutcome, Leader, Role},
     options::{FetchOptions, ResponseContext},
 };
 use crate::{
@@ -17,10 +20,11 @@ use crate::{
     timeout::within,
 };
 
-/// How often a request waits for another process's fetch before it fetches without a lease.
-const CLAIMS: u32 = 3;
+/// Number of times that a request waits for another process's fetch before it fetches without a
+/// lease.
+const MAX_CLAIMS: u32 = 3;
 
-/// A request on its way, without its body.
+/// A request in progress, without its body.
 #[derive(Debug, Clone)]
 pub(super) struct PendingRequest {
     pub(super) key: CacheKey,
@@ -28,12 +32,13 @@ pub(super) struct PendingRequest {
     pub(super) parts: request::Parts,
     pub(super) origin: Arc<dyn Origin>,
     pub(super) options: FetchOptions,
-    /// What a question asks ([`FetchOptions::query`]).
+    /// The request's body, if it is part of the key ([`FetchOptions::body_in_key`]).
     pub(super) content: Bytes,
 }
 
 impl PendingRequest {
-    /// What is asked, and the content that is sent along if it is not what is asked for.
+    /// Creates the pending request, and returns the body that is to be sent if it is not part of
+    /// the key.
     fn new(
         key: CacheKey,
         target: TargetUri,
@@ -56,29 +61,30 @@ impl PendingRequest {
                 pending.content = content;
                 Ok((pending, Body::empty()))
             }
-            Err(streaming) => {
+            Err(body) => {
                 pending.options.body_in_key = false;
-                Ok((pending, streaming))
+                Ok((pending, body))
             }
         }
     }
 
-    /// As the rules see it: a question is a GET for what is in its key.
+    /// Returns the request head that the caching rules use. The method is GET if the body is part
+    /// of the key.
     pub(super) fn head(&self) -> RequestHead<'_> {
         let method = if self.options.body_in_key { &Method::GET } else { &self.parts.method };
         RequestHead::new(method, &self.parts.headers)
     }
 
-    /// The rules for its response.
+    /// Returns the rules for the response, with the overrides of this request applied.
     pub(super) fn rules<'a>(
         &self,
         rules: &'a Rules,
         status: StatusCode,
         fields: &HeaderMap,
     ) -> Cow<'a, Rules> {
-        let Some(overriding) = &self.options.overrides else { return Cow::Borrowed(rules) };
+        let Some(override_fn) = &self.options.overrides else { return Cow::Borrowed(rules) };
         let (method, uri, request) = (&self.parts.method, &self.parts.uri, &self.parts.headers);
-        let overrides = overriding.of(&ResponseContext {
+        let overrides = override_fn.of(&ResponseContext {
             method,
             uri,
             request_headers: request,
@@ -88,28 +94,29 @@ impl PendingRequest {
         Cow::Owned(rules.clone().with_overrides(overrides))
     }
 
-    /// The request to send: a copy, since it may have to be sent again.
+    /// Returns the request to send. It is a copy, because it may have to be sent again.
     pub(super) fn outgoing(&self, body: Body) -> Request<Body> {
         Request::from_parts(self.parts.clone(), body)
     }
 
-    /// Whether the response can be of use to others who wait for it: the whole of it was asked for, with nothing
-    /// but what is in the key and the fields.
+    /// Returns whether other requests can use the response: this is a GET for the whole
+    /// representation, and its response depends only on the key and the header fields.
     fn can_lead(&self) -> bool {
         let head = self.head();
         *head.method() == Method::GET && head.is_plain()
     }
 }
 
-/// Why the origin is asked.
+/// The reason why a request is forwarded, and the stored response that it concerns.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ForwardPlan {
-    /// The stored response that would do, were it fresh: to be validated, or to stand in for a failure.
+    /// The stored response that matches but is not fresh. It is revalidated, or served if the
+    /// origin fails.
     pub(super) selected: Option<Selected>,
     pub(super) fwd: ForwardReason,
 }
 
-/// What to do next.
+/// The next step for a request.
 enum Action {
     Serve(Selected, CacheStatus),
     ServeStaleAndRevalidate(Selected, ForwardPlan),
@@ -118,21 +125,23 @@ enum Action {
 }
 
 impl Cache {
-    pub(super) async fn answer(
+    /// Serves a request after its lookup was a miss, with the origin where necessary.
+    pub(super) async fn handle_miss(
         &self,
-        found: Miss,
+        miss: Miss,
         target: TargetUri,
         request: Request<Body>,
         origin: Arc<dyn Origin>,
         options: &FetchOptions,
     ) -> Result<CacheResponse, FetchError> {
-        let Miss { key, mut candidates, generation: mut landed, .. } = found;
+        let Miss { key, mut candidates, mut generation, .. } = miss;
         let (pending, body) = PendingRequest::new(key, target, request, origin, options)?;
         if !body.is_empty() || !pending.head().may_reuse() {
-            return self.pass(pending, body, candidates).await;
+            return self.forward_unchanged(pending, body, candidates).await;
         }
         let mut leader: Option<Leader> = None;
-        // Whom to wait for: whoever fetches the same URI, or, when that turns out to vary, the same variant of it.
+        // The flight to follow: that of the key or, if the response turns out to vary, that of the
+        // same variant.
         let mut flight_key = pending.key.clone();
         let mut attempt = 0;
         let mut claims = 0;
@@ -142,7 +151,7 @@ impl Cache {
                 Action::Serve(selected, status) => {
                     let age = Some(selected.age);
                     match self.serve(candidates, selected.index, &pending.head(), age, status).await {
-                        Ok(answer) => return Ok(answer),
+                        Ok(response) => return Ok(response),
                         Err(_) => candidates = Candidates::none(),
                     }
                     continue;
@@ -154,9 +163,9 @@ impl Cache {
                         .serve(served, selected.index, &pending.head(), Some(selected.age), status)
                         .await
                     {
-                        Ok(answer) => {
-                            self.revalidate_in_background(pending, candidates, plan, landed);
-                            return Ok(answer);
+                        Ok(response) => {
+                            self.revalidate_in_background(pending, candidates, plan, generation);
+                            return Ok(response);
                         }
                         Err(_) => candidates = Candidates::none(),
                     }
@@ -164,39 +173,42 @@ impl Cache {
                 }
                 Action::Forward(plan) => plan,
             };
-            if let Some(leads) = &mut leader {
-                if leads.lease.is_some() || claims >= CLAIMS || self.inner.store.leases().is_none() {
+            if let Some(new_leader) = &mut leader {
+                if new_leader.lease.is_some() || claims >= MAX_CLAIMS || self.inner.store.leases().is_none() {
                     return self.forward(pending, candidates, plan, leader).await;
                 }
-                claims = if self.claim(leads).await { CLAIMS } else { claims + 1 };
-                // Granted or not: between our look-up and this, another process may have stored it.
+                claims = if self.claim(new_leader).await { MAX_CLAIMS } else { claims + 1 };
+                // Granted or not: another process may have stored the response since the lookup.
                 candidates = self.candidates(&pending.key).await;
                 continue;
             }
-            match self.join(&pending, &flight_key, attempt) {
-                Joined::Alone => return self.forward(pending, candidates, plan, None).await,
-                Joined::Leader(leads) => {
-                    leader = Some(leads);
-                    let now_landed = self.inner.flights.generation(&pending.key);
-                    if now_landed != landed || flight_key != pending.key {
-                        // Somebody else's fetch ended between our look-up and our turn to lead.
-                        landed = now_landed;
+            match self.join_flight(&pending, &flight_key, attempt) {
+                Role::Uncollapsed => return self.forward(pending, candidates, plan, None).await,
+                Role::Leader(new_leader) => {
+                    leader = Some(new_leader);
+                    let current = self.inner.flights.generation(&pending.key);
+                    if current != generation || flight_key != pending.key {
+                        // Another fetch ended between the lookup and this request becoming the
+                        // leader.
+                        generation = current;
                         candidates = self.candidates(&pending.key).await;
                     }
                 }
-                Joined::Follower(flight) => {
+                Role::Follower(flight) => {
                     match self.follow(&pending, &candidates, plan, &flight).await {
-                        FollowResult::Answered(answer) => return Ok(answer),
+                        FollowResult::Response(response) => return Ok(response),
                         FollowResult::Failed(error) => return Err(error),
-                        FollowResult::Alone => return self.forward(pending, candidates, plan, None).await,
+                        FollowResult::Uncollapsed => {
+                            return self.forward(pending, candidates, plan, None).await;
+                        }
                         FollowResult::OtherVariant(key) if flight_key == pending.key => flight_key = key,
-                        // An origin that varies on other fields each time.
+                        // An origin with a different `Vary` in each response.
                         FollowResult::OtherVariant(_) => {
                             return self.forward(pending, candidates, plan, None).await;
                         }
-                        FollowResult::TryAgain { failed } => {
+                        FollowResult::Retry { failed } => {
                             attempt = flight.attempt + u32::from(failed);
-                            // What the flight has left in the store is looked up by whoever leads next.
+                            // The next leader looks up what the flight stored.
                         }
                     }
                 }
@@ -204,6 +216,7 @@ impl Cache {
         }
     }
 
+    /// Decides what to do with the request, given the stored responses.
     fn next_action(&self, pending: &PendingRequest, candidates: &Candidates) -> Action {
         let now = self.inner.clock.now();
         let heads = candidates.iter().map(|candidate| &*candidate.head);
@@ -224,24 +237,27 @@ impl Cache {
             }
             Reuse::Forward(why) => Action::Forward(ForwardPlan { selected: None, fwd: why.forward_reason() }),
             Reuse::OnlyIfCached => Action::OnlyIfCached,
-            // An answer that this engine does not know yet: the origin is always right.
+            // A variant that this engine does not know: forwarding is always correct.
             _ => Action::Forward(ForwardPlan { selected: None, fwd: ForwardReason::Miss }),
         }
     }
 
-    fn join(&self, pending: &PendingRequest, key: &CacheKey, attempt: u32) -> Joined {
+    /// Joins or starts the flight of `key`, unless the key is uncacheable.
+    fn join_flight(&self, pending: &PendingRequest, key: &CacheKey, attempt: u32) -> Role {
         let flights = &self.inner.flights;
         if self.inner.uncacheable.contains(key, self.inner.clock.now()) {
-            Joined::Alone
+            Role::Uncollapsed
         } else if pending.can_lead() {
             flights.join(key, attempt)
         } else {
-            flights.follow(key).map_or(Joined::Alone, Joined::Follower)
+            flights.follow(key).map_or(Role::Uncollapsed, Role::Follower)
         }
     }
 
-    /// Leading among the processes that share the store, too. `false` after another process has fetched or given up:
-    /// what it stored has to be looked up. A store that can't tell doesn't keep anybody from fetching.
+    /// Claims the lease of the leader's key among the processes that share the store.
+    ///
+    /// Returns `false` after another process has fetched or has released its lease: the caller then
+    /// looks up the response. A store that fails does not prevent the fetch.
     async fn claim(&self, leader: &mut Leader) -> bool {
         let Some(leases) = self.inner.store.leases() else { return true };
         match within(self.inner.limits.lookup_timeout, leases.claim(leader.key())).await {
@@ -259,45 +275,52 @@ impl Cache {
         }
     }
 
-    /// The response can't be given to those who wait, nor are they to wait again for the next one.
-    pub(super) fn not_shared(&self, leader: &Leader) {
-        self.not_shared_since(leader, false);
+    /// Completes the flight as not shared, and records that the next requests for the key must not
+    /// wait.
+    pub(super) fn complete_not_shared(&self, leader: &Leader) {
+        self.complete_uncacheable(leader, false);
     }
 
-    /// `refused`: it must not be stored, and said so.
-    pub(super) fn not_shared_since(&self, leader: &Leader, refused: bool) {
-        self.inner.uncacheable.insert(leader.key(), refused, self.inner.clock.now());
+    /// Completes the flight as not shared, and records the key as uncacheable.
+    ///
+    /// `forbids_storing` states whether the response's header fields forbid storing.
+    pub(super) fn complete_uncacheable(&self, leader: &Leader, forbids_storing: bool) {
+        self.inner.uncacheable.insert(leader.key(), forbids_storing, self.inner.clock.now());
         leader.complete(FlightOutcome::NotShared);
     }
 
-    /// `landed` is of before the look-up that found the candidates.
+    /// Revalidates a stale response in a background task, unless another request for the key does
+    /// so.
+    ///
+    /// `generation` was read before the lookup that found the candidates.
     fn revalidate_in_background(
         &self,
         pending: PendingRequest,
         mut candidates: Candidates,
         mut plan: ForwardPlan,
-        landed: u64,
+        generation: u64,
     ) {
         let Ok(permit) = Arc::clone(&self.inner.background).try_acquire_owned() else { return };
-        // One for each key: whoever follows has been served already.
-        let Joined::Leader(leader) = self.inner.flights.join(&pending.key, 0) else { return };
+        // One revalidation for each key. A follower has nothing to wait for: it has been served.
+        let Role::Leader(leader) = self.inner.flights.join(&pending.key, 0) else { return };
         let cache = self.clone();
         self.inner.tasks.spawn(async move {
-            if cache.inner.flights.generation(&pending.key) != landed {
-                // Another one ended between our look-up and this: what is stored now need not be stale.
+            if cache.inner.flights.generation(&pending.key) != generation {
+                // Another fetch ended between the lookup and this point: the stored response may be
+                // fresh now.
                 candidates = cache.candidates(&pending.key).await;
                 plan = match cache.next_action(&pending, &candidates) {
                     Action::ServeStaleAndRevalidate(_, plan) | Action::Forward(plan) => plan,
                     Action::Serve(..) | Action::OnlyIfCached => return,
                 };
             }
-            // Nobody reads this answer; what it brings is in the store.
+            // The response itself is not used; the store has it.
             let _ = cache.forward(pending, candidates, plan, Some(leader)).await;
             drop(permit);
         });
     }
 
-    /// Waits for the leader's headers, and does as they say.
+    /// Waits for the leader's headers and acts on the outcome of the flight.
     async fn follow(
         &self,
         pending: &PendingRequest,
@@ -305,51 +328,51 @@ impl Cache {
         plan: ForwardPlan,
         flight: &Arc<Flight>,
     ) -> FollowResult {
-        let Some(landing) = within(self.inner.limits.collapse_timeout, flight.outcome()).await else {
-            return FollowResult::Alone;
+        let Some(outcome) = within(self.inner.limits.collapse_timeout, flight.outcome()).await else {
+            return FollowResult::Uncollapsed;
         };
-        match landing {
+        match outcome {
             FlightOutcome::Shared(candidate) => self.share(pending, plan, candidate).await,
-            FlightOutcome::NotShared => FollowResult::Alone,
-            FlightOutcome::Abandoned => FollowResult::TryAgain { failed: false },
+            FlightOutcome::NotShared => FollowResult::Uncollapsed,
+            FlightOutcome::Abandoned => FollowResult::Retry { failed: false },
             FlightOutcome::Failed(kind) => {
                 match self.serve_stale_on_error(pending, candidates, plan, Failure::Disconnected).await {
-                    Some(answer) => FollowResult::Answered(answer),
-                    None if flight.attempt == 0 && !kind.is_timeout() => {
-                        FollowResult::TryAgain { failed: true }
-                    }
+                    Some(response) => FollowResult::Response(response),
+                    None if flight.attempt == 0 && !kind.is_timeout() => FollowResult::Retry { failed: true },
                     None => FollowResult::Failed(OriginError::new(kind).into()),
                 }
             }
             FlightOutcome::ServerError(status) => {
                 match self.serve_stale_on_error(pending, candidates, plan, Failure::Status(status)).await {
-                    Some(answer) => FollowResult::Answered(answer),
-                    None => FollowResult::Alone,
+                    Some(response) => FollowResult::Response(response),
+                    None => FollowResult::Uncollapsed,
                 }
             }
         }
     }
 
-    /// Answers from what the leader has got, if this request's own fields allow it.
+    /// Serves the leader's response, if this request's header fields allow it.
     async fn share(&self, pending: &PendingRequest, plan: ForwardPlan, candidate: Candidate) -> FollowResult {
         let head = pending.head();
         if !candidate.head.selecting.matches(&head) {
             let variant = candidate.head.selecting.variant_of(&head);
-            return variant.map_or(FollowResult::Alone, |variant| {
+            return variant.map_or(FollowResult::Uncollapsed, |variant| {
                 FollowResult::OtherVariant(pending.key.with_extra(b"variant").with_extra(&variant))
             });
         }
         let reuse = self.inner.rules.reuse(&head, [&*candidate.head], self.inner.clock.now());
-        let (Reuse::Fresh(selected) | Reuse::Stale(selected, _)) = reuse else { return FollowResult::Alone };
+        let (Reuse::Fresh(selected) | Reuse::Stale(selected, _)) = reuse else {
+            return FollowResult::Uncollapsed;
+        };
         let mut status = CacheStatus::forwarded(plan.fwd);
         status.collapsed = true;
         match self.serve(candidate.into(), 0, &head, Some(selected.age), status).await {
-            Ok(answer) => FollowResult::Answered(answer),
-            Err(_) => FollowResult::Alone,
+            Ok(response) => FollowResult::Response(response),
+            Err(_) => FollowResult::Uncollapsed,
         }
     }
 
-    /// A stale response in place of one that did not come (§4.2.4, RFC 5861 §4).
+    /// Serves a stale response instead of an error, if the rules permit it (§4.2.4, RFC 5861 §4).
     pub(super) async fn serve_stale_on_error(
         &self,
         pending: &PendingRequest,
@@ -372,17 +395,18 @@ impl Cache {
     }
 }
 
-/// What following came to.
+/// The result of following a flight.
 enum FollowResult {
-    Answered(CacheResponse),
+    Response(CacheResponse),
     Failed(FetchError),
-    /// What came is for other values of the fields that it varies on: wait for those who have the same, by this key.
+    /// The response is for other values of the fields that it varies on. Requests with the same
+    /// values are collapsed under this key.
     OtherVariant(CacheKey),
-    /// Go to the origin, and don't wait for anybody.
-    Alone,
-    /// The leader is gone.
-    TryAgain {
-        /// The origin failed it.
+    /// The request goes to the origin on its own.
+    Uncollapsed,
+    /// The leader was dropped or failed: try to lead.
+    Retry {
+        /// Whether the origin failed the leader.
         failed: bool,
     },
 }

@@ -1,18 +1,20 @@
-//! The engine: the life of a request.
+//! The engine: takes a request from lookup to response.
 //!
-//! 1. **Key.** The adapter makes the [`CacheKey`] from the target URI.
+//! 1. **Key.** The adapter derives the [`CacheKey`] from the target URI.
 //! 2. **Look up** the candidates ([`Cache::lookup`]).
-//! 3. **Select and decide**: [`Rules::reuse`](crate::Rules::reuse). A fresh response is served from here
-//!    (`serve`), and nothing below happens.
-//! 4. **Collapse** (`flights`): one fetch for each key, the others follow it (`answering`).
-//! 5. **Forward** (`forward`), with conditions where something stored can be validated.
-//! 6. **Tee** (`fill`, `arriving`): the body goes to the client and to the store, and the flight lands.
+//! 3. **Select and decide**: [`Rules::reuse`](crate::Rules::reuse). A fresh response is served from
+//!    here (`serve`), and none of the following steps happens.
+//! 4. **Collapse** (`miss`, `flights`): one fetch for each key; the other requests follow it.
+//! 5. **Forward** (`forward`), with conditions if a stored response can be validated.
+//! 6. **Fill** (`fill`, `fanout`, `backfill`): the body goes to the client and to the store, and
+//!    the flight completes.
 //!
-//! Stale responses that may be served while they are revalidated are, and step 4 goes on in the background. Unsafe
-//! requests pass to the origin and invalidate on their way back (`purge`).
+//! A stale response that may be served while it is revalidated is served, and step 4 continues in
+//! the background. Unsafe requests are forwarded and invalidate stored responses on the way back
+//! (`purge`).
 //!
-//! This is the only place that awaits both an origin and a store. It holds no lock over an await, each of its waits has
-//! a limit ([`Limits`]), and a store's failure is a miss.
+//! This is the only module that awaits both an origin and a store. It holds no lock across an
+//! await, each of its waits has a limit ([`Limits`]), and a store failure is a miss.
 
 mod backfill;
 mod builder;
@@ -50,14 +52,17 @@ use crate::{
     RequestHead, RequestHeaders, Reuse, Rules, StoreError, TargetUri,
 };
 
-/// The cache: looks up, decides, fetches once, stores while it serves, revalidates, invalidates.
+/// An HTTP cache: looks up, decides, fetches once, stores while it serves, revalidates and
+/// invalidates.
 ///
-/// Cloning shares it. Every wait is bounded by its [`Limits`], and a store that fails is a miss.
+/// Clones share one cache. Every wait is bounded by its [`Limits`], and a store failure is a miss.
+/// The crate's front page has a complete example.
 #[derive(Debug, Clone)]
 pub struct Cache {
     inner: Arc<Inner>,
 }
 
+/// The state that all clones of a [`Cache`] share.
 #[derive(Debug)]
 struct Inner {
     store: Arc<dyn CacheStore>,
@@ -72,72 +77,76 @@ struct Inner {
     observer: Option<Arc<dyn Observer>>,
 }
 
-/// What a look-up alone could do.
+/// The result of a lookup.
 #[derive(Debug)]
 pub enum Lookup {
-    /// Answered without the origin.
+    /// The response, served without the origin.
     Hit(CacheResponse),
-    /// The origin is needed: hand this to [`Cache::resume`], with the whole request.
+    /// The origin is needed. Pass this to [`Cache::resume`], together with the whole request.
     Miss(Miss),
 }
 
-/// What a look-up found, so that it need not be done again.
+/// The result of a lookup that could not be served, so that it need not be repeated.
 #[derive(Debug)]
 pub struct Miss {
     key: CacheKey,
     candidates: Candidates,
-    /// What [`Flights::landed`] said before the look-up.
+    /// The result of [`Flights::generation`] before the lookup.
     generation: u64,
-    /// Why the origin is needed, where it may be asked [directly](Self::can_bypass).
+    /// The reason for forwarding, if the adapter may [bypass](Self::can_bypass) the engine.
     bypass: Option<ForwardReason>,
 }
 
 impl Miss {
-    fn new(key: &CacheKey, candidates: Candidates, landed: u64) -> Self {
-        Self { key: key.clone(), candidates, generation: landed, bypass: None }
+    /// Creates a miss that does not allow a bypass.
+    fn new(key: &CacheKey, candidates: Candidates, generation: u64) -> Self {
+        Self { key: key.clone(), candidates, generation, bypass: None }
     }
 }
 
 impl Cache {
-    /// Begins a cache on `store`.
+    /// Creates a builder of a cache on `store`.
     pub fn builder(store: Arc<dyn CacheStore>) -> CacheBuilder {
         CacheBuilder::new(store)
     }
 
-    /// The rules this cache decides by.
+    /// Returns the caching rules.
     pub fn rules(&self) -> &Rules {
         &self.inner.rules
     }
 
-    /// Its name in `Cache-Status`.
+    /// Returns the cache's name in `Cache-Status`.
     pub fn name(&self) -> &str {
         &self.inner.name
     }
 
-    /// Looks up and decides; answers where that needs no origin.
+    /// Looks up a request and returns the response if it can be served without the origin.
     ///
-    /// For adapters whose request is not `http`'s: a hit converts nothing. It never fails: a store that fails is a
-    /// miss.
+    /// For adapters that do not use the `http` crate's request type: a hit converts nothing. It
+    /// never fails, because a store failure is a miss. A hit is reported to the [`Observer`].
     ///
     /// # Cancel safety
     ///
-    /// May be dropped at any point.
+    /// Can be dropped at any point.
     pub async fn lookup<F: RequestHeaders>(&self, key: &CacheKey, request: &RequestHead<'_, F>) -> Lookup {
         match self.peek(key, request).await {
-            Lookup::Hit(answer) => Lookup::Hit(self.answered(answer)),
-            forward => forward,
+            Lookup::Hit(response) => Lookup::Hit(self.record_outcome(response)),
+            miss => miss,
         }
     }
 
-    /// The same, and no request to those who count them: for a second look on behalf of one.
+    /// Looks up a request as [`lookup`](Self::lookup) does, without reporting a hit to the
+    /// [`Observer`].
+    ///
+    /// For a second lookup on behalf of one request.
     ///
     /// # Cancel safety
     ///
-    /// May be dropped at any point.
+    /// Can be dropped at any point.
     pub async fn peek<F: RequestHeaders>(&self, key: &CacheKey, request: &RequestHead<'_, F>) -> Lookup {
-        let landed = self.inner.flights.generation(key);
+        let generation = self.inner.flights.generation(key);
         if !request.may_reuse() {
-            return Lookup::Miss(Miss::new(key, Candidates::none(), landed));
+            return Lookup::Miss(Miss::new(key, Candidates::none(), generation));
         }
         let candidates = self.candidates(key).await;
         let now = self.inner.clock.now();
@@ -147,50 +156,56 @@ impl Cache {
             Reuse::Stale(selected, Permission::MaxStale) => (selected, CacheStatus::hit(selected.ttl)),
             Reuse::OnlyIfCached => return Lookup::Hit(CacheResponse::only_if_cached()),
             Reuse::Forward(why) => {
-                let direct = self.is_bypassable(key, &candidates, now).then(|| why.forward_reason());
-                return Lookup::Miss(Miss { bypass: direct, ..Miss::new(key, candidates, landed) });
+                let bypass = self.is_bypassable(key, &candidates, now).then(|| why.forward_reason());
+                return Lookup::Miss(Miss { bypass, ..Miss::new(key, candidates, generation) });
             }
-            _ => return Lookup::Miss(Miss::new(key, candidates, landed)),
+            _ => return Lookup::Miss(Miss::new(key, candidates, generation)),
         };
         match self.serve(candidates, selected.index, request, Some(selected.age), status).await {
-            Ok(answer) => Lookup::Hit(answer),
-            Err(_) => Lookup::Miss(Miss::new(key, Candidates::none(), landed)),
+            Ok(response) => Lookup::Hit(response),
+            Err(_) => Lookup::Miss(Miss::new(key, Candidates::none(), generation)),
         }
     }
 
-    /// Goes on where [`lookup`](Self::lookup) stopped, with the origin.
+    /// Serves a request after a [`lookup`](Self::lookup) that was a miss, with the origin.
     ///
-    /// The request's URI is absolute, with scheme and authority; it is normalised here. Hop-by-hop fields are
-    /// removed here, and `found` must be of the same request.
+    /// The request's URI must be absolute, with scheme and authority; this method normalizes it. It
+    /// also removes hop-by-hop header fields. `miss` must come from a lookup of the same request.
     ///
     /// # Errors
     ///
-    /// A [`FetchError`] if the origin gave no response and nothing stored may stand in for it.
+    /// Returns a [`FetchError`] if the URI cannot be fetched, or if the origin returned no response
+    /// and no stored response may be served instead.
     ///
     /// # Cancel safety
     ///
-    /// May be dropped at any point: a fetch that others wait for is handed over, or goes on if its head has come.
+    /// Can be dropped at any point. If other requests wait for the fetch, one of them takes over,
+    /// or the fetch continues if its head has arrived.
     pub async fn resume(
         &self,
-        found: Miss,
+        miss: Miss,
         request: Request<Body>,
         origin: Arc<dyn Origin>,
         options: &FetchOptions,
     ) -> Result<CacheResponse, FetchError> {
         let target = TargetUri::from_uri(request.uri())?;
-        let result = self.answer(found, target, request, origin, options).await;
-        result.map(|answer| self.answered(answer))
+        let result = self.handle_miss(miss, target, request, origin, options).await;
+        result.map(|response| self.record_outcome(response))
     }
 
-    /// The whole way: look-up and, where needed, the origin.
+    /// Serves a request: looks it up and, where necessary, fetches it from the origin.
+    ///
+    /// The request's URI must be absolute, with scheme and authority.
     ///
     /// # Errors
     ///
-    /// As for [`resume`](Self::resume).
+    /// Returns a [`FetchError`] if the URI cannot be fetched, or if the origin returned no response
+    /// and no stored response may be served instead.
     ///
     /// # Cancel safety
     ///
-    /// As for [`resume`](Self::resume).
+    /// Can be dropped at any point. If other requests wait for the fetch, one of them takes over,
+    /// or the fetch continues if its head has arrived.
     pub async fn fetch(
         &self,
         request: Request<Body>,
@@ -199,33 +214,41 @@ impl Cache {
         let target = TargetUri::from_uri(request.uri())?;
         let key = CacheKey::new(&target);
         match self.lookup(&key, &RequestHead::new(request.method(), request.headers())).await {
-            Lookup::Hit(answer) => Ok(answer),
-            Lookup::Miss(found) => self.resume(found, request, origin, &FetchOptions::default()).await,
+            Lookup::Hit(response) => Ok(response),
+            Lookup::Miss(miss) => self.resume(miss, request, origin, &FetchOptions::default()).await,
         }
     }
 
-    /// The value of `Cache-Status` for this answer, for adapters with a header map of their own: one list member
-    /// (RFC 9211 §2).
-    pub fn cache_status(&self, answer: &CacheResponse) -> Bytes {
-        self.status_bytes(&answer.cache_status)
+    /// Returns the value of the `Cache-Status` header for this response: one list member (RFC 9211
+    /// §2).
+    ///
+    /// For adapters with a header map of their own.
+    pub fn cache_status(&self, response: &CacheResponse) -> Bytes {
+        self.status_bytes(&response.cache_status)
     }
 
-    /// The answer as an `http` response, with `Age` and `Cache-Status`.
-    pub fn into_http(&self, answer: CacheResponse) -> Response<Body> {
-        answer.into_http(&self.inner.name)
+    /// Converts the response to an `http` response, with `Age` and `Cache-Status`.
+    pub fn into_http(&self, response: CacheResponse) -> Response<Body> {
+        response.into_http(&self.inner.name)
     }
 
-    /// What a proxy answers its client after a failure: 400, 502, 503 or 504, and a line of text that says which.
+    /// Returns the response that a proxy sends to its client after a failure.
+    ///
+    /// Its status is that of [`FetchError::status`], and its body is one line of text that names
+    /// the failure.
     pub fn error_response(&self, error: &FetchError) -> CacheResponse {
-        self.answered(error.to_response())
+        self.record_outcome(error.to_response())
     }
 
-    /// Waits until nothing goes on in the background: fills whose client is gone, revalidations. At most `limit`;
-    /// says whether it was enough.
+    /// Waits until no background task is running, for at most `limit`, and returns whether all have
+    /// ended.
+    ///
+    /// Background tasks are fills of which the client may have disconnected, and revalidations.
     pub async fn drain(&self, limit: Duration) -> bool {
         within(limit, self.inner.tasks.idle()).await.is_some()
     }
 
+    /// Looks up the stored responses of `key`. A store that fails or is too slow has none.
     async fn candidates(&self, key: &CacheKey) -> Candidates {
         match within(self.inner.limits.lookup_timeout, self.inner.store.lookup(key)).await {
             Some(Ok(candidates)) => candidates,
@@ -236,17 +259,20 @@ impl Cache {
         }
     }
 
+    /// Reports an event to the observer.
     fn observe(&self, event: &Event<'_>) {
         if let Some(observer) = &self.inner.observer {
             observer.on_event(event);
         }
     }
 
-    fn answered(&self, answer: CacheResponse) -> CacheResponse {
-        self.observe(&Event::Answered(&answer.cache_status));
-        answer
+    /// Reports the outcome of a request to the observer.
+    fn record_outcome(&self, response: CacheResponse) -> CacheResponse {
+        self.observe(&Event::Answered(&response.cache_status));
+        response
     }
 
+    /// Reports a failed store operation to the observer and to the log.
     fn store_failed(&self, step: StoreStep, error: Option<&StoreError>) {
         tracing::debug!(?step, error = error.map(tracing::field::display), "store failed");
         self.observe(&Event::StoreFailed { step, error });

@@ -1,4 +1,4 @@
-//! What one request wants beyond its own fields.
+//! Defines the options of a single request that its header fields cannot express.
 
 use std::{fmt, sync::Arc};
 
@@ -6,73 +6,103 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 
 use crate::Overrides;
 
-/// What one request wants beyond its own fields. The default wants nothing. Cloning is cheap.
+/// Options of a single request. The default changes nothing. Cloning is cheap.
+///
+/// ```
+/// use std::time::Duration;
+/// use larder_core::{FetchOptions, OverrideFn, Overrides};
+///
+/// let mut overrides = Overrides::default();
+/// overrides.default_freshness = Some(Duration::from_secs(60));
+/// let mut options = FetchOptions::default();
+/// options.overrides = Some(OverrideFn::always(overrides));
+/// options.max_object = Some(1 << 20);
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct FetchOptions {
-    /// What this cache's user says of the response.
+    /// Overrides of the origin's caching directives for this response. Default: none.
     pub overrides: Option<OverrideFn>,
-    /// Longest body of this response that is stored, in bytes; [`Limits::max_object`](crate::Limits::max_object), if that
-    /// is less.
+    /// Longest body of this response that is stored, in bytes.
+    /// [`Limits::max_object`](crate::Limits::max_object) applies if it is lower. Default: none.
     pub max_object: Option<u64>,
-    /// The request asks for something and changes nothing, though its method is not GET: its response may be stored and
-    /// reused for the same question. Whoever says so puts what is asked, the content and its type, into the key
-    /// ([`CacheKey::with_extra`](crate::CacheKey::with_extra)), and looks up with GET as the method. The content has to be
-    /// in memory. Responses are not validated with conditions: those of other methods mean something else
-    /// (RFC 9110 §13.1.2).
+    /// Whether the request is a safe query although its method is not GET. Default: `false`.
+    ///
+    /// Its response may then be stored, and reused for requests with the same key. The caller must
+    /// add the request's content and content type to the key
+    /// ([`CacheKey::with_extra`](crate::CacheKey::with_extra)) and must use GET as the method of
+    /// the lookup. The content has to be in memory; if it streams, the option has no effect.
+    /// Responses are not revalidated with conditions, because a condition has another meaning with
+    /// other methods (RFC 9110 §13.1.2).
     pub body_in_key: bool,
 }
 
-type Says = dyn Fn(&ResponseContext<'_>) -> Overrides + Send + Sync;
+/// The function in an [`OverrideFn`].
+type Callback = dyn Fn(&ResponseContext<'_>) -> Overrides + Send + Sync;
 
-/// What the cache's user says of a response, once its head is here.
+/// Computes the overrides of a response once its head has arrived. Cloning is cheap.
+///
+/// ```
+/// use std::time::Duration;
+/// use larder_core::{OverrideFn, Overrides};
+///
+/// let images = OverrideFn::by(|response| {
+///     let mut overrides = Overrides::default();
+///     if response.uri.path().starts_with("/images/") {
+///         overrides.default_freshness = Some(Duration::from_secs(3600));
+///     }
+///     overrides
+/// });
+/// ```
 #[derive(Clone)]
-pub struct OverrideFn(Arc<Says>);
+pub struct OverrideFn(Arc<Callback>);
 
-/// A response that has arrived, and what was asked.
+/// A response whose head has arrived, and its request.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct ResponseContext<'a> {
     /// The request's method.
     pub method: &'a Method,
-    /// The request's target, absolute.
+    /// The request's absolute target URI.
     pub uri: &'a Uri,
-    /// The request's fields.
+    /// The request's header fields.
     pub request_headers: &'a HeaderMap,
-    /// The response's status; of a confirmation (304), that of the response that is confirmed.
+    /// The response's status. For a 304, that of the stored response that it validates.
     pub status: StatusCode,
-    /// The response's fields; of a confirmation, those of the response that is confirmed, before it is freshened.
+    /// The response's header fields. For a 304, those of the stored response that it validates,
+    /// before it is freshened.
     pub headers: &'a HeaderMap,
 }
 
 impl OverrideFn {
-    /// Decides by what has arrived. Called once for each response from the origin.
-    pub fn by(says: impl Fn(&ResponseContext<'_>) -> Overrides + Send + Sync + 'static) -> Self {
-        Self(Arc::new(says))
+    /// Creates an override from a function, which is called once for each response from the origin.
+    pub fn by(decide: impl Fn(&ResponseContext<'_>) -> Overrides + Send + Sync + 'static) -> Self {
+        Self(Arc::new(decide))
     }
 
-    /// The same for all.
+    /// Creates an override with the same result for every response.
     pub fn always(overrides: Overrides) -> Self {
         Self::by(move |_| overrides.clone())
     }
 
-    /// What this says, and where it says nothing, what `others` say ([`Overrides::or`]).
+    /// Combines two overrides: `fallback` applies to whatever `self` leaves unset
+    /// ([`Overrides::or`]).
     #[must_use]
-    pub fn or(self, others: Option<Self>) -> Self {
-        match others {
+    pub fn or(self, fallback: Option<Self>) -> Self {
+        match fallback {
             None => self,
-            Some(others) => Self::by(move |arrived| self.of(arrived).or(others.of(arrived))),
+            Some(fallback) => Self::by(move |response| self.of(response).or(fallback.of(response))),
         }
     }
 
-    /// What is said of this response.
-    pub fn of(&self, arrived: &ResponseContext<'_>) -> Overrides {
-        (self.0)(arrived)
+    /// Returns the overrides for this response.
+    pub fn of(&self, response: &ResponseContext<'_>) -> Overrides {
+        (self.0)(response)
     }
 }
 
 impl fmt::Debug for OverrideFn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Overriding")
+        f.write_str("OverrideFn")
     }
 }

@@ -1,8 +1,9 @@
-//! Removing what is stored: by unsafe requests (RFC 9111 §4.4), by groups (RFC 9875), by the owner.
+//! Removes stored responses or marks them as stale: for unsafe requests (RFC 9111 §4.4), for groups
+//! (RFC 9875), and for the operator.
 //!
-//! A removal that has returned is never followed by the removed response. The flights that would still bring it
-//! are taken off the map first, so that a request from now on begins a fetch of its own; the store keeps what was
-//! reserved before from being committed.
+//! Once a removal has returned, no request gets the removed response. Flights that could still
+//! deliver it are detached first, so that later requests start a new fetch. The store prevents the
+//! commit of whatever was reserved before the removal.
 
 use std::sync::Arc;
 
@@ -11,116 +12,124 @@ use crate::timeout::within;
 use crate::{CacheGroup, CacheKey, StoreError, StoreErrorKind, TargetUri};
 
 impl Cache {
-    /// Removes what is stored for `target`, in all its variants.
+    /// Removes all variants stored for `target`.
     ///
     /// # Errors
     ///
-    /// If the store can't tell that it is gone.
+    /// Returns a [`StoreError`] if the store cannot confirm the removal.
     pub async fn purge(&self, target: &TargetUri) -> Result<(), StoreError> {
         self.purge_key(&CacheKey::new(target)).await
     }
 
-    /// Removes what is stored under `key`, in all its variants.
+    /// Removes all variants stored under `key`.
     ///
     /// # Errors
     ///
-    /// If the store can't tell that it is gone.
+    /// Returns a [`StoreError`] if the store cannot confirm the removal.
     pub async fn purge_key(&self, key: &CacheKey) -> Result<(), StoreError> {
         self.inner.flights.detach(key);
         self.inner.uncacheable.remove(key);
-        self.removed(within(self.inner.limits.store_timeout, self.inner.store.remove(key)).await)
+        self.record_removal(within(self.inner.limits.store_timeout, self.inner.store.remove(key)).await)
     }
 
-    /// Makes what is stored for `target` stale, in all its variants: it is asked for again, and may be served meanwhile or in the
-    /// place of an error, as far as the response allows that for stale ones. What is being fetched just now is not touched.
+    /// Marks all variants stored for `target` as stale.
+    ///
+    /// They are revalidated at their next request. Until then they may be served while they are
+    /// revalidated, or instead of an error, as far as the response permits that for stale
+    /// responses. A fetch in progress is not affected.
     ///
     /// # Errors
     ///
-    /// If the store can't tell that it is stale.
+    /// Returns a [`StoreError`] if the store cannot confirm that they are stale.
     pub async fn soft_purge(&self, target: &TargetUri) -> Result<(), StoreError> {
         self.soft_purge_key(&CacheKey::new(target)).await
     }
 
-    /// The same for what is stored under `key`.
+    /// Marks all variants stored under `key` as stale, as [`soft_purge`](Self::soft_purge) does.
     ///
     /// # Errors
     ///
-    /// If the store can't tell that it is stale.
+    /// Returns a [`StoreError`] if the store cannot confirm that they are stale.
     pub async fn soft_purge_key(&self, key: &CacheKey) -> Result<(), StoreError> {
         self.inner.flights.detach(key);
         let now = self.inner.clock.now();
-        let softening = async {
+        let marking = async {
             for candidate in self.inner.store.lookup(key).await?.iter() {
                 let Some(stale) = candidate.head.marked_stale(now) else { continue };
                 match self.inner.store.freshen(key, candidate.id, Arc::new(stale)).await {
-                    // Somebody else has removed or replaced it.
+                    // It has been removed or replaced in the meantime.
                     Err(error) if error.kind() == StoreErrorKind::Gone => {}
                     done => done?,
                 }
             }
             Ok(())
         };
-        self.removed(within(self.inner.limits.store_timeout, softening).await)
+        self.record_removal(within(self.inner.limits.store_timeout, marking).await)
     }
 
-    /// Removes the responses of a group (RFC 9875).
+    /// Removes all responses of `group` (RFC 9875).
     ///
     /// # Errors
     ///
-    /// If the store can't tell that they are gone.
+    /// Returns a [`StoreError`] if the store cannot confirm the removal.
     pub async fn purge_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
-        // Which flights will bring a response of the group is known only when they have.
+        // Whether a flight's response belongs to the group is not known before it has arrived.
         self.inner.flights.detach_all();
         let removing = self.inner.store.invalidate_group(group);
-        self.removed(within(self.inner.limits.store_timeout, removing).await)
+        self.record_removal(within(self.inner.limits.store_timeout, removing).await)
     }
 
-    /// Makes the responses of a group stale, as [`soft_purge`](Self::soft_purge) does for a URL.
+    /// Marks all responses of `group` as stale, as [`soft_purge`](Self::soft_purge) does.
     ///
     /// # Errors
     ///
-    /// If the store can't tell that they are stale.
+    /// Returns a [`StoreError`] if the store cannot confirm that they are stale.
     pub async fn soft_purge_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
         self.inner.flights.detach_all();
-        let softening = self.inner.store.mark_group_stale(group, self.inner.clock.now());
-        self.removed(within(self.inner.limits.store_timeout, softening).await)
+        let marking = self.inner.store.mark_group_stale(group, self.inner.clock.now());
+        self.record_removal(within(self.inner.limits.store_timeout, marking).await)
     }
 
-    /// Makes the responses of all URLs that begin so stale; of all, if nothing is said. It may look at every entry, for as long
-    /// as that takes.
+    /// Marks the responses of all URLs that begin with `url` as stale, as
+    /// [`soft_purge`](Self::soft_purge) does.
+    ///
+    /// An empty `url` marks all responses. The store may examine every entry; there is no timeout.
     ///
     /// # Errors
     ///
-    /// If the store can't tell that they are stale.
+    /// Returns a [`StoreError`] if the store cannot confirm that they are stale.
     pub async fn soft_purge_prefix(&self, url: &str) -> Result<(), StoreError> {
         self.inner.flights.detach_all();
-        let softening = self.inner.store.mark_prefix_stale(url, self.inner.clock.now());
-        self.removed(Some(softening.await))
+        let marking = self.inner.store.mark_prefix_stale(url, self.inner.clock.now());
+        self.record_removal(Some(marking.await))
     }
 
-    /// Removes the responses of all URLs that begin so, and says how many entries there were. It may look at every entry, for as
-    /// long as that takes.
+    /// Removes the responses of all URLs that begin with `url`, and returns how many entries were
+    /// found.
+    ///
+    /// The store may examine every entry; there is no timeout.
     ///
     /// # Errors
     ///
-    /// If the store can't tell that they are gone.
+    /// Returns a [`StoreError`] if the store cannot confirm the removal.
     pub async fn purge_prefix(&self, url: &str) -> Result<u64, StoreError> {
         self.inner.flights.detach_all();
         let removed = self.inner.store.remove_prefix(url).await;
         removed.inspect_err(|error| self.store_failed(StoreStep::Remove, Some(error)))
     }
 
-    /// Removes everything.
+    /// Removes all responses.
     ///
     /// # Errors
     ///
-    /// If the store can't tell that it is gone.
+    /// Returns a [`StoreError`] if the store cannot confirm the removal.
     pub async fn purge_all(&self) -> Result<(), StoreError> {
         self.inner.flights.detach_all();
-        self.removed(within(self.inner.limits.store_timeout, self.inner.store.clear()).await)
+        self.record_removal(within(self.inner.limits.store_timeout, self.inner.store.clear()).await)
     }
 
-    fn removed(&self, result: Option<Result<(), StoreError>>) -> Result<(), StoreError> {
+    /// Reports a failed removal to the observer, and turns a timeout (`None`) into an error.
+    fn record_removal(&self, result: Option<Result<(), StoreError>>) -> Result<(), StoreError> {
         let result = result.unwrap_or_else(|| {
             let limit = self.inner.limits.store_timeout;
             let detail = format!("it did not confirm the removal within {limit:?}; try again");

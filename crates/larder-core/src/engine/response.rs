@@ -1,4 +1,5 @@
-//! The answer to one request, before an adapter turns it into its framework's response.
+//! Defines [`CacheResponse`], the response to one request before an adapter converts it to its
+//! framework's type.
 
 use std::time::Duration;
 
@@ -10,12 +11,12 @@ use http_body::Body as _;
 
 use crate::{Body, CacheStatus, Candidates, ForwardReason, StoredHead, header_names};
 
-/// The detail of an answer for which nothing was stored.
+/// The `Cache-Status` detail of a response to `only-if-cached` for which nothing was stored.
 const NOT_CACHED: &str = "only-if-cached";
 
-/// The answer to one request, before an adapter turns it into its framework's response.
+/// The response to one request, before an adapter converts it to its framework's type.
 ///
-/// A hit copies nothing: the head is the stored one, shared, with `Age` and `Cache-Status` beside it.
+/// A hit copies nothing: it shares the stored head, with `Age` and `Cache-Status` beside it.
 #[derive(Debug)]
 pub struct CacheResponse {
     pub(crate) status: StatusCode,
@@ -25,22 +26,22 @@ pub struct CacheResponse {
     pub(crate) body: Body,
 }
 
-/// Where the fields of an answer are.
+/// The header fields of a response.
 #[derive(Debug)]
 pub(crate) enum ResponseHead {
-    /// The stored head as it is.
+    /// Those of the stored head at this index, unchanged.
     Stored(Candidates, usize),
-    /// Made for this answer: from the origin, or a 206, 304 or error of ours.
+    /// Created for this response: from the origin, or for a 206, 304 or error of this cache.
     Own(HeaderMap),
 }
 
 impl CacheResponse {
-    /// The status code.
+    /// Returns the status code.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// How the request was answered (RFC 9211).
+    /// Returns how the request was handled (RFC 9211).
     pub fn cache_status(&self) -> &CacheStatus {
         &self.cache_status
     }
@@ -52,7 +53,7 @@ impl CacheResponse {
         self.age
     }
 
-    /// The fields, without this cache's own `Age` and `Cache-Status`.
+    /// Returns the header fields, without this cache's own `Age` and `Cache-Status`.
     pub fn headers(&self) -> &HeaderMap {
         match &self.head {
             ResponseHead::Stored(candidates, index) => &candidates[*index].head.fields,
@@ -60,7 +61,7 @@ impl CacheResponse {
         }
     }
 
-    /// How long the body is, or for HEAD would be, where that is known.
+    /// Returns the length of the body, or for HEAD the length that it would have, if it is known.
     pub fn content_length(&self) -> Option<u64> {
         match &self.head {
             ResponseHead::Stored(candidates, index) => candidates[*index].body.content_length(),
@@ -72,24 +73,28 @@ impl CacheResponse {
         }
     }
 
-    /// Whether this is the 504 of a request that only a stored response would have done for (RFC 9111 §5.2.1.7).
+    /// Returns whether this is the 504 to an `only-if-cached` request that no stored response could
+    /// satisfy (RFC 9111 §5.2.1.7).
     pub fn is_not_cached(&self) -> bool {
         self.cache_status.detail == Some(NOT_CACHED) && self.cache_status.fwd_status.is_none()
     }
 
-    /// Whether the origin gave this response just now: it is not a stored one, nor one that was confirmed, nor another
-    /// request's. What it sets, it sets for this request.
+    /// Returns whether the origin sent this response to this request.
+    ///
+    /// It is then not a stored response, not one that the origin revalidated, and not the response
+    /// to another request. A `Set-Cookie` in it, for example, is meant for this request.
     pub fn is_from_origin(&self) -> bool {
         let status = &self.cache_status;
         let fresh = status.fwd_status.is_some_and(|code| code != StatusCode::NOT_MODIFIED);
         fresh && !status.hit && !status.collapsed && self.age.is_none()
     }
 
-    /// Lends a form of the *stored* head that an adapter makes once, such as its framework's header map, and that
-    /// stays beside the stored response for the next hit.
+    /// Calls `with` on a value derived from the *stored* head, such as a framework's header map.
     ///
-    /// `None` if the answer's head is not a stored one as it is; use [`headers`](Self::headers) then. A store whose
-    /// look-ups make new candidates each time keeps nothing: `make` runs for each answer.
+    /// `make` creates the value at the first hit; it then stays beside the stored response for
+    /// later hits. If the store's lookups return new candidates each time, `make` runs for each
+    /// response. Returns `None` if the response does not have a stored head unchanged; use
+    /// [`headers`](Self::headers) then.
     pub fn with_prepared<T, R>(
         &self,
         make: impl FnOnce(&StoredHead) -> T,
@@ -113,7 +118,8 @@ impl CacheResponse {
         &mut self.body
     }
 
-    /// 504: only a stored response would have done, and there is none (RFC 9111 §5.2.1.7).
+    /// Creates the 504 to an `only-if-cached` request that no stored response can satisfy (RFC 9111
+    /// §5.2.1.7).
     pub(crate) fn only_if_cached() -> Self {
         let mut cache_status = CacheStatus::forwarded(ForwardReason::Miss);
         cache_status.fwd = None;
@@ -126,12 +132,12 @@ impl CacheResponse {
             age: None,
             cache_status,
             body: Body::from(
-                "504 Gateway Timeout: only-if-cached was asked for, and nothing stored may be used\n",
+                "504 Gateway Timeout: no stored response satisfies this only-if-cached request\n",
             ),
         }
     }
 
-    /// As an `http` response, for the cache called `name`.
+    /// Converts the response to an `http` response, for the cache named `name`.
     pub(crate) fn into_http(self, name: &str) -> Response<Body> {
         let own = self.cache_status.to_value(name);
         let age = self.age.map(|age| HeaderValue::from(age.as_secs()));
@@ -156,14 +162,17 @@ impl CacheResponse {
     }
 }
 
-/// Stored fields with places for what is added to each answer, so that a copy of them does not have to grow.
+/// Stored header fields with room for the two that are added to each response, so that a copy need
+/// not grow.
 struct Slots {
     fields: HeaderMap,
-    /// The origin has sent a `Cache-Status` of its own: ours comes behind it (RFC 9211 §2).
+    /// Whether the origin sent a `Cache-Status`: this cache's member is appended after it (RFC 9211
+    /// §2).
     appended: bool,
 }
 
 impl Slots {
+    /// Creates the slots from the stored header fields.
     fn new(stored: &HeaderMap) -> Self {
         let mut fields = HeaderMap::with_capacity(stored.len() + 2);
         fields.extend(stored.iter().map(|(name, value)| (name.clone(), value.clone())));
@@ -175,6 +184,7 @@ impl Slots {
         Self { fields, appended }
     }
 
+    /// Returns a copy of the header fields with these values.
     fn filled(&self, age: Option<HeaderValue>, own: HeaderValue) -> HeaderMap {
         let mut fields = self.fields.clone();
         match (age, fields.get_mut(header_names::AGE)) {

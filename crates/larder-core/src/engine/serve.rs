@@ -1,4 +1,5 @@
-//! From a stored response to an answer: the whole of it, a part, 304 or 416 (RFC 9111 §4.3.2, RFC 9110 §14).
+//! Creates the response from a stored one: whole, a part, 304 or 416 (RFC 9111 §4.3.2, RFC 9110
+//! §14).
 
 use std::{ops::Range, time::Duration};
 
@@ -14,14 +15,15 @@ use crate::{
     timeout::within,
 };
 
-/// The stored response can't be read after all: a miss.
+/// The stored response cannot be read. The engine treats it as a miss.
 #[derive(Debug)]
 pub(super) struct Unreadable;
 
 impl Cache {
-    /// Answers from candidate `index`.
+    /// Creates the response from candidate `index`.
     ///
-    /// The body is opened here, before any byte of the answer is sent: what has gone since the look-up is a miss.
+    /// The body is opened here, before any byte of the response is sent: a body that was removed
+    /// after the lookup is a miss.
     pub(super) async fn serve<F: RequestHeaders>(
         &self,
         candidates: Candidates,
@@ -65,6 +67,7 @@ impl Cache {
         Ok(CacheResponse { status, head: ResponseHead::Own(fields), age, cache_status, body })
     }
 
+    /// Opens the bytes of `range`, or the whole body for `None`.
     async fn open(&self, body: &StoredBody, range: Option<Range<u64>>) -> Result<Body, Unreadable> {
         match (body, range) {
             (_, Some(range)) if range.is_empty() => Ok(Body::empty()),
@@ -88,11 +91,13 @@ impl Cache {
     }
 }
 
-/// Whether a response with this head may be given to requests that came while it was fetched: not if it has to
-/// be validated for each.
-pub(super) fn serves_others(head: &StoredHead) -> bool {
-    let terms = &head.freshness;
-    !terms.no_cache
-        && terms.lifetime.lifetime > terms.corrected_initial_age
+/// Returns whether a response with this head may be served to requests that waited while it was
+/// fetched.
+///
+/// It may not if it has to be validated for each request.
+pub(super) fn is_shareable(head: &StoredHead) -> bool {
+    let freshness = &head.freshness;
+    !freshness.no_cache
+        && freshness.lifetime.lifetime > freshness.corrected_initial_age
         && !head.selecting.never_matches()
 }

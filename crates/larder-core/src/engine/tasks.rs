@@ -1,6 +1,7 @@
-//! Work that goes on without the request that began it: fills whose client is gone, revalidations.
+//! Counts background tasks: fills of which the client has disconnected, and revalidations.
 //!
-//! It is bounded in number, each chunk of it is bounded in time by what it awaits, and a shutdown can wait for it.
+//! Their number is limited elsewhere, each step of them has a timeout where it awaits, and a
+//! shutdown can wait for them.
 
 use std::{
     future::Future,
@@ -20,7 +21,7 @@ pub(crate) struct Tasks {
 }
 
 impl Tasks {
-    /// Runs `work` on the current runtime.
+    /// Spawns `work` on the current runtime.
     pub(crate) fn spawn(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
         let running = Running::new(self);
         tokio::spawn(async move {
@@ -29,7 +30,7 @@ impl Tasks {
         });
     }
 
-    /// Returns when nothing runs any more.
+    /// Waits until no task is running.
     pub(crate) async fn idle(&self) {
         loop {
             let idle = self.idle.notified();
@@ -41,10 +42,11 @@ impl Tasks {
     }
 }
 
-/// Counts down when dropped, so that a task that panics or is cancelled counts as ended.
+/// Decrements the count when dropped, so that a task that panics or is cancelled counts as ended.
 struct Running(Arc<Tasks>);
 
 impl Running {
+    /// Increments the count.
     fn new(tasks: &Arc<Tasks>) -> Self {
         tasks.running.fetch_add(1, Ordering::AcqRel);
         Self(Arc::clone(tasks))

@@ -1,4 +1,4 @@
-//! Bodies as a store hands them out.
+//! Defines how a store returns bodies.
 
 use std::{fmt, ops::Range, pin::Pin, sync::Arc};
 
@@ -14,14 +14,14 @@ pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, StoreError>> + Sen
 /// The body of a stored response. It costs nothing until it is read.
 #[derive(Debug, Clone)]
 pub enum StoredBody {
-    /// All of it, in memory already: a hit clones a reference and copies nothing.
+    /// The whole body, in memory. A hit clones a reference and copies nothing.
     Whole(Bytes),
-    /// To be opened, at any range.
+    /// A body that has to be opened, whole or for a range.
     Source(Arc<dyn BodySource>),
 }
 
 impl StoredBody {
-    /// Bytes, where the store knows.
+    /// Returns the length in bytes, if the store knows it.
     pub fn content_length(&self) -> Option<u64> {
         match self {
             Self::Whole(bytes) => Some(bytes.len() as u64),
@@ -30,19 +30,22 @@ impl StoredBody {
     }
 }
 
-/// A stored body that can be opened, as often as wanted and at any range.
+/// Opens a stored body, any number of times and for any range.
 #[async_trait]
 pub trait BodySource: fmt::Debug + Send + Sync {
-    /// Length in bytes; `None` only while the body is still being written.
+    /// Returns the length in bytes, or `None` while the body is being written and its length is not
+    /// known.
     fn content_length(&self) -> Option<u64>;
 
-    /// Opens the bytes of `range`; all of them for `None`.
+    /// Opens the bytes of `range`, or the whole body for `None`.
     ///
-    /// From the moment this returns they stay readable to their end, whatever is replaced, removed or
-    /// evicted meanwhile. Where a store can't keep that the stream fails: it never ends early as if whole.
+    /// Once this has returned, the bytes stay readable to their end, even if the entry is replaced,
+    /// removed or evicted. A store that cannot guarantee this fails the stream. A stream never ends
+    /// early as if it were complete.
     ///
     /// # Errors
     ///
-    /// [`Gone`](super::StoreErrorKind::Gone) if the entry went away since it was looked up: a miss.
+    /// Returns [`Gone`](super::StoreErrorKind::Gone) if the entry was removed after it was looked
+    /// up. The engine treats it as a miss.
     async fn stream(&self, range: Option<Range<u64>>) -> Result<ByteStream, StoreError>;
 }

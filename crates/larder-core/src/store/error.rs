@@ -1,15 +1,15 @@
-//! Why a store could not do what it was asked.
+//! Defines [`StoreError`], the error of a store's operations.
 
 use std::{borrow::Cow, error::Error, fmt};
 
-/// A store could not do what it was asked.
+/// The error of a store operation.
 ///
-/// To the engine every one of these means *use the origin*: a client never sees a `StoreError`
+/// The engine reacts to each of these by *using the origin*: a client never receives a `StoreError`
 /// while the origin can answer. The [kind](Self::kind) only decides what is counted and whether the
-/// store is left alone for a while.
+/// store is bypassed for a while.
 ///
-/// `Display` prints this level alone, and never a URL, a field value or a key: those may be secret.
-/// Causes are in [`source`](Error::source).
+/// `Display` prints this error alone, without its sources, and never a URL, a header value or a
+/// key, because those may be secret. The sources are available through [`source`](Error::source).
 #[derive(Debug)]
 pub struct StoreError {
     kind: StoreErrorKind,
@@ -18,46 +18,52 @@ pub struct StoreError {
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
-/// Told apart because the engine, or a person, does something different about each.
+/// The kind of a store error. Each kind needs a different reaction, by the engine or by an
+/// operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
-    /// Nobody answered, or not in time. Later may be better.
+    /// The store did not respond, or not in time. A later attempt may succeed.
     Unavailable,
-    /// There is no room, or this response alone is over the limit. A person raises the limit.
+    /// The store is full, or this response alone exceeds its limit. An operator can raise the
+    /// limit.
     Full,
-    /// What was read is not what was written. The store has removed it before it says so.
+    /// The bytes that were read are not the bytes that were written. The store has removed the
+    /// entry.
     Corrupt,
-    /// Removed, replaced or evicted since it was looked up. Ordinary: counted, not logged.
+    /// The entry was removed, replaced or evicted after it was looked up. This is normal: it is
+    /// counted, not logged.
     Gone,
 }
 
 impl StoreError {
-    /// An error of the store called `store`, such as `"memory"`; `detail` says what failed on what and, where
-    /// a person can do something about it, what.
+    /// Creates an error of the store named `store`, such as `"memory"`.
+    ///
+    /// `detail` states what failed on what and, where possible, what an operator can do.
     pub fn new(kind: StoreErrorKind, store: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, store, detail: detail.into(), source: None }
     }
 
-    /// A body that is longer than the `most` bytes that the store called `store` takes: [`Full`](StoreErrorKind::Full).
-    pub fn too_long(store: &'static str, most: u64) -> Self {
-        let detail = format!("the body is longer than {most} bytes (raise max_object)");
+    /// Creates a [`Full`](StoreErrorKind::Full) error for a body longer than the `max_len` bytes
+    /// that the store named `store` accepts.
+    pub fn too_long(store: &'static str, max_len: u64) -> Self {
+        let detail = format!("the body is longer than {max_len} bytes (raise max_object)");
         Self::new(StoreErrorKind::Full, store, detail)
     }
 
-    /// Keeps the cause.
+    /// Sets the underlying error, which [`source`](Error::source) returns.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// What kind of failure this is.
+    /// Returns the kind of failure.
     pub fn kind(&self) -> StoreErrorKind {
         self.kind
     }
 
-    /// Which store failed.
+    /// Returns the name of the store that failed.
     pub fn store(&self) -> &'static str {
         self.store
     }
@@ -68,7 +74,7 @@ impl fmt::Display for StoreError {
         let state = match self.kind {
             StoreErrorKind::Unavailable => "is unavailable",
             StoreErrorKind::Full => "is full",
-            StoreErrorKind::Corrupt => "held a corrupt entry",
+            StoreErrorKind::Corrupt => "had a corrupt entry",
             StoreErrorKind::Gone => "no longer has the entry",
         };
         write!(f, "{} store {state}: {}", self.store, self.detail)

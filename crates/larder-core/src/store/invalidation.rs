@@ -1,4 +1,4 @@
-//! Hearing of what others remove, for stores that several processes share.
+//! Defines the feed of invalidations by other processes, for stores that several processes share.
 
 use std::fmt;
 
@@ -6,31 +6,36 @@ use async_trait::async_trait;
 
 use crate::{CacheGroup, CacheKey};
 
-/// The ability to tell what other processes have removed or replaced: what a nearer copy has to know.
+/// Reports what other processes remove or replace, so that copies in a near tier can be
+/// invalidated.
 pub trait InvalidationFeed: fmt::Debug + Send + Sync {
-    /// Begins to listen.
+    /// Starts a subscription.
     fn listen(&self) -> Box<dyn InvalidationStream>;
 }
 
-/// Hears of removals, one after the other.
+/// Receives invalidations in order.
 #[async_trait]
 pub trait InvalidationStream: fmt::Debug + Send {
-    /// The next one. The first is [`Invalidation::Connected`], when listening has begun.
+    /// Returns the next invalidation, waiting for it if necessary.
+    ///
+    /// The first is [`Invalidation::Connected`], once the subscription has started.
     async fn next(&mut self) -> Invalidation;
 }
 
-/// What another process has done.
+/// A change that another process made, or a change of the connection's state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Invalidation {
-    /// What was stored under this key is not what is stored now.
+    /// The entries under this key were removed or replaced.
     Key(CacheKey),
-    /// Every entry of this group is gone.
+    /// Every entry of this group was removed.
     Group(CacheGroup),
-    /// Everything is gone, or nobody can say what.
+    /// Every entry was removed, or the extent of the removal is unknown.
     Everything,
-    /// The connection is lost: removals are missed from now on, and no copy may be believed.
+    /// The connection was lost. Invalidations are missed from now on, so no near copy may be
+    /// served.
     Disconnected,
-    /// The connection is there. Whatever was removed before this is for the caller to know.
+    /// The connection is established. Invalidations before this point were not reported; the
+    /// receiver must treat its copies accordingly.
     Connected,
 }

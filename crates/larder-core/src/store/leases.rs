@@ -1,4 +1,4 @@
-//! Request collapsing across processes, for stores that several of them share.
+//! Defines request collapsing across processes, for stores that several processes share.
 
 use std::fmt;
 
@@ -7,33 +7,36 @@ use async_trait::async_trait;
 use super::StoreError;
 use crate::CacheKey;
 
-/// The ability to let one of several processes fetch a key while the others wait.
+/// Allows one of several processes to fetch a key while the others wait.
 #[async_trait]
 pub trait Leases: fmt::Debug + Send + Sync {
-    /// Asks for the right to fetch `key`.
+    /// Requests the right to fetch `key`.
     ///
     /// # Errors
     ///
-    /// Any [`StoreError`] means that nobody can tell: the engine fetches.
+    /// Returns a [`StoreError`] if the store could not decide. The engine then fetches without a
+    /// lease.
     async fn claim(&self, key: &CacheKey) -> Result<Claim, StoreError>;
 }
 
-/// The answer to [`Leases::claim`].
+/// The result of [`Leases::claim`].
 #[derive(Debug)]
 pub enum Claim {
-    /// Fetch, and hold this until the response is stored or turned out not to be storable.
-    /// Dropping it lets a waiter of another process go on.
+    /// This process may fetch. It holds the lease until the response is stored or turns out not to
+    /// be storable. Dropping the lease allows a waiting process to continue.
     Granted(Box<dyn Lease>),
-    /// Somebody else fetches: wait, then look up again.
+    /// Another process is fetching. Wait for its release, then look up again.
     Held(Box<dyn HeldLease>),
 }
 
-/// The right to fetch a key. Given back when dropped; runs out by itself when its holder dies.
+/// The right to fetch a key. It is released when dropped, and expires if its process dies.
 pub trait Lease: fmt::Debug + Send + Sync {}
 
 /// A lease that another process holds.
 #[async_trait]
 pub trait HeldLease: fmt::Debug + Send {
-    /// Returns when the holder has stored the response, given up or died. The engine bounds the wait.
+    /// Waits until the holder has stored the response, has released the lease, or has died.
+    ///
+    /// The engine limits how long it waits.
     async fn released(self: Box<Self>);
 }

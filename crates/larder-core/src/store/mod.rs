@@ -1,7 +1,8 @@
-//! Where stored responses are kept: the contract between the engine and its stores.
+//! Defines [`CacheStore`], the contract between the engine and its stores.
 //!
-//! Nothing here knows of the engine, of origins or of any rule of HTTP. A store keeps bytes under keys,
-//! makes them visible in one step, and forgets them for good when told to.
+//! Nothing in this module depends on the engine, on origins or on an HTTP rule. A store holds bytes
+//! under keys, makes each entry visible in one step, and removes entries permanently when
+//! requested.
 
 mod body;
 mod error;
@@ -21,7 +22,7 @@ pub use invalidation::{Invalidation, InvalidationFeed, InvalidationStream};
 pub use leases::{Claim, HeldLease, Lease, Leases};
 pub use writer::{Reservation, StoreWriter};
 
-/// Names one committed entry for as long as the store keeps it; never used again for another.
+/// Identifies one committed entry for as long as the store holds it. A store never reuses an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EntryId(pub u64);
 
@@ -29,47 +30,54 @@ pub struct EntryId(pub u64);
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Candidate {
-    /// Which entry this is, for [`CacheStore::freshen`].
+    /// The entry's id, for [`CacheStore::freshen`].
     pub id: EntryId,
-    /// Everything but the body; shared, never copied.
+    /// Everything except the body. It is shared, never copied.
     pub head: Arc<StoredHead>,
-    /// The body, unread.
+    /// The body, not yet read.
     pub body: StoredBody,
-    /// What an adapter has made of the head.
+    /// The form of the head that an adapter has prepared from it.
     pub(crate) prepared: prepared::Prepared,
 }
 
 impl Candidate {
-    /// Puts a candidate together.
+    /// Creates a candidate.
     pub fn new(id: EntryId, head: Arc<StoredHead>, body: StoredBody) -> Self {
         Self { id, head, body, prepared: prepared::Prepared::default() }
     }
 }
 
-/// The stored responses of one key, newest first. Cloning is one reference count.
+/// The stored responses of one key, newest first.
+///
+/// Cloning increments one reference count.
 #[derive(Debug, Clone, Default)]
 pub struct Candidates(Option<Arc<[Candidate]>>);
 
 impl Candidates {
-    /// Nothing is stored.
+    /// Returns an empty list.
     pub const fn none() -> Self {
         Self(None)
     }
 }
 
 impl Candidates {
-    /// The same, each with its head outdated by the instant that is said of it. For stores.
+    /// Returns the candidates with each head marked as stale at the time that `by` returns for it.
+    ///
+    /// A head is unchanged if `by` returns `None`, if it is stale at that time anyway, or if its
+    /// response was requested after that time. For use by stores.
     #[must_use]
     pub fn marked_stale(self, by: impl Fn(&StoredHead) -> Option<Timestamp>) -> Self {
-        let heads: Vec<_> =
-            self.iter().map(|one| one.head.marked_stale(by(&one.head)?).map(Arc::new)).collect();
+        let heads: Vec<_> = self
+            .iter()
+            .map(|candidate| candidate.head.marked_stale(by(&candidate.head)?).map(Arc::new))
+            .collect();
         if heads.iter().all(Option::is_none) {
             return self;
         }
         let each = self.iter().zip(heads);
-        let outdated = each.map(|(one, head)| match head {
-            Some(head) => Candidate::new(one.id, head, one.body.clone()),
-            None => one.clone(),
+        let outdated = each.map(|(candidate, head)| match head {
+            Some(head) => Candidate::new(candidate.id, head, candidate.body.clone()),
+            None => candidate.clone(),
         });
         Self(Some(outdated.collect()))
     }
@@ -95,107 +103,125 @@ impl std::ops::Deref for Candidates {
     }
 }
 
-/// Where stored responses are kept. Implement this; callers use the engine, not the store.
+/// Stores responses.
+///
+/// Implement this trait to write a store. Applications call the engine, not the store.
 ///
 /// # What the engine relies on
 ///
 /// 1. *Whole or absent.* An entry can be looked up from the moment [`StoreWriter::commit`] returns
 ///    and not before. A writer that is dropped leaves nothing behind that a lookup can find.
-/// 2. *A body once opened is read to its end*, whatever is replaced, removed or evicted meanwhile;
-///    where that cannot be kept, the stream fails. It never ends early as if it were complete.
-/// 3. *Removal wins.* What was reserved before its key, a group of its head, or a beginning of its URL was removed cannot be
-///    committed after it. The engine reserves before it asks the origin, since the answer may be of before the removal however
-///    late it comes.
-/// 4. *Freshening touches the head alone*, and only of the entry it was meant for.
-/// 5. *One entry for each set of selecting header values.* A commit replaces the entry whose values are
-///    equal, and leaves the others of the key alone.
+/// 2. *An opened body can be read to its end*, even if its entry is replaced, removed or evicted in
+///    the meantime. A store that cannot guarantee this fails the stream. A stream never ends early
+///    as if it were complete.
+/// 3. *Removal wins.* A response that was reserved before its key, a group of its head, or a prefix
+///    of its URL was removed cannot be committed afterwards. The engine reserves before it sends the
+///    request to the origin, because a response may date from before the removal, however late it
+///    arrives.
+/// 4. *Freshening changes only the head*, and only of the entry with the given id.
+/// 5. *One entry for each set of selecting header values.* A commit replaces the entry of the key
+///    that has equal values, and leaves the key's other entries unchanged.
 ///
-/// Everything else is allowed: a store may forget, refuse, be slow and fail. It needs no clock and no
-/// rule of HTTP: it neither expires nor compares what it keeps.
+/// Everything else is allowed: a store may evict entries, reject writes, be slow and fail. It needs
+/// no clock and no HTTP rule, because it neither expires nor compares what it stores.
 ///
 /// # Wrappers
 ///
-/// No method has a default, on purpose: a wrapper that forgets one does not compile.
-/// `larder_testkit::store_suite!` checks this page, sentence by sentence.
+/// No method has a default implementation, on purpose: a wrapper that omits one does not compile.
+/// `larder_testkit::store_suite!` checks each sentence of this page.
 ///
 /// # Cost
 ///
-/// The trait is a boundary of about five nanoseconds and one allocation a call. A wrapper that only counts or
-/// delegates returns its inner store's future as it is, instead of awaiting it.
+/// A call through the trait costs about five nanoseconds and one allocation. A wrapper that only
+/// counts or delegates should return the future of its inner store instead of awaiting it.
 #[async_trait]
 #[diagnostic::on_unimplemented(
-    note = "a store implements `larder_core::CacheStore` with `#[async_trait]`; `Arc<dyn CacheStore>` is what the engine takes"
+    note = "implement `larder_core::CacheStore` with `#[async_trait]`; the engine takes an `Arc<dyn CacheStore>`"
 )]
 pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
-    /// All entries under `key`, one for each variant, newest first; none is not an error.
+    /// Returns all entries under `key`, one for each variant, newest first. An empty list is not an
+    /// error.
     ///
     /// # Errors
     ///
-    /// Any [`StoreError`] is a miss to the engine.
+    /// Returns a [`StoreError`] if the store could not be read. The engine treats it as a miss.
     async fn lookup(&self, key: &CacheKey) -> Result<Candidates, StoreError>;
 
-    /// Notes that `key` is about to be asked for: what is removed from now on is not stored by what comes of this.
+    /// Reserves the right to store a response for `key`, before the request is sent to the origin.
+    ///
+    /// Removals from now on prevent the commit of whatever is written through this reservation.
     ///
     /// # Errors
     ///
-    /// If it could not be kept from that.
+    /// Returns a [`StoreError`] if the store could not guarantee this. The response is then not
+    /// stored.
     async fn reserve(&self, key: &CacheKey) -> Result<Box<dyn Reservation>, StoreError>;
 
-    /// Gives entry `id` a new head, after the origin has confirmed it (RFC 9111 §4.3.4). The body stays, and
-    /// so does the entry's id.
+    /// Replaces the head of entry `id` after the origin has validated it (RFC 9111 §4.3.4).
+    ///
+    /// The body and the entry's id stay the same.
     ///
     /// # Errors
     ///
-    /// [`Gone`](StoreErrorKind::Gone) if that entry is no longer there: nothing changes then.
+    /// Returns [`Gone`](StoreErrorKind::Gone) if the entry no longer exists; nothing changes then.
     async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError>;
 
-    /// Removes every entry of `key`. None is not an error.
+    /// Removes every entry of `key`. It is not an error if there is none.
     ///
     /// # Errors
     ///
-    /// If it can't be known that the entries are gone.
+    /// Returns a [`StoreError`] if the store cannot confirm that the entries are removed.
     async fn remove(&self, key: &CacheKey) -> Result<(), StoreError>;
 
-    /// Removes every entry of `group` (RFC 9875), in time that does not depend on how many there are.
+    /// Removes every entry of `group` (RFC 9875), in time that does not depend on the number of
+    /// entries.
     ///
     /// # Errors
     ///
-    /// If it can't be known that the entries are gone.
+    /// Returns a [`StoreError`] if the store cannot confirm that the entries are removed.
     async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError>;
 
-    /// Removes the entries of all URLs that begin so, and says how many it found. May look at every entry, and may refuse
-    /// whatever is being stored meanwhile, also of other URLs.
+    /// Removes the entries of all URLs that begin with `url`, and returns how many it found.
+    ///
+    /// It may examine every entry. It may also reject writes that are in progress at the same time,
+    /// including those of other URLs.
     ///
     /// # Errors
     ///
-    /// If it can't be known that the entries are gone.
+    /// Returns a [`StoreError`] if the store cannot confirm that the entries are removed.
     async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError>;
 
-    /// Removes everything.
+    /// Removes every entry.
     ///
     /// # Errors
     ///
-    /// If it can't be known that the entries are gone.
+    /// Returns a [`StoreError`] if the store cannot confirm that the entries are removed.
     async fn clear(&self) -> Result<(), StoreError>;
 
-    /// Makes every entry of `group` stale that was asked for at `at` or before: from now on it is found with its head
-    /// [outdated](StoredHead::marked_stale), until it is freshened or replaced. In time that does not depend on how many there are.
+    /// Marks as stale every entry of `group` whose response was requested at `at` or before.
+    ///
+    /// From now on a lookup returns such an entry with its head [marked as
+    /// stale](StoredHead::marked_stale), until it is freshened or replaced. Takes time that does
+    /// not depend on the number of entries.
     ///
     /// # Errors
     ///
-    /// If it can't be known that the entries are stale.
+    /// Returns a [`StoreError`] if the store cannot confirm that the entries are stale.
     async fn mark_group_stale(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError>;
 
-    /// The same for the entries of all URLs that begin so, and for all there are if nothing is said. May look at every entry.
+    /// Marks as stale every entry whose URL begins with `url` and whose response was requested at
+    /// `at` or before.
+    ///
+    /// An empty `url` marks all entries. It may examine every entry.
     ///
     /// # Errors
     ///
-    /// If it can't be known that the entries are stale.
+    /// Returns a [`StoreError`] if the store cannot confirm that the entries are stale.
     async fn mark_prefix_stale(&self, url: &str, at: Timestamp) -> Result<(), StoreError>;
 
-    /// Collapsing across processes, if this store can.
+    /// Returns the interface for request collapsing across processes, if the store supports it.
     fn leases(&self) -> Option<&dyn Leases>;
 
-    /// Hearing of what other processes remove, if this store can.
+    /// Returns the feed of invalidations by other processes, if the store supports it.
     fn invalidations(&self) -> Option<&dyn InvalidationFeed>;
 }

@@ -1,16 +1,19 @@
-//! Room beside a stored head for what an adapter has made of it.
+//! Caches one value that an adapter derives from a stored head, beside that head.
 
 use std::{any::Any, fmt, sync::OnceLock};
 
-/// At most one value of an adapter's choosing, made at the first hit and read at the later ones.
+/// At most one value of a type that the adapter chooses, created at the first hit and read at later
+/// hits.
 ///
-/// A clone starts empty: it belongs to one place in a store.
+/// A clone starts empty, because the value belongs to one entry of a store.
 #[derive(Default)]
 pub(crate) struct Prepared(OnceLock<Box<dyn Any + Send + Sync>>);
 
 impl Prepared {
-    /// The value if it is there, or made now. A second adapter with another type in the same cache makes its own
-    /// each time.
+    /// Calls `with` on the value, which `make` creates if it does not exist yet.
+    ///
+    /// If a second adapter uses the same cache with another type, its value is created for each
+    /// call.
     pub(crate) fn get_or_make<T, R>(&self, make: impl FnOnce() -> T, with: impl FnOnce(&T) -> R) -> R
     where
         T: Send + Sync + 'static,
@@ -21,10 +24,10 @@ impl Prepared {
                 None => with(&make()),
             },
             None => {
-                let made = make();
-                let result = with(&made);
-                // Losing a race against another hit is no loss.
-                let _ = self.0.set(Box::new(made));
+                let value = make();
+                let result = with(&value);
+                // If another hit has set the value first, that value is as good as this one.
+                let _ = self.0.set(Box::new(value));
                 result
             }
         }

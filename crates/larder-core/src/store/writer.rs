@@ -1,4 +1,4 @@
-//! How a body gets into a store.
+//! Defines how a response is written to a store: reserve, begin, write, commit.
 
 use std::{fmt, sync::Arc};
 
@@ -9,17 +9,18 @@ use larder_policy::StoredHead;
 
 use super::{BodySource, EntryId, StoreError};
 
-/// The right to store what comes of one request to the origin, until a removal takes it.
+/// The right to store the response to one request, unless a removal revokes it.
 ///
-/// Dropping it is how it is given up. It may live as long as the origin takes: it keeps nobody else from storing.
+/// Dropping it releases it. It may live as long as the origin takes to respond; it does not prevent
+/// other writes.
 #[async_trait]
 pub trait Reservation: fmt::Debug + Send {
-    /// Begins an entry whose body has `length` bytes, where that is known.
+    /// Starts an entry. `length` is the body's length in bytes, if it is known.
     ///
     /// # Errors
     ///
-    /// [`Full`](super::StoreErrorKind::Full) if `length` alone tells that it won't fit;
-    /// [`Gone`](super::StoreErrorKind::Gone) if it is known by now that it could not be committed.
+    /// Returns [`Full`](super::StoreErrorKind::Full) if an entry of `length` bytes cannot fit, or
+    /// [`Gone`](super::StoreErrorKind::Gone) if a removal has already revoked the reservation.
     async fn begin(
         self: Box<Self>,
         head: Arc<StoredHead>,
@@ -27,37 +28,42 @@ pub trait Reservation: fmt::Debug + Send {
     ) -> Result<Box<dyn StoreWriter>, StoreError>;
 }
 
-/// Receives the body of one response.
+/// Writes the body of one response to a store.
 ///
-/// Dropping it, at any point, is how a write is abandoned: there is no `abort`, so no path can forget to
-/// call it.
+/// Dropping it at any point abandons the write. There is no `abort` method that a code path could
+/// omit.
 #[async_trait]
 pub trait StoreWriter: fmt::Debug + Send {
-    /// Takes the next chunk, in order, and returns when the store is ready for another: this is the
-    /// back-pressure. After an error the writer is only good for dropping.
+    /// Appends the next chunk and returns when the store can accept another, which provides
+    /// back-pressure.
+    ///
+    /// After an error the writer can only be dropped.
     ///
     /// # Errors
     ///
-    /// [`Full`](super::StoreErrorKind::Full) when the body outgrows what the store takes, or whatever else
-    /// stopped the store.
+    /// Returns [`Full`](super::StoreErrorKind::Full) if the body exceeds the store's limit, or
+    /// another [`StoreError`] if the store failed.
     async fn write(&mut self, chunk: Bytes) -> Result<(), StoreError>;
 
-    /// What has been written so far, for clients of this fetch that are slower than it.
+    /// Returns a source of the bytes written so far, for clients that read more slowly than the
+    /// body arrives.
     ///
-    /// The only way to an uncommitted body: a lookup never finds it. A stream of all of it waits at its end
-    /// for more, ends when the writer commits and fails when it is dropped; a stream of a range that is
-    /// written already needs to wait for nothing. The source stays good after the commit. `None` if the store
-    /// cannot; the fetch then goes at the speed of its slowest client.
+    /// This is the only access to an uncommitted body: a lookup never finds it. A stream of the
+    /// whole body waits at its end for more, ends when the writer commits, and fails when the
+    /// writer is dropped. A stream of a range that is already written never waits. The source stays
+    /// valid after the commit. `None` if the store does not support this; the fetch then proceeds
+    /// at the speed of its slowest client.
     fn follow(&self) -> Option<Arc<dyn BodySource>>;
 
-    /// Makes the entry visible in one step, in place of any with the same selecting header values.
+    /// Makes the entry visible in one step. It replaces the entry of the key with the same
+    /// selecting header values.
     ///
-    /// Call it only when the origin's own framing has proven the end of the body (RFC 9112 §8).
-    /// By value: a second commit, or a write after it, is not a run-time question.
+    /// Call it only when the origin's own framing has proven that the body is complete (RFC 9112
+    /// §8). It consumes the writer, so that a second commit or a later write does not compile.
     ///
     /// # Errors
     ///
-    /// [`Gone`](super::StoreErrorKind::Gone) if the key, or a group of the entry, was removed since it was reserved.
-    /// Nothing is visible then.
+    /// Returns [`Gone`](super::StoreErrorKind::Gone) if the key, a group of the entry or a prefix
+    /// of its URL was removed since it was reserved. Nothing becomes visible then.
     async fn commit(self: Box<Self>) -> Result<EntryId, StoreError>;
 }

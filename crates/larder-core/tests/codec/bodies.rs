@@ -1,4 +1,5 @@
-//! Bodies and their trailers: a body's end is proven, it belongs to its head, and a range can be verified alone.
+//! Tests bodies and their trailers: a body's end is proven, it belongs to its head, and a range can
+//! be verified alone.
 
 use bytes::Bytes;
 use larder_core::{
@@ -8,7 +9,7 @@ use larder_core::{
 
 use crate::{BODY, ENTRY, head, key};
 
-/// A file that was cut, or a fill that died: the trailer is not where the file ends.
+/// A file that was cut, or a fill that was interrupted: the file does not end with a trailer.
 #[test]
 fn a_body_without_its_trailer_is_a_miss() {
     let body = vec![b'x'; 3 * BLOCK];
@@ -27,7 +28,7 @@ fn a_body_without_its_trailer_is_a_miss() {
     }
 }
 
-/// Two fills of one key at once: the head of the one never gets the body of the other.
+/// Two concurrent fills of one key: the head of one is never combined with the body of the other.
 #[test]
 fn a_body_of_another_entry_is_a_miss() {
     let mut mixed = Vec::new();
@@ -37,7 +38,7 @@ fn a_body_of_another_entry_is_a_miss() {
     checksum.update(BODY);
     checksum.finish(EntryId(ENTRY.0 + 1)).encode(&mut mixed);
     let decoded = codec::decode_whole(&Bytes::from(mixed), &key());
-    assert_eq!(decoded, Err(NotAnEntry::Corrupt("a trailer that is not this body's")));
+    assert_eq!(decoded, Err(NotAnEntry::Corrupt("a trailer that belongs to another body")));
 }
 
 #[test]
@@ -67,7 +68,7 @@ fn a_range_is_verified_by_the_blocks_it_touches() {
             assert_eq!(verified.is_err(), index == flipped / BLOCK, "byte {flipped}, block {index}");
         }
     }
-    let not_whole = Err(NotAnEntry::Corrupt("a chunk of a body that is not whole blocks"));
+    let not_whole = Err(NotAnEntry::Corrupt("a range of the body that is not whole blocks"));
     assert_eq!(trailer.verify(1, &body[1..BLOCK]), not_whole);
     assert_eq!(trailer.verify(0, &body[..BLOCK - 1]), not_whole);
     assert_eq!(trailer.verify(3 * block, &body[2 * BLOCK..]), not_whole);
@@ -76,7 +77,7 @@ fn a_range_is_verified_by_the_blocks_it_touches() {
 }
 
 #[test]
-fn a_trailer_says_how_much_of_the_end_it_needs() {
+fn a_trailer_reports_how_many_bytes_it_needs() {
     let mut checksum = BodyChecksum::new();
     checksum.update(&vec![1; 5 * BLOCK]);
     let trailer = checksum.finish(ENTRY);

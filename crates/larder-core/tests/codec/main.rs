@@ -1,6 +1,7 @@
-//! The stored-entry codec: what is written comes back, the bytes never change unnoticed, and whatever else the bytes are
-//! is a miss with a reason, never a panic and never another response. Here is the response that the tests write.
-#![allow(clippy::unwrap_used, reason = "what fails here is a test")]
+//! Tests the codec of stored entries: what is written is read back, the bytes never change
+//! unnoticed, and any other bytes are a miss with a reason, never a panic and never another
+//! response. This file has the response that the tests write.
+#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
 mod bodies;
 mod damage;
@@ -20,27 +21,29 @@ use larder_core::{
 const ENTRY: EntryId = EntryId(0x0123_4567_89AB_CDEF);
 const BODY: &[u8] = b"Jam, two jars.\n";
 
+/// Returns the key of the entry.
 fn key() -> CacheKey {
     CacheKey::of_parts("https", "larder.example", "/shelf/2?jar=plum").unwrap()
 }
 
-fn terms() -> FreshnessInfo {
+/// Returns the freshness information of the entry.
+fn freshness() -> FreshnessInfo {
     let mut lifetime = FreshnessLifetime::default();
     lifetime.lifetime = Duration::from_secs(600);
     lifetime.from = LifetimeFrom::SMaxage;
-    let mut terms = FreshnessInfo::default();
-    terms.request_time = Timestamp::from_millis(1_800_000_000_250);
-    terms.response_time = Timestamp::from_millis(1_800_000_000_750);
-    terms.corrected_initial_age = Duration::from_millis(3500);
-    terms.lifetime = lifetime;
-    terms.date = Timestamp::from_secs(1_799_999_998);
-    terms.immutable = true;
-    terms.stale_while_revalidate = Some(Duration::from_secs(30));
-    terms.stale_if_error = Some(Duration::from_secs(86_400));
-    terms
+    let mut freshness = FreshnessInfo::default();
+    freshness.request_time = Timestamp::from_millis(1_800_000_000_250);
+    freshness.response_time = Timestamp::from_millis(1_800_000_000_750);
+    freshness.corrected_initial_age = Duration::from_millis(3500);
+    freshness.lifetime = lifetime;
+    freshness.date = Timestamp::from_secs(1_799_999_998);
+    freshness.immutable = true;
+    freshness.stale_while_revalidate = Some(Duration::from_secs(30));
+    freshness.stale_if_error = Some(Duration::from_secs(86_400));
+    freshness
 }
 
-/// A response with one of everything.
+/// Returns a head with one of every kind of value.
 fn head() -> StoredHead {
     let mut fields = HeaderMap::new();
     fields.append("content-type", HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -60,7 +63,7 @@ fn head() -> StoredHead {
         StatusCode::PARTIAL_CONTENT,
         fields,
         SelectingHeaders::from_stored(selecting, false),
-        terms(),
+        freshness(),
         Box::new([
             CacheGroup::new("https://larder.example", "jam"),
             CacheGroup::new("https://larder.example", "shelf 2"),
@@ -69,19 +72,21 @@ fn head() -> StoredHead {
     )
 }
 
+/// Returns the encoded head, without a body length.
 fn encoded_head() -> Vec<u8> {
     let mut out = Vec::new();
     codec::encode_head(&key(), &head(), ENTRY, None, &mut out).unwrap();
     out
 }
 
+/// Returns the encoded entry.
 fn encoded_whole() -> Vec<u8> {
     let mut out = Vec::new();
     codec::encode_whole(&key(), &head(), ENTRY, BODY, &mut out).unwrap();
     out
 }
 
-/// Rows of sixteen bytes, as `hexdump -C` prints them.
+/// Formats rows of sixteen bytes, as `hexdump -C` prints them.
 fn dump(bytes: &[u8]) -> String {
     let row = |(index, row): (usize, &[u8])| {
         let hex: Vec<_> = row.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -92,7 +97,8 @@ fn dump(bytes: &[u8]) -> String {
     bytes.chunks(16).enumerate().map(row).collect()
 }
 
-/// If this fails, entries that are on people's disks read differently now: raise `VERSION`, and add a new file.
+/// If this fails, existing entries on users' disks are read differently: raise `VERSION`, and add a
+/// new file.
 #[test]
 fn the_bytes_of_version_1_never_change() {
     assert_eq!(codec::VERSION, 1);
@@ -100,17 +106,18 @@ fn the_bytes_of_version_1_never_change() {
     assert!(dumped == include_str!("entry-v1.hex"), "tests/codec/entry-v1.hex is not:\n{dumped}");
 }
 
-/// If this fails, policy has a number that the format does not keep: teach the codec, and raise `VERSION`.
+/// If this fails, policy has a value that the format does not store: extend the codec, and raise
+/// `VERSION`.
 #[test]
-fn the_codec_knows_every_term() {
-    let expected = "Terms { request_time: Timestamp(0), response_time: Timestamp(0), corrected_initial_age: 0ns, \
-        lifetime: FreshnessLifetime { lifetime: 0ns, from: Nowhere }, date: Timestamp(0), must_revalidate: false, \
+fn the_codec_encodes_every_field_of_freshness_info() {
+    let expected = "FreshnessInfo { request_time: Timestamp(0), response_time: Timestamp(0), corrected_initial_age: 0ns, \
+        lifetime: FreshnessLifetime { lifetime: 0ns, from: Unspecified }, date: Timestamp(0), must_revalidate: false, \
         no_cache: false, immutable: false, stale_while_revalidate: None, stale_if_error: None }";
     assert_eq!(format!("{:?}", FreshnessInfo::default()), expected);
 }
 
 #[test]
-fn everything_comes_back() {
+fn every_value_is_read_back() {
     let bytes = Bytes::from(encoded_whole());
     let (decoded, body) = codec::decode_whole(&bytes, &key()).unwrap();
     assert_eq!(decoded.head, head());
@@ -123,11 +130,11 @@ fn everything_comes_back() {
     let lines: Vec<_> = decoded.head.fields.get_all("link").iter().collect();
     assert_eq!(lines, ["</shelf/1>; rel=prev", "</shelf/3>; rel=next"]);
     let sensitive = |name| decoded.head.fields[name].is_sensitive();
-    assert!(sensitive("x-secret") && !sensitive("x-empty"), "equality does not look at this");
+    assert!(sensitive("x-secret") && !sensitive("x-empty"), "`==` ignores this flag");
 }
 
 #[test]
-fn values_and_body_are_slices_of_what_was_read() {
+fn values_and_body_are_slices_of_the_buffer() {
     let bytes = Bytes::from(encoded_whole());
     let (decoded, body) = codec::decode_whole(&bytes, &key()).unwrap();
     let within = bytes.as_ptr_range();
@@ -138,7 +145,7 @@ fn values_and_body_are_slices_of_what_was_read() {
 }
 
 #[test]
-fn a_body_length_that_is_not_known_yet_comes_back_as_such() {
+fn an_unknown_body_length_is_read_back_as_unknown() {
     let bytes = Bytes::from(encoded_head());
     let decoded = codec::decode_head(&bytes, &key()).unwrap();
     assert_eq!((decoded.body_length, decoded.length), (None, bytes.len()));
@@ -158,7 +165,7 @@ fn the_head_of_another_key_is_a_miss() {
 }
 
 #[test]
-fn the_end_of_time_comes_back() {
+fn the_largest_times_and_durations_are_read_back() {
     let mut longest = head();
     longest.freshness.corrected_initial_age = Duration::MAX;
     longest.freshness.lifetime.lifetime = Duration::MAX;
@@ -170,7 +177,7 @@ fn the_end_of_time_comes_back() {
 }
 
 #[test]
-fn what_would_not_be_read_is_not_written() {
+fn what_cannot_be_decoded_is_not_encoded() {
     let group = CacheGroup::new("https://larder.example", "jam");
     let mut many_groups = head();
     many_groups.groups = vec![group; 257].into();

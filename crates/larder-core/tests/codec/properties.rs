@@ -1,4 +1,5 @@
-//! Whatever head, key and body: they come back. Whatever bytes: a value.
+//! Tests the codec with generated input: any head, key and body are read back, and any bytes decode
+//! to a value.
 
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ fn any_name() -> impl Strategy<Value = HeaderName> {
     ]
 }
 
-/// Visible bytes, white space also at the ends, and obs-text.
+/// Generates visible bytes, white space also at the ends, and obs-text.
 fn any_value() -> impl Strategy<Value = Vec<u8>> {
     vec(prop_oneof![Just(b'\t'), 0x20_u8..0x7F, 0x80_u8..=0xFF], 0..40)
 }
@@ -31,7 +32,7 @@ fn any_duration() -> impl Strategy<Value = Duration> {
     (any::<u64>(), 0..1_000_000_000_u32).prop_map(|(secs, nanos)| Duration::new(secs, nanos))
 }
 
-fn any_terms() -> impl Strategy<Value = FreshnessInfo> {
+fn any_freshness() -> impl Strategy<Value = FreshnessInfo> {
     let sources = [
         LifetimeFrom::Unspecified,
         LifetimeFrom::SMaxage,
@@ -44,19 +45,19 @@ fn any_terms() -> impl Strategy<Value = FreshnessInfo> {
     let times = any::<[u64; 3]>();
     let durations = (any_duration(), any_duration(), option::of(any_duration()), option::of(any_duration()));
     (times, durations, any::<[bool; 3]>(), source).prop_map(|(times, durations, flags, from)| {
-        let mut terms = FreshnessInfo::default();
-        terms.request_time = Timestamp::from_millis(times[0]);
-        terms.response_time = Timestamp::from_millis(times[1]);
-        terms.date = Timestamp::from_millis(times[2]);
+        let mut freshness = FreshnessInfo::default();
+        freshness.request_time = Timestamp::from_millis(times[0]);
+        freshness.response_time = Timestamp::from_millis(times[1]);
+        freshness.date = Timestamp::from_millis(times[2]);
         (
-            terms.corrected_initial_age,
-            terms.lifetime.lifetime,
-            terms.stale_while_revalidate,
-            terms.stale_if_error,
+            freshness.corrected_initial_age,
+            freshness.lifetime.lifetime,
+            freshness.stale_while_revalidate,
+            freshness.stale_if_error,
         ) = durations;
-        terms.lifetime.from = from;
-        [terms.must_revalidate, terms.no_cache, terms.immutable] = flags;
-        terms
+        freshness.lifetime.from = from;
+        [freshness.must_revalidate, freshness.no_cache, freshness.immutable] = flags;
+        freshness
     })
 }
 
@@ -71,7 +72,7 @@ prop_compose! {
         lines in vec((any_name(), any_value(), any::<bool>()), 0..40),
         selecting in vec((any_name(), option::of(any_value())), 0..8),
         never_matches in any::<bool>(),
-        terms in any_terms(),
+        freshness in any_freshness(),
         groups in vec((".{0,30}", ".{0,30}"), 0..40),
         part in any_part(),
     ) -> StoredHead {
@@ -83,7 +84,7 @@ prop_compose! {
         }
         let groups = groups.iter().map(|(origin, name)| CacheGroup::new(origin, name)).collect();
         let selecting = SelectingHeaders::from_stored(selecting, never_matches);
-        StoredHead::from_stored(StatusCode::from_u16(status).unwrap(), fields, selecting, terms, groups, part)
+        StoredHead::from_stored(StatusCode::from_u16(status).unwrap(), fields, selecting, freshness, groups, part)
     }
 }
 
@@ -96,7 +97,7 @@ fn any_key() -> impl Strategy<Value = CacheKey> {
 
 proptest! {
     #[test]
-    fn whatever_is_written_comes_back(
+    fn what_is_encoded_is_decoded(
         key in any_key(),
         head in any_head(),
         entry: u64,
@@ -113,14 +114,14 @@ proptest! {
         let sensitive = |head: &StoredHead| -> Vec<bool> { head.fields.values().map(HeaderValue::is_sensitive).collect() };
         prop_assert_eq!(sensitive(&decoded.head), sensitive(&head));
 
-        // The head alone does not care what follows it.
+        // Decoding the head alone ignores what follows it.
         out.truncate(decoded.length);
         out.extend_from_slice(&behind);
         prop_assert_eq!(codec::decode_head(&out.into(), &key).unwrap(), decoded);
     }
 
     #[test]
-    fn a_body_is_the_same_however_it_arrives(
+    fn a_trailer_does_not_depend_on_the_chunks(
         lengths in vec(0..BLOCK * 2, 0..6),
         entry: u64,
     ) {
@@ -152,9 +153,9 @@ proptest! {
         prop_assert!(Trailer::decode(&bytes).is_err());
     }
 
-    /// Behind a checksum that fits, so that the rest of the decoder sees them.
+    /// Changes bytes behind a correct checksum, so that the rest of the decoder sees them.
     #[test]
-    fn changed_bytes_decode_to_what_can_be_written_again(
+    fn changed_bytes_decode_to_what_can_be_encoded(
         changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
     ) {
         let mut bytes = encoded_head();

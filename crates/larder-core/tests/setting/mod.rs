@@ -1,5 +1,5 @@
-//! A cache on a memory store, an origin that the test plays, and a clock that stands still.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+//! Builds a cache on a memory store, an origin that the test plays, and a clock that stands still.
+#![allow(dead_code, reason = "each test file uses only some of these helpers")]
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,6 +8,7 @@ use larder_core::{Body, Cache, CacheResponse, FetchError, Limits, Origin, Rules}
 use larder_memory::MemoryStore;
 use larder_testkit::{Fault, FaultyStore, ManualClock, ManualOrigin, Requests};
 
+/// A cache and everything around it that a test controls.
 pub(crate) struct Setting {
     pub(crate) cache: Cache,
     pub(crate) store: FaultyStore,
@@ -16,10 +17,12 @@ pub(crate) struct Setting {
     pub(crate) requests: Requests,
 }
 
+/// Creates a setting with default limits.
 pub(crate) fn setting() -> Setting {
     with(Limits::default())
 }
 
+/// Creates a setting with these limits.
 pub(crate) fn with(limits: Limits) -> Setting {
     let store = FaultyStore::new(Arc::new(MemoryStore::default()));
     let clock = ManualClock::at(1_700_000_000);
@@ -32,8 +35,10 @@ pub(crate) fn with(limits: Limits) -> Setting {
     Setting { cache, store, clock, origin, requests }
 }
 
-pub(crate) type Asked = tokio::task::JoinHandle<Result<CacheResponse, FetchError>>;
+/// A request that runs in a task.
+pub(crate) type FetchTask = tokio::task::JoinHandle<Result<CacheResponse, FetchError>>;
 
+/// Creates a request without a body to `http://example.com`.
 pub(crate) fn request(method: &str, path: &str, fields: &[(&str, &str)]) -> Request<Body> {
     let mut request = Request::builder().method(method).uri(format!("http://example.com{path}"));
     for (name, value) in fields {
@@ -43,59 +48,69 @@ pub(crate) fn request(method: &str, path: &str, fields: &[(&str, &str)]) -> Requ
 }
 
 impl Setting {
-    /// Asks in a task of its own.
-    pub(crate) fn ask(&self, path: &str, fields: &[(&str, &str)]) -> Asked {
+    /// Sends a GET request in a new task.
+    pub(crate) fn get(&self, path: &str, fields: &[(&str, &str)]) -> FetchTask {
         self.send(request("GET", path, fields))
     }
 
-    pub(crate) fn send(&self, request: Request<Body>) -> Asked {
+    /// Sends a request in a new task.
+    pub(crate) fn send(&self, request: Request<Body>) -> FetchTask {
         let (cache, origin) = (self.cache.clone(), Arc::clone(&self.origin) as Arc<dyn Origin>);
         tokio::spawn(async move { cache.fetch(request, origin).await })
     }
 
-    /// Asks, and lets the origin answer.
-    pub(crate) async fn fetched(&mut self, path: &str, fields: &[(&str, &str)], content: &'static [u8]) {
-        let asked = self.ask(path, &[]);
+    /// Fetches `path` from the origin, which returns `content`.
+    pub(crate) async fn fetch_and_store(
+        &mut self,
+        path: &str,
+        fields: &[(&str, &str)],
+        content: &'static [u8],
+    ) {
+        let fetch = self.get(path, &[]);
         self.requests.next().await.answer(200, fields, content);
-        assert_eq!(read(asked).await.1, content);
+        assert_eq!(read(fetch).await.1, content);
     }
 
-    /// Asks for what is stored; the origin must not hear of it.
-    pub(crate) async fn stored(&mut self, path: &str) -> (String, Vec<u8>) {
-        let answer = read(self.ask(path, &[])).await;
-        assert!(self.requests.is_empty(), "the origin was asked");
-        answer
+    /// Returns the `Cache-Status` and content of a stored response, without contacting the origin.
+    pub(crate) async fn get_stored(&mut self, path: &str) -> (String, Vec<u8>) {
+        let response = read(self.get(path, &[])).await;
+        assert!(self.requests.is_empty(), "the origin was contacted");
+        response
     }
 
+    /// Advances the clock by `secs` seconds.
     pub(crate) fn advance(&self, secs: u64) {
         self.clock.advance(Duration::from_secs(secs));
     }
 
+    /// Makes the store fail in this way.
     pub(crate) fn fault(&self, fault: Fault) {
         self.store.set(fault);
     }
 }
 
-/// Waits until nothing else can run: every task waits for the test.
+/// Runs the other tasks until each of them waits for the test.
 pub(crate) async fn settle() {
     for _ in 0..200 {
         tokio::task::yield_now().await;
     }
 }
 
-/// How it was answered, and the content.
-pub(crate) async fn read(asked: Asked) -> (String, Vec<u8>) {
-    let answer = answered(asked).await;
-    let status = answer.cache_status().to_string();
-    (status, content(answer).await.expect("the content is whole"))
+/// Returns the `Cache-Status` and content of a response.
+pub(crate) async fn read(fetch: FetchTask) -> (String, Vec<u8>) {
+    let response = response_of(fetch).await;
+    let status = response.cache_status().to_string();
+    (status, content(response).await.expect("the content is whole"))
 }
 
-pub(crate) async fn answered(asked: Asked) -> CacheResponse {
-    asked.await.expect("no panic").expect("an answer")
+/// Returns the response of a task.
+pub(crate) async fn response_of(fetch: FetchTask) -> CacheResponse {
+    fetch.await.expect("no panic").expect("a response")
 }
 
-pub(crate) async fn content(answer: CacheResponse) -> Result<Vec<u8>, String> {
-    let mut body = answer.into_body();
+/// Reads the whole body of a response.
+pub(crate) async fn content(response: CacheResponse) -> Result<Vec<u8>, String> {
+    let mut body = response.into_body();
     let mut all = Vec::new();
     while let Some(chunk) = body.chunk().await {
         all.extend_from_slice(&chunk.map_err(|error| error.to_string())?);
