@@ -54,7 +54,8 @@ struct LocalOrigin {
 /// use larder_core::{Body, Origin, local_origin};
 ///
 /// let (origin, mut requests) = local_origin(false);
-/// let fetch = origin.fetch(http::Request::get("http://example.com/").body(Body::empty()).unwrap());
+/// let request = http::Request::get("http://example.com/").body(Body::empty()).unwrap();
+/// let fetch = origin.fetch(request);
 /// let handler = async {
 ///     let request = requests.next().await.expect("the origin sends a request");
 ///     request.responder.send(Ok(http::Response::new(Body::from("hello"))));

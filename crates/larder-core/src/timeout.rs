@@ -1,6 +1,6 @@
 //! Limits how long a future may take.
 //!
-//! [`within`] limits a whole future. [`head_within`] limits a request whose body may still be
+//! [`within`] limits a whole future. [`head_within`] limits a request with a body that may still be
 //! uploading. A future that is ready at its first poll costs no timer.
 
 use std::{

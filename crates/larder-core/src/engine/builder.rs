@@ -113,9 +113,10 @@ pub struct Limits {
     /// header values and groups with their bookkeeping. A response with a larger head is forwarded
     /// without being stored. Default: 64 KiB.
     pub max_head: usize,
-    /// Maximum number of variants of one key (RFC 9111 §4.1). If another variant is stored, the
-    /// others are removed first. This prevents an origin from filling the store with a single page
-    /// by naming in `Vary` a field that differs for each client. Default: 64.
+    /// Maximum number of variants of one key (RFC 9111 §4.1). At the limit, another variant is
+    /// stored only after the others have been removed. This prevents an origin from filling the
+    /// store with a single page by naming in `Vary` a field that differs for each client. Default:
+    /// 64.
     pub max_variants: usize,
     /// Maximum number of keys that are fetched with collapsing at the same time. Requests for
     /// further keys go to the origin uncollapsed. Default: 65,536.

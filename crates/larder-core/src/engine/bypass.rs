@@ -1,4 +1,4 @@
-//! Lets an adapter bypass the engine for keys whose last response forbade storing.
+//! Lets an adapter bypass the engine for keys of which the last response forbade storing.
 //!
 //! The engine looks up and decides; the adapter then calls the origin directly, without converting
 //! the request and the response to `http` types. This is worthwhile if the origin is a handler of

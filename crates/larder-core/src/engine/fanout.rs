@@ -36,7 +36,7 @@ use tokio::sync::Notify;
 use crate::timeout::within;
 use crate::{Body, BodySource};
 
-/// Bytes of one arriving body that may stay in memory.
+/// Bytes of one arriving body that may be in memory when another chunk is read.
 pub(super) const WINDOW: u64 = 256 * 1024;
 
 /// How long each party may delay the others.

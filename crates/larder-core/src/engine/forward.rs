@@ -300,10 +300,9 @@ impl Cache {
         }
     }
 
-    /// Forwards a request that has a body or whose method does not allow a stored response to be
-    /// served.
+    /// Forwards a request with a body, or with a method other than GET and HEAD.
     ///
-    /// It is sent without conditions. Whatever it invalidates has been removed before the client
+    /// No conditions are added. Whatever it invalidates has been removed before the client
     /// gets the response (§4.4).
     pub(super) async fn forward_unchanged(
         &self,

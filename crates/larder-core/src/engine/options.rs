@@ -57,7 +57,7 @@ type Callback = dyn Fn(&ResponseContext<'_>) -> Overrides + Send + Sync;
 #[derive(Clone)]
 pub struct OverrideFn(Arc<Callback>);
 
-/// A response whose head has arrived, and its request.
+/// The head of a response that has arrived, and its request.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct ResponseContext<'a> {

@@ -46,7 +46,8 @@ impl CacheResponse {
         &self.cache_status
     }
 
-    /// Returns the response's age (RFC 9111 §4.2.3), which the `Age` header states in whole seconds.
+    /// Returns the response's age (RFC 9111 §4.2.3), which the `Age` header states in whole
+    /// seconds.
     ///
     /// `None` if the origin sent or revalidated the response for this request.
     pub fn age(&self) -> Option<Duration> {

@@ -1,8 +1,8 @@
-//! Records keys whose last response could not be shared. Requests for them are not collapsed. A
-//! flag marks keys whose response forbade storing, such as with `no-store`: adapters may forward
-//! requests for them without the engine.
+//! Records keys of which the last response could not be shared. Requests for them are not
+//! collapsed. A flag marks keys of which the response forbade storing, such as with `no-store`:
+//! adapters may forward requests for them without the engine.
 //!
-//! Waiting for a leader whose response cannot be shared doubles the latency. The first such wait
+//! Waiting for a response that then cannot be shared doubles the latency. The first such wait
 //! for a key cannot be avoided; this table avoids the later ones. Its size is fixed, and a key
 //! replaces another key of the same slot. A replaced key costs one more wait. A key that is
 //! mistaken for another is fetched a few times more often than necessary.

@@ -115,9 +115,9 @@ impl std::ops::Deref for Candidates {
 ///    the meantime. A store that cannot guarantee this fails the stream. A stream never ends early
 ///    as if it were complete.
 /// 3. *Removal wins.* A response that was reserved before its key, a group of its head, or a prefix
-///    of its URL was removed cannot be committed afterwards. The engine reserves before it sends the
-///    request to the origin, because a response may date from before the removal, however late it
-///    arrives.
+///    of its URL was removed cannot be committed afterwards. The engine reserves before it sends
+///    the request to the origin, because a response may date from before the removal, however late
+///    it arrives.
 /// 4. *Freshening changes only the head*, and only of the entry with the given id.
 /// 5. *One entry for each set of selecting header values.* A commit replaces the entry of the key
 ///    that has equal values, and leaves the key's other entries unchanged.
@@ -198,7 +198,7 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
     /// Returns a [`StoreError`] if the store cannot confirm that the entries are removed.
     async fn clear(&self) -> Result<(), StoreError>;
 
-    /// Marks as stale every entry of `group` whose response was requested at `at` or before.
+    /// Marks as stale the entries of `group` that were requested from the origin at `at` or before.
     ///
     /// From now on a lookup returns such an entry with its head [marked as
     /// stale](StoredHead::marked_stale), until it is freshened or replaced. Takes time that does
@@ -209,8 +209,8 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
     /// Returns a [`StoreError`] if the store cannot confirm that the entries are stale.
     async fn mark_group_stale(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError>;
 
-    /// Marks as stale every entry whose URL begins with `url` and whose response was requested at
-    /// `at` or before.
+    /// Marks as stale the entries of URLs that begin with `url`, if they were requested from the
+    /// origin at `at` or before.
     ///
     /// An empty `url` marks all entries. It may examine every entry.
     ///
