@@ -8,7 +8,23 @@ use crate::Timestamp;
 
 /// Supplies the current time to the engine.
 ///
-/// Production code uses [`SystemClock`]. Tests supply a clock that they set.
+/// Production code uses [`SystemClock`]. Tests supply a clock that they set:
+///
+/// ```
+/// use larder_core::{Clock, Timestamp};
+///
+/// /// A clock that stands still.
+/// #[derive(Debug)]
+/// struct FixedClock(Timestamp);
+///
+/// impl Clock for FixedClock {
+///     fn now(&self) -> Timestamp {
+///         self.0
+///     }
+/// }
+///
+/// assert_eq!(FixedClock(Timestamp::from_secs(60)).now(), Timestamp::from_millis(60_000));
+/// ```
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Returns the current wall-clock time.
     ///

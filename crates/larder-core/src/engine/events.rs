@@ -7,6 +7,24 @@ use crate::{CacheStatus, NotStorable, StoreError};
 /// Receives the events of a cache, on the task in which they occur.
 ///
 /// It is called on the hot path: an implementation should count and return.
+///
+/// ```
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use larder_core::{Event, Observer};
+///
+/// #[derive(Debug, Default)]
+/// struct Hits(AtomicU64);
+///
+/// impl Observer for Hits {
+///     fn on_event(&self, event: &Event<'_>) {
+///         if let Event::Answered(status) = event
+///             && status.hit
+///         {
+///             self.0.fetch_add(1, Ordering::Relaxed);
+///         }
+///     }
+/// }
+/// ```
 pub trait Observer: fmt::Debug + Send + Sync + 'static {
     /// Handles one event.
     fn on_event(&self, event: &Event<'_>);

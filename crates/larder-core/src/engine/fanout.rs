@@ -213,7 +213,9 @@ impl BodyFanout {
         }
     }
 
-    /// Disconnects the writer and the clients that still need the front of the window.
+    /// Disconnects the readers that still need the front of the window.
+    ///
+    /// Those are the store's writer and, if the store cannot supply old chunks, the clients.
     fn disconnect_slow_readers(&self) {
         let wakers = {
             let mut state = self.state.lock();

@@ -34,9 +34,10 @@ pub(crate) enum FlightOutcome {
     Shared(Candidate),
     /// The response cannot be shared. All followers go to the origin at once.
     NotShared,
-    /// The origin returned no response. After a first failure one follower leads again, because the
-    /// fault may have been limited to that connection. After a second failure all followers get the
-    /// error; otherwise the waits of successive attempts would add up.
+    /// The origin returned no response. After a first failure other than a timeout, one follower
+    /// leads again, because the fault may have been limited to that connection. After a timeout or
+    /// a second failure all followers get the error; otherwise the waits of successive attempts
+    /// would add up.
     Failed(OriginErrorKind),
     /// The origin returned this server error, and the leader served a stale response instead.
     ServerError(http::StatusCode),

@@ -10,6 +10,13 @@ use std::{borrow::Cow, error::Error, fmt};
 ///
 /// `Display` prints this error alone, without its sources, and never a URL, a header value or a
 /// key, because those may be secret. The sources are available through [`source`](Error::source).
+///
+/// ```
+/// use larder_core::{StoreError, StoreErrorKind};
+///
+/// let error = StoreError::new(StoreErrorKind::Unavailable, "redis", "no reply within 1 s");
+/// assert_eq!(error.to_string(), "redis store is unavailable: no reply within 1 s");
+/// ```
 #[derive(Debug)]
 pub struct StoreError {
     kind: StoreErrorKind,
