@@ -6,7 +6,7 @@ use std::{borrow::Cow, error::Error, fmt};
 ///
 /// The engine reacts to each of these by *using the origin*: a client never receives a `StoreError`
 /// while the origin can answer. The [kind](Self::kind) only decides what is counted and whether the
-/// store is bypassed for a while.
+/// store is skipped for a while.
 ///
 /// `Display` prints this error alone, without its sources, and never a URL, a header value or a
 /// key, because those may be secret. The sources are available through [`source`](Error::source).

@@ -75,11 +75,11 @@ impl Candidates {
             return self;
         }
         let each = self.iter().zip(heads);
-        let outdated = each.map(|(candidate, head)| match head {
+        let marked = each.map(|(candidate, head)| match head {
             Some(head) => Candidate::new(candidate.id, head, candidate.body.clone()),
             None => candidate.clone(),
         });
-        Self(Some(outdated.collect()))
+        Self(Some(marked.collect()))
     }
 }
 
