@@ -194,7 +194,7 @@ impl Cache {
     }
 
     /// Handles a full response: stores it if the rules allow that, and returns it in any case.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one exchange; there is a single caller")]
+    #[expect(clippy::too_many_arguments, reason = "the parts of one exchange")]
     async fn on_response(
         &self,
         pending: &PendingRequest,
