@@ -46,7 +46,10 @@ fn offline() {
     let said = run("offline", &[]);
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines[..2], ["online, miss: this is known", "offline, stale: this is known"], "{said}");
-    assert!(lines[2].contains("/unknown: not in the cache, and the request must not be sent to the origin"), "{said}");
+    assert!(
+        lines[2].contains("/unknown: not in the cache, and the request must not be sent to the origin"),
+        "{said}"
+    );
 }
 
 #[test]

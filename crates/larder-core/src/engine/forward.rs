@@ -10,7 +10,8 @@ use super::{
     events::{Event, StoreStep},
     fill::{Fill, FillResult},
     flights::{FlightOutcome, Leader},
-    miss::{ForwardPlan, PendingRequest},
+    miss::ForwardPlan,
+    pending::PendingRequest,
     response::ResponseHead,
     serve::is_shareable,
 };

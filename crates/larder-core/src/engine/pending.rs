@@ -1,0 +1,97 @@
+//! A request that is on its way to the origin, without its body.
+//!
+//! `miss` decides what happens to it, `forward` sends it.
+
+use std::{borrow::Cow, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode, request};
+
+use super::{
+    FetchError,
+    options::{FetchOptions, ResponseContext},
+};
+use crate::{Body, CacheKey, Origin, RequestHead, Rules, TargetError, TargetUri, strip_unforwardable};
+
+/// A request in progress, without its body.
+#[derive(Debug, Clone)]
+pub(super) struct PendingRequest {
+    pub(super) key: CacheKey,
+    pub(super) target: TargetUri,
+    pub(super) parts: request::Parts,
+    pub(super) origin: Arc<dyn Origin>,
+    pub(super) options: FetchOptions,
+    /// The request's body, if it is part of the key ([`FetchOptions::body_in_key`]).
+    pub(super) content: Bytes,
+}
+
+impl PendingRequest {
+    /// Creates the pending request, and returns the body that is to be sent if it is not part of
+    /// the key.
+    pub(super) fn new(
+        key: CacheKey,
+        target: TargetUri,
+        request: Request<Body>,
+        origin: Arc<dyn Origin>,
+        options: &FetchOptions,
+    ) -> Result<(Self, Body), FetchError> {
+        let (mut parts, body) = request.into_parts();
+        if !target.is_written_as(&parts.uri) {
+            parts.uri = target.to_uri().ok_or(TargetError::Path)?;
+        }
+        strip_unforwardable(&mut parts.headers);
+        let mut pending =
+            Self { key, target, parts, origin, options: options.clone(), content: Bytes::new() };
+        if !options.body_in_key {
+            return Ok((pending, body));
+        }
+        match body.try_into_bytes() {
+            Ok(content) => {
+                pending.content = content;
+                Ok((pending, Body::empty()))
+            }
+            Err(body) => {
+                pending.options.body_in_key = false;
+                Ok((pending, body))
+            }
+        }
+    }
+
+    /// Returns the request head that the caching rules use. The method is GET if the body is part
+    /// of the key.
+    pub(super) fn head(&self) -> RequestHead<'_> {
+        let method = if self.options.body_in_key { &Method::GET } else { &self.parts.method };
+        RequestHead::new(method, &self.parts.headers)
+    }
+
+    /// Returns the rules for the response, with the overrides of this request applied.
+    pub(super) fn rules<'a>(
+        &self,
+        rules: &'a Rules,
+        status: StatusCode,
+        fields: &HeaderMap,
+    ) -> Cow<'a, Rules> {
+        let Some(override_fn) = &self.options.overrides else { return Cow::Borrowed(rules) };
+        let (method, uri, request) = (&self.parts.method, &self.parts.uri, &self.parts.headers);
+        let overrides = override_fn.of(&ResponseContext {
+            method,
+            uri,
+            request_headers: request,
+            status,
+            headers: fields,
+        });
+        Cow::Owned(rules.clone().with_overrides(overrides))
+    }
+
+    /// Returns the request to send. It is a copy, because it may have to be sent again.
+    pub(super) fn outgoing(&self, body: Body) -> Request<Body> {
+        Request::from_parts(self.parts.clone(), body)
+    }
+
+    /// Returns whether other requests can use the response: this is a GET for the whole
+    /// representation, and its response depends only on the key and the header fields.
+    pub(super) fn can_lead(&self) -> bool {
+        let head = self.head();
+        *head.method() == Method::GET && head.is_plain()
+    }
+}
