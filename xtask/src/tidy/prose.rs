@@ -85,7 +85,8 @@ fn comments(file: &File, findings: &mut Vec<String>) {
             } else if !fenced {
                 dialect(&at, text, findings);
             }
-            if line.chars().count() > WIDTH && !text.contains("](") && !text.contains("http") {
+            let has_link = text.contains("](") || text.contains("http");
+            if line.chars().count() > WIDTH && !fenced && !has_link {
                 findings.push(format!("{at}: wrap the comment at {WIDTH} characters"));
             }
         } else {
