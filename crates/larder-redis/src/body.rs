@@ -1,4 +1,5 @@
-//! Long bodies: a key of their own, read chunk by chunk. Nothing is handed on before its checksum is right.
+//! Reads long bodies, which are in their own keys, in chunks of 256 KiB. No chunk is returned
+//! before its checksum has been verified.
 
 use std::{ops::Range, sync::Arc};
 
@@ -14,13 +15,14 @@ use crate::{
     store::Shared,
 };
 
-/// Bytes of one chunk.
-pub(crate) const PIECE: u64 = 4 * BLOCK as u64;
+/// Bytes that one command reads or appends: a multiple of the codec's checksum block.
+pub(crate) const CHUNK_BYTES: u64 = 4 * BLOCK as u64;
 
-/// A body that is read when somebody wants it.
+/// A stored body that is read on demand.
 #[derive(Debug)]
 pub(crate) struct RedisBody {
     pub(crate) shared: Arc<Shared>,
+    /// Name of the body's key.
     pub(crate) name: String,
     pub(crate) entry: EntryId,
     pub(crate) length: u64,
@@ -36,50 +38,55 @@ impl BodySource for RedisBody {
         let end = self.length + Trailer::length_for(self.length);
         let bytes = self.shared.range(&self.name, self.length..end).await?;
         if bytes.is_empty() {
-            return Err(gone("its body is not there any more"));
+            return Err(gone("the body has been removed or evicted"));
         }
         let trailer = match Trailer::decode(&bytes) {
             Ok(trailer) if (trailer.entry(), trailer.length()) == (self.entry, self.length) => trailer,
-            _ => return Err(corrupt("a body without its trailer")),
+            _ => return Err(corrupt("the body has no valid trailer")),
         };
         let Range { start, end } = range.unwrap_or(0..self.length);
         let state = (Arc::clone(&self.shared), self.name.clone(), trailer, start..end.min(self.length));
-        Ok(Box::pin(futures_util::stream::try_unfold(state, next)))
+        Ok(Box::pin(futures_util::stream::try_unfold(state, next_chunk)))
     }
 }
 
-type Reading = (Arc<Shared>, String, Trailer, Range<u64>);
+/// Store, name of the body's key, checksums, and the range that has not been read yet.
+type StreamState = (Arc<Shared>, String, Trailer, Range<u64>);
 
-async fn next((shared, name, trailer, left): Reading) -> Result<Option<(Bytes, Reading)>, StoreError> {
-    if left.is_empty() {
+/// Reads and verifies the blocks of the next chunk. Removes the body if a checksum does not match.
+async fn next_chunk(
+    (shared, name, trailer, remaining): StreamState,
+) -> Result<Option<(Bytes, StreamState)>, StoreError> {
+    if remaining.is_empty() {
         return Ok(None);
     }
-    let most = left.start / PIECE * PIECE + PIECE;
-    let blocks = trailer.covering(left.start..left.end.min(most));
+    let chunk_end = remaining.start / CHUNK_BYTES * CHUNK_BYTES + CHUNK_BYTES;
+    let blocks = trailer.covering(remaining.start..remaining.end.min(chunk_end));
     let bytes = shared.range(&name, blocks.clone()).await?;
     if bytes.is_empty() {
-        return Err(gone("its body was removed"));
+        return Err(gone("the body was removed or evicted while it was read"));
     }
     if trailer.verify(blocks.start, &bytes).is_err() || bytes.len() as u64 != blocks.end - blocks.start {
         shared.count_corrupt(1);
-        let _: Result<i64, _> = shared.client.query("removing", redis::cmd("UNLINK").arg(&name)).await;
-        return Err(corrupt("a body that is not what was written"));
+        let _: Result<i64, _> = shared.client.query("removal", redis::cmd("UNLINK").arg(&name)).await;
+        return Err(corrupt("the body does not match its checksums and has been removed"));
     }
-    let within = |position: u64| usize::try_from(position - blocks.start).unwrap_or(usize::MAX);
-    let end = left.end.min(blocks.end);
-    let chunk = bytes.slice(within(left.start)..within(end));
-    Ok(Some((chunk, (shared, name, trailer, end..left.end))))
+    let offset = |position: u64| usize::try_from(position - blocks.start).unwrap_or(usize::MAX);
+    let end = remaining.end.min(blocks.end);
+    let chunk = bytes.slice(offset(remaining.start)..offset(end));
+    Ok(Some((chunk, (shared, name, trailer, end..remaining.end))))
 }
 
 impl Shared {
-    /// Bytes of a value; fewer than wanted if it is shorter.
+    /// Reads a range of a string value. Returns fewer bytes if the value is shorter, none if it
+    /// does not exist.
     pub(crate) async fn range(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
         let mut command = redis::cmd("GETRANGE");
         command.arg(name).arg(range.start).arg(range.end - 1);
-        let bytes: Vec<u8> = self.client.query("reading a body", &command).await?;
+        let bytes: Vec<u8> = self.client.query("body read", &command).await?;
         Ok(bytes.into())
     }
 }

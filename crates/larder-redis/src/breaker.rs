@@ -1,4 +1,5 @@
-//! Leaving a server alone that does not answer: after a few failures nobody asks for a while, and then one asks.
+//! The circuit breaker: after several failures in a row no command is sent for a pause, then a
+//! single command probes the server.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -8,42 +9,50 @@ use std::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// Failures in a row, after which nobody asks.
-const FAILURES: u32 = 5;
-/// How long, at first and at most. The last is what recovery may take longer than the servers.
-const FIRST: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(1);
+/// Failures in a row that open the breaker.
+const FAILURE_THRESHOLD: u32 = 5;
+/// The first pause. Each further failure doubles the pause.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause, and so the longest delay between the server's recovery and the next probe.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Counts failures, and says whether to ask.
+/// Counts failures and decides whether a command may be sent.
 #[derive(Debug, Default)]
 pub(crate) struct Breaker {
     state: Mutex<State>,
-    /// Calls that were not made.
+    /// Commands that were not sent because the breaker was open.
     pub(crate) rejected: AtomicU64,
+    /// Failures that were recorded.
     pub(crate) failed: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    /// Failures since the last success.
     failures: u32,
     pause: Duration,
-    until: Option<Instant>,
+    /// End of the current pause. `None` while the breaker is closed.
+    open_until: Option<Instant>,
 }
 
 impl Breaker {
-    /// Whether to ask. When a pause is over, one may, and the others wait for what comes of it.
+    /// Returns whether a command may be sent now, and counts a rejection if not.
+    ///
+    /// After a pause only one caller gets `true`. The others are rejected until its command
+    /// succeeds or another pause has passed.
     pub(crate) fn allow(&self) -> bool {
         let mut state = self.state.lock();
-        let Some(until) = state.until else { return true };
+        let Some(open_until) = state.open_until else { return true };
         let now = Instant::now();
-        if now < until {
+        if now < open_until {
             self.rejected.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        state.until = Some(now + state.pause);
+        state.open_until = Some(now + state.pause);
         true
     }
 
+    /// Records a response of the server and closes the breaker.
     pub(crate) fn succeeded(&self) {
         let mut state = self.state.lock();
         if state.failures > 0 {
@@ -51,17 +60,19 @@ impl Breaker {
         }
     }
 
+    /// Records a failure. Opens the breaker from the fifth failure in a row.
     pub(crate) fn failed(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state.lock();
         state.failures += 1;
-        if state.failures >= FAILURES {
-            state.pause = (state.pause * 2).clamp(FIRST, LONGEST);
-            // Not all of a fleet at the same moment.
+        if state.failures >= FAILURE_THRESHOLD {
+            state.pause = (state.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+            // Up to half of the pause is random, so that the processes of a fleet do not probe at
+            // once.
             let mut random = [0; 1];
             let _ = getrandom::fill(&mut random);
             let jitter = state.pause.mul_f64(f64::from(random[0]) / 512.0);
-            state.until = Some(Instant::now() + state.pause - jitter);
+            state.open_until = Some(Instant::now() + state.pause - jitter);
         }
     }
 }
@@ -73,21 +84,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_opens_after_failures_and_lets_one_try() {
         let breaker = Breaker::default();
-        for _ in 0..FAILURES {
+        for _ in 0..FAILURE_THRESHOLD {
             assert!(breaker.allow());
             breaker.failed();
         }
         assert!(!breaker.allow());
-        tokio::time::advance(FIRST).await;
-        assert!(breaker.allow(), "one tries");
+        tokio::time::advance(FIRST_PAUSE).await;
+        assert!(breaker.allow(), "one command probes the server");
         assert!(!breaker.allow(), "and only one");
         breaker.failed();
         for _ in 0..20 {
-            tokio::time::advance(LONGEST).await;
+            tokio::time::advance(LONGEST_PAUSE).await;
             assert!(breaker.allow(), "never longer than the longest pause");
             breaker.failed();
         }
-        tokio::time::advance(LONGEST).await;
+        tokio::time::advance(LONGEST_PAUSE).await;
         assert!(breaker.allow());
         breaker.succeeded();
         assert!(breaker.allow() && breaker.allow());

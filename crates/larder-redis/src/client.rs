@@ -1,5 +1,5 @@
-//! The connection: one, shared by everybody, made anew when it breaks; each command has a time limit, and a server that
-//! does not answer is left alone for a while.
+//! Runs commands on one shared connection: reconnects after a failure, limits the time of each
+//! command, and lets the circuit breaker reject commands while the server does not respond.
 
 use std::{fmt, time::Duration};
 
@@ -21,10 +21,10 @@ use crate::{
     options::Servers,
 };
 
-/// The first connection may take so many times longer than later ones.
+/// The timeout of the first connection, as a multiple of the connect timeout.
 const FIRST_CONNECT_FACTOR: u32 = 10;
 
-/// The servers, and the connection to them.
+/// The client of the servers, shared by all tasks of a store.
 pub(crate) struct RedisClient {
     endpoint: Endpoint,
     pub(crate) breaker: Breaker,
@@ -32,7 +32,7 @@ pub(crate) struct RedisClient {
     command_timeout: Duration,
 }
 
-/// A connection, of either kind.
+/// A connection to one server or to a Cluster. Clones share the underlying connections.
 #[derive(Clone)]
 pub(crate) enum Connection {
     One(MultiplexedConnection),
@@ -69,62 +69,63 @@ impl ConnectionLike for Connection {
 
 impl fmt::Debug for RedisClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // URLs have passwords in them.
-        f.debug_struct("Link").field("breaker", &self.breaker).finish_non_exhaustive()
+        // The endpoint is left out: its URLs may contain passwords.
+        f.debug_struct("RedisClient").field("breaker", &self.breaker).finish_non_exhaustive()
     }
 }
 
 impl RedisClient {
-    /// Connects for the first time.
+    /// Connects for the first time. With `lazy_connect`, servers that can't be reached are no
+    /// error.
     pub(crate) async fn connect(servers: Servers, options: &RedisOptions) -> Result<Self, ConnectError> {
-        let first = options.connect_timeout * FIRST_CONNECT_FACTOR;
-        let link = Self {
-            endpoint: Endpoint::open(servers, options, first)?,
+        let limit = options.connect_timeout * FIRST_CONNECT_FACTOR;
+        let client = Self {
+            endpoint: Endpoint::open(servers, options, limit)?,
             breaker: Breaker::default(),
             connect_timeout: options.connect_timeout,
             command_timeout: options.command_timeout,
         };
-        match link.reach(first).await {
+        match client.connect_and_ping(limit).await {
             Err(error) if options.lazy_connect && error.is_transient() => {
-                tracing::warn!(%error, "starting without Redis");
-                link.breaker.failed();
+                tracing::warn!(%error, "Redis is not available, starting without it");
+                client.breaker.failed();
             }
-            reached => reached?,
+            connected => connected?,
         }
-        Ok(link)
+        Ok(client)
     }
 
-    /// Connects, and sees that there is somebody.
-    async fn reach(&self, limit: Duration) -> Result<(), ConnectError> {
+    /// Connects and checks with PING that the server responds.
+    async fn connect_and_ping(&self, limit: Duration) -> Result<(), ConnectError> {
         let connecting = timeout(limit, self.endpoint.topology.connect(limit)).await;
         let mut connection = connect_result(connecting, limit)?;
-        let answered = timeout(limit, redis::cmd("PING").query_async::<Value>(&mut connection)).await;
-        connect_result(answered, limit)?;
+        let pong = timeout(limit, redis::cmd("PING").query_async::<Value>(&mut connection)).await;
+        connect_result(pong, limit)?;
         *self.endpoint.current.lock() = Some(connection);
         Ok(())
     }
 
+    /// Returns whether the servers are a Cluster.
     pub(crate) fn is_cluster(&self) -> bool {
         matches!(self.endpoint.topology, Topology::Cluster { .. })
     }
 
-    /// Runs a command.
+    /// Runs a command. `operation` names it in errors.
     pub(crate) async fn query<T: FromRedisValue>(
         &self,
-        what: &'static str,
+        operation: &'static str,
         cmd: &Cmd,
     ) -> Result<T, StoreError> {
-        self.run(what, async |connection: &mut Connection| cmd.query_async(connection).await).await
+        self.run(operation, async |connection: &mut Connection| cmd.query_async(connection).await).await
     }
 
-    /// Each server that has keys of its own; `None` where there is only one.
+    /// Returns the address of each master of a Cluster, or a single `None` for one server.
     pub(crate) async fn masters(&self) -> Result<Vec<Option<SingleNodeRoutingInfo>>, StoreError> {
         if !self.is_cluster() {
             return Ok(vec![None]);
         }
         // Each range of slots: first, last, master, replicas.
-        let slots: Vec<Vec<Value>> =
-            self.query("asking for the nodes", redis::cmd("CLUSTER").arg("SLOTS")).await?;
+        let slots: Vec<Vec<Value>> = self.query("CLUSTER SLOTS", redis::cmd("CLUSTER").arg("SLOTS")).await?;
         let mut masters = Vec::new();
         for range in slots {
             let Some(Value::Array(node)) = range.get(2) else { continue };
@@ -141,76 +142,84 @@ impl RedisClient {
         Ok(masters.into_iter().map(node).collect())
     }
 
-    /// Runs a command on one of those.
+    /// Runs a command on one of the [`masters`](Self::masters).
     pub(crate) async fn query_at<T: FromRedisValue>(
         &self,
         node: Option<&SingleNodeRoutingInfo>,
-        what: &'static str,
+        operation: &'static str,
         command: Cmd,
     ) -> Result<T, StoreError> {
-        let at = async |connection: &mut Connection| match (connection, node) {
+        let call = async |connection: &mut Connection| match (connection, node) {
             (Connection::Cluster(connection), Some(node)) => {
                 let routing = RoutingInfo::SingleNode(node.clone());
                 Ok(redis::from_redis_value(connection.route_command(command, routing).await?)?)
             }
             (connection, _) => command.query_async(connection).await,
         };
-        self.run(what, at).await
+        self.run(operation, call).await
     }
 
-    /// Runs several, in one round trip. In a Cluster, their keys have one hash tag.
+    /// Runs several commands in one round trip. On a Cluster, their keys must have the same hash
+    /// tag.
     pub(crate) async fn pipeline<T: FromRedisValue>(
         &self,
-        what: &'static str,
+        operation: &'static str,
         pipeline: &Pipeline,
     ) -> Result<T, StoreError> {
-        self.run(what, async |connection: &mut Connection| pipeline.query_async(connection).await).await
+        self.run(operation, async |connection: &mut Connection| pipeline.query_async(connection).await).await
     }
 
-    /// Runs a script; sends it if the server does not know it.
+    /// Runs a script by its digest, and loads it first if the server does not have it.
     pub(crate) async fn invoke<T: FromRedisValue>(
         &self,
-        what: &'static str,
+        operation: &'static str,
         script: &ScriptInvocation<'_>,
     ) -> Result<T, StoreError> {
-        self.run(what, async |connection: &mut Connection| script.invoke_async(connection).await).await
+        self.run(operation, async |connection: &mut Connection| script.invoke_async(connection).await).await
     }
 
+    /// Calls `call` with the connection and records the outcome in the circuit breaker.
+    ///
+    /// An error reply counts as a success of the server, unless it means that the server cannot
+    /// serve. Without a usable response, the breaker counts a failure.
     async fn run<T>(
         &self,
-        what: &'static str,
-        act: impl AsyncFnOnce(&mut Connection) -> Result<T, RedisError>,
+        operation: &'static str,
+        call: impl AsyncFnOnce(&mut Connection) -> Result<T, RedisError>,
     ) -> Result<T, StoreError> {
         if !self.breaker.allow() {
-            return Err(unavailable("the server does not answer, and is left alone for a while"));
+            return Err(unavailable(
+                "the circuit breaker is open, because the server did not respond to recent commands",
+            ));
         }
-        let done = async {
+        let outcome = async {
             let mut connection = self.connection().await.map_err(|error| {
                 let source = error.source.unwrap_or_else(|| (ErrorKind::Io, "no connection").into());
-                (failed("connecting", source), false)
+                (failed("connection", source), false)
             })?;
-            match timeout(self.command_timeout, act(&mut connection)).await {
+            match timeout(self.command_timeout, call(&mut connection)).await {
                 Ok(Ok(value)) => Ok(value),
                 Ok(Err(error)) => {
-                    let answered = !is_dead(&error);
-                    if !answered {
+                    let responded = !needs_reconnect(&error);
+                    if !responded {
                         self.invalidate_connection();
                     }
-                    Err((failed(what, error), answered))
+                    Err((failed(operation, error), responded))
                 }
                 Err(_) => {
-                    Err((unavailable(format!("{what}: no answer within {:?}", self.command_timeout)), false))
+                    let limit = self.command_timeout;
+                    Err((unavailable(format!("{operation}: no response within {limit:?}")), false))
                 }
             }
         };
-        let result: Result<T, (StoreError, bool)> = done.await;
+        let result: Result<T, (StoreError, bool)> = outcome.await;
         match result {
             Ok(value) => {
                 self.breaker.succeeded();
                 Ok(value)
             }
-            Err((error, answered)) => {
-                if answered {
+            Err((error, responded)) => {
+                if responded {
                     self.breaker.succeeded();
                 } else {
                     self.breaker.failed();
@@ -220,40 +229,43 @@ impl RedisClient {
         }
     }
 
-    /// The connection, made anew if it broke.
+    /// Returns the shared connection. Connects first if there is none; only one task connects at a
+    /// time.
     pub(crate) async fn connection(&self) -> Result<Connection, ConnectError> {
-        let now = || self.endpoint.current.lock().clone();
-        if let Some(connection) = now() {
+        let current = || self.endpoint.current.lock().clone();
+        if let Some(connection) = current() {
             return Ok(connection);
         }
         let limit = self.connect_timeout;
-        let made = timeout(limit, async {
-            let _one = self.endpoint.connecting.lock().await;
-            if let Some(connection) = now() {
+        let connected = timeout(limit, async {
+            let _guard = self.endpoint.connecting.lock().await;
+            if let Some(connection) = current() {
                 return Ok(connection);
             }
             let connection = self.endpoint.topology.connect(limit).await?;
             *self.endpoint.current.lock() = Some(connection.clone());
             Ok(connection)
         });
-        connect_result(made.await, limit)
+        connect_result(connected.await, limit)
     }
 
-    /// The next command makes a new connection.
+    /// Drops the shared connection, so that the next command reconnects. A Cluster's client
+    /// reconnects to its nodes itself.
     fn invalidate_connection(&self) {
         if !self.is_cluster() {
             *self.endpoint.current.lock() = None;
         }
     }
 
-    /// A client for a connection of one's own.
-    pub(crate) async fn client(&self) -> Result<Client, RedisError> {
-        self.endpoint.topology.client().await
+    /// Returns a client of one server, for callers that need their own connection.
+    pub(crate) async fn node_client(&self) -> Result<Client, RedisError> {
+        self.endpoint.topology.node_client().await
     }
 }
 
-/// Whether the connection, or the server at its other end, is of no more use.
-fn is_dead(error: &RedisError) -> bool {
+/// Returns whether the connection is unusable or its server cannot serve commands: it is loading,
+/// read-only, without its master or cluster, or rejects the credentials.
+fn needs_reconnect(error: &RedisError) -> bool {
     error.is_io_error()
         || error.is_timeout()
         || error.is_connection_dropped()

@@ -1,5 +1,7 @@
-//! What the servers said, in the engine's terms. Messages of servers may have keys in them, so they are causes, which logs
-//! show, and never the text.
+//! Converts failures of Redis commands to [`StoreError`]s.
+//!
+//! Error messages of a server may contain keys. They are attached as the error's source, which logs
+//! show, and are never part of the text.
 
 use std::borrow::Cow;
 
@@ -8,30 +10,37 @@ use redis::RedisError;
 
 const NAME: &str = "redis";
 
-pub(crate) fn failed(what: &'static str, error: RedisError) -> StoreError {
+/// Creates the error of an `operation` that the server or the connection failed.
+pub(crate) fn failed(operation: &'static str, error: RedisError) -> StoreError {
     let kind = match error.code() {
         Some("OOM") => StoreErrorKind::Full,
         _ => StoreErrorKind::Unavailable,
     };
-    StoreError::new(kind, NAME, what).with_source(error)
+    StoreError::new(kind, NAME, format!("{operation} failed")).with_source(error)
 }
 
-pub(crate) fn unavailable(what: impl Into<Cow<'static, str>>) -> StoreError {
-    StoreError::new(StoreErrorKind::Unavailable, NAME, what)
+/// Creates an error of kind [`Unavailable`](StoreErrorKind::Unavailable).
+pub(crate) fn unavailable(detail: impl Into<Cow<'static, str>>) -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable, NAME, detail)
 }
 
-pub(crate) fn gone(what: &'static str) -> StoreError {
-    StoreError::new(StoreErrorKind::Gone, NAME, what)
+/// Creates an error of kind [`Gone`](StoreErrorKind::Gone).
+pub(crate) fn gone(detail: &'static str) -> StoreError {
+    StoreError::new(StoreErrorKind::Gone, NAME, detail)
 }
 
-pub(crate) fn corrupt(what: &'static str) -> StoreError {
-    StoreError::new(StoreErrorKind::Corrupt, NAME, what)
+/// Creates an error of kind [`Corrupt`](StoreErrorKind::Corrupt).
+pub(crate) fn corrupt(detail: &'static str) -> StoreError {
+    StoreError::new(StoreErrorKind::Corrupt, NAME, detail)
 }
 
-pub(crate) fn too_long(most: u64) -> StoreError {
-    StoreError::too_long(NAME, most)
+/// Creates the error of a body that is longer than `limit` bytes.
+pub(crate) fn too_long(limit: u64) -> StoreError {
+    StoreError::too_long(NAME, limit)
 }
 
+/// Creates the error of a response head that the stored format cannot represent.
 pub(crate) fn not_encodable(error: NotEncodable) -> StoreError {
-    StoreError::new(StoreErrorKind::Full, NAME, "the head does not fit the format").with_source(error)
+    StoreError::new(StoreErrorKind::Full, NAME, "the response head does not fit the stored format")
+        .with_source(error)
 }

@@ -1,121 +1,128 @@
-//! What things are called on the server.
+//! The names of all keys and channels on the server.
 //!
-//! All keys of one cache key have the same hash tag, so that a Cluster keeps them on one node and a script can see them
-//! together. The URL is readable in the name, so that a person, and a removal by prefix, finds it.
+//! All names that belong to one cache key share a hash tag: a Cluster stores them on one node,
+//! where a script can access them together. The name of an entry contains the URL in readable form,
+//! for people and for removal by prefix.
 
 use std::hash::Hasher as _;
 
 use larder_core::{CacheGroup, CacheKey, EntryId, StoredHead, codec};
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
-/// The layout of what is kept, beside the codec's version.
-const LAYOUT: u16 = 1;
-/// Of a URL, what stands in a name at most; names are told apart by the hash.
-const READABLE: usize = 1024;
+/// Version of this store's layout. The names also contain the codec's version.
+const LAYOUT_VERSION: u16 = 1;
+/// Most bytes of a URL in a name. The hash, not the URL, makes names unique.
+const MAX_READABLE_URL: usize = 1024;
 
-/// Makes names.
+/// Builds the names of a cache from its prefix.
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
     prefix: String,
 }
 
-/// The names of one cache key.
+/// The names that belong to one cache key.
 #[derive(Debug, Clone)]
 pub(crate) struct Names {
-    /// A hash: each variant's record.
+    /// Name of the Redis hash that contains the record of each variant.
     pub(crate) entry: String,
-    /// Where its tag ends, with which the other names begin, too.
-    tag: usize,
+    /// End of the hash tag in `entry`. The other names have the same beginning.
+    tag_end: usize,
 }
 
 impl Keys {
+    /// Creates the builder for a user's prefix.
     pub(crate) fn new(prefix: &str) -> Self {
-        // A brace would be taken for a hash tag.
+        // Redis would take a brace for the beginning of the hash tag.
         let safe: String = prefix.chars().map(|c| if matches!(c, '{' | '}') { '_' } else { c }).collect();
-        Self { prefix: format!("{safe}:{}.{LAYOUT}:", codec::VERSION) }
+        Self { prefix: format!("{safe}:{}.{LAYOUT_VERSION}:", codec::VERSION) }
     }
 
+    /// Returns the names of a cache key.
     pub(crate) fn of(&self, key: &CacheKey) -> Names {
-        let mut entry = String::with_capacity(self.prefix.len() + 35 + READABLE.min(key.as_bytes().len()));
+        let mut entry =
+            String::with_capacity(self.prefix.len() + 35 + MAX_READABLE_URL.min(key.as_bytes().len()));
         entry.push_str(&self.prefix);
         entry.push('{');
         push_hex(&mut entry, hash(&[key.as_bytes()]));
         entry.push('}');
-        let tag = entry.len();
+        let tag_end = entry.len();
         entry.push(':');
         entry.push_str(readable(&key.target()));
-        Names { entry, tag }
+        Names { entry, tag_end }
     }
 
+    /// Returns the name of a group's token, which changes when the group is removed.
     pub(crate) fn group(&self, group: &CacheGroup) -> String {
         format!("{}g:{:032x}", self.prefix, hash(&[group.origin().as_bytes(), group.name().as_bytes()]))
     }
 
-    /// When a group was made stale.
-    pub(crate) fn stale(&self, group: &CacheGroup) -> String {
+    /// Returns the name of the time at which a group was last marked stale.
+    pub(crate) fn stale_group(&self, group: &CacheGroup) -> String {
         format!("{}s:{:032x}", self.prefix, hash(&[group.origin().as_bytes(), group.name().as_bytes()]))
     }
 
-    /// A token that changes when everything is removed.
+    /// Returns the name of the token that changes when a prefix or the whole cache is removed.
     pub(crate) fn epoch(&self) -> String {
         format!("{}all:{{all}}", self.prefix)
     }
 
-    /// The last time that was told.
+    /// Returns the name of the time of the last group removal.
     pub(crate) fn clock(&self) -> String {
         format!("{}clock:{{all}}", self.prefix)
     }
 
-    /// Where removals are told.
+    /// Returns the name of the channel on which invalidations are published.
     pub(crate) fn channel(&self) -> String {
         format!("{}removed", self.prefix)
     }
 
-    /// All entries and what belongs to them, as a pattern for SCAN.
-    pub(crate) fn all(&self) -> String {
+    /// Returns the SCAN pattern of all entries with their bodies, tombstones and leases.
+    pub(crate) fn all_pattern(&self) -> String {
         format!("{}{{*", escaped(&self.prefix))
     }
 
-    /// The entries of URLs that begin so.
-    pub(crate) fn beginning(&self, url: &str) -> String {
+    /// Returns the SCAN pattern of the entries with a URL that begins with `url`.
+    pub(crate) fn prefix_pattern(&self, url: &str) -> String {
         format!("{}{{*}}:{}*", escaped(&self.prefix), escaped(readable(url)))
     }
 }
 
 impl Names {
-    /// Of an entry that was found by its name.
+    /// Parses the name of an entry that a scan has found. `None` if it is not such a name.
     pub(crate) fn of_entry(entry: Vec<u8>) -> Option<Self> {
         let entry = String::from_utf8(entry).ok()?;
-        let tag = entry.find('}')? + 1;
-        Some(Self { entry, tag })
+        let tag_end = entry.find('}')? + 1;
+        Some(Self { entry, tag_end })
     }
 
-    /// Where those listen who wait for a fetch.
+    /// Returns the name up to and including the hash tag: the common beginning of the other names,
+    /// and the channel on which the release of the key's lease is published.
     pub(crate) fn tagged(&self) -> &str {
-        &self.entry[..self.tag]
+        &self.entry[..self.tag_end]
     }
 
-    /// With what the names of bodies begin.
+    /// Returns the common beginning of the names of bodies.
     pub(crate) fn bodies(&self) -> String {
         format!("{}b", self.tagged())
     }
 
-    /// A token that changes when the key is removed.
-    pub(crate) fn tomb(&self) -> String {
+    /// Returns the name of the token that changes when the key is removed.
+    pub(crate) fn tombstone(&self) -> String {
         format!("{}t", self.tagged())
     }
 
-    /// Who fetches it.
+    /// Returns the name of the lease, which contains the token of its holder.
     pub(crate) fn lease(&self) -> String {
         format!("{}l", self.tagged())
     }
 
+    /// Returns the name of the body of one entry.
     pub(crate) fn body(&self, entry: EntryId) -> String {
         format!("{}b{:016x}", self.tagged(), entry.0)
     }
 }
 
-/// The field of a variant: the hash of its selecting values.
+/// Returns the hash field of a variant: a hash of its selecting header values.
 pub(crate) fn variant(head: &StoredHead) -> [u8; 16] {
     let mut parts: Vec<&[u8]> = Vec::new();
     for (name, value) in head.selecting.iter() {
@@ -129,7 +136,10 @@ pub(crate) fn variant(head: &StoredHead) -> [u8; 16] {
     hash(&parts).to_be_bytes()
 }
 
-/// The same everywhere and for good. Whoever finds two with the same has the one push out the other: keys are compared.
+/// Hashes length-prefixed parts. The result is the same in every process and version.
+///
+/// Two cache keys with the same hash could replace or remove each other's entries. A lookup
+/// compares the stored key, so it never returns an entry of the other one.
 fn hash(parts: &[&[u8]]) -> u128 {
     let mut hasher = SipHasher13::new();
     for part in parts {
@@ -139,6 +149,7 @@ fn hash(parts: &[&[u8]]) -> u128 {
     hasher.finish128().as_u128()
 }
 
+/// Appends 32 hexadecimal digits.
 fn push_hex(out: &mut String, number: u128) {
     for shift in (0..32).rev() {
         let digit = (number >> (shift * 4)) as u8 & 0xf;
@@ -146,12 +157,14 @@ fn push_hex(out: &mut String, number: u128) {
     }
 }
 
-/// As much of a URL as stands in a name.
+/// Returns the beginning of a URL, at most [`MAX_READABLE_URL`] bytes and cut between two
+/// characters.
 fn readable(url: &str) -> &str {
-    let end = (0..=READABLE.min(url.len())).rev().find(|end| url.is_char_boundary(*end));
+    let end = (0..=MAX_READABLE_URL.min(url.len())).rev().find(|end| url.is_char_boundary(*end));
     &url[..end.unwrap_or(0)]
 }
 
+/// Escapes the special characters of SCAN patterns.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,5 +1,5 @@
-//! What other processes say: that a lease was given back. One connection listens for all who wait; without it, they wait
-//! until the lease runs out.
+//! Receives the notifications that a lease was released. One connection serves all waiters of the
+//! store. Without it, the waiters notice a release when they check the lease.
 
 use std::{
     collections::HashMap,
@@ -19,21 +19,26 @@ use crate::client::RedisClient;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// How long a subscription may take.
-const LIMIT: Duration = Duration::from_secs(1);
+/// Timeout for connecting, and for each change of the subscriptions.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-type Waiting = Arc<Mutex<HashMap<String, Weak<Waiter>>>>;
+/// The waiter of each channel.
+type Waiters = Arc<Mutex<HashMap<String, Weak<Waiter>>>>;
 
-/// Listens, from the first that somebody waits for.
+/// Subscribes to the channels of leases and notifies their waiters. Its task starts with the first
+/// waiter.
 #[derive(Debug)]
 pub(crate) struct Notifier {
-    waiting: Waiting,
-    wanted: mpsc::UnboundedSender<String>,
+    waiters: Waiters,
+    /// Sends the channels to subscribe to.
+    channels: mpsc::UnboundedSender<String>,
+    /// Receives the channels. `None` once the task has started and owns it.
     start: Mutex<Option<mpsc::UnboundedReceiver<String>>>,
-    link: Arc<RedisClient>,
+    client: Arc<RedisClient>,
 }
 
-/// Somebody waits for news of one channel.
+/// Waits for the release of one lease. All tasks of this process that wait for the same lease share
+/// it.
 #[derive(Debug, Default)]
 pub(crate) struct Waiter {
     subscribed: Notify,
@@ -41,52 +46,59 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
-    /// Returns when it is certain that nothing will be missed; or after a while, when it is not.
+    /// Waits until the channel is subscribed, so that no later notification is missed, but at most
+    /// for `limit`.
     pub(crate) async fn subscribed(&self, limit: Duration) {
         let _ = timeout(limit, self.subscribed.notified()).await;
     }
 
+    /// Waits for the next notification. Earlier ones do not count.
     pub(crate) async fn notified(&self) {
         self.notified.notified().await;
     }
 }
 
 impl Notifier {
-    pub(crate) fn new(link: &Arc<RedisClient>) -> Self {
-        let (wanted, receiver) = mpsc::unbounded_channel();
+    /// Creates a notifier. Connects to nothing.
+    pub(crate) fn new(client: &Arc<RedisClient>) -> Self {
+        let (channels, receiver) = mpsc::unbounded_channel();
         Self {
-            waiting: Waiting::default(),
-            wanted,
+            waiters: Waiters::default(),
+            channels,
             start: Mutex::new(Some(receiver)),
-            link: Arc::clone(link),
+            client: Arc::clone(client),
         }
     }
 
+    /// Returns the waiter of a channel, and subscribes to the channel if it has none yet.
     pub(crate) fn listen(&self, channel: &str) -> Arc<Waiter> {
         if let Some(receiver) = self.start.lock().take() {
-            tokio::spawn(run(Arc::clone(&self.link), Arc::clone(&self.waiting), receiver));
+            tokio::spawn(run(Arc::clone(&self.client), Arc::clone(&self.waiters), receiver));
         }
-        let mut waiting = self.waiting.lock();
-        if let Some(ear) = waiting.get(channel).and_then(Weak::upgrade) {
-            // Subscribed already, or about to be: whoever waited first wakes the next.
-            ear.subscribed.notify_one();
-            return ear;
+        let mut waiters = self.waiters.lock();
+        if let Some(waiter) = waiters.get(channel).and_then(Weak::upgrade) {
+            // The channel is subscribed or is about to be. This lets one more task pass
+            // `subscribed`.
+            waiter.subscribed.notify_one();
+            return waiter;
         }
-        let ear = Arc::new(Waiter::default());
-        waiting.insert(channel.to_owned(), Arc::downgrade(&ear));
-        drop(waiting);
-        let _ = self.wanted.send(channel.to_owned());
-        ear
+        let waiter = Arc::new(Waiter::default());
+        waiters.insert(channel.to_owned(), Arc::downgrade(&waiter));
+        drop(waiters);
+        let _ = self.channels.send(channel.to_owned());
+        waiter
     }
 }
 
-/// Until the store is gone.
-async fn run(link: Arc<RedisClient>, waiting: Waiting, mut wanted: mpsc::UnboundedReceiver<String>) {
+/// Subscribes and notifies, and reconnects after each lost connection, until the notifier is
+/// dropped.
+async fn run(client: Arc<RedisClient>, waiters: Waiters, mut channels: mpsc::UnboundedReceiver<String>) {
     let mut pause = FIRST_PAUSE;
     loop {
-        let connected = timeout(LIMIT, async { link.client().await?.get_async_pubsub().await });
+        let connected =
+            timeout(SUBSCRIBE_TIMEOUT, async { client.node_client().await?.get_async_pubsub().await });
         let Ok(Ok(pubsub)) = connected.await else {
-            if wanted.is_closed() {
+            if channels.is_closed() {
                 return;
             }
             sleep(pause).await;
@@ -95,52 +107,54 @@ async fn run(link: Arc<RedisClient>, waiting: Waiting, mut wanted: mpsc::Unbound
         };
         pause = FIRST_PAUSE;
         let (mut sink, mut messages) = pubsub.split();
-        let known: Vec<String> = waiting.lock().keys().cloned().collect();
+        let known: Vec<String> = waiters.lock().keys().cloned().collect();
         for channel in known {
-            subscribe(&mut sink, &waiting, channel).await;
+            subscribe(&mut sink, &waiters, channel).await;
         }
         loop {
             tokio::select! {
-                channel = wanted.recv() => match channel {
-                    Some(channel) => subscribe(&mut sink, &waiting, channel).await,
+                channel = channels.recv() => match channel {
+                    Some(channel) => subscribe(&mut sink, &waiters, channel).await,
                     None => return,
                 },
                 message = messages.next() => match message {
                     Some(message) => {
-                        let ear = waiting.lock().get(message.get_channel_name()).and_then(Weak::upgrade);
-                        if let Some(ear) = ear {
-                            ear.notified.notify_waiters();
+                        let waiter = waiters.lock().get(message.get_channel_name()).and_then(Weak::upgrade);
+                        if let Some(waiter) = waiter {
+                            waiter.notified.notify_waiters();
                         }
-                        unsubscribe_idle(&mut sink, &waiting).await;
+                        unsubscribe_idle(&mut sink, &waiters).await;
                     }
                     None => break,
                 },
             }
         }
-        // What was said meanwhile is lost: everybody looks for himself.
-        let ears: Vec<_> = waiting.lock().values().filter_map(Weak::upgrade).collect();
-        ears.iter().for_each(|ear| ear.notified.notify_waiters());
+        // Notifications may have been lost with the connection: wake all waiters, so that each
+        // checks its lease.
+        let all: Vec<_> = waiters.lock().values().filter_map(Weak::upgrade).collect();
+        all.iter().for_each(|waiter| waiter.notified.notify_waiters());
     }
 }
 
-async fn subscribe(sink: &mut PubSubSink, waiting: &Waiting, channel: String) {
-    let subscribed = timeout(LIMIT, sink.subscribe(&channel)).await;
-    let ear = waiting.lock().get(&channel).and_then(Weak::upgrade);
-    if let (Some(ear), Ok(Ok(()))) = (ear, subscribed) {
-        ear.subscribed.notify_one();
+/// Subscribes to a channel. Failure has no effect: the waiter then relies on its own checks.
+async fn subscribe(sink: &mut PubSubSink, waiters: &Waiters, channel: String) {
+    let subscribed = timeout(SUBSCRIBE_TIMEOUT, sink.subscribe(&channel)).await;
+    let waiter = waiters.lock().get(&channel).and_then(Weak::upgrade);
+    if let (Some(waiter), Ok(Ok(()))) = (waiter, subscribed) {
+        waiter.subscribed.notify_one();
     }
 }
 
-/// Channels that nobody waits for any more.
-async fn unsubscribe_idle(sink: &mut PubSubSink, waiting: &Waiting) {
-    let unheard: Vec<String> = {
-        let mut waiting = waiting.lock();
-        let unheard = waiting.iter().filter(|(_, ear)| ear.strong_count() == 0);
-        let unheard: Vec<_> = unheard.map(|(channel, _)| channel.clone()).collect();
-        unheard.iter().for_each(|channel| drop(waiting.remove(channel)));
-        unheard
+/// Unsubscribes from the channels without a waiter.
+async fn unsubscribe_idle(sink: &mut PubSubSink, waiters: &Waiters) {
+    let idle: Vec<String> = {
+        let mut waiters = waiters.lock();
+        let idle = waiters.iter().filter(|(_, waiter)| waiter.strong_count() == 0);
+        let idle: Vec<_> = idle.map(|(channel, _)| channel.clone()).collect();
+        idle.iter().for_each(|channel| drop(waiters.remove(channel)));
+        idle
     };
-    for channel in unheard {
-        let _ = timeout(LIMIT, sink.unsubscribe(channel)).await;
+    for channel in idle {
+        let _ = timeout(SUBSCRIBE_TIMEOUT, sink.unsubscribe(channel)).await;
     }
 }

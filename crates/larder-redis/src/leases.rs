@@ -1,5 +1,5 @@
-//! One of several processes fetches: whoever has set the lease. It runs out unless its holder renews it, and is told to those
-//! who wait when it is given back.
+//! Leases: only the process that holds the lease of a key fetches it. A lease expires unless its
+//! holder renews it, and its release is published to the waiting processes (see `lease_events`).
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,8 +12,8 @@ use tokio::{
 
 use crate::{keys::Names, store::Shared, token::Token, writer::millis};
 
-/// How long a waiter goes without looking for itself.
-const LOOK: Duration = Duration::from_secs(1);
+/// Longest time for which a waiter relies on notifications before it checks the lease.
+const LEASE_POLL: Duration = Duration::from_secs(1);
 
 /// The store's leases.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl Leases for RedisLeases {
         let holder = Token::new();
         let mut command = redis::cmd("SET");
         command.arg(names.lease()).arg(holder.as_str()).arg("NX").arg("PX").arg(millis(self.0.options.lease));
-        let granted: Option<String> = self.0.client.query("claiming", &command).await?;
+        let granted: Option<String> = self.0.client.query("lease claim", &command).await?;
         Ok(match granted {
             Some(_) => Claim::Granted(Box::new(Granted::new(Arc::clone(&self.0), names, holder))),
             None => Claim::Held(Box::new(Held { shared: Arc::clone(&self.0), names })),
@@ -34,50 +34,52 @@ impl Leases for RedisLeases {
     }
 }
 
-/// Given back when it is dropped.
+/// A lease that this process holds. A task renews it; dropping it releases it.
 #[derive(Debug)]
 struct Granted {
     shared: Arc<Shared>,
     names: Names,
     holder: Token,
-    renewing: JoinHandle<()>,
+    renewal: JoinHandle<()>,
 }
 
 impl Lease for Granted {}
 
 impl Granted {
+    /// Starts to renew a lease that was just granted, three times in its duration.
     fn new(shared: Arc<Shared>, names: Names, holder: Token) -> Self {
         let (store, lease, token) = (Arc::clone(&shared), names.lease(), holder.clone());
-        let renewing = tokio::spawn(async move {
-            let lasts = store.options.lease;
+        let renewal = tokio::spawn(async move {
+            let duration = store.options.lease;
             loop {
-                sleep(lasts / 3).await;
+                sleep(duration / 3).await;
                 let mut script = store.scripts.renew.prepare_invoke();
-                script.key(&lease).arg(token.as_str()).arg(millis(lasts));
-                // A server that does not answer now may in time; one that says no has given it to somebody else.
-                if let Ok(false) = store.client.invoke::<bool>("renewing a lease", &script).await {
+                script.key(&lease).arg(token.as_str()).arg(millis(duration));
+                // After an error the next attempt may still be in time. `false` means that the
+                // lease has expired, or that another process holds it.
+                if let Ok(false) = store.client.invoke::<bool>("lease renewal", &script).await {
                     return;
                 }
             }
         });
-        Self { shared, names, holder, renewing }
+        Self { shared, names, holder, renewal }
     }
 }
 
 impl Drop for Granted {
     fn drop(&mut self) {
-        self.renewing.abort();
+        self.renewal.abort();
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (shared, names, holder) = (Arc::clone(&self.shared), self.names.clone(), self.holder.clone());
         runtime.spawn(async move {
             let mut script = shared.scripts.release.prepare_invoke();
             script.key(names.lease()).arg(holder.as_str()).arg(names.tagged());
-            let _: Result<bool, _> = shared.client.invoke("giving a lease back", &script).await;
+            let _: Result<bool, _> = shared.client.invoke("lease release", &script).await;
         });
     }
 }
 
-/// Somebody else's.
+/// A lease that another caller holds.
 #[derive(Debug)]
 struct Held {
     shared: Arc<Shared>,
@@ -87,22 +89,20 @@ struct Held {
 #[async_trait]
 impl HeldLease for Held {
     async fn released(self: Box<Self>) {
-        let ear = self.shared.notifier.listen(self.names.tagged());
-        ear.subscribed(self.shared.options.connect_timeout).await;
+        let waiter = self.shared.notifier.listen(self.names.tagged());
+        waiter.subscribed(self.shared.options.connect_timeout).await;
         loop {
-            // Before the look, so that what is said after it is heard.
-            let heard = ear.notified();
-            let left: Result<i64, _> = self
-                .shared
-                .client
-                .query("looking for a lease", redis::cmd("PTTL").arg(self.names.lease()))
-                .await;
+            // The future registers with the waiter when it is first polled, after the check. A
+            // release in between is found by the next check.
+            let notified = waiter.notified();
+            let left: Result<i64, _> =
+                self.shared.client.query("lease check", redis::cmd("PTTL").arg(self.names.lease())).await;
             match left {
                 Ok(left) if left > 0 => {
                     let left = Duration::from_millis(left.unsigned_abs()) + Duration::from_millis(1);
-                    let _ = timeout(left.min(LOOK), heard).await;
+                    let _ = timeout(left.min(LEASE_POLL), notified).await;
                 }
-                // Given back, run out, or nobody can tell.
+                // Released, expired, or the server does not respond.
                 _ => return,
             }
         }

@@ -1,4 +1,4 @@
-//! From a key to what is stored under it: one round trip; a second for responses that are in groups.
+//! Looks up the stored variants of a key in one round trip, or two if responses are in groups.
 
 use std::sync::Arc;
 
@@ -15,34 +15,35 @@ use crate::{
     store::Shared,
 };
 
-/// More bytes than this under one key are not ours.
-const MOST: usize = 256 << 20;
+/// Most bytes of all variants of a key. Variants beyond it are ignored: this store writes no such
+/// hash.
+const MAX_HASH_BYTES: usize = 256 << 20;
 
-/// A variant: its field, and what is in it.
-pub(crate) struct Found {
+/// A stored variant: its field in the Redis hash, and the decoded value.
+pub(crate) struct Variant {
     pub(crate) field: Vec<u8>,
     pub(crate) record: Record,
 }
 
 impl Shared {
+    /// Returns the variants of a key, newest first, without those in a removed group.
     pub(crate) async fn look_up(self: &Arc<Self>, key: &CacheKey) -> Result<Candidates, StoreError> {
         let names = self.keys.of(key);
-        let mut found = self.read(key, &names).await?;
-        self.without_removed(&mut found).await?;
-        found.sort_by_key(|found| std::cmp::Reverse(found.record.envelope.order));
+        let mut variants = self.read(key, &names).await?;
+        self.apply_group_removals(&mut variants).await?;
+        variants.sort_by_key(|variant| std::cmp::Reverse(variant.record.envelope.order));
         let candidates: Arc<[Candidate]> =
-            found.into_iter().map(|found| self.candidate(&names, found.record)).collect();
+            variants.into_iter().map(|variant| self.candidate(&names, variant.record)).collect();
         Ok(if candidates.is_empty() { Candidates::none() } else { candidates.into() })
     }
 
-    /// Every variant that can be read. What can't is a miss, and is taken away.
-    pub(crate) async fn read(&self, key: &CacheKey, names: &Names) -> Result<Vec<Found>, StoreError> {
-        let value: Value =
-            match self.client.query("looking up", redis::cmd("HGETALL").arg(&names.entry)).await {
-                // Another program's, of another type.
-                Err(error) if is_of_another_type(&error) => return Ok(Vec::new()),
-                value => value?,
-            };
+    /// Reads and decodes all variants of a key. Removes values that are not entries.
+    pub(crate) async fn read(&self, key: &CacheKey, names: &Names) -> Result<Vec<Variant>, StoreError> {
+        let value: Value = match self.client.query("lookup", redis::cmd("HGETALL").arg(&names.entry)).await {
+            // Another program has written a value of another type.
+            Err(error) if is_wrong_type(&error) => return Ok(Vec::new()),
+            value => value?,
+        };
         let mut pairs = match value {
             Value::Array(values) => values.into_iter(),
             Value::Map(pairs) => {
@@ -50,58 +51,60 @@ impl Shared {
             }
             _ => return Ok(Vec::new()),
         };
-        let (mut found, mut wrong, mut total) = (Vec::new(), Vec::new(), 0);
+        let (mut variants, mut invalid_fields, mut total) = (Vec::new(), Vec::new(), 0);
         while let (Some(Value::BulkString(field)), Some(Value::BulkString(bytes))) =
             (pairs.next(), pairs.next())
         {
             total += bytes.len();
-            if total > MOST {
+            if total > MAX_HASH_BYTES {
                 break;
             }
             match record::decode(&Bytes::from(bytes), key) {
-                Ok(record) => found.push(Found { field, record }),
-                // Two keys with one hash; the other's is right.
+                Ok(record) => variants.push(Variant { field, record }),
+                // A collision of two keys' hashes. The value is a valid entry of the other key.
                 Err(NotAnEntry::OtherKey) => {}
                 Err(why) => {
-                    tracing::warn!(%why, "a value that is no entry is removed");
-                    wrong.push(field);
+                    tracing::warn!(%why, "removing a stored value that is not a valid entry");
+                    invalid_fields.push(field);
                 }
             }
         }
-        if !wrong.is_empty() {
-            self.count_corrupt(wrong.len());
+        if !invalid_fields.is_empty() {
+            self.count_corrupt(invalid_fields.len());
             let _: Result<i64, _> =
-                self.client.query("removing", redis::cmd("HDEL").arg(&names.entry).arg(wrong)).await;
+                self.client.query("removal", redis::cmd("HDEL").arg(&names.entry).arg(invalid_fields)).await;
         }
-        Ok(found)
+        Ok(variants)
     }
 
-    /// Leaves out those of which a group was removed since they were asked for, and makes stale what was made so.
-    async fn without_removed(&self, found: &mut Vec<Found>) -> Result<(), StoreError> {
+    /// Drops the variants with a group that was removed after their request, and marks variants
+    /// stale with a group that was marked stale.
+    async fn apply_group_removals(&self, variants: &mut Vec<Variant>) -> Result<(), StoreError> {
         let groups: Vec<_> =
-            found.iter().flat_map(|found| found.record.decoded.head.groups.iter()).cloned().collect();
+            variants.iter().flat_map(|variant| variant.record.decoded.head.groups.iter()).cloned().collect();
         if groups.is_empty() {
             return Ok(());
         }
         let names = groups.iter().map(|group| self.keys.group(group));
-        let names = names.chain(groups.iter().map(|group| self.keys.stale(group))).collect();
-        let tokens = self.numbers(names).await?;
-        let (tokens, stale) = tokens.split_at(groups.len());
-        let (mut tokens, mut stale) = (tokens.iter(), stale.iter());
-        found.retain_mut(|found| {
-            let count = found.record.envelope.groups.len();
-            let now: Vec<u64> = tokens.by_ref().take(count).copied().collect();
-            let outdated = stale.by_ref().take(count).copied().max().filter(|at| *at > 0);
+        let names = names.chain(groups.iter().map(|group| self.keys.stale_group(group))).collect();
+        let numbers = self.numbers(names).await?;
+        let (tokens, stale_times) = numbers.split_at(groups.len());
+        let (mut tokens, mut stale_times) = (tokens.iter(), stale_times.iter());
+        variants.retain_mut(|variant| {
+            let count = variant.record.envelope.groups.len();
+            let current: Vec<u64> = tokens.by_ref().take(count).copied().collect();
+            let stale_at = stale_times.by_ref().take(count).copied().max().filter(|at| *at > 0);
             let head =
-                outdated.and_then(|at| found.record.decoded.head.marked_stale(Timestamp::from_millis(at)));
+                stale_at.and_then(|at| variant.record.decoded.head.marked_stale(Timestamp::from_millis(at)));
             if let Some(head) = head {
-                found.record.decoded.head = head;
+                variant.record.decoded.head = head;
             }
-            now == found.record.envelope.groups
+            current == variant.record.envelope.groups
         });
         Ok(())
     }
 
+    /// Converts a decoded value to a candidate. A body in its own key is read on demand.
     fn candidate(self: &Arc<Self>, names: &Names, record: Record) -> Candidate {
         let Record { envelope, decoded, body } = record;
         let body = match body {
@@ -116,21 +119,22 @@ impl Shared {
         Candidate::new(envelope.entry, Arc::new(decoded.head), body)
     }
 
-    /// The variant with this entry.
+    /// Returns the variant with an entry id, unless it has been removed or replaced.
     pub(crate) async fn find(
         &self,
         key: &CacheKey,
         names: &Names,
         entry: EntryId,
-    ) -> Result<Option<Found>, StoreError> {
-        let mut found = self.read(key, names).await?;
-        found.retain(|found| found.record.envelope.entry == entry);
-        self.without_removed(&mut found).await?;
-        Ok(found.pop())
+    ) -> Result<Option<Variant>, StoreError> {
+        let mut variants = self.read(key, names).await?;
+        variants.retain(|variant| variant.record.envelope.entry == entry);
+        self.apply_group_removals(&mut variants).await?;
+        Ok(variants.pop())
     }
 }
 
-fn is_of_another_type(error: &StoreError) -> bool {
+/// Returns whether the server reported that a key has a value of another type.
+fn is_wrong_type(error: &StoreError) -> bool {
     let source =
         std::error::Error::source(error).and_then(|source| source.downcast_ref::<redis::RedisError>());
     source.and_then(redis::RedisError::code) == Some("WRONGTYPE")

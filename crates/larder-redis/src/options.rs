@@ -1,25 +1,43 @@
-//! Where the servers are, and how long anybody waits for them.
+//! Options, connection URLs and the error of connecting. `connect` opens the connections that a URL
+//! describes.
 
 use std::{error::Error, fmt, time::Duration};
 
-/// How the store uses its servers. Each field has a default.
+/// Options of a [`RedisStore`](crate::RedisStore). Each has a default.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use larder_redis::RedisOptions;
+///
+/// let mut options = RedisOptions::default();
+/// options.prefix = "shop".to_owned();
+/// options.command_timeout = Duration::from_millis(20);
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RedisOptions {
-    /// Begins the name of each key, so that several caches can share a server. Default: `larder`.
+    /// First part of the name of each Redis key. Caches with different prefixes can share a server.
+    /// `{` and `}` become `_`. Default: `larder`.
     pub prefix: String,
-    /// How long connecting may take. The first time, at the start, it may take ten times as long. Default: 100 ms.
+    /// Timeout for connecting. [`RedisStore::connect`](crate::RedisStore::connect) allows ten times
+    /// as long for the first connection. Default: 100 ms.
     pub connect_timeout: Duration,
-    /// How long a command may take. Default: 50 ms.
+    /// Timeout of a command. A command that takes longer fails, which is a miss to the engine.
+    /// Default: 50 ms.
     pub command_timeout: Duration,
-    /// Bytes of one body, at most; longer ones are not stored. Default: 64 MiB, at most 512 MiB.
+    /// Largest body in bytes. A response with a longer body is not stored. Default: 64 MiB; values
+    /// above 512 MiB are reduced to 512 MiB.
     pub max_object: u64,
-    /// For servers over TLS: the certificate authority to trust, in PEM. Default: empty, for the public ones.
+    /// Certificate authorities to trust for servers over TLS, in PEM. They replace the default.
+    /// Default: empty, which means Mozilla's root certificates.
     pub roots: Vec<u8>,
-    /// Whether the store begins without its servers, if nobody answers at the start: every look-up is a miss then, until they are
-    /// there. What waiting does not mend, a URL or a password that is wrong, is said all the same. Default: no.
+    /// Whether connecting succeeds if the servers can't be reached or do not respond. Every lookup
+    /// is then a miss until they are available. An invalid URL or rejected credentials are an error
+    /// in any case. Default: `false`.
     pub lazy_connect: bool,
-    /// How long a lease lasts that its holder does not renew. It does, every third of that. Default: 6 s.
+    /// Time after which a lease expires unless its holder renews it. A living holder renews it
+    /// three times in this period. Default: 6 s.
     pub lease: Duration,
 }
 
@@ -37,19 +55,24 @@ impl Default for RedisOptions {
     }
 }
 
-/// The servers could not be reached at the start, or don't let us in.
+/// The store could not connect: the URL is invalid, the servers can't be reached, or they reject
+/// the credentials.
+///
+/// The message contains no credentials.
 #[derive(Debug)]
 pub struct ConnectError {
-    pub(crate) what: String,
+    pub(crate) message: String,
     pub(crate) source: Option<redis::RedisError>,
 }
 
 impl ConnectError {
-    pub(crate) fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into(), source: None }
+    /// Creates an error without a source.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), source: None }
     }
 
-    /// Whether it may be another answer later: not, if the server has answered that it does not want us.
+    /// Returns whether a later attempt may succeed. It cannot if the server has rejected the
+    /// credentials or the configuration of the client is invalid.
     pub(crate) fn is_transient(&self) -> bool {
         use redis::ErrorKind::{AuthenticationFailed, InvalidClientConfig};
         self.source.as_ref().is_none_or(|error| {
@@ -61,7 +84,7 @@ impl ConnectError {
 
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)
+        f.write_str(&self.message)
     }
 }
 
@@ -71,7 +94,7 @@ impl Error for ConnectError {
     }
 }
 
-/// Which servers a URL names.
+/// The servers that a URL describes.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Servers {
     /// `redis://`, `rediss://`, `valkey://`, `valkeys://`
@@ -82,21 +105,24 @@ pub(crate) enum Servers {
     Sentinel {
         sentinels: Vec<String>,
         master: String,
+        /// Name (empty for none) and password for the master.
         user: Option<(String, String)>,
         database: i64,
+        /// Whether the connection to the master uses TLS.
         tls: bool,
     },
 }
 
 impl Servers {
+    /// Parses a URL.
     pub(crate) fn parse(url: &str) -> Result<Self, ConnectError> {
         let example = "e.g. redis://127.0.0.1:6379/0, redis+cluster://h1:7000,h2:7001 or \
                        redis+sentinel://h1:26379,h2:26379/mymaster";
-        let wrong = |why: &str| ConnectError::new(format!("{why}; {example}"));
-        let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("the URL has no scheme"))?;
+        let invalid = |why: &str| ConnectError::new(format!("{why}; {example}"));
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| invalid("the server URL has no scheme"))?;
         let tls = scheme.starts_with("rediss") || scheme.starts_with("valkeys");
         if tls && !cfg!(feature = "tls") {
-            return Err(ConnectError::new("servers over TLS need the feature `tls` of larder-redis"));
+            return Err(ConnectError::new("TLS servers need the crate feature `tls` of larder-redis"));
         }
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (user, hosts) = match authority.rsplit_once('@') {
@@ -110,22 +136,29 @@ impl Servers {
                 let scheme = if tls { "rediss" } else { "redis" };
                 let user = user.map_or_else(String::new, |user| format!("{user}@"));
                 let nodes: Vec<_> = nodes().map(|host| format!("{scheme}://{user}{host}")).collect();
-                if nodes.is_empty() { Err(wrong("no node is named")) } else { Ok(Self::Cluster(nodes)) }
+                if nodes.is_empty() {
+                    Err(invalid("the URL names no node"))
+                } else {
+                    Ok(Self::Cluster(nodes))
+                }
             }
             "redis+sentinel" | "rediss+sentinel" => {
                 let (master, query) = path.split_once('?').unwrap_or((path, ""));
                 let (master, database) = match master.split_once('/') {
-                    Some((master, number)) => {
-                        (master, number.parse().map_err(|_| wrong("the database is not a number"))?)
-                    }
+                    Some((master, number)) => (
+                        master,
+                        number.parse().map_err(|_| invalid("the database of the URL is not a number"))?,
+                    ),
                     None => (master, 0),
                 };
                 if !query.is_empty() {
-                    return Err(wrong("there are no options"));
+                    return Err(invalid("a Sentinel URL takes no query parameters"));
                 }
                 let sentinels: Vec<_> = nodes().map(|host| format!("redis://{host}")).collect();
                 if sentinels.is_empty() || master.is_empty() {
-                    return Err(wrong("a Sentinel URL names the sentinels and, behind them, the master"));
+                    return Err(invalid(
+                        "a Sentinel URL needs the Sentinels and, after them, the name of the master",
+                    ));
                 }
                 let user = user.map(|user| {
                     let (name, password) = user.split_once(':').unwrap_or(("", user));
@@ -133,11 +166,11 @@ impl Servers {
                 });
                 Ok(Self::Sentinel { sentinels, master: master.to_owned(), user, database, tls })
             }
-            _ => Err(wrong(&format!("there is no scheme '{scheme}' for a Redis server"))),
+            _ => Err(invalid(&format!("unknown URL scheme '{scheme}' for a Redis server"))),
         }
     }
 
-    /// Whether each server's address can be understood, too.
+    /// Parses the address of each server. Connects to none.
     pub(crate) fn check(&self) -> Result<(), ConnectError> {
         let addresses = match self {
             Self::One(url) => std::slice::from_ref(url),
@@ -148,7 +181,7 @@ impl Servers {
             match redis::IntoConnectionInfo::into_connection_info(url.as_str()) {
                 Ok(_) => Ok(()),
                 Err(error) => Err(ConnectError {
-                    what: "an address can't be understood: give host:port".to_owned(),
+                    message: "invalid server address: expected host:port".to_owned(),
                     source: Some(error),
                 }),
             }

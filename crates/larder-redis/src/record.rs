@@ -1,12 +1,15 @@
-//! One variant's value: an envelope for this store, and behind it the entry in the codec's format.
+//! The stored value of one variant: an envelope that only this store reads, followed by the entry
+//! in the format of [`larder_core::codec`].
 //!
 //! ```text
-//! 0   8   order: when it was asked for, by the server's clock in µs, big-endian, so that a script can compare it
-//! 8   8   entry
-//! 16  1   1 if the body is in a key of its own
-//! 17  1   n, the number of groups
-//! 18  n×8 the token of each group when it was asked for; zeros for none
-//!     …   head, and (unless it is in a key of its own) body and trailer
+//! offset  length  content
+//! 0       8       order: time of the request by the server's clock in µs, big-endian, so that
+//!                 a script can compare it
+//! 8       8       entry id, little-endian
+//! 16      1       1 if the body is in its own key
+//! 17      1       n, the number of groups
+//! 18      n×8     for each group its token at the time of the request; zeros if it has none
+//! 18+n×8  …       head, then (unless the body is in its own key) body and trailer
 //! ```
 
 use bytes::Bytes;
@@ -15,29 +18,34 @@ use larder_core::{
     codec::{self, DecodedHead, NotAnEntry, NotEncodable},
 };
 
+/// Bytes of an envelope without its group tokens.
 const FIXED: usize = 18;
-/// More groups than this are not stored.
-pub(crate) const MOST_GROUPS: usize = 64;
+/// Most groups of one response. Responses with more are not stored.
+pub(crate) const MAX_GROUPS: usize = 64;
 
-/// What stands before an entry.
+/// The part of a stored value that precedes the entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Envelope {
+    /// Time of the request by the server's clock, in µs. A later response has a higher order.
     pub(crate) order: u64,
     pub(crate) entry: EntryId,
+    /// Whether the body is in its own key.
     pub(crate) own_key: bool,
+    /// The token of each group at the time of the request; zero if the group had none.
     pub(crate) groups: Vec<u64>,
 }
 
-/// A value that was read.
+/// A decoded value.
 #[derive(Debug)]
 pub(crate) struct Record {
     pub(crate) envelope: Envelope,
     pub(crate) decoded: DecodedHead,
-    /// Unless it is in a key of its own.
+    /// The body, unless it is in its own key.
     pub(crate) body: Option<Bytes>,
 }
 
 impl Envelope {
+    /// Encodes the envelope, in a buffer with room for a typical head.
     fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(FIXED + self.groups.len() * 8 + 2048);
         out.extend_from_slice(&self.order.to_be_bytes());
@@ -48,6 +56,8 @@ impl Envelope {
         out
     }
 
+    /// Decodes an envelope and returns it with the offset of the entry. `None` if `bytes` are too
+    /// short.
     pub(crate) fn decode(bytes: &[u8]) -> Option<(Self, usize)> {
         let fixed: &[u8; FIXED] = bytes.first_chunk()?;
         let end = FIXED + usize::from(fixed[17]) * 8;
@@ -62,7 +72,7 @@ impl Envelope {
     }
 }
 
-/// With the body behind its head.
+/// Encodes a value that contains head and body.
 pub(crate) fn encode_inline(
     key: &CacheKey,
     head: &StoredHead,
@@ -75,7 +85,8 @@ pub(crate) fn encode_inline(
     Ok(out)
 }
 
-/// With the body in a key of its own.
+/// Encodes a value that contains the head of a response with a body of `length` bytes in its own
+/// key.
 pub(crate) fn encode_head(
     key: &CacheKey,
     head: &StoredHead,
@@ -87,13 +98,14 @@ pub(crate) fn encode_head(
     Ok(out)
 }
 
-/// The key in a value, if it is an entry.
+/// Returns the cache key that a value contains, or `None` if the value is not an entry.
 pub(crate) fn stored_key(bytes: &Bytes) -> Option<CacheKey> {
     let (_, start) = Envelope::decode(bytes)?;
     codec::stored_key(bytes.get(start..)?).ok()
 }
 
-/// Reads a value. Another program may have put anything under our key.
+/// Decodes and verifies the value of `key`. Other programs may have written any bytes under the
+/// key.
 pub(crate) fn decode(bytes: &Bytes, key: &CacheKey) -> Result<Record, NotAnEntry> {
     let (envelope, start) = Envelope::decode(bytes).ok_or(NotAnEntry::Foreign)?;
     let entry = bytes.slice(start..);
@@ -104,7 +116,7 @@ pub(crate) fn decode(bytes: &Bytes, key: &CacheKey) -> Result<Record, NotAnEntry
         (decoded, Some(body))
     };
     if decoded.entry != envelope.entry || decoded.head.groups.len() != envelope.groups.len() {
-        return Err(NotAnEntry::Corrupt("an envelope that is not this entry's"));
+        return Err(NotAnEntry::Corrupt("the envelope belongs to another entry"));
     }
     Ok(Record { envelope, decoded, body })
 }

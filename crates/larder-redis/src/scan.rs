@@ -1,4 +1,5 @@
-//! Going through the keys: removals and counts that no index could answer.
+//! Scans all keys: removal by prefix, removal of everything and counting, for which there is no
+//! index.
 
 use std::sync::Arc;
 
@@ -7,40 +8,43 @@ use larder_core::{StoreError, StoreErrorKind, Timestamp};
 
 use crate::{keys::Names, record, store::Shared};
 
-/// Keys that one step of a removal looks at.
+/// Keys that one SCAN command examines.
 const SCAN_COUNT: usize = 1000;
-/// Entries whose scripts are on their way at once: the last of them has to be answered within a command's time.
+/// Removals sent at once. The last of them must complete within the timeout of a command.
 const MAX_IN_FLIGHT: usize = 64;
 
-/// What is done with what a scan finds.
+/// What a scan does with each key it finds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum ScanAction {
+    /// Counts the key.
     Count,
-    /// The entry and its bodies.
+    /// Removes the entry and its bodies, and stores a tombstone.
     Remove,
-    /// The key alone.
+    /// Removes only the key.
     Unlink,
-    Outdate(Timestamp),
+    /// Marks the entry stale as of a time.
+    MarkStale(Timestamp),
 }
 
 impl Shared {
-    /// Makes the entries under one name stale.
-    async fn outdate(self: &Arc<Self>, name: &[u8], at: Timestamp) -> Result<(), StoreError> {
-        let records: Vec<Bytes> = self.client.query("looking up", redis::cmd("HVALS").arg(name)).await?;
+    /// Marks all variants under the name of an entry stale.
+    async fn mark_entry_stale(self: &Arc<Self>, name: &[u8], at: Timestamp) -> Result<(), StoreError> {
+        let records: Vec<Bytes> = self.client.query("lookup", redis::cmd("HVALS").arg(name)).await?;
         let Some(key) = records.iter().find_map(record::stored_key) else { return Ok(()) };
         for candidate in self.look_up(&key).await?.iter() {
             let Some(stale) = candidate.head.marked_stale(at) else { continue };
             match self.freshen(&key, candidate.id, Arc::new(stale)).await {
-                // Removed or replaced meanwhile.
+                // The entry has been removed or replaced since the lookup.
                 Err(error) if error.kind() == StoreErrorKind::Gone => {}
-                done => done?,
+                result => result?,
             }
         }
         Ok(())
     }
 
-    /// Goes through the keys of a pattern, on every node, a step at a time.
-    pub(crate) async fn scan(self: &Arc<Self>, pattern: &str, each: ScanAction) -> Result<u64, StoreError> {
+    /// Applies an action to the keys that match a pattern, on every master. Returns how many keys
+    /// it found.
+    pub(crate) async fn scan(self: &Arc<Self>, pattern: &str, action: ScanAction) -> Result<u64, StoreError> {
         let mut count = 0;
         for node in self.client.masters().await? {
             let mut cursor = 0u64;
@@ -48,22 +52,22 @@ impl Shared {
                 let mut command = redis::cmd("SCAN");
                 command.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SCAN_COUNT);
                 let (next, found): (u64, Vec<Vec<u8>>) =
-                    self.client.query_at(node.as_ref(), "looking through keys", command).await?;
+                    self.client.query_at(node.as_ref(), "key scan", command).await?;
                 count += found.len() as u64;
-                match each {
+                match action {
                     ScanAction::Count => {}
                     ScanAction::Unlink => self.unlink(found).await?,
                     ScanAction::Remove => {
                         let names: Vec<Names> = found.into_iter().filter_map(Names::of_entry).collect();
-                        for some in names.chunks(MAX_IN_FLIGHT) {
-                            // The others are told when all are gone.
-                            let removed = some.iter().map(|names| self.remove_names(names, Vec::new()));
+                        for batch in names.chunks(MAX_IN_FLIGHT) {
+                            // The caller publishes one invalidation when all are removed.
+                            let removed = batch.iter().map(|names| self.remove_names(names, Vec::new()));
                             futures_util::future::try_join_all(removed).await?;
                         }
                     }
-                    ScanAction::Outdate(at) => {
+                    ScanAction::MarkStale(at) => {
                         for name in found {
-                            self.outdate(&name, at).await?;
+                            self.mark_entry_stale(&name, at).await?;
                         }
                     }
                 }
@@ -76,14 +80,15 @@ impl Shared {
         Ok(count)
     }
 
+    /// Removes keys, in one command where one server has all of them.
     async fn unlink(&self, keys: Vec<Vec<u8>>) -> Result<(), StoreError> {
         if self.client.is_cluster() {
-            // They are in different slots.
+            // The keys are in different slots, which one command may not access together.
             let commands: Vec<_> = keys.iter().map(|key| redis::cmd("UNLINK").arg(key).to_owned()).collect();
-            let removed = commands.iter().map(|command| self.client.query::<i64>("removing", command));
+            let removed = commands.iter().map(|command| self.client.query::<i64>("removal", command));
             futures_util::future::try_join_all(removed).await?;
         } else if !keys.is_empty() {
-            let _: i64 = self.client.query("removing", redis::cmd("UNLINK").arg(keys)).await?;
+            let _: i64 = self.client.query("removal", redis::cmd("UNLINK").arg(keys)).await?;
         }
         Ok(())
     }

@@ -1,8 +1,9 @@
-//! What has to happen at once, as scripts. Each touches keys of one hash tag alone.
+//! The Lua scripts: every operation that must be atomic on the server. The keys of one script have
+//! the same hash tag, so that each script also runs on a Cluster.
 
 use redis::Script;
 
-/// All of them, with their digests computed once.
+/// The scripts, with their SHA-1 digests computed once.
 #[derive(Debug)]
 pub(crate) struct Scripts {
     pub(crate) begin: Script,
@@ -14,13 +15,19 @@ pub(crate) struct Scripts {
     pub(crate) release: Script,
 }
 
-/// KEYS: tomb. Returns its token, and the server's time in µs.
+/// Returns the key's tombstone token ('' if there is none) and the server's time in µs.
+///
+/// KEYS: tombstone.
 const BEGIN: &str = "
 local time = redis.call('TIME')
 return {redis.call('GET', KEYS[1]) or '', time[1] * 1000000 + time[2]}";
 
-/// KEYS: epoch, clock. ARGV: milliseconds, for a removal. Returns the time in µs, and the epoch's token. A removal's time is
-/// later than any that was told before it, also where servers' clocks differ and one takes another's place.
+/// Returns the time in µs by which group removals are ordered, and the epoch's token.
+///
+/// With ARGV, advances the time for a removal and stores it. The time of a removal is later than
+/// that of every earlier removal, even if a replica with a slower clock has become the master.
+///
+/// KEYS: epoch, clock. ARGV (only for a removal): how long to retain the time, in ms.
 const CLOCK: &str = "
 local time = redis.call('TIME')
 local now = math.max(time[1] * 1000000 + time[2], tonumber(redis.call('GET', KEYS[2]) or 0))
@@ -30,9 +37,14 @@ if ARGV[1] then
 end
 return {now, redis.call('GET', KEYS[1]) or ''}";
 
-/// KEYS: entry, tomb, and the epoch where one server has all keys. ARGV: field, record, token, milliseconds, beginning of the
-/// names of bodies, channel, news (also of a variant beside others), the epoch's token. 1 if it is visible; 0 if it was removed since it was asked for, or a later
-/// response is there.
+/// Makes an entry visible. Returns 1, or 0 if its key was removed since the request or a later
+/// response is stored. Removes the body of the entry that it replaces.
+///
+/// Publishes the message if the key now has several variants or an entry was replaced, because near
+/// copies elsewhere are then incomplete or old.
+///
+/// KEYS: entry, tombstone, and (on a single server) epoch. ARGV: field, record, tombstone token,
+/// TTL in ms, prefix of the names of bodies, channel, message, epoch token.
 const PUBLISH: &str = "
 if (redis.call('GET', KEYS[2]) or '') ~= ARGV[3] then return 0 end
 if KEYS[3] and (redis.call('GET', KEYS[3]) or '') ~= ARGV[8] then return 0 end
@@ -50,7 +62,10 @@ if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[4]) then redis.call('PEXPIRE', KE
 if old or redis.call('HLEN', KEYS[1]) > 1 then redis.call('PUBLISH', ARGV[6], ARGV[7]) end
 return 1";
 
-/// KEYS: entry. ARGV: field, record, milliseconds, body's key or '', channel, news. 1 if the same entry was still there.
+/// Replaces the head of an entry and extends its TTL. Returns 1, or 0 if the entry has been removed
+/// or replaced, or its body has expired or been evicted.
+///
+/// KEYS: entry. ARGV: field, record, TTL in ms, key of the body or '', channel, message.
 const FRESHEN: &str = "
 local old = redis.call('HGET', KEYS[1], ARGV[1])
 if not old or string.sub(old, 1, 16) ~= string.sub(ARGV[2], 1, 16) then return 0 end
@@ -60,7 +75,10 @@ if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KE
 redis.call('PUBLISH', ARGV[5], ARGV[6])
 return 1";
 
-/// KEYS: entry, tomb. ARGV: new token, its milliseconds, beginning of the names of bodies, channel, news or ''.
+/// Removes all variants of a key with their bodies and stores a new tombstone token.
+///
+/// KEYS: entry, tombstone. ARGV: tombstone token, its TTL in ms, prefix of the names of bodies,
+/// channel, message or '' to publish nothing.
 const REMOVE: &str = "
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 for _, old in ipairs(redis.call('HVALS', KEYS[1])) do
@@ -74,11 +92,16 @@ redis.call('UNLINK', KEYS[1])
 if ARGV[5] ~= '' then redis.call('PUBLISH', ARGV[4], ARGV[5]) end
 return 1";
 
-/// KEYS: lease. ARGV: holder, milliseconds. 1 if it is still the holder's.
+/// Extends a lease. Returns 1, or 0 if the lease has expired or has another holder.
+///
+/// KEYS: lease. ARGV: holder, lease duration in ms.
 const RENEW: &str = "
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])";
 
+/// Releases a lease and notifies its waiters. Returns 1, or 0 if the lease has expired or has
+/// another holder.
+///
 /// KEYS: lease. ARGV: holder, channel.
 const RELEASE: &str = "
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -87,6 +110,7 @@ redis.call('PUBLISH', ARGV[2], '')
 return 1";
 
 impl Scripts {
+    /// Creates all scripts and computes their digests.
     pub(crate) fn new() -> Self {
         Self {
             begin: Script::new(BEGIN),

@@ -1,17 +1,21 @@
-//! What this process has seen of its servers, and what is on them.
+//! The public statistics: counters of this process, and figures read from the servers.
 
-/// What this process has seen of its servers, and what is on them.
+/// Counters of this process and figures of its servers, as [`RedisStore::stats`] returns them.
+///
+/// [`RedisStore::stats`]: crate::RedisStore::stats
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RedisStats {
-    /// Keys with responses, on all nodes.
+    /// Cache keys that have at least one stored response, on all nodes.
     pub entries: u64,
-    /// Bytes of memory that the servers use, for everything they keep.
+    /// Bytes of memory that the servers use for all their data, including that of other programs.
     pub server_bytes: u64,
-    /// Commands of this process that failed or were not answered in time.
+    /// Commands of this process, since it connected, that got no usable response: the connection
+    /// failed, the command timed out, or the server is loading, read-only or without its cluster.
+    /// Other error replies, such as that of a full server, are not counted.
     pub failed: u64,
-    /// Calls of this process that were not made, since the server had not answered before.
+    /// Commands that this process did not send because the circuit breaker was open.
     pub rejected: u64,
-    /// Values that were no entries, and were removed.
+    /// Stored values that were damaged or were not entries of this store. Each was removed.
     pub corrupt: u64,
 }

@@ -1,4 +1,5 @@
-//! The store, as the engine sees it.
+//! The public store and the state that its parts share: removals, epochs and freshening are here,
+//! while lookups, writes, leases and scans are in modules of their own.
 
 use std::{
     sync::{
@@ -19,39 +20,57 @@ use crate::{
     ConnectError, RedisOptions, RedisStats,
     client::RedisClient,
     error::{gone, not_encodable},
+    invalidations::{RedisInvalidations, Sender},
     keys::{Keys, Names},
     lease_events::Notifier,
     leases::RedisLeases,
     options::Servers,
     record,
-    removals::{RedisRemovals, Sender},
     scan::ScanAction,
     scripts::Scripts,
     token::Token,
     writer::{Reserved, WriteBarrier, millis},
 };
 
-/// How long a removal is remembered, for those who asked before it: longer than any fetch takes.
-const TOMB: Duration = Duration::from_secs(24 * 3600);
-/// The longest that anything is kept.
-const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
-/// How long a response is kept past the time that it may be used without asking: with a validator, it may be confirmed.
-const TO_CONFIRM: Duration = Duration::from_secs(24 * 3600);
-const REVALIDATION_GRACE: Duration = Duration::from_secs(10);
+/// How long a tombstone or an epoch is stored: longer than any fetch takes, so that each write that
+/// began before the removal finds it.
+const TOMBSTONE_TTL: Duration = Duration::from_secs(24 * 3600);
+/// Longest time that an entry is stored.
+const MAX_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long a response with a validator is stored after it became stale: it can be revalidated.
+const REVALIDATION_GRACE: Duration = Duration::from_secs(24 * 3600);
+/// How long a response without a validator is stored after it became stale.
+const NO_VALIDATOR_GRACE: Duration = Duration::from_secs(10);
 
-/// How long storing takes at most, between its look at the epoch and its end.
+/// Shortest wait, on a Cluster, for writes that checked the epoch before it changed.
 const COMMIT_WINDOW: Duration = Duration::from_millis(250);
 
-/// Keeps responses on Redis or Valkey: one server, a master that Sentinels watch, or a Cluster.
+/// Stores responses on Redis or Valkey: one server, a master that Sentinels monitor, or a Cluster.
 ///
-/// Cloning shares the connection.
+/// Clones share one connection. The store needs a tokio runtime.
+///
+/// ```no_run
+/// use std::sync::Arc;
+///
+/// use larder_core::Cache;
+/// use larder_redis::{RedisOptions, RedisStore};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = RedisStore::connect("redis://127.0.0.1:6379/0", RedisOptions::default()).await?;
+/// let cache = Cache::builder(Arc::new(store.clone())).build();
+/// println!("{} keys are cached", store.stats().await?.entries);
+/// # let _ = cache;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct RedisStore {
     shared: Arc<Shared>,
     leases: Arc<RedisLeases>,
-    removals: Arc<RedisRemovals>,
+    invalidations: Arc<RedisInvalidations>,
 }
 
+/// The state that the store's writers, bodies, leases and background tasks share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) client: Arc<RedisClient>,
@@ -60,49 +79,81 @@ pub(crate) struct Shared {
     pub(crate) options: RedisOptions,
     pub(crate) notifier: Notifier,
     pub(crate) sender: Sender,
+    /// Values that were removed because they were not entries.
     corrupt: AtomicU64,
 }
 
 impl RedisStore {
-    /// Connects to `redis://`, `rediss://`, `redis+cluster://` or `redis+sentinel://` servers. Later, when they go away,
-    /// the store goes on without them and comes back by itself; now, what is wrong is said.
+    /// Connects to the servers of a URL.
+    ///
+    /// The schemes are `redis://`, `redis+cluster://` and `redis+sentinel://`, and `rediss://`,
+    /// `rediss+cluster://` and `rediss+sentinel://` for TLS (feature `tls`). `valkey://` and
+    /// `valkeys://` are other names of `redis://` and `rediss://`.
+    ///
+    /// The first connection may take ten times [`RedisOptions::connect_timeout`]. If the servers
+    /// become unavailable later, operations fail, which is a miss to the engine, and the store
+    /// reconnects.
     ///
     /// # Errors
     ///
-    /// If the URL can't be understood, nobody answers, or they don't let us in.
+    /// Returns a [`ConnectError`] if the URL is invalid, the servers do not respond in time, or
+    /// they reject the credentials. With [`RedisOptions::lazy_connect`], servers that can't be
+    /// reached or do not respond are no error.
+    ///
+    /// # Panics
+    ///
+    /// Panics for a TLS URL if rustls cannot choose a crypto provider, see the crate's
+    /// documentation.
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped at any point.
     pub async fn connect(url: &str, options: RedisOptions) -> Result<Self, ConnectError> {
-        let link = Arc::new(RedisClient::connect(Servers::parse(url)?, &options).await?);
+        let client = Arc::new(RedisClient::connect(Servers::parse(url)?, &options).await?);
         let options = RedisOptions { max_object: options.max_object.min(512 << 20), ..options };
         let shared = Arc::new(Shared {
             keys: Keys::new(&options.prefix),
             scripts: Scripts::new(),
-            notifier: Notifier::new(&link),
+            notifier: Notifier::new(&client),
             sender: Sender::new(),
-            client: link,
+            client,
             options,
             corrupt: AtomicU64::new(0),
         });
-        let (leases, removals) = (RedisLeases(Arc::clone(&shared)), RedisRemovals(Arc::clone(&shared)));
-        Ok(Self { leases: Arc::new(leases), removals: Arc::new(removals), shared })
+        let leases = RedisLeases(Arc::clone(&shared));
+        let invalidations = RedisInvalidations(Arc::clone(&shared));
+        Ok(Self { leases: Arc::new(leases), invalidations: Arc::new(invalidations), shared })
     }
 
-    /// Whether a URL can be understood. Connects to nothing.
+    /// Checks that a URL is valid for [`connect`](Self::connect). Connects to nothing.
+    ///
+    /// ```
+    /// use larder_redis::RedisStore;
+    ///
+    /// assert!(RedisStore::check_url("redis+sentinel://h1:26379,h2:26379/mymaster").is_ok());
+    /// assert!(RedisStore::check_url("memcached://h1:11211").is_err());
+    /// ```
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// Returns a [`ConnectError`] that describes the invalid part of the URL.
     pub fn check_url(url: &str) -> Result<(), ConnectError> {
         Servers::parse(url)?.check()
     }
 
-    /// What is on the servers. Looks at every key of this cache.
+    /// Returns the counters of this process and figures of the servers. Scans all keys of the
+    /// servers.
     ///
     /// # Errors
     ///
-    /// If they don't answer.
+    /// Returns a [`StoreError`] if a server does not respond in time.
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped at any point.
     pub async fn stats(&self) -> Result<RedisStats, StoreError> {
-        let entries = self.shared.scan(&self.shared.keys.beginning(""), ScanAction::Count).await?;
-        let info: Value = self.shared.client.query("asking", redis::cmd("INFO").arg("memory")).await?;
+        let entries = self.shared.scan(&self.shared.keys.prefix_pattern(""), ScanAction::Count).await?;
+        let info: Value = self.shared.client.query("INFO", redis::cmd("INFO").arg("memory")).await?;
         let breaker = &self.shared.client.breaker;
         Ok(RedisStats {
             entries,
@@ -122,8 +173,8 @@ impl CacheStore for RedisStore {
 
     async fn reserve(&self, key: &CacheKey) -> Result<Box<dyn Reservation>, StoreError> {
         let names = self.shared.keys.of(key);
-        let (order, begun) = self.shared.begun(&names).await?;
-        Ok(Box::new(Reserved { shared: Arc::clone(&self.shared), key: key.clone(), names, order, begun }))
+        let (order, barrier) = self.shared.write_barrier(&names).await?;
+        Ok(Box::new(Reserved { shared: Arc::clone(&self.shared), key: key.clone(), names, order, barrier }))
     }
 
     async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
@@ -137,37 +188,37 @@ impl CacheStore for RedisStore {
     async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
         let now = self.shared.removal_time().await?;
         let mut command = redis::cmd("SET");
-        // Longer than anything in the group: when it is forgotten, so are they.
-        let kept = millis(LONGEST + TOMB);
-        command.arg(self.shared.keys.group(group)).arg(&now.to_le_bytes()[..]).arg("PX").arg(kept);
-        let () = self.shared.client.query("removing a group", &command).await?;
+        // The token outlives each entry that was in the group when it was removed.
+        let ttl = millis(MAX_TTL + TOMBSTONE_TTL);
+        command.arg(self.shared.keys.group(group)).arg(&now.to_le_bytes()[..]).arg("PX").arg(ttl);
+        let () = self.shared.client.query("group removal", &command).await?;
         self.shared.publish(self.shared.sender.group(group)).await
     }
 
     async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError> {
         self.shared.begin_epoch().await?;
-        let count = self.shared.scan(&self.shared.keys.beginning(url), ScanAction::Remove).await?;
+        let count = self.shared.scan(&self.shared.keys.prefix_pattern(url), ScanAction::Remove).await?;
         self.shared.publish(self.shared.sender.everything()).await?;
         Ok(count)
     }
 
     async fn clear(&self) -> Result<(), StoreError> {
         self.shared.begin_epoch().await?;
-        self.shared.scan(&self.shared.keys.all(), ScanAction::Unlink).await?;
+        self.shared.scan(&self.shared.keys.all_pattern(), ScanAction::Unlink).await?;
         self.shared.publish(self.shared.sender.everything()).await
     }
 
     async fn mark_group_stale(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
         let mut command = redis::cmd("SET");
-        command.arg(self.shared.keys.stale(group)).arg(&at.as_millis().to_le_bytes()[..]);
-        command.arg("PX").arg(millis(LONGEST + TOMB));
-        let () = self.shared.client.query("making a group stale", &command).await?;
-        // To a near copy it is as if it were removed: it is brought near again as it is here.
+        command.arg(self.shared.keys.stale_group(group)).arg(&at.as_millis().to_le_bytes()[..]);
+        command.arg("PX").arg(millis(MAX_TTL + TOMBSTONE_TTL));
+        let () = self.shared.client.query("marking a group stale", &command).await?;
+        // Near tiers remove their copies and read the stale entries again from here.
         self.shared.publish(self.shared.sender.group(group)).await
     }
 
     async fn mark_prefix_stale(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
-        self.shared.scan(&self.shared.keys.beginning(url), ScanAction::Outdate(at)).await?;
+        self.shared.scan(&self.shared.keys.prefix_pattern(url), ScanAction::MarkStale(at)).await?;
         self.shared.publish(self.shared.sender.everything()).await
     }
 
@@ -176,74 +227,79 @@ impl CacheStore for RedisStore {
     }
 
     fn invalidations(&self) -> Option<&dyn InvalidationFeed> {
-        Some(&*self.removals)
+        Some(&*self.invalidations)
     }
 }
 
 impl Shared {
-    /// How things are now: the time of the key's server, and the tokens that a removal changes.
-    async fn begun(&self, names: &Names) -> Result<(u64, WriteBarrier), StoreError> {
+    /// Reads the state at the beginning of a write: the time of the key's server, which orders
+    /// responses, and the tokens that a removal changes.
+    async fn write_barrier(&self, names: &Names) -> Result<(u64, WriteBarrier), StoreError> {
         let mut script = self.scripts.begin.prepare_invoke();
-        script.key(names.tomb());
-        let ((tomb, order), (time, epoch)) =
-            tokio::try_join!(self.client.invoke::<(Vec<u8>, u64)>("beginning", &script), self.clock())?;
-        Ok((order, WriteBarrier { tombstone: tomb, epoch, time }))
+        script.key(names.tombstone());
+        let ((tombstone, order), (time, epoch)) =
+            tokio::try_join!(self.client.invoke::<(Vec<u8>, u64)>("reservation", &script), self.clock())?;
+        Ok((order, WriteBarrier { tombstone, epoch, time }))
     }
 
-    /// The time in µs by which removals of groups are ordered, and the token that changes when everything is removed.
+    /// Returns the time in µs by which group removals are ordered, and the epoch's token, which
+    /// changes when a prefix or everything is removed.
     async fn clock(&self) -> Result<(u64, Vec<u8>), StoreError> {
         let mut script = self.scripts.clock.prepare_invoke();
         script.key(self.keys.epoch()).key(self.keys.clock());
-        self.client.invoke("beginning", &script).await
+        self.client.invoke("reservation", &script).await
     }
 
-    /// A time that is later than any that was told.
+    /// Returns the time of a group removal: later than that of every earlier one.
     async fn removal_time(&self) -> Result<u64, StoreError> {
         let mut script = self.scripts.clock.prepare_invoke();
-        script.key(self.keys.epoch()).key(self.keys.clock()).arg(millis(LONGEST + TOMB));
-        let (time, _): (u64, Vec<u8>) = self.client.invoke("removing a group", &script).await?;
+        script.key(self.keys.epoch()).key(self.keys.clock()).arg(millis(MAX_TTL + TOMBSTONE_TTL));
+        let (time, _): (u64, Vec<u8>) = self.client.invoke("group removal", &script).await?;
         Ok(time)
     }
 
-    /// Keeps what was reserved until now from being stored, whatever its key.
+    /// Changes the epoch, so that no write that began earlier is committed, for any key.
     async fn begin_epoch(&self) -> Result<(), StoreError> {
         let mut command = redis::cmd("SET");
-        command.arg(self.keys.epoch()).arg(Token::new().as_str()).arg("PX").arg(millis(TOMB));
-        let () = self.client.query("removing", &command).await?;
+        command.arg(self.keys.epoch()).arg(Token::new().as_str()).arg("PX").arg(millis(TOMBSTONE_TTL));
+        let () = self.client.query("removal", &command).await?;
         if self.client.is_cluster() {
-            // Who had looked at the epoch before may be storing now: that is found by the look through all keys that follows.
+            // A writer that checked the epoch before it changed may still be committing. After this
+            // wait its entry is visible, so that the scan that follows finds it.
             tokio::time::sleep(COMMIT_WINDOW.max(self.options.command_timeout * 2)).await;
         }
         Ok(())
     }
 
-    /// On a Cluster the epoch is on another node than the entry: it is looked at just before that is stored.
-    pub(crate) async fn check_epoch(&self, then: &[u8]) -> Result<(), StoreError> {
-        let now: Option<Vec<u8>> =
-            self.client.query("storing", redis::cmd("GET").arg(self.keys.epoch())).await?;
-        if now.unwrap_or_default() == then {
+    /// Returns an error unless the epoch's token is still `expected`. On a Cluster, the epoch can
+    /// be on another node than the entry, so it is checked just before the entry is committed.
+    pub(crate) async fn check_epoch(&self, expected: &[u8]) -> Result<(), StoreError> {
+        let current: Option<Vec<u8>> =
+            self.client.query("commit", redis::cmd("GET").arg(self.keys.epoch())).await?;
+        if current.unwrap_or_default() == expected {
             return Ok(());
         }
-        Err(gone("it was removed while it was written"))
+        Err(gone("the entry was removed while it was written"))
     }
 
-    /// Each group's token; zero for one that was never removed.
+    /// Returns the token of each group, which is the time of its last removal; zero if there was
+    /// none.
     pub(crate) async fn group_tokens(&self, groups: &[CacheGroup]) -> Result<Vec<u64>, StoreError> {
         self.numbers(groups.iter().map(|group| self.keys.group(group)).collect()).await
     }
 
-    /// What stands under these names; zero where there is nothing.
+    /// Returns the number under each name; zero where there is none.
     pub(crate) async fn numbers(&self, names: Vec<String>) -> Result<Vec<u64>, StoreError> {
         let tokens: Vec<Option<Vec<u8>>> = match &*names {
             [] => return Ok(Vec::new()),
             names if self.client.is_cluster() => {
-                // They are on different nodes.
+                // The names have different hash tags, so they can be on different nodes.
                 let commands: Vec<_> =
                     names.iter().map(|name| redis::cmd("GET").arg(name).to_owned()).collect();
-                let asked = commands.iter().map(|command| self.client.query("looking up groups", command));
-                futures_util::future::try_join_all(asked).await?
+                let values = commands.iter().map(|command| self.client.query("group lookup", command));
+                futures_util::future::try_join_all(values).await?
             }
-            names => self.client.query("looking up groups", redis::cmd("MGET").arg(names)).await?,
+            names => self.client.query("group lookup", redis::cmd("MGET").arg(names)).await?,
         };
         let number = |token: Option<Vec<u8>>| {
             token.and_then(|token| Some(u64::from_le_bytes(*token.first_chunk()?))).unwrap_or(0)
@@ -251,6 +307,7 @@ impl Shared {
         Ok(tokens.into_iter().map(number).collect())
     }
 
+    /// Replaces the head of an entry and extends its TTL.
     pub(crate) async fn freshen(
         &self,
         key: &CacheKey,
@@ -258,64 +315,71 @@ impl Shared {
         head: Arc<StoredHead>,
     ) -> Result<(), StoreError> {
         let names = self.keys.of(key);
-        let nothing = || gone("the entry that was confirmed is not there any more");
-        let found = self.find(key, &names, id).await?.ok_or_else(nothing)?;
-        let mut envelope = found.record.envelope;
-        // Of groups that it was in before, it was looked at just now that they have not been removed since.
-        if head.groups != found.record.decoded.head.groups {
+        let entry_gone = || gone("the revalidated entry has been removed or replaced");
+        let variant = self.find(key, &names, id).await?.ok_or_else(entry_gone)?;
+        let mut envelope = variant.record.envelope;
+        // `find` has just checked the tokens of unchanged groups. New groups get their current
+        // tokens.
+        if head.groups != variant.record.decoded.head.groups {
             envelope.groups = self.group_tokens(&head.groups).await?;
         }
-        let record = match &found.record.body {
+        let record = match &variant.record.body {
             Some(body) => record::encode_inline(key, &head, body, &envelope),
             None => record::encode_head(
                 key,
                 &head,
-                found.record.decoded.body_length.unwrap_or_default(),
+                variant.record.decoded.body_length.unwrap_or_default(),
                 &envelope,
             ),
         };
         let record = record.map_err(not_encodable)?;
         let body = if envelope.own_key { names.body(id) } else { String::new() };
         let mut script = self.scripts.freshen.prepare_invoke();
-        script.key(&names.entry).arg(&found.field).arg(record).arg(millis(self.ttl(&head))).arg(body);
+        script.key(&names.entry).arg(&variant.field).arg(record).arg(millis(self.ttl(&head))).arg(body);
         script.arg(self.keys.channel()).arg(self.sender.key(key.as_bytes()));
-        if self.client.invoke("freshening", &script).await? { Ok(()) } else { Err(nothing()) }
+        if self.client.invoke("freshening", &script).await? { Ok(()) } else { Err(entry_gone()) }
     }
 
+    /// Removes all entries of a key and publishes that.
     async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
         self.remove_names(&self.keys.of(key), self.sender.key(key.as_bytes())).await
     }
 
-    pub(crate) async fn remove_names(&self, names: &Names, news: Vec<u8>) -> Result<(), StoreError> {
+    /// Removes all entries under the names of a key and publishes `message` unless it is empty.
+    pub(crate) async fn remove_names(&self, names: &Names, message: Vec<u8>) -> Result<(), StoreError> {
         let mut script = self.scripts.remove.prepare_invoke();
-        script.key(&names.entry).key(names.tomb()).arg(Token::new().as_str()).arg(millis(TOMB));
-        script.arg(names.bodies()).arg(self.keys.channel()).arg(news);
-        let _: i64 = self.client.invoke("removing", &script).await?;
+        script.key(&names.entry).key(names.tombstone()).arg(Token::new().as_str()).arg(millis(TOMBSTONE_TTL));
+        script.arg(names.bodies()).arg(self.keys.channel()).arg(message);
+        let _: i64 = self.client.invoke("removal", &script).await?;
         Ok(())
     }
 
-    /// Says something to all who listen.
+    /// Publishes an invalidation to the other processes.
     async fn publish(&self, message: Vec<u8>) -> Result<(), StoreError> {
         let mut command = redis::cmd("PUBLISH");
-        let _: i64 =
-            self.client.query("telling the others", command.arg(self.keys.channel()).arg(message)).await?;
+        command.arg(self.keys.channel()).arg(message);
+        let _: i64 = self.client.query("publishing an invalidation", &command).await?;
         Ok(())
     }
 
-    /// How long the server keeps it: as long as it can be of use.
+    /// Returns how long the server stores a response: its remaining freshness lifetime, then its
+    /// stale windows (RFC 5861 §3, §4) or the time in which it can be revalidated, whichever is
+    /// longer. At most 30 days.
     pub(crate) fn ttl(&self, head: &StoredHead) -> Duration {
-        let terms = &head.freshness;
-        let fresh = terms.lifetime.lifetime.saturating_sub(terms.corrected_initial_age);
-        let stale = terms.stale_while_revalidate.max(terms.stale_if_error).unwrap_or_default();
-        let after = if head.validator().is_some() { TO_CONFIRM } else { REVALIDATION_GRACE };
-        fresh.saturating_add(stale.max(after)).min(LONGEST)
+        let freshness = &head.freshness;
+        let fresh = freshness.lifetime.lifetime.saturating_sub(freshness.corrected_initial_age);
+        let stale = freshness.stale_while_revalidate.max(freshness.stale_if_error).unwrap_or_default();
+        let grace = if head.validator().is_some() { REVALIDATION_GRACE } else { NO_VALIDATOR_GRACE };
+        fresh.saturating_add(stale.max(grace)).min(MAX_TTL)
     }
 
+    /// Counts values that were not entries.
     pub(crate) fn count_corrupt(&self, count: usize) {
         self.corrupt.fetch_add(count as u64, Ordering::Relaxed);
     }
 }
 
+/// Returns the sum of `used_memory` of all nodes in the reply to INFO; zero where it is missing.
 fn used_memory(info: &Value) -> u64 {
     let line = |text: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix("used_memory:"))?;

@@ -1,16 +1,18 @@
-//! Numbers that nobody else has drawn.
+//! Random identifiers that are unique across processes: tombstone tokens, lease holders, senders of
+//! invalidations and entry ids.
 
 use std::fmt::Write as _;
 
-/// 128 random bits, as text.
+/// 128 random bits, as 32 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Token(String);
 
 impl Token {
+    /// Creates a token from the system's random number generator.
     pub(crate) fn new() -> Self {
         let mut bytes = [0; 16];
-        // Without randomness from the system nothing here is safe; TLS has failed long before.
-        getrandom::fill(&mut bytes).expect("the system has random numbers");
+        // No guarantee of this store holds without system randomness, and TLS would fail as well.
+        getrandom::fill(&mut bytes).expect("the system's random number generator works");
         let mut text = String::with_capacity(32);
         for byte in bytes {
             let _ = write!(text, "{byte:02x}");
@@ -18,14 +20,15 @@ impl Token {
         Self(text)
     }
 
+    /// Returns the hexadecimal digits.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// 64 of the bits; never zero.
+    /// Returns a random 64-bit number that is never zero, for an [`EntryId`](larder_core::EntryId).
     pub(crate) fn number() -> u64 {
         let mut bytes = [0; 8];
-        getrandom::fill(&mut bytes).expect("the system has random numbers");
+        getrandom::fill(&mut bytes).expect("the system's random number generator works");
         u64::from_le_bytes(bytes).max(1)
     }
 }

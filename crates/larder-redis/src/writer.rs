@@ -1,5 +1,5 @@
-//! Writing one entry. A short body waits in memory and becomes visible with its head, in one command; a long one is
-//! appended to a key of its own, which expires by itself if its writer dies.
+//! Writes one entry. A short body is buffered in memory and stored together with its head in one
+//! command. A long body is appended to its own key, which expires if the writer's process dies.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -11,22 +11,23 @@ use larder_core::{
 };
 
 use crate::{
-    body::PIECE,
+    body::CHUNK_BYTES,
     error::{gone, not_encodable, too_long},
     keys::{Names, variant},
-    record::{self, Envelope, MOST_GROUPS},
+    record::{self, Envelope, MAX_GROUPS},
     store::Shared,
     token::Token,
 };
 
-/// The longest body that stands beside its head.
-const INLINE: usize = 128 << 10;
-/// The same where there may be several variants, all of which are read at once.
-const INLINE_VARIANT: usize = 16 << 10;
-/// How long a body lasts whose writer says nothing any more.
-const UNFINISHED: Duration = Duration::from_secs(120);
+/// Longest body in bytes that is stored together with its head.
+const MAX_INLINE: usize = 128 << 10;
+/// Longest inline body of a response that varies. A lookup reads all variants, so theirs are
+/// smaller.
+const MAX_INLINE_VARIANT: usize = 16 << 10;
+/// Time after which an unfinished body expires, from the last append of its writer.
+const UNFINISHED_TTL: Duration = Duration::from_secs(120);
 
-/// Receives one body.
+/// Receives the body of one entry. Dropping it removes what it has written.
 pub(crate) struct RedisWriter {
     pub(crate) shared: Arc<Shared>,
     pub(crate) key: CacheKey,
@@ -34,31 +35,36 @@ pub(crate) struct RedisWriter {
     pub(crate) head: Arc<StoredHead>,
     pub(crate) barrier: WriteBarrier,
     pub(crate) envelope: Envelope,
-    pub(crate) waiting: Vec<u8>,
+    /// Bytes that have not been sent to the server.
+    pub(crate) buffer: Vec<u8>,
+    /// Bytes received.
     pub(crate) length: u64,
-    /// Bytes in the body's key.
+    /// Bytes appended to the body's key.
     pub(crate) appended: u64,
     pub(crate) checksum: BodyChecksum,
 }
 
-/// How things were when the response was asked for.
+/// The state at the time of reservation, before the request to the origin. A commit fails if a
+/// removal has changed it since.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct WriteBarrier {
-    /// The key's token.
+    /// The key's tombstone token.
     pub(crate) tombstone: Vec<u8>,
-    /// Everybody's token.
+    /// The cache's epoch token.
     pub(crate) epoch: Vec<u8>,
-    /// By the clock of removals of groups.
+    /// The time by which group removals are ordered, in µs.
     pub(crate) time: u64,
 }
 
-/// A key, and how things were when it was reserved.
+/// The reservation of a key.
 pub(crate) struct Reserved {
     pub(crate) shared: Arc<Shared>,
     pub(crate) key: CacheKey,
     pub(crate) names: Names,
+    /// Time of the reservation by the server's clock, in µs. A later response replaces an earlier
+    /// one.
     pub(crate) order: u64,
-    pub(crate) begun: WriteBarrier,
+    pub(crate) barrier: WriteBarrier,
 }
 
 impl fmt::Debug for Reserved {
@@ -74,17 +80,17 @@ impl Reservation for Reserved {
         head: Arc<StoredHead>,
         length: Option<u64>,
     ) -> Result<Box<dyn StoreWriter>, StoreError> {
-        let Self { shared, key, names, order, begun } = *self;
-        let most = shared.options.max_object;
-        if length.is_some_and(|length| length > most) {
-            return Err(too_long(most));
+        let Self { shared, key, names, order, barrier } = *self;
+        let limit = shared.options.max_object;
+        if length.is_some_and(|length| length > limit) {
+            return Err(too_long(limit));
         }
-        if head.groups.len() > MOST_GROUPS {
-            return Err(not_encodable(NotEncodable::TooLarge { what: "groups", limit: MOST_GROUPS }));
+        if head.groups.len() > MAX_GROUPS {
+            return Err(not_encodable(NotEncodable::TooLarge { what: "groups", limit: MAX_GROUPS }));
         }
         let groups = shared.group_tokens(&head.groups).await?;
-        if groups.iter().any(|removed| *removed > begun.time) {
-            return Err(gone("a group of it was removed while the origin was asked"));
+        if groups.iter().any(|removed| *removed > barrier.time) {
+            return Err(gone("a group of the entry was removed during the request to the origin"));
         }
         let entry = EntryId(Token::number());
         Ok(Box::new(RedisWriter {
@@ -92,9 +98,9 @@ impl Reservation for Reserved {
             key,
             names,
             head,
-            barrier: begun,
+            barrier,
             envelope: Envelope { order, entry, own_key: false, groups },
-            waiting: Vec::new(),
+            buffer: Vec::new(),
             length: 0,
             appended: 0,
             checksum: BodyChecksum::new(),
@@ -114,21 +120,23 @@ impl fmt::Debug for RedisWriter {
 #[async_trait]
 impl StoreWriter for RedisWriter {
     async fn write(&mut self, chunk: Bytes) -> Result<(), StoreError> {
-        let most = self.shared.options.max_object;
+        let limit = self.shared.options.max_object;
         self.length += chunk.len() as u64;
-        if self.length > most {
-            return Err(too_long(most));
+        if self.length > limit {
+            return Err(too_long(limit));
         }
-        self.waiting.extend_from_slice(&chunk);
-        let inline = if self.head.selecting.iter().next().is_some() { INLINE_VARIANT } else { INLINE };
-        if self.waiting.len() > inline && !self.envelope.own_key || self.waiting.len() as u64 >= PIECE {
+        self.buffer.extend_from_slice(&chunk);
+        let inline =
+            if self.head.selecting.iter().next().is_some() { MAX_INLINE_VARIANT } else { MAX_INLINE };
+        if self.buffer.len() > inline && !self.envelope.own_key || self.buffer.len() as u64 >= CHUNK_BYTES {
             self.envelope.own_key = true;
             self.flush().await?;
         }
         Ok(())
     }
 
-    /// What was written can't be read back before it is whole: a slow client slows this fetch.
+    /// Returns `None`: an unfinished body can't be read back. A fetch is as fast as its slowest
+    /// client.
     fn follow(&self) -> Option<Arc<dyn BodySource>> {
         None
     }
@@ -139,19 +147,20 @@ impl StoreWriter for RedisWriter {
             self.flush().await?;
             let mut trailer = Vec::new();
             std::mem::take(&mut self.checksum).finish(self.envelope.entry).encode(&mut trailer);
-            // Longer than the head: a head without its body would be a miss on the way.
+            // The body outlives the head, because a head without its body is an error for a reader.
             self.append(trailer, ttl + Duration::from_secs(60)).await?;
             record::encode_head(&self.key, &self.head, self.length, &self.envelope)
         } else {
-            record::encode_inline(&self.key, &self.head, &self.waiting, &self.envelope)
+            record::encode_inline(&self.key, &self.head, &self.buffer, &self.envelope)
         };
         let record = record.map_err(not_encodable)?;
-        // One that is removed after this look is found by nobody: the tokens are compared at each look-up.
+        // No lookup returns the entry if a group is removed after this check: each lookup compares
+        // the tokens.
         if self.shared.group_tokens(&self.head.groups).await? != self.envelope.groups {
-            return Err(gone("a group of it was removed while it was written"));
+            return Err(gone("a group of the entry was removed while it was written"));
         }
         let mut script = self.shared.scripts.publish.prepare_invoke();
-        script.key(&self.names.entry).key(self.names.tomb());
+        script.key(&self.names.entry).key(self.names.tombstone());
         if self.shared.client.is_cluster() {
             self.shared.check_epoch(&self.barrier.epoch).await?;
         } else {
@@ -161,33 +170,37 @@ impl StoreWriter for RedisWriter {
         script.arg(&self.barrier.tombstone).arg(millis(ttl)).arg(self.names.bodies());
         script.arg(self.shared.keys.channel()).arg(self.shared.sender.key(self.key.as_bytes()));
         script.arg(&self.barrier.epoch);
-        let visible: bool = self.shared.client.invoke("storing", &script).await?;
+        let visible: bool = self.shared.client.invoke("commit", &script).await?;
         if !visible {
-            return Err(gone("it was removed while it was written, or a later one is there"));
+            return Err(gone(
+                "the entry was removed while it was written, or a later response has been stored",
+            ));
         }
-        self.envelope.own_key = false; // what was appended is the entry's now
+        self.envelope.own_key = false; // The body belongs to the committed entry: `drop` must not remove it.
         Ok(self.envelope.entry)
     }
 }
 
 impl RedisWriter {
+    /// Appends the buffered bytes to the body's key.
     async fn flush(&mut self) -> Result<(), StoreError> {
-        if self.waiting.is_empty() {
+        if self.buffer.is_empty() {
             return Ok(());
         }
-        self.checksum.update(&self.waiting);
-        let bytes = std::mem::take(&mut self.waiting);
-        self.append(bytes, UNFINISHED).await
+        self.checksum.update(&self.buffer);
+        let bytes = std::mem::take(&mut self.buffer);
+        self.append(bytes, UNFINISHED_TTL).await
     }
 
+    /// Appends bytes to the body's key and sets its TTL. Fails if bytes written before are missing.
     async fn append(&mut self, bytes: Vec<u8>, ttl: Duration) -> Result<(), StoreError> {
         self.appended += bytes.len() as u64;
         let name = self.names.body(self.envelope.entry);
         let mut pipeline = redis::pipe();
         pipeline.cmd("APPEND").arg(&name).arg(bytes).cmd("PEXPIRE").arg(&name).arg(millis(ttl)).ignore();
-        let (length,): (u64,) = self.shared.client.pipeline("writing a body", &pipeline).await?;
+        let (length,): (u64,) = self.shared.client.pipeline("body write", &pipeline).await?;
         if length != self.appended {
-            return Err(gone("what was written before is not there any more"));
+            return Err(gone("the unfinished body was removed or evicted"));
         }
         Ok(())
     }
@@ -200,12 +213,13 @@ impl Drop for RedisWriter {
         {
             let (shared, name) = (Arc::clone(&self.shared), self.names.body(self.envelope.entry));
             runtime.spawn(async move {
-                let _: Result<i64, _> = shared.client.query("removing", redis::cmd("UNLINK").arg(name)).await;
+                let _: Result<i64, _> = shared.client.query("removal", redis::cmd("UNLINK").arg(name)).await;
             });
         }
     }
 }
 
+/// Returns a duration in whole milliseconds, at least 1: Redis rejects a TTL of 0.
 pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
 }

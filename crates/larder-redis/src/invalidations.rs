@@ -1,6 +1,8 @@
-//! Telling the others what was removed, and hearing of it: one channel for a cache, a connection for each who listens.
+//! Publishes invalidations to the other processes of a cache and receives theirs. One channel
+//! serves a cache, and each listener has its own connection.
 //!
-//! A message says who sent it (nobody hears of his own), and what: `k` and the key, `g` and the group, `a` for everything.
+//! A message consists of the sender's token (32 bytes), a tag and data: `k` and the key, `g` and
+//! the group, or `a` for everything. A process ignores its own messages.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,51 +17,56 @@ use tokio::{
 
 use crate::{store::Shared, token::Token};
 
-/// How often the connection is asked whether it is there, and how long it may take to answer. A copy may be believed for
-/// as long as both together after the connection is lost without a word.
+/// Idle time after which the connection is probed, and the timeout of the probe. If a connection is
+/// lost without notice, near copies can be served for up to the sum of both (1 s).
 const PING: Duration = Duration::from_millis(500);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Bytes that name the sender.
-const SENDER: usize = 32;
+/// Bytes of the sender's token at the beginning of a message.
+const SENDER_BYTES: usize = 32;
 
-/// The store's own name among the senders.
+/// Encodes and decodes messages. The token identifies the messages that this store has sent.
 #[derive(Debug)]
 pub(crate) struct Sender(Token);
 
 impl Sender {
+    /// Creates a sender with a random token.
     pub(crate) fn new() -> Self {
         Self(Token::new())
     }
 
+    /// Returns the message that a key was removed or its entries were replaced.
     pub(crate) fn key(&self, key: &[u8]) -> Vec<u8> {
         self.message(b'k', &[key])
     }
 
+    /// Returns the message that a group was removed or marked stale.
     pub(crate) fn group(&self, group: &CacheGroup) -> Vec<u8> {
         self.message(b'g', &[group.origin().as_bytes(), b"\n", group.name().as_bytes()])
     }
 
+    /// Returns the message that any entry may have been removed or marked stale.
     pub(crate) fn everything(&self) -> Vec<u8> {
         self.message(b'a', &[])
     }
 
-    fn message(&self, what: u8, parts: &[&[u8]]) -> Vec<u8> {
+    /// Builds a message from its tag and data.
+    fn message(&self, tag: u8, parts: &[&[u8]]) -> Vec<u8> {
         let mut message = self.0.as_str().as_bytes().to_vec();
-        message.push(what);
+        message.push(tag);
         parts.iter().for_each(|part| message.extend_from_slice(part));
         message
     }
 
-    /// What a message says, unless it is ours.
-    fn read(&self, message: &[u8]) -> Option<Invalidation> {
-        let (sender, rest) = message.split_at_checked(SENDER)?;
+    /// Decodes a message. Returns `None` if this store has sent it or it is too short.
+    fn decode(&self, message: &[u8]) -> Option<Invalidation> {
+        let (sender, rest) = message.split_at_checked(SENDER_BYTES)?;
         if sender == self.0.as_str().as_bytes() {
             return None;
         }
-        let (what, data) = rest.split_first()?;
-        Some(match what {
+        let (tag, data) = rest.split_first()?;
+        Some(match tag {
             b'k' => CacheKey::from_bytes(data).map_or(Invalidation::Everything, Invalidation::Key),
             b'g' => {
                 let group = std::str::from_utf8(data).ok().and_then(|data| data.split_once('\n'));
@@ -67,20 +74,20 @@ impl Sender {
                     Invalidation::Group(CacheGroup::new(origin, name))
                 })
             }
-            // Also what a later version may say.
+            // `a`, and tags that later versions may add.
             _ => Invalidation::Everything,
         })
     }
 }
 
-/// The ability to hear of removals.
+/// The store's feed of invalidations by other processes.
 #[derive(Debug)]
-pub(crate) struct RedisRemovals(pub(crate) Arc<Shared>);
+pub(crate) struct RedisInvalidations(pub(crate) Arc<Shared>);
 
-impl InvalidationFeed for RedisRemovals {
+impl InvalidationFeed for RedisInvalidations {
     fn listen(&self) -> Box<dyn InvalidationStream> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        tokio::spawn(run(Arc::clone(&self.0), sender));
+        let (events, receiver) = mpsc::unbounded_channel();
+        tokio::spawn(run(Arc::clone(&self.0), events));
         Box::new(Listener(receiver))
     }
 }
@@ -91,53 +98,55 @@ struct Listener(mpsc::UnboundedReceiver<Invalidation>);
 #[async_trait]
 impl InvalidationStream for Listener {
     async fn next(&mut self) -> Invalidation {
-        // Its task ends only with this; were it otherwise, nothing could be believed.
+        // The task ends only when this receiver is dropped. If it ended earlier, invalidations
+        // would be missed, so near copies must not be served.
         self.0.recv().await.unwrap_or(Invalidation::Disconnected)
     }
 }
 
-/// Until nobody listens any more.
-async fn run(shared: Arc<Shared>, heard: mpsc::UnboundedSender<Invalidation>) {
+/// Subscribes to the channel, and again after each lost connection, until the listener is dropped.
+async fn run(shared: Arc<Shared>, events: mpsc::UnboundedSender<Invalidation>) {
     let mut pause = FIRST_PAUSE;
-    while !heard.is_closed() {
+    while !events.is_closed() {
         let limit = shared.options.connect_timeout.max(Duration::from_millis(500));
         let connecting = timeout(limit, async {
-            let mut pubsub = shared.client.client().await?.get_async_pubsub().await?;
+            let mut pubsub = shared.client.node_client().await?.get_async_pubsub().await?;
             pubsub.subscribe(shared.keys.channel()).await?;
             Ok::<_, redis::RedisError>(pubsub.split())
         });
         if let Ok(Ok((sink, messages))) = connecting.await {
             pause = FIRST_PAUSE;
-            let _ = heard.send(Invalidation::Connected);
-            hear(&shared, sink, messages, &heard).await;
-            let _ = heard.send(Invalidation::Disconnected);
+            let _ = events.send(Invalidation::Connected);
+            forward_messages(&shared, sink, messages, &events).await;
+            let _ = events.send(Invalidation::Disconnected);
         }
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
-/// Until the connection is lost.
-async fn hear(
+/// Sends each received message to the listener until the connection is lost or the listener is
+/// dropped.
+async fn forward_messages(
     shared: &Shared,
     mut sink: PubSubSink,
     mut messages: PubSubStream,
-    heard: &mpsc::UnboundedSender<Invalidation>,
+    events: &mpsc::UnboundedSender<Invalidation>,
 ) {
     loop {
         tokio::select! {
-            () = heard.closed() => return,
+            () = events.closed() => return,
             message = messages.next() => match message {
                 Some(message) => {
-                    if let Some(removed) = shared.sender.read(message.get_payload_bytes()) {
-                        let _ = heard.send(removed);
+                    if let Some(invalidation) = shared.sender.decode(message.get_payload_bytes()) {
+                        let _ = events.send(invalidation);
                     }
                 }
                 None => return,
             },
             () = sleep(PING) => {
-                let answered = timeout(PING, sink.ping::<redis::Value>()).await;
-                if !matches!(answered, Ok(Ok(_))) {
+                let pong = timeout(PING, sink.ping::<redis::Value>()).await;
+                if !matches!(pong, Ok(Ok(_))) {
                     return;
                 }
             }
