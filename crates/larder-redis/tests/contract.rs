@@ -1,4 +1,4 @@
-//! What this store promises beyond every store's contract, on a real server.
+//! Tests the guarantees of this store beyond the contract of every store, on a real server.
 
 mod setting;
 
@@ -14,7 +14,8 @@ fn fresh() -> Arc<StoredHead> {
     Arc::new(head(&[("cache-control", "max-age=60")], &[]))
 }
 
-async fn begun(store: &RedisStore, key: &CacheKey, body: &[u8]) -> Box<dyn StoreWriter> {
+/// Writes a body without committing it.
+async fn uncommitted(store: &RedisStore, key: &CacheKey, body: &[u8]) -> Box<dyn StoreWriter> {
     let mut writer =
         store.reserve(key).await.expect("it reserves").begin(fresh(), None).await.expect("it begins");
     for chunk in body.chunks(64 << 10) {
@@ -24,7 +25,7 @@ async fn begun(store: &RedisStore, key: &CacheKey, body: &[u8]) -> Box<dyn Store
 }
 
 async fn put(store: &RedisStore, key: &CacheKey, body: &[u8]) {
-    begun(store, key, body).await.commit().await.expect("it commits");
+    uncommitted(store, key, body).await.commit().await.expect("it commits");
 }
 
 async fn content(store: &RedisStore, key: &CacheKey) -> Option<Result<Vec<u8>, StoreErrorKind>> {
@@ -62,12 +63,12 @@ async fn a_hit_is_one_command() {
         for _ in 0..10 {
             assert_eq!(content(&store, &key("/a")).await, Some(Ok(vec![b'x'; length])));
         }
-        // Ten, and the one that asks.
+        // Ten lookups, and the INFO command itself.
         assert_eq!(commands(&server) - before, 11, "{length} bytes");
     }
 }
 
-/// A process that died in the middle of a fill left its parts for ever.
+/// A process that died during a write left an unfinished body that never expired.
 #[tokio::test]
 async fn everything_expires() {
     let server = Server::start(&[]);
@@ -78,7 +79,7 @@ async fn everything_expires() {
     store.clear().await.expect("it clears");
     put(&store, &key("/short"), b"short").await;
     put(&store, &key("/long"), &vec![b'x'; 1 << 20]).await;
-    let unfinished = begun(&store, &key("/dies"), &vec![b'x'; 1 << 20]).await;
+    let unfinished = uncommitted(&store, &key("/dies"), &vec![b'x'; 1 << 20]).await;
     std::mem::forget(unfinished);
     let keys = server.cli(&["keys", "*"]);
     assert!(keys.lines().count() >= 5, "{keys}");
@@ -95,7 +96,7 @@ async fn everything_expires() {
 async fn a_dropped_writer_leaves_nothing_on_the_server() {
     let server = Server::start(&[]);
     let store = store(&server.url()).await;
-    drop(begun(&store, &key("/a"), &vec![b'x'; 1 << 20]).await);
+    drop(uncommitted(&store, &key("/a"), &vec![b'x'; 1 << 20]).await);
     for _ in 0..200 {
         if server.cli(&["dbsize"]) == "0" {
             return;
@@ -114,7 +115,7 @@ async fn replaced_and_removed_bodies_are_gone_at_once() {
     }
     assert_eq!(server.cli(&["dbsize"]), "2", "{}", server.cli(&["keys", "*"]));
     store.remove(&key("/a")).await.expect("it removes");
-    assert_eq!(server.cli(&["dbsize"]), "1", "only that it was removed: {}", server.cli(&["keys", "*"]));
+    assert_eq!(server.cli(&["dbsize"]), "1", "only the tombstone: {}", server.cli(&["keys", "*"]));
 }
 
 /// A body that the server has evicted is a miss or a failure, never a shorter body.
@@ -132,7 +133,7 @@ async fn an_evicted_body_is_never_a_shorter_one() {
     assert!(chunk.is_some_and(|chunk| chunk.is_ok()));
     server.cli(&["unlink", body]);
     let next = std::future::poll_fn(|cx| stream.as_mut().poll_next(cx)).await;
-    assert!(next.is_some_and(|next| next.is_err()), "it ended as if it were whole");
+    assert!(next.is_some_and(|next| next.is_err()), "the body ended as if it were complete");
     assert_eq!(content(&store, &key("/a")).await, Some(Err(StoreErrorKind::Gone)));
 }
 
@@ -146,7 +147,7 @@ async fn what_another_program_has_written_is_a_miss() {
         server.cli(&["hset", &name, field, "something else that is longer than an envelope"]);
     }
     assert_eq!(content(&store, &key("/a")).await, Some(Ok(b"right".to_vec())));
-    assert_eq!(server.cli(&["hlen", &name]), "1", "it is taken away");
+    assert_eq!(server.cli(&["hlen", &name]), "1", "the invalid values are removed");
     server.cli(&["del", &name]);
     server.cli(&["set", &name, "a string"]);
     assert_eq!(content(&store, &key("/a")).await, None);
@@ -157,11 +158,12 @@ async fn what_another_program_has_written_is_a_miss() {
     assert_eq!(content(&store, &key("/b")).await, Some(Err(StoreErrorKind::Corrupt)));
 }
 
-/// A process that was held up for longer than its lease came back, and overwrote what another had fetched since.
+/// A process was suspended for longer than its lease. After that it overwrote what another process
+/// had fetched in the meantime.
 #[tokio::test]
 async fn a_late_holder_does_not_overwrite() {
     let store = store(setting::shared()).await;
-    let late = begun(&store, &key("/a"), b"old").await;
+    let late = uncommitted(&store, &key("/a"), b"old").await;
     put(&store, &key("/a"), b"new").await;
     let refused = late.commit().await.expect_err("a later response is there");
     assert_eq!(refused.kind(), StoreErrorKind::Gone);
@@ -178,7 +180,7 @@ async fn a_lease_is_taken_over_when_its_holder_dies() {
     let (dies, waits) = (connect().await.expect("it connects"), connect().await.expect("it connects"));
     let (own_url, own_options) = (url.clone(), options.clone());
     let holder = std::thread::spawn(move || {
-        // A runtime that is gone renews nothing.
+        // After the shutdown of this runtime, no task renews the lease.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let own = runtime.block_on(RedisStore::connect(&own_url, own_options)).expect("it connects");
         let claim =
@@ -189,28 +191,32 @@ async fn a_lease_is_taken_over_when_its_holder_dies() {
     });
     holder.join().expect("no panic");
     let Ok(Claim::Held(held)) = waits.leases().expect("it has leases").claim(&key("/a")).await else {
-        panic!("it was given twice")
+        panic!("the lease was granted twice")
     };
-    tokio::time::timeout(Duration::from_secs(20), held.released()).await.expect("it runs out");
+    tokio::time::timeout(Duration::from_secs(20), held.released()).await.expect("the lease expires");
     let claim = dies.leases().expect("it has leases").claim(&key("/a")).await;
-    let Ok(Claim::Granted(lease)) = claim else { panic!("it can be had again") };
-    // A living holder keeps it for longer than it lasts.
-    renewed(&server, 4).await;
+    let Ok(Claim::Granted(lease)) = claim else { panic!("the lease is not free") };
+    // A living holder holds it for longer than its duration.
+    wait_for_renewals(&server, 4).await;
     let claim = waits.leases().expect("it has leases").claim(&key("/a")).await;
-    let Ok(Claim::Held(held)) = claim else { panic!("it was lost while its holder lives") };
+    let Ok(Claim::Held(held)) = claim else { panic!("the lease was lost although its holder lives") };
     let waiting = tokio::spawn(held.released());
     tokio::task::yield_now().await;
     drop(lease);
-    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("it is told").expect("no panic");
+    tokio::time::timeout(Duration::from_secs(20), waiting)
+        .await
+        .expect("the waiter is notified")
+        .expect("no panic");
 }
 
-/// Waits until the only lease on a server was renewed so often: each time, it has more time left than before.
-async fn renewed(server: &Server, times: u32) {
+/// Waits until the only lease on a server was renewed this many times. After a renewal, it has more
+/// time left than before.
+async fn wait_for_renewals(server: &Server, times: u32) {
     let (mut seen, mut before) = (0, i64::MAX);
     while seen < times {
         let name = server.cli(&["keys", "*}l"]);
         let left: i64 = server.cli(&["pttl", &name]).parse().expect("a number");
-        assert!(left > 0, "the lease has run out");
+        assert!(left > 0, "the lease has expired");
         seen += u32::from(left > before);
         before = left;
         tokio::task::yield_now().await;
@@ -218,7 +224,7 @@ async fn renewed(server: &Server, times: u32) {
 }
 
 #[tokio::test]
-async fn urls_are_removed_by_their_beginning() {
+async fn urls_are_removed_by_prefix() {
     let store = store(setting::shared()).await;
     for path in ["/news/1", "/news/2", "/new", "/sports?a=[b]*", "/sports?a=xb"] {
         put(&store, &key(path), b"x").await;
@@ -242,31 +248,33 @@ async fn caches_with_other_prefixes_are_left_alone() {
 }
 
 #[tokio::test]
-async fn wrong_urls_and_passwords_are_said_at_the_start() {
+async fn connect_reports_wrong_urls_and_passwords() {
     let server = Server::start(&["--requirepass", "secret"]);
     let with = |user: &str| format!("redis://{user}127.0.0.1:{}/0", server.port);
     for (url, expected) in [
         (with(""), "user and password"),
         (with(":wrong@"), "user and password"),
         ("redis://127.0.0.1:1/".to_owned(), "can't be reached"),
-        ("http://127.0.0.1/".to_owned(), "no scheme 'http'"),
+        ("http://127.0.0.1/".to_owned(), "unknown URL scheme 'http'"),
     ] {
-        let error = RedisStore::connect(&url, RedisOptions::default()).await.expect_err("it is wrong");
+        let error = RedisStore::connect(&url, RedisOptions::default())
+            .await
+            .expect_err("the URL or the password is wrong");
         assert!(error.to_string().contains(expected), "{url}: {error}");
         assert!(!format!("{error} {error:?}").contains("secret"));
     }
     RedisStore::connect(&with(":secret@"), options()).await.expect("the right one");
 }
 
-/// With a certificate authority of one's own, and without.
+/// With a configured certificate authority, and without it.
 #[cfg(feature = "tls")]
 #[tokio::test]
 async fn servers_over_tls() {
-    let folder = tempfile::tempdir().expect("a directory");
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-    let (cert, key_file) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
-    std::fs::write(&cert, made.cert.pem()).expect("a file");
-    std::fs::write(&key_file, made.signing_key.serialize_pem()).expect("a file");
+    let directory = tempfile::tempdir().expect("a directory");
+    let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let (cert, key_file) = (directory.path().join("cert.pem"), directory.path().join("key.pem"));
+    std::fs::write(&cert, certificate.cert.pem()).expect("a file");
+    std::fs::write(&key_file, certificate.signing_key.serialize_pem()).expect("a file");
     let tls = setting::free_port();
     let (cert, key_file) = (cert.display().to_string(), key_file.display().to_string());
     let port = tls.to_string();
@@ -284,9 +292,9 @@ async fn servers_over_tls() {
     ]);
     let url = format!("rediss://localhost:{tls}/0");
     let mut trusting = options();
-    trusting.roots = made.cert.pem().into_bytes();
-    let store = RedisStore::connect(&url, trusting).await.expect("it is trusted");
+    trusting.roots = certificate.cert.pem().into_bytes();
+    let store = RedisStore::connect(&url, trusting).await.expect("the certificate is trusted");
     put(&store, &key("/a"), b"secret").await;
     assert_eq!(content(&store, &key("/a")).await, Some(Ok(b"secret".to_vec())));
-    RedisStore::connect(&url, options()).await.expect_err("nobody has signed for it");
+    RedisStore::connect(&url, options()).await.expect_err("the certificate is not trusted");
 }

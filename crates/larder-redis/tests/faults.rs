@@ -1,5 +1,5 @@
-//! Servers that die, hang, are full, fail over: every request is answered, with the right content, and the store is back
-//! within seconds.
+//! Tests servers that die, hang, are full or fail over: every request gets the right content, and
+//! the store works again within seconds.
 
 mod setting;
 
@@ -22,7 +22,7 @@ use tokio::{
     time::Instant,
 };
 
-/// Recovery without a restart takes no longer than this.
+/// Longest time for recovery without a restart.
 const RECOVERY: Duration = Duration::from_secs(5);
 
 struct Setting {
@@ -33,7 +33,7 @@ struct Setting {
 
 impl Setting {
     async fn on(url: &str) -> Self {
-        // The defaults: that nobody waits for long is what is tested.
+        // The default timeouts are under test.
         Self::with(url, RedisOptions::default()).await
     }
 
@@ -49,28 +49,29 @@ impl Setting {
         Self { cache: Cache::builder(Arc::new(store.clone())).build(), origin, store }
     }
 
-    /// Asks, and looks at every byte of the answer. Whether it came from the store.
-    async fn ask(&self, n: u64) -> bool {
+    /// Sends request `n` and checks every byte of the response. Returns whether it came from the
+    /// store.
+    async fn request(&self, n: u64) -> bool {
         let path = format!("/{n}");
         let request =
             Request::get(format!("http://example.com{path}")).body(Body::empty()).expect("a request");
         let origin = Arc::clone(&self.origin) as Arc<dyn Origin>;
-        let answer = self.cache.fetch(request, origin).await.expect("every request is answered");
-        let hit = answer.cache_status().to_string().starts_with("hit");
-        let mut body = answer.into_body();
+        let response = self.cache.fetch(request, origin).await.expect("every request is answered");
+        let hit = response.cache_status().to_string().starts_with("hit");
+        let mut body = response.into_body();
         let mut whole = Vec::new();
         while let Some(chunk) = body.chunk().await {
-            whole.extend_from_slice(&chunk.expect("the body is whole"));
+            whole.extend_from_slice(&chunk.expect("the body is complete"));
         }
-        assert!(whole == page(&path).as_bytes(), "request {n} got something else");
+        assert!(whole == page(&path).as_bytes(), "request {n} got other content");
         hit
     }
 
-    /// Asks until something comes from the store again.
+    /// Sends requests until a response comes from the store again.
     async fn recovers(&self) {
-        let begun = Instant::now();
-        while !self.ask(1).await {
-            assert!(begun.elapsed() < RECOVERY * 4, "it does not come back");
+        let start = Instant::now();
+        while !self.request(1).await {
+            assert!(start.elapsed() < RECOVERY * 4, "the store does not recover");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -86,12 +87,12 @@ async fn a_server_that_is_killed_and_comes_back() {
     let it = Setting::on(&server.url()).await;
     for _ in 0..2 {
         for n in 0..20 {
-            it.ask(n).await;
+            it.request(n).await;
         }
         it.recovers().await;
         server.kill();
         for n in 0..200 {
-            assert!(!it.ask(n).await);
+            assert!(!it.request(n).await);
         }
         server.restart();
         it.recovers().await;
@@ -100,7 +101,8 @@ async fn a_server_that_is_killed_and_comes_back() {
     assert!(stats.failed > 0 && stats.rejected > 0, "{stats:?}");
 }
 
-/// Starting before the servers do: without them, if that is chosen, and with them as soon as they are there.
+/// A process starts before its servers: with `lazy_connect` it runs without them, and uses them as
+/// soon as they are available.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_that_are_not_there_at_the_start() {
     let mut options = RedisOptions::default();
@@ -110,57 +112,59 @@ async fn servers_that_are_not_there_at_the_start() {
     RedisStore::connect(&url, RedisOptions::default()).await.expect_err("by default that is an error");
     let it = Setting::with(&url, options.clone()).await;
     for n in 0..100 {
-        assert!(!it.ask(n).await);
+        assert!(!it.request(n).await);
     }
     let server = Server::start_at(port, &[]);
     it.recovers().await;
     server.cli(&["config", "set", "requirepass", "secret"]);
-    let refused = RedisStore::connect(&url, options.clone()).await.expect_err("waiting does not mend that");
-    assert!(refused.to_string().contains("password"), "{refused}");
+    let rejected = RedisStore::connect(&url, options.clone())
+        .await
+        .expect_err("a missing password is a permanent error");
+    assert!(rejected.to_string().contains("password"), "{rejected}");
 
     let ports = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}")).join(",");
     let it = Setting::with(&format!("redis+cluster://{ports}"), options).await;
     for n in 0..20 {
-        assert!(!it.ask(n).await);
+        assert!(!it.request(n).await);
     }
 }
 
-/// It accepts connections and never answers.
+/// The server accepts connections and never responds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_hangs() {
     let server = Server::start(&[]);
     let it = Setting::on(&server.url()).await;
-    it.ask(1).await;
+    it.request(1).await;
     it.recovers().await;
     server.signal("STOP");
     for n in 0..100 {
-        it.ask(n).await;
+        it.request(n).await;
     }
-    let asked = it.origin.count();
-    assert!(asked >= 100, "{asked}");
+    let fetches = it.origin.count();
+    assert!(fetches >= 100, "{fetches}");
     server.signal("CONT");
     it.recovers().await;
 }
 
-/// `maxmemory` without eviction: writes fail, reads go on.
+/// With `maxmemory` and without eviction, writes fail and reads succeed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_full() {
     for policy in ["noeviction", "allkeys-lru"] {
         let server = Server::start(&["--maxmemory", "4mb", "--maxmemory-policy", policy]);
         let it = Setting::on(&server.url()).await;
         for n in 0..1000 {
-            it.ask(n).await;
+            it.request(n).await;
         }
         assert!(it.cache.drain(Duration::from_secs(10)).await);
         let mut hits = 0;
         for n in 0..1000 {
-            hits += u32::from(it.ask(n).await);
+            hits += u32::from(it.request(n).await);
         }
-        assert!(hits < 1000, "all of them fit");
+        assert!(hits < 1000, "the server was not full");
         if policy == "noeviction" {
             assert!(hits > 20, "{hits} of those that fit are still served");
         }
-        // What is removed makes room.
+        // Removal makes room.
         server.cli(&["flushall"]);
         it.recovers().await;
     }
@@ -171,23 +175,24 @@ async fn a_master_of_a_cluster_dies() {
     let mut cluster = Cluster::start();
     let it = Setting::on(&cluster.url()).await;
     for n in 0..50 {
-        it.ask(n).await;
+        it.request(n).await;
     }
     assert!(it.cache.drain(Duration::from_secs(10)).await);
     let master =
         cluster.0.iter().position(|node| node.cli(&["role"]).starts_with("master")).expect("a master");
     cluster.0[master].kill();
-    // Its replica takes over after a second or so; all the while, everything is answered.
-    let begun = Instant::now();
+    // Its replica takes over after about a second. Until then every request still gets its
+    // response.
+    let start = Instant::now();
     loop {
         let mut hits = 0;
         for n in 0..50 {
-            hits += u32::from(it.ask(n).await);
+            hits += u32::from(it.request(n).await);
         }
         if hits == 50 {
             break;
         }
-        assert!(begun.elapsed() < Duration::from_secs(30), "only {hits} of 50 are served from the store");
+        assert!(start.elapsed() < Duration::from_secs(30), "only {hits} of 50 are served from the store");
     }
 }
 
@@ -196,7 +201,7 @@ async fn a_slot_moves_to_another_node() {
     let cluster = Cluster::start();
     let it = Setting::on(&cluster.url()).await;
     for n in 0..100 {
-        it.ask(n).await;
+        it.request(n).await;
     }
     assert!(it.cache.drain(Duration::from_secs(10)).await);
     let masters: Vec<_> = cluster.0.iter().filter(|node| node.cli(&["role"]).starts_with("master")).collect();
@@ -210,26 +215,26 @@ async fn a_slot_moves_to_another_node() {
         .expect("redis-cli runs");
     while moving.try_wait().expect("a state").is_none() {
         for n in 0..100 {
-            it.ask(n).await;
+            it.request(n).await;
         }
     }
     let mut hits = 0;
     for n in 0..100 {
-        hits += u32::from(it.ask(n).await);
+        hits += u32::from(it.request(n).await);
     }
     assert!(hits >= 95, "{hits} of 100 are served from the store");
 }
 
-/// Sentinels, and the master that they watch.
+/// Three Sentinels monitor a master and its replica.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_master_that_sentinels_watch_dies() {
+async fn a_master_that_sentinels_monitor_dies() {
     let mut master = Server::start(&[]);
     let port = master.port.to_string();
     let replica = Server::start(&["--replicaof", "127.0.0.1", &port]);
-    let folder = tempfile::tempdir().expect("a directory");
+    let directory = tempfile::tempdir().expect("a directory");
     let mut sentinels = Vec::new();
     for n in 0..3 {
-        let config = folder.path().join(format!("sentinel{n}.conf"));
+        let config = directory.path().join(format!("sentinel{n}.conf"));
         let text = format!(
             "sentinel monitor main 127.0.0.1 {port} 2\nsentinel down-after-milliseconds main 500\n\
              sentinel failover-timeout main 3000\n"
@@ -239,8 +244,8 @@ async fn a_master_that_sentinels_watch_dies() {
     }
     for _ in 0..600 {
         let knows = |sentinel: &Server| {
-            let said = sentinel.cli(&["sentinel", "master", "main"]);
-            said.contains("num-slaves\n1") && said.contains("num-other-sentinels\n2")
+            let state = sentinel.cli(&["sentinel", "master", "main"]);
+            state.contains("num-slaves\n1") && state.contains("num-other-sentinels\n2")
         };
         if sentinels.iter().all(knows) {
             break;
@@ -250,18 +255,19 @@ async fn a_master_that_sentinels_watch_dies() {
     let hosts: Vec<String> =
         sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port)).collect();
     let it = Setting::on(&format!("redis+sentinel://{}/main", hosts.join(","))).await;
-    it.ask(1).await;
+    it.request(1).await;
     it.recovers().await;
     master.kill();
-    let begun = Instant::now();
+    let start = Instant::now();
     while !replica.cli(&["role"]).starts_with("master") {
-        it.ask(1).await;
-        assert!(begun.elapsed() < Duration::from_secs(60), "no failover");
+        it.request(1).await;
+        assert!(start.elapsed() < Duration::from_secs(60), "no failover");
     }
     it.recovers().await;
 }
 
-/// Passes bytes on to a server, each way 100 ms late while `is_slow`.
+/// Forwards bytes to and from a server, delayed by 100 ms in each direction while `is_slow`.
+/// Returns the port.
 async fn relay(to: u16, is_slow: Arc<AtomicBool>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("it listens").port();
@@ -288,18 +294,18 @@ async fn relay(to: u16, is_slow: Arc<AtomicBool>) -> u16 {
     port
 }
 
-/// A network that has become slow: the limit for a command is shorter than its way there and back.
+/// The network becomes slow: a round trip takes longer than the timeout of a command.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_network_that_delays_by_100_ms() {
     let server = Server::start(&[]);
     let is_slow = Arc::new(AtomicBool::new(false));
     let port = relay(server.port, Arc::clone(&is_slow)).await;
     let it = Setting::on(&format!("redis://127.0.0.1:{port}/0")).await;
-    it.ask(1).await;
+    it.request(1).await;
     it.recovers().await;
     is_slow.store(true, Ordering::SeqCst);
     for n in 0..100 {
-        it.ask(n).await;
+        it.request(n).await;
     }
     assert!(it.origin.count() >= 100, "from the origin");
     is_slow.store(false, Ordering::SeqCst);

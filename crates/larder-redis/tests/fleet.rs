@@ -1,4 +1,4 @@
-//! A fleet: several nodes, each with memory near and one Redis far.
+//! Tests a fleet: several nodes, each with its own near tier in memory, over one far tier on Redis.
 
 mod setting;
 
@@ -19,21 +19,21 @@ use larder_tiered::TieredStore;
 use setting::Server;
 use tokio::time::Instant;
 
-/// Answers after a while with how many have asked. What it says depends on the language.
+/// Responds after a delay, with the number of requests so far. The response varies by language.
 #[derive(Debug, Default)]
-struct Slow {
-    asked: AtomicUsize,
-    takes: Duration,
+struct SlowOrigin {
+    requests: AtomicUsize,
+    delay: Duration,
 }
 
 #[async_trait]
-impl Origin for Slow {
+impl Origin for SlowOrigin {
     async fn fetch(&self, _: Request<Body>) -> Result<Response<Body>, OriginError> {
-        let count = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
-        tokio::time::sleep(self.takes).await;
+        let count = self.requests.fetch_add(1, Ordering::SeqCst) + 1;
+        tokio::time::sleep(self.delay).await;
         let response = Response::builder().header("cache-control", "max-age=3600").header("etag", "\"v\"");
         let response = response.header("vary", "accept-language");
-        Ok(response.body(Body::from(format!("answer {count}"))).expect("a response"))
+        Ok(response.body(Body::from(format!("response {count}"))).expect("a response"))
     }
 
     fn supports_background_revalidation(&self) -> bool {
@@ -47,21 +47,21 @@ async fn node(url: &str, options: RedisOptions) -> Cache {
     Cache::builder(store).build()
 }
 
-async fn ask(cache: &Cache, origin: &Arc<Slow>) -> String {
-    ask_with(cache, origin, "en", "").await
+async fn get(cache: &Cache, origin: &Arc<SlowOrigin>) -> String {
+    get_with(cache, origin, "en", "").await
 }
 
-async fn ask_with(cache: &Cache, origin: &Arc<Slow>, language: &str, directive: &str) -> String {
+async fn get_with(cache: &Cache, origin: &Arc<SlowOrigin>, language: &str, directive: &str) -> String {
     let request = Request::get("http://example.com/page").header("accept-language", language);
     let request = request.header("cache-control", directive).body(Body::empty()).expect("a request");
-    let answer = cache.fetch(request, Arc::clone(origin) as Arc<dyn Origin>).await.expect("an answer");
-    let body = answer.into_body().try_into_bytes();
+    let response = cache.fetch(request, Arc::clone(origin) as Arc<dyn Origin>).await.expect("a response");
+    let body = response.into_body().try_into_bytes();
     let bytes = match body {
         Ok(bytes) => bytes.to_vec(),
         Err(mut body) => {
             let mut all = Vec::new();
             while let Some(chunk) = body.chunk().await {
-                all.extend_from_slice(&chunk.expect("it is whole"));
+                all.extend_from_slice(&chunk.expect("the body is complete"));
             }
             all
         }
@@ -76,91 +76,96 @@ fn target() -> TargetUri {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cold_page_is_fetched_once_for_all_nodes() {
     let options = setting::options();
-    let origin = Arc::new(Slow { takes: Duration::from_millis(200), ..Slow::default() });
+    let origin = Arc::new(SlowOrigin { delay: Duration::from_millis(200), ..SlowOrigin::default() });
     let mut nodes = Vec::new();
     for _ in 0..4 {
         nodes.push(node(setting::shared(), options.clone()).await);
     }
-    let mut asking = Vec::new();
+    let mut requests = Vec::new();
     for n in 0..400 {
         let (cache, origin) = (nodes[n % 4].clone(), Arc::clone(&origin));
-        asking.push(tokio::spawn(async move { ask(&cache, &origin).await }));
+        requests.push(tokio::spawn(async move { get(&cache, &origin).await }));
     }
-    for answer in asking {
-        assert_eq!(answer.await.expect("no panic"), "answer 1");
+    for response in requests {
+        assert_eq!(response.await.expect("no panic"), "response 1");
     }
-    assert_eq!(origin.asked.load(Ordering::SeqCst), 1);
+    assert_eq!(origin.requests.load(Ordering::SeqCst), 1);
 }
 
-/// After a purge that has returned, no node serves what was purged for longer than it takes to hear of it.
+/// After a purge has returned, no node serves the purged response once it has received the
+/// invalidation.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_purge_on_one_node_is_seen_by_all() {
     let options = setting::options();
-    let origin = Arc::new(Slow::default());
+    let origin = Arc::new(SlowOrigin::default());
     let mut nodes = Vec::new();
     for _ in 0..4 {
         nodes.push(node(setting::shared(), options.clone()).await);
     }
     for round in 1..20 {
-        let now = format!("answer {round}");
+        let now = format!("response {round}");
         for cache in &nodes {
-            // Until each has it near.
+            // Twice, so that each node has a near copy.
             for _ in 0..2 {
-                assert_eq!(ask(cache, &origin).await, now);
+                assert_eq!(get(cache, &origin).await, now);
             }
         }
         nodes[round % 4].purge(&target()).await.expect("it purges");
-        let begun = Instant::now();
-        // The node that purged, at once.
-        assert_eq!(ask(&nodes[round % 4], &origin).await, format!("answer {}", round + 1));
+        let start = Instant::now();
+        // The purging node does not serve it any more.
+        assert_eq!(get(&nodes[round % 4], &origin).await, format!("response {}", round + 1));
         for cache in &nodes {
-            while ask(cache, &origin).await == now {
-                assert!(begun.elapsed() < Duration::from_secs(10), "a node never hears of it");
+            while get(cache, &origin).await == now {
+                assert!(
+                    start.elapsed() < Duration::from_secs(10),
+                    "a node does not receive the invalidation"
+                );
                 tokio::task::yield_now().await;
             }
         }
     }
 }
 
-/// The connection that tells of purges is lost, and a purge is missed: nothing near is served meanwhile.
+/// A node loses the connection for invalidations and misses a purge: it must not serve near copies
+/// until it is connected again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_purge_that_was_missed_is_not_missed() {
+async fn a_purge_during_a_lost_connection_reaches_near_copies() {
     let server = Server::start(&[]);
     let options = setting::options();
-    let origin = Arc::new(Slow::default());
+    let origin = Arc::new(SlowOrigin::default());
     let (one, other) = (node(&server.url(), options.clone()).await, node(&server.url(), options).await);
     for cache in [&one, &other, &one, &other] {
-        assert_eq!(ask(cache, &origin).await, "answer 1");
+        assert_eq!(get(cache, &origin).await, "response 1");
     }
     server.cli(&["client", "kill", "type", "pubsub"]);
     one.purge(&target()).await.expect("it purges");
-    let begun = Instant::now();
-    while ask(&other, &origin).await == "answer 1" {
-        assert!(begun.elapsed() < Duration::from_secs(5), "it serves what was purged");
+    let start = Instant::now();
+    while get(&other, &origin).await == "response 1" {
+        assert!(start.elapsed() < Duration::from_secs(5), "the purged response is served");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert_eq!(ask(&other, &origin).await, "answer 2");
+    assert_eq!(get(&other, &origin).await, "response 2");
 }
 
-/// A page that varies, as most that can be compressed do, was read from Redis by every node each time.
+/// Every node read a page that varies, as most compressible pages do, from Redis at each request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_variants_are_near_on_every_node() {
     let server = Server::start(&[]);
-    let origin = Arc::new(Slow::default());
+    let origin = Arc::new(SlowOrigin::default());
     let options = setting::options();
     let (one, other) = (node(&server.url(), options.clone()).await, node(&server.url(), options).await);
     for (count, language) in ["de", "en", "fr"].into_iter().enumerate() {
-        let answer = format!("answer {}", count + 1);
-        assert_eq!(ask_with(&one, &origin, language, "").await, answer);
-        let begun = Instant::now();
-        // Until it has heard that its near copies are not all any more.
-        while ask_with(&other, &origin, language, "only-if-cached").await != answer {
-            assert!(begun.elapsed() < Duration::from_secs(5), "it never sees the {language} page");
+        let expected = format!("response {}", count + 1);
+        assert_eq!(get_with(&one, &origin, language, "").await, expected);
+        let start = Instant::now();
+        // Until the node has received the invalidation of its incomplete near copies.
+        while get_with(&other, &origin, language, "only-if-cached").await != expected {
+            assert!(start.elapsed() < Duration::from_secs(5), "the {language} page never arrives");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
     for cache in [&one, &other] {
-        ask_with(cache, &origin, "de", "").await;
+        get_with(cache, &origin, "de", "").await;
     }
     let lookups = || {
         let info = server.cli(&["info", "commandstats"]);
@@ -168,9 +173,9 @@ async fn all_variants_are_near_on_every_node() {
     };
     let before = lookups();
     for language in ["de", "en", "fr"] {
-        ask_with(&one, &origin, language, "").await;
-        ask_with(&other, &origin, language, "").await;
+        get_with(&one, &origin, language, "").await;
+        get_with(&other, &origin, language, "").await;
     }
-    assert_eq!(lookups(), before, "what is near is not looked up far");
-    assert_eq!(origin.asked.load(Ordering::SeqCst), 3);
+    assert_eq!(lookups(), before, "near copies need no lookup in Redis");
+    assert_eq!(origin.requests.load(Ordering::SeqCst), 3);
 }

@@ -1,4 +1,5 @@
-//! The contract of every store, on one server, on a Cluster, and for memory over a server.
+//! Runs the contract of every store on one server, on a Cluster, and on a memory store over a
+//! server.
 
 mod setting;
 

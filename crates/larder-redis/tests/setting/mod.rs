@@ -1,4 +1,4 @@
-//! Real servers: private ones, on free ports, stopped when the test ends.
+//! Starts real servers for a test: private ones on free ports, stopped when the test ends.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::{
@@ -15,10 +15,10 @@ use std::{
 use larder_redis::{RedisOptions, RedisStore};
 use tempfile::TempDir;
 
-const INSTALL: &str = "it is in Debian's redis-server: apt-get install redis-server (or cargo xtask setup)";
+const INSTALL: &str = "install it with: apt-get install redis-server (or cargo xtask setup)";
 
-/// A port below those that the system gives to clients, with the one of a Cluster's bus, which is 10,000 above. No two calls
-/// of a process get the same.
+/// Returns a free port below the system's range for clients. The port of a Cluster's bus, 10,000
+/// higher, is free too. No two calls in a process return the same port.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = u16::try_from(std::process::id() % 1000).expect("below 1000") * 12;
@@ -30,60 +30,67 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
-/// A redis-server of its own; killed when dropped, and when the tests end.
+/// A private redis-server. It is killed when this is dropped, and when the test process ends.
 pub(crate) struct Server {
-    /// A shell that kills the server when its own input ends.
-    watch: Child,
+    /// A shell that kills the server when the shell's standard input ends.
+    watchdog: Child,
     pid: u32,
     pub(crate) port: u16,
     arguments: Vec<String>,
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Server {
+    /// Starts a server with these arguments on a free port.
     pub(crate) fn start(arguments: &[&str]) -> Self {
         Self::start_at(free_port(), arguments)
     }
 
+    /// Starts a server on this port and waits until it listens.
     pub(crate) fn start_at(port: u16, arguments: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a directory");
+        let directory = tempfile::tempdir().expect("a directory");
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let (watch, pid) = spawn(port, &folder, &arguments);
-        let server = Self { watch, pid, port, arguments, folder };
+        let (watchdog, pid) = spawn(port, &directory, &arguments);
+        let server = Self { watchdog, pid, port, arguments, directory };
         server.wait();
         server
     }
 
-    /// A Sentinel, with the configuration in this file, which it changes.
+    /// Starts a Sentinel with this configuration file, which the Sentinel rewrites.
     pub(crate) fn sentinel(port: u16, config: &std::path::Path) -> Self {
-        let folder = tempfile::tempdir().expect("a directory");
-        let (watch, pid) = spawn_with(&[&config.display().to_string(), "--sentinel"], port, &folder, &[]);
-        let server = Self { watch, pid, port, arguments: Vec::new(), folder };
+        let directory = tempfile::tempdir().expect("a directory");
+        let (watchdog, pid) =
+            spawn_with(&[&config.display().to_string(), "--sentinel"], port, &directory, &[]);
+        let server = Self { watchdog, pid, port, arguments: Vec::new(), directory };
         server.wait();
         server
     }
 
+    /// Returns the URL of the server's database 0.
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/0", self.port)
     }
 
+    /// Kills the server and waits for its end.
     pub(crate) fn kill(&mut self) {
         self.signal("KILL");
-        drop(self.watch.stdin.take());
-        self.watch.wait().expect("it is gone");
+        drop(self.watchdog.stdin.take());
+        self.watchdog.wait().expect("the watchdog ends");
     }
 
+    /// Starts the server again on the same port, without its data.
     pub(crate) fn restart(&mut self) {
-        (self.watch, self.pid) = spawn(self.port, &self.folder, &self.arguments);
+        (self.watchdog, self.pid) = spawn(self.port, &self.directory, &self.arguments);
         self.wait();
     }
 
-    /// Stops it without ending it, or lets it go on: `STOP`, `CONT`.
+    /// Sends a signal to the server: `STOP` suspends it, `CONT` resumes it.
     pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args([&format!("-{name}"), &self.pid.to_string()]).status();
         assert!(status.expect("kill runs").success());
     }
 
+    /// Runs a command with redis-cli and returns the trimmed output.
     pub(crate) fn cli(&self, arguments: &[&str]) -> String {
         let output = Command::new("redis-cli")
             .args(["-p", &self.port.to_string()])
@@ -93,6 +100,7 @@ impl Server {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
+    /// Waits until the server listens, for at most four seconds.
     fn wait(&self) {
         for _ in 0..400 {
             if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
@@ -106,41 +114,46 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        drop(self.watch.stdin.take());
-        let _ = self.watch.wait();
+        drop(self.watchdog.stdin.take());
+        let _ = self.watchdog.wait();
     }
 }
 
-fn spawn(port: u16, folder: &TempDir, arguments: &[String]) -> (Child, u32) {
+/// Spawns a server that writes nothing to the disk.
+fn spawn(port: u16, directory: &TempDir, arguments: &[String]) -> (Child, u32) {
     spawn_with(
         &["--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"],
         port,
-        folder,
+        directory,
         arguments,
     )
 }
 
-fn spawn_with(first: &[&str], port: u16, folder: &TempDir, arguments: &[String]) -> (Child, u32) {
+/// Spawns redis-server under a watchdog shell. Returns the shell and the server's process id.
+fn spawn_with(first: &[&str], port: u16, directory: &TempDir, arguments: &[String]) -> (Child, u32) {
     let script = "redis-server \"$@\" > /dev/null 2>&1 & echo $!; cat > /dev/null; kill -9 $! 2> /dev/null";
     let mut child = Command::new("sh")
         .args(["-c", script, "sh"])
         .args(first)
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"])
-        .arg(folder.path())
+        .arg(directory.path())
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .expect("a shell");
     let mut line = String::new();
-    BufReader::new(child.stdout.take().expect("its output")).read_line(&mut line).expect("a line");
-    (child, line.trim().parse().expect("a process number"))
+    BufReader::new(child.stdout.take().expect("standard output"))
+        .read_line(&mut line)
+        .expect("the process id is printed");
+    (child, line.trim().parse().expect("a process id"))
 }
 
-/// Three masters and three replicas.
+/// A Cluster of three masters, each with a replica.
 pub(crate) struct Cluster(pub(crate) Vec<Server>);
 
 impl Cluster {
+    /// Starts the nodes, creates the Cluster and waits until each replica is in sync.
     pub(crate) fn start() -> Self {
         let options = [
             "--cluster-enabled",
@@ -159,25 +172,26 @@ impl Cluster {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
         for _ in 0..400 {
             let is_ready = |node: &Server| {
-                // A replica that was never in step can't take over.
-                let in_step = !node.cli(&["info", "replication"]).contains("master_link_status:down");
-                in_step && node.cli(&["cluster", "info"]).contains("cluster_state:ok")
+                // A replica that was never in sync can't take over.
+                let in_sync = !node.cli(&["info", "replication"]).contains("master_link_status:down");
+                in_sync && node.cli(&["cluster", "info"]).contains("cluster_state:ok")
             };
             if nodes.iter().all(is_ready) {
                 return Self(nodes);
             }
             std::thread::sleep(Duration::from_millis(25));
         }
-        panic!("the cluster does not come up");
+        panic!("the cluster does not become ready");
     }
 
+    /// Returns the URL of the Cluster, with all nodes.
     pub(crate) fn url(&self) -> String {
         let nodes: Vec<String> = self.0.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
         format!("redis+cluster://{}", nodes.join(","))
     }
 }
 
-/// One server for all tests of a file; each store has a prefix of its own.
+/// Returns the URL of one server for all tests of a file. Each store uses its own prefix.
 pub(crate) fn shared() -> &'static str {
     static SERVER: OnceLock<(Server, String)> = OnceLock::new();
     &SERVER
@@ -189,7 +203,8 @@ pub(crate) fn shared() -> &'static str {
         .1
 }
 
-/// Long enough for a busy machine: how long anybody waits is the business of other tests.
+/// Returns options with a unique prefix, and with timeouts for a busy machine. Other tests test the
+/// timeouts.
 pub(crate) fn options() -> RedisOptions {
     static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let mut options = RedisOptions::default();
@@ -200,6 +215,7 @@ pub(crate) fn options() -> RedisOptions {
     options
 }
 
+/// Connects a store with its own prefix.
 pub(crate) async fn store(url: &str) -> RedisStore {
     RedisStore::connect(url, options()).await.expect("it connects")
 }
