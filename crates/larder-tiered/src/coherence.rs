@@ -1,4 +1,5 @@
-//! Whether near copies may be believed, and whether one that is being made is still good.
+//! Decides whether near copies may be served, and whether a copy that is being promoted is still
+//! valid. Applies the invalidations of other processes to the near store.
 
 use std::{
     sync::{
@@ -10,103 +11,117 @@ use std::{
 
 use larder_core::{CacheKey, CacheStore, Invalidation, InvalidationStream, StoreError};
 
-/// Shared by the store, and the task that hears of removals.
+/// The state that decides about near copies, shared by the store and the invalidation task.
 #[derive(Debug)]
 pub(crate) struct Coherence {
     near: Arc<dyn CacheStore>,
+    /// Whether near copies may be served: the feed is connected, or the far store has none.
     valid: AtomicBool,
-    /// Counts removals, ours and others'.
+    /// Number of removals by this process and by others.
     removals: AtomicU64,
-    /// For the keys of each shard, how many times several variants are being brought near (the low half), and how many times
-    /// that has begun (the high half).
-    completing: [AtomicU64; SHARDS],
+    /// For the keys of each shard: the promotions of several variants that are running (low half),
+    /// and that have been started (high half).
+    promotions: [AtomicU64; SHARDS],
 }
 
 const SHARDS: usize = 64;
-const LOW: u64 = u32::MAX as u64;
+/// The low half of a promotion counter.
+const RUNNING: u64 = u32::MAX as u64;
 
-/// Until this is dropped, a near copy may lack variants.
+/// A running promotion of several variants. Until it is dropped, the near store may lack some of
+/// them.
 #[derive(Debug)]
-pub(crate) struct Completing<'a>(&'a AtomicU64);
+pub(crate) struct Promotion<'a>(&'a AtomicU64);
 
-impl Drop for Completing<'_> {
+impl Drop for Promotion<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 impl Coherence {
-    pub(crate) fn new(near: Arc<dyn CacheStore>, believed: bool) -> Arc<Self> {
+    /// Creates the state for an empty near store. `valid` is `false` if the far store has a feed,
+    /// which is not connected yet.
+    pub(crate) fn new(near: Arc<dyn CacheStore>, valid: bool) -> Arc<Self> {
         Arc::new(Self {
             near,
-            valid: AtomicBool::new(believed),
+            valid: AtomicBool::new(valid),
             removals: AtomicU64::new(0),
-            completing: [const { AtomicU64::new(0) }; SHARDS],
+            promotions: [const { AtomicU64::new(0) }; SHARDS],
         })
     }
 
+    /// Returns the promotion counter for a key.
     fn shard(&self, key: &CacheKey) -> &AtomicU64 {
-        &self.completing[(key.process_hash() >> 48) as usize % SHARDS]
+        &self.promotions[(key.process_hash() >> 48) as usize % SHARDS]
     }
 
-    /// Before variants are brought near, one after the other.
-    pub(crate) fn completing(&self, key: &CacheKey) -> Completing<'_> {
+    /// Starts a promotion of several variants, which are committed one after the other.
+    pub(crate) fn start_promotion(&self, key: &CacheKey) -> Promotion<'_> {
         let shard = self.shard(key);
         shard.fetch_add((1 << 32) + 1, Ordering::AcqRel);
-        Completing(shard)
+        Promotion(shard)
     }
 
-    /// To be asked before and after a near look-up: if it is the same twice, what was found had all its variants, and may be
-    /// served.
-    pub(crate) fn complete(&self, key: &CacheKey) -> Option<u64> {
-        let now = self.shard(key).load(Ordering::Acquire);
-        (self.is_valid() && now & LOW == 0).then_some(now)
+    /// Returns the promotion counter of a key, or `None` while its variants may be incomplete or
+    /// near copies may not be served.
+    ///
+    /// If it is the same before and after a near lookup, the lookup has found all variants, and
+    /// they may be served.
+    pub(crate) fn generation(&self, key: &CacheKey) -> Option<u64> {
+        let counter = self.shard(key).load(Ordering::Acquire);
+        (self.is_valid() && counter & RUNNING == 0).then_some(counter)
     }
 
-    /// Whether what is near may be served.
+    /// Returns whether near copies may be served: the near store has missed no invalidation.
     pub(crate) fn is_valid(&self) -> bool {
         self.valid.load(Ordering::Acquire)
     }
 
-    /// The count before something is looked up far: see [`is_good_since`](Self::is_good_since).
-    pub(crate) fn now(&self) -> u64 {
+    /// Returns the number of removals, to be read before a far lookup and passed to
+    /// [`is_unchanged_since`](Self::is_unchanged_since).
+    pub(crate) fn removals(&self) -> u64 {
         self.removals.load(Ordering::Acquire)
     }
 
-    /// Whether nothing was removed since. To be asked after a write to the near store has begun: a removal that comes after
-    /// this keeps that write from being committed.
-    pub(crate) fn is_good_since(&self, then: u64) -> bool {
-        self.is_valid() && self.now() == then
+    /// Returns whether there was no removal since the count was read and near copies may be served.
+    ///
+    /// To be called once the write to the near store has begun: the near store then rejects the
+    /// commit after any later removal.
+    pub(crate) fn is_unchanged_since(&self, removals: u64) -> bool {
+        self.is_valid() && self.removals() == removals
     }
 
-    /// Something is about to be removed near.
-    pub(crate) fn removing(&self) {
+    /// Counts a removal. To be called before the near store removes.
+    pub(crate) fn record_removal(&self) {
         self.removals.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Takes away near what is not all there is far any more.
+    /// Removes the near copies of a key, which are no longer all variants that the far store has.
     pub(crate) async fn invalidate(&self, key: &CacheKey) -> Result<(), StoreError> {
-        self.removing();
+        self.record_removal();
         self.near.remove(key).await
     }
 
-    async fn heard(&self, removed: Invalidation) {
-        self.removing();
-        let done = match &removed {
+    /// Applies an invalidation by another process. Clears the near store if invalidations were
+    /// missed, or if the near store fails to remove.
+    async fn apply(&self, invalidation: Invalidation) {
+        self.record_removal();
+        let result = match &invalidation {
             Invalidation::Key(key) => self.near.remove(key).await,
             Invalidation::Group(group) => self.near.invalidate_group(group).await,
             Invalidation::Disconnected => {
                 self.valid.store(false, Ordering::Release);
                 return;
             }
-            // What was missed meanwhile is not known.
+            // Everything was removed, or it is unknown which invalidations were missed.
             _ => self.near.clear().await,
         };
-        match done {
-            Ok(()) if removed == Invalidation::Connected => self.valid.store(true, Ordering::Release),
+        match result {
+            Ok(()) if invalidation == Invalidation::Connected => self.valid.store(true, Ordering::Release),
             Ok(()) => {}
             Err(error) => {
-                tracing::warn!(%error, "the near store does not remove; it is not used until it is empty");
+                tracing::warn!(%error, "the near store failed to remove entries, clearing it");
                 self.valid.store(false, Ordering::Release);
                 while self.near.clear().await.is_err() {
                     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -117,11 +132,11 @@ impl Coherence {
     }
 }
 
-/// Hears of removals until the store is gone.
-pub(crate) async fn on_invalidation(trust: Weak<Coherence>, mut listener: Box<dyn InvalidationStream>) {
+/// Applies each invalidation of the feed until the store is dropped.
+pub(crate) async fn on_invalidation(coherence: Weak<Coherence>, mut listener: Box<dyn InvalidationStream>) {
     loop {
-        let removed = listener.next().await;
-        let Some(trust) = trust.upgrade() else { return };
-        trust.heard(removed).await;
+        let invalidation = listener.next().await;
+        let Some(coherence) = coherence.upgrade() else { return };
+        coherence.apply(invalidation).await;
     }
 }

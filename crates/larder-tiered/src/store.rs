@@ -1,4 +1,6 @@
-//! The store: near if it may be believed, far if not.
+//! The public store: reads from the near store where its copies are valid and complete, otherwise
+//! from the far store, and promotes what it finds there. `coherence` decides which near copies are
+//! valid.
 
 use std::sync::Arc;
 
@@ -14,9 +16,23 @@ use crate::{
     writer::Reserved,
 };
 
-/// A near store over a far one.
+/// A near store (memory) over a far store (Redis, disk).
 ///
-/// Cloning shares both.
+/// Clones share both stores. The far store decides what is stored: entries are read through it,
+/// written through to it and removed from it first.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use larder_core::{Cache, CacheStore};
+/// use larder_memory::MemoryStore;
+/// use larder_tiered::TieredStore;
+///
+/// fn cache(far: Arc<dyn CacheStore>) -> Cache {
+///     let near = Arc::new(MemoryStore::with_capacity(64 << 20)); // bytes
+///     Cache::builder(Arc::new(TieredStore::new(near, far))).build()
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct TieredStore {
     near: Arc<dyn CacheStore>,
@@ -25,57 +41,70 @@ pub struct TieredStore {
 }
 
 impl TieredStore {
-    /// `near` over `far`. `near` is this store's alone, and emptied when it can't be known what it missed. Within a tokio
-    /// runtime, in which it hears of removals.
+    /// Creates a store with `near` over `far`.
+    ///
+    /// No other store or cache may use `near`: this store clears it whenever invalidations may have
+    /// been missed. If `far` has an invalidation feed (as Redis has), a task applies its
+    /// invalidations to `near` until the last clone is dropped, and near copies are not served
+    /// before the feed is connected.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside a tokio runtime if `far` has an invalidation feed.
     pub fn new(near: Arc<dyn CacheStore>, far: Arc<dyn CacheStore>) -> Self {
-        let listener = far.invalidations().map(|removals| removals.listen());
-        // Who can't hear of removals has to believe that there are none but ours.
-        let trust = Coherence::new(Arc::clone(&near), listener.is_none());
+        let listener = far.invalidations().map(|feed| feed.listen());
+        // Without a feed, this process's removals are the only ones that the near store can know.
+        let coherence = Coherence::new(Arc::clone(&near), listener.is_none());
         if let Some(listener) = listener {
-            tokio::spawn(on_invalidation(Arc::downgrade(&trust), listener));
+            tokio::spawn(on_invalidation(Arc::downgrade(&coherence), listener));
         }
-        Self { near, far, coherence: trust }
+        Self { near, far, coherence }
     }
 
-    /// What is near: all variants that there are far, or nothing.
-    async fn near(&self, key: &CacheKey) -> Option<Candidates> {
-        let then = self.coherence.complete(key)?;
+    /// Returns the near copies of a key: all variants that the far store has, or `None`.
+    async fn lookup_near(&self, key: &CacheKey) -> Option<Candidates> {
+        let generation = self.coherence.generation(key)?;
         let found = self.near.lookup(key).await.ok().filter(|found| !found.is_empty())?;
-        (self.coherence.complete(key) == Some(then)).then_some(found)
+        (self.coherence.generation(key) == Some(generation)).then_some(found)
     }
 
-    /// Brings near what came whole, with all its variants. `then` is from before it was looked up far.
-    async fn promote(&self, key: &CacheKey, found: &Candidates, then: u64) -> Option<Candidates> {
-        let whole = |candidate: &Candidate| match &candidate.body {
+    /// Writes all variants of a key to the near store and returns the near copies. `removals` is
+    /// the count from before the far lookup.
+    ///
+    /// Returns `None` and promotes nothing if a body has to be read from the far store in chunks, a
+    /// variant matches no request (`Vary: *`), or something was removed since.
+    async fn promote(&self, key: &CacheKey, found: &Candidates, removals: u64) -> Option<Candidates> {
+        let copy = |candidate: &Candidate| match &candidate.body {
             StoredBody::Whole(body) if !candidate.head.selecting.never_matches() => {
                 Some((Arc::clone(&candidate.head), body.clone()))
             }
             _ => None,
         };
-        // The newest is first, and has to be written last.
-        let copies: Vec<_> = found.iter().rev().map(whole).collect::<Option<_>>()?;
-        if copies.is_empty() || !self.coherence.is_good_since(then) {
+        // The newest variant is first here, and the near store returns the last one written first.
+        let copies: Vec<_> = found.iter().rev().map(copy).collect::<Option<_>>()?;
+        if copies.is_empty() || !self.coherence.is_unchanged_since(removals) {
             return None;
         }
         let mut writers = Vec::with_capacity(copies.len());
         for (head, body) in copies {
-            writers.push(self.copying(key, head, body).await?);
+            writers.push(self.begin_copy(key, head, body).await?);
         }
-        // Once more, now that a removal that comes later reaches what is being written.
-        if !self.coherence.is_good_since(then) {
+        // Checked again after the writes have begun: the near store rejects them after a later
+        // removal.
+        if !self.coherence.is_unchanged_since(removals) {
             return None;
         }
         if writers.len() == 1 {
             writers.pop()?.commit().await.ok()?;
         } else {
-            // On its own: who waits for it may leave in the middle.
+            // In a task, because the caller may be dropped after some of the commits.
             tokio::spawn(commit_all(Arc::clone(&self.coherence), key.clone(), writers)).await.ok()??;
         }
         self.near.lookup(key).await.ok().filter(|near| near.len() == found.len())
     }
 
-    /// A near copy that needs only to be committed.
-    async fn copying(
+    /// Writes one variant to the near store, ready to be committed.
+    async fn begin_copy(
         &self,
         key: &CacheKey,
         head: Arc<StoredHead>,
@@ -89,19 +118,23 @@ impl TieredStore {
         Some(writer)
     }
 
-    /// The far entry that has this head.
+    /// Returns the id of the far entry with this head.
     async fn far_id(&self, key: &CacheKey, head: &StoredHead) -> Result<Option<EntryId>, StoreError> {
         let found = self.far.lookup(key).await?;
         Ok(found.iter().find(|candidate| *candidate.head == *head).map(|candidate| candidate.id))
     }
 }
 
-/// Commits all variants of a key near, or none.
-async fn commit_all(trust: Arc<Coherence>, key: CacheKey, writers: Vec<Box<dyn StoreWriter>>) -> Option<()> {
-    let _incomplete = trust.completing(&key);
+/// Commits all variants of a key to the near store, or none.
+async fn commit_all(
+    coherence: Arc<Coherence>,
+    key: CacheKey,
+    writers: Vec<Box<dyn StoreWriter>>,
+) -> Option<()> {
+    let _promotion = coherence.start_promotion(&key);
     for writer in writers {
         if writer.commit().await.is_err() {
-            let _ = trust.invalidate(&key).await;
+            let _ = coherence.invalidate(&key).await;
             return None;
         }
     }
@@ -111,23 +144,25 @@ async fn commit_all(trust: Arc<Coherence>, key: CacheKey, writers: Vec<Box<dyn S
 #[async_trait]
 impl CacheStore for TieredStore {
     async fn lookup(&self, key: &CacheKey) -> Result<Candidates, StoreError> {
-        if let Some(near) = self.near(key).await {
+        if let Some(near) = self.lookup_near(key).await {
             return Ok(near);
         }
-        let then = self.coherence.now();
+        let removals = self.coherence.removals();
         let found = self.far.lookup(key).await?;
-        // The ids of what is handed out are those by which it is freshened: the near ones, where there are.
-        let near = self.promote(key, &found, then).await;
+        // `freshen` is called with the ids that are returned here: those of the near copies, if
+        // there are any.
+        let near = self.promote(key, &found, removals).await;
         Ok(near.unwrap_or(found))
     }
 
     async fn reserve(&self, key: &CacheKey) -> Result<Box<dyn Reservation>, StoreError> {
-        // Near first: a removal that is told of from now on keeps this from being committed near, as every store promises.
+        // The near store first: it rejects the commit after any removal that it receives from now
+        // on.
         let near = if self.coherence.is_valid() { self.near.reserve(key).await.ok() } else { None };
         let far = match self.far.reserve(key).await {
             Ok(far) => Some(far),
             Err(error) if near.is_none() => return Err(error),
-            // It is down: the near one alone is better than nothing.
+            // The far store is unavailable: store the response in the near store alone.
             Err(_) => None,
         };
         Ok(Box::new(Reserved { coherence: Arc::clone(&self.coherence), key: key.clone(), near, far }))
@@ -144,54 +179,55 @@ impl CacheStore for TieredStore {
                 let freshened = self.far.freshen(key, far, Arc::clone(&head)).await;
                 match freshened {
                     Err(error) if error.kind() == StoreErrorKind::Gone => {
-                        // Removed or replaced there: so it is here.
+                        // The far entry was removed or replaced, so the near copies are not valid.
                         let _ = self.coherence.invalidate(key).await;
                         Err(error)
                     }
                     _ => self.near.freshen(key, id, head).await,
                 }
             }
-            // Expired or evicted there, or not reachable: what is near is still right.
+            // The far entry has expired or been evicted, or the far store is unavailable. The near
+            // copy is still valid.
             _ => self.near.freshen(key, id, head).await,
         }
     }
 
     async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
-        // Far first: what is brought near after that is not what was removed.
+        // The far store first: otherwise the removed entry could be promoted again.
         let far = self.far.remove(key).await;
         self.coherence.invalidate(key).await.and(far)
     }
 
     async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
         let far = self.far.invalidate_group(group).await;
-        self.coherence.removing();
+        self.coherence.record_removal();
         self.near.invalidate_group(group).await.and(far)
     }
 
     async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError> {
         let far = self.far.remove_prefix(url).await;
-        self.coherence.removing();
+        self.coherence.record_removal();
         let near = self.near.remove_prefix(url).await?;
-        // What is near is far, too, but for what has expired there.
+        // The far store has each near entry, too, except those that have expired there.
         Ok(far?.max(near))
     }
 
     async fn clear(&self) -> Result<(), StoreError> {
         let far = self.far.clear().await;
-        self.coherence.removing();
+        self.coherence.record_removal();
         self.near.clear().await.and(far)
     }
 
     async fn mark_group_stale(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
         let far = self.far.mark_group_stale(group, at).await;
-        self.coherence.removing();
-        // What was near comes near again, as it is far.
+        self.coherence.record_removal();
+        // The next lookup promotes the stale entries from the far store.
         self.near.invalidate_group(group).await.and(far)
     }
 
     async fn mark_prefix_stale(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
         let far = self.far.mark_prefix_stale(url, at).await;
-        self.coherence.removing();
+        self.coherence.record_removal();
         self.near.mark_prefix_stale(url, at).await.and(far)
     }
 

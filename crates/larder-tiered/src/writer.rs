@@ -1,4 +1,5 @@
-//! Writing to both.
+//! Writes one response to both stores. The far store decides whether it is stored; if that store is
+//! unavailable, the response is stored in the near store alone.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use larder_core::{
 
 use crate::coherence::Coherence;
 
-/// A place in both stores, or in one of them.
+/// A reservation in both stores, or in the one that is available.
 #[derive(Debug)]
 pub(crate) struct Reserved {
     pub(crate) coherence: Arc<Coherence>,
@@ -26,18 +27,18 @@ impl Reservation for Reserved {
         head: Arc<StoredHead>,
         length: Option<u64>,
     ) -> Result<Box<dyn StoreWriter>, StoreError> {
-        let Self { coherence: trust, key, near, far } = *self;
-        // One variant near would hide the others: the next look-up brings all of them.
-        let one_of_many = varies(&head).then_some((trust, key));
+        let Self { coherence, key, near, far } = *self;
+        // A single near variant would hide the others. The next lookup promotes all of them.
+        let incomplete = varies(&head).then_some((coherence, key));
         let near = match near {
-            Some(near) if one_of_many.is_none() => near.begin(Arc::clone(&head), length).await.ok(),
+            Some(near) if incomplete.is_none() => near.begin(Arc::clone(&head), length).await.ok(),
             _ => None,
         };
         let far = match far {
             Some(far) => match far.begin(head, length).await {
                 Ok(far) => Some(far),
                 Err(error) if near.is_none() || error.kind() == StoreErrorKind::Gone => return Err(error),
-                // It is full, or down: the near one alone is better than nothing.
+                // The far store is full or unavailable: store the response in the near store alone.
                 Err(_) => None,
             },
             None => None,
@@ -45,26 +46,28 @@ impl Reservation for Reserved {
         if near.is_none() && far.is_none() {
             return Err(both_failed());
         }
-        Ok(Box::new(TieredWriter { near, far, one_of_many }))
+        Ok(Box::new(TieredWriter { near, far, incomplete }))
     }
 }
 
-/// Whether there may be other variants.
+/// Returns whether the key may have other variants.
 fn varies(head: &StoredHead) -> bool {
     head.selecting.never_matches() || head.selecting.iter().next().is_some()
 }
 
+/// Creates the error of a write that no store accepts any more.
 fn both_failed() -> StoreError {
-    StoreError::new(StoreErrorKind::Unavailable, "tiered", "both stores have failed")
+    StoreError::new(StoreErrorKind::Unavailable, "tiered", "the near and the far store have both failed")
 }
 
-/// Receives one body, for both stores. One that fails is left out, as long as there is another.
+/// Receives one body for both stores. If one store fails, the other continues alone.
 #[derive(Debug)]
 struct TieredWriter {
     near: Option<Box<dyn StoreWriter>>,
     far: Option<Box<dyn StoreWriter>>,
-    /// Where near copies of the other variants are, which are no longer all.
-    one_of_many: Option<(Arc<Coherence>, CacheKey)>,
+    /// The key, if the response varies: its near copies are incomplete after the commit and are
+    /// removed.
+    incomplete: Option<(Arc<Coherence>, CacheKey)>,
 }
 
 #[async_trait]
@@ -85,24 +88,24 @@ impl StoreWriter for TieredWriter {
         }
     }
 
-    /// From the far one if it can: the near one may turn out not to want it.
+    /// Returns the far store's source if it has one: the near store may still reject the body.
     fn follow(&self) -> Option<Arc<dyn BodySource>> {
         let follow = |writer: &Option<Box<dyn StoreWriter>>| writer.as_ref()?.follow();
         follow(&self.far).or_else(|| follow(&self.near))
     }
 
     async fn commit(self: Box<Self>) -> Result<EntryId, StoreError> {
-        let Self { near, far, one_of_many } = *self;
+        let Self { near, far, incomplete } = *self;
         let far = match far {
             Some(far) => match far.commit().await {
-                // Removed meanwhile: not to be stored anywhere.
+                // The entry was removed during the write, so no store may have it.
                 Err(error) if error.kind() == StoreErrorKind::Gone => return Err(error),
                 far => Some(far),
             },
             None => None,
         };
-        if let Some((trust, key)) = one_of_many {
-            trust.invalidate(&key).await?;
+        if let Some((coherence, key)) = incomplete {
+            coherence.invalidate(&key).await?;
         }
         let near = match near {
             Some(near) => Some(near.commit().await),

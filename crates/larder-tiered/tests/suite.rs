@@ -1,5 +1,5 @@
-//! The contract of every store, for memory over memory: a far store that tells of nothing, one that tells of removals, and one
-//! that is down.
+//! Runs the contract of every store on memory over memory: with a far store without an invalidation
+//! feed, and with a near store that fails.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What tiers add: promotion, one tier without the other, and removals that others tell of.
+//! Tests promotion, one tier without the other, and invalidations by other processes.
 
 use std::sync::Arc;
 
@@ -14,9 +14,9 @@ use larder_tiered::TieredStore;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-/// A far store that says what the test says.
+/// A far store with a feed that reports the invalidations of the test.
 #[derive(Debug)]
-struct Telling {
+struct FeedStore {
     inner: FaultyStore,
     listeners: Mutex<Vec<mpsc::UnboundedSender<Invalidation>>>,
 }
@@ -31,7 +31,7 @@ impl InvalidationStream for Listener {
     }
 }
 
-impl InvalidationFeed for Telling {
+impl InvalidationFeed for FeedStore {
     fn listen(&self) -> Box<dyn InvalidationStream> {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.listeners.lock().push(sender);
@@ -40,7 +40,7 @@ impl InvalidationFeed for Telling {
 }
 
 #[async_trait]
-impl CacheStore for Telling {
+impl CacheStore for FeedStore {
     async fn lookup(&self, key: &CacheKey) -> Result<Candidates, StoreError> {
         self.inner.lookup(key).await
     }
@@ -88,7 +88,7 @@ impl CacheStore for Telling {
 
 struct Setting {
     near: FaultyStore,
-    far: Arc<Telling>,
+    far: Arc<FeedStore>,
     tiers: TieredStore,
 }
 
@@ -96,15 +96,16 @@ impl Setting {
     async fn new() -> Self {
         let near = FaultyStore::new(Arc::new(MemoryStore::default()));
         let inner = FaultyStore::new(Arc::new(MemoryStore::default()));
-        let far = Arc::new(Telling { inner, listeners: Mutex::default() });
+        let far = Arc::new(FeedStore { inner, listeners: Mutex::default() });
         let tiers = TieredStore::new(Arc::new(near.clone()), Arc::clone(&far) as Arc<dyn CacheStore>);
         let it = Self { near, far, tiers };
-        it.tell(Invalidation::Connected).await;
+        it.announce(Invalidation::Connected).await;
         it
     }
 
-    async fn tell(&self, removed: Invalidation) {
-        self.far.listeners.lock().iter().for_each(|listener| drop(listener.send(removed.clone())));
+    /// Reports an invalidation and lets the store's task apply it.
+    async fn announce(&self, invalidation: Invalidation) {
+        self.far.listeners.lock().iter().for_each(|listener| drop(listener.send(invalidation.clone())));
         for _ in 0..50 {
             tokio::task::yield_now().await;
         }
@@ -158,8 +159,8 @@ async fn one_tier_that_is_down_does_not_keep_the_other_from_working() {
     it.far.inner.set(Fault::Down);
     put(&it.tiers, b"near").await;
     assert_eq!(it.content().await.as_deref(), Some(&b"near"[..]));
-    it.tiers.remove(&key("/a")).await.expect_err("nobody knows whether it is gone far");
-    assert!(content(&it.near).await.is_none(), "it is gone near");
+    it.tiers.remove(&key("/a")).await.expect_err("it is unknown whether the far entry was removed");
+    assert!(content(&it.near).await.is_none(), "it is removed near");
     it.far.inner.set(Fault::None);
     it.near.set(Fault::Down);
     put(&it.tiers, b"far").await;
@@ -168,7 +169,7 @@ async fn one_tier_that_is_down_does_not_keep_the_other_from_working() {
 
 #[tokio::test]
 async fn what_others_remove_is_removed_near() {
-    for removed in [
+    for invalidation in [
         Invalidation::Key(key("/a")),
         Invalidation::Group(CacheGroup::new("http://example.com", "g")),
         Invalidation::Everything,
@@ -176,28 +177,28 @@ async fn what_others_remove_is_removed_near() {
         let it = Setting::new().await;
         put(&it.tiers, b"old").await;
         it.far.inner.remove(&key("/a")).await.expect("another process removes it");
-        it.tell(removed.clone()).await;
-        assert_eq!(it.content().await, None, "{removed:?}");
+        it.announce(invalidation.clone()).await;
+        assert_eq!(it.content().await, None, "{invalidation:?}");
     }
 }
 
-/// A node whose connection was lost served what the others had removed.
+/// A node with a lost connection served entries that other nodes had removed.
 #[tokio::test]
-async fn nothing_near_is_believed_while_nobody_tells() {
+async fn near_copies_are_not_served_while_disconnected() {
     let it = Setting::new().await;
     put(&it.tiers, b"old").await;
-    it.tell(Invalidation::Disconnected).await;
+    it.announce(Invalidation::Disconnected).await;
     it.far.inner.remove(&key("/a")).await.expect("another process removes it");
     assert_eq!(it.content().await, None);
     put(&*it.far, b"new").await;
     assert_eq!(it.content().await.as_deref(), Some(&b"new"[..]));
-    it.tell(Invalidation::Connected).await;
-    assert_eq!(it.content().await.as_deref(), Some(&b"new"[..]), "what was near before is forgotten");
+    it.announce(Invalidation::Connected).await;
+    assert_eq!(it.content().await.as_deref(), Some(&b"new"[..]), "the old near copies are removed");
     it.far.inner.set(Fault::Down);
-    assert_eq!(it.content().await.as_deref(), Some(&b"new"[..]), "and near copies are believed again");
+    assert_eq!(it.content().await.as_deref(), Some(&b"new"[..]), "near copies are served again");
 }
 
-/// A removal that came while a copy was on its way near was followed by the removed response.
+/// A removal during a write was followed by the removed response in the near store.
 #[tokio::test]
 async fn a_write_that_a_removal_has_overtaken_is_not_near() {
     let it = Setting::new().await;
@@ -210,7 +211,7 @@ async fn a_write_that_a_removal_has_overtaken_is_not_near() {
         .await
         .expect("it begins");
     writer.write(Bytes::from_static(b"old")).await.expect("it writes");
-    it.tell(Invalidation::Key(key("/a"))).await;
+    it.announce(Invalidation::Key(key("/a"))).await;
     let _ = writer.commit().await;
     assert!(content(&it.near).await.is_none());
 }
@@ -221,22 +222,22 @@ async fn put_variant(store: &dyn CacheStore, language: &str) {
     reserved.begin(head, None).await.expect("it begins").commit().await.expect("it commits");
 }
 
-/// A page that varies, as most that can be compressed do, was read from Redis each time.
+/// A page that varies, as most compressible pages do, was read from Redis at each request.
 #[tokio::test]
 async fn all_variants_are_near_or_none() {
     let it = Setting::new().await;
     let found = async || it.tiers.lookup(&key("/v")).await.map_or(0, |found| found.len());
     put_variant(&it.tiers, "de").await;
     put_variant(&*it.far, "en").await;
-    assert_eq!(found().await, 2, "what another process has stored, too");
+    assert_eq!(found().await, 2, "including the one of another process");
     it.far.inner.set(Fault::Down);
     assert_eq!(found().await, 2, "from near");
     it.far.inner.set(Fault::None);
     put_variant(&*it.far, "fr").await;
-    it.tell(Invalidation::Key(key("/v"))).await;
-    assert_eq!(found().await, 3, "another process has stored one more");
+    it.announce(Invalidation::Key(key("/v"))).await;
+    assert_eq!(found().await, 3, "another process has stored another variant");
     put_variant(&it.tiers, "it").await;
-    assert_eq!(found().await, 4, "and this one, one more");
+    assert_eq!(found().await, 4, "and so has this process");
     it.far.inner.set(Fault::Down);
     assert_eq!(found().await, 4, "from near");
 }
@@ -246,10 +247,10 @@ async fn freshening_reaches_both() {
     let it = Setting::new().await;
     put(&it.tiers, b"body").await;
     let found = it.tiers.lookup(&key("/a")).await.expect("it looks up");
-    let confirmed = Arc::new(head(&[("x-confirmed", "yes")], &[]));
-    it.tiers.freshen(&key("/a"), found[0].id, Arc::clone(&confirmed)).await.expect("it freshens");
+    let freshened = Arc::new(head(&[("x-freshened", "yes")], &[]));
+    it.tiers.freshen(&key("/a"), found[0].id, Arc::clone(&freshened)).await.expect("it freshens");
     for store in [&it.near as &dyn CacheStore, &*it.far] {
         let found = store.lookup(&key("/a")).await.expect("it looks up");
-        assert_eq!(found[0].head.fields, confirmed.fields);
+        assert_eq!(found[0].head.fields, freshened.fields);
     }
 }
