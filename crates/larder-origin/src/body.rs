@@ -1,4 +1,4 @@
-//! A response's body on its way in, with a limit on its pauses.
+//! Wraps a response body from hyper and limits the time between two of its chunks.
 
 use std::{
     pin::Pin,
@@ -13,25 +13,27 @@ use larder_core::BodyError;
 use tokio::time::{Instant, Sleep, sleep};
 
 pin_project_lite::pin_project! {
-    /// Fails when nothing comes for too long: silence is never an end.
-    pub(crate) struct Impatient {
+    /// A response body that fails if the origin sends nothing for `limit`. A pause never counts as
+    /// the end of the body.
+    pub(crate) struct IdleTimeoutBody {
         #[pin]
         body: Incoming,
         limit: Duration,
-        // Made at the first wait, and moved on at the first wait after a chunk: a body that is here already costs no
-        // timer, and one that flows costs one.
+        // Created at the first wait, and reset at the first wait after each chunk: a body that has
+        // arrived already needs no timer, and a body that streams needs one.
         timer: Option<Pin<Box<Sleep>>>,
         waiting: bool,
     }
 }
 
-impl Impatient {
+impl IdleTimeoutBody {
+    /// Creates a body that fails after `limit` without data.
     pub(crate) fn new(body: Incoming, limit: Duration) -> Self {
         Self { body, limit, timer: None, waiting: false }
     }
 }
 
-impl Body for Impatient {
+impl Body for IdleTimeoutBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -52,7 +54,7 @@ impl Body for Impatient {
         }
         match timer.as_mut().poll(cx) {
             Poll::Ready(()) => {
-                let error = format!("the origin sent nothing of the body for {:?}", this.limit);
+                let error = format!("the origin sent no body data for {:?}", this.limit);
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Pending => Poll::Pending,
@@ -68,6 +70,7 @@ impl Body for Impatient {
     }
 }
 
+/// Returns the instant that is `limit` from now.
 fn deadline(limit: Duration) -> Instant {
     Instant::now() + limit
 }

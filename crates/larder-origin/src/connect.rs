@@ -1,4 +1,6 @@
-//! The pooled client, with TLS or without.
+//! Builds hyper's pooled client from [`HyperOptions`], with TLS or without.
+//!
+//! Connecting and its timeout are in `connection`.
 
 use std::time::Duration;
 
@@ -17,14 +19,17 @@ type Transport = HttpConnector;
 
 pub(crate) type Connector = connection::Connector<Transport>;
 
-/// What one stream may have in flight that nobody has read, and all of a connection's together: as many readers that
-/// have stopped as streams are usual (RFC 9113 §6.5.2) hold up no other.
+/// Flow-control window of one HTTP/2 stream in bytes: what the origin may send before it is read.
 const STREAM_WINDOW: u32 = 256 * 1024;
+/// Flow-control window of one HTTP/2 connection in bytes. 256 streams that nothing reads do not
+/// block the others; 256 is more than the usual limit of concurrent streams (RFC 9113 §6.5.2).
 const CONNECTION_WINDOW: u32 = 256 * STREAM_WINDOW;
 
-/// How often an HTTP/2 connection that waits is asked whether it is still there.
+/// Interval of HTTP/2 PING frames on a connection with open streams, and the timeout for their
+/// acknowledgement.
 const PING: Duration = Duration::from_secs(20);
 
+/// Creates the client. It opens no connection yet.
 pub(crate) fn client(options: &HyperOptions) -> Result<Client<Connector, Body>, OptionsError> {
     let mut http = HttpConnector::new();
     http.set_nodelay(true);
@@ -47,6 +52,7 @@ pub(crate) fn client(options: &HyperOptions) -> Result<Client<Connector, Body>, 
     Ok(client)
 }
 
+/// Returns the plain TCP connector, or an error if the fixed origin is `https`.
 #[cfg(not(feature = "tls"))]
 fn transport(http: HttpConnector, options: &HyperOptions) -> Result<Transport, OptionsError> {
     if options.to.as_ref().is_some_and(|to| to.scheme_str() == Some("https")) {
@@ -55,6 +61,8 @@ fn transport(http: HttpConnector, options: &HyperOptions) -> Result<Transport, O
     Ok(http)
 }
 
+/// Returns a connector with TLS that trusts Mozilla's root certificates and
+/// [`HyperOptions::roots`].
 #[cfg(feature = "tls")]
 fn transport(http: HttpConnector, options: &HyperOptions) -> Result<Transport, OptionsError> {
     use std::sync::Arc;
@@ -65,19 +73,23 @@ fn transport(http: HttpConnector, options: &HyperOptions) -> Result<Transport, O
     let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let public = roots.len();
     for certificate in CertificateDer::pem_slice_iter(&options.roots) {
-        let certificate = certificate.map_err(|_| OptionsError("the root certificates are not PEM"))?;
-        roots.add(certificate).map_err(|_| OptionsError("a root certificate can't be read"))?;
+        let certificate =
+            certificate.map_err(|_| OptionsError("the root certificates could not be parsed as PEM"))?;
+        roots
+            .add(certificate)
+            .map_err(|_| OptionsError("a root certificate is not a valid X.509 certificate"))?;
     }
     if !options.roots.is_empty() && roots.len() == public {
-        return Err(OptionsError("there is no certificate among the root certificates"));
+        return Err(OptionsError("the root certificates contain no certificate in PEM"));
     }
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|_| OptionsError("the TLS library has no protocol version to offer"))?
+        .map_err(|_| OptionsError("the TLS library supports no protocol version"))?
         .with_root_certificates(roots)
         .with_no_client_auth();
     let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
-    // In HTTP/2 the name is in `:authority`, which is the connection's: a client's `Host` can't differ from it.
+    // In HTTP/2, hyper takes `:authority` from the connection's URI, so the client's `Host` cannot
+    // be sent if it differs: such requests use HTTP/1.1.
     let http2 = options.to.is_none() || options.origin_host || options.http2_only;
     Ok(if http2 {
         builder.enable_all_versions().wrap_connector(http)

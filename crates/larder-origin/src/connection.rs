@@ -1,4 +1,6 @@
-//! A connection that remembers whether it has ever answered, made within a time that covers all of connecting.
+//! Opens connections within one timeout, and records for each whether a response has arrived on it.
+//!
+//! `origin` uses that record to decide whether a request that failed may be retried.
 
 use std::{
     future::Future,
@@ -18,24 +20,26 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use larder_core::BodyError;
 use tower_service::Service;
 
-/// Whether a response has come over the connection. One that broke before its first has not gone stale: the origin
-/// does not want the request.
+/// Flag of a connection: set when the first response has arrived on it. A connection that breaks
+/// before its first response was not closed while idle, so its request is not retried.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Answered(Arc<AtomicBool>);
+pub(crate) struct HasResponded(Arc<AtomicBool>);
 
-impl Answered {
+impl HasResponded {
+    /// Sets the flag.
     pub(crate) fn set(&self) {
         if !self.get() {
             self.0.store(true, Ordering::Relaxed);
         }
     }
 
+    /// Returns whether the flag is set.
     pub(crate) fn get(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Makes connections with `inner`: name, TCP and TLS within one limit.
+/// Connects with `inner`. Name resolution, TCP and TLS together must finish within `limit`.
 #[derive(Debug, Clone)]
 pub(crate) struct Connector<C> {
     pub(crate) inner: C,
@@ -48,7 +52,7 @@ where
     C::Future: Send + 'static,
     C::Error: Into<BodyError>,
 {
-    type Response = Remembering<C::Response>;
+    type Response = TrackedConnection<C::Response>;
     type Error = BodyError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BodyError>> + Send>>;
 
@@ -60,31 +64,31 @@ where
         let (connecting, limit) = (self.inner.call(to), self.limit);
         Box::pin(async move {
             match tokio::time::timeout(limit, connecting).await {
-                Ok(Ok(io)) => Ok(Remembering { io, answered: Answered::default() }),
+                Ok(Ok(io)) => Ok(TrackedConnection { io, responded: HasResponded::default() }),
                 Ok(Err(error)) => Err(error.into()),
-                Err(_) => Err(format!("no connection within {limit:?}").into()),
+                Err(_) => Err(format!("could not connect within {limit:?}").into()),
             }
         })
     }
 }
 
 pin_project_lite::pin_project! {
-    /// See [`Answered`].
-    pub(crate) struct Remembering<T> {
+    /// A connection with its [`HasResponded`] flag, which hyper's pool hands to each response.
+    pub(crate) struct TrackedConnection<T> {
         #[pin]
         io: T,
-        answered: Answered,
+        responded: HasResponded,
     }
 }
 
-impl<T: Connection> Connection for Remembering<T> {
+impl<T: Connection> Connection for TrackedConnection<T> {
     fn connected(&self) -> Connected {
-        let connected = Connected::new().extra(self.answered.clone());
+        let connected = Connected::new().extra(self.responded.clone());
         if self.io.connected().is_negotiated_h2() { connected.negotiated_h2() } else { connected }
     }
 }
 
-impl<T: Read> Read for Remembering<T> {
+impl<T: Read> Read for TrackedConnection<T> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -94,7 +98,7 @@ impl<T: Read> Read for Remembering<T> {
     }
 }
 
-impl<T: Write> Write for Remembering<T> {
+impl<T: Write> Write for TrackedConnection<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.project().io.poll_write(cx, bytes)
     }

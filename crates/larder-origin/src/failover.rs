@@ -1,4 +1,7 @@
-//! Several origins that have the same: the next one, where one fails.
+//! [`Failover`]: chooses one of several equivalent origins for each request, and retries on the next if
+//! one fails.
+//!
+//! Which origins are healthy is recorded in `health`.
 
 use std::{
     sync::{
@@ -14,29 +17,41 @@ use larder_core::{Body, Origin, OriginError, OriginErrorKind};
 
 use crate::Health;
 
-/// Which of several healthy origins a request goes to.
+/// How [`Failover`] chooses among healthy origins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Balance {
-    /// The first; the others stand by.
+    /// The first healthy origin; the others are standbys.
     #[default]
     First,
-    /// Each in its turn.
+    /// Each healthy origin in turn.
     RoundRobin,
 }
 
-/// How failures are dealt with.
+/// Options of [`Failover`]: balancing, retries and when an origin counts as failed.
+///
+/// ```
+/// use larder_origin::{Balance, FailoverOptions};
+///
+/// let mut options = FailoverOptions::default();
+/// options.balance = Balance::RoundRobin;
+/// options.retries = 1;
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct FailoverOptions {
-    /// Which origin comes first. Default: [`Balance::First`].
+    /// How the first origin for a request is chosen. Default: [`Balance::First`].
     pub balance: Balance,
-    /// How often a request that may be repeated is sent again, to the next origin each time: one with an idempotent method
-    /// (RFC 9110 §9.2.2) whose content is in memory, and any that never got to its origin. Default: 2.
+    /// Most retries of a failed request, each on the next origin. Default: 2; 0 disables retries.
+    ///
+    /// A request is retried only if its body is in memory, and either its method is idempotent
+    /// (RFC 9110 §9.2.2) or the connection failed, so that no origin has received it.
     pub retries: u32,
-    /// So many failures in a row, and an origin is left alone for [`cooldown`](Self::cooldown). Default: 3.
+    /// Number of failures in a row after which an origin is unhealthy for
+    /// [`cooldown`](Self::cooldown). Default: 3; 0 counts as 1.
     pub failure_threshold: u32,
-    /// How long. Default: 10 s.
+    /// How long an origin is unhealthy after [`failure_threshold`](Self::failure_threshold)
+    /// failures. Default: 10 s. Each further failed request starts the time again.
     pub cooldown: Duration,
 }
 
@@ -46,10 +61,33 @@ impl Default for FailoverOptions {
     }
 }
 
-/// Origins that have the same. A request that one can't answer is sent to the next, if it may be repeated.
+/// An origin made of several equivalent origins: if one fails, the request is retried on the next.
 ///
-/// No answer, and 502, 503 and 504, are failures; those who answer so are asked once each. Origins that fail or are found
-/// unwell by a check are asked only when no other is left. The last failure is what the caller gets.
+/// Failures are: no response, and the status codes 502, 503 and 504. The retries after such a
+/// status end when every origin has had one attempt. Unhealthy origins, which failed too often or
+/// did not pass their health check, receive requests only after all healthy ones. If every attempt
+/// fails, the caller receives the last failure.
+///
+/// A body that streams cannot be sent twice: such a request has one attempt. See
+/// [`FailoverOptions::retries`] for the requests that are retried.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use larder_core::Origin;
+/// use larder_origin::{Failover, FailoverOptions, Health, HyperOptions, HyperOrigin};
+///
+/// # fn main() -> Result<(), larder_origin::OptionsError> {
+/// let urls = ["http://10.0.0.1:3000", "http://10.0.0.2:3000"];
+/// let mut origins: Vec<Arc<dyn Origin>> = Vec::new();
+/// for url in urls {
+///     origins.push(Arc::new(HyperOrigin::new(HyperOptions::to(url)?)?));
+/// }
+/// let failover = Failover::new(origins, Health::new(urls), FailoverOptions::default());
+/// # drop(failover);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Failover {
     origins: Box<[Arc<dyn Origin>]>,
@@ -59,20 +97,22 @@ pub struct Failover {
 }
 
 impl Failover {
-    /// `health` is that of these origins, in this order.
+    /// Creates a failover of `origins`. `health` has the state of the same origins in the same
+    /// order.
     ///
     /// # Panics
     ///
-    /// If there are no origins, or not as many as `health` knows.
+    /// Panics if there are no origins, or if their number differs from that in `health`.
     pub fn new(origins: Vec<Arc<dyn Origin>>, health: Arc<Health>, options: FailoverOptions) -> Self {
         assert!(
             !origins.is_empty() && origins.len() == health.len(),
-            "as many origins as health knows, and one at least"
+            "Failover needs at least one origin, and as many origins as its Health has"
         );
         Self { origins: origins.into(), health, options, turn: AtomicUsize::new(0) }
     }
 
-    /// The order in which origins are asked: healthy ones first.
+    /// Returns the order of the attempts as indexes of origins: healthy ones first, then unhealthy
+    /// ones.
     fn order(&self) -> impl Iterator<Item = usize> + '_ {
         let count = self.origins.len();
         let first = match self.options.balance {
@@ -80,24 +120,27 @@ impl Failover {
             Balance::RoundRobin => self.turn.fetch_add(1, Ordering::Relaxed) % count,
         };
         let round = move || (0..count).map(move |step| (first + step) % count);
-        let well = round().filter(|index| self.health.is_healthy(*index));
-        let unwell = round().filter(|index| !self.health.is_healthy(*index));
-        // Around again, if there are more tries than origins.
-        well.chain(unwell).chain(round().cycle())
+        let healthy = round().filter(|index| self.health.is_healthy(*index));
+        let unhealthy = round().filter(|index| !self.health.is_healthy(*index));
+        // If there are more retries than origins, the order starts again.
+        healthy.chain(unhealthy).chain(round().cycle())
     }
 
-    fn note(&self, index: usize, result: &Result<Response<Body>, OriginError>) -> AttemptOutcome {
+    /// Records the result of an attempt in the health of its origin, and returns its outcome.
+    fn record(&self, index: usize, result: &Result<Response<Body>, OriginError>) -> AttemptOutcome {
         let outcome = match result {
-            Ok(response) if is_failure(response.status()) => AttemptOutcome::Answered,
+            Ok(response) if is_unavailable(response.status()) => AttemptOutcome::Unavailable,
             Ok(_) => {
                 self.health.succeeded(index);
-                return AttemptOutcome::Good;
+                return AttemptOutcome::Success;
             }
             Err(error) => match error.kind() {
-                // The client's own, or nobody's.
-                OriginErrorKind::RequestBody | OriginErrorKind::Closed => return AttemptOutcome::Final,
-                OriginErrorKind::Connect => AttemptOutcome::NeverSent,
-                _ => AttemptOutcome::Lost,
+                // Caused by the client or by this process, not by the origin.
+                OriginErrorKind::RequestBody | OriginErrorKind::Closed => {
+                    return AttemptOutcome::NotRetryable;
+                }
+                OriginErrorKind::Connect => AttemptOutcome::NotSent,
+                _ => AttemptOutcome::Interrupted,
             },
         };
         self.health.failed(index, self.options.failure_threshold, self.options.cooldown);
@@ -105,26 +148,28 @@ impl Failover {
     }
 }
 
-/// How asking an origin went.
+/// How an attempt at one origin ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AttemptOutcome {
-    Good,
-    /// Failed, and nothing changes by asking another one.
-    Final,
-    /// The origin has not heard of it.
-    NeverSent,
-    /// Nobody knows how far it came.
-    Lost,
-    /// 502, 503, 504.
-    Answered,
+    /// The origin responded with a status other than 502, 503 and 504.
+    Success,
+    /// Failed for a reason that is independent of the origin.
+    NotRetryable,
+    /// The connection failed: the origin has not received the request.
+    NotSent,
+    /// Failed without a response: the origin may have processed the request.
+    Interrupted,
+    /// The origin responded with 502, 503 or 504.
+    Unavailable,
 }
 
-/// What a proxy or a server that is going down says.
-fn is_failure(status: StatusCode) -> bool {
+/// Returns whether a proxy, or a server that is shutting down, reports with this status that it
+/// cannot respond.
+fn is_unavailable(status: StatusCode) -> bool {
     matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
 }
 
-/// A request that can be sent again.
+/// A request with its body in memory, which can be sent several times.
 struct ReplayableRequest {
     method: Method,
     uri: Uri,
@@ -133,6 +178,7 @@ struct ReplayableRequest {
 }
 
 impl ReplayableRequest {
+    /// Creates a request for one attempt.
     fn to_request(&self) -> Request<Body> {
         let mut request = Request::new(Body::from(self.content.clone()));
         request.method_mut().clone_from(&self.method);
@@ -149,32 +195,34 @@ impl Origin for Failover {
         let (parts, body) = request.into_parts();
         let content = match body.try_into_bytes() {
             Ok(content) if self.options.retries > 0 => content,
-            kept => {
-                // What streams can be sent once.
-                let body = kept.map_or_else(|streaming| streaming, Body::from);
+            body => {
+                // A body that streams can be sent once.
+                let body = body.map_or_else(|streaming| streaming, Body::from);
                 let index = order.next().unwrap_or_default();
                 let result = self.origins[index].fetch(Request::from_parts(parts, body)).await;
-                self.note(index, &result);
+                self.record(index, &result);
                 return result;
             }
         };
-        let again =
+        let replayable =
             ReplayableRequest { method: parts.method, uri: parts.uri, fields: parts.headers, content };
-        let mut tries = self.options.retries;
-        for (asked, index) in order.enumerate() {
-            let result = self.origins[index].fetch(again.to_request()).await;
-            let repeatable = match self.note(index, &result) {
-                AttemptOutcome::Good | AttemptOutcome::Final => false,
-                AttemptOutcome::NeverSent => true,
-                AttemptOutcome::Lost => again.method.is_idempotent(),
-                // Whoever says that it is too busy is not asked twice for one request.
-                AttemptOutcome::Answered => again.method.is_idempotent() && asked + 1 < self.origins.len(),
+        let mut retries_left = self.options.retries;
+        for (attempt, index) in order.enumerate() {
+            let result = self.origins[index].fetch(replayable.to_request()).await;
+            let repeatable = match self.record(index, &result) {
+                AttemptOutcome::Success | AttemptOutcome::NotRetryable => false,
+                AttemptOutcome::NotSent => true,
+                AttemptOutcome::Interrupted => replayable.method.is_idempotent(),
+                // An origin that reports that it is unavailable gets one attempt for each request.
+                AttemptOutcome::Unavailable => {
+                    replayable.method.is_idempotent() && attempt + 1 < self.origins.len()
+                }
             };
-            if !repeatable || tries == 0 {
+            if !repeatable || retries_left == 0 {
                 return result;
             }
-            tries -= 1;
-            tracing::debug!(origin = self.health.name(index), "asking the next origin");
+            retries_left -= 1;
+            tracing::debug!(origin = self.health.name(index), "retrying on the next origin");
         }
         Err(OriginError::new(OriginErrorKind::Connect))
     }

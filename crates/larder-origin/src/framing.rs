@@ -1,4 +1,5 @@
-//! One length, or none: what a response's head says of its body's extent, after hyper has read it (RFC 9112 §6).
+//! Checks `Content-Length` and `Transfer-Encoding` of a response that hyper has parsed, and leaves
+//! at most one length in it (RFC 9112 §6).
 
 use http::{
     HeaderMap, HeaderValue,
@@ -6,20 +7,22 @@ use http::{
 };
 use larder_core::{OriginError, OriginErrorKind};
 
-/// Leaves one length at most in the head, or refuses the response.
+/// Removes surplus lengths from a response's headers, so that at most one `Content-Length` is left.
 ///
 /// # Errors
 ///
-/// Where a coding would be left in the content, or an end can't be told from a cut.
-pub(crate) fn settle(fields: &mut HeaderMap) -> Result<(), OriginError> {
+/// Returns a [`Protocol`](OriginErrorKind::Protocol) error if a transfer coding would remain in the
+/// content, or if the end of the body could not be distinguished from a broken connection.
+pub(crate) fn normalize(fields: &mut HeaderMap) -> Result<(), OriginError> {
     if fields.contains_key(TRANSFER_ENCODING) {
-        coding(fields).map_err(|why| OriginError::new(OriginErrorKind::Protocol).with_source(why))?;
+        check_coding(fields).map_err(|why| OriginError::new(OriginErrorKind::Protocol).with_source(why))?;
         fields.remove(CONTENT_LENGTH);
     } else if let Some(first) = fields.get(CONTENT_LENGTH)
         && !(is_number(first.as_bytes()) && fields.get_all(CONTENT_LENGTH).iter().nth(1).is_none())
     {
-        // hyper has taken care of a body's; that of a response without one (to HEAD, or a 304) is only said.
-        match agreed(fields) {
+        // hyper has checked the length of a body. A response without a body (to HEAD, or a 304) may
+        // still announce any length.
+        match common_length(fields) {
             Some(length) => fields.insert(CONTENT_LENGTH, length),
             None => fields.remove(CONTENT_LENGTH),
         };
@@ -27,28 +30,30 @@ pub(crate) fn settle(fields: &mut HeaderMap) -> Result<(), OriginError> {
     Ok(())
 }
 
-/// `chunked` alone is undone. What nobody knows goes to the end of its connection (RFC 9112 §6.3), as it is.
-fn coding(fields: &HeaderMap) -> Result<(), &'static str> {
+/// Returns an error unless the body's coding is `chunked` alone, which hyper decodes, or unknown.
+/// The body of an unknown coding is passed on as it is and ends with its connection (RFC 9112
+/// §6.3).
+fn check_coding(fields: &HeaderMap) -> Result<(), &'static str> {
     let mut members = fields.get_all(TRANSFER_ENCODING).iter();
     let (Some(only), None) = (members.next(), members.next()) else {
-        return Err("several transfer codings");
+        return Err("more than one Transfer-Encoding header");
     };
-    let text = only.to_str().map_err(|_| "a transfer coding that is not text")?.trim();
+    let text = only.to_str().map_err(|_| "a Transfer-Encoding that is not visible ASCII")?.trim();
     if text.eq_ignore_ascii_case("chunked") {
         return Ok(());
     }
     let lower = text.to_ascii_lowercase();
     if ["chunked", "gzip", "deflate", "compress"].iter().any(|known| lower.contains(known)) {
-        return Err("a transfer coding that would be left in the content");
+        return Err("a Transfer-Encoding that would remain in the content");
     }
     if fields.contains_key(CONTENT_LENGTH) {
-        return Err("a length beside a transfer coding that nobody knows");
+        return Err("Content-Length together with an unknown Transfer-Encoding");
     }
     Ok(())
 }
 
-/// The number on which all lines and members agree.
-fn agreed(fields: &HeaderMap) -> Option<HeaderValue> {
+/// Returns the length that all `Content-Length` lines and list members have in common, if they do.
+fn common_length(fields: &HeaderMap) -> Option<HeaderValue> {
     let lines = fields.get_all(CONTENT_LENGTH).iter();
     let mut members =
         lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b',')).map(<[u8]>::trim_ascii);
@@ -56,6 +61,7 @@ fn agreed(fields: &HeaderMap) -> Option<HeaderValue> {
     members.all(|other| other == first).then(|| HeaderValue::from_bytes(first).ok())?
 }
 
+/// Returns whether `text` is a decimal number of 1 to 19 digits.
 fn is_number(text: &[u8]) -> bool {
     !text.is_empty() && text.len() < 20 && text.iter().all(u8::is_ascii_digit)
 }

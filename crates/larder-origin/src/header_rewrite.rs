@@ -1,4 +1,4 @@
-//! Rules for header fields, on the way to an origin and back.
+//! An origin that adds and removes headers of requests and responses by fixed rules.
 
 use std::sync::Arc;
 
@@ -6,31 +6,64 @@ use async_trait::async_trait;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use larder_core::{Body, Origin, OriginError};
 
-/// What is taken out of a header section, and then put into it.
+/// Headers to remove from a request or response, and headers to set.
+///
+/// Removals are applied first. The default changes nothing.
+///
+/// ```
+/// use http::{HeaderValue, header};
+/// use larder_origin::HeaderRules;
+///
+/// let rules = HeaderRules {
+///     remove: vec![header::SERVER],
+///     set: vec![(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"))],
+/// };
+/// assert!(!rules.is_empty());
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HeaderRules {
-    /// Fields that are taken out.
+    /// Names of headers to remove, with all their values.
     pub remove: Vec<HeaderName>,
-    /// Fields that are put in, in the place of those of their name.
+    /// Headers to set. Each replaces all headers of the same name; the last of equal names wins.
     pub set: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl HeaderRules {
-    /// Whether they change nothing.
+    /// Returns whether these rules change nothing.
     pub fn is_empty(&self) -> bool {
         self.remove.is_empty() && self.set.is_empty()
     }
 
+    /// Applies the rules to `fields`.
     fn apply(&self, fields: &mut HeaderMap) {
         self.remove.iter().for_each(|name| drop(fields.remove(name)));
         self.set.iter().for_each(|(name, value)| drop(fields.insert(name, value.clone())));
     }
 }
 
-/// An origin whose requests and responses are changed by rules.
+/// An origin that applies [`HeaderRules`] to the requests and responses of another origin.
 ///
-/// The cache sees requests before and responses after that: what a rule puts into a response is stored with it, decides how it is
-/// cached, and costs a hit nothing.
+/// The cache sees the request before its rules are applied and the response after. A header that a
+/// rule sets in a response is therefore stored with it, decides how it is cached (a rule can set
+/// `Cache-Control`), and adds no work to a hit.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use http::{HeaderValue, header};
+/// use larder_origin::{HeaderRewrite, HeaderRules, HyperOptions, HyperOrigin};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let inner = HyperOrigin::new(HyperOptions::to("http://127.0.0.1:3000")?)?;
+/// let response = HeaderRules {
+///     remove: vec![header::SERVER],
+///     set: vec![(header::CACHE_CONTROL, HeaderValue::from_static("max-age=60"))],
+/// };
+/// let origin = HeaderRewrite::new(Arc::new(inner), HeaderRules::default(), response);
+/// # drop(origin);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct HeaderRewrite {
     inner: Arc<dyn Origin>,
@@ -39,7 +72,8 @@ pub struct HeaderRewrite {
 }
 
 impl HeaderRewrite {
-    /// Rules for the requests to `inner`, and for its responses.
+    /// Creates an origin that applies `request` to the requests to `inner`, and `response` to its
+    /// responses.
     pub fn new(inner: Arc<dyn Origin>, request: HeaderRules, response: HeaderRules) -> Self {
         Self { inner, request, response }
     }

@@ -1,7 +1,8 @@
-//! Which origins are well: what requests have met, and what is asked on purpose.
+//! [`Health`]: records which origins are healthy, from the results of requests and of health checks.
 //!
-//! One [`Health`] is shared by all who use the same origins, whichever thread they are on. It counts, and forgets: an origin that
-//! failed too often is left alone for a while, and then tried again by a request, unless a check has spoken for it before.
+//! All users of the same origins, on all threads, share one [`Health`]. It is a circuit breaker: an
+//! origin that failed too often is unhealthy for a cooldown. Then a request tries it, unless a
+//! successful check has ended the cooldown before.
 
 use std::{
     fmt,
@@ -16,21 +17,34 @@ use http::{HeaderValue, Request, StatusCode, Uri, header::HOST};
 use larder_core::{Body, Origin};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-/// How an origin is asked whether it is well.
+/// Options of an active health check, which [`Health::watch`] runs.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use larder_origin::HealthCheck;
+///
+/// let mut check = HealthCheck::default();
+/// check.uri = http::Uri::from_static("http://example.com/healthz");
+/// check.every = Duration::from_secs(10);
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct HealthCheck {
-    /// What is asked for, with GET: an absolute URI, whose path is sent to the origin. Default: `http://health.invalid/`.
+    /// Absolute URI to request with GET. The origin receives its path, and its host as `Host`.
+    /// Default: `http://health.invalid/`.
     pub uri: Uri,
-    /// How often. Default: 5 s.
+    /// Interval between two checks. Default: 5 s; at least 10 ms.
     pub every: Duration,
-    /// How long the answer may take. Default: 2 s.
+    /// Timeout for the head of the response. Default: 2 s. A check that takes longer has failed.
     pub timeout: Duration,
-    /// So many failures in a row, and it is unwell. Default: 2.
+    /// Number of failed checks in a row after which the origin is unhealthy. Default: 2; 0 counts
+    /// as 1.
     pub unhealthy_after: u32,
-    /// So many good answers in a row, and it is well again. Default: 1.
+    /// Number of successful checks in a row after which the origin is healthy again. Default: 1; 0
+    /// counts as 1.
     pub healthy_after: u32,
-    /// The status codes of good answers, first and last. Default: 200 to 399.
+    /// First and last status code of a successful check. Default: 200 to 399.
     pub status: (StatusCode, StatusCode),
 }
 
@@ -48,34 +62,42 @@ impl Default for HealthCheck {
     }
 }
 
-/// What is known of some origins.
+/// The health of several origins, updated by [`Failover`](crate::Failover) and by
+/// [`Health::watch`].
+///
+/// ```
+/// let health = larder_origin::Health::new(["primary", "standby"]);
+/// assert!(health.report().iter().all(|origin| origin.healthy));
+/// ```
 #[derive(Debug)]
 pub struct Health {
     states: Box<[State]>,
 }
 
+/// The state of one origin.
 struct State {
     name: Box<str>,
-    /// By checks.
+    /// Result of the health checks.
     healthy: AtomicBool,
-    /// Failures of requests in a row.
+    /// Number of failed requests in a row.
     failures: AtomicU32,
-    /// Left alone until then.
+    /// End of the cooldown, if failed requests have started one.
     cooldown_until: Mutex<Option<Instant>>,
 }
 
-/// One origin, as it is now.
+/// The current health of one origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OriginHealth {
-    /// What it is called.
+    /// Name of the origin, as given to [`Health::new`].
     pub name: String,
-    /// Whether requests go to it.
+    /// Whether the origin is healthy. An unhealthy origin receives requests only after all healthy
+    /// ones.
     pub healthy: bool,
 }
 
 impl Health {
-    /// Of these origins, all of them well.
+    /// Creates the state of the origins with these names, in this order. All start healthy.
     pub fn new<N: Into<Box<str>>>(names: impl IntoIterator<Item = N>) -> Arc<Self> {
         let state = |name: N| State {
             name: name.into(),
@@ -86,23 +108,24 @@ impl Health {
         Arc::new(Self { states: names.into_iter().map(state).collect() })
     }
 
-    /// How many origins there are.
+    /// Returns the number of origins.
     pub(crate) fn len(&self) -> usize {
         self.states.len()
     }
 
+    /// Returns the name of an origin, for logs.
     pub(crate) fn name(&self, index: usize) -> &str {
         &self.states[index].name
     }
 
-    /// Whether requests should go to this one.
+    /// Returns whether the origin's checks succeed and it is not in a cooldown.
     pub(crate) fn is_healthy(&self, index: usize) -> bool {
         let state = &self.states[index];
         state.healthy.load(Ordering::Relaxed)
             && (state.failures.load(Ordering::Relaxed) == 0 || !state.is_cooling_down(Instant::now()))
     }
 
-    /// All of them, in order.
+    /// Returns the health of all origins, in order.
     pub fn report(&self) -> Vec<OriginHealth> {
         let each = self.states.iter().enumerate();
         each.map(|(index, state)| OriginHealth {
@@ -112,6 +135,7 @@ impl Health {
         .collect()
     }
 
+    /// Records a successful request: resets the number of failures.
     pub(crate) fn succeeded(&self, index: usize) {
         let failures = &self.states[index].failures;
         if failures.load(Ordering::Relaxed) > 0 {
@@ -119,43 +143,49 @@ impl Health {
         }
     }
 
-    /// After `most` failures in a row it is left alone for `cooldown`.
-    pub(crate) fn failed(&self, index: usize, most: u32, cooldown: Duration) {
+    /// Records a failed request. Starts a cooldown if it is the `threshold`th failure in a row or
+    /// later.
+    pub(crate) fn failed(&self, index: usize, threshold: u32, cooldown: Duration) {
         let state = &self.states[index];
         let failures = state.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        if failures >= most.max(1) {
-            let mut rests = state.cooldown_until();
-            if rests.is_none_or(|until| until <= Instant::now()) {
-                tracing::warn!(origin = %state.name, failures, ?cooldown, "origin left alone");
+        if failures >= threshold.max(1) {
+            let mut cooldown_until = state.cooldown_until();
+            if cooldown_until.is_none_or(|until| until <= Instant::now()) {
+                tracing::warn!(origin = %state.name, failures, ?cooldown, "origin failed repeatedly, starting its cooldown");
             }
-            *rests = Some(Instant::now() + cooldown);
+            *cooldown_until = Some(Instant::now() + cooldown);
         }
     }
 
-    /// Asks origin `index` again and again, and never ends: to be spawned, once for each origin.
+    /// Checks origin `index` at the interval of `check`, and never returns. Spawn it once for each
+    /// origin.
     ///
     /// # Panics
     ///
-    /// If there is no such origin.
+    /// Panics if there is no origin with this index.
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped at any point: the checks stop, and the origin keeps its last state.
     pub async fn watch(self: Arc<Self>, index: usize, origin: Arc<dyn Origin>, check: HealthCheck) {
         let state = &self.states[index];
-        let (mut good, mut bad) = (0, 0);
+        let (mut successes, mut failures) = (0, 0);
         let mut ticks = interval(check.every.max(Duration::from_millis(10)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            match ask(&*origin, &check).await {
-                Ok(()) => (good, bad) = (good + 1, 0),
+            match probe(&*origin, &check).await {
+                Ok(()) => (successes, failures) = (successes + 1, 0),
                 Err(why) => {
-                    (good, bad) = (0, bad + 1);
+                    (successes, failures) = (0, failures + 1);
                     tracing::debug!(origin = %state.name, why, "health check failed");
                 }
             }
-            if bad >= check.unhealthy_after.max(1) && state.healthy.swap(false, Ordering::Relaxed) {
+            if failures >= check.unhealthy_after.max(1) && state.healthy.swap(false, Ordering::Relaxed) {
                 tracing::warn!(origin = %state.name, "origin is unhealthy");
             }
-            if good >= check.healthy_after.max(1) {
-                // It has just answered: what requests have met before does not count any more.
+            if successes >= check.healthy_after.max(1) {
+                // The origin has just responded: earlier failures of requests no longer count.
                 state.failures.store(0, Ordering::Relaxed);
                 *state.cooldown_until() = None;
                 if !state.healthy.swap(true, Ordering::Relaxed) {
@@ -166,15 +196,19 @@ impl Health {
     }
 }
 
-/// Why it is not well, if it is not.
-async fn ask(origin: &dyn Origin, check: &HealthCheck) -> Result<(), String> {
+/// Sends one check.
+///
+/// # Errors
+///
+/// Returns the reason as text if the check failed.
+async fn probe(origin: &dyn Origin, check: &HealthCheck) -> Result<(), String> {
     let mut request = Request::new(Body::empty());
     *request.uri_mut() = check.uri.clone();
     if let Some(host) = check.uri.host().and_then(|host| HeaderValue::from_str(host).ok()) {
         request.headers_mut().insert(HOST, host);
     }
     let response = match timeout(check.timeout, origin.fetch(request)).await {
-        Err(_) => return Err(format!("no answer within {:?}", check.timeout)),
+        Err(_) => return Err(format!("no response within {:?}", check.timeout)),
         Ok(Err(error)) => return Err(error.to_string()),
         Ok(Ok(response)) => response,
     };
@@ -183,10 +217,12 @@ async fn ask(origin: &dyn Origin, check: &HealthCheck) -> Result<(), String> {
 }
 
 impl State {
+    /// Returns whether the origin is in a cooldown.
     fn is_cooling_down(&self, now: Instant) -> bool {
         self.cooldown_until().is_some_and(|until| now < until)
     }
 
+    /// Locks the end of the cooldown.
     fn cooldown_until(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
         self.cooldown_until.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -194,6 +230,6 @@ impl State {
 
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (well: {})", self.name, self.healthy.load(Ordering::Relaxed))
+        write!(f, "{} (healthy: {})", self.name, self.healthy.load(Ordering::Relaxed))
     }
 }

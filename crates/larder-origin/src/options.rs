@@ -1,38 +1,62 @@
-//! How the origin is reached.
+//! Options of [`HyperOrigin`](crate::HyperOrigin): where requests go, timeouts and limits.
 
 use std::{error::Error, fmt, time::Duration};
 
 use http::Uri;
 
-/// How the origin is reached. Each limit has a default.
+/// Options of a [`HyperOrigin`](crate::HyperOrigin): where requests go, timeouts and limits.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use larder_origin::HyperOptions;
+///
+/// # fn main() -> Result<(), larder_origin::OptionsError> {
+/// let mut options = HyperOptions::to("http://127.0.0.1:3000")?;
+/// options.head_timeout = Duration::from_secs(30);
+/// options.idle_timeout = Duration::from_secs(60);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct HyperOptions {
-    /// Where every request goes: scheme and authority, and a path that is put before the request's own. `None`, the
-    /// default, is where its URI says.
+    /// Server that receives every request: scheme and authority, and a path that is prepended to
+    /// the request's path. Default: `None`, which sends each request to the server in its URI.
     pub to: Option<Uri>,
-    /// With `to`: whether the origin gets its own name as `Host`, and not the client's. Default: no. A server that
-    /// answers for several names needs the client's, and what is stored is stored under it.
+    /// Whether the origin receives its own name as `Host` instead of the name in the request's URI.
+    /// Only used with `to`. Default: `false`, since a server with several virtual hosts needs the
+    /// name that the client requested, which is also the name in the cache key.
     pub origin_host: bool,
-    /// How long connecting may take: name resolution, TCP and TLS together. Default: 5 s.
+    /// Timeout for connecting: name resolution, TCP and TLS together. Default: 5 s. When it passes,
+    /// the request fails with [`OriginErrorKind::Connect`](larder_core::OriginErrorKind::Connect).
     pub connect_timeout: Duration,
-    /// How long the head of a response may take, from the last chunk of the request's body. Default: 60 s.
+    /// Timeout for the head of a response, counted from the last chunk of the request's body.
+    /// Default: 60 s. When it passes, the request fails with
+    /// [`OriginErrorKind::Timeout`](larder_core::OriginErrorKind::Timeout).
     pub head_timeout: Duration,
-    /// How long a pause within a body may take. Default: 60 s.
+    /// Longest time between two chunks of a response body. Default: 60 s. When it passes, the body
+    /// ends with an error.
     pub body_timeout: Duration,
-    /// How long an idle connection is kept. Default: 4 s, which is below the 5 s that many servers keep one for: a
-    /// request that can't be repeated, such as a POST, must not meet a connection that is being closed. An origin that
-    /// is known to keep connections for longer may be given more.
+    /// How long an idle connection stays in the pool. Default: 4 s, which is below the 5 s after
+    /// which many servers close one: a request that must not be retried, such as a POST, should not
+    /// be sent on a connection that the origin is closing. Set more if the origin's keep-alive time
+    /// is longer.
     pub idle_timeout: Duration,
-    /// Idle connections that are kept for one origin. Default: 256.
+    /// Most idle connections in the pool for each origin. Default: 256. Further ones are closed
+    /// when their response ends.
     pub idle_connections: usize,
-    /// Fields of a response, at most. Default: 256.
+    /// Most headers in an HTTP/1 response. Default: 256. A response with more fails.
     pub max_fields: usize,
-    /// Bytes of a response's head, at most. Default: 128 KiB.
+    /// Largest head of a response in bytes. Default: 128 KiB; for HTTP/1 at least 8 KiB. A response
+    /// with a larger head fails.
     pub max_head: usize,
-    /// HTTP/2 without negotiation, also without TLS. Default: no; over TLS it is negotiated.
+    /// Whether to use HTTP/2 without negotiation, with TLS and without. The origin then receives
+    /// its own name as `:authority`. Default: `false`: HTTP/2 is negotiated over TLS, if the origin
+    /// receives its own name.
     pub http2_only: bool,
-    /// Certificates to trust beside Mozilla's, in PEM.
+    /// Root certificates in PEM to trust in addition to Mozilla's. Default: none. Needs the feature
+    /// `tls`.
     pub roots: Vec<u8>,
 }
 
@@ -55,25 +79,29 @@ impl Default for HyperOptions {
 }
 
 impl HyperOptions {
-    /// Every request goes to `origin`, such as `http://127.0.0.1:3000`.
+    /// Creates options that send every request to `origin`, such as `http://127.0.0.1:3000`. The
+    /// other options have their defaults.
     ///
     /// # Errors
     ///
-    /// If that is no URL with `http` or `https` and a host.
+    /// Returns an [`OptionsError`] if `origin` is not a URL with `http` or `https` and a host, or
+    /// has a query, a user name or a password.
     pub fn to(origin: &str) -> Result<Self, OptionsError> {
         let uri = origin.parse::<Uri>().ok().filter(|uri| {
             let known = matches!(uri.scheme_str(), Some("http" | "https"));
             known && uri.host().is_some_and(|host| !host.is_empty()) && uri.query().is_none()
         });
-        let uri = uri.ok_or(OptionsError("the origin is not a URL with http:// or https:// and a host"))?;
+        let uri = uri.ok_or(OptionsError(
+            "the origin must be a URL with http:// or https:// and a host, without a query",
+        ))?;
         if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-            return Err(OptionsError("the origin's URL has a user name or password, which are not sent"));
+            return Err(OptionsError("the origin's URL must not contain a user name or password"));
         }
         Ok(Self { to: Some(uri), ..Self::default() })
     }
 }
 
-/// What is wrong with the options.
+/// An error in the options of an origin. Its message states what must be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OptionsError(pub(crate) &'static str);
 

@@ -1,4 +1,7 @@
-//! The origin.
+//! [`HyperOrigin`]: sets the destination of a request, sends it, retries it on a stale connection, and
+//! checks the response.
+//!
+//! The client is built in `connect`; framing is checked in `framing`; body timeouts are in `body`.
 
 use std::error::Error as _;
 
@@ -13,12 +16,27 @@ use hyper_util::client::legacy::{self, Client};
 use larder_core::{Body, Origin, OriginError, OriginErrorKind, head_within};
 
 use crate::{
-    HyperOptions, OptionsError, body::Impatient, connect, connection::Answered, error::origin_error, framing,
+    HyperOptions, OptionsError, body::IdleTimeoutBody, connect, connection::HasResponded,
+    error::origin_error, framing,
 };
 
-/// Fetches over HTTP, with a pool of connections.
+/// An origin that fetches over HTTP/1.1 and HTTP/2 with a pool of connections.
 ///
-/// Cloning shares the pool.
+/// Clones share the pool. The tasks of the connections run on the tokio runtime that first used
+/// them.
+///
+/// ```no_run
+/// use larder_core::{Body, Origin as _};
+/// use larder_origin::{HyperOptions, HyperOrigin};
+///
+/// # async fn fetch() -> Result<(), Box<dyn std::error::Error>> {
+/// let origin = HyperOrigin::new(HyperOptions::to("http://127.0.0.1:3000")?)?;
+/// let request = http::Request::get("http://example.com/").body(Body::empty())?;
+/// let response = origin.fetch(request).await?;
+/// println!("{}", response.status());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct HyperOrigin {
     client: Client<connect::Connector, Body>,
@@ -26,28 +44,30 @@ pub struct HyperOrigin {
 }
 
 impl HyperOrigin {
-    /// An origin that is reached like this. Connects to nothing yet.
+    /// Creates an origin with these options. It opens no connection yet.
     ///
     /// # Errors
     ///
-    /// What is wrong with the options.
+    /// Returns an [`OptionsError`] if [`HyperOptions::roots`] contains no valid certificate, or if
+    /// [`HyperOptions::to`] is `https` and the feature `tls` is disabled.
     pub fn new(options: HyperOptions) -> Result<Self, OptionsError> {
         Ok(Self { client: connect::client(&options)?, options })
     }
 
-    /// Sends the request to [`HyperOptions::to`], if there is one.
+    /// Sets the request's URI to [`HyperOptions::to`], if it is set, and its `Host`.
     ///
-    /// The client's name goes along as it is in the request's URI, and so in its key: were the client's own `Host` sent,
-    /// what the origin makes of another spelling would be stored for all.
-    fn address(&self, request: &mut Request<Body>) -> Result<(), OriginError> {
+    /// `Host` is the name in the request's URI, which is the name in the cache key. If the client's
+    /// own `Host` were sent, the response to another spelling of it would be stored for all
+    /// clients.
+    fn set_destination(&self, request: &mut Request<Body>) -> Result<(), OriginError> {
         let protocol = || OriginError::new(OriginErrorKind::Protocol);
-        // Without one, hyper sends the name that it connects to.
-        let client = if self.options.to.is_some() && !self.options.origin_host && !self.options.http2_only {
+        // Without a `Host`, hyper sends the name that it connects to.
+        let host = if self.options.to.is_some() && !self.options.origin_host && !self.options.http2_only {
             request.uri().authority()
         } else {
             None
         };
-        match client.map(|name| HeaderValue::from_str(name.as_str())) {
+        match host.map(|name| HeaderValue::from_str(name.as_str())) {
             Some(name) => request.headers_mut().insert(HOST, name.map_err(|_| protocol())?),
             None => request.headers_mut().remove(HOST),
         };
@@ -68,21 +88,22 @@ impl HyperOrigin {
         Ok(())
     }
 
-    /// Sends the request, and once more if the connection turns out to have been closed by the origin meanwhile, and
-    /// the request is one that may be repeated (RFC 9110 §9.2.2).
+    /// Sends the request. Retries it once if the origin had closed the pooled connection, the
+    /// method is idempotent (RFC 9110 §9.2.2) and the request has no body.
     async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, legacy::Error> {
-        let again = (request.method().is_idempotent() && request.body().is_empty()).then(|| copy(&request));
-        let response = match (self.client.request(request).await, again) {
-            (Err(error), Some(again)) if has_gone_stale(&error) => self.client.request(again).await?,
+        let retryable = request.method().is_idempotent() && request.body().is_empty();
+        let retry = retryable.then(|| copy_head(&request));
+        let response = match (self.client.request(request).await, retry) {
+            (Err(error), Some(retry)) if is_stale_connection(&error) => self.client.request(retry).await?,
             (response, _) => response?,
         };
-        response.extensions().get::<Answered>().iter().for_each(|answered| answered.set());
+        response.extensions().get::<HasResponded>().iter().for_each(|responded| responded.set());
         Ok(response)
     }
 }
 
-/// A request without its body.
-fn copy(request: &Request<Body>) -> Request<Body> {
+/// Returns a copy of the request's method, URI, version and headers, without a body.
+fn copy_head(request: &Request<Body>) -> Request<Body> {
     let mut copy = Request::new(Body::empty());
     copy.method_mut().clone_from(request.method());
     copy.uri_mut().clone_from(request.uri());
@@ -91,17 +112,19 @@ fn copy(request: &Request<Body>) -> Request<Body> {
     copy
 }
 
-/// Whether the connection had answered before, and then broke before the first byte of this answer.
-fn has_gone_stale(error: &legacy::Error) -> bool {
+/// Returns whether the request failed because the pooled connection was closed: a response had
+/// arrived on it before, and it broke before the first byte of this response.
+fn is_stale_connection(error: &legacy::Error) -> bool {
     let mut extensions = Extensions::new();
     if let Some(connected) = error.connect_info() {
         connected.get_extras(&mut extensions);
     }
-    let answered = extensions.get::<Answered>().is_some_and(Answered::get);
-    answered && !error.is_connect() && is_broken_off(error)
+    let responded = extensions.get::<HasResponded>().is_some_and(HasResponded::get);
+    responded && !error.is_connect() && is_disconnect(error)
 }
 
-fn is_broken_off(error: &legacy::Error) -> bool {
+/// Returns whether the connection was closed or reset.
+fn is_disconnect(error: &legacy::Error) -> bool {
     let Some(error) = error.source().and_then(|source| source.downcast_ref::<hyper::Error>()) else {
         return false;
     };
@@ -112,7 +135,7 @@ fn is_broken_off(error: &legacy::Error) -> bool {
 #[async_trait]
 impl Origin for HyperOrigin {
     async fn fetch(&self, mut request: Request<Body>) -> Result<Response<Body>, OriginError> {
-        self.address(&mut request)?;
+        self.set_destination(&mut request)?;
         *request.version_mut() =
             if self.options.http2_only { http::Version::HTTP_2 } else { http::Version::HTTP_11 };
         let limit = self.options.head_timeout;
@@ -124,16 +147,16 @@ impl Origin for HyperOrigin {
             None => return Err(OriginError::new(OriginErrorKind::Timeout(limit))),
         };
         if response.status().is_informational() {
-            // 101: a protocol that nobody here asked for.
+            // 101 Switching Protocols: this client does not send `Upgrade`, which is hop-by-hop.
             return Err(OriginError::new(OriginErrorKind::Protocol));
         }
-        framing::settle(response.headers_mut())?;
+        framing::normalize(response.headers_mut())?;
         if head_only || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
-            // Its length, if it has one, is that of another response (RFC 9110 §8.6).
+            // A `Content-Length` here is the length of another response's content (RFC 9110 §8.6).
             return Ok(response.map(|_| Body::empty()));
         }
         let limit = self.options.body_timeout;
-        Ok(response.map(|body| Body::stream(Impatient::new(body, limit))))
+        Ok(response.map(|body| Body::stream(IdleTimeoutBody::new(body, limit))))
     }
 
     fn supports_background_revalidation(&self) -> bool {

@@ -1,4 +1,4 @@
-//! Connections: reused, gone stale, broken, too slow, given up.
+//! Connections: reuse, stale connections, resets, timeouts and cancelled requests.
 
 mod setting;
 
@@ -10,7 +10,7 @@ use setting::{Server, content, fetch, get, kind, origin, request, sending, uploa
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 #[tokio::test]
-async fn a_connection_is_used_again() {
+async fn a_connection_is_reused() {
     let server = Server::bind().await;
     let origin = origin(&server.url());
     let first = sending(&origin, get("/1"));
@@ -24,12 +24,13 @@ async fn a_connection_is_used_again() {
         peer.send(OK).await;
         assert_eq!(content(next.await.expect("no panic")), "ok");
     }
-    assert!(server.is_alone().await);
+    assert!(!server.has_pending_connection().await);
 }
 
-/// An origin with a short keep-alive closes just as a request comes in on the connection: its client got a 502.
+/// Regression test: an origin with a short keep-alive time closed the connection just as a request
+/// was sent on it, and the client received a 502.
 #[tokio::test]
-async fn a_request_that_met_a_closing_connection_is_sent_again() {
+async fn a_request_on_a_stale_connection_is_retried() {
     for reset in [false, true] {
         for method in ["GET", "HEAD", "DELETE"] {
             let server = Server::bind().await;
@@ -47,17 +48,17 @@ async fn a_request_that_met_a_closing_connection_is_sent_again() {
                 drop(peer);
             }
             let mut peer = server.accept().await;
-            assert_eq!(peer.head().await.expect("it is sent again"), lost);
+            assert_eq!(peer.head().await.expect("the request is retried"), lost);
             peer.send("HTTP/1.1 204 No Content\r\n\r\n").await;
             assert_eq!(content(second.await.expect("no panic")), "", "{method}, reset: {reset}");
         }
     }
 }
 
-/// What may have happened must not happen twice (RFC 9110 §9.2.2), and what was sent on a new connection has
-/// failed for another reason.
+/// A request that is not idempotent may have been processed, so it is not retried (RFC 9110
+/// §9.2.2). A request on a new connection has not met a stale one, so it is not retried either.
 #[tokio::test]
-async fn other_requests_are_not_sent_again() {
+async fn other_requests_are_not_retried() {
     let server = Server::bind().await;
     let origin = origin(&server.url());
     let new = sending(&origin, get("/"));
@@ -74,13 +75,13 @@ async fn other_requests_are_not_sent_again() {
         peer.head().await.expect("the same connection");
         drop(peer);
         assert_eq!(kind(second.await.expect("no panic")), OriginErrorKind::Protocol, "{method}");
-        assert!(server.is_alone().await, "{method} was sent again");
+        assert!(!server.has_pending_connection().await, "{method} was retried");
     }
 }
 
-/// Closed while nobody used it: noticed, and not even a POST is lost on it.
+/// The pool detects a connection that was closed while idle, so that not even a POST fails on it.
 #[tokio::test]
-async fn a_connection_that_was_closed_while_idle_is_not_used() {
+async fn a_connection_that_was_closed_while_idle_is_not_reused() {
     let server = Server::bind().await;
     let origin = origin(&server.url());
     for n in 0..20 {
@@ -89,32 +90,32 @@ async fn a_connection_that_was_closed_while_idle_is_not_used() {
         peer.head().await.expect("a request");
         peer.send(OK).await;
         assert_eq!(content(got.await.expect("no panic")), "ok", "request {n}");
-        tokio::io::AsyncWriteExt::shutdown(&mut peer.0).await.expect("it closes");
-        // The other side has seen it when it closes, too.
+        tokio::io::AsyncWriteExt::shutdown(&mut peer.0).await.expect("shutdown");
+        // The client has detected the close when it closes its side.
         peer.closed().await;
     }
 }
 
-/// 413 and the like: the origin answers before it has read the content, and closes.
+/// An origin may respond before it has read the whole request body, and close (413, for example).
 #[tokio::test]
-async fn an_answer_before_the_end_of_the_request_is_passed_on() {
+async fn a_response_before_the_end_of_the_request_is_returned() {
     let server = Server::bind().await;
     let origin = origin(&server.url());
     let (chunks, body) = upload();
     let got = sending(&origin, request("POST", "/", body));
     let mut peer = server.accept().await;
     peer.head().await.expect("a request");
-    chunks.send(Some(b"some")).await.expect("it is taken");
+    chunks.send(Some(b"some")).await.expect("the client reads the chunk");
     peer.send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno").await;
     let (head, body) = got.await.expect("no panic").expect("a response");
     assert_eq!((head.status.as_u16(), &*body.expect("whole")), (413, &b"no"[..]));
     drop(peer);
-    // The rest of the content is not waited for.
+    // The client stops reading the request body.
     while chunks.send(Some(b"more")).await.is_ok() {}
 }
 
 #[tokio::test]
-async fn interim_responses_are_not_the_answer() {
+async fn interim_responses_are_skipped() {
     let server = Server::bind().await;
     let origin = origin(&server.url());
     let mut request = request("POST", "/", Body::from("content"));
@@ -131,9 +132,10 @@ async fn interim_responses_are_not_the_answer() {
     assert_eq!(content(got.await.expect("no panic")), "ok");
 }
 
-/// The client broke off its upload: that is not the origin's fault, and the origin does not take it for whole.
+/// A client that aborts its upload is not a failure of the origin, and the origin does not receive
+/// a complete body.
 #[tokio::test]
-async fn a_request_body_that_fails_is_the_clients_failure() {
+async fn a_failed_request_body_is_a_request_body_error() {
     let server = Server::bind().await;
     let origin = origin(&server.url());
     let (chunks, body) = upload();
@@ -141,7 +143,7 @@ async fn a_request_body_that_fails_is_the_clients_failure() {
     let mut peer = server.accept().await;
     let head = peer.head().await.expect("a request");
     assert!(head.contains("transfer-encoding: chunked"), "{head}");
-    chunks.send(Some(b"some")).await.expect("it is taken");
+    chunks.send(Some(b"some")).await.expect("the client reads the chunk");
     drop(chunks);
     assert_eq!(kind(got.await.expect("no panic")), OriginErrorKind::RequestBody);
     let mut received = Vec::new();
@@ -150,7 +152,7 @@ async fn a_request_body_that_fails_is_the_clients_failure() {
 }
 
 #[tokio::test]
-async fn the_length_of_a_request_is_its_bodys() {
+async fn a_request_is_framed_by_the_length_of_its_body() {
     let server = Server::bind().await;
     let origin = origin(&server.url());
     for (method, body, expected) in [
@@ -169,21 +171,21 @@ async fn the_length_of_a_request_is_its_bodys() {
     }
 }
 
-/// Each wait has its limit. Time is the paused clock's, which goes on when everybody waits.
+/// The clock is paused: it advances when all tasks wait.
 #[tokio::test(start_paused = true)]
-async fn a_silent_origin_is_a_timeout() {
+async fn an_origin_that_does_not_respond_is_a_timeout() {
     let server = Server::bind().await;
     let origin = with(&server.url(), |options| options.head_timeout = Duration::from_secs(7));
     let got = sending(&origin, get("/"));
     let mut peer = server.accept().await;
     peer.head().await.expect("a request");
     assert_eq!(kind(got.await.expect("no panic")), OriginErrorKind::Timeout(Duration::from_secs(7)));
-    // It was given up, and nothing holds on to the connection.
+    // The request was cancelled, which closes its connection.
     peer.closed().await;
 }
 
 #[tokio::test]
-async fn a_pause_within_a_body_is_an_error_and_never_an_end() {
+async fn a_pause_in_a_body_is_an_error_and_not_its_end() {
     for framing in ["Content-Length: 100\r\n", "Transfer-Encoding: chunked\r\n", ""] {
         let server = Server::bind().await;
         let origin = with(&server.url(), |options| options.body_timeout = Duration::from_millis(50));
@@ -198,9 +200,9 @@ async fn a_pause_within_a_body_is_an_error_and_never_an_end() {
     }
 }
 
-/// A body that flows, slowly, is not cut: the limit is for each pause.
+/// The body timeout applies to each pause, not to the whole body: a slow body is not cut off.
 #[tokio::test]
-async fn a_body_may_take_longer_than_each_pause() {
+async fn a_slow_body_may_take_longer_than_the_body_timeout() {
     let server = Server::bind().await;
     let limit = Duration::from_millis(400);
     let origin = with(&server.url(), |options| options.body_timeout = limit);
@@ -208,18 +210,19 @@ async fn a_body_may_take_longer_than_each_pause() {
     let mut peer = server.accept().await;
     peer.head().await.expect("a request");
     peer.send("HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n").await;
-    let begun = tokio::time::Instant::now();
-    while begun.elapsed() < limit * 3 / 2 {
-        // Spends time, as a slow origin does; nothing is waited for.
+    let start = tokio::time::Instant::now();
+    while start.elapsed() < limit * 3 / 2 {
+        // Simulates a slow origin; the sleep waits for no event.
         tokio::time::sleep(limit / 8).await;
         peer.send("x").await;
     }
     assert_eq!(content(got.await.expect("no panic")), "x".repeat(12));
 }
 
-/// A long upload over a slow line took longer than the origin may take to answer, and was a 504.
+/// Regression test: an upload over a slow line took longer than the head timeout, and the client
+/// received a 504.
 #[tokio::test(start_paused = true)]
-async fn an_upload_that_moves_is_not_a_silent_origin() {
+async fn the_head_timeout_starts_after_the_last_chunk_of_an_upload() {
     let server = Server::bind().await;
     let limit = Duration::from_secs(60);
     let origin = with(&server.url(), |options| options.head_timeout = limit);
@@ -229,17 +232,17 @@ async fn an_upload_that_moves_is_not_a_silent_origin() {
     peer.head().await.expect("a request");
     for _ in 0..10 {
         tokio::time::sleep(limit / 2).await;
-        chunks.send(Some(b"x")).await.expect("it is taken");
+        chunks.send(Some(b"x")).await.expect("the client reads the chunk");
         let mut chunk = [0; 6];
         tokio::io::AsyncReadExt::read_exact(&mut peer.0, &mut chunk).await.expect("a chunk");
     }
-    chunks.send(None).await.expect("it is taken");
+    chunks.send(None).await.expect("the client reads the chunk");
     peer.send(OK).await;
     assert_eq!(content(got.await.expect("no panic")), "ok");
 }
 
 #[tokio::test]
-async fn what_is_given_up_is_closed() {
+async fn a_cancelled_request_closes_its_connection() {
     let server = Server::bind().await;
     let origin = origin(&server.url());
     let got = sending(&origin, get("/"));
@@ -248,7 +251,7 @@ async fn what_is_given_up_is_closed() {
     got.abort();
     peer.closed().await;
 
-    // A body without end that nobody reads is not read to its end.
+    // Dropping an endless body closes the connection instead of reading the rest.
     let response = {
         let origin = std::sync::Arc::clone(&origin);
         tokio::spawn(async move { origin.fetch(get("/")).await })
@@ -260,22 +263,23 @@ async fn what_is_given_up_is_closed() {
     while tokio::io::AsyncWriteExt::write_all(&mut peer.0, &[b'x'; 65536]).await.is_ok() {}
 }
 
-/// Refused, and unknown: there was no connection.
+/// A refused connection and an unknown host are connect errors.
 #[tokio::test]
-async fn no_connection_is_an_error_of_its_own() {
-    let port = Server::bind().await.0.local_addr().expect("it listens").port();
-    for to in [format!("http://127.0.0.1:{port}"), "http://nobody.invalid".to_owned()] {
+async fn a_failed_connection_is_a_connect_error() {
+    let port = Server::bind().await.0.local_addr().expect("a local address").port();
+    for to in [format!("http://127.0.0.1:{port}"), "http://unknown.invalid".to_owned()] {
         let got = fetch(&origin(&to), get("/")).await;
         assert_eq!(kind(got), OriginErrorKind::Connect, "{to}");
     }
 }
 
-/// A server that takes connections and says nothing kept a TLS handshake waiting for ever.
+/// Regression test: a server that accepted connections and sent nothing blocked the TLS handshake
+/// forever.
 #[cfg(feature = "tls")]
 #[tokio::test]
-async fn a_handshake_is_part_of_connecting() {
+async fn the_connect_timeout_includes_the_tls_handshake() {
     let server = Server::bind().await;
-    let address = server.0.local_addr().expect("it listens");
+    let address = server.0.local_addr().expect("a local address");
     let origin =
         with(&format!("https://{address}"), |options| options.connect_timeout = Duration::from_millis(50));
     let got = sending(&origin, get("/"));

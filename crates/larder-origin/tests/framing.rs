@@ -1,12 +1,12 @@
-//! What an origin says of the extent of its response, right or wrong: a body of the wrong extent never comes of it.
+//! Framing of responses, correct and broken: a body never has the wrong length without an error.
 
 mod setting;
 
 use larder_core::OriginErrorKind::Protocol;
 use setting::{Got, Server, content, fetch, get, kind, origin, request, sending};
 
-/// Sends these bytes to a GET, and closes.
-async fn answer_to(method: &str, bytes: &[u8]) -> Got {
+/// Sends a request with this method to a server that sends these bytes and closes.
+async fn response_to(method: &str, bytes: &[u8]) -> Got {
     let server = Server::bind().await;
     let origin = origin(&server.url());
     let got = sending(&origin, request(method, "/", larder_core::Body::empty()));
@@ -18,7 +18,7 @@ async fn answer_to(method: &str, bytes: &[u8]) -> Got {
 }
 
 #[tokio::test]
-async fn what_is_not_http_is_an_error() {
+async fn a_malformed_head_is_an_error() {
     for (name, bytes) in [
         ("nothing", ""),
         ("half a head", "HTTP/1.1 200 OK\r\nContent-Le"),
@@ -45,11 +45,11 @@ async fn what_is_not_http_is_an_error() {
         ("chunked in HTTP/1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"),
         ("another protocol", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
     ] {
-        assert_eq!(kind(answer_to("GET", bytes.as_bytes()).await), Protocol, "{name}");
+        assert_eq!(kind(response_to("GET", bytes.as_bytes()).await), Protocol, "{name}");
     }
 }
 
-/// Codings that say something of the content or of its end that nobody here undoes.
+/// These codings change the content or its end, and this client does not decode them.
 #[tokio::test]
 async fn a_transfer_coding_that_would_be_left_in_the_content_is_an_error() {
     for coding in [
@@ -68,14 +68,14 @@ async fn a_transfer_coding_that_would_be_left_in_the_content_is_an_error() {
         "chunked chunked",
     ] {
         let bytes = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: {coding}\r\n\r\n2\r\nab\r\n0\r\n\r\n");
-        assert_eq!(kind(answer_to("GET", bytes.as_bytes()).await), Protocol, "{coding:?}");
+        assert_eq!(kind(response_to("GET", bytes.as_bytes()).await), Protocol, "{coding:?}");
     }
 }
 
 #[tokio::test]
-async fn what_is_odd_but_clear_is_read() {
+async fn an_unusual_but_unambiguous_response_is_read() {
     for (name, bytes, expected) in [
-        ("a coding that nobody knows", "HTTP/1.1 200 OK\r\nTransfer-Encoding: nonsense\r\n\r\nab", "ab"),
+        ("an unknown coding", "HTTP/1.1 200 OK\r\nTransfer-Encoding: nonsense\r\n\r\nab", "ab"),
         ("no length", "HTTP/1.1 200 OK\r\n\r\nab", "ab"),
         ("HTTP/1.0", "HTTP/1.0 200 OK\r\n\r\nab", "ab"),
         (
@@ -104,15 +104,15 @@ async fn what_is_odd_but_clear_is_read() {
         ("content of a 204", "HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nab", ""),
         ("content of a 304", "HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\nab", ""),
     ] {
-        assert_eq!(content(answer_to("GET", bytes.as_bytes()).await), expected, "{name}");
+        assert_eq!(content(response_to("GET", bytes.as_bytes()).await), expected, "{name}");
     }
     let head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab";
-    assert_eq!(content(answer_to("HEAD", head).await), "", "content of a response to HEAD");
+    assert_eq!(content(response_to("HEAD", head).await), "", "content of a response to HEAD");
 }
 
-/// RFC 9112 §6.3: what is passed on has one length, or none where the chunks are the length.
+/// RFC 9112 §6.3: the returned head has one length, or none if the body was chunked.
 #[tokio::test]
-async fn no_second_length_is_left_in_the_head() {
+async fn at_most_one_length_is_left_in_the_head() {
     for (name, method, bytes, expected) in [
         (
             "both lengths",
@@ -133,7 +133,7 @@ async fn no_second_length_is_left_in_the_head() {
         ("nonsense of a HEAD", "HEAD", "HTTP/1.1 200 OK\r\nContent-Length: +7\r\n\r\n", &[]),
         ("nonsense of a 304", "GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 7, 8\r\n\r\n", &[]),
     ] {
-        let (head, body) = answer_to(method, bytes.as_bytes()).await.expect(name);
+        let (head, body) = response_to(method, bytes.as_bytes()).await.expect(name);
         body.expect("whole");
         let lengths: Vec<_> = head.headers.get_all("content-length").iter().collect();
         assert_eq!(lengths, expected, "{name}");
@@ -141,10 +141,10 @@ async fn no_second_length_is_left_in_the_head() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_is_never_a_shorter_body() {
+async fn a_truncated_body_is_an_error() {
     for (name, bytes) in [
         ("short", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"),
-        ("nothing of it", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"),
+        ("no body data", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"),
         ("no last chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"),
         ("half a chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\nhalf"),
         ("no chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
@@ -160,14 +160,14 @@ async fn a_body_that_breaks_off_is_never_a_shorter_body() {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhalf\r\n0\r\n\r\n",
         ),
     ] {
-        let (_, body) = answer_to("GET", bytes.as_bytes()).await.expect(name);
+        let (_, body) = response_to("GET", bytes.as_bytes()).await.expect(name);
         assert!(body.is_err(), "{name}: {body:?}");
     }
 }
 
-/// A reset is not the end of a body that ends with its connection: only an orderly close is.
+/// A body that ends with its connection ends with an orderly close, not with a reset.
 #[tokio::test]
-async fn a_reset_is_not_an_end() {
+async fn a_reset_is_not_the_end_of_a_body() {
     let server = Server::bind().await;
     let origin = origin(&server.url());
     let response = tokio::spawn(async move {
@@ -185,7 +185,7 @@ async fn a_reset_is_not_an_end() {
     assert!(next.as_ref().is_some_and(Result::is_err), "{next:?}");
 }
 
-/// Limits: fields, and bytes of the head.
+/// The number of headers and the size of the head are limited.
 #[tokio::test]
 async fn a_head_that_is_too_large_is_an_error() {
     let many: String = (0..10_000).map(|n| format!("X-{n}: 1\r\n")).collect();
@@ -202,16 +202,16 @@ async fn a_head_that_is_too_large_is_an_error() {
         let got = sending(&origin, get("/"));
         let mut peer = server.accept().await;
         peer.head().await.expect("a request");
-        // Refused, and closed, before all of it is written; and the connection is not kept.
+        // The client rejects the head and closes before all of it is written.
         let _ = tokio::io::AsyncWriteExt::write_all(&mut peer.0, bytes.as_bytes()).await;
         assert_eq!(kind(got.await.expect("no panic")), Protocol, "{name}");
         peer.closed().await;
     }
 }
 
-/// Ninety fields are not too many for anyone, and the options allow more.
+/// 90 headers are within the default limit, and `max_fields` changes the limit.
 #[tokio::test]
-async fn the_number_of_fields_is_an_option() {
+async fn max_fields_limits_the_number_of_headers() {
     for (fields, most, passes) in [(90, None, true), (300, Some(400), true), (300, Some(200), false)] {
         let server = Server::bind().await;
         let origin = setting::with(&server.url(), |options| {
@@ -228,14 +228,14 @@ async fn the_number_of_fields_is_an_option() {
     }
 }
 
-/// The surplus of one response is not the beginning of the next: not even if it looks like a response.
+/// Surplus bytes after a response are not the start of the next, even if they look like a response.
 #[tokio::test]
-async fn surplus_is_nobodys_response() {
+async fn surplus_bytes_are_not_the_next_response() {
     let server = Server::bind().await;
     let origin = origin(&server.url());
     for n in 0..20 {
         let got = sending(&origin, get(&format!("/{n}")));
-        // Each on a connection of its own: the one with the surplus is not used again.
+        // The connection with the surplus is not reused: each request opens another one.
         let mut peer = server.accept().await;
         assert!(peer.head().await.expect("a request").starts_with(&format!("GET /{n} ")));
         peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nabHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison").await;

@@ -1,14 +1,19 @@
-//! Where requests go, and under which name.
+//! The destination of a request and its `Host`.
 
 mod setting;
 
 use larder_origin::HyperOptions;
 use setting::{Server, get, sending, with};
 
-/// The head that an origin gets for a request.
-async fn seen(prefix: &str, own_name: bool, request: http::Request<larder_core::Body>) -> (String, String) {
+/// Returns the head that the origin receives, with its address replaced by `ORIGIN`, and that
+/// address.
+async fn head_at_origin(
+    prefix: &str,
+    origin_host: bool,
+    request: http::Request<larder_core::Body>,
+) -> (String, String) {
     let server = Server::bind().await;
-    let origin = with(&format!("{}{prefix}", server.url()), |options| options.origin_host = own_name);
+    let origin = with(&format!("{}{prefix}", server.url()), |options| options.origin_host = origin_host);
     let got = sending(&origin, request);
     let head = server.accept().await.head().await.expect("a request");
     got.abort();
@@ -21,51 +26,51 @@ fn lines<'a>(head: &'a str, name: &str) -> Vec<&'a str> {
 }
 
 #[tokio::test]
-async fn the_clients_name_goes_along() {
-    let (head, _) = seen("", false, get("/a?b=c")).await;
+async fn the_clients_host_is_sent() {
+    let (head, _) = head_at_origin("", false, get("/a?b=c")).await;
     assert!(head.starts_with("GET /a?b=c HTTP/1.1\r\n"), "{head}");
     assert_eq!(lines(&head, "host"), ["example.com"]);
 }
 
-/// The key has the name in one form: were others passed on, the page made for one would be stored under all.
+/// The cache key has the normalized name. If another spelling were sent, the response to it would
+/// be stored for all spellings.
 #[tokio::test]
 async fn host_is_the_name_in_the_key() {
     for written in ["EXAMPLE.com", "example.com:80", "another.example"] {
         let mut request = get("/");
         request.headers_mut().insert("host", http::HeaderValue::from_static(written));
         request.headers_mut().append("host", http::HeaderValue::from_static("second.example"));
-        let (head, _) = seen("", false, request).await;
+        let (head, _) = head_at_origin("", false, request).await;
         assert_eq!(lines(&head, "host"), ["example.com"], "{written}");
     }
 }
 
 #[tokio::test]
-async fn the_origins_own_name_if_wanted() {
+async fn origin_host_sends_the_origins_own_name() {
     let mut request = get("/");
     request.headers_mut().insert("host", http::HeaderValue::from_static("example.com"));
-    let (head, _) = seen("", true, request).await;
+    let (head, _) = head_at_origin("", true, request).await;
     assert_eq!(lines(&head, "host"), ["ORIGIN"]);
 }
 
 #[tokio::test]
-async fn a_prefix_comes_before_the_path() {
+async fn the_path_of_the_origin_is_prepended() {
     for (prefix, path, expected) in [
         ("/app", "/a?b", "/app/a?b"),
         ("/app/", "/", "/app/"),
         ("/", "/a", "/a"),
         ("/app", "/a%2Fb", "/app/a%2Fb"),
     ] {
-        let (head, _) = seen(prefix, false, get(path)).await;
+        let (head, _) = head_at_origin(prefix, false, get(path)).await;
         assert!(head.starts_with(&format!("GET {expected} HTTP/1.1\r\n")), "{prefix} and {path}: {head}");
     }
 }
 
 #[tokio::test]
-async fn without_a_fixed_origin_the_uri_says_where() {
+async fn without_a_fixed_origin_the_uri_is_the_destination() {
     let server = Server::bind().await;
-    let origin = std::sync::Arc::new(
-        larder_origin::HyperOrigin::new(HyperOptions::default()).expect("the defaults fit together"),
-    );
+    let origin =
+        std::sync::Arc::new(larder_origin::HyperOrigin::new(HyperOptions::default()).expect("valid options"));
     let mut request = get("/");
     *request.uri_mut() = format!("{}/x", server.url()).parse().expect("a URI");
     let got = sending(&origin, request);
@@ -77,8 +82,8 @@ async fn without_a_fixed_origin_the_uri_says_where() {
 }
 
 #[test]
-fn what_is_no_origin_is_refused() {
-    for wrong in [
+fn an_invalid_origin_url_is_rejected() {
+    for invalid in [
         "",
         "example.com",
         "example.com:80",
@@ -89,9 +94,9 @@ fn what_is_no_origin_is_refused() {
         "http://example.com/?query",
         "/path",
     ] {
-        assert!(HyperOptions::to(wrong).is_err(), "{wrong:?}");
+        assert!(HyperOptions::to(invalid).is_err(), "{invalid:?}");
     }
-    for right in ["http://example.com", "https://example.com:8443/app", "http://[::1]:3000"] {
-        assert!(HyperOptions::to(right).is_ok(), "{right:?}");
+    for valid in ["http://example.com", "https://example.com:8443/app", "http://[::1]:3000"] {
+        assert!(HyperOptions::to(valid).is_ok(), "{valid:?}");
     }
 }

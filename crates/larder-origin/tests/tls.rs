@@ -1,4 +1,4 @@
-//! TLS: whom it trusts, which version of HTTP it agrees on, and what a cut connection is.
+//! TLS: trusted certificates, negotiation of HTTP/2, and truncated connections.
 #![cfg(feature = "tls")]
 
 mod setting;
@@ -16,11 +16,11 @@ use setting::{Got, Server, content, fetch, get, kind, request};
 use tokio::{io::AsyncReadExt as _, io::AsyncWriteExt as _, net::TcpStream};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-/// A certificate for `localhost` that nobody has signed, in PEM, and a server that has it.
-fn certified(protocols: &[&str]) -> (Vec<u8>, TlsAcceptor) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-    let chain = vec![CertificateDer::from(made.cert.der().to_vec())];
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+/// Returns a self-signed certificate for `localhost` in PEM, and a TLS acceptor that uses it.
+fn self_signed(protocols: &[&str]) -> (Vec<u8>, TlsAcceptor) {
+    let generated = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let chain = vec![CertificateDer::from(generated.cert.der().to_vec())];
+    let key = PrivateKeyDer::try_from(generated.signing_key.serialize_der()).expect("a key");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -29,11 +29,11 @@ fn certified(protocols: &[&str]) -> (Vec<u8>, TlsAcceptor) {
         .with_single_cert(chain, key)
         .expect("key and certificate");
     config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-    (made.cert.pem().into_bytes(), TlsAcceptor::from(Arc::new(config)))
+    (generated.cert.pem().into_bytes(), TlsAcceptor::from(Arc::new(config)))
 }
 
 fn trusting(server: &Server, roots: &[u8], change: impl FnOnce(&mut HyperOptions)) -> Arc<HyperOrigin> {
-    let port = server.0.local_addr().expect("it listens").port();
+    let port = server.0.local_addr().expect("a local address").port();
     setting::with(&format!("https://localhost:{port}"), |options| {
         options.roots = roots.to_vec();
         change(options);
@@ -44,7 +44,7 @@ async fn accept(server: &Server, acceptor: &TlsAcceptor) -> TlsStream<TcpStream>
     acceptor.accept(server.accept().await.0).await.expect("a handshake")
 }
 
-/// Answers with the request's method, version, authority or `Host`, and content.
+/// Responds with the request's method, version, URI, `Host` and content.
 async fn describe(request: http::Request<Incoming>) -> Result<http::Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map(|whole| whole.to_bytes()).unwrap_or_default();
@@ -71,16 +71,16 @@ fn serve(server: Server, acceptor: TlsAcceptor) {
 }
 
 #[tokio::test]
-async fn a_root_in_pem_is_trusted_and_others_are_not() {
+async fn a_configured_root_is_trusted_and_others_are_not() {
     let server = Server::bind().await;
-    let (roots, acceptor) = certified(&[]);
-    let (others, _) = certified(&[]);
+    let (roots, acceptor) = self_signed(&[]);
+    let (others, _) = self_signed(&[]);
     let trusted = trusting(&server, &roots, |_| {});
     let untrusted = [trusting(&server, &[], |_| {}), trusting(&server, &others, |_| {})];
     let got = setting::sending(&trusted, get("/"));
     let mut stream = accept(&server, &acceptor).await;
     let _ = stream.read(&mut [0; 4096]).await.expect("a request");
-    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.expect("it is read");
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.expect("the client reads");
     assert_eq!(content(got.await.expect("no panic")), "ok");
     for origin in untrusted {
         let got = setting::sending(&origin, get("/"));
@@ -91,7 +91,7 @@ async fn a_root_in_pem_is_trusted_and_others_are_not() {
 }
 
 #[test]
-fn roots_that_are_no_certificates_are_refused() {
+fn invalid_root_certificates_are_rejected() {
     let key = rcgen::KeyPair::generate().expect("a key").serialize_pem();
     for roots in ["not PEM", key.as_str(), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
         let mut options = HyperOptions::default();
@@ -100,18 +100,19 @@ fn roots_that_are_no_certificates_are_refused() {
     }
 }
 
-/// Without a length, the end of the connection is the end of the body; TLS can tell an end from a cut (RFC 9112 §9.8).
+/// Without a length, a body ends with its connection. `close_notify` distinguishes an orderly end
+/// from a truncation (RFC 9112 §9.8).
 #[tokio::test]
-async fn a_cut_connection_is_not_the_end_of_a_body() {
+async fn a_truncated_connection_is_not_the_end_of_a_body() {
     for orderly in [true, false] {
         let server = Server::bind().await;
-        let (roots, acceptor) = certified(&[]);
+        let (roots, acceptor) = self_signed(&[]);
         let origin = trusting(&server, &roots, |_| {});
         let got = setting::sending(&origin, get("/"));
         let mut stream = accept(&server, &acceptor).await;
         let _ = stream.read(&mut [0; 4096]).await.expect("a request");
-        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nhalf").await.expect("it is read");
-        stream.flush().await.expect("it is sent");
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nhalf").await.expect("the client reads");
+        stream.flush().await.expect("flush");
         if orderly {
             stream.shutdown().await.expect("close_notify");
         }
@@ -121,51 +122,52 @@ async fn a_cut_connection_is_not_the_end_of_a_body() {
     }
 }
 
-async fn asked(protocols: &[&str], change: impl FnOnce(&mut HyperOptions)) -> (String, u16) {
+/// Sends a POST, and returns the server's description of it and the server's port.
+async fn described(protocols: &[&str], change: impl FnOnce(&mut HyperOptions)) -> (String, u16) {
     let server = Server::bind().await;
-    let port = server.0.local_addr().expect("it listens").port();
-    let (roots, acceptor) = certified(protocols);
+    let port = server.0.local_addr().expect("a local address").port();
+    let (roots, acceptor) = self_signed(protocols);
     let origin = trusting(&server, &roots, change);
     serve(server, acceptor);
     let got = fetch(&origin, request("POST", "/a?b", Body::from("content"))).await;
     (content(got), port)
 }
 
-/// The origin's own name: HTTP/2 where the origin has it.
+/// With the origin's own name, HTTP/2 is used if the origin supports it.
 #[tokio::test]
 async fn http2_is_negotiated() {
-    let (seen, port) = asked(&["h2", "http/1.1"], |options| options.origin_host = true).await;
-    assert!(seen.starts_with(&format!("POST HTTP/2.0 https://localhost:{port}/a?b")), "{seen}");
-    assert!(!seen.contains("example.com") && seen.ends_with("b\"content\""), "{seen}");
-    let (seen, port) = asked(&["http/1.1"], |options| options.origin_host = true).await;
-    assert_eq!(seen, format!("POST HTTP/1.1 /a?b [\"localhost:{port}\"] b\"content\""));
+    let (received, port) = described(&["h2", "http/1.1"], |options| options.origin_host = true).await;
+    assert!(received.starts_with(&format!("POST HTTP/2.0 https://localhost:{port}/a?b")), "{received}");
+    assert!(!received.contains("example.com") && received.ends_with("b\"content\""), "{received}");
+    let (received, port) = described(&["http/1.1"], |options| options.origin_host = true).await;
+    assert_eq!(received, format!("POST HTTP/1.1 /a?b [\"localhost:{port}\"] b\"content\""));
 }
 
-/// The client's name can't differ from the connection's in HTTP/2, so it is HTTP/1.1.
+/// In HTTP/2 the client's host could not differ from the connection's, so HTTP/1.1 is used.
 #[tokio::test]
-async fn a_clients_name_goes_over_http1() {
-    let (seen, _) = asked(&["h2", "http/1.1"], |_| {}).await;
-    assert_eq!(seen, "POST HTTP/1.1 /a?b [\"example.com\"] b\"content\"");
+async fn the_clients_host_is_sent_over_http1() {
+    let (received, _) = described(&["h2", "http/1.1"], |_| {}).await;
+    assert_eq!(received, "POST HTTP/1.1 /a?b [\"example.com\"] b\"content\"");
 }
 
-/// `Host` and `:authority` never disagree (RFC 9113 §8.3.1).
+/// `Host` and `:authority` never differ (RFC 9113 §8.3.1).
 #[tokio::test]
-async fn http2_only_has_one_name() {
-    let (seen, port) = asked(&["h2"], |options| options.http2_only = true).await;
-    assert!(seen.starts_with(&format!("POST HTTP/2.0 https://localhost:{port}/a?b")), "{seen}");
-    assert!(!seen.contains("example.com"), "{seen}");
+async fn http2_only_sends_no_second_name() {
+    let (received, port) = described(&["h2"], |options| options.http2_only = true).await;
+    assert!(received.starts_with(&format!("POST HTTP/2.0 https://localhost:{port}/a?b")), "{received}");
+    assert!(!received.contains("example.com"), "{received}");
 }
 
 async fn over_plain_http2(
     method: &str,
-    answer: impl Fn(http::Request<Incoming>) -> http::Response<Full<Bytes>> + Clone + Send + 'static,
+    respond: impl Fn(http::Request<Incoming>) -> http::Response<Full<Bytes>> + Clone + Send + 'static,
 ) -> Got {
     let server = Server::bind().await;
     let origin = setting::with(&server.url(), |options| options.http2_only = true);
     tokio::spawn(async move {
         let stream = TokioIo::new(server.accept().await.0);
         let service = service_fn(move |request| {
-            let response = answer(request);
+            let response = respond(request);
             async { Ok::<_, Infallible>(response) }
         });
         hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(stream, service).await
@@ -177,7 +179,8 @@ async fn over_plain_http2(
 async fn http2_without_tls_by_prior_knowledge() {
     let got = over_plain_http2("GET", |_| http::Response::new(Full::from("content"))).await;
     assert_eq!(content(got), "content");
-    // The length of what a GET would get is not that of a body.
+    // `Content-Length` in a response to HEAD is the length that a GET would return, not of this
+    // body.
     let got = over_plain_http2("HEAD", |_| {
         http::Response::builder().header("content-length", 7).body(Full::default()).expect("a response")
     });
@@ -199,7 +202,7 @@ async fn a_head_that_is_too_large_in_http2_is_an_error() {
     assert_eq!(kind(got.await), OriginErrorKind::Protocol);
 }
 
-/// An origin that was restarted: the connection is gone, and the next request makes another.
+/// When the origin has restarted and the connection is closed, the next request opens another one.
 #[tokio::test]
 async fn http2_survives_a_restart_of_the_origin() {
     let server = Server::bind().await;
@@ -218,9 +221,10 @@ async fn http2_survives_a_restart_of_the_origin() {
     }
 }
 
-/// Three clients that had stopped reading held up everybody else on the connection.
+/// Regression test: three clients that had stopped reading blocked all other streams of the
+/// connection.
 #[tokio::test]
-async fn a_slow_reader_does_not_hold_up_the_others_on_its_connection() {
+async fn a_slow_reader_does_not_block_other_streams_of_its_connection() {
     use larder_core::Origin as _;
     let server = Server::bind().await;
     let origin = setting::with(&server.url(), |options| options.http2_only = true);

@@ -1,5 +1,5 @@
-//! Raw servers that tests script by hand, and short ways to ask them.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+//! Servers that a test scripts byte by byte, and helpers to send requests to them.
+#![allow(dead_code, reason = "each test file uses only some of the helpers")]
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// A listener whose connections the test plays itself.
+/// A listener. The test accepts its connections and writes the responses.
 pub(crate) struct Server(pub(crate) TcpListener);
 
 impl Server {
@@ -19,26 +19,26 @@ impl Server {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.0.local_addr().expect("it listens"))
+        format!("http://{}", self.0.local_addr().expect("a local address"))
     }
 
     pub(crate) async fn accept(&self) -> Peer {
-        let (stream, _) = self.0.accept().await.expect("somebody connects");
+        let (stream, _) = self.0.accept().await.expect("a connection");
         stream.set_nodelay(true).expect("no delay");
         Peer(stream)
     }
 
-    /// Whether nobody has connected that was not accepted.
-    pub(crate) async fn is_alone(&self) -> bool {
-        std::future::poll_fn(|cx| std::task::Poll::Ready(self.0.poll_accept(cx).is_pending())).await
+    /// Returns whether a client has connected and has not been accepted.
+    pub(crate) async fn has_pending_connection(&self) -> bool {
+        std::future::poll_fn(|cx| std::task::Poll::Ready(self.0.poll_accept(cx).is_ready())).await
     }
 }
 
-/// One connection, seen from the origin.
+/// The origin's side of one connection.
 pub(crate) struct Peer(pub(crate) TcpStream);
 
 impl Peer {
-    /// The head of the next request; `None` when the other side has closed.
+    /// Reads the head of the next request. Returns `None` if the client has closed.
     pub(crate) async fn head(&mut self) -> Option<String> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -48,18 +48,18 @@ impl Peer {
     }
 
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.0.write_all(bytes.as_ref()).await.expect("the other side reads");
+        self.0.write_all(bytes.as_ref()).await.expect("the client reads");
     }
 
-    /// Waits until the other side has closed.
+    /// Waits until the client has closed the connection.
     pub(crate) async fn closed(&mut self) {
         let mut rest = [0; 4096];
         while self.0.read(&mut rest).await.is_ok_and(|read| read > 0) {}
     }
 
-    /// Closes with a reset, which no reader can take for an end.
+    /// Closes the connection with a reset instead of an orderly close.
     pub(crate) fn reset(self) {
-        self.0.set_zero_linger().expect("the option exists");
+        self.0.set_zero_linger().expect("set SO_LINGER");
     }
 }
 
@@ -70,7 +70,7 @@ pub(crate) fn origin(to: &str) -> Arc<HyperOrigin> {
 pub(crate) fn with(to: &str, change: impl FnOnce(&mut HyperOptions)) -> Arc<HyperOrigin> {
     let mut options = HyperOptions::to(to).expect("a URL");
     change(&mut options);
-    Arc::new(HyperOrigin::new(options).expect("options that fit together"))
+    Arc::new(HyperOrigin::new(options).expect("valid options"))
 }
 
 pub(crate) fn get(path: &str) -> http::Request<Body> {
@@ -85,7 +85,7 @@ pub(crate) fn request(method: &str, path: &str, body: Body) -> http::Request<Bod
         .expect("a request")
 }
 
-/// What came of a request: the head, and the body or what broke it.
+/// The result of a request: the head, and the body or its error.
 pub(crate) type Got = Result<(http::response::Parts, Result<Vec<u8>, BodyError>), OriginError>;
 
 pub(crate) async fn fetch(origin: &HyperOrigin, request: http::Request<Body>) -> Got {
@@ -93,7 +93,7 @@ pub(crate) async fn fetch(origin: &HyperOrigin, request: http::Request<Body>) ->
     Ok((parts, read(body).await))
 }
 
-/// All of a body. Its length is what was announced, or it has failed.
+/// Reads a whole body. Panics if it ends without error and its length is not the announced one.
 pub(crate) async fn read(mut body: Body) -> Result<Vec<u8>, BodyError> {
     let announced = http_body::Body::size_hint(&body).exact();
     let mut whole = Vec::new();
@@ -116,7 +116,7 @@ pub(crate) fn kind(got: Got) -> OriginErrorKind {
     }
 }
 
-/// A request on its way in a task of its own.
+/// Sends a request in a separate task.
 pub(crate) fn sending(
     origin: &Arc<HyperOrigin>,
     request: http::Request<Body>,
@@ -125,7 +125,8 @@ pub(crate) fn sending(
     tokio::spawn(async move { fetch(&origin, request).await })
 }
 
-/// A request's body that the test feeds; dropped, it has broken off.
+/// Creates a request body and its sender: `Some` sends a chunk, `None` ends the body, and dropping
+/// the sender fails it.
 pub(crate) fn upload() -> (tokio::sync::mpsc::Sender<Option<&'static [u8]>>, Body) {
     let (chunks, receiver) = tokio::sync::mpsc::channel(1);
     (chunks, Body::stream(Upload(receiver)))
@@ -144,7 +145,7 @@ impl http_body::Body for Upload {
         self.0.poll_recv(cx).map(|message| match message {
             Some(Some(chunk)) => Some(Ok(http_body::Frame::data(bytes::Bytes::from_static(chunk)))),
             Some(None) => None,
-            None => Some(Err("the client went away".into())),
+            None => Some(Err("the client disconnected".into())),
         })
     }
 }
