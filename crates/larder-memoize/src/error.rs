@@ -1,20 +1,22 @@
-//! Why there is no value.
+//! [`ValueError`]: why a call returned no value.
 
 use std::{error::Error, fmt};
 
 use larder_core::FetchError;
 
-/// Why there is no value.
+/// The error of [`Value::get_or_try_insert_with`](crate::Value::get_or_try_insert_with).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ValueError<E> {
-    /// It could not be loaded: what the load said.
+    /// The load of this caller failed with this error.
     Load(E),
-    /// It could not be loaded a moment ago, which is remembered ([`Value::negative_ttl`](crate::Value::negative_ttl)).
+    /// An earlier load failed, in this caller or another one, and the failure is cached
+    /// ([`Value::negative_ttl`](crate::Value::negative_ttl)).
     NegativelyCached,
-    /// What was loaded can't be written as JSON, or not be read again as what it was.
+    /// The loaded value could not be converted to JSON, or not be converted back.
     Json(serde_json::Error),
-    /// The load took too long ([`Limits::origin_timeout`](larder_core::Limits::origin_timeout)), or was given up.
+    /// The load took longer than [`Limits::origin_timeout`](larder_core::Limits::origin_timeout),
+    /// or was aborted.
     Fetch(FetchError),
 }
 
@@ -22,9 +24,11 @@ impl<E: fmt::Display> fmt::Display for ValueError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Load(error) => write!(f, "the value could not be loaded: {error}"),
-            Self::NegativelyCached => f.write_str("the value could not be loaded a moment ago"),
-            Self::Json(error) => write!(f, "the value can't be kept: {error}"),
-            Self::Fetch(error) => write!(f, "the value was not loaded in time: {error}"),
+            Self::NegativelyCached => {
+                f.write_str("an earlier load of the value failed, and the failure is still cached")
+            }
+            Self::Json(error) => write!(f, "the value could not be converted to or from JSON: {error}"),
+            Self::Fetch(error) => write!(f, "the load of the value did not complete: {error}"),
         }
     }
 }

@@ -1,4 +1,7 @@
-//! A load, as the engine's origin.
+//! Adapts a load function to the engine's [`Origin`]: a value becomes a response with JSON, an
+//! error becomes a response with status 500.
+//!
+//! The error itself goes to the caller through a shared slot, since a response cannot carry it.
 
 use std::{fmt, future::Future, marker::PhantomData, sync::Arc, time::Duration};
 
@@ -10,16 +13,16 @@ use serde::Serialize;
 
 use crate::ValueError;
 
-/// What a load failed with, for whoever asked for it.
-pub(crate) type Failure<E> = Arc<Mutex<Option<ValueError<E>>>>;
+/// Slot through which a [`Loader`] returns the error of a load to its caller.
+pub(crate) type ErrorSlot<E> = Arc<Mutex<Option<ValueError<E>>>>;
 
-/// Loads a value for each request.
+/// An origin that runs a load function for each request.
 pub(crate) struct Loader<F, T, E> {
     pub(crate) load: F,
-    pub(crate) failure: Failure<E>,
-    /// How long a failure is remembered.
-    pub(crate) failed_for: Option<Duration>,
-    pub(crate) loads: PhantomData<fn() -> T>,
+    pub(crate) error: ErrorSlot<E>,
+    /// How long a failed load is cached. `None`: not at all.
+    pub(crate) negative_ttl: Option<Duration>,
+    pub(crate) value: PhantomData<fn() -> T>,
 }
 
 impl<F, T, E> fmt::Debug for Loader<F, T, E> {
@@ -44,12 +47,13 @@ where
         let mut response = Response::new(Body::empty());
         match loaded {
             Ok(json) => *response.body_mut() = Body::from(bytes::Bytes::from(json)),
-            Err(failure) => {
-                *self.failure.lock() = Some(failure);
-                // To the engine an error like a server's: not kept, and an old value stands in where that is allowed.
+            Err(error) => {
+                *self.error.lock() = Some(error);
+                // For the engine this is a server error: it is not stored without a lifetime, and a
+                // stale value is served instead if `stale_if_error` allows it.
                 *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-                if let Some(time) = self.failed_for {
-                    set_max_age(response.headers_mut(), time);
+                if let Some(ttl) = self.negative_ttl {
+                    set_max_age(response.headers_mut(), ttl);
                 }
             }
         }

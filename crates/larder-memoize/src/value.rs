@@ -1,4 +1,6 @@
-//! A value by its name: what is said of it, and how it is got.
+//! [`Values`] and [`Value`]: looks up a value by its name, loads it on a miss, and removes it.
+//!
+//! `loader` makes an origin of the load function; the engine does everything else.
 
 use std::{future::Future, marker::PhantomData, sync::Arc, time::Duration};
 
@@ -12,32 +14,44 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     ValueError,
-    loader::{Failure, Loader},
+    loader::{ErrorSlot, Loader},
 };
 
-/// Whose values these are: no server has this name (RFC 6761 §6.4).
+/// Host in the keys of all values. No server has this name (RFC 6761 §6.4).
 const HOST: &str = "values.invalid";
-/// How much of a name stands in a target.
-const READABLE: usize = 200;
+/// Most characters of a value's name in the target of its key.
+const MAX_READABLE: usize = 200;
 
-/// Values in a [`Cache`], beside its responses. No response is ever found by a value's name.
+/// Stores application values in a [`Cache`], next to its HTTP responses.
+///
+/// Values and responses never share a key.
+///
+/// ```
+/// use larder_core::Cache;
+/// use larder_memoize::Values as _;
+///
+/// async fn remove_user(cache: &Cache, id: u32) -> Result<(), larder_core::StoreError> {
+///     cache.remove_value(&format!("user:{id}")).await
+/// }
+/// ```
 #[async_trait]
 pub trait Values {
-    /// The value of this name.
+    /// Returns a builder for looking up the value with this name. Any string is a name.
     fn value(&self, name: &str) -> Value;
 
-    /// Removes a value. When it returns, nobody gets it any more.
+    /// Removes the value with this name. After it has returned, no caller receives the removed
+    /// value, even if it was being loaded at the same time.
     ///
     /// # Errors
     ///
-    /// If the store can't promise it.
+    /// Returns a [`StoreError`] if the store cannot guarantee that the value has been removed.
     async fn remove_value(&self, name: &str) -> Result<(), StoreError>;
 
-    /// Removes the values of a group.
+    /// Removes all values of a group, with the guarantee of [`remove_value`](Self::remove_value).
     ///
     /// # Errors
     ///
-    /// If the store can't promise it.
+    /// Returns a [`StoreError`] if the store cannot guarantee that the values have been removed.
     async fn remove_value_group(&self, group: &str) -> Result<(), StoreError>;
 }
 
@@ -46,7 +60,7 @@ impl Values for Cache {
     fn value(&self, name: &str) -> Value {
         let mut overrides = Overrides::default();
         overrides.freshness = Some(Duration::from_secs(60));
-        Value { cache: self.clone(), key: key(name), overrides, failed_for: None }
+        Value { cache: self.clone(), key: key(name), overrides, negative_ttl: None }
     }
 
     async fn remove_value(&self, name: &str) -> Result<(), StoreError> {
@@ -58,59 +72,81 @@ impl Values for Cache {
     }
 }
 
-/// A value that is about to be asked for.
+/// A builder for looking up a value, from [`Values::value`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use larder_core::Cache;
+/// use larder_memoize::{ValueError, Values as _};
+///
+/// async fn table(cache: &Cache) -> Result<Vec<u32>, ValueError<std::io::Error>> {
+///     let value = cache.value("table").ttl(Duration::from_secs(300)).groups(["tables"]);
+///     value.get_or_try_insert_with(|| async { Ok((1..10).collect()) }).await
+/// }
+/// ```
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Value {
     cache: Cache,
     key: CacheKey,
     overrides: Overrides,
-    failed_for: Option<Duration>,
+    negative_ttl: Option<Duration>,
 }
 
 impl Value {
-    /// How long it is kept before it is loaded again. Default: 60 s.
+    /// Sets how long the value is fresh after it was loaded. Default: 60 s.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.overrides.freshness = Some(ttl);
         self
     }
 
-    /// How long after that it is still given while a new one is loaded behind. Default: not at all.
+    /// Sets how long the stale value is returned after its TTL while a background task loads a new
+    /// one. Default: zero.
     pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
         self.overrides.stale_while_revalidate = Some(window);
         self
     }
 
-    /// How long after its time it is given if loading fails. Default: not at all.
+    /// Sets how long the stale value is returned after its TTL if loading a new one fails. Default:
+    /// zero.
     pub fn stale_if_error(mut self, window: Duration) -> Self {
         self.overrides.stale_if_error = Some(window);
         self
     }
 
-    /// How long a failure to load it is remembered, in whole seconds: who asks meanwhile gets
-    /// [`ValueError::NegativelyCached`], and nothing is loaded. An old value goes before that, where
-    /// [`stale_if_error`](Self::stale_if_error) allows it. Default: not at all.
-    pub fn negative_ttl(mut self, time: Duration) -> Self {
-        self.failed_for = Some(time);
+    /// Sets how long a failed load is cached, in whole seconds. Default: zero, so that each call
+    /// loads again.
+    ///
+    /// During that time, callers receive [`ValueError::NegativelyCached`] without a load. If
+    /// [`stale_if_error`](Self::stale_if_error) allows it, they receive the stale value instead.
+    pub fn negative_ttl(mut self, ttl: Duration) -> Self {
+        self.negative_ttl = Some(ttl);
         self
     }
 
-    /// Groups that it belongs to, to be removed together.
+    /// Adds the value to groups. [`Values::remove_value_group`] removes all values of a group.
     pub fn groups<G: Into<Box<str>>>(mut self, groups: impl IntoIterator<Item = G>) -> Self {
         self.overrides.groups.extend(groups.into_iter().map(Into::into));
         self
     }
 
-    /// The value: what is kept, or what `load` brings, which is then kept. Of all who ask for it at the same time, one
-    /// loads it. `load` may also run behind the answer, and more than once.
+    /// Returns the stored value, or runs `load` and stores its result.
+    ///
+    /// Concurrent calls for the same value are collapsed: one of them runs `load`, and the others
+    /// wait for its result. `load` may run more than once, and it may run in a background task
+    /// after this method has returned a stale value. A store that fails counts as a miss.
     ///
     /// # Errors
     ///
-    /// [`ValueError::Load`] with what `load` said.
+    /// Returns [`ValueError::Load`] with the error of `load`, [`ValueError::NegativelyCached`] if a
+    /// failed load is cached, [`ValueError::Json`] if the value cannot be converted to JSON, and
+    /// [`ValueError::Fetch`] if the load did not complete.
     ///
     /// # Cancel safety
     ///
-    /// May be dropped at any point. A load that others wait for is handed over.
+    /// Can be dropped at any point. If other callers wait for this load, one of them loads the
+    /// value.
     pub async fn get_or_try_insert_with<T, E, F, Fut>(self, load: F) -> Result<T, ValueError<E>>
     where
         F: Fn() -> Fut + Send + Sync + 'static,
@@ -118,26 +154,28 @@ impl Value {
         T: Serialize + DeserializeOwned + Send + 'static,
         E: Send + 'static,
     {
-        let failure: Failure<E> = Arc::default();
-        let failed_for = self.failed_for;
-        let loads = PhantomData::<fn() -> T>;
-        let loader = Arc::new(Loader { load, failure: Arc::clone(&failure), failed_for, loads });
-        match self.attempt(CacheMode::Default, &loader, &failure).await? {
+        let error: ErrorSlot<E> = Arc::default();
+        let negative_ttl = self.negative_ttl;
+        let value = PhantomData::<fn() -> T>;
+        let loader = Arc::new(Loader { load, error: Arc::clone(&error), negative_ttl, value });
+        match self.attempt(CacheMode::Default, &loader, &error).await? {
             Ok(value) => Ok(value),
             Err(_) => {
-                // Kept by a program that had another idea of it, or broken off on its way from the store.
+                // The value was stored by a program that uses another type for it, or reading its
+                // body from the store failed.
                 let _ = self.cache.purge_key(&self.key).await;
-                self.attempt(CacheMode::NoStore, &loader, &failure).await?.map_err(ValueError::Json)
+                self.attempt(CacheMode::NoStore, &loader, &error).await?.map_err(ValueError::Json)
             }
         }
     }
 
-    /// What is kept or loaded, if it can be read.
+    /// Looks up or loads the value once. The inner result is an error if its JSON could not be
+    /// read.
     async fn attempt<T, E, F, Fut>(
         &self,
         mode: CacheMode,
         loader: &Arc<Loader<F, T, E>>,
-        failure: &Failure<E>,
+        error: &ErrorSlot<E>,
     ) -> Result<Result<T, serde_json::Error>, ValueError<E>>
     where
         F: Fn() -> Fut + Send + Sync + 'static,
@@ -145,56 +183,59 @@ impl Value {
         T: Serialize + DeserializeOwned + Send + 'static,
         E: Send + 'static,
     {
-        let answer = self.ask(mode, Arc::clone(loader) as _).await;
-        let answer = answer.map_err(|error| failure.lock().take().unwrap_or(ValueError::Fetch(error)))?;
-        let failed = answer.status().is_server_error();
-        if let Some(failure) = failure.lock().take().filter(|_| failed) {
-            return Err(failure);
+        let response = self.fetch(mode, Arc::clone(loader) as _).await;
+        let response = response.map_err(|fetch| error.lock().take().unwrap_or(ValueError::Fetch(fetch)))?;
+        let failed = response.status().is_server_error();
+        if let Some(error) = error.lock().take().filter(|_| failed) {
+            return Err(error);
         }
         if failed {
-            // Somebody else's load.
+            // This response is the cached failure of an earlier load or of another caller's.
             return Err(ValueError::NegativelyCached);
         }
-        Ok(read(answer).await)
+        Ok(deserialize(response).await)
     }
 
-    async fn ask(
+    /// Looks up the value, and fetches it from `loader` on a miss.
+    async fn fetch(
         &self,
         mode: CacheMode,
         loader: Arc<dyn larder_core::Origin>,
     ) -> Result<CacheResponse, FetchError> {
-        let mut fields = HeaderMap::new();
-        mode.apply(&mut fields);
-        let found = match self.cache.lookup(&self.key, &RequestHead::new(&Method::GET, &fields)).await {
-            Lookup::Hit(answer) => return Ok(answer),
-            Lookup::Miss(found) => found,
+        let mut headers = HeaderMap::new();
+        mode.apply(&mut headers);
+        let miss = match self.cache.lookup(&self.key, &RequestHead::new(&Method::GET, &headers)).await {
+            Lookup::Hit(response) => return Ok(response),
+            Lookup::Miss(miss) => miss,
         };
         let mut options = FetchOptions::default();
         options.overrides = Some(OverrideFn::always(self.overrides.clone()));
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = self.key.target().parse().map_err(|_| TargetError::Path)?;
-        *request.headers_mut() = fields;
-        self.cache.resume(found, request, loader, &options).await
+        *request.headers_mut() = headers;
+        self.cache.resume(miss, request, loader, &options).await
     }
 }
 
-async fn read<T: DeserializeOwned>(answer: CacheResponse) -> Result<T, serde_json::Error> {
-    let broken = |error: larder_core::BodyError| serde_json::Error::io(std::io::Error::other(error));
-    match answer.into_body().try_into_bytes() {
+/// Reads the body of a response, and converts it from JSON.
+async fn deserialize<T: DeserializeOwned>(response: CacheResponse) -> Result<T, serde_json::Error> {
+    let read_error = |error: larder_core::BodyError| serde_json::Error::io(std::io::Error::other(error));
+    match response.into_body().try_into_bytes() {
         Ok(bytes) => serde_json::from_slice(&bytes),
         Err(mut body) => {
             let mut all = Vec::new();
             while let Some(chunk) = body.chunk().await {
-                all.extend_from_slice(&chunk.map_err(broken)?);
+                all.extend_from_slice(&chunk.map_err(read_error)?);
             }
             serde_json::from_slice(&all)
         }
     }
 }
 
-/// The key of a name. Its target is for people who look into a store; what tells values apart is behind it.
+/// Returns the key of a value. Its target contains the letters and digits of the name, for readers
+/// of a store's listing; the full name follows as the part that distinguishes values.
 fn key(name: &str) -> CacheKey {
-    let readable: String = name.chars().filter(char::is_ascii_alphanumeric).take(READABLE).collect();
+    let readable: String = name.chars().filter(char::is_ascii_alphanumeric).take(MAX_READABLE).collect();
     let key = CacheKey::of_parts("http", HOST, &format!("/{readable}"));
     key.expect("letters and digits are a path").with_extra(b"value").with_extra(name.as_bytes())
 }

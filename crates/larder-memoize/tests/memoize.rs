@@ -1,4 +1,4 @@
-//! Values through the engine: one load, errors, staleness, groups, names.
+//! Memoized values through the engine: collapsing, errors, staleness, groups and names.
 
 use std::{
     sync::{
@@ -29,8 +29,8 @@ fn setting() -> Setting {
 }
 
 impl Setting {
-    /// The number of the load that it came from.
-    async fn number(&self, name: &str) -> usize {
+    /// Returns the number of the load that produced the value.
+    async fn load_number(&self, name: &str) -> usize {
         let loads = Arc::clone(&self.loads);
         let value =
             self.cache.value(name).groups(["numbers"]).stale_while_revalidate(Duration::from_secs(30));
@@ -41,29 +41,29 @@ impl Setting {
         value.get_or_try_insert_with(load).await.expect("a value")
     }
 
-    async fn fails(&self, name: &str) -> Result<usize, ValueError<&'static str>> {
+    async fn failing_load(&self, name: &str) -> Result<usize, ValueError<&'static str>> {
         let value = self.cache.value(name).stale_if_error(Duration::from_secs(60));
         value.get_or_try_insert_with(|| async { Err::<usize, _>("the database is down") }).await
     }
 }
 
 #[tokio::test]
-async fn kept_for_its_time_and_removed_by_name_and_group() {
+async fn a_value_is_stored_for_its_ttl_and_removed_by_name_and_group() {
     let it = setting();
-    assert_eq!((it.number("a").await, it.number("a").await, it.number("b").await), (1, 1, 2));
-    it.cache.remove_value("a").await.expect("it is gone");
-    assert_eq!((it.number("a").await, it.number("b").await), (3, 2));
-    it.cache.remove_value_group("numbers").await.expect("they are gone");
-    assert_eq!((it.number("a").await, it.number("b").await), (4, 5));
+    assert_eq!((it.load_number("a").await, it.load_number("a").await, it.load_number("b").await), (1, 1, 2));
+    it.cache.remove_value("a").await.expect("removal");
+    assert_eq!((it.load_number("a").await, it.load_number("b").await), (3, 2));
+    it.cache.remove_value_group("numbers").await.expect("removal");
+    assert_eq!((it.load_number("a").await, it.load_number("b").await), (4, 5));
     it.clock.advance(Duration::from_secs(91));
-    assert_eq!(it.number("a").await, 6);
+    assert_eq!(it.load_number("a").await, 6);
 }
 
 #[tokio::test]
-async fn a_hundred_at_once_load_once() {
+async fn a_hundred_concurrent_calls_load_once() {
     let it = setting();
     let gate = Arc::new(Notify::new());
-    let asking: Vec<_> = (0..100)
+    let calls: Vec<_> = (0..100)
         .map(|_| {
             let (it, gate) = (it.clone(), Arc::clone(&gate));
             tokio::spawn(async move {
@@ -84,45 +84,47 @@ async fn a_hundred_at_once_load_once() {
         tokio::task::yield_now().await;
     }
     gate.notify_one();
-    for asked in asking {
-        assert_eq!(asked.await.expect("no panic").expect("a value"), "slow");
+    for call in calls {
+        assert_eq!(call.await.expect("no panic").expect("a value"), "slow");
     }
     assert_eq!(it.loads.load(Ordering::SeqCst), 1);
 }
 
-/// With a stale value at hand, the second request still waited for the refresh of the first.
+/// Regression test: with a stale value stored, the second call waited for the refresh that the
+/// first had started.
 #[tokio::test]
-async fn a_stale_value_is_given_while_a_new_one_is_loaded() {
+async fn a_stale_value_is_returned_while_a_new_one_is_loaded() {
     let it = setting();
-    assert_eq!(it.number("a").await, 1);
+    assert_eq!(it.load_number("a").await, 1);
     it.clock.advance(Duration::from_secs(61));
-    assert_eq!((it.number("a").await, it.number("a").await), (1, 1));
+    assert_eq!((it.load_number("a").await, it.load_number("a").await), (1, 1));
     it.cache.drain(Duration::from_secs(5)).await;
-    assert_eq!(it.number("a").await, 2);
+    assert_eq!(it.load_number("a").await, 2);
 }
 
 #[tokio::test]
-async fn a_failed_load_is_its_callers_and_nothing_is_kept_of_it() {
+async fn a_failed_load_returns_its_error_and_is_not_cached() {
     let it = setting();
-    let failed = it.fails("a").await;
+    let failed = it.failing_load("a").await;
     assert!(matches!(&failed, Err(ValueError::Load("the database is down"))), "{failed:?}");
-    assert_eq!(it.number("a").await, 1, "the next one loads");
-    assert_eq!(it.fails("a").await.expect("it is there"), 1);
+    assert_eq!(it.load_number("a").await, 1, "the next call loads");
+    assert_eq!(it.failing_load("a").await.expect("a stored value"), 1);
     it.clock.advance(Duration::from_secs(100));
-    let failed = it.fails("a").await;
-    assert!(failed.is_err(), "what was kept did not allow it: {failed:?}");
-    // One that does.
+    let failed = it.failing_load("a").await;
+    assert!(failed.is_err(), "the value was stored without stale_if_error: {failed:?}");
+    // This value is stored with `stale_if_error`.
     let value = || it.cache.value("b").stale_if_error(Duration::from_secs(60));
     value().get_or_try_insert_with(|| async { Ok::<_, String>(7) }).await.expect("a value");
     it.clock.advance(Duration::from_secs(100));
-    assert_eq!(it.fails("b").await.expect("the old one stands in"), 7);
+    assert_eq!(it.failing_load("b").await.expect("the stale value"), 7);
 }
 
-/// Negative caching: only where it is asked for, for its own time, and never in the place of an old value that may be given.
+/// A failed load is cached only with `negative_ttl`, for that time, and never instead of a stale
+/// value that `stale_if_error` allows.
 #[tokio::test]
-async fn a_failure_is_remembered_where_that_is_asked_for() {
+async fn a_failed_load_is_cached_for_its_negative_ttl() {
     let it = setting();
-    let ask = |name: &'static str, fails: bool| {
+    let get = |name: &'static str, fails: bool| {
         let (it, loads) = (it.clone(), Arc::clone(&it.loads));
         async move {
             let value = it
@@ -137,27 +139,24 @@ async fn a_failure_is_remembered_where_that_is_asked_for() {
             value.ttl(Duration::from_secs(10)).get_or_try_insert_with(load).await
         }
     };
-    assert!(matches!(ask("a", true).await, Err(ValueError::Load("down"))));
+    assert!(matches!(get("a", true).await, Err(ValueError::Load("down"))));
     for _ in 0..3 {
-        assert!(
-            matches!(ask("a", false).await, Err(ValueError::NegativelyCached)),
-            "nothing is loaded meanwhile"
-        );
+        assert!(matches!(get("a", false).await, Err(ValueError::NegativelyCached)), "the failure is cached");
     }
     it.clock.advance(Duration::from_secs(6));
-    assert_eq!(ask("a", false).await.expect("it is loaded again"), 2);
+    assert_eq!(get("a", false).await.expect("a new load"), 2);
     it.clock.advance(Duration::from_secs(11));
     for _ in 0..2 {
-        assert_eq!(ask("a", true).await.expect("the old value stands in"), 2);
+        assert_eq!(get("a", true).await.expect("the stale value"), 2);
     }
-    it.cache.remove_value("a").await.expect("it is gone");
-    assert!(matches!(ask("a", true).await, Err(ValueError::Load("down"))));
-    it.cache.remove_value("a").await.expect("also what is remembered is gone");
-    assert_eq!(ask("a", false).await.expect("it is loaded"), 6);
+    it.cache.remove_value("a").await.expect("removal");
+    assert!(matches!(get("a", true).await, Err(ValueError::Load("down"))));
+    it.cache.remove_value("a").await.expect("removal of the cached failure");
+    assert_eq!(get("a", false).await.expect("a new load"), 6);
 }
 
 #[tokio::test]
-async fn another_shape_is_loaded_anew() {
+async fn a_value_of_another_type_is_loaded_again() {
     let it = setting();
     let old =
         it.cache.value("row").get_or_try_insert_with(|| async { Ok::<_, String>("text".to_owned()) }).await;
@@ -167,21 +166,21 @@ async fn another_shape_is_loaded_anew() {
 }
 
 #[tokio::test]
-async fn names_are_taken_as_they_are() {
+async fn any_string_is_a_distinct_name() {
     let it = setting();
     let long = "x".repeat(100_000);
     let names = [&*long, "", "a", "A", "a/../b", "b", "%61", "ü", "a b", "a&b=c", "..", "a?b#c"];
     for (index, name) in names.iter().enumerate() {
-        assert_eq!(it.number(name).await, index + 1, "{name}");
+        assert_eq!(it.load_number(name).await, index + 1, "{name}");
     }
     for (index, name) in names.iter().enumerate() {
-        assert_eq!(it.number(name).await, index + 1, "{name}");
+        assert_eq!(it.load_number(name).await, index + 1, "{name}");
     }
 }
 
 #[tokio::test]
-async fn a_store_that_is_down_is_a_miss() {
+async fn an_unavailable_store_is_a_miss() {
     let it = setting();
     it.store.set(Fault::Down);
-    assert_eq!((it.number("a").await, it.number("a").await), (1, 2));
+    assert_eq!((it.load_number("a").await, it.load_number("a").await), (1, 2));
 }
