@@ -1,4 +1,4 @@
-//! A clock that stands still until it is told to move.
+//! [`ManualClock`]: a clock that only the test advances.
 
 use std::{
     sync::{
@@ -10,22 +10,33 @@ use std::{
 
 use larder_core::{Clock, Timestamp};
 
-/// A clock for tests. Clones show the same time.
+/// A clock for tests: its time changes only by calls. Clones share the time.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use larder_core::{Clock as _, Timestamp};
+/// use larder_testkit::ManualClock;
+///
+/// let clock = ManualClock::at(1_700_000_000);
+/// clock.advance(Duration::from_secs(60));
+/// assert_eq!(clock.now(), Timestamp::from_secs(1_700_000_060));
+/// ```
 #[derive(Debug, Clone)]
 pub struct ManualClock(Arc<AtomicU64>);
 
 impl ManualClock {
-    /// It shows this many seconds since the epoch.
+    /// Creates a clock that shows this many seconds since the Unix epoch.
     pub fn at(secs: u64) -> Self {
         Self(Arc::new(AtomicU64::new(secs * 1000)))
     }
 
-    /// Moves it on.
+    /// Advances the clock, with a resolution of one millisecond.
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
     }
 
-    /// Sets it back, as an operator or a time server does.
+    /// Sets the clock back, as an administrator or a time server can do.
     pub fn set_back(&self, by: Duration) {
         self.0.fetch_sub(u64::try_from(by.as_millis()).unwrap_or(0), Ordering::SeqCst);
     }

@@ -1,8 +1,10 @@
-//! What a store promises that outlives its process: sentences for [`durable_suite!`](crate::durable_suite), which opens it
-//! more than once.
+//! The contract of stores that persist entries, for [`durable_suite!`](crate::durable_suite): its
+//! functions open the same store more than once.
 
-/// Makes one test for each sentence about a store that outlives its process. The second argument opens the store in the
-/// directory that it gets, which is new for each test.
+/// Generates one test for each promise of a store that persists entries.
+///
+/// The first argument names the generated module. The second is a function that opens the store in
+/// a directory; each test passes a new, empty directory.
 ///
 /// ```text
 /// larder_testkit::durable_suite!(disk, |path| DiskStore::open(path, DiskOptions::default()).unwrap());
@@ -11,44 +13,47 @@
 macro_rules! durable_suite {
     ($name:ident, $open:expr) => {
         $crate::durable_suite!(@each $name, $open;
-            what_was_committed_is_there_when_it_is_opened_again
-            what_was_not_committed_is_not
-            a_removal_outlives_the_process
-            two_openings_are_one_store
+            a_committed_entry_survives_reopening
+            an_uncommitted_entry_does_not_survive_reopening
+            a_removal_survives_reopening
+            two_handles_share_one_store
         );
     };
-    (@each $name:ident, $open:expr; $($sentence:ident)*) => {
+    (@each $name:ident, $open:expr; $($promise:ident)*) => {
         mod $name {
             #[allow(unused_imports, reason = "the store's expression may need them")]
             use super::*;
             $(
                 #[test]
-                fn $sentence() {
+                fn $promise() {
                     let folder = $crate::tempfile::tempdir().expect("a directory");
                     let open = |path: &std::path::Path| -> std::sync::Arc<dyn ::larder_core::CacheStore> {
                         let open = $open;
                         std::sync::Arc::new(open(path))
                     };
-                    $crate::run($crate::durable_sentences::$sentence(|| open(folder.path())));
+                    $crate::run($crate::durable_contract::$promise(|| open(folder.path())));
                 }
             )*
         }
     };
 }
 
-/// The same for one sentence more: a gibibyte passes in bounded memory. It measures the memory of the whole process, so it
-/// stands alone in a file of tests.
+/// Generates one test that writes and reads a body of 1 GiB with at most 16 MiB of additional
+/// memory.
+///
+/// The arguments are those of [`durable_suite!`](crate::durable_suite). The test measures the
+/// memory of the whole process, so it must be the only test of its file.
 #[macro_export]
 macro_rules! bounded_memory_suite {
     ($name:ident, $open:expr) => {
-        $crate::durable_suite!(@each $name, $open; a_gibibyte_passes_in_bounded_memory);
+        $crate::durable_suite!(@each $name, $open; a_gibibyte_body_uses_bounded_memory);
     };
 }
 
-pub mod durable_sentences {
-    //! What a store promises that outlives its process, each as a function that panics if it does not hold.
-    #![allow(missing_docs, reason = "each is named after the sentence it checks")]
-    #![allow(clippy::missing_panics_doc, reason = "panicking is what they are for")]
+pub mod durable_contract {
+    //! The promises of a store that persists entries: one function for each, which panics if the
+    //! store breaks it.
+    #![allow(clippy::missing_panics_doc, reason = "a contract function panics if the store breaks it")]
 
     use std::{future::poll_fn, sync::Arc};
 
@@ -61,19 +66,23 @@ pub mod durable_sentences {
 
     const LENGTHS: [usize; 5] = [0, 1, 5000, 200_000, 3_000_000];
 
+    /// Returns the path of entry `n`.
     fn path(n: usize) -> String {
         format!("/{n}")
     }
 
+    /// Returns a head without `Vary` and without groups.
     fn plain() -> Arc<StoredHead> {
         Arc::new(head(&[], &[]))
     }
 
+    /// Returns a body in which each byte depends on its position.
     fn pattern(length: usize) -> Vec<u8> {
         (0..length).map(|at| (at % 251) as u8).collect()
     }
 
-    async fn begun(store: &Store, path: &str, body: &[u8]) -> Box<dyn StoreWriter> {
+    /// Reserves, begins and writes an entry without committing it.
+    async fn uncommitted(store: &Store, path: &str, body: &[u8]) -> Box<dyn StoreWriter> {
         let mut writer = store
             .reserve(&key(path))
             .await
@@ -87,6 +96,7 @@ pub mod durable_sentences {
         writer
     }
 
+    /// Reads the body of the newest entry. Returns `None` if there is no entry.
     async fn content(store: &Store, path: &str) -> Option<Vec<u8>> {
         let found = store.lookup(&key(path)).await.expect("it looks up");
         match &found.first()?.body {
@@ -102,10 +112,11 @@ pub mod durable_sentences {
         }
     }
 
-    pub async fn what_was_committed_is_there_when_it_is_opened_again(open: impl Fn() -> Store) {
+    /// Checks that committed entries are found after the store has been closed and opened again.
+    pub async fn a_committed_entry_survives_reopening(open: impl Fn() -> Store) {
         let store = open();
         for (n, length) in LENGTHS.into_iter().enumerate() {
-            begun(&store, &path(n), &pattern(length)).await.commit().await.expect("it commits");
+            uncommitted(&store, &path(n), &pattern(length)).await.commit().await.expect("it commits");
         }
         drop(store);
         let store = open();
@@ -114,10 +125,14 @@ pub mod durable_sentences {
         }
     }
 
-    pub async fn what_was_not_committed_is_not(open: impl Fn() -> Store) {
+    /// Checks that a second handle and a reopened store do not find entries that were not
+    /// committed.
+    pub async fn an_uncommitted_entry_does_not_survive_reopening(open: impl Fn() -> Store) {
         let store = open();
-        let writers =
-            [begun(&store, "/short", b"half").await, begun(&store, "/long", &pattern(500_000)).await];
+        let writers = [
+            uncommitted(&store, "/short", b"half").await,
+            uncommitted(&store, "/long", &pattern(500_000)).await,
+        ];
         assert!(content(&open(), "/short").await.is_none());
         drop(writers);
         drop(store);
@@ -125,9 +140,10 @@ pub mod durable_sentences {
         assert!(content(&store, "/short").await.is_none() && content(&store, "/long").await.is_none());
     }
 
-    pub async fn a_removal_outlives_the_process(open: impl Fn() -> Store) {
+    /// Checks that entries removed by key or by group stay removed after reopening.
+    pub async fn a_removal_survives_reopening(open: impl Fn() -> Store) {
         let store = open();
-        begun(&store, "/a", b"a").await.commit().await.expect("it commits");
+        uncommitted(&store, "/a", b"a").await.commit().await.expect("it commits");
         let grouped = Arc::new(head(&[("cache-groups", "\"g\"")], &[]));
         let writer = store
             .reserve(&key("/b"))
@@ -144,21 +160,23 @@ pub mod durable_sentences {
         assert!(content(&store, "/a").await.is_none() && content(&store, "/b").await.is_none());
     }
 
-    pub async fn two_openings_are_one_store(open: impl Fn() -> Store) {
+    /// Checks that two open handles of one directory see each other's commits and removals.
+    pub async fn two_handles_share_one_store(open: impl Fn() -> Store) {
         let (one, other) = (open(), open());
         for (n, length) in LENGTHS.into_iter().enumerate() {
-            begun(&one, &path(n), &pattern(length)).await.commit().await.expect("it commits");
+            uncommitted(&one, &path(n), &pattern(length)).await.commit().await.expect("it commits");
             assert!(content(&other, &path(n)).await == Some(pattern(length)), "{length} bytes");
-            let late = begun(&one, &path(n), b"late").await;
+            let late = uncommitted(&one, &path(n), b"late").await;
             other.remove(&key(&path(n))).await.expect("it removes");
             assert!(content(&one, &path(n)).await.is_none(), "{length} bytes");
-            let refused = late.commit().await.expect_err("it was begun before the removal");
+            let refused = late.commit().await.expect_err("the write was begun before the removal");
             assert_eq!(refused.kind(), StoreErrorKind::Gone);
         }
     }
 
-    /// Where it takes one: a store may refuse.
-    pub async fn a_gibibyte_passes_in_bounded_memory(open: impl Fn() -> Store) {
+    /// Checks that a body of 1 GiB is written and read with at most 16 MiB of additional memory. A
+    /// store may refuse such a body: then there is nothing to check.
+    pub async fn a_gibibyte_body_uses_bounded_memory(open: impl Fn() -> Store) {
         let store = open();
         let chunk = Bytes::from(pattern(1 << 20));
         let Ok(mut writer) =
@@ -187,7 +205,7 @@ pub mod durable_sentences {
         assert!(added <= 16 << 20, "{} MiB of memory", added >> 20);
     }
 
-    /// Bytes of memory that this process has; zero where nobody tells.
+    /// Returns the resident memory of this process in bytes, or zero where `/proc` does not exist.
     fn resident() -> usize {
         let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
         text.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * 4096

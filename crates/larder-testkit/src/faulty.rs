@@ -1,4 +1,4 @@
-//! A store with faults, around one without.
+//! [`FaultyStore`]: wraps a store and injects faults.
 
 use std::{
     sync::{
@@ -16,26 +16,39 @@ use larder_core::{
 };
 use parking_lot::Mutex;
 
-/// What goes wrong.
+/// A fault that a [`FaultyStore`] injects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Fault {
-    /// Nothing.
+    /// No fault.
     #[default]
     None,
-    /// Every call fails at once.
+    /// Every call fails at once with [`StoreErrorKind::Unavailable`].
     Down,
-    /// Every call takes this long, and then works.
+    /// Every call succeeds after this delay.
     Slow(Duration),
     /// No call ever returns.
     Hangs,
-    /// Look-ups work; a writer fails after this many bytes.
+    /// A writer fails with [`StoreErrorKind::Full`] after this many bytes. Other calls succeed.
     FullAfter(u64),
-    /// Everything works but the commit.
+    /// Commits fail with [`StoreErrorKind::Unavailable`]. Other calls succeed.
     FailsAtCommit,
 }
 
-/// A store that does as it is told. Clones share the fault.
+/// A store that delegates to another one and injects the [`Fault`] that the test has set.
+///
+/// Clones share the fault and the number of calls.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use larder_memory::MemoryStore;
+/// use larder_testkit::{Fault, FaultyStore};
+///
+/// let store = FaultyStore::new(Arc::new(MemoryStore::default()));
+/// store.set(Fault::Down);
+/// assert_eq!(store.calls(), 0);
+/// ```
 #[derive(Debug, Clone)]
 pub struct FaultyStore {
     inner: Arc<dyn CacheStore>,
@@ -44,22 +57,23 @@ pub struct FaultyStore {
 }
 
 impl FaultyStore {
-    /// Around this store, without a fault.
+    /// Creates a wrapper of `inner` without a fault.
     pub fn new(inner: Arc<dyn CacheStore>) -> Self {
         Self { inner, fault: Arc::default(), calls: Arc::default() }
     }
 
-    /// From now on.
+    /// Sets the fault for all calls from now on.
     pub fn set(&self, fault: Fault) {
         *self.fault.lock() = fault;
     }
 
-    /// How many calls have come.
+    /// Returns the number of calls so far, including those of writers and those that failed.
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
     }
 
-    async fn called(&self) -> Result<(), StoreError> {
+    /// Counts a call, and injects the fault into it.
+    async fn on_call(&self) -> Result<(), StoreError> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let fault = *self.fault.lock();
         match fault {
@@ -74,55 +88,56 @@ impl FaultyStore {
     }
 }
 
+/// Creates the error of an injected fault.
 fn fault_error(kind: StoreErrorKind) -> StoreError {
-    StoreError::new(kind, "faulty", "as the test wants it")
+    StoreError::new(kind, "faulty", "fault injected by the test")
 }
 
 #[async_trait]
 impl CacheStore for FaultyStore {
     async fn lookup(&self, key: &CacheKey) -> Result<Candidates, StoreError> {
-        self.called().await?;
+        self.on_call().await?;
         self.inner.lookup(key).await
     }
 
     async fn reserve(&self, key: &CacheKey) -> Result<Box<dyn Reservation>, StoreError> {
-        self.called().await?;
+        self.on_call().await?;
         let inner = self.inner.reserve(key).await?;
         Ok(Box::new(FaultyReservation { store: self.clone(), inner }))
     }
 
     async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
-        self.called().await?;
+        self.on_call().await?;
         self.inner.freshen(key, id, head).await
     }
 
     async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
-        self.called().await?;
+        self.on_call().await?;
         self.inner.remove(key).await
     }
 
     async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
-        self.called().await?;
+        self.on_call().await?;
         self.inner.invalidate_group(group).await
     }
 
     async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError> {
-        self.called().await?;
+        self.on_call().await?;
         self.inner.remove_prefix(url).await
     }
 
     async fn clear(&self) -> Result<(), StoreError> {
-        self.called().await?;
+        self.on_call().await?;
         self.inner.clear().await
     }
 
     async fn mark_group_stale(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
-        self.called().await?;
+        self.on_call().await?;
         self.inner.mark_group_stale(group, at).await
     }
 
     async fn mark_prefix_stale(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
-        self.called().await?;
+        self.on_call().await?;
         self.inner.mark_prefix_stale(url, at).await
     }
 
@@ -148,7 +163,7 @@ impl Reservation for FaultyReservation {
         head: Arc<StoredHead>,
         length: Option<u64>,
     ) -> Result<Box<dyn StoreWriter>, StoreError> {
-        self.store.called().await?;
+        self.store.on_call().await?;
         let inner = self.inner.begin(head, length).await?;
         Ok(Box::new(FaultyWriter { store: self.store, inner, written: 0 }))
     }
@@ -164,7 +179,7 @@ struct FaultyWriter {
 #[async_trait]
 impl StoreWriter for FaultyWriter {
     async fn write(&mut self, chunk: Bytes) -> Result<(), StoreError> {
-        self.store.called().await?;
+        self.store.on_call().await?;
         self.written += chunk.len() as u64;
         let fault = *self.store.fault.lock();
         match fault {
@@ -178,7 +193,7 @@ impl StoreWriter for FaultyWriter {
     }
 
     async fn commit(self: Box<Self>) -> Result<EntryId, StoreError> {
-        self.store.called().await?;
+        self.store.on_call().await?;
         if *self.store.fault.lock() == Fault::FailsAtCommit {
             return Err(fault_error(StoreErrorKind::Unavailable));
         }

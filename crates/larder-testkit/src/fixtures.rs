@@ -1,4 +1,4 @@
-//! A request and a response as browsers and servers send them, for measuring.
+//! A typical request of a browser and a typical response, for benchmarks.
 
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use larder_core::{CacheKey, CacheStore, StoreError, StoredHead};
 
-/// A second at which a response that [`head`] makes is fresh.
+/// Time in seconds since the Unix epoch at which a response of [`head`] is fresh.
 pub const NOW: u64 = 1_700_000_010;
 
-/// The fields of a response.
+/// Headers of the response.
 pub const RESPONSE: [(&str, &str); 10] = [
     ("server", "origin/1.0"),
     ("content-type", "text/html; charset=utf-8"),
@@ -23,7 +23,7 @@ pub const RESPONSE: [(&str, &str); 10] = [
     ("content-language", "en"),
 ];
 
-/// The fields of a request, as a browser sends them.
+/// Headers of the request.
 pub const REQUEST: [(&str, &str); 10] = [
     ("host", "example.com"),
     ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
@@ -37,11 +37,11 @@ pub const REQUEST: [(&str, &str); 10] = [
     ("priority", "u=0, i"),
 ];
 
-/// These as a map.
+/// Converts pairs of names and values into a header map.
 ///
 /// # Panics
 ///
-/// If a name is not in lower case, or one of them can't be sent.
+/// Panics if a name is not in lower case, or if a name or a value is invalid.
 pub fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
     let field = |(name, value): &(&'static str, &'static str)| {
         (HeaderName::from_static(name), HeaderValue::from_static(value))
@@ -49,16 +49,16 @@ pub fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
     pairs.iter().map(field).collect()
 }
 
-/// What is stored of [`RESPONSE`] to [`REQUEST`].
+/// Creates the stored head of [`RESPONSE`] to [`REQUEST`].
 pub fn head() -> Arc<StoredHead> {
     Arc::new(crate::head(&RESPONSE, &REQUEST))
 }
 
-/// Stores a body under a key.
+/// Stores an entry.
 ///
 /// # Errors
 ///
-/// What the store says.
+/// Returns the [`StoreError`] of the store.
 pub async fn put(
     store: &dyn CacheStore,
     key: &CacheKey,

@@ -1,22 +1,25 @@
-//! Keys and stored heads, made as the engine makes them.
+//! Creates keys and stored heads as the engine does.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use larder_core::{CacheKey, Exchange, RequestHead, Rules, StoredHead, TargetUri, Timestamp};
 
-/// The key of a path on `http://example.com`.
+/// Returns the key of a path on `http://example.com`.
 ///
 /// # Panics
 ///
-/// If it is not a path.
+/// Panics if `path` does not begin with `/`.
 pub fn key(path: &str) -> CacheKey {
     CacheKey::of_parts("http", "example.com", path).expect("a path that begins with /")
 }
 
-/// What is stored of a response with these fields to a GET with those.
+/// Creates the stored head of a response with these headers to a GET request with those headers.
+///
+/// Without `cache-control` in `response`, the response has `max-age=60`. It arrived at second
+/// 1,700,000,000 of the Unix epoch.
 ///
 /// # Panics
 ///
-/// If that is not storable.
+/// Panics if the response may not be stored in a private cache, or if a header is invalid.
 pub fn head(response: &[(&str, &str)], request: &[(&str, &str)]) -> StoredHead {
     let fields = |pairs: &[(&str, &str)]| -> HeaderMap {
         let pair = |(name, value): &(&str, &str)| {
@@ -27,12 +30,12 @@ pub fn head(response: &[(&str, &str)], request: &[(&str, &str)]) -> StoredHead {
     };
     let mut response = fields(response);
     response.entry("cache-control").or_insert(HeaderValue::from_static("max-age=60"));
-    let (asked, method) = (fields(request), Method::GET);
+    let (request, method) = (fields(request), Method::GET);
     let target = TargetUri::parse("http://example.com/").expect("a target");
     let now = Timestamp::from_secs(1_700_000_000);
     let exchange = Exchange { request_time: now, response_time: now };
     let rules = Rules::private();
     let head =
-        rules.storable(&target, &RequestHead::new(&method, &asked), StatusCode::OK, &response, exchange);
-    head.expect("it has a lifetime")
+        rules.storable(&target, &RequestHead::new(&method, &request), StatusCode::OK, &response, exchange);
+    head.expect("a storable response")
 }

@@ -11,7 +11,7 @@ mod raw;
 mod suite;
 
 pub use clock::ManualClock;
-pub use durable::durable_sentences;
+pub use durable::durable_contract;
 pub use faulty::{Fault, FaultyStore};
 pub use heads::{head, key};
 pub use origin::{FnOrigin, ManualOrigin, ReceivedRequest, Requests, Sending};
@@ -20,9 +20,9 @@ pub use raw::RawOrigin;
 #[doc(hidden)]
 pub use tempfile;
 
-/// Where the suites' sentences run: two threads, as a store is used.
+/// Runs one contract function on a runtime with two threads, since stores are used concurrently.
 #[doc(hidden)]
-pub fn run(sentence: impl Future<Output = ()>) {
+pub fn run(promise: impl Future<Output = ()>) {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    runtime.worker_threads(2).enable_all().build().expect("a runtime").block_on(sentence);
+    runtime.worker_threads(2).enable_all().build().expect("a runtime").block_on(promise);
 }

@@ -1,4 +1,5 @@
-//! Origins without a network: one that the test plays itself, and one that is a function.
+//! Origins without a network: [`ManualOrigin`], which the test scripts step by step, and
+//! [`FnOrigin`], which is a function.
 
 use std::{
     fmt,
@@ -17,36 +18,54 @@ use http_body::{Frame, SizeHint};
 use larder_core::{Body, BodyError, Origin, OriginError, OriginErrorKind};
 use tokio::sync::{mpsc, oneshot};
 
-/// An origin whose every answer the test gives by hand.
+/// An origin that hands each request to the test, which responds when and how it chooses.
+///
+/// ```
+/// use larder_core::{Body, Origin as _};
+/// use larder_testkit::ManualOrigin;
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let (origin, mut requests) = ManualOrigin::new();
+/// let request = http::Request::get("http://example.com/").body(Body::empty()).unwrap();
+/// let response = tokio::spawn(async move { origin.fetch(request).await });
+///
+/// let received = requests.next().await;
+/// assert_eq!(received.request.uri().path(), "/");
+/// received.answer(200, &[("cache-control", "max-age=60")], b"hello");
+/// assert_eq!(response.await.unwrap().unwrap().status(), 200);
+/// # });
+/// ```
 #[derive(Debug)]
 pub struct ManualOrigin {
     requests: mpsc::UnboundedSender<ReceivedRequest>,
-    outlives: bool,
+    background: bool,
 }
 
-/// The requests that reach a [`ManualOrigin`], in order.
+/// The requests that a [`ManualOrigin`] receives, in order.
 #[derive(Debug)]
 pub struct Requests(mpsc::UnboundedReceiver<ReceivedRequest>);
 
-/// A request that waits for its answer. Dropped, the origin has closed the connection.
+/// A request that waits for its response. If it is dropped, the request fails with a
+/// [`Protocol`](OriginErrorKind::Protocol) error, as if the origin had closed the connection.
 #[derive(Debug)]
 pub struct ReceivedRequest {
-    /// As the engine sent it.
+    /// The request as the engine sent it.
     pub request: Request<Body>,
     reply: oneshot::Sender<Result<Response<Body>, OriginError>>,
 }
 
 impl ManualOrigin {
-    /// An origin, and where its requests arrive.
+    /// Creates an origin and the receiver of its requests.
     pub fn new() -> (Arc<Self>, Requests) {
         let (requests, receiver) = mpsc::unbounded_channel();
-        (Arc::new(Self { requests, outlives: true }), Requests(receiver))
+        (Arc::new(Self { requests, background: true }), Requests(receiver))
     }
 
-    /// The same for an origin that is gone when its request has been answered.
+    /// Creates an origin that serves one request only, such as a handler in the same process. It
+    /// does not support background revalidation.
     pub fn of_one_request() -> (Arc<Self>, Requests) {
         let (requests, receiver) = mpsc::unbounded_channel();
-        (Arc::new(Self { requests, outlives: false }), Requests(receiver))
+        (Arc::new(Self { requests, background: false }), Requests(receiver))
     }
 }
 
@@ -60,38 +79,39 @@ impl Origin for ManualOrigin {
     }
 
     fn supports_background_revalidation(&self) -> bool {
-        self.outlives
+        self.background
     }
 }
 
 impl Requests {
-    /// Waits for the next one.
+    /// Waits for the next request.
     ///
     /// # Panics
     ///
-    /// If the origin is gone.
+    /// Panics if the origin has been dropped.
     pub async fn next(&mut self) -> ReceivedRequest {
-        self.0.recv().await.expect("the origin is still there")
+        self.0.recv().await.expect("the origin has not been dropped")
     }
 
-    /// Whether one has arrived and not been taken.
+    /// Returns whether there is no request that has arrived and has not been taken with `next`.
     pub fn is_empty(&mut self) -> bool {
         self.0.is_empty()
     }
 }
 
 impl ReceivedRequest {
-    /// Whether whoever asked still waits.
+    /// Returns whether the engine still waits for the response.
     pub fn is_awaited(&self) -> bool {
         !self.reply.is_closed()
     }
 
-    /// Answers with these fields and this content.
+    /// Responds with this status, these headers and this content.
     pub fn answer(self, status: u16, fields: &[(&str, &str)], content: &'static [u8]) {
         let _ = self.reply.send(Ok(response(status, fields, Body::from(Bytes::from_static(content)))));
     }
 
-    /// Answers with a head; the content follows by hand. `length` is what is announced.
+    /// Responds with a head, and returns a [`Sending`] through which the test sends the content.
+    /// `length` is the announced length of the content.
     pub fn begin(self, status: u16, fields: &[(&str, &str)], length: Option<u64>) -> Sending {
         let (chunks, receiver) = mpsc::channel(1);
         let body = Body::stream(Receiving { receiver, left: length });
@@ -99,12 +119,13 @@ impl ReceivedRequest {
         Sending(chunks)
     }
 
-    /// Fails without an answer.
+    /// Fails the request without a response.
     pub fn fail(self, kind: OriginErrorKind) {
         let _ = self.reply.send(Err(OriginError::new(kind)));
     }
 }
 
+/// Creates a response.
 fn response(status: u16, fields: &[(&str, &str)], body: Body) -> Response<Body> {
     let mut response = Response::builder().status(status);
     for (name, value) in fields {
@@ -113,27 +134,29 @@ fn response(status: u16, fields: &[(&str, &str)], body: Body) -> Response<Body> 
     response.body(body).expect("a status code, names and values")
 }
 
-/// The content of an answer on its way. Dropped, it has broken off.
+/// Sends the content of a response. If it is dropped before [`end`](Self::end), the body fails.
 #[derive(Debug)]
 pub struct Sending(mpsc::Sender<Option<Bytes>>);
 
 impl Sending {
-    /// Sends a chunk, once the one before has been taken. Says whether somebody still takes them.
+    /// Sends a chunk, after the previous one has been received. Returns whether the body still has
+    /// a receiver.
     pub async fn chunk(&self, chunk: impl Into<Bytes>) -> bool {
         self.0.send(Some(chunk.into())).await.is_ok()
     }
 
-    /// Ends it, whole.
+    /// Ends the body without error.
     pub async fn end(self) {
         let _ = self.0.send(None).await;
     }
 
-    /// Returns when nobody takes it any more.
+    /// Waits until the receiver of the body has been dropped.
     pub async fn given_up(&self) {
         self.0.closed().await;
     }
 }
 
+/// The receiving side of a [`Sending`], as a response body.
 struct Receiving {
     receiver: mpsc::Receiver<Option<Bytes>>,
     left: Option<u64>,
@@ -153,7 +176,7 @@ impl http_body::Body for Receiving {
                 Some(Ok(Frame::data(chunk)))
             }
             Some(None) => None,
-            None => Some(Err("the connection broke off".into())),
+            None => Some(Err("the connection was closed".into())),
         })
     }
 
@@ -162,28 +185,39 @@ impl http_body::Body for Receiving {
     }
 }
 
-type Answering = dyn Fn(usize, &Request<Body>) -> Result<Response<Body>, OriginError> + Send + Sync;
+type Respond = dyn Fn(usize, &Request<Body>) -> Result<Response<Body>, OriginError> + Send + Sync;
 
-/// An origin that is a function of the request and of how many came before it.
+/// An origin that is a function of the number of earlier requests and the request.
+///
+/// ```
+/// use http::Response;
+/// use larder_core::Body;
+/// use larder_testkit::FnOrigin;
+///
+/// let origin = FnOrigin::new(|number, request| {
+///     Ok(Response::new(Body::from(format!("{} {number}", request.uri().path()))))
+/// });
+/// assert_eq!(origin.count(), 0);
+/// ```
 pub struct FnOrigin {
-    answer: Box<Answering>,
+    respond: Box<Respond>,
     count: AtomicUsize,
 }
 
 impl FnOrigin {
-    /// An origin that answers so.
+    /// Creates an origin that calls `respond` for each request.
     pub fn new(
-        answer: impl Fn(usize, &Request<Body>) -> Result<Response<Body>, OriginError> + Send + Sync + 'static,
+        respond: impl Fn(usize, &Request<Body>) -> Result<Response<Body>, OriginError> + Send + Sync + 'static,
     ) -> Arc<Self> {
-        Arc::new(Self { answer: Box::new(answer), count: AtomicUsize::new(0) })
+        Arc::new(Self { respond: Box::new(respond), count: AtomicUsize::new(0) })
     }
 
-    /// An origin that always answers 200 with these fields and this content.
+    /// Creates an origin that always responds with 200, these headers and this content.
     pub fn fixed(fields: &'static [(&'static str, &'static str)], content: &'static [u8]) -> Arc<Self> {
         Self::new(move |_, _| Ok(response(200, fields, Body::from(Bytes::from_static(content)))))
     }
 
-    /// How many requests have come.
+    /// Returns the number of requests so far.
     pub fn count(&self) -> usize {
         self.count.load(Ordering::SeqCst)
     }
@@ -198,7 +232,7 @@ impl fmt::Debug for FnOrigin {
 #[async_trait]
 impl Origin for FnOrigin {
     async fn fetch(&self, request: Request<Body>) -> Result<Response<Body>, OriginError> {
-        (self.answer)(self.count.fetch_add(1, Ordering::SeqCst), &request)
+        (self.respond)(self.count.fetch_add(1, Ordering::SeqCst), &request)
     }
 
     fn supports_background_revalidation(&self) -> bool {

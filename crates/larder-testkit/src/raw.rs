@@ -1,4 +1,4 @@
-//! A real server on a socket that sends whatever bytes a test wants, right or wrong.
+//! [`RawOrigin`]: a server on a real socket that sends any bytes, also invalid HTTP.
 
 use std::{
     io::{self, Read, Write},
@@ -10,10 +10,18 @@ use std::{
 
 use parking_lot::Mutex;
 
-/// Listens on a free port of 127.0.0.1, and answers each request with bytes that a function writes.
+/// A server on a free port of 127.0.0.1 that responds with the bytes that a function writes.
 ///
-/// Each connection has a thread. The function gets the head of the request as text, and the stream to write to; what it
-/// returns says whether the connection goes on.
+/// Each connection has a thread. The function receives the head of the request as text, and the
+/// stream to write to. It returns whether the connection stays open.
+///
+/// ```
+/// use larder_testkit::RawOrigin;
+///
+/// let origin = RawOrigin::fixed("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+/// assert!(origin.url().starts_with("http://127.0.0.1:"));
+/// assert!(origin.heads().is_empty());
+/// ```
 #[derive(Debug, Clone)]
 pub struct RawOrigin {
     address: SocketAddr,
@@ -21,26 +29,30 @@ pub struct RawOrigin {
 }
 
 impl RawOrigin {
-    /// Begins to listen.
+    /// Starts a server that calls `respond` for each request.
     ///
     /// # Panics
     ///
-    /// If there is no port to listen on.
-    pub fn start(answer: impl Fn(&str, &mut TcpStream) -> bool + Send + Sync + 'static) -> Self {
+    /// Panics if no port is free.
+    pub fn start(respond: impl Fn(&str, &mut TcpStream) -> bool + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("it listens");
+        let address = listener.local_addr().expect("a local address");
         let heads = Arc::new(Mutex::new(Vec::new()));
-        let (seen, answer) = (Arc::clone(&heads), Arc::new(answer));
+        let (received, respond) = (Arc::clone(&heads), Arc::new(respond));
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (seen, answer) = (Arc::clone(&seen), Arc::clone(&answer));
-                thread::spawn(move || serve(stream, &seen, &*answer));
+                let (received, respond) = (Arc::clone(&received), Arc::clone(&respond));
+                thread::spawn(move || serve(stream, &received, &*respond));
             }
         });
         Self { address, heads }
     }
 
-    /// One that writes the same bytes each time, and then closes.
+    /// Starts a server that writes the same bytes for each request, and then closes the connection.
+    ///
+    /// # Panics
+    ///
+    /// Panics if no port is free.
     pub fn fixed(bytes: impl Into<Vec<u8>>) -> Self {
         let bytes = bytes.into();
         Self::start(move |_, stream| {
@@ -49,33 +61,35 @@ impl RawOrigin {
         })
     }
 
-    /// `http://127.0.0.1:PORT`
+    /// Returns the URL of the server: `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The heads of the requests that have come, as text.
+    /// Returns the heads of the requests received so far, as text.
     pub fn heads(&self) -> Vec<String> {
         self.heads.lock().clone()
     }
 }
 
+/// Serves one connection until it is closed or `respond` returns `false`.
 fn serve(
     mut stream: TcpStream,
-    seen: &Mutex<Vec<String>>,
-    answer: &(dyn Fn(&str, &mut TcpStream) -> bool + Send + Sync),
+    received: &Mutex<Vec<String>>,
+    respond: &(dyn Fn(&str, &mut TcpStream) -> bool + Send + Sync),
 ) {
     let _ = stream.set_nodelay(true);
     let _ = stream.set_read_timeout(Some(Duration::from_secs(60)));
     while let Ok(Some(head)) = read_head(&mut stream) {
-        seen.lock().push(head.clone());
-        if !answer(&head, &mut stream) {
+        received.lock().push(head.clone());
+        if !respond(&head, &mut stream) {
             return;
         }
     }
 }
 
-/// Up to the empty line, and the content that a Content-Length announces.
+/// Reads the head of a request, and discards the content that `Content-Length` announces. Returns
+/// `None` if the connection was closed or the head is larger than 1 MiB.
 fn read_head(stream: &mut TcpStream) -> io::Result<Option<String>> {
     let mut head = Vec::new();
     let mut byte = [0];

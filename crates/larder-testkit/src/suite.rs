@@ -1,11 +1,17 @@
-//! The store suite: each sentence of `CacheStore`'s contract, as a function that panics if a store breaks it.
+//! [`store_suite!`](crate::store_suite): generates a test for each promise in
+//! [`contract`](crate::contract).
 //!
-//! [`store_suite!`](crate::store_suite) makes a test of each. What a store can do (`follow`, `leases`) is taken from what
-//! it says: a sentence about an ability that it does not have has nothing to check.
+//! A store that returns `None` from an optional method (`follow`, `leases`) passes the tests of
+//! that ability.
 
-/// Makes one test for each sentence of the contract. The expression is a future of a new, empty store.
+/// Generates one test for each promise of the `CacheStore` contract.
 ///
-/// ```text
+/// The first argument names the generated module. The second is a future that returns a new, empty
+/// store.
+///
+/// ```
+/// use larder_memory::MemoryStore;
+///
 /// larder_testkit::store_suite!(memory, async { MemoryStore::default() });
 /// ```
 #[macro_export]
@@ -18,46 +24,46 @@ macro_rules! store_suite {
             a_body_comes_back_byte_for_byte
             an_empty_body_is_an_entry
             a_body_in_many_chunks_is_one_body
-            every_range_is_what_it_says
-            a_reader_finishes_what_was_replaced
-            a_reader_finishes_what_was_removed
+            a_range_returns_exactly_its_bytes
+            a_reader_finishes_a_replaced_body
+            a_reader_finishes_a_removed_body
             a_commit_after_the_removal_of_its_key_is_refused
             a_commit_after_a_clear_is_refused
             a_commit_after_the_removal_of_its_group_is_refused
-            what_was_reserved_before_a_removal_is_refused
-            a_write_begun_after_a_removal_is_kept
-            a_removal_takes_every_variant
-            a_removal_takes_no_other_key
-            freshening_changes_the_head_alone
-            freshening_what_is_gone_changes_nothing
-            a_commit_replaces_the_same_variant_alone
-            the_newest_comes_first
-            a_group_is_removed_wherever_it_is
+            a_reservation_before_a_removal_is_refused
+            a_write_begun_after_a_removal_is_stored
+            a_removal_removes_every_variant
+            a_removal_leaves_other_keys
+            freshening_changes_only_the_head
+            freshening_a_removed_entry_changes_nothing
+            a_commit_replaces_only_the_same_variant
+            the_newest_entry_comes_first
+            invalidating_a_group_removes_all_its_entries
             a_group_of_another_origin_stays
-            clear_takes_everything
-            a_group_is_outdated_wherever_it_is
-            a_prefix_is_outdated
-            a_prefix_is_removed
-            a_removal_by_prefix_outruns_every_fill
-            a_clear_outruns_every_fill
-            a_removal_by_group_outruns_every_fill
-            a_removal_by_key_outruns_every_fill
-            what_is_written_can_be_followed
+            a_clear_removes_everything
+            marking_a_group_stale_marks_all_its_entries
+            marking_a_prefix_stale_marks_all_its_urls
+            removing_a_prefix_removes_all_its_urls
+            a_prefix_removal_wins_over_concurrent_writes
+            a_clear_wins_over_concurrent_writes
+            a_group_removal_wins_over_concurrent_writes
+            a_key_removal_wins_over_concurrent_writes
+            an_uncommitted_write_can_be_followed
             a_follower_of_an_abandoned_write_fails
-            fills_and_removals_at_once_tear_nothing
-            a_lease_is_given_to_one
+            concurrent_writes_never_mix_bodies
+            a_lease_has_one_holder
         );
     };
-    (@each $name:ident, $make:expr; $($sentence:ident)*) => {
+    (@each $name:ident, $make:expr; $($promise:ident)*) => {
         mod $name {
             #[allow(unused_imports, reason = "the store's expression may need them")]
             use super::*;
             $(
                 #[test]
-                fn $sentence() {
+                fn $promise() {
                     $crate::run(async {
                         let store: std::sync::Arc<dyn ::larder_core::CacheStore> = std::sync::Arc::new($make.await);
-                        $crate::contract::$sentence(store).await;
+                        $crate::contract::$promise(store).await;
                     });
                 }
             )*

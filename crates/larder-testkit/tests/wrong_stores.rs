@@ -1,4 +1,5 @@
-//! Stores that are wrong on purpose: the suite has to catch each, or it proves nothing.
+//! Checks the suite itself: each store here breaks one promise on purpose, and the suite must
+//! detect it.
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
@@ -11,26 +12,26 @@ use larder_core::{
 use larder_memory::MemoryStore;
 use larder_testkit::{FaultyStore, contract, store_suite};
 
-// A wrapper without a fault is a store like any other.
+// A wrapper without a fault keeps the contract.
 store_suite!(around_memory, async { FaultyStore::new(Arc::new(MemoryStore::default())) });
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wrong {
     VisibleAtBegin,
     CommitsWhenDropped,
-    RemovalIsLost,
+    CommitsAfterRemoval,
     ReservesLate,
-    GroupsAreIgnored,
-    PrefixIsIgnored,
-    ClearIsIgnored,
-    OutdatingIsIgnored,
+    IgnoresGroups,
+    IgnoresPrefixes,
+    IgnoresClear,
+    IgnoresMarkStale,
     RemovesOneVariant,
-    FreshensWhateverIsThere,
-    KeepsOneVariant,
+    FreshensAnyEntry,
+    StoresOneVariant,
     OldestFirst,
     Truncates,
-    ForgetsTheOldWhenDropped,
-    FollowerEndsAsIfWhole,
+    RemovesOldEntryAtBegin,
+    FollowerEndsEarly,
 }
 
 #[derive(Debug, Clone)]
@@ -63,7 +64,7 @@ impl CacheStore for WrongStore {
     }
 
     async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
-        if self.wrong == Wrong::FreshensWhateverIsThere
+        if self.wrong == Wrong::FreshensAnyEntry
             && let Some(there) = self.inner.lookup(key).await?.first()
         {
             return self.inner.freshen(key, there.id, head).await;
@@ -73,9 +74,9 @@ impl CacheStore for WrongStore {
 
     async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
         if self.wrong == Wrong::RemovesOneVariant {
-            let rest = self.inner.lookup(key).await?.to_vec();
+            let entries = self.inner.lookup(key).await?.to_vec();
             self.inner.remove(key).await?;
-            for one in rest.iter().skip(1) {
+            for one in entries.iter().skip(1) {
                 self.inner.reserve(key).await?.begin(Arc::clone(&one.head), None).await?.commit().await?;
             }
             return Ok(());
@@ -84,19 +85,19 @@ impl CacheStore for WrongStore {
     }
 
     async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
-        if self.wrong == Wrong::GroupsAreIgnored { Ok(()) } else { self.inner.invalidate_group(group).await }
+        if self.wrong == Wrong::IgnoresGroups { Ok(()) } else { self.inner.invalidate_group(group).await }
     }
 
     async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError> {
-        if self.wrong == Wrong::PrefixIsIgnored { Ok(0) } else { self.inner.remove_prefix(url).await }
+        if self.wrong == Wrong::IgnoresPrefixes { Ok(0) } else { self.inner.remove_prefix(url).await }
     }
 
     async fn clear(&self) -> Result<(), StoreError> {
-        if self.wrong == Wrong::ClearIsIgnored { Ok(()) } else { self.inner.clear().await }
+        if self.wrong == Wrong::IgnoresClear { Ok(()) } else { self.inner.clear().await }
     }
 
     async fn mark_group_stale(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
-        if self.wrong == Wrong::OutdatingIsIgnored {
+        if self.wrong == Wrong::IgnoresMarkStale {
             Ok(())
         } else {
             self.inner.mark_group_stale(group, at).await
@@ -104,7 +105,7 @@ impl CacheStore for WrongStore {
     }
 
     async fn mark_prefix_stale(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
-        if self.wrong == Wrong::OutdatingIsIgnored {
+        if self.wrong == Wrong::IgnoresMarkStale {
             Ok(())
         } else {
             self.inner.mark_prefix_stale(url, at).await
@@ -136,16 +137,16 @@ impl Reservation for WrongReservation {
     ) -> Result<Box<dyn StoreWriter>, StoreError> {
         let Self { store, key, inner } = *self;
         let mut inner = inner.expect("taken once");
-        let again = || store.inner.reserve(&key);
+        let reserve = || store.inner.reserve(&key);
         match store.wrong {
             Wrong::VisibleAtBegin => {
-                again().await?.begin(Arc::clone(&head), length).await?.commit().await?;
+                reserve().await?.begin(Arc::clone(&head), length).await?.commit().await?;
             }
-            Wrong::KeepsOneVariant | Wrong::ForgetsTheOldWhenDropped => {
+            Wrong::StoresOneVariant | Wrong::RemovesOldEntryAtBegin => {
                 store.inner.remove(&key).await?;
-                inner = again().await?;
+                inner = reserve().await?;
             }
-            Wrong::ReservesLate => inner = again().await?,
+            Wrong::ReservesLate => inner = reserve().await?,
             _ => {}
         }
         let inner = Some(inner.begin(Arc::clone(&head), length).await?);
@@ -171,7 +172,7 @@ impl StoreWriter for WrongWriter {
 
     fn follow(&self) -> Option<Arc<dyn BodySource>> {
         let inner = self.inner.as_ref()?.follow()?;
-        if self.store.wrong == Wrong::FollowerEndsAsIfWhole {
+        if self.store.wrong == Wrong::FollowerEndsEarly {
             Some(Arc::new(EndsEarly(inner)))
         } else {
             Some(inner)
@@ -180,15 +181,15 @@ impl StoreWriter for WrongWriter {
 
     async fn commit(mut self: Box<Self>) -> Result<EntryId, StoreError> {
         let inner = self.inner.take().expect("not committed");
-        if self.store.wrong != Wrong::RemovalIsLost {
+        if self.store.wrong != Wrong::CommitsAfterRemoval {
             return inner.commit().await;
         }
         match inner.commit().await {
             Err(error) if error.kind() == StoreErrorKind::Gone => {
-                let mut again =
+                let mut retry =
                     self.store.inner.reserve(&self.key).await?.begin(Arc::clone(&self.head), None).await?;
-                again.write(std::mem::take(&mut self.written).into()).await?;
-                again.commit().await
+                retry.write(std::mem::take(&mut self.written).into()).await?;
+                retry.commit().await
             }
             result => result,
         }
@@ -219,37 +220,37 @@ impl BodySource for EndsEarly {
     }
 }
 
-/// Each wrong store, and a sentence that it breaks.
+/// Runs each wrong store against the contract functions that must detect it.
 #[test]
-fn each_wrong_store_is_caught() {
-    macro_rules! caught {
-        ($($wrong:ident: $($sentence:ident),+;)*) => {
+fn each_wrong_store_is_detected() {
+    macro_rules! detected {
+        ($($wrong:ident: $($promise:ident),+;)*) => {
             $($(
                 let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
                 let store = Arc::new(WrongStore { inner: MemoryStore::default(), wrong: Wrong::$wrong });
-                let result = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(contract::$sentence(store))));
-                assert!(result.is_err(), "{} was not caught by {}", stringify!($wrong), stringify!($sentence));
+                let result = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(contract::$promise(store))));
+                assert!(result.is_err(), "{} was not detected by {}", stringify!($wrong), stringify!($promise));
             )+)*
         };
     }
     std::panic::set_hook(Box::new(|_| {}));
-    caught! {
+    detected! {
         VisibleAtBegin: nothing_is_found_before_the_commit;
         CommitsWhenDropped: a_dropped_writer_leaves_nothing;
-        RemovalIsLost: a_commit_after_the_removal_of_its_key_is_refused, a_commit_after_a_clear_is_refused,
+        CommitsAfterRemoval: a_commit_after_the_removal_of_its_key_is_refused, a_commit_after_a_clear_is_refused,
             a_commit_after_the_removal_of_its_group_is_refused;
-        ReservesLate: what_was_reserved_before_a_removal_is_refused;
-        GroupsAreIgnored: a_group_is_removed_wherever_it_is;
-        PrefixIsIgnored: a_prefix_is_removed, what_was_reserved_before_a_removal_is_refused;
-        ClearIsIgnored: clear_takes_everything;
-        OutdatingIsIgnored: a_group_is_outdated_wherever_it_is, a_prefix_is_outdated;
-        RemovesOneVariant: a_removal_takes_every_variant;
-        FreshensWhateverIsThere: freshening_what_is_gone_changes_nothing;
-        KeepsOneVariant: a_commit_replaces_the_same_variant_alone, a_removal_takes_every_variant;
-        OldestFirst: the_newest_comes_first;
-        Truncates: a_body_comes_back_byte_for_byte, every_range_is_what_it_says, an_entry_is_found_once_it_is_committed;
-        ForgetsTheOldWhenDropped: a_dropped_writer_leaves_nothing;
-        FollowerEndsAsIfWhole: a_follower_of_an_abandoned_write_fails, what_is_written_can_be_followed;
+        ReservesLate: a_reservation_before_a_removal_is_refused;
+        IgnoresGroups: invalidating_a_group_removes_all_its_entries;
+        IgnoresPrefixes: removing_a_prefix_removes_all_its_urls, a_reservation_before_a_removal_is_refused;
+        IgnoresClear: a_clear_removes_everything;
+        IgnoresMarkStale: marking_a_group_stale_marks_all_its_entries, marking_a_prefix_stale_marks_all_its_urls;
+        RemovesOneVariant: a_removal_removes_every_variant;
+        FreshensAnyEntry: freshening_a_removed_entry_changes_nothing;
+        StoresOneVariant: a_commit_replaces_only_the_same_variant, a_removal_removes_every_variant;
+        OldestFirst: the_newest_entry_comes_first;
+        Truncates: a_body_comes_back_byte_for_byte, a_range_returns_exactly_its_bytes, an_entry_is_found_once_it_is_committed;
+        RemovesOldEntryAtBegin: a_dropped_writer_leaves_nothing;
+        FollowerEndsEarly: a_follower_of_an_abandoned_write_fails, an_uncommitted_write_can_be_followed;
     }
     let _ = std::panic::take_hook();
 }

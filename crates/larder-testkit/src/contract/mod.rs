@@ -1,6 +1,8 @@
-//! What a store promises, each as a function that panics if it does not hold.
-#![allow(missing_docs, reason = "each is named after the sentence it checks")]
-#![allow(clippy::missing_panics_doc, reason = "panicking is what they are for")]
+//! The `CacheStore` contract: one function for each promise, which panics if the store breaks it.
+//!
+//! [`store_suite!`](crate::store_suite) runs all of them. `prefixes` has the promises about URL
+//! prefixes, `races` those about removals during concurrent writes.
+#![allow(clippy::missing_panics_doc, reason = "a contract function panics if the store breaks it")]
 
 mod prefixes;
 mod races;
@@ -20,23 +22,33 @@ use crate::{head, key};
 
 type Store = Arc<dyn CacheStore>;
 
+/// Returns a head without `Vary` and without groups.
 fn plain() -> Arc<StoredHead> {
     Arc::new(head(&[], &[]))
 }
 
+/// Returns the head of a variant with this language.
 fn variant(language: &str) -> Arc<StoredHead> {
     Arc::new(head(&[("vary", "accept-language")], &[("accept-language", language)]))
 }
 
+/// Returns a head in this group.
 fn grouped(name: &str) -> Arc<StoredHead> {
     Arc::new(head(&[("cache-groups", &format!("\"{name}\""))], &[]))
 }
 
+/// Returns a group of `http://example.com`.
 fn group(name: &str) -> CacheGroup {
     CacheGroup::new("http://example.com", name)
 }
 
-async fn begun(store: &Store, key: &CacheKey, head: Arc<StoredHead>, body: &[u8]) -> Box<dyn StoreWriter> {
+/// Reserves, begins and writes an entry without committing it.
+async fn uncommitted(
+    store: &Store,
+    key: &CacheKey,
+    head: Arc<StoredHead>,
+    body: &[u8],
+) -> Box<dyn StoreWriter> {
     let mut writer = store
         .reserve(key)
         .await
@@ -50,20 +62,24 @@ async fn begun(store: &Store, key: &CacheKey, head: Arc<StoredHead>, body: &[u8]
     writer
 }
 
+/// Stores an entry.
 async fn put(store: &Store, key: &CacheKey, head: Arc<StoredHead>, body: &[u8]) {
-    begun(store, key, head, body).await.commit().await.expect("it commits");
+    uncommitted(store, key, head, body).await.commit().await.expect("it commits");
 }
 
+/// Returns all entries of a key.
 async fn found(store: &Store, key: &CacheKey) -> Vec<Candidate> {
     store.lookup(key).await.expect("it looks up").to_vec()
 }
 
+/// Returns the only entry of a key.
 async fn only(store: &Store, key: &CacheKey) -> Candidate {
     let mut all = found(store, key).await;
-    assert_eq!(all.len(), 1, "one entry is there");
+    assert_eq!(all.len(), 1, "there must be exactly one entry");
     all.remove(0)
 }
 
+/// Reads a stream to its end.
 async fn drain(mut stream: ByteStream) -> Result<Vec<u8>, StoreError> {
     let mut read = Vec::new();
     while let Some(chunk) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
@@ -72,6 +88,7 @@ async fn drain(mut stream: ByteStream) -> Result<Vec<u8>, StoreError> {
     Ok(read)
 }
 
+/// Reads a body, or a range of it.
 async fn read(body: &StoredBody, range: Option<Range<u64>>) -> Vec<u8> {
     match (body, range) {
         (StoredBody::Whole(bytes), None) => bytes.to_vec(),
@@ -82,15 +99,17 @@ async fn read(body: &StoredBody, range: Option<Range<u64>>) -> Vec<u8> {
     }
 }
 
+/// Returns whether the result is an error of the kind `Gone`.
 fn is_gone<T>(result: Result<T, StoreError>) -> bool {
     result.is_err_and(|error| error.kind() == StoreErrorKind::Gone)
 }
 
-/// Every byte tells where it is.
+/// Returns a body in which each byte depends on its position.
 fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at % 251) as u8).collect()
 }
 
+/// Checks that a committed entry is found, with its head and the length of its body.
 pub async fn an_entry_is_found_once_it_is_committed(store: Store) {
     assert!(found(&store, &key("/a")).await.is_empty());
     put(&store, &key("/a"), plain(), b"whole").await;
@@ -99,21 +118,24 @@ pub async fn an_entry_is_found_once_it_is_committed(store: Store) {
     assert_eq!(entry.body.content_length(), Some(5));
 }
 
+/// Checks that an entry is not found before its commit, and is found after it.
 pub async fn nothing_is_found_before_the_commit(store: Store) {
-    let writer = begun(&store, &key("/a"), plain(), b"half").await;
+    let writer = uncommitted(&store, &key("/a"), plain(), b"half").await;
     assert!(found(&store, &key("/a")).await.is_empty(), "an uncommitted entry was found");
     writer.commit().await.expect("it commits");
     assert_eq!(found(&store, &key("/a")).await.len(), 1);
 }
 
+/// Checks that a dropped writer stores nothing and leaves an older entry in place.
 pub async fn a_dropped_writer_leaves_nothing(store: Store) {
-    drop(begun(&store, &key("/a"), plain(), b"half").await);
+    drop(uncommitted(&store, &key("/a"), plain(), b"half").await);
     assert!(found(&store, &key("/a")).await.is_empty(), "an abandoned entry was found");
     put(&store, &key("/b"), plain(), b"old").await;
-    drop(begun(&store, &key("/b"), plain(), b"half").await);
+    drop(uncommitted(&store, &key("/b"), plain(), b"half").await);
     assert_eq!(read(&only(&store, &key("/b")).await.body, None).await, b"old", "it replaced what was there");
 }
 
+/// Checks that bodies of up to 3 MB are returned unchanged.
 pub async fn a_body_comes_back_byte_for_byte(store: Store) {
     for length in [1, 1000, 65_536, 1_048_576, 1_048_577, 3_000_000] {
         let body = pattern(length);
@@ -122,6 +144,7 @@ pub async fn a_body_comes_back_byte_for_byte(store: Store) {
     }
 }
 
+/// Checks that an entry may have an empty body.
 pub async fn an_empty_body_is_an_entry(store: Store) {
     put(&store, &key("/a"), plain(), b"").await;
     let entry = only(&store, &key("/a")).await;
@@ -129,6 +152,7 @@ pub async fn an_empty_body_is_an_entry(store: Store) {
     assert_eq!(read(&entry.body, None).await, b"");
 }
 
+/// Checks that a body of unknown length that is written in many chunks is returned whole.
 pub async fn a_body_in_many_chunks_is_one_body(store: Store) {
     let body = pattern(5000);
     let mut writer = store
@@ -147,7 +171,8 @@ pub async fn a_body_in_many_chunks_is_one_body(store: Store) {
     assert_eq!(read(&entry.body, None).await, body);
 }
 
-pub async fn every_range_is_what_it_says(store: Store) {
+/// Checks that reading a range returns exactly its bytes.
+pub async fn a_range_returns_exactly_its_bytes(store: Store) {
     for length in [10_usize, 2_500_000] {
         let body = pattern(length);
         put(&store, &key("/a"), plain(), &body).await;
@@ -159,56 +184,65 @@ pub async fn every_range_is_what_it_says(store: Store) {
     }
 }
 
-async fn reader_survives(store: Store, then: impl AsyncFnOnce(&Store)) {
+/// Checks that a reader receives the whole body, or an error, when `change` happens after its first
+/// chunk.
+async fn reader_survives(store: Store, change: impl AsyncFnOnce(&Store)) {
     let body = pattern(2_000_000);
     put(&store, &key("/a"), plain(), &body).await;
     let entry = only(&store, &key("/a")).await;
     let StoredBody::Source(source) = &entry.body else {
-        then(&store).await;
+        change(&store).await;
         assert!(read(&entry.body, None).await == body);
         return;
     };
     let mut stream = source.stream(None).await.expect("it opens");
     let first = poll_fn(|cx| stream.as_mut().poll_next(cx)).await.expect("a chunk").expect("it reads");
-    then(&store).await;
+    change(&store).await;
     let rest = drain(stream).await;
-    // A store that can't keep it fails; ending early as if whole is what it must not do.
+    // A store that cannot keep the body must fail the stream, and must not end it early.
     if let Ok(rest) = rest {
-        assert!([first.to_vec(), rest].concat() == body, "the reader got something else, or less");
+        assert!([first.to_vec(), rest].concat() == body, "the reader received another body, or a part of it");
     }
 }
 
-pub async fn a_reader_finishes_what_was_replaced(store: Store) {
+/// Checks that a reader receives the whole old body, or an error, if its entry is replaced
+/// meanwhile.
+pub async fn a_reader_finishes_a_replaced_body(store: Store) {
     reader_survives(store, async |store| put(store, &key("/a"), plain(), b"new").await).await;
 }
 
-pub async fn a_reader_finishes_what_was_removed(store: Store) {
+/// Checks that a reader receives the whole body, or an error, if its entry is removed meanwhile.
+pub async fn a_reader_finishes_a_removed_body(store: Store) {
     reader_survives(store, async |store| store.remove(&key("/a")).await.expect("it removes")).await;
 }
 
+/// Checks that a write begun before its key was removed cannot be committed.
 pub async fn a_commit_after_the_removal_of_its_key_is_refused(store: Store) {
-    let writer = begun(&store, &key("/a"), plain(), b"old").await;
+    let writer = uncommitted(&store, &key("/a"), plain(), b"old").await;
     store.remove(&key("/a")).await.expect("it removes");
     assert!(is_gone(writer.commit().await), "a write begun before the removal was committed after it");
     assert!(found(&store, &key("/a")).await.is_empty());
 }
 
+/// Checks that a write begun before a clear cannot be committed.
 pub async fn a_commit_after_a_clear_is_refused(store: Store) {
-    let writer = begun(&store, &key("/a"), plain(), b"old").await;
+    let writer = uncommitted(&store, &key("/a"), plain(), b"old").await;
     store.clear().await.expect("it clears");
     assert!(is_gone(writer.commit().await), "a write begun before the clear was committed after it");
     assert!(found(&store, &key("/a")).await.is_empty());
 }
 
+/// Checks that a write begun before one of its groups was invalidated cannot be committed.
 pub async fn a_commit_after_the_removal_of_its_group_is_refused(store: Store) {
-    let writer = begun(&store, &key("/a"), grouped("g"), b"old").await;
+    let writer = uncommitted(&store, &key("/a"), grouped("g"), b"old").await;
     store.invalidate_group(&group("g")).await.expect("it removes");
     assert!(is_gone(writer.commit().await), "a write begun before the removal was committed after it");
     assert!(found(&store, &key("/a")).await.is_empty());
 }
 
-/// The origin was asked, something was removed, and only then did the answer come: it may be of before.
-pub async fn what_was_reserved_before_a_removal_is_refused(store: Store) {
+/// Checks that a reservation made before a removal cannot lead to a commit: the origin may have
+/// produced the response before the removal, whenever it arrives.
+pub async fn a_reservation_before_a_removal_is_refused(store: Store) {
     for removal in 0..4 {
         let reserved = store.reserve(&key("/a")).await.expect("it reserves");
         let removed = match removal {
@@ -218,26 +252,30 @@ pub async fn what_was_reserved_before_a_removal_is_refused(store: Store) {
             _ => store.clear().await,
         };
         removed.expect("it removes");
-        let begun = reserved.begin(grouped("g"), Some(3)).await;
+        let writer = reserved.begin(grouped("g"), Some(3)).await;
         let committed = async {
-            let mut writer = begun?;
+            let mut writer = writer?;
             writer.write(Bytes::from_static(b"old")).await?;
             writer.commit().await
         };
-        assert!(is_gone(committed.await), "what was asked for before removal {removal} was stored after it");
+        assert!(
+            is_gone(committed.await),
+            "a reservation made before removal {removal} was committed after it"
+        );
         assert!(found(&store, &key("/a")).await.is_empty());
     }
-    // What has nothing to do with it is not touched.
+    // A removal of another key and another group does not affect the reservation.
     let reserved = store.reserve(&key("/a")).await.expect("it reserves");
     store.remove(&key("/b")).await.expect("it removes");
     store.invalidate_group(&group("h")).await.expect("it removes");
     let writer = reserved.begin(grouped("g"), Some(0)).await.expect("it begins");
-    writer.commit().await.expect("another key and another group were removed");
+    writer.commit().await.expect("only another key and another group were removed");
     assert_eq!(found(&store, &key("/a")).await.len(), 1);
 }
 
-pub async fn a_write_begun_after_a_removal_is_kept(store: Store) {
-    let old = begun(&store, &key("/a"), grouped("g"), b"old").await;
+/// Checks that a write begun after a removal is stored, also if an older write is refused.
+pub async fn a_write_begun_after_a_removal_is_stored(store: Store) {
+    let old = uncommitted(&store, &key("/a"), grouped("g"), b"old").await;
     store.remove(&key("/a")).await.expect("it removes");
     store.invalidate_group(&group("g")).await.expect("it removes");
     put(&store, &key("/a"), grouped("g"), b"new").await;
@@ -245,18 +283,20 @@ pub async fn a_write_begun_after_a_removal_is_kept(store: Store) {
     assert_eq!(read(&only(&store, &key("/a")).await.body, None).await, b"new");
 }
 
-/// Purges that missed some variants of a URL are what two of today's caches are known for.
-pub async fn a_removal_takes_every_variant(store: Store) {
+/// Checks that removing a key removes all its variants. Two widely used caches had bugs in which a
+/// purge missed some variants.
+pub async fn a_removal_removes_every_variant(store: Store) {
     for language in ["de", "en", "fr"] {
         put(&store, &key("/a"), variant(language), language.as_bytes()).await;
     }
     assert_eq!(found(&store, &key("/a")).await.len(), 3);
     store.remove(&key("/a")).await.expect("it removes");
     assert!(found(&store, &key("/a")).await.is_empty(), "a variant was left");
-    store.remove(&key("/a")).await.expect("removing nothing is no error");
+    store.remove(&key("/a")).await.expect("removing a key without entries is not an error");
 }
 
-pub async fn a_removal_takes_no_other_key(store: Store) {
+/// Checks that removing a key leaves similar keys and keys with additions in place.
+pub async fn a_removal_leaves_other_keys(store: Store) {
     let keys =
         [key("/a"), key("/ab"), key("/a/"), key("/A"), key("/a").with_extra(b"x"), key("/a").with_extra(b"")];
     for key in &keys {
@@ -268,40 +308,44 @@ pub async fn a_removal_takes_no_other_key(store: Store) {
     }
 }
 
-pub async fn freshening_changes_the_head_alone(store: Store) {
+/// Checks that freshening replaces the head of one entry, and neither its body, its id nor other
+/// variants.
+pub async fn freshening_changes_only_the_head(store: Store) {
     put(&store, &key("/a"), variant("de"), b"de").await;
     put(&store, &key("/a"), variant("en"), b"en").await;
     let all = found(&store, &key("/a")).await;
-    let old = all.iter().find(|one| one.head == variant("de")).expect("it is there");
+    let old = all.iter().find(|one| one.head == variant("de")).expect("the entry is stored");
     let mut new = (*old.head).clone();
     new.freshness.lifetime.lifetime *= 2;
-    store.freshen(&key("/a"), old.id, Arc::new(new.clone())).await.expect("it is there");
+    store.freshen(&key("/a"), old.id, Arc::new(new.clone())).await.expect("the entry is stored");
     let all = found(&store, &key("/a")).await;
     assert_eq!(all.len(), 2);
-    let fresh = all.iter().find(|one| one.id == old.id).expect("it keeps its id");
+    let fresh = all.iter().find(|one| one.id == old.id).expect("the entry keeps its id");
     assert_eq!(*fresh.head, new);
     assert_eq!(read(&fresh.body, None).await, b"de");
-    let other = all.iter().find(|one| one.id != old.id).expect("the other is there");
+    let other = all.iter().find(|one| one.id != old.id).expect("the other variant is stored");
     assert_eq!(other.head, variant("en"));
 }
 
-/// A 304 that raced with a replacement would staple old fields onto a new body.
-pub async fn freshening_what_is_gone_changes_nothing(store: Store) {
+/// Checks that freshening an entry that was replaced or removed fails and changes nothing.
+/// Otherwise a 304 that raced with a replacement would combine old headers with a new body.
+pub async fn freshening_a_removed_entry_changes_nothing(store: Store) {
     put(&store, &key("/a"), plain(), b"old").await;
     let old = only(&store, &key("/a")).await;
     put(&store, &key("/a"), plain(), b"new").await;
-    let mut stapled = (*old.head).clone();
-    stapled.freshness.lifetime.lifetime *= 2;
-    let result = store.freshen(&key("/a"), old.id, Arc::new(stapled.clone())).await;
+    let mut freshened = (*old.head).clone();
+    freshened.freshness.lifetime.lifetime *= 2;
+    let result = store.freshen(&key("/a"), old.id, Arc::new(freshened.clone())).await;
     assert!(is_gone(result), "an entry that was replaced was freshened");
     let new = only(&store, &key("/a")).await;
     assert_eq!(*new.head, *plain(), "the new entry got the old one's head");
     store.remove(&key("/a")).await.expect("it removes");
-    assert!(is_gone(store.freshen(&key("/a"), new.id, Arc::new(stapled)).await));
-    assert!(found(&store, &key("/a")).await.is_empty(), "freshening brought something back");
+    assert!(is_gone(store.freshen(&key("/a"), new.id, Arc::new(freshened)).await));
+    assert!(found(&store, &key("/a")).await.is_empty(), "freshening restored a removed entry");
 }
 
-pub async fn a_commit_replaces_the_same_variant_alone(store: Store) {
+/// Checks that a commit replaces the entry with the same selecting headers, and no other variant.
+pub async fn a_commit_replaces_only_the_same_variant(store: Store) {
     put(&store, &key("/a"), variant("de"), b"de 1").await;
     put(&store, &key("/a"), variant("en"), b"en 1").await;
     put(&store, &key("/a"), variant("de"), b"de 2").await;
@@ -313,7 +357,8 @@ pub async fn a_commit_replaces_the_same_variant_alone(store: Store) {
     assert_eq!(bodies, [&b"de 2"[..], b"en 1"]);
 }
 
-pub async fn the_newest_comes_first(store: Store) {
+/// Checks that a lookup returns the newest entry first.
+pub async fn the_newest_entry_comes_first(store: Store) {
     for language in ["de", "en", "fr"] {
         put(&store, &key("/a"), variant(language), language.as_bytes()).await;
     }
@@ -321,7 +366,8 @@ pub async fn the_newest_comes_first(store: Store) {
     assert_eq!(read(&newest.body, None).await, b"fr");
 }
 
-pub async fn a_group_is_removed_wherever_it_is(store: Store) {
+/// Checks that invalidating a group removes all its entries, and no others.
+pub async fn invalidating_a_group_removes_all_its_entries(store: Store) {
     for n in 0..1000 {
         put(&store, &key(&format!("/in/{n}")), grouped("g"), b"in").await;
     }
@@ -332,22 +378,23 @@ pub async fn a_group_is_removed_wherever_it_is(store: Store) {
         assert!(found(&store, &key(&format!("/in/{n}"))).await.is_empty(), "entry {n} of the group was left");
     }
     assert_eq!(found(&store, &key("/other")).await.len(), 1, "another group was removed");
-    assert_eq!(found(&store, &key("/none")).await.len(), 1, "what has no group was removed");
+    assert_eq!(found(&store, &key("/none")).await.len(), 1, "an entry without a group was removed");
 }
 
+/// Checks that groups of different origins are different, even if they have the same name.
 pub async fn a_group_of_another_origin_stays(store: Store) {
     put(&store, &key("/a"), grouped("g"), b"a").await;
     store.invalidate_group(&CacheGroup::new("http://other.org", "g")).await.expect("it removes");
     assert_eq!(found(&store, &key("/a")).await.len(), 1);
 }
 
-/// How long what is under this key is fresh, from when it arrived.
+/// Returns how long the only entry of a key is fresh, counted from the arrival of its response.
 async fn lifetime(store: &Store, key: &CacheKey) -> Duration {
     let entry = only(store, key).await;
     entry.head.freshness.lifetime.lifetime.saturating_sub(entry.head.freshness.corrected_initial_age)
 }
 
-/// The same head, asked for and arrived so much later.
+/// Returns the head with its request and response times moved by `by`.
 fn later(head: &StoredHead, by: Duration) -> Arc<StoredHead> {
     let mut later = head.clone();
     later.freshness.request_time = later.freshness.request_time.saturating_add(by);
@@ -355,7 +402,9 @@ fn later(head: &StoredHead, by: Duration) -> Arc<StoredHead> {
     Arc::new(later)
 }
 
-pub async fn a_group_is_outdated_wherever_it_is(store: Store) {
+/// Checks that marking a group stale ends the freshness of all its entries and keeps their bodies.
+/// Entries that are stored or freshened later are fresh.
+pub async fn marking_a_group_stale_marks_all_its_entries(store: Store) {
     let second = Duration::from_secs(1);
     put(&store, &key("/a"), grouped("g"), b"a").await;
     put(&store, &key("/b"), grouped("g"), &pattern(300_000)).await;
@@ -364,23 +413,24 @@ pub async fn a_group_is_outdated_wherever_it_is(store: Store) {
     let fresh = lifetime(&store, &key("/a")).await;
     let head = only(&store, &key("/a")).await.head;
     let at = head.freshness.response_time.saturating_add(second);
-    store.mark_group_stale(&group("g"), at).await.expect("it outdates");
+    store.mark_group_stale(&group("g"), at).await.expect("it marks");
     for path in ["/a", "/b"] {
-        assert!(lifetime(&store, &key(path)).await <= second, "{path} is fresh past that instant");
+        assert!(lifetime(&store, &key(path)).await <= second, "{path} is fresh after that time");
     }
     for path in ["/other", "/plain"] {
         assert_eq!(lifetime(&store, &key(path)).await, fresh, "{path} is not in the group");
     }
     assert_eq!(read(&only(&store, &key("/a")).await.body, None).await, b"a", "the body stays");
-    // What was asked for, or confirmed, after that is fresh.
+    // An entry that is requested or revalidated after that time is fresh.
     put(&store, &key("/b"), later(&head, second * 2), b"new").await;
     assert_eq!(lifetime(&store, &key("/b")).await, fresh);
     let stale = only(&store, &key("/a")).await;
-    store.freshen(&key("/a"), stale.id, later(&head, second * 2)).await.expect("it is there");
-    assert_eq!(lifetime(&store, &key("/a")).await, fresh, "it was confirmed");
+    store.freshen(&key("/a"), stale.id, later(&head, second * 2)).await.expect("the entry is stored");
+    assert_eq!(lifetime(&store, &key("/a")).await, fresh, "it was revalidated");
 }
 
-pub async fn clear_takes_everything(store: Store) {
+/// Checks that a clear removes all entries, and that the store accepts new ones.
+pub async fn a_clear_removes_everything(store: Store) {
     for n in 0..100 {
         put(&store, &key(&format!("/{n}")), plain(), b"x").await;
     }
@@ -392,14 +442,16 @@ pub async fn clear_takes_everything(store: Store) {
     assert_eq!(found(&store, &key("/new")).await.len(), 1);
 }
 
-pub async fn what_is_written_can_be_followed(store: Store) {
+/// Checks that a follower reads the written part of a body, waits for the rest, and ends after the
+/// commit.
+pub async fn an_uncommitted_write_can_be_followed(store: Store) {
     let body = pattern(30_000);
     let mut writer =
         store.reserve(&key("/a")).await.expect("it reserves").begin(plain(), None).await.expect("it begins");
     let Some(source) = writer.follow() else { return };
     writer.write(Bytes::copy_from_slice(&body[..10_000])).await.expect("it takes a chunk");
     let part = drain(source.stream(Some(2000..9000)).await.expect("it opens")).await.expect("it reads");
-    assert!(part == body[2000..9000], "a range that is written already");
+    assert!(part == body[2000..9000], "a range that has been written");
     let stream = source.stream(None).await.expect("it opens");
     let reader = tokio::spawn(drain(stream));
     let mut chunks: VecDeque<_> = body[10_000..].chunks(3000).collect();
@@ -410,20 +462,24 @@ pub async fn what_is_written_can_be_followed(store: Store) {
     assert!(!reader.is_finished(), "a follower ended before the commit");
     writer.commit().await.expect("it commits");
     assert!(reader.await.expect("it ends").expect("it reads") == body);
-    let late = drain(source.stream(Some(5..10)).await.expect("it stays good")).await.expect("it reads");
+    let late = drain(source.stream(Some(5..10)).await.expect("the source stays readable after the commit"))
+        .await
+        .expect("it reads");
     assert_eq!(late, &body[5..10]);
 }
 
+/// Checks that a follower fails if the writer is dropped.
 pub async fn a_follower_of_an_abandoned_write_fails(store: Store) {
-    let writer = begun(&store, &key("/a"), plain(), b"half").await;
+    let writer = uncommitted(&store, &key("/a"), plain(), b"half").await;
     let Some(source) = writer.follow() else { return };
     let stream = source.stream(None).await.expect("it opens");
     drop(writer);
     assert!(drain(stream).await.is_err(), "half a body ended as if it were whole");
 }
 
-/// Bodies that say which write they are of: a mixture of two is torn.
-pub async fn fills_and_removals_at_once_tear_nothing(store: Store) {
+/// Checks that concurrent writes and removals never mix the bodies of two writes: each write fills
+/// its body with one byte value.
+pub async fn concurrent_writes_never_mix_bodies(store: Store) {
     let mut tasks = Vec::new();
     for task in 0..4_u8 {
         let store = Arc::clone(&store);
@@ -451,7 +507,7 @@ pub async fn fills_and_removals_at_once_tear_nothing(store: Store) {
                     let length = one.body.content_length().expect("it is committed");
                     let body = read(&one.body, None).await;
                     assert_eq!(body.len() as u64, length);
-                    assert!(body.iter().all(|byte| *byte == body[0]), "a body of two writes");
+                    assert!(body.iter().all(|byte| *byte == body[0]), "the body mixes two writes");
                 }
             }
         }));
@@ -461,13 +517,17 @@ pub async fn fills_and_removals_at_once_tear_nothing(store: Store) {
     }
 }
 
-pub async fn a_lease_is_given_to_one(store: Store) {
+/// Checks that a lease has one holder, is released when dropped, and can then be claimed again.
+pub async fn a_lease_has_one_holder(store: Store) {
     let Some(leases) = store.leases() else { return };
-    let Ok(Claim::Granted(lease)) = leases.claim(&key("/a")).await else { panic!("nobody holds it") };
-    let Ok(Claim::Held(held)) = leases.claim(&key("/a")).await else { panic!("it was given twice") };
+    let Ok(Claim::Granted(lease)) = leases.claim(&key("/a")).await else { panic!("the lease must be free") };
+    let Ok(Claim::Held(held)) = leases.claim(&key("/a")).await else { panic!("the lease was granted twice") };
     assert!(matches!(leases.claim(&key("/b")).await, Ok(Claim::Granted(_))), "another key is another lease");
     let waiting = tokio::spawn(held.released());
     drop(lease);
     waiting.await.expect("it is released");
-    assert!(matches!(leases.claim(&key("/a")).await, Ok(Claim::Granted(_))), "it can be had again");
+    assert!(
+        matches!(leases.claim(&key("/a")).await, Ok(Claim::Granted(_))),
+        "a released lease can be claimed"
+    );
 }

@@ -1,4 +1,5 @@
-//! Removals while others store and freshen, without end: what was removed never comes back.
+//! Removals while other tasks store and freshen entries continuously: a removed entry never
+//! reappears.
 
 use std::{
     ops::RangeInclusive,
@@ -15,29 +16,33 @@ use super::{Store, found, group, read};
 use crate::{head, key};
 
 const KEYS: usize = 4;
-/// Removals at least, and at most if they take less than [`ENOUGH`].
+/// Smallest and largest number of removals. Between them, removals stop after [`DURATION`].
 const ROUNDS: RangeInclusive<usize> = 3..=1000;
-const ENOUGH: Duration = Duration::from_secs(1);
-/// What each task stores or freshens between two removals, at most: a slow removal would have ever more to remove.
-const EACH: usize = 100;
+const DURATION: Duration = Duration::from_secs(1);
+/// Most writes of each task between two removals. Without a limit, a slow removal would have ever
+/// more entries to remove.
+const WRITES_PER_ROUND: usize = 100;
 
-/// A page that was being stored when its folder was purged came back a moment later.
-pub async fn a_removal_by_prefix_outruns_every_fill(store: Store) {
-    outruns(store, Removal::Prefix).await;
+/// Checks that no entry written before its prefix was removed is found after it. Regression test: a
+/// page that was being stored while its folder was purged reappeared a moment later.
+pub async fn a_prefix_removal_wins_over_concurrent_writes(store: Store) {
+    removal_wins(store, Removal::Prefix).await;
 }
 
-/// The same of everything: a map that marks its entries instead of taking them out showed one again for as long as a new one
-/// took to get into its place.
-pub async fn a_clear_outruns_every_fill(store: Store) {
-    outruns(store, Removal::Everything).await;
+/// Checks that no entry written before a clear is found after it. Regression test: a map that marks
+/// its entries as removed returned one again while a new entry was taking its slot.
+pub async fn a_clear_wins_over_concurrent_writes(store: Store) {
+    removal_wins(store, Removal::Everything).await;
 }
 
-pub async fn a_removal_by_group_outruns_every_fill(store: Store) {
-    outruns(store, Removal::Group).await;
+/// Checks that no entry written before a group was invalidated is found after it.
+pub async fn a_group_removal_wins_over_concurrent_writes(store: Store) {
+    removal_wins(store, Removal::Group).await;
 }
 
-pub async fn a_removal_by_key_outruns_every_fill(store: Store) {
-    outruns(store, Removal::Keys).await;
+/// Checks that no entry written before its key was removed is found after it.
+pub async fn a_key_removal_wins_over_concurrent_writes(store: Store) {
+    removal_wins(store, Removal::Keys).await;
 }
 
 #[derive(Clone, Copy)]
@@ -64,39 +69,43 @@ impl Removal {
     }
 }
 
+/// Returns one of [`KEYS`] keys.
 fn page(n: usize) -> CacheKey {
     key(&format!("/news/{}", n % KEYS))
 }
 
-/// What each round's origin says is the number of the round; after its removal nothing of a round before is found.
-async fn outruns(store: Store, removal: Removal) {
+/// Removes entries in rounds while three tasks write and freshen them. The body of each entry is
+/// the number of the round in which it was written. After a round's removal no entry of an earlier
+/// round may be found.
+async fn removal_wins(store: Store, removal: Removal) {
     let round = Arc::new(AtomicUsize::new(0));
     let done = Arc::new(AtomicBool::new(false));
-    let others: Vec<_> = (0..3)
+    let writers: Vec<_> = (0..3)
         .map(|task| {
             let (store, round, done) = (Arc::clone(&store), Arc::clone(&round), Arc::clone(&done));
             tokio::spawn(async move {
-                let (mut seen, mut left) = (0, EACH);
+                let (mut current, mut left) = (0, WRITES_PER_ROUND);
                 for n in (task..).step_by(3) {
                     if done.load(Ordering::Acquire) {
                         break;
                     }
                     let now = round.load(Ordering::Acquire);
-                    left = if now == seen { left } else { EACH };
-                    seen = now;
+                    left = if now == current { left } else { WRITES_PER_ROUND };
+                    current = now;
                     if left == 0 {
                         tokio::time::sleep(Duration::from_millis(1)).await;
                         continue;
                     }
                     left -= 1;
-                    let tried = if task == 0 {
+                    let result = if task == 0 {
                         freshen(&store, &page(n)).await
                     } else {
                         let reserved = store.reserve(&page(n)).await.expect("it reserves");
-                        // What the origin says is of now: after the reservation.
-                        fill(reserved, of_language(n), round.load(Ordering::Acquire)).await
+                        // The number is read after the reservation, as an origin produces its
+                        // response after the request.
+                        fill(reserved, variant_head(n), round.load(Ordering::Acquire)).await
                     };
-                    match tried {
+                    match result {
                         Err(error) => assert_eq!(error.kind(), StoreErrorKind::Gone, "{error}"),
                         Ok(()) => tokio::task::yield_now().await,
                     }
@@ -106,30 +115,31 @@ async fn outruns(store: Store, removal: Removal) {
         .collect();
     let start = SystemClock.now();
     for purge in
-        (1..=*ROUNDS.end()).take_while(|n| n <= ROUNDS.start() || SystemClock.now().since(start) < ENOUGH)
+        (1..=*ROUNDS.end()).take_while(|n| n <= ROUNDS.start() || SystemClock.now().since(start) < DURATION)
     {
         round.store(purge, Ordering::Release);
         removal.run(&store).await.expect("it removes");
         for n in 0..20 * KEYS {
             for one in found(&store, &page(n)).await {
                 let body = String::from_utf8(read(&one.body, None).await).expect("a number");
-                assert!(body.parse::<usize>().expect("a number") >= purge, "what was removed came back");
+                assert!(body.parse::<usize>().expect("a number") >= purge, "a removed entry reappeared");
             }
         }
     }
     done.store(true, Ordering::Release);
-    for task in others {
+    for task in writers {
         task.await.expect("no task panics");
     }
 }
 
-/// One of two variants, of one group.
-fn of_language(n: usize) -> Arc<StoredHead> {
+/// Returns the head of one of two variants, in the group `news`.
+fn variant_head(n: usize) -> Arc<StoredHead> {
     let language = if n.is_multiple_of(2) { "de" } else { "en" };
     let fields = [("vary", "accept-language"), ("cache-groups", "\"news\"")];
     Arc::new(head(&fields, &[("accept-language", language)]))
 }
 
+/// Writes and commits an entry with the number of its round as the body.
 async fn fill(
     reserved: Box<dyn Reservation>,
     head: Arc<StoredHead>,
@@ -140,6 +150,7 @@ async fn fill(
     writer.commit().await.map(drop)
 }
 
+/// Freshens all entries of a key.
 async fn freshen(store: &Store, key: &CacheKey) -> Result<(), StoreError> {
     for one in found(store, key).await {
         store.freshen(key, one.id, Arc::clone(&one.head)).await?;
