@@ -1,6 +1,11 @@
-//! An axum server with a cache around a slow handler, and a client that asks it twenty times at once.
+//! Shows the tower layer: an axum server caches a slow handler, and twenty concurrent requests run
+//! it once.
 //!
-//! `cargo run -p larder-examples --example axum_tower`
+//! ```text
+//! cargo run -p larder-examples --example axum_tower
+//! ```
+//!
+//! The program starts the server, sends the requests itself, and ends.
 
 use std::{
     sync::{
@@ -13,8 +18,10 @@ use std::{
 use axum::{Router, http::header, routing::get};
 use larder::{core::Cache, memory::MemoryStore, tower::CacheLayer};
 
+/// Number of calls of the handler.
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 
+/// Takes 200 ms. `Cache-Control` makes the response cacheable for 60 s.
 async fn report() -> ([(header::HeaderName, &'static str); 1], String) {
     tokio::time::sleep(Duration::from_millis(200)).await;
     let calls = CALLS.fetch_add(1, Ordering::SeqCst) + 1;
@@ -30,11 +37,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tokio::spawn(async move { axum::serve(listener, router).await });
 
     let client = reqwest::Client::new();
-    let asking = (0..20).map(|_| async { client.get(&url).send().await?.text().await });
-    let answers = futures_util::future::try_join_all(asking).await?;
-    println!("{} answers, all '{}'", answers.len(), answers[0].trim());
-    let again = client.get(&url).send().await?;
-    println!("then {}", again.headers()["cache-status"].to_str()?);
+    // The cache collapses the concurrent requests into one call of the handler.
+    let requests = (0..20).map(|_| async { client.get(&url).send().await?.text().await });
+    let bodies = futures_util::future::try_join_all(requests).await?;
+    println!("{} responses, all '{}'", bodies.len(), bodies[0].trim());
+    // The response is stored now, so the next request is a hit.
+    let next = client.get(&url).send().await?;
+    println!("then {}", next.headers()["cache-status"].to_str()?);
     println!("the handler ran {} time", CALLS.load(Ordering::SeqCst));
     Ok(())
 }

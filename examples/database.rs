@@ -1,12 +1,18 @@
-//! A database behind the cache: `/users/{id}` and `/users` are read in a transaction, once for all who ask, and what changes
-//! takes with it what was read before.
-//!
-//! `cargo run -p larder-examples --example database` runs on SQLite in memory; with
-//! `-- postgres://user:password@localhost/database` on PostgreSQL. Then:
+//! Shows larder-memoize: a server caches rows of a database, and removes them from the cache when a
+//! row is updated.
 //!
 //! ```text
+//! cargo run -p larder-examples --example database
+//! cargo run -p larder-examples --example database -- postgres://user:password@localhost/database
+//! ```
+//!
+//! The first command uses SQLite in memory, the second PostgreSQL. Then, in another terminal:
+//!
+//! ```text
+//! curl http://127.0.0.1:8080/users
 //! curl http://127.0.0.1:8080/users/42
-//! curl -X PUT -H 'content-type: application/json' -d '{"name":"Ada"}' http://127.0.0.1:8080/users/42
+//! curl -X PUT -H 'content-type: application/json' -d '{"name":"Ada"}' \
+//!     http://127.0.0.1:8080/users/42
 //! ```
 
 use std::{sync::Arc, time::Duration};
@@ -26,18 +32,20 @@ struct User {
     name: String,
 }
 
+/// The body of a PUT request.
 #[derive(Deserialize)]
 struct Change {
     name: String,
 }
 
-/// What every worker shares.
+/// The database and its cache, shared by all workers.
 struct Users {
     database: AnyPool,
     cache: Cache,
 }
 
 impl Users {
+    /// Returns the user with this id. Concurrent calls run one query.
     async fn one(&self, id: i64) -> Result<Option<User>, ValueError<sqlx::Error>> {
         let database = self.database.clone();
         let load = move || {
@@ -54,6 +62,7 @@ impl Users {
         value.get_or_try_insert_with(load).await
     }
 
+    /// Returns all users.
     async fn all(&self) -> Result<Vec<User>, ValueError<sqlx::Error>> {
         let database = self.database.clone();
         let load = move || {
@@ -67,8 +76,11 @@ impl Users {
         value.get_or_try_insert_with(load).await
     }
 
-    /// Commit first, remove then, answer last. Removed before the commit, the old row could be read again and kept; and whoever
-    /// has the answer reads the new one.
+    /// Renames a user. Returns whether the user exists.
+    ///
+    /// The order matters: first commit, then remove from the cache, then respond. If the removal
+    /// came before the commit, another request could read and cache the old row in between. Since
+    /// the response comes last, a client that has received it reads the new name.
     async fn change(&self, id: i64, name: &str) -> Result<bool, Box<dyn std::error::Error>> {
         let mut transaction = self.database.begin().await?;
         let query = sqlx::query("UPDATE users SET name = $1 WHERE id = $2").bind(name.to_owned()).bind(id);
@@ -79,15 +91,18 @@ impl Users {
     }
 }
 
+/// Handles `GET /users/{id}`.
 async fn user(users: web::Data<Users>, id: web::Path<i64>) -> actix_web::Result<HttpResponse> {
     let user = users.one(*id).await.map_err(error::ErrorServiceUnavailable)?;
     Ok(user.map_or_else(|| HttpResponse::NotFound().finish(), |user| HttpResponse::Ok().json(user)))
 }
 
+/// Handles `GET /users`.
 async fn list(users: web::Data<Users>) -> actix_web::Result<HttpResponse> {
     Ok(HttpResponse::Ok().json(users.all().await.map_err(error::ErrorServiceUnavailable)?))
 }
 
+/// Handles `PUT /users/{id}`.
 async fn change(
     users: web::Data<Users>,
     id: web::Path<i64>,
@@ -100,9 +115,10 @@ async fn change(
     Ok(if changed { HttpResponse::NoContent() } else { HttpResponse::NotFound() }.finish())
 }
 
+/// Connects to the database, and creates a table with 100 users.
 async fn open(url: &str) -> Result<AnyPool, sqlx::Error> {
     sqlx::any::install_default_drivers();
-    // A database in memory belongs to its connection.
+    // Each connection to an in-memory database has its own: use one connection, and never close it.
     let in_memory = url.starts_with("sqlite::memory:");
     let options = AnyPoolOptions::new().acquire_timeout(Duration::from_secs(5));
     let options =

@@ -1,27 +1,30 @@
-//! Fetches a page twice; the second time it comes from memory.
+//! Shows the engine without an adapter: fetches a URL twice over the network, with the second
+//! response from memory.
 //!
-//! `cargo run -p larder-examples --example fetch -- https://example.com/`
+//! ```text
+//! cargo run -p larder-examples --example fetch -- https://example.com/
+//! ```
 
 use std::sync::Arc;
 
 use larder::prelude::{Body, Cache, HyperOptions, HyperOrigin, MemoryStore, Rules};
 
 fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let url = std::env::args().nth(1).ok_or("give a URL, e.g. https://example.com/")?;
+    let url = std::env::args().nth(1).ok_or("missing argument: a URL, such as https://example.com/")?;
     actix_rt::System::new().block_on(async {
-        // One user's cache: what is marked `private` is kept, too.
+        // A private cache also stores responses with `Cache-Control: private`.
         let cache = Cache::builder(Arc::new(MemoryStore::default())).rules(Rules::private()).build();
         let origin = Arc::new(HyperOrigin::new(HyperOptions::default())?);
         for _ in 0..2 {
             let request = http::Request::get(&url).body(Body::empty())?;
-            let answer = cache.fetch(request, Arc::clone(&origin) as _).await?;
-            let (status, how) = (answer.status(), answer.cache_status().to_string());
-            let mut body = answer.into_body();
+            let response = cache.fetch(request, Arc::clone(&origin) as _).await?;
+            let (status, cache_status) = (response.status(), response.cache_status().to_string());
+            let mut body = response.into_body();
             let mut length = 0;
             while let Some(chunk) = body.chunk().await {
                 length += chunk?.len();
             }
-            println!("{status}, {length} bytes: {how}");
+            println!("{status}, {length} bytes: {cache_status}");
         }
         Ok(())
     })

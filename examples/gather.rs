@@ -1,6 +1,9 @@
-//! Three pages at once, one of them named twice and one already known.
+//! Shows `fetch_all`: fetches several URLs concurrently. One is in the cache already, and one is in
+//! the list twice but fetched once.
 //!
-//! `cargo run -p larder-examples --example gather`
+//! ```text
+//! cargo run -p larder-examples --example gather
+//! ```
 
 use std::time::Duration;
 
@@ -15,7 +18,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = CachedClient::new()?;
     client.get(format!("{}/one", server.url)).send().await?;
 
-    let begun = Instant::now();
+    let start = Instant::now();
     let urls = ["one", "two", "three", "two"].map(|name| format!("{}/{name}", server.url));
     let mut pages = client.fetch_all(urls).concurrency(8).per_host(6).retry(2).in_order();
     while let Some(page) = pages.next().await {
@@ -24,6 +27,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             Err(error) => eprintln!("{error}"),
         }
     }
-    println!("all at once, in {} ms", begun.elapsed().as_millis());
+    println!("all pages in {} ms", start.elapsed().as_millis());
     Ok(())
 }

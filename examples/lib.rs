@@ -1,4 +1,5 @@
-//! A local server for the examples: pages that take a moment to make, are fresh for a while, and have an entity tag.
+//! A local HTTP server for the examples. Its pages take 100 ms to render, are fresh for a given
+//! time, and have an entity tag.
 
 use std::{
     sync::{
@@ -16,45 +17,45 @@ use axum::{
     routing::get,
 };
 
-/// A server on a free port of this machine, with a page under each name.
+/// A server on a free port of 127.0.0.1, with a page at every path of one segment.
 #[derive(Debug)]
 pub struct LocalServer {
-    /// `http://127.0.0.1:PORT`
+    /// URL of the server: `http://127.0.0.1:PORT`.
     pub url: String,
-    made: Arc<AtomicUsize>,
+    rendered: Arc<AtomicUsize>,
 }
 
 impl LocalServer {
-    /// Starts one. Its pages are fresh for `lifetime`, and each takes 100 ms to make.
+    /// Starts a server with pages that are fresh for `lifetime`.
     ///
     /// # Errors
     ///
-    /// If there is no port.
+    /// Returns an I/O error if no port is free.
     pub async fn start(lifetime: Duration) -> std::io::Result<Self> {
-        let made = Arc::new(AtomicUsize::new(0));
-        let counting = Arc::clone(&made);
+        let rendered = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&rendered);
         let page = move |Path(name): Path<String>, request: HeaderMap| async move {
             let fields = [
                 (header::CACHE_CONTROL, format!("max-age={}", lifetime.as_secs())),
                 (header::ETAG, format!("\"{name}-1\"")),
             ];
-            let known = request.get(header::IF_NONE_MATCH).is_some_and(|tag| tag == fields[1].1.as_str());
-            if known {
+            let unchanged = request.get(header::IF_NONE_MATCH).is_some_and(|tag| tag == fields[1].1.as_str());
+            if unchanged {
                 return (StatusCode::NOT_MODIFIED, fields).into_response();
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
-            counting.fetch_add(1, Ordering::SeqCst);
+            counter.fetch_add(1, Ordering::SeqCst);
             (fields, format!("this is {name}\n")).into_response()
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
         let router = Router::new().route("/{name}", get(page));
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Ok(Self { url, made })
+        Ok(Self { url, rendered })
     }
 
-    /// How many pages it has made.
-    pub fn made(&self) -> usize {
-        self.made.load(Ordering::SeqCst)
+    /// Returns the number of pages rendered so far. A 304 response renders none.
+    pub fn rendered(&self) -> usize {
+        self.rendered.load(Ordering::SeqCst)
     }
 }

@@ -1,6 +1,14 @@
-//! An actix-web application behind a cache: the handler takes a second, and runs once a minute.
+//! Shows the actix-web middleware: the handler takes a second, and runs at most once a minute.
 //!
-//! `cargo run -p larder-examples --example middleware`, and then `curl -i http://127.0.0.1:8080/report` twice.
+//! ```text
+//! cargo run -p larder-examples --example middleware
+//! ```
+//!
+//! Then, in another terminal, twice:
+//!
+//! ```text
+//! curl -i http://127.0.0.1:8080/report
+//! ```
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,6 +19,7 @@ use larder::{
     prelude::{MemoryStore, Rules},
 };
 
+/// Takes a second. `Cache-Control` makes the response cacheable for 60 s.
 async fn report() -> HttpResponse {
     actix_rt::time::sleep(Duration::from_secs(1)).await;
     HttpResponse::Ok()
@@ -21,7 +30,7 @@ async fn report() -> HttpResponse {
 
 fn main() -> std::io::Result<()> {
     actix_rt::System::new().block_on(async {
-        // One for all workers.
+        // All workers share one cache.
         let cache = Engine::builder(Arc::new(MemoryStore::default())).rules(Rules::shared()).build();
         let app = move || {
             App::new().wrap(CacheMiddleware::new(cache.clone())).route("/report", web::get().to(report))

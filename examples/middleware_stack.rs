@@ -1,6 +1,9 @@
-//! The cache in a stack of `reqwest-middleware`, with a log behind it: only what the cache can't answer gets there.
+//! Shows the cache as a `reqwest-middleware`. A logging middleware behind it sees only the requests
+//! that the cache forwards to the server.
 //!
-//! `cargo run -p larder-examples --example middleware_stack`
+//! ```text
+//! cargo run -p larder-examples --example middleware_stack
+//! ```
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,6 +17,7 @@ use larder_examples::LocalServer;
 use reqwest::{Client, Request, Response, redirect::Policy};
 use reqwest_middleware::{ClientBuilder, Middleware, Next, Result};
 
+/// Prints each request that it receives.
 struct Log;
 
 #[async_trait::async_trait]
@@ -33,15 +37,15 @@ impl Middleware for Log {
 async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let server = LocalServer::start(Duration::from_secs(60)).await?;
     let cache = Cache::builder(Arc::new(MemoryStore::default())).rules(Rules::private()).build();
-    // Redirects are cached, too, if the client does not follow them by itself.
+    // Redirects are cached too if the client does not follow them: then each one passes the cache.
     let http = Client::builder().redirect(Policy::none()).build()?;
     let client = ClientBuilder::new(http).with(CachingMiddleware::new(cache.clone())).with(Log).build();
     for mode in [CacheMode::Default, CacheMode::Default, CacheMode::Reload] {
         let response = client.get(format!("{}/page", server.url)).with_extension(mode).send().await?;
-        let how = response.headers()["cache-status"].to_str()?.to_owned();
-        println!("{how}");
+        let cache_status = response.headers()["cache-status"].to_str()?.to_owned();
+        println!("{cache_status}");
         response.bytes().await?;
-        // It is stored beside its answer, and is there a moment later.
+        // The response is stored by a background task: wait until it has finished.
         cache.drain(Duration::from_secs(5)).await;
     }
     Ok(())

@@ -1,6 +1,9 @@
-//! What was fetched once is there without a network; what was not is an error that says so.
+//! Shows an offline client: it serves pages from the disk store, also stale ones, and returns an
+//! error for a page that is not stored.
 //!
-//! `cargo run -p larder-examples --example offline`
+//! ```text
+//! cargo run -p larder-examples --example offline
+//! ```
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,8 +21,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let online = CachedClient::builder().store(Arc::clone(&store) as _).partition("me").build()?;
     let page = online.get(format!("{}/known", server.url)).send().await?;
     print!("online, {}: {}", page.outcome(), page.text().await?);
-    // The page is here before it is on the disk.
+    // The response is stored on disk by a background task: wait until it has finished.
     online.cache().drain(Duration::from_secs(5)).await;
+    // Let the page become stale.
     tokio::time::sleep(Duration::from_secs(2)).await;
 
     let offline = CachedClient::builder().store(store).partition("me").offline().build()?;

@@ -1,6 +1,9 @@
-//! One page, twice; the second time it comes from the cache.
+//! Shows the caching client on reqwest: fetches a page twice, with the second response from the
+//! cache.
 //!
-//! `cargo run -p larder-examples --example page_cache`
+//! ```text
+//! cargo run -p larder-examples --example page_cache
+//! ```
 
 use std::time::Duration;
 
@@ -13,11 +16,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = LocalServer::start(Duration::from_secs(60)).await?;
     let client = CachedClient::new()?;
     for _ in 0..2 {
-        let begun = Instant::now();
+        let start = Instant::now();
         let page = client.get(format!("{}/hello", server.url)).send().await?.error_for_status()?;
         let (status, outcome) = (page.status(), page.outcome());
-        print!("{status}, {outcome}, in {} ms: {}", begun.elapsed().as_millis(), page.text().await?);
+        print!("{status}, {outcome}, in {} ms: {}", start.elapsed().as_millis(), page.text().await?);
     }
-    println!("the server made {} page", server.made());
+    println!("the server rendered {} page", server.rendered());
     Ok(())
 }

@@ -1,6 +1,10 @@
-//! Three pages, fetched again every five seconds: what is unchanged costs no body.
+//! Shows the refresher: revalidates three pages every five seconds. The server responds to an
+//! unchanged page with 304 and no body.
 //!
-//! `cargo run -p larder-examples --example schedule [SECONDS]`
+//! ```text
+//! cargo run -p larder-examples --example schedule
+//! cargo run -p larder-examples --example schedule -- SECONDS
+//! ```
 
 use std::time::Duration;
 
@@ -18,12 +22,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let url = format!("{}/{name}", server.url);
         refresher.add(url, Schedule::every(Duration::from_secs(seconds)))?;
     }
-    // Three rounds; a program would go on until it is stopped.
+    // Three rounds of three pages. A real program would run until it is stopped.
     let mut events = events.take(9);
     while let Some(event) = events.next().await {
         println!("{}: {}", event.url.path(), event.outcome);
     }
     refresher.stop().await;
-    println!("the server made {} pages", server.made());
+    println!("the server rendered {} pages", server.rendered());
     Ok(())
 }

@@ -1,8 +1,18 @@
-//! A server with everything turned on: workers, keep-alive, compression, static files, and a cache in memory over Redis.
+//! Shows a production setup of actix-web: workers, keep-alive, compression, static files, and a
+//! memory cache in front of Redis.
 //!
-//! `cargo run --release -p larder-examples --example tuned` runs without Redis; with `-- redis://127.0.0.1:6379/0` a fleet of
-//! them shares one cache; while Redis is down, the handlers answer. Then `curl --compressed -i http://127.0.0.1:8080/report`,
-//! and `curl -i http://127.0.0.1:8080/static/app.3f9ab1c2.js`.
+//! ```text
+//! cargo run --release -p larder-examples --example tuned
+//! cargo run --release -p larder-examples --example tuned -- redis://127.0.0.1:6379/0
+//! ```
+//!
+//! The first command caches in memory only. With the second, several servers share one cache; while
+//! Redis is unavailable, requests go to the handlers. Then, in another terminal:
+//!
+//! ```text
+//! curl --compressed -i http://127.0.0.1:8080/report
+//! curl -i http://127.0.0.1:8080/static/app.3f9ab1c2.js
+//! ```
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,6 +25,7 @@ use larder::{
     prelude::{MemoryStore, RedisOptions, RedisStore, TieredStore},
 };
 
+/// Takes half a second. `Cache-Control` makes the response cacheable for 60 s.
 async fn report() -> HttpResponse {
     actix_rt::time::sleep(Duration::from_millis(500)).await;
     HttpResponse::Ok()
@@ -23,11 +34,12 @@ async fn report() -> HttpResponse {
         .body("<p>a report that takes half a second</p>\n".repeat(200))
 }
 
+/// Returns a memory store of 256 MiB, in front of Redis if `redis` is a URL.
 async fn store(redis: Option<String>) -> Result<Arc<dyn CacheStore>, Box<dyn std::error::Error>> {
     let near = Arc::new(MemoryStore::with_capacity(256 << 20));
     let Some(url) = redis else { return Ok(near) };
     let mut options = RedisOptions::default();
-    // A server that can't start without its cache is a server that goes down with it.
+    // Connect in the background: the server must start even if Redis is unavailable.
     options.lazy_connect = true;
     let far = RedisStore::connect(&url, options).await?;
     Ok(Arc::new(TieredStore::new(near, Arc::new(far))))
@@ -60,7 +72,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .bind(listen)?;
         println!("listening on http://{}", server.addrs()[0]);
         server.run().await?;
-        // What is still being stored, or made anew, has a moment to end.
+        // Give background stores and revalidations up to 5 s to finish.
         engine.drain(Duration::from_secs(5)).await;
         Ok(())
     })

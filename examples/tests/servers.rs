@@ -1,4 +1,4 @@
-//! The servers among the examples, each started as its first lines say, and asked over real sockets.
+//! Starts the example servers, and sends requests to them over real sockets.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-/// Killed when dropped.
+/// A child process, killed when dropped.
 struct Process(Child);
 
 impl Drop for Process {
@@ -20,17 +20,19 @@ impl Drop for Process {
     }
 }
 
+/// A running example server.
 struct Example {
     address: String,
     _process: Process,
 }
 
 impl Example {
+    /// Builds and starts an example, and waits until it listens.
     fn start(name: &str, arguments: &[&str]) -> Self {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "-p", "larder-examples", "--example", name]);
         assert!(cargo.status().expect("cargo runs").success());
-        // Beside this test's own directory.
+        // The examples are built into a directory next to that of this test.
         let mut program = std::env::current_exe().expect("a path");
         program.pop();
         program.pop();
@@ -39,11 +41,12 @@ impl Example {
             Process(Command::new(program).args(arguments).stdout(Stdio::piped()).spawn().expect("it starts"));
         let mut line = String::new();
         let out = process.0.stdout.take().expect("it is piped");
-        BufReader::new(out).read_line(&mut line).expect("it says where it listens");
+        BufReader::new(out).read_line(&mut line).expect("its address");
         let address = line.trim().strip_prefix("listening on http://").unwrap_or_else(|| panic!("{line}"));
         Self { address: address.to_owned(), _process: process }
     }
 
+    /// Sends a request, and returns the head and the content of the response.
     fn send(&self, method: &str, path: &str, fields: &str, content: &str) -> (String, Vec<u8>) {
         let mut stream = TcpStream::connect(&self.address).expect("it accepts");
         stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
@@ -51,18 +54,20 @@ impl Example {
             "{method} {path} HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n{fields}Content-Length: {}\r\n\r\n{content}",
             content.len()
         );
-        stream.write_all(request.as_bytes()).expect("it listens");
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).expect("it answers");
-        let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
-        (String::from_utf8_lossy(&answer[..end]).into_owned(), answer.split_off(end + 4))
+        stream.write_all(request.as_bytes()).expect("the server reads");
+        let mut response = Vec::new();
+        stream.read_to_end(&mut response).expect("a response");
+        let end = response.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
+        (String::from_utf8_lossy(&response[..end]).into_owned(), response.split_off(end + 4))
     }
 
+    /// Sends a GET request, and returns the head and the content of the response.
     fn get(&self, path: &str) -> (String, String) {
         let (head, content) = self.send("GET", path, "", "");
         (head, String::from_utf8_lossy(&content).into_owned())
     }
 
+    /// Renames a user of the example `database`.
     fn rename(&self, id: u32, name: &str) {
         let json = format!("{{\"name\":\"{name}\"}}");
         let (head, _) =
@@ -71,7 +76,7 @@ impl Example {
     }
 }
 
-/// A PostgreSQL of the test's own.
+/// A PostgreSQL server for one test, in a temporary directory.
 struct Postgres {
     port: u16,
     _process: Process,
@@ -79,6 +84,7 @@ struct Postgres {
 }
 
 impl Postgres {
+    /// Creates a database cluster, and waits until its server accepts connections.
     fn start() -> Self {
         let missing = "PostgreSQL is missing: apt-get install postgresql (or cargo xtask setup)";
         let versions = std::fs::read_dir("/usr/lib/postgresql").expect(missing).flatten();
@@ -90,16 +96,16 @@ impl Postgres {
         if is_root() {
             assert!(Command::new("chown").arg("postgres").arg(&data).status().expect("chown").success());
         }
-        let mut initdb = as_another(&programs.join("initdb"));
+        let mut initdb = as_unprivileged(&programs.join("initdb"));
         initdb
             .args(["--auth=trust", "--username=larder", "--no-sync", "-D"])
             .arg(&data)
             .stdout(Stdio::null());
         assert!(initdb.status().expect(missing).success());
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("it listens").port();
+        let port = listener.local_addr().expect("a local address").port();
         drop(listener);
-        let mut postgres = as_another(&programs.join("postgres"));
+        let mut postgres = as_unprivileged(&programs.join("postgres"));
         postgres.arg("-D").arg(&data).args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
         postgres.args(["-c", "unix_socket_directories=", "-c", "fsync=off"]);
         postgres.stdout(Stdio::null()).stderr(Stdio::null());
@@ -117,20 +123,24 @@ impl Postgres {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        panic!("PostgreSQL does not begin to answer");
+        panic!("PostgreSQL accepts no connections after 30 s");
     }
 
+    /// Returns the URL of the database.
     fn url(&self) -> String {
         format!("postgres://larder@127.0.0.1:{}/postgres", self.port)
     }
 }
 
+/// Returns whether this process runs as root.
 fn is_root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n")
 }
 
-/// PostgreSQL does not run as root. The process itself is replaced, so that killing it kills the server.
-fn as_another(program: &Path) -> Command {
+/// Creates a command that runs as the user `postgres` if this process runs as root, as PostgreSQL
+/// refuses to run as root. `setpriv` replaces itself with the program, so that killing the child
+/// kills the server.
+fn as_unprivileged(program: &Path) -> Command {
     if !is_root() {
         return Command::new(program);
     }
@@ -139,15 +149,16 @@ fn as_another(program: &Path) -> Command {
     command
 }
 
-/// What was read is kept; what was changed is never read as it was before, also by those who ask all the time.
-fn a_database_behind_the_cache(url: &str) {
+/// Checks that rows are read correctly, and that no request that starts after a change has been
+/// confirmed receives the old row, while three clients read continuously.
+fn a_cached_database_is_never_read_stale(url: &str) {
     let it = Example::start("database", &[url, "127.0.0.1:0"]);
     assert_eq!(it.get("/users/42").1, "{\"id\":42,\"name\":\"user 42\"}");
     assert!(it.get("/users/1000").0.starts_with("HTTP/1.1 404"));
     assert_eq!(it.get("/users").1.matches("\"id\"").count(), 100);
     it.rename(42, "Ada");
     assert_eq!(it.get("/users/42").1, "{\"id\":42,\"name\":\"Ada\"}");
-    assert!(it.get("/users").1.contains("\"Ada\""), "the list is of the same group");
+    assert!(it.get("/users").1.contains("\"Ada\""), "the list is in the same group");
 
     let (done, newest) = (AtomicBool::new(false), AtomicUsize::new(0));
     it.rename(7, "version 0");
@@ -162,7 +173,7 @@ fn a_database_behind_the_cache(url: &str) {
                     let version: usize = version.and_then(|version| version.parse().ok()).expect(&text);
                     if version < at_least {
                         done.store(true, Ordering::SeqCst);
-                        panic!("{path}: version {version}, after {at_least} was committed and answered");
+                        panic!("{path}: version {version}, after {at_least} was confirmed");
                     }
                 }
             });
@@ -179,22 +190,22 @@ fn a_database_behind_the_cache(url: &str) {
 }
 
 #[test]
-fn sqlite_behind_the_cache() {
-    a_database_behind_the_cache("sqlite::memory:");
+fn sqlite_is_never_read_stale() {
+    a_cached_database_is_never_read_stale("sqlite::memory:");
 }
 
 #[test]
-fn postgresql_behind_the_cache() {
+fn postgresql_is_never_read_stale() {
     let postgres = Postgres::start();
-    a_database_behind_the_cache(&postgres.url());
+    a_cached_database_is_never_read_stale(&postgres.url());
 }
 
-/// Compressed, static, and with a Redis that is not there: served all the same.
+/// Compressed responses and static files are served, with an unavailable Redis too.
 #[test]
-fn the_tuned_server() {
+fn the_tuned_server_works_without_redis() {
     let redis = {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        format!("redis://{}/0", listener.local_addr().expect("it listens"))
+        format!("redis://{}/0", listener.local_addr().expect("a local address"))
     };
     for redis in ["-", &redis] {
         let it = Example::start("tuned", &[redis, "127.0.0.1:0"]);
@@ -202,9 +213,10 @@ fn the_tuned_server() {
         assert!(head.contains("fwd=uri-miss") && plain.len() > 8000, "{head}");
         let (head, content) = it.send("GET", "/report?utm_source=x", "Accept-Encoding: gzip, br\r\n", "");
         assert!(head.contains("content-encoding: br") && content.len() < 500, "{head}");
-        let (head, again) = it.send("GET", "/report", "Accept-Encoding: br\r\n", "");
-        // Near copies are not believed while nobody can tell what was purged.
-        assert!((redis != "-" || head.contains("larder; hit")) && again == content, "{head}");
+        let (head, second) = it.send("GET", "/report", "Accept-Encoding: br\r\n", "");
+        // Without a connection to Redis, purges by other servers cannot be received, so the near
+        // tier does not serve its copies.
+        assert!((redis != "-" || head.contains("larder; hit")) && second == content, "{head}");
         let (head, script) = it.get("/static/app.3f9ab1c2.js");
         assert!(head.contains("immutable") && script.starts_with("console.log"), "{head}");
         let (head, _) = it.send("GET", "/static/index.html", "Range: bytes=0-14\r\n", "");

@@ -1,5 +1,5 @@
-//! The stored entry: whatever the bytes are, decoding gives a value; and what it takes for a head can be written again
-//! and is then the same.
+//! Fuzzes the codec of stored entries. Decoding must not panic, and a decoded head that is encoded
+//! and decoded again must be equal.
 #![no_main]
 
 use bytes::Bytes;
@@ -20,7 +20,8 @@ fuzz_target!(|data: &[u8]| {
     body(data);
 });
 
-/// With magic, version, length and checksum put right, so that what is behind them is reached.
+/// Decodes a head from the data behind a valid magic, version, length and checksum, so that the
+/// decoder reaches the data. Encodes the result and decodes it again.
 fn head(data: &[u8]) {
     let mut bytes = b"\x8CLARDER\n\x01\x00".to_vec();
     bytes.extend_from_slice(data.get(..2).unwrap_or_default());
@@ -34,22 +35,23 @@ fn head(data: &[u8]) {
 
     let Ok(key) = codec::stored_key(&bytes) else { return };
     let Ok(first) = codec::decode_head(&bytes, &key) else { return };
-    let mut again = Vec::new();
-    codec::encode_head(&key, &first.head, first.entry, first.body_length, &mut again)
-        .expect("what was decoded is within the limits");
-    assert_eq!(again.len(), first.length);
-    let second = codec::decode_head(&again.into(), &key).expect("it was just written");
+    let mut encoded = Vec::new();
+    codec::encode_head(&key, &first.head, first.entry, first.body_length, &mut encoded)
+        .expect("a decoded head is within the limits");
+    assert_eq!(encoded.len(), first.length);
+    let second = codec::decode_head(&encoded.into(), &key).expect("it was just written");
     assert_eq!(second, first);
 }
 
-/// As a body that arrives in chunks, which the data itself cuts.
+/// Checks the trailer of a body that arrives in chunks. The data is split into chunks after each
+/// line feed.
 fn body(data: &[u8]) {
     let mut checksum = BodyChecksum::new();
     for chunk in data.split_inclusive(|byte| *byte == b'\n') {
         checksum.update(chunk);
     }
     let trailer = checksum.finish(ENTRY);
-    trailer.verify(0, data).expect("it is what was written");
+    trailer.verify(0, data).expect("the checksum of the same data");
     let mut bytes = data.to_vec();
     trailer.encode(&mut bytes);
     assert_eq!(Trailer::decode(&bytes.into()), Ok(trailer));

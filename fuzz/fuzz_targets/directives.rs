@@ -1,5 +1,5 @@
-//! Fields of requests and responses through the rules. The first line is the request's field, the others are the
-//! response's; a line's first byte chooses the name.
+//! Fuzzes the rules with headers of a request and a response. The first line of the data is the
+//! request's header, the others are the response's. The first byte of a line selects the name.
 #![no_main]
 
 use std::time::Duration;
@@ -34,19 +34,20 @@ const NAMES: [HeaderName; 16] = [
 
 fuzz_target!(|data: &[u8]| {
     let mut lines = data.split(|byte| *byte == b'\n').filter_map(line);
-    let mut asked = HeaderMap::new();
+    let mut request_fields = HeaderMap::new();
     if let Some((name, value)) = lines.next() {
-        asked.append(name, value);
+        request_fields.append(name, value);
     }
     let fields: HeaderMap = lines.collect();
-    let request = RequestHead::new(&Method::GET, &asked);
+    let request = RequestHead::new(&Method::GET, &request_fields);
     let target = TargetUri::parse("https://a.example/shelf?jar").expect("a target");
     for rules in [Rules::shared(), Rules::private()] {
         let storable =
             |fields: &HeaderMap| rules.storable(&target, &request, StatusCode::OK, fields, EXCHANGE);
         let stored = storable(&fields);
 
-        // §5.2: names of directives have no case. Quoted, they may hold field names, which have none either.
+        // RFC 9111 §5.2: names of directives are case-insensitive. Quoted arguments may be field
+        // names, which are case-insensitive too.
         let upper = storable(&upper_case(&fields));
         let freshness =
             |stored: &Result<StoredHead, _>| stored.as_ref().ok().map(|head| head.freshness.clone());
@@ -63,15 +64,18 @@ fuzz_target!(|data: &[u8]| {
 
 const EXCHANGE: Exchange = Exchange { request_time: NOW, response_time: NOW };
 
+/// Parses a line into a header: the first byte selects the name, the rest is the value.
 fn line(line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
     let (name, value) = line.split_first()?;
     Some((NAMES[usize::from(*name) % NAMES.len()].clone(), HeaderValue::from_bytes(value).ok()?))
 }
 
+/// Returns the headers with the values of `Cache-Control` in upper case.
 fn upper_case(fields: &HeaderMap) -> HeaderMap {
     let upper = |(name, value): (&HeaderName, &HeaderValue)| {
         let value = if *name == header_names::CACHE_CONTROL {
-            HeaderValue::from_bytes(&value.as_bytes().to_ascii_uppercase()).expect("it was a value before")
+            HeaderValue::from_bytes(&value.as_bytes().to_ascii_uppercase())
+                .expect("upper case keeps a value valid")
         } else {
             value.clone()
         };
@@ -80,13 +84,14 @@ fn upper_case(fields: &HeaderMap) -> HeaderMap {
     fields.iter().map(upper).collect()
 }
 
-/// Whatever is decided of a stored response, at any time, is decided without panic; fresh means fresh.
+/// Decides the reuse of a stored response at several times. Nothing may panic, and a response with
+/// `no-cache` is never fresh.
 fn reuse(rules: &Rules, target: &TargetUri, request: &RequestHead<'_>, head: &StoredHead) {
     for later in [0, 1, 86_400, 1 << 31, u64::MAX / 1000] {
         let now = NOW.saturating_add(Duration::from_secs(later));
         let decision = rules.reuse(request, [head], now);
         if let larder_core::Reuse::Fresh(_) = decision {
-            assert!(!head.freshness.no_cache, "no-cache was served without the origin's word");
+            assert!(!head.freshness.no_cache, "a response with no-cache was served without revalidation");
             assert!(head.selecting.matches(request));
         }
         let _ = rules.stale_on_failure(request, head, now, Failure::Disconnected);
@@ -95,8 +100,9 @@ fn reuse(rules: &Rules, target: &TargetUri, request: &RequestHead<'_>, head: &St
     }
 }
 
-/// §5.2.2.5: with `no-store` in front, nothing is stored, whatever follows; but see `must-understand` (§5.2.2.3), and a
-/// targeted field, which takes the place of `Cache-Control`.
+/// Checks that a response with `no-store` as its first directive is not stored (RFC 9111 §5.2.2.5).
+/// Two cases are excluded: `must-understand` (§5.2.2.3), and a targeted header, which replaces
+/// `Cache-Control`.
 fn no_store(target: &TargetUri, request: &RequestHead<'_>, mut fields: HeaderMap) {
     fields.remove(header_names::CDN_CACHE_CONTROL);
     let mut values = vec![HeaderValue::from_static("no-store")];

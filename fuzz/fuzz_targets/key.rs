@@ -1,4 +1,5 @@
-//! Targets and keys: the normal form is normal, and no two targets share a key. Lines are targets; the last is what is
+//! Fuzzes targets and keys. Normalizing a target twice must equal normalizing it once, and
+//! different targets must have different keys. Each line of the data is a target; the last is also
 //! added to the key of the first.
 #![no_main]
 
@@ -10,7 +11,7 @@ fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let targets: Vec<_> = text.split('\n').filter_map(|line| TargetUri::parse(line).ok()).collect();
     for target in &targets {
-        one(target);
+        check_normal_form(target);
         for other in &targets {
             assert_eq!(
                 target == other,
@@ -18,19 +19,20 @@ fuzz_target!(|data: &[u8]| {
                 "{target:?}, {other:?}"
             );
         }
-        // A reference of the origin's leads to a target in normal form, or nowhere.
+        // Resolving a reference returns a target in normal form, or an error.
         for reference in text.split('\n') {
-            let _ = target.join(reference).map(|joined| one(&joined));
+            let _ = target.join(reference).map(|joined| check_normal_form(&joined));
         }
     }
     if let (Some(target), Some(extra)) = (targets.first(), text.split('\n').next_back()) {
-        framed(&CacheKey::new(target), extra.as_bytes());
+        check_additions(&CacheKey::new(target), extra.as_bytes());
     }
 });
 
-fn one(target: &TargetUri) {
-    let again = TargetUri::parse(target.as_str());
-    assert_eq!(again.as_ref(), Ok(target), "the normal form has another normal form");
+/// Checks that the target is in normal form, and that all ways to create its key agree.
+fn check_normal_form(target: &TargetUri) {
+    let reparsed = TargetUri::parse(target.as_str());
+    assert_eq!(reparsed.as_ref(), Ok(target), "normalizing the target again changed it");
     let parts = CacheKey::of_parts(target.scheme(), target.authority(), target.path_and_query());
     let key = CacheKey::new(target);
     assert_eq!(parts.as_ref(), Ok(&key));
@@ -38,8 +40,8 @@ fn one(target: &TargetUri) {
     assert_eq!(key.target(), target.as_str());
 }
 
-/// What is added in two parts is not what is added in one.
-fn framed(key: &CacheKey, extra: &[u8]) {
+/// Checks that an addition to a key differs from the same bytes added in two parts.
+fn check_additions(key: &CacheKey, extra: &[u8]) {
     let whole = key.with_extra(extra);
     assert_ne!(&whole, key);
     assert_eq!(CacheKey::from_bytes(whole.as_bytes()).as_ref(), Some(&whole));

@@ -1,5 +1,6 @@
-//! Ranges: what is served lies within what is stored, and a part is stored only as the part it is. Four lines: the
-//! request's range, its precondition, the response's range, and the body's length by its own length.
+//! Fuzzes range requests. A served range must lie within the stored body, and a 206 is stored only
+//! with its range. The data has four lines: `Range`, `If-Range`, `Content-Range`, and a line of
+//! which the length is the length of the body.
 #![no_main]
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -14,14 +15,14 @@ fuzz_target!(|data: &[u8]| {
     let (range, condition, content_range) = (line(), line(), line());
     let length = data.rsplit(|byte| *byte == b'\n').next().map_or(0, <[u8]>::len) as u64;
 
-    let mut asked = HeaderMap::new();
-    asked.extend(range.map(|value| (header_names::RANGE, value)));
-    asked.extend(condition.map(|value| (header_names::IF_RANGE, value)));
+    let mut request_fields = HeaderMap::new();
+    request_fields.extend(range.map(|value| (header_names::RANGE, value)));
+    request_fields.extend(condition.map(|value| (header_names::IF_RANGE, value)));
     let mut fields = HeaderMap::new();
     fields.insert(header_names::CACHE_CONTROL, HeaderValue::from_static("max-age=60"));
     fields.insert(header_names::ETAG, HeaderValue::from_static("\"a\""));
-    let whole = stored(StatusCode::OK, &fields).expect("nothing is against storing it");
-    let request = RequestHead::new(&Method::GET, &asked);
+    let whole = stored(StatusCode::OK, &fields).expect("a storable response");
+    let request = RequestHead::new(&Method::GET, &request_fields);
 
     match whole.serve(&request, Some(length)) {
         Serve::Part(part) => {
@@ -30,20 +31,21 @@ fuzz_target!(|data: &[u8]| {
         }
         Serve::NotSatisfiable { complete } => assert_eq!(complete, length),
         Serve::Whole => {}
-        other => panic!("a whole response answered with {other:?}"),
+        other => panic!("a whole response was served as {other:?}"),
     }
 
     fields.extend(content_range.map(|value| (header_names::CONTENT_RANGE, value)));
     let Ok(part) = stored(StatusCode::PARTIAL_CONTENT, &fields) else { return };
-    let stored = part.part.expect("a 206 is stored with its range, or not at all");
+    let stored = part.part.expect("a stored 206 has its range");
     assert!(stored.first <= stored.last && stored.complete.is_none_or(|complete| stored.last < complete));
     match part.serve(&request, Some(stored.length())) {
         Serve::Part(served) => assert!(stored.covers(&served), "{served:?} of {stored:?}"),
-        Serve::Whole => panic!("a part was served as the whole"),
+        Serve::Whole => panic!("a partial response was served as a whole one"),
         _ => {}
     }
 });
 
+/// Returns the stored head of a response with these headers, if it may be stored.
 fn stored(status: StatusCode, fields: &HeaderMap) -> Result<StoredHead, larder_core::NotStorable> {
     let target = TargetUri::parse("https://a.example/").expect("a target");
     let nothing = HeaderMap::new();
