@@ -31,7 +31,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct HealthCheck {
-    /// Absolute URI to request with GET. The origin receives its path, and its host as `Host`.
+    /// Absolute URI to request with GET. The origin receives its path, and its host as `Host` (with
+    /// [`HyperOptions::origin_host`](crate::HyperOptions::origin_host), the origin's own name).
     /// Default: `http://health.invalid/`.
     pub uri: Uri,
     /// Interval between two checks. Default: 5 s; at least 10 ms.
