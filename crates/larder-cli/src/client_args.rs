@@ -1,69 +1,88 @@
-//! What `get` and `watch` share: where they fetch from, and who they say they are.
+//! What `larder get` and `larder watch` share: the options of the client, the runtime, and Ctrl-C.
+//!
+//! `larder explain` and `larder purge` use the parsers for URLs and headers.
 
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::USER_AGENT};
 use larder::{client::CachedClient, core::TargetUri};
 
-use crate::store_url::{self, UsageError};
+use crate::{
+    humanize::parse_duration,
+    store_url::{self, UsageError},
+};
 
-/// What stands in the keys of one user's responses, so that a proxy on the same store never finds them.
+/// The key partition of private responses. A proxy on the same store never finds them.
 pub(crate) const PRIVATE: &str = "private";
 
-/// Where responses are kept, and how they are asked for.
+/// Longest time that connecting may take, if `--timeout` is not shorter.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The options of the client.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Fetching {
-    /// Where responses are kept: disk:PATH?max=10GiB, memory, redis://host. [default: disk, in your cache directory]
-    #[arg(long, value_name = "SPEC")]
+pub(crate) struct ClientArgs {
+    /// Store for responses: disk:PATH?max=10GiB, memory or redis://HOST [default: disk, in ~/.cache/larder/http].
+    ///
+    /// disk:PATH has a limit of 1 GiB, disk:PATH?max=10GiB sets it. memory ends with the command. redis://HOST:PORT/DB,
+    /// rediss://, redis+sentinel:// and redis+cluster:// are servers that several machines can share.
+    ///
+    /// Two --store options, memory first, are a near tier and a far tier.
+    ///
+    /// The default directory is $XDG_CACHE_HOME/larder/http if XDG_CACHE_HOME is set.
+    #[arg(long, value_name = "STORE")]
     store: Vec<String>,
-    /// Send this field; may be given more than once.
+    /// Header to send with each request, e.g. 'Accept-Language: de'; can be repeated.
     #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<String>,
-    /// Give up on a response that makes no progress for so long.
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    /// Longest time without progress: until the response begins, or between two parts of its body.
+    ///
+    /// Connecting may take this long, and at most 10s.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     timeout: Duration,
 }
 
-impl Fetching {
-    /// Whether it can be meant, before anything is opened.
+impl ClientArgs {
+    /// Checks the options without opening a store.
     pub(crate) fn check(&self) -> Result<(), UsageError> {
-        parse_fields(&self.header)?;
+        parse_headers(&self.header)?;
         store_url::check(&self.store)
     }
 
+    /// Opens the store and creates the client.
     pub(crate) async fn client(&self) -> anyhow::Result<CachedClient> {
         let builder = CachedClient::builder()
-            .store(store_url::store_or_disk(&self.store).await?)
+            .store(store_url::open_or_default(&self.store).await?)
             .partition(PRIVATE)
-            .default_headers(parse_fields(&self.header)?)
-            .connect_timeout(self.timeout.min(Duration::from_secs(10)))
+            .default_headers(parse_headers(&self.header)?)
+            .connect_timeout(self.timeout.min(CONNECT_TIMEOUT))
             .read_timeout(self.timeout);
         Ok(builder.build()?)
     }
 }
 
-/// The fields that `--header` names, and who we are.
-pub(crate) fn parse_fields(headers: &[String]) -> Result<HeaderMap, UsageError> {
-    let mut fields = HeaderMap::new();
-    fields.insert(USER_AGENT, HeaderValue::from_static(concat!("larder/", env!("CARGO_PKG_VERSION"))));
-    for header in headers {
-        let parsed = header.split_once(':').and_then(|(name, value)| {
+/// Parses the values of `--header`, and adds a `User-Agent` if none of them is one.
+pub(crate) fn parse_headers(lines: &[String]) -> Result<HeaderMap, UsageError> {
+    let mut headers = HeaderMap::new();
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("larder/", env!("CARGO_PKG_VERSION"))));
+    for line in lines {
+        let parsed = line.split_once(':').and_then(|(name, value)| {
             Some((name.trim().parse::<HeaderName>().ok()?, HeaderValue::from_str(value.trim()).ok()?))
         });
         let (name, value) = parsed.ok_or_else(|| {
-            UsageError(format!("--header '{header}' is not a field; e.g. --header 'Accept-Language: de'"))
+            UsageError(format!("--header '{line}' is not a header; e.g. --header 'Accept-Language: de'"))
         })?;
-        fields.insert(name, value);
+        headers.insert(name, value);
     }
-    Ok(fields)
+    Ok(headers)
 }
 
+/// Parses a URL that was given on the command line. `command` is what precedes the URL in the example of the error.
 pub(crate) fn parse_target(url: &str, command: &str) -> Result<TargetUri, UsageError> {
     TargetUri::parse(url)
         .map_err(|error| UsageError(format!("{url}: {error}; e.g. {command} https://example.com/")))
 }
 
-/// What goes on until it ends, or until somebody presses Ctrl-C: `None`.
+/// Runs `work` to its end, or until Ctrl-C. Returns `None` if it was interrupted.
 pub(crate) async fn until_interrupted<T>(work: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         done = work => Some(done),
@@ -71,7 +90,7 @@ pub(crate) async fn until_interrupted<T>(work: impl Future<Output = T>) -> Optio
     }
 }
 
-/// Several threads: connections go on while a file is written.
+/// Creates a runtime with two threads, so that connections make progress while a file is written.
 pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
 }

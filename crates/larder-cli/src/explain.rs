@@ -1,5 +1,6 @@
-//! `larder explain`: what the cache would do with a URL, and why. It asks the rules that the engine asks, and prints
-//! what they say.
+//! `larder explain`: prints what the cache would do with a URL, and why.
+//!
+//! The decisions come from larder-policy, as in the engine. This file only prints them.
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -14,61 +15,73 @@ use larder::{
 };
 
 use crate::{
-    client_args::{PRIVATE, parse_fields, parse_target},
+    client_args::{PRIVATE, parse_headers, parse_target},
     humanize::{duration, size},
     store_url,
 };
 
-/// Say what the cache would do with a URL, and why, with the sections of the RFCs that decide.
+/// Explain what the cache would do with a URL, and why.
 ///
-/// It looks into the store and asks nobody; with --fetch it asks the origin, and says whether the answer may be stored
-/// and for how long it is fresh. Nothing is changed in either case.
+/// Prints the stored responses, the one that is selected, and whether it is served, revalidated or fetched again, with
+/// the section of the RFC behind each decision. With --fetch it also sends a request to the origin, and prints whether
+/// the response may be stored and how long it is fresh. The store is not changed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
+  # What would `larder get` do with this URL?
   larder explain https://example.com/
-  larder explain --fetch --header 'Accept-Language: de' https://example.com/
-  larder explain --shared --store disk:/var/cache/larder https://example.com/")]
+
+  # May the origin's response be stored, and for how long?
+  larder explain --fetch https://example.com/
+
+  # For a request with this header.
+  larder explain --header 'Accept-Language: de' \\
+    https://example.com/
+
+  # What would a proxy with this store do?
+  larder explain --shared --store disk:/var/cache/larder \\
+    https://example.com/")]
 pub(crate) struct Args {
-    /// What to explain.
+    /// URL to explain.
     #[arg(value_name = "URL")]
     url: String,
-    /// Where responses are kept: disk:PATH, redis://host. [default: the cache in your cache directory]
-    #[arg(long, value_name = "SPEC")]
+    /// Store to look into: disk:PATH or redis://HOST [default: disk, in ~/.cache/larder/http].
+    #[arg(long, value_name = "STORE")]
     store: Vec<String>,
-    /// The request has this field; may be given more than once.
+    /// Header that the request has, e.g. 'Accept-Language: de'; can be repeated.
     #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<String>,
-    /// Ask the origin, and explain its answer.
+    /// Send a request to the origin, and explain its response.
     #[arg(long)]
     fetch: bool,
-    /// By the rules of a shared cache, as a proxy has them, and not of one user's.
+    /// Apply the rules of a shared cache, such as a proxy, instead of those of a private one.
     #[arg(long)]
     shared: bool,
 }
 
+/// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let target = parse_target(&args.url, "larder explain")?;
-    let fields = parse_fields(&args.header)?;
+    let headers = parse_headers(&args.header)?;
     let rules = if args.shared { Rules::shared() } else { Rules::private() };
     store_url::check(&args.store)?;
     println!("{target}, in a {} cache\n", if args.shared { "shared" } else { "private" });
     actix_rt::System::new().block_on(async {
-        let store = store_url::store_or_disk(&args.store).await?;
-        stored(&*store, &target, &fields, &rules).await?;
+        let store = store_url::open_or_default(&args.store).await?;
+        explain_stored(&*store, &target, &headers, &rules).await?;
         if args.fetch {
             println!();
-            fetched(&target, fields, &rules).await?;
+            explain_fetched(&target, headers, &rules).await?;
         }
         anyhow::Ok(())
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is stored, and what would be done with it.
-async fn stored(
+/// Prints the stored responses for a URL, and what would be done with a request for it.
+async fn explain_stored(
     store: &dyn CacheStore,
     target: &TargetUri,
-    fields: &HeaderMap,
+    headers: &HeaderMap,
     rules: &Rules,
 ) -> anyhow::Result<()> {
     let key = CacheKey::new(target);
@@ -76,11 +89,11 @@ async fn stored(
     let candidates = store.lookup(&key).await?;
     if candidates.is_empty() {
         println!("stored    nothing");
-        println!("now       the origin is asked: nothing is stored under this URL (RFC 9111 §4)");
+        println!("now       forwarded to the origin: nothing is stored for this URL (RFC 9111 §4)");
         return Ok(());
     }
     let now = SystemClock.now();
-    let request = RequestHead::new(&Method::GET, fields);
+    let request = RequestHead::new(&Method::GET, headers);
     let reuse = rules.reuse(&request, candidates.iter().map(|candidate| &*candidate.head), now);
     let selected = match reuse {
         Reuse::Fresh(selected) | Reuse::Stale(selected, _) | Reuse::Validate(selected, _) => Some(selected),
@@ -99,64 +112,69 @@ async fn stored(
             let value = value.map_or("(none)".into(), String::from_utf8_lossy);
             println!("          for {name}: {value} (Vary, RFC 9111 §4.1)");
         }
-        print_fields(&head.fields);
+        print_caching_headers(&head.fields);
     }
     println!();
     if let Some(selected) = selected {
-        print_terms(&candidates[selected.index].head, Some(selected));
+        print_freshness(&candidates[selected.index].head, Some(selected));
     }
     print_now(reuse, &candidates);
     Ok(())
 }
 
+/// Prints what would be done with the request now.
 fn print_now(reuse: Reuse, candidates: &Candidates) {
     let now = match reuse {
         Reuse::Fresh(selected) => {
-            format!("it is served as it is: fresh for {} more (RFC 9111 §4.2)", seconds(selected.ttl))
+            format!("served from the cache: fresh for {} more (RFC 9111 §4.2)", seconds(selected.ttl))
         }
         Reuse::Stale(_, Permission::WhileRevalidate) => {
-            "it is served stale, and revalidated meanwhile: stale-while-revalidate (RFC 5861 §3)".to_owned()
+            "served stale while it is revalidated: stale-while-revalidate (RFC 5861 §3)".to_owned()
         }
-        Reuse::Stale(..) => "it is served stale: the request's max-stale (RFC 9111 §5.2.1.2)".to_owned(),
+        Reuse::Stale(..) => "served stale: max-stale in the request (RFC 9111 §5.2.1.2)".to_owned(),
         Reuse::Validate(selected, why) => {
             let how = match candidates[selected.index].head.validator() {
-                Some(_) => "the origin is asked whether it still holds",
-                None => "the origin is asked anew (there is no validator)",
+                Some(_) => "revalidated with the origin",
+                None => "fetched again from the origin, since there is no validator",
             };
             format!("{how}: {why:?} ({})", why.section())
         }
-        Reuse::Forward(why) => format!("the origin is asked: {why:?} ({})", why.section()),
+        Reuse::Forward(why) => format!("forwarded to the origin: {why:?} ({})", why.section()),
         Reuse::OnlyIfCached => {
-            "504: only-if-cached, and nothing stored may be used (RFC 9111 §5.2.1.7)".to_owned()
+            "answered with 504: only-if-cached, and no stored response may be used (RFC 9111 §5.2.1.7)"
+                .to_owned()
         }
-        _ => "the origin is asked".to_owned(),
+        _ => "forwarded to the origin".to_owned(),
     };
     println!("now       {now}");
 }
 
-/// How long it is fresh, and what happens after.
-fn print_terms(head: &StoredHead, selected: Option<Selected>) {
-    let terms = &head.freshness;
+/// Prints how long a response is fresh, and what may be done with it after that.
+fn print_freshness(head: &StoredHead, selected: Option<Selected>) {
+    let freshness = &head.freshness;
     println!(
         "fresh     for {}, from {}",
-        duration(terms.lifetime.lifetime.as_secs()),
-        terms.lifetime.from.name()
+        duration(freshness.lifetime.lifetime.as_secs()),
+        freshness.lifetime.from.name()
     );
     if let Some(selected) = selected {
         println!("age       {} (RFC 9111 §4.2.3)", duration(selected.age.as_secs()));
     }
     let flag = |is: bool, text: &str| is.then(|| println!("          {text}"));
-    flag(terms.no_cache, "no-cache: never served without the origin's word (§5.2.2.4)");
-    flag(terms.must_revalidate, "stale, it is never served without the origin's word (§5.2.2.2)");
-    flag(terms.immutable, "immutable: a reload does not ask while it is fresh (RFC 8246)");
-    if let Some(window) = terms.stale_while_revalidate {
+    flag(freshness.no_cache, "no-cache: revalidated before every use (§5.2.2.4)");
+    flag(freshness.must_revalidate, "must-revalidate: never served stale (§5.2.2.2)");
+    flag(freshness.immutable, "immutable: not revalidated while it is fresh, also by a reload (RFC 8246)");
+    if let Some(window) = freshness.stale_while_revalidate {
         println!(
-            "stale     for {} more it is served while it is revalidated (RFC 5861 §3)",
+            "stale     for {} more, served while it is revalidated (RFC 5861 §3)",
             duration(window.as_secs())
         );
     }
-    if let Some(window) = terms.stale_if_error {
-        println!("stale     for {} more it stands in for an error (RFC 5861 §4)", duration(window.as_secs()));
+    if let Some(window) = freshness.stale_if_error {
+        println!(
+            "stale     for {} more, served instead of an error (RFC 5861 §4)",
+            duration(window.as_secs())
+        );
     }
     match head.validator() {
         Some(Validator::Strong(tag)) => println!("validator {} (strong, RFC 9110 §8.8.3)", text(tag)),
@@ -164,46 +182,50 @@ fn print_terms(head: &StoredHead, selected: Option<Selected>) {
         Some(Validator::LastModified(date)) => {
             println!("validator Last-Modified: {} (RFC 9110 §8.8.2)", text(date))
         }
-        _ => println!("validator none: once stale, it is fetched anew (RFC 9111 §4.3.1)"),
+        _ => println!("validator none: fetched again once it is stale (RFC 9111 §4.3.1)"),
     }
 }
 
-/// What the origin says now, and whether that may be stored.
-async fn fetched(target: &TargetUri, fields: HeaderMap, rules: &Rules) -> anyhow::Result<()> {
+/// Sends a request to the origin, and prints whether the response may be stored.
+async fn explain_fetched(target: &TargetUri, headers: HeaderMap, rules: &Rules) -> anyhow::Result<()> {
     let origin = Arc::new(HyperOrigin::new(HyperOptions::default())?);
     let mut request = Request::get(target.as_str()).body(Body::empty())?;
-    *request.headers_mut() = fields.clone();
+    *request.headers_mut() = headers.clone();
     let request_time = SystemClock.now();
     let (response, _body) = origin.fetch(request).await?.into_parts();
-    let response::Parts { status, headers, .. } = response;
+    let response::Parts { status, headers: received, .. } = response;
     println!("origin    {status}");
-    print_fields(&headers);
+    print_caching_headers(&received);
     println!();
     let exchange = Exchange { request_time, response_time: SystemClock.now() };
-    match rules.storable(target, &RequestHead::new(&Method::GET, &fields), status, &headers, exchange) {
+    match rules.storable(target, &RequestHead::new(&Method::GET, &headers), status, &received, exchange) {
         Ok(head) => {
             println!("storable  yes (RFC 9111 §3)");
-            print_terms(&head, None);
+            print_freshness(&head, None);
         }
         Err(why) => println!("storable  no: {why}"),
     }
     Ok(())
 }
 
-fn print_fields(fields: &HeaderMap) {
-    for (name, value) in fields.iter().filter(|(name, _)| is_caching_header(name)) {
+/// Prints the headers that matter to caching.
+fn print_caching_headers(headers: &HeaderMap) {
+    for (name, value) in headers.iter().filter(|(name, _)| is_caching_header(name)) {
         println!("          {name}: {}", text(value.as_bytes()));
     }
 }
 
+/// Returns bytes as text in which control characters are escaped.
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).escape_debug().to_string().replace("\\\"", "\"")
 }
 
+/// Formats a number of seconds; a negative one as `0s`.
 fn seconds(ttl: i64) -> String {
     duration(u64::try_from(ttl).unwrap_or(0))
 }
 
+/// Formats how long ago `then` was, or `then` itself if it is in the future.
 fn ago(now: Timestamp, then: Timestamp) -> String {
     if then > now { format_http_date(then) } else { duration(now.since(then).as_secs()) }
 }

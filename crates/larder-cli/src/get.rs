@@ -1,4 +1,6 @@
-//! `larder get`: fetch URLs through a cache.
+//! `larder get`: fetches URLs through a cache and writes their bodies.
+//!
+//! `output` decides where a body goes, `report` prints what happened.
 
 use std::{io::BufRead as _, path::PathBuf, pin::Pin, process::ExitCode, time::Duration};
 
@@ -9,124 +11,153 @@ use larder::{
 };
 
 use crate::{
-    client_args::{Fetching, parse_target, runtime, until_interrupted},
-    output::{Folder, Place, copy},
-    report::{Answered, Report},
+    client_args::{ClientArgs, parse_target, runtime, until_interrupted},
+    output::{Destination, OutputDir, copy},
+    report::{CompletedFetch, Report},
     store_url::UsageError,
 };
 
-/// Fetch URLs through a cache.
+/// Fetch URLs through a cache on disk.
 ///
-/// One URL's content goes to standard output, and a line that says how it was answered to standard error. Redirects are
-/// followed. What may be kept is kept on disk, in your cache directory, for the next time.
+/// The content of a single URL goes to standard output, and a line with its status and cache status to standard error.
+/// Several URLs need --output or --json. Redirects are followed. All `larder get` and `larder watch` commands of a user
+/// share the cache.
+///
+/// Exit code: 0 if every URL was answered with a status of 2xx or 3xx, 1 if one was not, 2 if an argument is invalid.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
+  # Print one page; the second time it comes from the cache.
   larder get https://example.com/
-  larder get --output pages --header 'Accept-Language: de' https://example.com/ https://example.org/
+
+  # Write two pages to files in the directory `pages`.
+  larder get --output pages https://example.com/ \\
+    https://example.org/
+
+  # Read the URLs from a file, and retry failures five times.
+  larder get --output pages --retry 5 - < urls.txt
+
+  # Print one line of JSON per URL, with status and outcome.
   larder get --json https://example.com/ https://example.org/
-  larder get --output pages - < urls.txt")]
+
+  # Cache in memory and a Redis server that others share.
+  larder get --store memory --store redis://cache:6379/0 \\
+    https://example.com/")]
 pub(crate) struct Args {
-    /// What to fetch, each once; `-` reads a list from standard input, one a line.
+    /// URLs to fetch, each once; `-` reads URLs from standard input, one per line.
+    ///
+    /// Empty lines and lines that begin with # are skipped.
     #[arg(required = true, value_name = "URL")]
     urls: Vec<String>,
     #[command(flatten)]
-    fetching: Fetching,
-    /// How many are fetched at once.
+    client: ClientArgs,
+    /// Most requests at the same time, 1 to 1024.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     concurrency: u16,
-    /// How many of them from one host.
+    /// Most requests to one host at the same time, 1 to 1024.
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=1024))]
     per_host: u16,
-    /// How often a request is tried again that failed and may not fail again. `Retry-After` is kept to.
+    /// How many times to retry a URL after a failure that may be temporary.
+    ///
+    /// Such failures are: no connection, a timeout, a broken connection or body, and status 429, 502, 503 or 504. The
+    /// pause before a retry is at most 250 ms, then twice as long each time, up to 30 s. A Retry-After header of up to
+    /// an hour is honored.
     #[arg(long, value_name = "N", default_value_t = 2)]
     retry: u32,
-    /// Write each response's content to a file in this folder.
+    /// Write the content of each URL to a file in this directory, which is created if needed.
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Print a line of JSON for each URL instead of the content.
+    /// Print one line of JSON per URL instead of the content.
     #[arg(long)]
     json: bool,
-    /// Ask the origin, whatever is stored. What is unchanged is not sent again.
+    /// Revalidate with the origin, even if the stored response is fresh.
+    ///
+    /// Content that has not changed is not transferred again.
     #[arg(long, conflicts_with_all = ["only_if_cached", "offline"])]
     reload: bool,
-    /// Don't ask the origin: what is not stored and fresh fails.
+    /// Use only stored responses that are fresh; a URL without one fails. Contacts no origin.
     #[arg(long, conflicts_with = "offline")]
     only_if_cached: bool,
-    /// Don't ask the origin: what is stored will do, however stale.
+    /// Use only stored responses, fresh or stale; a URL without one fails. Contacts no origin.
     #[arg(long)]
     offline: bool,
 }
 
 type Urls = Pin<Box<dyn Stream<Item = String> + Send>>;
 
+/// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let from_stdin = args.urls.iter().any(|url| url == "-");
     for url in args.urls.iter().filter(|url| *url != "-") {
         parse_target(url, "larder get")?;
     }
     if (args.urls.len() > 1 || from_stdin) && args.output.is_none() && !args.json {
-        let hint = "several URLs need --output DIR for their contents, or --json for a line each";
+        let hint = "several URLs need --output DIR, which writes each to a file, or --json, which prints a line for each";
         return Err(UsageError(hint.to_owned()).into());
     }
-    args.fetching.check()?;
-    let folder = args.output.as_deref().map(Folder::open).transpose()?;
+    args.client.check()?;
+    let output_dir = args.output.as_deref().map(OutputDir::open).transpose()?;
     let total = (!from_stdin).then_some(args.urls.len() as u64);
     let mut report = Report::new(total, args.json);
-    let done = runtime()?.block_on(async {
-        let client = args.fetching.client().await?;
-        let done = until_interrupted(fetch(args, &client, folder, &mut report)).await;
-        // What has begun to be stored is not given up for the last of them.
+    let all_succeeded = runtime()?.block_on(async {
+        let client = args.client.client().await?;
+        let all_succeeded = until_interrupted(fetch(args, &client, output_dir, &mut report)).await;
+        // Responses that are still being written to the store get five seconds.
         client.cache().drain(Duration::from_secs(5)).await;
-        anyhow::Ok(done)
+        anyhow::Ok(all_succeeded)
     })?;
-    report.finish(done.is_none());
-    Ok(if done == Some(true) { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    report.finish(all_succeeded.is_none());
+    Ok(if all_succeeded == Some(true) { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// Whether all were answered.
-async fn fetch(args: &Args, client: &CachedClient, mut folder: Option<Folder>, report: &mut Report) -> bool {
+/// Fetches all URLs. Returns whether every one of them succeeded.
+async fn fetch(
+    args: &Args,
+    client: &CachedClient,
+    mut output_dir: Option<OutputDir>,
+    report: &mut Report,
+) -> bool {
     let mode = match (args.reload, args.only_if_cached, args.offline) {
         (true, _, _) => CacheMode::Reload,
         (_, true, _) => CacheMode::OnlyIfCached,
         (_, _, true) => CacheMode::Offline,
         _ => CacheMode::Default,
     };
-    let at_once = usize::from(args.concurrency);
+    let concurrency = usize::from(args.concurrency);
     let batch = client
         .fetch_all_of(urls(&args.urls))
-        .concurrency(at_once)
+        .concurrency(concurrency)
         .per_host(usize::from(args.per_host))
         .retry(args.retry)
         .streaming()
         .each(move |request| request.mode(mode));
     let report = std::cell::RefCell::new(report);
-    let mut writing = std::pin::pin!(
+    let mut results = std::pin::pin!(
         batch
             .map(|fetched| {
-                let place = match &mut folder {
-                    Some(folder) => Place::File(folder.file(&fetched.url)),
-                    None if args.json => Place::Nowhere,
-                    None => Place::Stdout,
+                let destination = match &mut output_dir {
+                    Some(dir) => Destination::File(dir.file(&fetched.url)),
+                    None if args.json => Destination::Discard,
+                    None => Destination::Stdout,
                 };
-                write(fetched, place, &report)
+                write(fetched, destination, &report)
             })
-            .buffer_unordered(at_once)
+            .buffer_unordered(concurrency)
     );
-    let mut all = true;
-    while let Some(fine) = writing.next().await {
-        all &= fine;
+    let mut all_succeeded = true;
+    while let Some(success) = results.next().await {
+        all_succeeded &= success;
     }
-    all
+    all_succeeded
 }
 
-/// Moves one content to its place and tells of it; whether it counts as an answer.
-async fn write(fetched: Fetched, place: Place, report: &std::cell::RefCell<&mut Report>) -> bool {
+/// Writes one body to its destination and reports the fetch. Returns whether it succeeded.
+async fn write(fetched: Fetched, destination: Destination, report: &std::cell::RefCell<&mut Report>) -> bool {
     let url = &*fetched.url;
     let copied = async {
         let mut response = fetched.result?;
         let bar = report.borrow().bar(url, response.content_length());
-        let moved = |length| bar.iter().for_each(|bar| bar.set_position(length));
-        let copied = copy(&mut response, &place, moved).await;
+        let progress = |length| bar.iter().for_each(|bar| bar.set_position(length));
+        let copied = copy(&mut response, &destination, progress).await;
         bar.iter().for_each(indicatif::ProgressBar::finish_and_clear);
         anyhow::Ok((copied?, response))
     };
@@ -134,8 +165,8 @@ async fn write(fetched: Fetched, place: Place, report: &std::cell::RefCell<&mut 
     let mut report = report.borrow_mut();
     match copied {
         Ok((length, response)) => {
-            let file = if let Place::File(path) = &place { Some(path.as_path()) } else { None };
-            report.answered(&Answered { url, response: &response, length, file })
+            let file = if let Destination::File(path) = &destination { Some(path.as_path()) } else { None };
+            report.completed(&CompletedFetch { url, response: &response, length, file })
         }
         Err(error) => {
             report.failed(url, &error);
@@ -144,24 +175,24 @@ async fn write(fetched: Fetched, place: Place, report: &std::cell::RefCell<&mut 
     }
 }
 
-/// The URLs, in place of `-` those of standard input.
-fn urls(named: &[String]) -> Urls {
-    let named = futures_util::stream::iter(named.to_vec());
-    Box::pin(named.flat_map(|url| match &*url {
-        "-" => lines(),
+/// Returns the URLs of the command line, with those of standard input in place of `-`.
+fn urls(arguments: &[String]) -> Urls {
+    let arguments = futures_util::stream::iter(arguments.to_vec());
+    Box::pin(arguments.flat_map(|url| match &*url {
+        "-" => urls_from_stdin(),
         _ => Box::pin(futures_util::stream::iter([url])),
     }))
 }
 
-/// The lines of standard input that say something, read as they are wanted.
-fn lines() -> Urls {
+/// Reads URLs from standard input as they are needed. Skips empty lines and comments.
+fn urls_from_stdin() -> Urls {
     let (sender, receiver) = tokio::sync::mpsc::channel(64);
-    // A thread of its own: nothing else waits for whoever writes the list.
+    // On a separate thread: standard input may come slowly, and must not block the runtime.
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {
             let url = line.trim();
-            let says_something = !url.is_empty() && !url.starts_with('#');
-            if says_something && sender.blocking_send(url.to_owned()).is_err() {
+            let is_url = !url.is_empty() && !url.starts_with('#');
+            if is_url && sender.blocking_send(url.to_owned()).is_err() {
                 return;
             }
         }

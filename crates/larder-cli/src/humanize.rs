@@ -1,6 +1,8 @@
-//! Sizes and times as people read them.
+//! Sizes and durations as people read and write them.
 
-/// `512 B`, `12.3 KiB`, `4.0 GiB`.
+use std::{net::SocketAddr, time::Duration};
+
+/// Formats a number of bytes, such as `512 B`, `12.3 KiB`, `4.0 GiB`.
 pub(crate) fn size(bytes: u64) -> String {
     let mut amount = bytes as f64;
     for unit in ["B", "KiB", "MiB", "GiB"] {
@@ -12,7 +14,7 @@ pub(crate) fn size(bytes: u64) -> String {
     format!("{amount:.1} TiB")
 }
 
-/// `45s`, `12m 5s`, `3h 20m`, `4d 2h`.
+/// Formats a number of seconds, such as `45s`, `12m 5s`, `3h 20m`, `4d 2h`.
 pub(crate) fn duration(secs: u64) -> String {
     let two = |large: u64, unit: &str, small: u64, small_unit: &str| {
         if small == 0 { format!("{large}{unit}") } else { format!("{large}{unit} {small}{small_unit}") }
@@ -25,12 +27,22 @@ pub(crate) fn duration(secs: u64) -> String {
     }
 }
 
+/// Parses a duration from the command line, such as `250ms`, `5s`, `1m 30s`.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, &'static str> {
+    humantime::parse_duration(text).map_err(|_| "not a duration; e.g. 250ms, 5s or 10m")
+}
+
+/// Parses an address to listen on from the command line.
+pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "not an IP address and port; e.g. 127.0.0.1:8080, 0.0.0.0:80 or [::]:80")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn amounts() {
+    fn sizes_and_durations() {
         assert_eq!(
             [0, 1023, 1024, 12_595, 5 << 30, 3 << 40].map(size).join(", "),
             "0 B, 1023 B, 1.0 KiB, 12.3 KiB, 5.0 GiB, 3.0 TiB"

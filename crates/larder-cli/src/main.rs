@@ -1,4 +1,6 @@
-//! The `larder` command. It parses, assembles and prints; everything it does is in the crates below.
+//! The `larder` command: dispatches to one module per subcommand, sets up logging, and maps errors to exit codes.
+//!
+//! The subcommands parse arguments, combine library crates and print. The caching logic is in those crates.
 
 mod admin_client;
 mod client_args;
@@ -17,40 +19,48 @@ use std::{io::IsTerminal as _, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-/// Measured: see benches/RESULTS.md.
+/// Chosen by measurement: see benches/RESULTS.md.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// An HTTP cache: in front of a server, or around a fetch.
+/// An HTTP cache: a caching reverse proxy, and a command-line client with a cache.
 #[derive(Debug, Parser)]
-#[command(name = "larder", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    name = "larder",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    after_help = "Examples:
+  larder proxy --origin http://127.0.0.1:3000
+  larder get https://example.com/
+  larder watch https://example.com/news --every 10m
+  larder explain https://example.com/
+
+'larder COMMAND --help' describes a command, with examples."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Log more, on standard error: -v what happens to each request, -vv everything. `RUST_LOG` overrides it.
-    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    /// Log more to standard error: -v logs what the cache does, -vv everything. The environment variable RUST_LOG
+    /// overrides this.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true, display_order = 900)]
     verbose: u8,
 }
 
+// Each subcommand's description and examples are on its `Args` type.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a caching reverse proxy in front of a server.
     Proxy(proxy::Args),
-    /// Fetch URLs through a cache.
     Get(get::Args),
-    /// Fetch pages again on time, and say what changed.
     Watch(watch::Args),
-    /// Say what the cache would do with a URL, and why.
     Explain(explain::Args),
-    /// Remove what is stored.
     Purge(purge::Args),
-    /// Show what is in a store.
     Stats(stats::Args),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    log(cli.verbose);
+    init_logging(cli.verbose);
     let result = match cli.command {
         Command::Proxy(args) => proxy::run(args),
         Command::Get(args) => get::run(&args),
@@ -65,7 +75,8 @@ fn main() -> ExitCode {
     })
 }
 
-fn log(verbose: u8) {
+/// Sends logs to standard error, at the level that `-v` or `RUST_LOG` selects.
+fn init_logging(verbose: u8) {
     let default = match verbose {
         0 => "warn",
         1 => "larder=debug,warn",
@@ -73,6 +84,6 @@ fn log(verbose: u8) {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env();
     let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+    let colors = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colors).init();
 }

@@ -1,7 +1,8 @@
-//! Where contents go: a file each, standard output, or nowhere.
+//! Where `larder get` writes the body of a response: to a file, to standard output, or nowhere.
 
 use std::{
     collections::HashSet,
+    fmt,
     fs::File,
     io::Write,
     path::{Path, PathBuf},
@@ -10,30 +11,32 @@ use std::{
 use anyhow::Context as _;
 use larder::client::Response;
 
-/// Files for contents, each under a name of its own.
+/// The directory of `--output`. Each URL gets a file name of its own in it.
 #[derive(Debug)]
-pub(crate) struct Folder {
+pub(crate) struct OutputDir {
     path: PathBuf,
-    taken: HashSet<String>,
+    used_names: HashSet<String>,
 }
 
-/// Where one content goes.
+/// Where the body of one response goes.
 #[derive(Debug)]
-pub(crate) enum Place {
+pub(crate) enum Destination {
     File(PathBuf),
     Stdout,
-    Nowhere,
+    Discard,
 }
 
-impl Folder {
-    /// Made, if it is not there.
+impl OutputDir {
+    /// Opens the directory, and creates it if it does not exist.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(path).with_context(|| format!("can't make the folder {}", path.display()))?;
-        Ok(Self { path: path.to_owned(), taken: HashSet::new() })
+        std::fs::create_dir_all(path)
+            .with_context(|| format!("--output: can't create the directory {}", path.display()))?;
+        Ok(Self { path: path.to_owned(), used_names: HashSet::new() })
     }
 
-    /// A name from the URL in which nothing can lead out of the folder, and no two URLs share one, not even where case
-    /// counts for nothing.
+    /// Returns the path of a new file for a URL.
+    ///
+    /// Its name cannot lead out of the directory. No two URLs share a name, also on file systems that ignore case.
     pub(crate) fn file(&mut self, url: &str) -> PathBuf {
         let text = url.split_once("://").map_or(url, |(_, rest)| rest);
         let safe = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
@@ -44,7 +47,7 @@ impl Folder {
         };
         let mut unique = name.to_owned();
         let mut count = 2;
-        while !self.taken.insert(unique.to_ascii_lowercase()) {
+        while !self.used_names.insert(unique.to_ascii_lowercase()) {
             unique = format!("{name}.{count}");
             count += 1;
         }
@@ -52,58 +55,72 @@ impl Folder {
     }
 }
 
-/// A file that has its name only when it is whole; dropped before, it is gone.
-struct Partial {
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Stdout => f.write_str("standard output"),
+            Self::Discard => f.write_str("nowhere"),
+        }
+    }
+}
+
+/// A file that gets its final name when it is complete. Dropped before that, it is removed.
+struct TempFile {
     file: File,
-    partial: PathBuf,
-    whole: PathBuf,
+    path: PathBuf,
+    target: PathBuf,
 }
 
-impl Partial {
-    fn create(whole: &Path) -> anyhow::Result<Self> {
-        let mut partial = whole.as_os_str().to_owned();
-        partial.push(".part");
-        let partial = PathBuf::from(partial);
-        let file = File::create(&partial).with_context(|| format!("can't write {}", partial.display()))?;
-        Ok(Self { file, partial, whole: whole.to_owned() })
+impl TempFile {
+    /// Creates the file under its temporary name, which is `target` with `.part` appended.
+    fn create(target: &Path) -> anyhow::Result<Self> {
+        let mut path = target.as_os_str().to_owned();
+        path.push(".part");
+        let path = PathBuf::from(path);
+        let file = File::create(&path).with_context(|| format!("can't write {}", path.display()))?;
+        Ok(Self { file, path, target: target.to_owned() })
     }
 
-    fn finish(self) -> anyhow::Result<()> {
-        std::fs::rename(&self.partial, &self.whole)
-            .with_context(|| format!("can't write {}", self.whole.display()))
+    /// Renames the file to its final name.
+    fn persist(self) -> anyhow::Result<()> {
+        std::fs::rename(&self.path, &self.target)
+            .with_context(|| format!("can't write {}", self.target.display()))
     }
 }
 
-impl Drop for Partial {
+impl Drop for TempFile {
     fn drop(&mut self) {
-        // Nothing is there after `finish`.
-        let _ = std::fs::remove_file(&self.partial);
+        // After `persist` there is no file of this name.
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 
-/// Moves the content, chunk by chunk; `moved` is told how much has come. How many bytes it had.
+/// Copies the body of a response to its destination, chunk by chunk, and returns its length in bytes.
+///
+/// Calls `progress` after each chunk with the number of bytes so far.
 pub(crate) async fn copy(
     response: &mut Response,
-    place: &Place,
-    mut moved: impl FnMut(u64),
+    destination: &Destination,
+    mut progress: impl FnMut(u64),
 ) -> anyhow::Result<u64> {
-    let mut partial = match place {
-        Place::File(path) => Some(Partial::create(path)?),
-        Place::Stdout | Place::Nowhere => None,
+    let mut temp = match destination {
+        Destination::File(path) => Some(TempFile::create(path)?),
+        Destination::Stdout | Destination::Discard => None,
     };
     let mut length = 0;
     while let Some(chunk) = response.chunk().await? {
-        match (&mut partial, place) {
-            (Some(partial), _) => partial.file.write_all(&chunk),
-            (None, Place::Stdout) => std::io::stdout().write_all(&chunk),
+        match (&mut temp, destination) {
+            (Some(temp), _) => temp.file.write_all(&chunk),
+            (None, Destination::Stdout) => std::io::stdout().write_all(&chunk),
             (None, _) => Ok(()),
         }
-        .context("can't write the content")?;
+        .with_context(|| format!("can't write {destination}"))?;
         length += chunk.len() as u64;
-        moved(length);
+        progress(length);
     }
-    std::io::stdout().flush().context("can't write the content")?;
-    partial.map_or(Ok(()), Partial::finish)?;
+    std::io::stdout().flush().context("can't write standard output")?;
+    temp.map_or(Ok(()), TempFile::persist)?;
     Ok(length)
 }
 
@@ -112,8 +129,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_stay_in_the_folder_and_apart() {
-        let mut folder = Folder { path: PathBuf::from("/f"), taken: HashSet::new() };
+    fn file_names_are_unique_and_stay_in_the_directory() {
+        let mut dir = OutputDir { path: PathBuf::from("/f"), used_names: HashSet::new() };
         for (url, name) in [
             ("https://example.com/", "example.com"),
             ("https://example.com/a/b?c=d", "example.com_a_b_c_d"),
@@ -123,7 +140,7 @@ mod tests {
             ("http://..", "page"),
             ("http://…/", "_"),
         ] {
-            assert_eq!(folder.file(url), Path::new("/f").join(name), "{url}");
+            assert_eq!(dir.file(url), Path::new("/f").join(name), "{url}");
         }
     }
 }

@@ -1,65 +1,90 @@
-//! `larder purge`: remove what is stored.
+//! `larder purge`: removes stored responses or marks them stale, in a store or through a running proxy.
 
 use std::{process::ExitCode, sync::Arc};
 
 use larder::core::{Cache, CacheGroup, CacheKey, CacheStore};
 
 use crate::{
-    admin_client::Remote,
+    admin_client::AdminArgs,
     client_args::{PRIVATE, parse_target},
     store_url::{self, UsageError},
 };
 
-/// Remove stored responses.
+/// Remove stored responses, or mark them stale.
 ///
-/// When it returns, they are gone for every process that shares the store.
+/// Choose what to purge with --url, --tag, --prefix or --all, and where with --store or --admin. A proxy whose store is
+/// in memory can only be purged with --admin. Once the command has returned, no process that shares the store serves a
+/// purged response.
 #[derive(Debug, clap::Args)]
 #[command(
-    group = clap::ArgGroup::new("what").required(true),
-    group = clap::ArgGroup::new("where").required(true).args(["store", "admin"]),
+    group = clap::ArgGroup::new("selection").required(true),
+    group = clap::ArgGroup::new("location").required(true).args(["store", "admin"]),
+    override_usage = "larder purge --url <URL> <WHERE>
+       larder purge --tag <GROUP> --of <ORIGIN> <WHERE>
+       larder purge --prefix <PREFIX> <WHERE>
+       larder purge --all <WHERE>
+
+WHERE: --store <STORE> or --admin <URL>",
     after_help = "Examples:
-  larder purge --url https://example.com/page --store redis://cache:6379/0
-  larder purge --tag news --of https://example.com --store redis://cache:6379/0
-  larder purge --prefix https://example.com/news/ --store disk:/var/cache/larder
-  larder purge --all --store disk:/var/cache/larder
-  larder purge --url https://example.com/page --soft --admin http://127.0.0.1:9321"
+  # One page, through a running proxy.
+  larder purge --url https://example.com/page \\
+    --admin http://127.0.0.1:9321
+
+  # The same, but serve it stale while it is revalidated.
+  larder purge --url https://example.com/page --soft \\
+    --admin http://127.0.0.1:9321
+
+  # A group, for all proxies that share a Redis server.
+  larder purge --tag news --of https://example.com \\
+    --store redis://cache:6379/0
+
+  # A part of a site, in a store on disk.
+  larder purge --prefix https://example.com/news/ \\
+    --store disk:/var/cache/larder
+
+  # Everything.
+  larder purge --all --store disk:/var/cache/larder"
 )]
 pub(crate) struct Args {
-    /// All variants of this URL.
-    #[arg(long, value_name = "URL", group = "what")]
+    /// Purge this URL, in all its variants.
+    #[arg(long, value_name = "URL", group = "selection")]
     url: Option<String>,
-    /// The responses that an origin has put into this group, by its Cache-Groups field (RFC 9875).
-    #[arg(long, value_name = "TAG", group = "what", requires = "of")]
+    /// Purge the responses of this group, as Cache-Groups (RFC 9875) or the `groups` of a route name it.
+    #[arg(long, value_name = "GROUP", group = "selection", requires = "of")]
     tag: Option<String>,
-    /// Whose group it is, e.g. https://example.com.
+    /// Origin that the group belongs to, e.g. https://example.com.
     #[arg(long, value_name = "ORIGIN", requires = "tag")]
     of: Option<String>,
-    /// All URLs that begin so. Looks at every entry.
-    #[arg(long, value_name = "PREFIX", group = "what")]
+    /// Purge all URLs that begin with this text. Scans the whole store.
+    #[arg(long, value_name = "PREFIX", group = "selection")]
     prefix: Option<String>,
-    /// Everything.
-    #[arg(long, group = "what")]
+    /// Purge everything.
+    #[arg(long, group = "selection")]
     all: bool,
-    /// Make it stale, and keep it: it may be served until it has been asked for again, as far as it allows that.
+    /// Mark responses stale instead of removing them.
+    ///
+    /// A stale response is revalidated with the next request. It may be served in the meantime, or if the origin fails,
+    /// as far as its stale-while-revalidate and stale-if-error allow.
     #[arg(long)]
     soft: bool,
-    /// Which store: disk:PATH, redis://host:6379/0.
-    #[arg(long, value_name = "SPEC")]
+    /// Store to purge: disk:PATH or redis://HOST:PORT/DB.
+    #[arg(long, value_name = "STORE")]
     store: Option<String>,
     #[command(flatten)]
-    remote: Remote,
+    admin: AdminArgs,
 }
 
+/// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     actix_rt::System::new().block_on(async {
-        if let Some(admin) = &args.remote.admin {
-            return at(&args.remote, admin, args).await;
+        if let Some(admin) = &args.admin.admin {
+            return purge_through(admin, args).await;
         }
-        let store = store_url::shared(args.store.as_deref()).await?.into_store();
+        let store = store_url::open_shared(args.store.as_deref()).await?.into_store();
         if let Some(prefix) = &args.prefix {
             if args.soft {
                 cache(&store).soft_purge_prefix(prefix).await?;
-                println!("stale now: {prefix}");
+                println!("marked stale: {prefix}");
                 return Ok(ExitCode::SUCCESS);
             }
             let removed = store.remove_prefix(prefix).await?;
@@ -68,9 +93,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         match (&args.url, &args.tag) {
             (Some(url), _) => {
-                let key = CacheKey::new(&parse_target(url, "larder purge --store SPEC --url")?);
+                let key = CacheKey::new(&parse_target(url, "larder purge --url")?);
                 let mut count = 0;
-                // What a proxy keeps, and what `larder get` does.
+                // The responses of `larder get`, and those of a proxy.
                 for key in [key.with_extra(PRIVATE.as_bytes()), key] {
                     count += store.lookup(&key).await?.len();
                     match args.soft {
@@ -78,7 +103,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                         false => store.remove(&key).await?,
                     }
                 }
-                println!("{} {count}", if args.soft { "stale now:" } else { "removed" });
+                println!("{} {count}", if args.soft { "marked stale:" } else { "removed" });
             }
             (_, Some(tag)) => {
                 let group = group(args.of.as_deref().unwrap_or_default(), tag)?;
@@ -86,11 +111,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                     true => cache(&store).soft_purge_group(&group).await?,
                     false => store.invalidate_group(&group).await?,
                 }
-                println!("{} the group {tag}", if args.soft { "stale now:" } else { "removed" });
+                println!("{} the group {tag}", if args.soft { "marked stale:" } else { "removed" });
             }
             _ if args.soft => {
                 cache(&store).soft_purge_prefix("").await?;
-                println!("stale now: everything");
+                println!("marked stale: everything");
             }
             _ => {
                 store.clear().await?;
@@ -101,23 +126,25 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Has a running proxy do it.
-async fn at(remote: &Remote, admin: &str, args: &Args) -> anyhow::Result<ExitCode> {
-    let what = serde_json::json!({
+/// Purges through the admin listener of a running proxy.
+async fn purge_through(admin: &str, args: &Args) -> anyhow::Result<ExitCode> {
+    let body = serde_json::json!({
         "url": args.url, "tag": args.tag, "of": args.of, "prefix": args.prefix, "all": args.all, "soft": args.soft,
     });
-    let answer = remote.post(admin, "purge", &what).await?;
-    match answer.get("removed").and_then(serde_json::Value::as_u64) {
+    let response = args.admin.post(admin, "purge", &body).await?;
+    match response.get("removed").and_then(serde_json::Value::as_u64) {
         Some(count) => println!("removed {count}"),
-        None => println!("purged {}", answer["purged"].as_str().unwrap_or_default()),
+        None => println!("purged {}", response["purged"].as_str().unwrap_or_default()),
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// Creates an engine over the store, for soft purges.
 fn cache(store: &Arc<dyn CacheStore>) -> Cache {
     Cache::builder(Arc::clone(store)).build()
 }
 
+/// Returns the group `tag` of the origin that `--of` names.
 fn group(origin: &str, tag: &str) -> Result<CacheGroup, UsageError> {
     let target = parse_target(origin, "larder purge --tag news --of")?;
     Ok(CacheGroup::new(&format!("{}://{}", target.scheme(), target.authority()), tag))

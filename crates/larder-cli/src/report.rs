@@ -1,4 +1,4 @@
-//! What a person or a program is told of many fetches: a line each, bars on a terminal, and a summary.
+//! Reports the results of many fetches: one line for each, progress bars on a terminal, and a summary at the end.
 
 use std::{
     io::IsTerminal as _,
@@ -12,34 +12,36 @@ use larder::client::{CacheOutcome, Error, Response};
 
 use crate::humanize::size;
 
-/// Contents of this length and more have a bar of their own.
-const LONG: u64 = 1 << 20;
+/// Shortest body, in bytes, that gets a progress bar of its own.
+const LONG_BODY: u64 = 1 << 20;
 
-/// Tells of fetches as they end.
+/// Prints and counts the results of fetches as they complete.
 pub(crate) struct Report {
     json: bool,
-    /// On a terminal, lines are for what went wrong; the bar tells the rest.
+    /// The group of all bars, and the bar for the whole run. With bars, only failures are printed as lines.
     bars: Option<(MultiProgress, ProgressBar)>,
-    begun: Instant,
+    started: Instant,
     counts: Counts,
 }
 
-/// What came of all of them.
+/// The totals of the summary.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Counts {
     hits: u64,
     stale: u64,
     revalidated: u64,
+    /// Responses that came from an origin: the outcomes `miss`, `pass` and `collapsed`.
     misses: u64,
     failed: u64,
-    /// Bytes of contents that the network brought, and that it did not have to.
+    /// Bytes of bodies that came over the network.
     received: u64,
+    /// Bytes of bodies that came from the cache.
     saved: u64,
 }
 
-/// One answer, whole.
+/// A response with its complete body.
 #[derive(Debug)]
-pub(crate) struct Answered<'a> {
+pub(crate) struct CompletedFetch<'a> {
     pub(crate) url: &'a str,
     pub(crate) response: &'a Response,
     pub(crate) length: u64,
@@ -47,11 +49,13 @@ pub(crate) struct Answered<'a> {
 }
 
 impl Report {
-    /// For `total` fetches, where that is known. Bars are for several, on a terminal.
+    /// Creates a report of `total` fetches, or of an unknown number.
+    ///
+    /// It has progress bars if there may be more than one fetch and standard error is a terminal, except with `json`.
     #[expect(clippy::disallowed_methods, reason = "a stopwatch for a person")]
     pub(crate) fn new(total: Option<u64>, json: bool) -> Self {
-        let wanted = !json && total != Some(1) && std::io::stderr().is_terminal();
-        let bars = wanted.then(|| {
+        let show_bars = !json && total != Some(1) && std::io::stderr().is_terminal();
+        let bars = show_bars.then(|| {
             let bars = MultiProgress::new();
             let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
             bar.set_style(style(match total {
@@ -61,57 +65,57 @@ impl Report {
             bar.enable_steady_tick(Duration::from_millis(250));
             (bars.clone(), bars.add(bar))
         });
-        Self { json, bars, begun: Instant::now(), counts: Counts::default() }
+        Self { json, bars, started: Instant::now(), counts: Counts::default() }
     }
 
-    /// A bar for one content, if it is long.
+    /// Adds a progress bar for one body, if it is long and there are bars.
     pub(crate) fn bar(&self, url: &str, length: Option<u64>) -> Option<ProgressBar> {
-        let length = length.filter(|length| *length >= LONG)?;
+        let length = length.filter(|length| *length >= LONG_BODY)?;
         let bar = self.bars.as_ref()?.0.add(ProgressBar::new(length));
         bar.set_style(style("  {bar:22} {bytes}/{total_bytes} {wide_msg}"));
         bar.set_message(url.to_owned());
         Some(bar)
     }
 
-    /// Tells of an answer; whether it counts as one.
-    pub(crate) fn answered(&mut self, answered: &Answered<'_>) -> bool {
-        let Answered { url, response, length, file } = *answered;
-        let (status, how) = (response.status(), response.cache_status());
-        let fine = is_fine(status);
-        self.counts.add(response.outcome(), length, fine);
+    /// Reports a response. Returns whether its status counts as a success.
+    pub(crate) fn completed(&mut self, fetch: &CompletedFetch<'_>) -> bool {
+        let CompletedFetch { url, response, length, file } = *fetch;
+        let (status, cache_status) = (response.status(), response.cache_status());
+        let success = is_success_or_redirect(status);
+        self.counts.add(response.outcome(), length, success);
         if self.json {
             let line = serde_json::json!({
                 "url": url, "status": status.as_u16(), "outcome": response.outcome().name(),
-                "cache_status": how.to_string(), "age": response.age().map(|age| age.as_secs()), "bytes": length,
+                "cache_status": cache_status.to_string(), "age": response.age().map(|age| age.as_secs()), "bytes": length,
                 "file": file.map(|file| file.display().to_string()),
             });
             println!("{line}");
-        } else if !fine || self.bars.is_none() {
-            self.line(&format!("{} {url} ({how}, {length} bytes)", status.as_u16()));
+        } else if !success || self.bars.is_none() {
+            self.line(&format!("{} {url} ({cache_status}, {length} bytes)", status.as_u16()));
         }
         self.step();
-        fine
+        success
     }
 
-    /// Tells of a failure.
+    /// Reports a fetch that ended with an error.
     pub(crate) fn failed(&mut self, url: &str, error: &anyhow::Error) {
         self.counts.failed += 1;
         if self.json {
             let kind = error.downcast_ref::<Error>().map(|error| format!("{:?}", error.kind()));
             println!("{}", serde_json::json!({ "url": url, "error": format!("{error:#}"), "kind": kind }));
         } else {
-            // Its own words name the URL.
-            let named = error.downcast_ref::<Error>().is_some_and(|error| error.url().is_some());
+            // Some errors contain the URL already.
+            let has_url = error.downcast_ref::<Error>().is_some_and(|error| error.url().is_some());
             let text = match error.downcast_ref::<Error>() {
                 Some(error) => error.to_string(),
                 None => format!("{error:#}"),
             };
-            self.line(&if named { format!("larder: {text}") } else { format!("larder: {url}: {text}") });
+            self.line(&if has_url { format!("larder: {text}") } else { format!("larder: {url}: {text}") });
         }
         self.step();
     }
 
-    /// Says what came of all, unless it was one.
+    /// Prints the summary, unless there was only one fetch or the output is JSON.
     pub(crate) fn finish(self, interrupted: bool) {
         if let Some((bars, bar)) = &self.bars {
             bar.finish_and_clear();
@@ -120,18 +124,19 @@ impl Report {
         if self.json || self.counts.total() < 2 && !interrupted {
             return;
         }
-        let how = if interrupted { "interrupted after " } else { "" };
-        eprintln!("{how}{} in {:.2} s", self.counts.summary(), self.begun.elapsed().as_secs_f64());
+        let prefix = if interrupted { "interrupted after " } else { "" };
+        eprintln!("{prefix}{} in {:.2} s", self.counts.summary(), self.started.elapsed().as_secs_f64());
     }
 
+    /// Prints a line to standard error, above the bars if there are any.
     fn line(&self, text: &str) {
         match &self.bars {
-            // Above the bars.
             Some((bars, _)) => drop(bars.println(text)),
             None => eprintln!("{text}"),
         }
     }
 
+    /// Advances the bar of the whole run by one fetch.
     fn step(&self) {
         if let Some((_, bar)) = &self.bars {
             bar.inc(1);
@@ -140,33 +145,37 @@ impl Report {
     }
 }
 
-/// Whether a status is what was asked for.
-pub(crate) fn is_fine(status: StatusCode) -> bool {
+/// Returns whether the status is 2xx or 3xx.
+pub(crate) fn is_success_or_redirect(status: StatusCode) -> bool {
     status.is_success() || status.is_redirection()
 }
 
 impl Counts {
-    fn add(&mut self, outcome: CacheOutcome, length: u64, fine: bool) {
+    /// Adds a response with a body of `length` bytes. With an error status it counts as failed.
+    fn add(&mut self, outcome: CacheOutcome, length: u64, success: bool) {
         let (count, bytes) = match outcome {
             CacheOutcome::Hit => (&mut self.hits, &mut self.saved),
             CacheOutcome::Stale => (&mut self.stale, &mut self.saved),
             CacheOutcome::Revalidated => (&mut self.revalidated, &mut self.saved),
+            // `Miss`, `Pass`, `Collapsed`: the body came over the network.
             _ => (&mut self.misses, &mut self.received),
         };
         *bytes += length;
-        *(if fine { count } else { &mut self.failed }) += 1;
+        *(if success { count } else { &mut self.failed }) += 1;
     }
 
+    /// Returns the number of fetches.
     fn total(&self) -> u64 {
         self.hits + self.stale + self.revalidated + self.misses + self.failed
     }
 
-    /// For the bar.
+    /// Formats the totals for the progress bar.
     fn short(&self) -> String {
         let failed = if self.failed > 0 { format!(", {} failed", self.failed) } else { String::new() };
         format!("{} hits{failed}, {}", self.hits + self.stale, size(self.received))
     }
 
+    /// Formats the totals for the last line.
     fn summary(&self) -> String {
         let mut parts = Vec::new();
         for (count, one, more) in [
@@ -180,11 +189,12 @@ impl Counts {
                 parts.push(format!("{count} {}", if count == 1 { one } else { more }));
             }
         }
-        let what = if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") };
-        format!("{what}; {} from the network, {} saved,", size(self.received), size(self.saved))
+        let counts = if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") };
+        format!("{counts}; {} from the network, {} saved,", size(self.received), size(self.saved))
     }
 }
 
+/// Parses the template of a progress bar.
 fn style(template: &str) -> ProgressStyle {
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     style.progress_chars("=> ")
@@ -211,5 +221,14 @@ mod tests {
             counts.summary(),
             "1 hit, 1 revalidated, 2 misses, 3 failed; 2.0 KiB from the network, 2.0 KiB saved,"
         );
+    }
+
+    #[test]
+    fn whatever_came_from_an_origin_counts_as_a_miss() {
+        let mut counts = Counts::default();
+        for outcome in [CacheOutcome::Miss, CacheOutcome::Collapsed, CacheOutcome::Pass] {
+            counts.add(outcome, 1024, true);
+        }
+        assert_eq!(counts.summary(), "3 misses; 3.0 KiB from the network, 0 B saved,");
     }
 }

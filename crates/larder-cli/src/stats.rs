@@ -1,4 +1,6 @@
-//! `larder stats`: what is in a store.
+//! `larder stats`: prints the statistics of a store, or of a running proxy.
+//!
+//! The admin listener uses [`store_json`] for its `GET /stats`.
 
 use std::process::ExitCode;
 
@@ -9,53 +11,62 @@ use larder::{
 };
 
 use crate::{
-    admin_client::Remote,
+    admin_client::AdminArgs,
     humanize::{duration, size},
     store_url::{self, OpenStore},
 };
 
-/// Show what is in a store, and how well it does.
+/// Show statistics of a store or of a running proxy.
+///
+/// A disk store has entries, bytes, hits, misses and evictions since its directory was created. A Redis store has
+/// entries and the memory of its servers. A running proxy also has requests by outcome, and the health of its origins.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
+  # The cache of `larder get`.
   larder stats
+
+  # A store on disk, as JSON.
   larder stats --store disk:/var/cache/larder --json
+
+  # A proxy that was started with --admin 127.0.0.1:9321.
   larder stats --admin http://127.0.0.1:9321")]
 pub(crate) struct Args {
-    /// Which store: disk:PATH, redis://host. [default: the one in your cache directory]
-    #[arg(long, value_name = "SPEC", conflicts_with = "admin")]
+    /// Store to inspect: disk:PATH or redis://HOST [default: disk, in ~/.cache/larder/http].
+    #[arg(long, value_name = "STORE", conflicts_with = "admin")]
     store: Option<String>,
     #[command(flatten)]
-    remote: Remote,
-    /// Print a line of JSON.
+    admin: AdminArgs,
+    /// Print one line of JSON.
     #[arg(long)]
     json: bool,
 }
 
+/// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     actix_rt::System::new().block_on(async {
-        if let Some(admin) = &args.remote.admin {
-            let stats = args.remote.get(admin, "stats").await?;
+        if let Some(admin) = &args.admin.admin {
+            let stats = args.admin.get(admin, "stats").await?;
             if args.json {
                 println!("{stats}")
             } else {
-                running(&stats)
+                print_proxy(&stats)
             }
             return Ok(ExitCode::SUCCESS);
         }
-        match store_url::shared(args.store.as_deref()).await? {
+        match store_url::open_shared(args.store.as_deref()).await? {
             OpenStore::Disk(store) => {
                 let (stats, now) = (store.stats().await?, SystemClock.now());
-                if args.json { println!("{}", json(&stats, now)) } else { print(&stats, now) }
+                if args.json { println!("{}", disk_json(&stats, now)) } else { print_disk(&stats, now) }
             }
-            OpenStore::Redis(store) => redis(&store.stats().await?, args.json),
+            OpenStore::Redis(store) => print_redis(&store.stats().await?, args.json),
             OpenStore::Memory(_) => {}
         }
         anyhow::Ok(ExitCode::SUCCESS)
     })
 }
 
-/// A store, as JSON.
-pub(crate) async fn of(store: &OpenStore) -> serde_json::Value {
+/// Returns the statistics of a store as JSON. If the store fails, `error` has the reason.
+pub(crate) async fn store_json(store: &OpenStore) -> serde_json::Value {
     let failed = |error: &dyn std::fmt::Display| serde_json::json!({ "error": error.to_string() });
     match store {
         OpenStore::Memory(store) => {
@@ -63,7 +74,7 @@ pub(crate) async fn of(store: &OpenStore) -> serde_json::Value {
         }
         OpenStore::Disk(store) => {
             let stats = store.stats().await;
-            stats.map_or_else(|error| failed(&error), |stats| json(&stats, SystemClock.now()))
+            stats.map_or_else(|error| failed(&error), |stats| disk_json(&stats, SystemClock.now()))
         }
         OpenStore::Redis(store) => {
             store.stats().await.map_or_else(|error| failed(&error), |stats| redis_json(&stats))
@@ -71,22 +82,24 @@ pub(crate) async fn of(store: &OpenStore) -> serde_json::Value {
     }
 }
 
+/// Converts the statistics of a Redis store to JSON.
 fn redis_json(stats: &RedisStats) -> serde_json::Value {
     serde_json::json!({ "entries": stats.entries, "server_bytes": stats.server_bytes })
 }
 
-fn redis(stats: &RedisStats, as_json: bool) {
+/// Prints the statistics of a Redis store.
+fn print_redis(stats: &RedisStats, as_json: bool) {
     if as_json {
         println!("{}", redis_json(stats));
     } else {
         println!("entries   {}", stats.entries);
-        println!("memory    {}, everything that the servers keep", size(stats.server_bytes));
+        println!("memory    {}, used by the servers for all their data", size(stats.server_bytes));
     }
 }
 
-/// What a running proxy says of itself.
-fn running(stats: &serde_json::Value) {
-    let count = |of: &serde_json::Value| of.as_u64().unwrap_or_default();
+/// Prints the statistics of a running proxy.
+fn print_proxy(stats: &serde_json::Value) {
+    let count = |value: &serde_json::Value| value.as_u64().unwrap_or_default();
     println!("uptime    {}", duration(count(&stats["uptime_seconds"])));
     let none = serde_json::Map::new();
     let requests = stats["requests"].as_object().unwrap_or(&none);
@@ -97,27 +110,27 @@ fn running(stats: &serde_json::Value) {
         .map(|(outcome, value)| format!("{} {outcome}", count(value)))
         .collect();
     println!("requests  {all}{}{}", if each.is_empty() { "" } else { ": " }, each.join(", "));
-    println!("stored    {}, {} kept out by the rules", count(&stats["stored"]), count(&stats["not_stored"]));
+    println!("stored    {}, {} not storable", count(&stats["stored"]), count(&stats["not_stored"]));
     for store in stats["stores"].as_array().into_iter().flatten() {
         let entries = count(&store["entries"]) + count(&store["keys"]);
         let bytes = count(&store["bytes"]) + count(&store["server_bytes"]);
         println!("in store  {entries} entries, {}", size(bytes));
     }
     for origin in stats["origins"].as_array().into_iter().flatten() {
-        let well = if origin["healthy"] == true { "healthy" } else { "NOT healthy" };
-        println!("origin    {} {well}", origin["url"].as_str().unwrap_or_default());
+        let health = if origin["healthy"] == true { "healthy" } else { "UNHEALTHY" };
+        println!("origin    {} {health}", origin["url"].as_str().unwrap_or_default());
     }
     let faults = count(&stats["broken_bodies"]) + count(&stats["store_failures"]);
     if faults > 0 {
         println!(
-            "faults    {} bodies broke off, {} calls to the store failed",
+            "faults    {} incomplete bodies from origins, {} failed store operations",
             count(&stats["broken_bodies"]),
             count(&stats["store_failures"])
         );
     }
 }
 
-/// The ages below which a tenth, a half, nine tenths and all of the entries are.
+/// Returns the 10th, 50th and 90th percentile and the maximum of the entries' ages, in seconds.
 fn ages(arrived: &[Timestamp], now: Timestamp) -> Option<[u64; 4]> {
     let youngest_first = |part: usize| {
         let at = (arrived.len() - 1) * (10 - part) / 10;
@@ -126,7 +139,8 @@ fn ages(arrived: &[Timestamp], now: Timestamp) -> Option<[u64; 4]> {
     (!arrived.is_empty()).then(|| [1, 5, 9, 10].map(youngest_first))
 }
 
-fn json(stats: &DiskStats, now: Timestamp) -> serde_json::Value {
+/// Converts the statistics of a disk store to JSON.
+fn disk_json(stats: &DiskStats, now: Timestamp) -> serde_json::Value {
     let ages = ages(&stats.arrived, now);
     serde_json::json!({
         "entries": stats.entries, "bytes": stats.bytes, "max_bytes": stats.max_bytes,
@@ -138,21 +152,23 @@ fn json(stats: &DiskStats, now: Timestamp) -> serde_json::Value {
     })
 }
 
-fn print(stats: &DiskStats, now: Timestamp) {
+/// Prints the statistics of a disk store.
+fn print_disk(stats: &DiskStats, now: Timestamp) {
     let share = |part: u64, whole: u64| 100.0 * part as f64 / whole.max(1) as f64;
-    let looked_up = stats.hits + stats.misses;
+    let lookups = stats.hits + stats.misses;
     println!("entries   {}", stats.entries);
     let full = share(stats.bytes, stats.max_bytes);
     println!("size      {} of {} ({full:.0} %)", size(stats.bytes), size(stats.max_bytes));
-    println!("look-ups  {looked_up}, {} found ({:.1} %)", stats.hits, share(stats.hits, looked_up));
-    println!("stored    {}, of which {} had to make room", stats.stored, stats.evicted);
+    println!("lookups   {lookups}, {} hits ({:.1} %)", stats.hits, share(stats.hits, lookups));
+    println!("stored    {}, {} evicted", stats.stored, stats.evicted);
     if let Some([p10, p50, p90, oldest]) = ages(&stats.arrived, now) {
         let [p10, p50, p90, oldest] = [p10, p50, p90, oldest].map(duration);
-        println!(
-            "age       a tenth under {p10}, half under {p50}, nine tenths under {p90}, the oldest {oldest}"
-        );
+        println!("age       10 % up to {p10}, 50 % up to {p50}, 90 % up to {p90}, oldest {oldest}");
     }
     if stats.corrupt + stats.failed > 0 {
-        println!("faults    {} damaged entries removed, {} calls failed", stats.corrupt, stats.failed);
+        println!(
+            "faults    {} corrupt entries removed, {} file operations failed",
+            stats.corrupt, stats.failed
+        );
     }
 }

@@ -1,5 +1,7 @@
-//! SPEC: which store, in one word: `memory`, `memory:512MiB`, `disk:PATH?max=10GiB`, `redis://host:6379/0`. Two of them are a
-//! near store over a far one.
+//! Store URLs: parses `memory:512MiB`, `disk:PATH?max=10GiB` or `redis://host:6379/0`, and opens the store.
+//!
+//! Two of them are a near tier and a far tier. This module also has [`UsageError`], which ends the process with exit
+//! code 2.
 
 use std::{error::Error, fmt, path::PathBuf, sync::Arc};
 
@@ -12,7 +14,7 @@ use larder::{
     tiered::TieredStore,
 };
 
-/// What a person typed can't be meant. Ends with exit code 2.
+/// An invalid argument or configuration file. The process exits with code 2.
 #[derive(Debug)]
 pub(crate) struct UsageError(pub(crate) String);
 
@@ -24,15 +26,15 @@ impl fmt::Display for UsageError {
 
 impl Error for UsageError {}
 
-/// One SPEC, understood and not yet opened.
+/// A parsed store URL.
 #[derive(Debug, PartialEq)]
-enum Spec {
+enum StoreUrl {
     Memory(Option<u64>),
     Disk { path: PathBuf, max: Option<u64> },
     Redis(String),
 }
 
-/// What the SPECs of a command line name.
+/// An open store of any kind.
 #[derive(Debug, Clone)]
 pub(crate) enum OpenStore {
     Memory(MemoryStore),
@@ -40,20 +42,24 @@ pub(crate) enum OpenStore {
     Redis(RedisStore),
 }
 
-/// Whether they can be meant, before anything is opened.
-pub(crate) fn check(specs: &[String]) -> Result<(), UsageError> {
-    let parsed = specs.iter().map(|spec| parse(spec)).collect::<Result<Vec<_>, _>>()?;
+/// Checks the store URLs of a command or a configuration file, without opening anything.
+pub(crate) fn check(urls: &[String]) -> Result<(), UsageError> {
+    let parsed = urls.iter().map(|url| parse(url)).collect::<Result<Vec<_>, _>>()?;
     match &*parsed {
-        [] | [_] | [Spec::Memory(_), _] => Ok(()),
+        [] | [_] | [StoreUrl::Memory(_), _] => Ok(()),
         [_, _] => Err(UsageError(format!(
-            "--store {} --store {}: the first is the near one, which is memory; e.g. --store memory:1GiB --store {}",
-            specs[0], specs[1], specs[1]
+            "--store {} --store {}: the first is the near tier, which must be memory; e.g. --store memory:1GiB --store {}",
+            redact_password(&urls[0]),
+            redact_password(&urls[1]),
+            redact_password(&urls[1])
         ))),
-        _ => Err(UsageError("--store more than twice: there is a near store and a far one".to_owned())),
+        _ => Err(UsageError(
+            "at most two --store options: the first is the near tier, the second the far tier".to_owned(),
+        )),
     }
 }
 
-/// What a proxy keeps responses in: one store, or a near one over a far one.
+/// The stores of a proxy or client: one, or a near tier and a far tier.
 #[derive(Debug, Clone)]
 pub(crate) struct Stores {
     near: OpenStore,
@@ -61,23 +67,23 @@ pub(crate) struct Stores {
 }
 
 impl Stores {
-    /// Those that the SPECs name; memory, if there are none.
-    pub(crate) async fn open(specs: &[String]) -> anyhow::Result<Self> {
-        check(specs)?;
-        let mut named = Vec::new();
-        for spec in specs {
-            named.push(one(&parse(spec)?).await?);
+    /// Opens the stores with these URLs. Without any it opens a memory store with its default limit of 512 MiB.
+    pub(crate) async fn open(urls: &[String]) -> anyhow::Result<Self> {
+        check(urls)?;
+        let mut opened = Vec::new();
+        for url in urls {
+            opened.push(open(&parse(url)?).await?);
         }
-        let mut named = named.into_iter();
-        let near = named.next().unwrap_or_else(|| OpenStore::Memory(MemoryStore::default()));
-        let far = named.next().map(|far| {
+        let mut opened = opened.into_iter();
+        let near = opened.next().unwrap_or_else(|| OpenStore::Memory(MemoryStore::default()));
+        let far = opened.next().map(|far| {
             let tiers = TieredStore::new(near.clone().into_store(), far.clone().into_store());
             (far, tiers)
         });
         Ok(Self { near, far })
     }
 
-    /// As one.
+    /// Returns the store for the engine: the only one, or both tiers as one.
     pub(crate) fn store(&self) -> Arc<dyn CacheStore> {
         match &self.far {
             Some((_, tiers)) => Arc::new(tiers.clone()),
@@ -85,39 +91,42 @@ impl Stores {
         }
     }
 
-    /// What is in them.
-    pub(crate) fn each(&self) -> impl Iterator<Item = &OpenStore> {
+    /// Returns each store, the near tier first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &OpenStore> {
         std::iter::once(&self.near).chain(self.far.as_ref().map(|(far, _)| far))
     }
 }
 
-/// The store that the SPECs name; on disk, in the user's cache directory, if there are none.
-pub(crate) async fn store_or_disk(specs: &[String]) -> anyhow::Result<Arc<dyn CacheStore>> {
-    if !specs.is_empty() {
-        return Ok(Stores::open(specs).await?.store());
+/// Opens the stores with these URLs. Without any it opens the disk store in the user's cache directory.
+pub(crate) async fn open_or_default(urls: &[String]) -> anyhow::Result<Arc<dyn CacheStore>> {
+    if !urls.is_empty() {
+        return Ok(Stores::open(urls).await?.store());
     }
-    let path = user_cache_dir().context("give one with --store, e.g. --store memory or --store disk:PATH")?;
-    let opened = open_disk(&path, None);
-    Ok(Arc::new(
-        opened.context("the cache in your cache directory (another: --store memory or --store disk:PATH)")?,
-    ))
+    let store = user_cache_dir().and_then(|path| open_disk(&path, None));
+    let store = store
+        .context("can't open the default store (choose another with --store memory or --store disk:PATH)")?;
+    Ok(Arc::new(store))
 }
 
-/// One store that is not this process's alone; the user's own on disk, if none is named.
-pub(crate) async fn shared(spec: Option<&str>) -> anyhow::Result<OpenStore> {
-    match spec {
+/// Opens a store that other processes can use. Without a URL it opens the disk store in the user's cache directory.
+///
+/// A memory store is an error: it exists only within the process that has created it.
+pub(crate) async fn open_shared(url: Option<&str>) -> anyhow::Result<OpenStore> {
+    match url {
         None => Ok(OpenStore::Disk(open_disk(&user_cache_dir()?, None)?)),
-        Some(spec) => match one(&parse(spec)?).await? {
+        Some(url) => match open(&parse(url)?).await? {
             OpenStore::Memory(_) => {
-                let why = "--store memory: what is in memory is in another process's; e.g. --store disk:PATH";
+                let why = "--store memory: other processes can't reach a store in memory; \
+                           use --store disk:PATH or redis://HOST, or --admin URL for a running proxy";
                 Err(UsageError(why.to_owned()).into())
             }
-            named => Ok(named),
+            store => Ok(store),
         },
     }
 }
 
 impl OpenStore {
+    /// Returns the store behind the trait of the engine.
     pub(crate) fn into_store(self) -> Arc<dyn CacheStore> {
         match self {
             Self::Memory(store) => Arc::new(store),
@@ -127,84 +136,91 @@ impl OpenStore {
     }
 }
 
-async fn one(spec: &Spec) -> anyhow::Result<OpenStore> {
-    Ok(match spec {
-        Spec::Memory(None) => OpenStore::Memory(MemoryStore::default()),
-        Spec::Memory(Some(bytes)) => OpenStore::Memory(MemoryStore::with_capacity(*bytes)),
-        Spec::Disk { path, max } => OpenStore::Disk(open_disk(path, *max)?),
-        Spec::Redis(url) => OpenStore::Redis(
+/// Opens one store.
+async fn open(url: &StoreUrl) -> anyhow::Result<OpenStore> {
+    Ok(match url {
+        StoreUrl::Memory(None) => OpenStore::Memory(MemoryStore::default()),
+        StoreUrl::Memory(Some(bytes)) => OpenStore::Memory(MemoryStore::with_capacity(*bytes)),
+        StoreUrl::Disk { path, max } => OpenStore::Disk(open_disk(path, *max)?),
+        StoreUrl::Redis(url) => OpenStore::Redis(
             RedisStore::connect(url, RedisOptions::default())
                 .await
-                .with_context(|| format!("--store {}", without_password(url)))?,
+                .with_context(|| format!("--store {}", redact_password(url)))?,
         ),
     })
 }
 
-/// A URL as it may be shown.
-fn without_password(url: &str) -> String {
+/// Replaces the user name and password of a URL, so that it can be printed.
+fn redact_password(url: &str) -> String {
     match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
         _ => url.to_owned(),
     }
 }
 
-/// The directory in which this user's programs keep their caches, and in it ours.
+/// Returns the directory of the default store: `larder/http` in the user's cache directory.
 fn user_cache_dir() -> anyhow::Result<PathBuf> {
     use etcetera::BaseStrategy as _;
-    let user = etcetera::choose_base_strategy().context("there is no cache directory (HOME is not set)")?;
+    let user = etcetera::choose_base_strategy().context("the cache directory is unknown: HOME is not set")?;
     Ok(user.cache_dir().join("larder").join("http"))
 }
 
+/// Opens a disk store of `max` bytes, or of the default limit of 1 GiB.
 fn open_disk(path: &PathBuf, max: Option<u64>) -> anyhow::Result<DiskStore> {
     let options = max.map_or_else(DiskOptions::default, DiskOptions::with_max_bytes);
-    DiskStore::open(path, options).with_context(|| format!("can't use {} for a cache", path.display()))
+    DiskStore::open(path, options).with_context(|| format!("can't open the disk store {}", path.display()))
 }
 
-fn parse(spec: &str) -> Result<Spec, UsageError> {
-    let wrong = |why: &str| UsageError(format!("--store {spec}: {why}"));
-    let (kind, rest) = spec.split_once(':').unwrap_or((spec, ""));
+/// Parses a store URL.
+fn parse(url: &str) -> Result<StoreUrl, UsageError> {
+    let wrong = |why: &str| UsageError(format!("--store {}: {why}", redact_password(url)));
+    let (kind, rest) = url.split_once(':').unwrap_or((url, ""));
     match kind {
-        "memory" if rest.is_empty() => Ok(Spec::Memory(None)),
+        "memory" if rest.is_empty() => Ok(StoreUrl::Memory(None)),
         "memory" => {
             let why =
                 || wrong(&format!("'{rest}' is not a size of at least 1MiB; e.g. --store memory:512MiB"));
-            bytes(rest)
+            parse_size(rest)
                 .filter(|bytes| *bytes >= 1 << 20)
-                .map(|bytes| Spec::Memory(Some(bytes)))
+                .map(|bytes| StoreUrl::Memory(Some(bytes)))
                 .ok_or_else(why)
         }
         "disk" => {
             let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
             if path.is_empty() {
-                return Err(wrong("which directory? e.g. --store disk:/var/cache/larder?max=10GiB"));
+                return Err(wrong("the directory is missing; e.g. --store disk:/var/cache/larder?max=10GiB"));
             }
             let max = match query.split_once('=') {
                 None if query.is_empty() => None,
                 Some(("max", size)) => {
                     let why = || wrong(&format!("'{size}' is not a size of at least 4MiB; e.g. ?max=10GiB"));
-                    Some(bytes(size).filter(|bytes| *bytes >= 4 << 20).ok_or_else(why)?)
+                    Some(parse_size(size).filter(|bytes| *bytes >= 4 << 20).ok_or_else(why)?)
                 }
                 _ => {
-                    return Err(wrong(&format!("'{query}' is not an option; there is max, e.g. ?max=10GiB")));
+                    return Err(wrong(&format!(
+                        "unknown option '{query}'; the only option is max, e.g. ?max=10GiB"
+                    )));
                 }
             };
-            Ok(Spec::Disk { path: path.into(), max })
+            Ok(StoreUrl::Disk { path: path.into(), max })
         }
         "redis" | "rediss" | "redis+cluster" | "redis+sentinel" | "rediss+cluster" | "rediss+sentinel"
             if rest.starts_with("//") =>
         {
-            match RedisStore::check_url(spec) {
-                Ok(()) => Ok(Spec::Redis(spec.to_owned())),
-                Err(error) => Err(UsageError(format!("--store {}: {error}", without_password(spec)))),
+            match RedisStore::check_url(url) {
+                Ok(()) => Ok(StoreUrl::Redis(url.to_owned())),
+                Err(error) => Err(UsageError(format!("--store {}: {error}", redact_password(url)))),
             }
         }
-        "redis" | "rediss" => Err(wrong("which server? e.g. --store redis://127.0.0.1:6379/0")),
-        _ => Err(wrong(&format!("there is no store called '{kind}'; e.g. --store memory:512MiB"))),
+        "redis" | "rediss" => Err(wrong("the server is missing; e.g. --store redis://127.0.0.1:6379/0")),
+        _ => Err(wrong(&format!(
+            "unknown store '{kind}'; use memory, disk:PATH or redis://HOST, e.g. --store memory:512MiB"
+        ))),
     }
 }
 
-/// `1048576`, `512MiB`, `1GB`.
-pub(crate) fn bytes(text: &str) -> Option<u64> {
+/// Parses a number of bytes, such as `1048576`, `512MiB` or `1GB`. Returns `None` if it is invalid.
+pub(crate) fn parse_size(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let unit: u64 = match unit.trim() {
@@ -238,16 +254,16 @@ mod tests {
             ("99999999999GiB", None),
             ("5 parsecs", None),
         ] {
-            assert_eq!(bytes(text), expected, "{text}");
+            assert_eq!(parse_size(text), expected, "{text}");
         }
     }
 
     #[test]
-    fn specs() {
-        let disk = |path: &str, max| Some(Spec::Disk { path: path.into(), max });
+    fn store_urls() {
+        let disk = |path: &str, max| Some(StoreUrl::Disk { path: path.into(), max });
         for (text, expected) in [
-            ("memory", Some(Spec::Memory(None))),
-            ("memory:2MiB", Some(Spec::Memory(Some(2 << 20)))),
+            ("memory", Some(StoreUrl::Memory(None))),
+            ("memory:2MiB", Some(StoreUrl::Memory(Some(2 << 20)))),
             ("memory:1KiB", None),
             ("disk:/var/cache/x", disk("/var/cache/x", None)),
             ("disk:relative", disk("relative", None)),
@@ -257,8 +273,8 @@ mod tests {
             ("disk:/a?max=1", None),
             ("disk:/a?size=10GiB", None),
             ("dsik:/a", None),
-            ("redis://h:1/0", Some(Spec::Redis("redis://h:1/0".to_owned()))),
-            ("redis+cluster://a:1,b:2", Some(Spec::Redis("redis+cluster://a:1,b:2".to_owned()))),
+            ("redis://h:1/0", Some(StoreUrl::Redis("redis://h:1/0".to_owned()))),
+            ("redis+cluster://a:1,b:2", Some(StoreUrl::Redis("redis+cluster://a:1,b:2".to_owned()))),
             ("redis:h", None),
             ("redis+cluster://a:port", None),
             ("redis+sentinel://a:1", None),
@@ -268,18 +284,18 @@ mod tests {
     }
 
     #[test]
-    fn near_and_far() {
-        let specs =
-            |specs: &[&str]| check(&specs.iter().map(|&spec| spec.to_owned()).collect::<Vec<_>>()).is_ok();
-        assert!(specs(&[]) && specs(&["disk:/a"]) && specs(&["memory", "redis://h"]));
+    fn near_and_far_tiers() {
+        let valid =
+            |urls: &[&str]| check(&urls.iter().map(|&url| url.to_owned()).collect::<Vec<_>>()).is_ok();
+        assert!(valid(&[]) && valid(&["disk:/a"]) && valid(&["memory", "redis://h"]));
         assert!(
-            !specs(&["redis://h", "memory"]) && !specs(&["memory", "memory", "memory"]) && !specs(&["what"])
+            !valid(&["redis://h", "memory"]) && !valid(&["memory", "memory", "memory"]) && !valid(&["what"])
         );
     }
 
     #[test]
-    fn passwords_are_not_shown() {
-        assert_eq!(without_password("redis://user:secret@h:1/0"), "redis://…@h:1/0");
-        assert_eq!(without_password("redis://h:1/0"), "redis://h:1/0");
+    fn passwords_are_redacted() {
+        assert_eq!(redact_password("redis://user:secret@h:1/0"), "redis://…@h:1/0");
+        assert_eq!(redact_password("redis://h:1/0"), "redis://h:1/0");
     }
 }

@@ -1,4 +1,4 @@
-//! `larder watch`: fetch pages again on time, and say what changed.
+//! `larder watch`: fetches pages on a schedule, prints changes and runs a command for them.
 
 use std::{collections::HashSet, process::ExitCode, time::Duration};
 
@@ -8,80 +8,99 @@ use http::HeaderValue;
 use larder::client::{RefreshEvent, RefreshOutcome, Schedule, Validators};
 
 use crate::{
-    client_args::{Fetching, parse_target, runtime, until_interrupted},
+    client_args::{ClientArgs, parse_target, runtime, until_interrupted},
+    humanize::parse_duration,
     store_url::UsageError,
 };
 
-/// Fetch pages again on time, and say what changed and when.
+/// Fetch pages on a schedule, and print what has changed.
 ///
-/// What is unchanged is asked about and not sent again, and what is stored from last time counts as seen. Several that watch
-/// the same pages with one store ask once between them.
+/// A page has changed if its content has. Pages are revalidated with their ETag or Last-Modified, so that content which
+/// has not changed is not transferred again. The first fetch is compared with the stored response. Several commands that
+/// watch the same page with the same store fetch it once for all of them.
+///
+/// After each failure in a row the pause until the next fetch doubles, up to an hour. Retry-After headers are honored.
+/// Ctrl-C ends the command.
+///
+/// Exit code: 0, or with --once 1 if a fetch failed, or 2 if an argument is invalid.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
+  # Fetch every 5 seconds.
   larder watch https://example.com/news --every 5s
-  larder watch https://example.com/report --cron '0 9 * * MON-FRI' --exec 'notify-send changed'
+
+  # At 9 o'clock on weekdays; run a command after a change.
+  larder watch https://example.com/report \\
+    --cron '0 9 * * MON-FRI' --exec 'notify-send changed'
+
+  # Compare with the stored page now, and print JSON.
   larder watch https://example.com/ --once --json")]
 pub(crate) struct Args {
-    /// What to watch.
+    /// Pages to watch.
     #[arg(required = true, value_name = "URL")]
     urls: Vec<String>,
     #[command(flatten)]
-    fetching: Fetching,
-    /// The interval, e.g. 5s, 10m, 1h. [default: as the pages go stale]
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, conflicts_with = "cron")]
+    client: ClientArgs,
+    /// Time between two fetches of a page, e.g. 5s, 10m, 1h [default: just before the page goes stale].
+    ///
+    /// By default a page is fetched one second before its stored response goes stale, and every minute if it is not
+    /// stored or stale at once.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "cron")]
     every: Option<Duration>,
-    /// A cron expression, in local time: minute, hour, day, month, weekday.
+    /// Cron expression for the times of the fetches, in local time: minute, hour, day, month, weekday.
     #[arg(long, value_name = "EXPR")]
     cron: Option<String>,
-    /// Begin each run up to so much later, by chance.
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
+    /// Delay each fetch by a random time of up to this duration.
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
     jitter: Duration,
-    /// Run this when a page has changed, with its URL as the last argument. Not through a shell.
+    /// Command to run when a page has changed, with the URL as its last argument.
+    ///
+    /// The command does not run in a shell. The environment variable LARDER_URL has the URL, too. The command does not
+    /// run for the first version of a page that is not in the store.
     #[arg(long, value_name = "CMD")]
     exec: Option<String>,
-    /// Look at each page once, and end.
+    /// Fetch each page once, now, and exit.
     #[arg(long)]
     once: bool,
-    /// Print each run as a line of JSON, also those that found nothing new.
+    /// Print one line of JSON per fetch, also if nothing has changed.
     #[arg(long)]
     json: bool,
 }
 
+/// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for url in &args.urls {
         parse_target(url, "larder watch")?;
     }
-    args.fetching.check()?;
-    let when = match (&args.cron, args.every) {
+    args.client.check()?;
+    let schedule = match (&args.cron, args.every) {
         (Some(expression), _) => {
             Schedule::cron(expression).map_err(|error| UsageError(format!("--cron: {error}")))?
         }
         (None, Some(interval)) => Schedule::every(interval),
         (None, None) => Schedule::before_stale(Duration::from_secs(1)),
     };
-    let exec = args.exec.as_deref().map(command).transpose()?;
-    // The first look is at once, whatever comes then.
-    let when = if args.once { Schedule::every(Duration::from_secs(3600)) } else { when };
+    let exec = args.exec.as_deref().map(parse_command).transpose()?;
+    // A schedule with an interval makes the first fetch at once. With --once there is no second one.
+    let schedule = if args.once { Schedule::every(Duration::from_secs(3600)) } else { schedule };
     runtime()?.block_on(async {
-        let client = args.fetching.client().await?;
-        let settings = client.refresher().jitter(args.jitter);
-        let (refresher, mut events) = settings.start();
+        let client = args.client.client().await?;
+        let (refresher, mut events) = client.refresher().jitter(args.jitter).start();
         let urls: HashSet<_> = args.urls.iter().collect();
         for url in &urls {
-            refresher.add(url.as_str(), when.clone())?;
+            refresher.add(url.as_str(), schedule.clone())?;
         }
         let mut failed = false;
-        let mut left = urls.len();
+        let mut remaining = urls.len();
         let watching = async {
             while let Some(event) = events.next().await {
                 failed |= matches!(event.outcome, RefreshOutcome::Failed(_) | RefreshOutcome::ErrorStatus(_));
-                tell(args, &event);
+                print_event(args, &event);
                 if let (Some(exec), RefreshOutcome::Changed { before: Some(_), .. }) = (&exec, &event.outcome)
                 {
                     execute(exec, event.url.as_str()).await;
                 }
-                left = left.saturating_sub(1);
-                if args.once && left == 0 {
+                remaining = remaining.saturating_sub(1);
+                if args.once && remaining == 0 {
                     break;
                 }
             }
@@ -93,15 +112,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Program and arguments.
-fn command(text: &str) -> Result<Vec<String>, UsageError> {
+/// Splits the value of `--exec` into program and arguments, as a shell does.
+fn parse_command(text: &str) -> Result<Vec<String>, UsageError> {
     let words = shell_words::split(text).ok().filter(|words| !words.is_empty());
     words.ok_or_else(|| {
-        UsageError(format!("--exec '{text}' is no command; e.g. --exec 'notify-send \"it has changed\"'"))
+        UsageError(format!("--exec '{text}' is not a command; e.g. --exec 'notify-send \"page changed\"'"))
     })
 }
 
-/// Runs it to its end: what comes meanwhile waits.
+/// Runs the command of `--exec` to its end. Events that arrive in the meantime wait.
 async fn execute(command: &[String], url: &str) {
     let [program, arguments @ ..] = command else { return };
     let mut command = tokio::process::Command::new(program);
@@ -109,19 +128,20 @@ async fn execute(command: &[String], url: &str) {
     let result = command.status().await.with_context(|| format!("can't run {program}"));
     match result {
         Ok(status) if status.success() => {}
-        Ok(status) => eprintln!("larder: {program}: {status}"),
+        Ok(status) => eprintln!("larder: --exec: {program} failed: {status}"),
         Err(error) => eprintln!("larder: --exec: {error:#}"),
     }
 }
 
-fn tell(args: &Args, RefreshEvent { url, outcome: what, .. }: &RefreshEvent) {
+/// Prints the result of one fetch: changes to standard output, failures to standard error.
+fn print_event(args: &Args, RefreshEvent { url, outcome, .. }: &RefreshEvent) {
     let now = jiff::Zoned::now();
     if args.json {
-        let mut line = serde_json::json!({ "time": now.timestamp().to_string(), "url": url.as_str(), "what": what.name() });
-        match what {
+        let mut line = serde_json::json!({ "time": now.timestamp().to_string(), "url": url.as_str(), "what": outcome.name() });
+        match outcome {
             RefreshOutcome::Changed { before, now } => {
-                line["before"] = before.as_ref().map_or(serde_json::Value::Null, validators);
-                line["now"] = validators(now);
+                line["before"] = before.as_ref().map_or(serde_json::Value::Null, validators_json);
+                line["now"] = validators_json(now);
             }
             RefreshOutcome::ErrorStatus(status) => line["status"] = status.as_u16().into(),
             RefreshOutcome::Failed(error) => line["error"] = error.to_string().into(),
@@ -131,26 +151,27 @@ fn tell(args: &Args, RefreshEvent { url, outcome: what, .. }: &RefreshEvent) {
         return;
     }
     let time = now.strftime("%F %T");
-    match what {
+    match outcome {
         RefreshOutcome::Unchanged if args.once => println!("{time} unchanged {url}"),
         RefreshOutcome::Unchanged => {}
         RefreshOutcome::Changed { before: None, .. } => println!("{time} first seen {url}"),
         RefreshOutcome::Changed { before: Some(before), now } => {
-            println!("{time} changed {url}{}", step(before, now));
+            println!("{time} changed {url}{}", describe_change(before, now));
         }
         RefreshOutcome::Failed(error) => eprintln!("{time} failed {error}"),
-        what => eprintln!("{time} {what} {url}"),
+        outcome => eprintln!("{time} {outcome} {url}"),
     }
 }
 
-fn validators(validators: &Validators) -> serde_json::Value {
+/// Converts validators to JSON.
+fn validators_json(validators: &Validators) -> serde_json::Value {
     let text =
         |value: &Option<HeaderValue>| value.as_ref().map(|value| value.to_str().unwrap_or("?").to_owned());
     serde_json::json!({ "etag": text(&validators.etag), "last_modified": text(&validators.last_modified) })
 }
 
-/// From what to what.
-fn step(before: &Validators, now: &Validators) -> String {
+/// Formats the first validator that differs, as ` (before -> now)`.
+fn describe_change(before: &Validators, now: &Validators) -> String {
     let text =
         |value: &Option<HeaderValue>| value.as_ref().and_then(|value| value.to_str().ok().map(str::to_owned));
     let pairs =

@@ -1,5 +1,6 @@
-//! The access log: a line for each request, as text for people or JSON for programs. Written by a thread of its own: a slow disk
-//! or a full pipe costs lines, and no request waits for it.
+//! The access log, with one line of text or JSON per request, and the HTTP metrics of `/metrics`.
+//!
+//! A separate thread writes the log. If the disk is slow or a pipe is full, lines are lost, but no request waits.
 
 use std::{
     fmt,
@@ -16,46 +17,51 @@ use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 
 use super::config::{Format, Log};
 
-/// The classes of status codes, each with its counter.
-const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+/// The classes of status codes. Each has a counter.
+const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// Writes lines, and counts for `/metrics`; each if it is wanted.
+/// Writes the access log, updates the HTTP metrics, or both.
 pub(crate) struct AccessLogger {
-    lines: Option<(Format, NonBlocking)>,
-    counted: Option<Counted>,
+    log: Option<(Format, NonBlocking)>,
+    metrics: Option<HttpMetrics>,
 }
 
-struct Counted {
-    classes: [Counter; CLASSES.len()],
-    seconds: Histogram,
+/// The handles of the HTTP metrics.
+struct HttpMetrics {
+    requests: [Counter; STATUS_CLASSES.len()],
+    duration: Histogram,
 }
 
 impl AccessLogger {
-    /// What is wanted, if anything is. The guard writes what waits when it is dropped.
+    /// Opens the access log, and registers the HTTP metrics if `metrics` is set. Returns `None` without either.
+    ///
+    /// Dropping the guard writes the lines that are still queued.
     pub(crate) fn new(
         log: Option<&Log>,
-        count: bool,
+        metrics: bool,
     ) -> anyhow::Result<(Option<Arc<Self>>, Option<WorkerGuard>)> {
-        let (lines, guard) = match log {
+        let (log, guard) = match log {
             Some(log) => {
-                let (writer, guard) = tracing_appender::non_blocking(writer(log.file.as_deref())?);
+                let (writer, guard) = tracing_appender::non_blocking(open_log(log.file.as_deref())?);
                 (Some((log.access, writer)), Some(guard))
             }
             None => (None, None),
         };
-        let wanted = lines.is_some() || count;
-        let this = wanted.then(|| Arc::new(Self { lines, counted: count.then(Counted::new) }));
-        Ok((this, guard))
+        let enabled = log.is_some() || metrics;
+        let logger = enabled.then(|| Arc::new(Self { log, metrics: metrics.then(HttpMetrics::new) }));
+        Ok((logger, guard))
     }
 }
 
-fn writer(file: Option<&Path>) -> anyhow::Result<Box<dyn io::Write + Send>> {
+/// Opens the file of the access log for appending, or standard error if there is none.
+fn open_log(file: Option<&Path>) -> anyhow::Result<Box<dyn io::Write + Send>> {
     let Some(path) = file else { return Ok(Box::new(io::stderr())) };
     let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
-    Ok(Box::new(opened.with_context(|| format!("can't write the access log {}", path.display()))?))
+    Ok(Box::new(opened.with_context(|| format!("can't open the access log {}", path.display()))?))
 }
 
-impl Counted {
+impl HttpMetrics {
+    /// Registers the metrics with the installed recorder.
     fn new() -> Self {
         describe_counter!(
             "larder_http_requests_total",
@@ -63,30 +69,30 @@ impl Counted {
         );
         describe_histogram!(
             "larder_http_request_duration_seconds",
-            "From a request's head to its answer's end."
+            "Time from the head of a request to the end of its response, in seconds."
         );
         Self {
-            classes: CLASSES.map(|class| counter!("larder_http_requests_total", "status" => class)),
-            seconds: histogram!("larder_http_request_duration_seconds"),
+            requests: STATUS_CLASSES.map(|class| counter!("larder_http_requests_total", "status" => class)),
+            duration: histogram!("larder_http_request_duration_seconds"),
         }
     }
 }
 
 impl AccessLog for AccessLogger {
     fn answered(&self, access: &Access<'_>) {
-        if let Some(counted) = &self.counted {
-            if let Some(class) = counted.classes.get(usize::from(access.status / 100).saturating_sub(1)) {
+        if let Some(metrics) = &self.metrics {
+            if let Some(class) = metrics.requests.get(usize::from(access.status / 100).saturating_sub(1)) {
                 class.increment(1);
             }
-            counted.seconds.record(access.duration);
+            metrics.duration.record(access.duration);
         }
-        if let Some((format, writer)) = &self.lines {
+        if let Some((format, writer)) = &self.log {
             let mut line = match format {
                 Format::Text => text(access),
                 Format::Json => json(access),
             };
             line.push('\n');
-            // What can't be written is not worth a request.
+            // A log that can't be written must not fail a request.
             let _ = writer.clone().write_all(line.as_bytes());
         }
     }
@@ -94,29 +100,30 @@ impl AccessLog for AccessLogger {
 
 impl fmt::Debug for AccessLogger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Exchanges")
+        f.write_str("AccessLogger")
     }
 }
 
-/// As web servers write it (the "combined" form), and what the cache did, and how long it took.
+/// Formats a line of text: the "combined" format of web servers, then `Cache-Status` and the duration in seconds.
 fn text(access: &Access<'_>) -> String {
     let peer = access.peer().map_or_else(|| "-".to_owned(), |peer| peer.to_string());
-    let field = |name| quoted(access.field(name).unwrap_or("-"));
+    let header = |name| escape(access.field(name).unwrap_or("-"));
     format!(
         "{peer} - - [{}] \"{} {} {}\" {} {} \"{}\" \"{}\" \"{}\" {:.6}",
         now(),
         access.method(),
-        quoted(access.target()),
+        escape(access.target()),
         access.version(),
         access.status,
         access.bytes,
-        field("referer"),
-        field("user-agent"),
-        quoted(access.cache_status),
+        header("referer"),
+        header("user-agent"),
+        escape(access.cache_status),
         access.duration.as_secs_f64(),
     )
 }
 
+/// Formats a line of JSON.
 fn json(access: &Access<'_>) -> String {
     serde_json::json!({
         "time": now(),
@@ -137,8 +144,8 @@ fn json(access: &Access<'_>) -> String {
     .to_string()
 }
 
-/// What a client has sent must not end a line, nor begin one of its own making.
-fn quoted(text: &str) -> String {
+/// Escapes quotes, backslashes and control characters, so that no request can end a line or forge another one.
+fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -150,16 +157,17 @@ fn quoted(text: &str) -> String {
     out
 }
 
+/// Formats the current time as RFC 3339, in UTC with milliseconds.
 fn now() -> String {
     humantime::format_rfc3339_millis(SystemTime::from(jiff::Timestamp::now())).to_string()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::quoted;
+    use super::escape;
 
     #[test]
-    fn no_client_writes_a_line() {
-        assert_eq!(quoted("/a\"b\\c\r\n1.2.3.4\u{1b}[31m"), "/a\\\"b\\\\c\\r\\n1.2.3.4\\u{1b}[31m");
+    fn requests_cannot_forge_log_lines() {
+        assert_eq!(escape("/a\"b\\c\r\n1.2.3.4\u{1b}[31m"), "/a\\\"b\\\\c\\r\\n1.2.3.4\\u{1b}[31m");
     }
 }

@@ -1,7 +1,8 @@
-//! The admin listener: purge, statistics and metrics, for the owner. On another port than the one that everybody reaches.
+//! The admin listener: `POST /purge`, `GET /stats` and `GET /metrics`, on a port separate from the proxy's.
 //!
-//! Whoever has the token may do everything here; without one, whoever reaches the port, which is why it is then on loopback only.
-//! A browser's page can send no purge: it would need a content type that browsers ask about first.
+//! With a token, every request must send it. Without one, anyone who reaches the port may do everything, so the listener
+//! must then be on loopback. A web page in a browser cannot purge: a purge has the content type `application/json`, for
+//! which browsers first send a CORS preflight request, and that fails.
 
 use std::sync::Arc;
 
@@ -21,17 +22,17 @@ use tokio::time::Instant;
 use super::{Shared, config};
 use crate::store_url::UsageError;
 
-/// What the admin's answers are made of.
+/// The state of the admin listener.
 pub(crate) struct Admin {
     pub(crate) cache: Cache,
     pub(crate) counters: Arc<Counters>,
     pub(crate) prometheus: PrometheusHandle,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) begun: Instant,
+    pub(crate) started: Instant,
     pub(crate) token: Option<String>,
 }
 
-/// What is to be purged.
+/// The body of `POST /purge`. Exactly one of `url`, `tag`, `prefix` and `all` is set.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Purge {
@@ -43,14 +44,15 @@ struct Purge {
     soft: bool,
 }
 
-/// The token, if there is one; without, only loopback will do.
+/// Reads the token of the admin listener. Without a token file, an address other than loopback is an error.
 pub(crate) fn token(admin: &config::Admin) -> anyhow::Result<Option<String>> {
     let Some(path) = &admin.token_file else {
         if admin.listen.ip().is_loopback() {
             return Ok(None);
         }
         let why = format!(
-            "--admin {}: others can reach that address; give a token with --admin-token-file, or use 127.0.0.1",
+            "--admin {}: other machines can reach this address; set --admin-token-file (token_file in the \
+             configuration), or listen on 127.0.0.1",
             admin.listen
         );
         return Err(UsageError(why).into());
@@ -58,20 +60,23 @@ pub(crate) fn token(admin: &config::Admin) -> anyhow::Result<Option<String>> {
     read_token(path).map(Some)
 }
 
-/// The token in a file.
+/// Reads a token from a file. A token of fewer than 16 characters is an error.
 pub(crate) fn read_token(path: &std::path::Path) -> anyhow::Result<String> {
-    let token = std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;
+    let token = std::fs::read_to_string(path)
+        .with_context(|| format!("can't read the admin token file {}", path.display()))?;
     let token = token.trim();
     if token.len() < 16 {
-        let why =
-            format!("{}: a token has 16 characters at least; e.g. openssl rand -hex 32", path.display());
+        let why = format!(
+            "{}: the admin token must have at least 16 characters; create one with `openssl rand -hex 32`",
+            path.display()
+        );
         return Err(UsageError(why).into());
     }
     Ok(token.to_owned())
 }
 
 impl Admin {
-    /// Listens, and says where.
+    /// Binds the listener. Returns the server, and the address that it is bound to.
     pub(crate) fn serve(
         self,
         listen: std::net::SocketAddr,
@@ -81,34 +86,36 @@ impl Admin {
             App::new()
                 .app_data(data.clone())
                 .app_data(web::JsonConfig::default().limit(64 * 1024).error_handler(|error, _| {
-                    let response = refusal(actix_web::http::StatusCode::BAD_REQUEST, &error.to_string());
+                    let response =
+                        error_response(actix_web::http::StatusCode::BAD_REQUEST, &error.to_string());
                     actix_web::error::InternalError::from_response(error, response).into()
                 }))
-                .wrap(from_fn(authorised))
+                .wrap(from_fn(require_token))
                 .route("/purge", web::post().to(purge))
                 .route("/stats", web::get().to(stats))
                 .route("/metrics", web::get().to(prometheus))
                 .default_service(web::to(|| async {
-                    let what = "there are POST /purge, GET /stats and GET /metrics";
-                    refusal(actix_web::http::StatusCode::NOT_FOUND, what)
+                    let message = "not found; there are POST /purge, GET /stats and GET /metrics";
+                    error_response(actix_web::http::StatusCode::NOT_FOUND, message)
                 }))
         });
         let server = server
             .workers(1)
             .disable_signals()
             .bind(listen)
-            .with_context(|| format!("can't listen on {listen} for --admin; is it in use?"))?;
-        let address = server.addrs().first().copied().context("it listens")?;
+            .with_context(|| format!("can't listen on {listen} (--admin)"))?;
+        let address = server.addrs().first().copied().context("the admin listener has no address")?;
         Ok((server.run(), address))
     }
 }
 
-fn refusal(status: actix_web::http::StatusCode, why: &str) -> HttpResponse {
-    HttpResponse::build(status).json(serde_json::json!({ "error": why }))
+/// Creates a response with the message as `error`.
+fn error_response(status: actix_web::http::StatusCode, message: &str) -> HttpResponse {
+    HttpResponse::build(status).json(serde_json::json!({ "error": message }))
 }
 
-/// Lets those in who have the token.
-async fn authorised(
+/// Rejects requests without the token, if there is one. The comparison takes constant time.
+async fn require_token(
     request: actix_web::dev::ServiceRequest,
     next: actix_web::middleware::Next<actix_web::body::BoxBody>,
 ) -> Result<actix_web::dev::ServiceResponse<actix_web::body::BoxBody>, actix_web::Error> {
@@ -119,62 +126,63 @@ async fn authorised(
     if bool::from(given.ct_eq(token.as_bytes())) {
         return next.call(request).await;
     }
-    let why = "the token is missing or wrong; send Authorization: Bearer TOKEN";
-    let mut response = refusal(actix_web::http::StatusCode::UNAUTHORIZED, why);
+    let message = "the admin token is missing or wrong; send Authorization: Bearer TOKEN";
+    let mut response = error_response(actix_web::http::StatusCode::UNAUTHORIZED, message);
     response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
     Ok(request.into_response(response))
 }
 
-async fn purge(admin: web::Data<Admin>, what: web::Json<Purge>) -> HttpResponse {
-    match admin.purge(&what).await {
-        Ok(removed) => HttpResponse::Ok().json(removed),
+/// Answers `POST /purge`.
+async fn purge(admin: web::Data<Admin>, request: web::Json<Purge>) -> HttpResponse {
+    match admin.purge(&request).await {
+        Ok(result) => HttpResponse::Ok().json(result),
         Err(error) if error.is::<UsageError>() => {
-            refusal(actix_web::http::StatusCode::BAD_REQUEST, &error.to_string())
+            error_response(actix_web::http::StatusCode::BAD_REQUEST, &error.to_string())
         }
-        Err(error) => refusal(actix_web::http::StatusCode::SERVICE_UNAVAILABLE, &format!("{error:#}")),
+        Err(error) => error_response(actix_web::http::StatusCode::SERVICE_UNAVAILABLE, &format!("{error:#}")),
     }
 }
 
 impl Admin {
-    async fn purge(&self, what: &Purge) -> anyhow::Result<serde_json::Value> {
-        let usage = |why: String| anyhow::Error::from(UsageError(why));
-        let chosen = [what.url.is_some(), what.tag.is_some(), what.prefix.is_some(), what.all];
+    /// Purges, and returns the body of the response. An invalid request is a [`UsageError`].
+    async fn purge(&self, request: &Purge) -> anyhow::Result<serde_json::Value> {
+        let usage = |message: String| anyhow::Error::from(UsageError(message));
+        let chosen = [request.url.is_some(), request.tag.is_some(), request.prefix.is_some(), request.all];
         if chosen.iter().filter(|chosen| **chosen).count() != 1 {
-            return Err(usage(
-                "one of url, tag (with of), prefix or all says what is to be purged".to_owned(),
-            ));
+            return Err(usage("set exactly one of url, tag (with of), prefix and all".to_owned()));
         }
         let target = |url: &str| {
             TargetUri::parse(url)
                 .map_err(|error| usage(format!("{url}: {error}; e.g. https://example.com/page")))
         };
-        if let Some(url) = &what.url {
+        if let Some(url) = &request.url {
             let target = target(url)?;
-            if what.soft {
+            if request.soft {
                 self.cache.soft_purge(&target).await?
             } else {
                 self.cache.purge(&target).await?
             }
-            return Ok(serde_json::json!({ "purged": target.as_str(), "soft": what.soft }));
+            return Ok(serde_json::json!({ "purged": target.as_str(), "soft": request.soft }));
         }
-        if let Some(tag) = &what.tag {
-            let of = what
-                .of
-                .as_deref()
-                .ok_or_else(|| usage("of says whose tag it is, e.g. https://example.com".to_owned()))?;
+        if let Some(tag) = &request.tag {
+            let of = request.of.as_deref().ok_or_else(|| {
+                usage("tag needs of, the origin of the group, e.g. https://example.com".to_owned())
+            })?;
             let group = CacheGroup::new(target(of)?.origin(), tag);
-            match what.soft {
+            match request.soft {
                 true => self.cache.soft_purge_group(&group).await?,
                 false => self.cache.purge_group(&group).await?,
             }
-            return Ok(serde_json::json!({ "purged": tag, "soft": what.soft }));
+            return Ok(serde_json::json!({ "purged": tag, "soft": request.soft }));
         }
-        if what.soft {
-            let prefix = what.prefix.as_deref().unwrap_or_default();
+        if request.soft {
+            let prefix = request.prefix.as_deref().unwrap_or_default();
             self.cache.soft_purge_prefix(prefix).await?;
-            return Ok(serde_json::json!({ "purged": if what.all { "all" } else { prefix }, "soft": true }));
+            return Ok(
+                serde_json::json!({ "purged": if request.all { "all" } else { prefix }, "soft": true }),
+            );
         }
-        if let Some(prefix) = &what.prefix {
+        if let Some(prefix) = &request.prefix {
             let removed = self.cache.purge_prefix(prefix).await?;
             return Ok(serde_json::json!({ "purged": prefix, "removed": removed }));
         }
@@ -183,17 +191,18 @@ impl Admin {
     }
 }
 
+/// Answers `GET /stats`.
 async fn stats(admin: web::Data<Admin>) -> HttpResponse {
     let counts = admin.counters.counts();
     let requests: serde_json::Map<_, _> =
         counts.requests.iter().map(|(outcome, count)| (outcome.name().to_owned(), (*count).into())).collect();
-    let origins = admin.shared.plan().health();
+    let origins = admin.shared.route_table().health();
     let mut stores = Vec::new();
-    for store in admin.shared.stores.each() {
-        stores.push(crate::stats::of(store).await);
+    for store in admin.shared.stores.iter() {
+        stores.push(crate::stats::store_json(store).await);
     }
     HttpResponse::Ok().json(serde_json::json!({
-        "uptime_seconds": admin.begun.elapsed().as_secs(),
+        "uptime_seconds": admin.started.elapsed().as_secs(),
         "requests": requests,
         "stored": counts.stored,
         "not_stored": counts.not_stored,
@@ -206,8 +215,9 @@ async fn stats(admin: web::Data<Admin>) -> HttpResponse {
     }))
 }
 
+/// Answers `GET /metrics`.
 async fn prometheus(admin: web::Data<Admin>, _request: HttpRequest) -> HttpResponse {
-    for origin in admin.shared.plan().health() {
+    for origin in admin.shared.route_table().health() {
         let up = if origin.healthy { 1.0 } else { 0.0 };
         metrics::gauge!("larder_origin_healthy", "origin" => origin.name).set(up);
     }

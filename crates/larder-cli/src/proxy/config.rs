@@ -1,6 +1,7 @@
-//! `larder.toml`: what it may say. `CONFIG.md` says it to people, and a test holds the two together.
+//! The configuration file of `larder proxy`: its keys, types and defaults.
 //!
-//! A key that is not known is an error, and so is a value that can't be meant: a file that is wrong is never half in force.
+//! An unknown key or an invalid value is an error, so a file applies as a whole or not at all. `CONFIG.md` documents the
+//! keys; the tests here check that it names each of them and no others. `origins` builds the routes.
 
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
@@ -8,7 +9,7 @@ use serde::Deserialize;
 
 use crate::store_url::{self, UsageError};
 
-/// The whole file.
+/// The file. Command-line options override it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
@@ -26,6 +27,7 @@ pub(crate) struct Config {
     pub(crate) route: Vec<Route>,
 }
 
+/// The table `[tls]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Tls {
@@ -33,6 +35,7 @@ pub(crate) struct Tls {
     pub(crate) key: PathBuf,
 }
 
+/// The table `[admin]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Admin {
@@ -40,6 +43,7 @@ pub(crate) struct Admin {
     pub(crate) token_file: Option<PathBuf>,
 }
 
+/// The table `[log]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Log {
@@ -47,7 +51,7 @@ pub(crate) struct Log {
     pub(crate) file: Option<PathBuf>,
 }
 
-/// How a line of the access log looks.
+/// The format of the access log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Format {
@@ -55,11 +59,12 @@ pub(crate) enum Format {
     Json,
 }
 
+/// A table `[[route]]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Route {
     pub(crate) host: Option<String>,
-    #[serde(default = "root")]
+    #[serde(default = "default_prefix")]
     pub(crate) prefix: String,
     pub(crate) origins: Vec<String>,
     #[serde(default)]
@@ -67,9 +72,9 @@ pub(crate) struct Route {
     #[serde(default)]
     pub(crate) origin_host: bool,
     pub(crate) origin_timeout: Option<Time>,
-    #[serde(default = "retries")]
+    #[serde(default = "default_retries")]
     pub(crate) retries: u32,
-    #[serde(default = "yes")]
+    #[serde(default = "default_cache")]
     pub(crate) cache: bool,
     pub(crate) freshness: Option<Time>,
     pub(crate) default_freshness: Option<Time>,
@@ -90,7 +95,7 @@ pub(crate) struct Route {
     pub(crate) health: Option<Health>,
 }
 
-/// Which of several origins is asked first.
+/// Which of several healthy origins a request goes to.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Balance {
@@ -99,6 +104,7 @@ pub(crate) enum Balance {
     RoundRobin,
 }
 
+/// Header rules: `remove` applies before `set`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Headers {
@@ -106,6 +112,7 @@ pub(crate) struct Headers {
     pub(crate) remove: Vec<String>,
 }
 
+/// The table `[route.health]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Health {
@@ -116,24 +123,27 @@ pub(crate) struct Health {
     pub(crate) healthy_after: Option<u32>,
 }
 
-fn root() -> String {
+/// Returns the default of `prefix`.
+fn default_prefix() -> String {
     "/".to_owned()
 }
 
-fn retries() -> u32 {
+/// Returns the default of `retries`.
+fn default_retries() -> u32 {
     2
 }
 
-fn yes() -> bool {
+/// Returns the default of `cache`.
+fn default_cache() -> bool {
     true
 }
 
 impl Route {
-    /// Every request, to this origin.
+    /// Creates the route of `--origin`: it matches every request and has no retries.
     pub(crate) fn to(origin: &str) -> Self {
         Self {
             host: None,
-            prefix: root(),
+            prefix: default_prefix(),
             origins: vec![origin.to_owned()],
             balance: Balance::First,
             origin_host: false,
@@ -157,12 +167,12 @@ impl Route {
 }
 
 impl Config {
-    /// From the text of a file.
+    /// Parses the text of a file, and checks that it has a route and valid stores.
     pub(crate) fn parse(text: &str) -> Result<Self, UsageError> {
         let config: Self = toml::from_str(text).map_err(|error| UsageError(error.to_string()))?;
         if config.route.is_empty() {
             return Err(UsageError(
-                "there is no [[route]]: where do requests go? e.g.\n\n[[route]]\norigins = [\"http://127.0.0.1:3000\"]"
+                "there is no [[route]]; add at least one, e.g.\n\n[[route]]\norigins = [\"http://127.0.0.1:3000\"]"
                     .to_owned(),
             ));
         }
@@ -171,12 +181,12 @@ impl Config {
     }
 }
 
-/// `5s`, `1m 30s`, `250ms`.
+/// A duration, such as `5s`, `1m 30s` or `250ms`.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct Time(pub(crate) Duration);
 
-/// `512KiB`, `10GiB`.
+/// A number of bytes, such as `512KiB` or `10GiB`.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct Size(pub(crate) u64);
@@ -188,7 +198,7 @@ impl TryFrom<String> for Time {
         let parsed = humantime::Duration::from_str(&text);
         parsed
             .map(|time| Self(time.into()))
-            .map_err(|_| InvalidValue(text, "a time, e.g. \"5s\" or \"1m 30s\""))
+            .map_err(|_| InvalidValue(text, "a duration, e.g. \"5s\" or \"1m 30s\""))
     }
 }
 
@@ -196,11 +206,13 @@ impl TryFrom<String> for Size {
     type Error = InvalidValue;
 
     fn try_from(text: String) -> Result<Self, InvalidValue> {
-        store_url::bytes(&text).map(Self).ok_or(InvalidValue(text, "a size, e.g. \"512KiB\" or \"10GiB\""))
+        store_url::parse_size(&text)
+            .map(Self)
+            .ok_or(InvalidValue(text, "a size, e.g. \"512KiB\" or \"10GiB\""))
     }
 }
 
-/// A value that is something else than it has to be.
+/// A value that does not have the form that its key requires. It has the value and a description of the form.
 #[derive(Debug)]
 pub(crate) struct InvalidValue(String, &'static str);
 
@@ -215,7 +227,7 @@ mod tests {
     use super::*;
 
     const GUIDE: &str = include_str!("../../CONFIG.md");
-    /// A place in the file, as text before and after a key in it.
+    /// Each table of the file: the text that precedes a key of it, and the text that follows.
     const TABLES: [(&str, &str); 8] = [
         ("", ""),
         ("[tls]\n", ""),
@@ -227,7 +239,7 @@ mod tests {
         ("[[route]]\norigins = []\n[route.health]\n", ""),
     ];
 
-    /// The keys that a table may have, as the parser itself names them.
+    /// Returns the keys of a table, from the parser's error about an unknown key.
     fn keys(before: &str, after: &str) -> Vec<String> {
         let text = format!("{before}no-such-key = 1\n{after}");
         let error = toml::from_str::<Config>(&text).expect_err("no such key").to_string();
@@ -236,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn every_key_stands_in_the_guide() {
+    fn the_guide_documents_every_key() {
         let mut count = 0;
         for (before, after) in TABLES {
             for key in keys(before, after) {
@@ -248,12 +260,15 @@ mod tests {
     }
 
     #[test]
-    fn the_guide_says_nothing_that_is_not_so() {
+    fn the_guide_has_no_unknown_keys_and_its_examples_parse() {
         let mut known: Vec<String> = TABLES.iter().flat_map(|(before, after)| keys(before, after)).collect();
         known.sort_unstable();
         for line in GUIDE.lines().filter_map(|line| line.strip_prefix("| `")) {
             let key = line.split('`').next().unwrap_or_default();
-            assert!(known.binary_search_by(|known| known.as_str().cmp(key)).is_ok(), "`{key}` is no key");
+            assert!(
+                known.binary_search_by(|known| known.as_str().cmp(key)).is_ok(),
+                "CONFIG.md documents `{key}`, which is not a key"
+            );
         }
         let examples: Vec<&str> =
             GUIDE.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
@@ -266,23 +281,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn errors_name_what_is_wrong() {
         let route = |line: &str| format!("[[route]]\norigins = [\"http://127.0.0.1:1\"]\n{line}\n");
         for (text, words) in [
             (String::new(), "there is no [[route]]"),
             ("[[route]]\norigins = []".to_owned(), "origins is empty"),
             ("[[route]]\nprefix = \"/\"".to_owned(), "missing field `origins`"),
-            (route("freshness = \"soon\""), "'soon' is not a time"),
+            (route("freshness = \"soon\""), "'soon' is not a duration"),
             (route("freshness = 60"), "invalid type"),
             (route("max_object = \"much\""), "'much' is not a size"),
             (route("fresness = \"60s\""), "unknown field `fresness`"),
-            (route("prefix = \"api\""), "does not begin with /"),
-            (route("vary = [\"no name\"]"), "'no name' is no name of a header field"),
+            (route("prefix = \"api\""), "does not start with /"),
+            (route("vary = [\"no name\"]"), "'no name' is not a valid header name"),
             (route("balance = \"random\""), "unknown variant `random`"),
-            (route("health = { path = \"healthz\" }"), "is no path"),
-            (route("response_headers = { set = { a = \"b\\n\" } }"), "can't be sent"),
+            (route("health = { path = \"healthz\" }"), "is not a path"),
+            (route("response_headers = { set = { a = \"b\\n\" } }"), "is not a valid header value"),
             ("[[route]]\norigins = [\"127.0.0.1:1\"]".to_owned(), "http:// or https://"),
-            (format!("store = [\"tape\"]\n{}", route("")), "there is no store called 'tape'"),
+            (format!("store = [\"tape\"]\n{}", route("")), "unknown store 'tape'"),
             (format!("listen = \"here\"\n{}", route("")), "invalid socket address"),
         ] {
             let parsed =

@@ -1,4 +1,6 @@
-//! `larder proxy`: a caching reverse proxy in one process.
+//! `larder proxy`: merges command line and configuration file, and runs the proxy until a signal stops it.
+//!
+//! `config` has the keys of the file, `origins` builds the routes, `admin` is the admin listener, `access` the access log.
 
 mod access;
 mod admin;
@@ -30,106 +32,148 @@ use self::{
     config::{Config, Route, Time, Tls},
     origins::RouteTable,
 };
-use crate::store_url::{self, Stores, UsageError};
+use crate::{
+    humanize::{parse_address, parse_duration},
+    store_url::{self, Stores, UsageError},
+};
 
-/// Run a caching reverse proxy in front of a server, or of several.
+/// Run a caching reverse proxy in front of one or more servers.
 ///
-/// It prints `listening on http://ADDR` when it accepts connections. SIGTERM and SIGINT let the requests in flight
-/// finish; SIGHUP reads the configuration file again, and keeps the old one if the new one is wrong. What the origin's
-/// Cache-Control allows is kept; the Cache-Status field of each response says what was done.
+/// The proxy stores the responses that their Cache-Control allows it to store. The Cache-Status header of each response
+/// shows what it did. It prints `listening on http://ADDR` when it accepts connections.
+///
+/// SIGTERM and SIGINT stop it when the requests in flight are done, or after 30 seconds. SIGHUP reloads the file of
+/// --config. If the new file is invalid, the proxy keeps the previous configuration.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
+#[command(
+    override_usage = "larder proxy [OPTIONS] --origin <URL>
+       larder proxy [OPTIONS] --config <FILE>",
+    after_help = "Examples:
+  # Cache in memory, in front of one server.
   larder proxy --origin http://127.0.0.1:3000
-  larder proxy --origin http://127.0.0.1:3000 --compress --store disk:/var/cache/larder?max=20GiB
-  larder proxy --origin http://127.0.0.1:3000 --store memory:1GiB --store redis://cache:6379/0
-  larder proxy --origin https://example.com --origin-host --listen 0.0.0.0:8080 --store memory:2GiB
-  larder proxy --origin http://127.0.0.1:3000 --listen 0.0.0.0:443 --tls-cert cert.pem --tls-key key.pem
-  larder proxy --origin http://127.0.0.1:3000 --admin 127.0.0.1:9321     then: larder stats --admin http://127.0.0.1:9321
-  larder proxy --config larder.toml                    several origins, routes, health checks, rules; see CONFIG.md")]
+
+  # Cache up to 20 GiB on disk, and compress responses.
+  larder proxy --origin http://127.0.0.1:3000 --compress \\
+    --store 'disk:/var/cache/larder?max=20GiB'
+
+  # Memory as near tier, a shared Redis server as far tier.
+  larder proxy --origin http://127.0.0.1:3000 \\
+    --store memory:1GiB --store redis://cache:6379/0
+
+  # In front of a site that needs its own name as Host.
+  larder proxy --origin https://example.com --origin-host
+
+  # Serve over TLS on all interfaces.
+  larder proxy --origin http://127.0.0.1:3000 \\
+    --listen 0.0.0.0:443 \\
+    --tls-cert cert.pem --tls-key key.pem
+
+  # With an admin listener; then, in another terminal:
+  #   larder stats --admin http://127.0.0.1:9321
+  larder proxy --origin http://127.0.0.1:3000 \\
+    --admin 127.0.0.1:9321
+
+  # Several origins, routes, health checks: see CONFIG.md.
+  larder proxy --config larder.toml"
+)]
 pub(crate) struct Args {
-    /// The server to stand in front of, e.g. http://127.0.0.1:3000.
+    /// Origin server to which requests are forwarded, e.g. http://127.0.0.1:3000.
     #[arg(long, value_name = "URL", required_unless_present = "config", conflicts_with = "config")]
     origin: Option<String>,
-    /// A file with routes and origins, and with whatever is not said here. Read again on SIGHUP.
+    /// Configuration file with routes and origins; reloaded on SIGHUP.
+    ///
+    /// The file can also set most of the options below. Options on the command line override it. CONFIG.md describes
+    /// all keys.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where to listen; port 0 is any free one. [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDR")]
+    /// IP address and port to listen on; port 0 selects a free port [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     listen: Option<SocketAddr>,
-    /// Where responses are kept: memory:512MiB, disk:PATH?max=10GiB,
-    /// redis://host:6379/0. Given twice, memory near and another far. [default: memory]
-    #[arg(long, value_name = "SPEC")]
+    /// Store for responses: memory:512MiB, disk:PATH?max=10GiB or redis://HOST:PORT/DB [default: memory].
+    ///
+    /// memory has a limit of 512 MiB, memory:SIZE sets it. disk:PATH has a limit of 1 GiB, disk:PATH?max=SIZE sets it.
+    /// rediss:// is Redis over TLS; redis+sentinel:// and redis+cluster:// take several addresses.
+    ///
+    /// Two --store options, memory first, are a near tier and a far tier: the near tier has copies of what this proxy
+    /// serves most from the far tier, which several proxies can share.
+    #[arg(long, value_name = "STORE")]
     store: Vec<String>,
-    /// Be a private cache, of one user: what is marked `private` is kept, too.
+    /// Act as a private cache for a single user: also store responses that are marked `private`.
     #[arg(long)]
     private: bool,
-    /// Where the owner's listener is, with /purge, /stats and /metrics; e.g. 127.0.0.1:9321. [default: none]
-    #[arg(long, value_name = "ADDR")]
+    /// Address of the admin listener, with /purge, /stats and /metrics, e.g. 127.0.0.1:9321 [default: none].
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     admin: Option<SocketAddr>,
-    /// What requests to it have to bring: Authorization: Bearer, and what is in this file. Needed unless it is on loopback.
+    /// File with the token that admin requests must send; required if --admin is not a loopback address.
+    ///
+    /// Requests send it as `Authorization: Bearer TOKEN`. It has at least 16 characters. White space around it is
+    /// ignored.
     #[arg(long, value_name = "FILE", requires = "admin")]
     admin_token_file: Option<PathBuf>,
-    /// Threads. [default: one for each core]
+    /// Number of worker threads, 1 to 512 [default: one per core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     workers: Option<u16>,
-    /// How long an idle connection is kept; 0s for not at all. [default: 75s]
-    #[arg(long, value_name = "D", value_parser = humantime::parse_duration)]
+    /// How long an idle client connection stays open; 0s closes it after each response [default: 75s].
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     keep_alive: Option<Duration>,
-    /// Keep pages in the codings that clients ask for (br, zstd, gzip), each made once.
+    /// Compress responses with br, zstd or gzip, as clients accept, and store the compressed form.
     #[arg(long)]
     compress: bool,
-    /// How long the origin may take to answer. [default: 60s]
-    #[arg(long, value_name = "D", conflicts_with = "config", value_parser = humantime::parse_duration)]
+    /// Longest time until the origin sends the head of a response [default: 60s].
+    ///
+    /// After that the client gets 504, or a stale response where that is allowed.
+    #[arg(long, value_name = "DURATION", conflicts_with = "config", value_parser = parse_duration)]
     origin_timeout: Option<Duration>,
-    /// Give the origin its own name as Host, and not the one that the client asked for.
+    /// Send the origin's own name in the Host header, instead of the client's Host.
     #[arg(long, conflicts_with = "config")]
     origin_host: bool,
-    /// Trust the X-Forwarded-* fields of requests: something before this proxy has written them.
+    /// Trust the Forwarded and X-Forwarded-* headers of requests.
+    ///
+    /// Only safe behind another proxy that sets them, since any client can send these headers. Without this option they
+    /// are replaced.
     #[arg(long)]
     trust_forwarded: bool,
-    /// Store responses that set cookies, and give the cookie to everyone, where Cache-Control allows it.
+    /// Store responses with Set-Cookie where Cache-Control allows it. Every client gets the same cookie.
     #[arg(long)]
     share_set_cookie: bool,
-    /// Serve over TLS, with this certificate chain, in PEM.
+    /// Serve over TLS with this certificate chain, a file in PEM format.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
-    /// The certificate's private key, in PEM.
+    /// Private key of the certificate, a file in PEM format.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
 }
 
-/// What the workers and the admin's listener share.
+/// What the workers and the admin listener share.
 pub(crate) struct Shared {
-    plan: Mutex<Arc<RouteTable>>,
+    route_table: Mutex<Arc<RouteTable>>,
     pub(crate) stores: Stores,
 }
 
 impl Shared {
-    /// The routes in force.
-    pub(crate) fn plan(&self) -> Arc<RouteTable> {
-        Arc::clone(&self.plan.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Returns the current routes.
+    pub(crate) fn route_table(&self) -> Arc<RouteTable> {
+        Arc::clone(&self.route_table.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn replace(&self, plan: Arc<RouteTable>) {
-        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan;
+    /// Replaces the routes.
+    fn replace(&self, route_table: Arc<RouteTable>) {
+        *self.route_table.lock().unwrap_or_else(PoisonError::into_inner) = route_table;
     }
 }
 
+/// Runs the command.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = config(&args)?;
-    // What is wrong with it shows before anything is bound.
-    let plan = RouteTable::new(&config).map_err(|error| match &args.origin {
-        Some(_) => UsageError(format!("--{}; e.g. --origin http://127.0.0.1:3000", error.0)),
-        None => error,
-    });
-    let plan = Arc::new(plan?);
+    // Errors in the configuration occur here, before anything is bound.
+    let route_table = Arc::new(route_table(&args, &config)?);
     store_url::check(&config.store)?;
     let token = config.admin.as_ref().map(admin::token).transpose()?.flatten();
     let system = actix_rt::System::new();
-    system.block_on(serve(args, config, plan, token))
+    system.block_on(serve(args, config, route_table, token))
 }
 
-/// The file, with what the command line says over it.
+/// Returns the configuration: the file, if there is one, with the command-line options over it.
 fn config(args: &Args) -> anyhow::Result<Config> {
     let mut config = match &args.config {
         Some(path) => read_config(path)?,
@@ -155,63 +199,75 @@ fn config(args: &Args) -> anyhow::Result<Config> {
         config.tls = Some(Tls { cert: cert.clone(), key: key.clone() });
     }
     if let Some(listen) = args.admin {
-        let in_file = config.admin.take().and_then(|admin| admin.token_file);
-        let token_file = args.admin_token_file.clone().or(in_file);
+        let from_file = config.admin.take().and_then(|admin| admin.token_file);
+        let token_file = args.admin_token_file.clone().or(from_file);
         config.admin = Some(config::Admin { listen, token_file });
     }
     Ok(config)
 }
 
+/// Validates the routes. Errors name the option or the file that they come from.
+fn route_table(args: &Args, config: &Config) -> Result<RouteTable, UsageError> {
+    RouteTable::new(config).map_err(|error| match &args.config {
+        Some(path) => UsageError(format!("{}: {error}", path.display())),
+        None => UsageError(format!("--{error}; e.g. --origin http://127.0.0.1:3000")),
+    })
+}
+
+/// Reads and parses the configuration file. Errors name the file.
 fn read_config(path: &Path) -> anyhow::Result<Config> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("can't read the configuration file {}", path.display()))?;
     Config::parse(&text).map_err(|error| UsageError(format!("{}: {error}", path.display())).into())
 }
 
+/// Runs the proxy, and the admin listener if there is one, until a signal stops it.
 async fn serve(
     args: Args,
     config: Config,
-    plan: Arc<RouteTable>,
+    route_table: Arc<RouteTable>,
     token: Option<String>,
 ) -> anyhow::Result<ExitCode> {
-    // Before anything counts: counters take their places in it.
-    let prometheus = config.admin.is_some().then(recorder).transpose()?;
+    // The recorder comes first: counters register with the recorder that is installed when they are created.
+    let prometheus = config.admin.is_some().then(install_recorder).transpose()?;
     let counters = Arc::new(Counters::new());
     let stores = Stores::open(&config.store).await?;
-    let cache = cache(&config, &plan, &stores, &counters);
-    let shared = Arc::new(Shared { plan: Mutex::new(Arc::clone(&plan)), stores });
-    let (exchanges, _writes_the_rest) = AccessLogger::new(config.log.as_ref(), prometheus.is_some())?;
+    let cache = cache(&config, &route_table, &stores, &counters);
+    let shared = Arc::new(Shared { route_table: Mutex::new(Arc::clone(&route_table)), stores });
+    let (access_log, _flush_on_drop) = AccessLogger::new(config.log.as_ref(), prometheus.is_some())?;
 
     let mut server = ServerOptions::default();
     server.workers = config.workers.map(usize::from);
     server.keep_alive = config.keep_alive.map_or(server.keep_alive, |time| time.0);
     let listen = config.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
     let mut server = ProxyServer::bind(listen, server)
-        .with_context(|| format!("can't listen on {listen}; is it in use? Try --listen 127.0.0.1:0"))?;
+        .with_context(|| format!("can't listen on {listen} (try another port with --listen)"))?;
     if let Some(Tls { cert, key }) = &config.tls {
-        server = server
-            .tls(&read(cert)?, &read(key)?)
-            .with_context(|| format!("--tls-cert {} --tls-key {}", cert.display(), key.display()))?;
+        server = server.tls(&read(cert, "TLS certificate")?, &read(key, "TLS key")?).with_context(|| {
+            format!("can't serve with the TLS certificate {} and the key {}", cert.display(), key.display())
+        })?;
     }
     let mut options = ProxyOptions::default();
     options.trust_forwarded = config.trust_forwarded;
     options.https = config.tls.is_some();
-    options.access_log = exchanges.map(|exchanges| exchanges as _);
+    options.access_log = access_log.map(|log| log as _);
     let scheme = if options.https { "https" } else { "http" };
     let address = server.local_addr()?;
     let reloader = server.reloader();
-    let (of_workers, kept) = (Arc::clone(&shared), cache.clone());
-    let running = server
-        .run(move || ReverseProxy::with_routes(kept.clone(), of_workers.plan().routes(), options.clone()))?;
+    let (worker_shared, worker_cache) = (Arc::clone(&shared), cache.clone());
+    let running = server.run(move || {
+        ReverseProxy::with_routes(worker_cache.clone(), worker_shared.route_table().routes(), options.clone())
+    })?;
 
     let mut admin = None;
-    if let (Some(wanted), Some(prometheus)) = (&config.admin, prometheus) {
-        let (cache, shared, begun) = (cache.clone(), Arc::clone(&shared), Instant::now());
-        let listener = Admin { cache, counters, prometheus, shared, begun, token };
-        let (server, address) = listener.serve(wanted.listen)?;
+    if let (Some(settings), Some(prometheus)) = (&config.admin, prometheus) {
+        let (cache, shared, started) = (cache.clone(), Arc::clone(&shared), Instant::now());
+        let listener = Admin { cache, counters, prometheus, shared, started, token };
+        let (server, address) = listener.serve(settings.listen)?;
         admin = Some((server.handle(), actix_rt::spawn(server)));
         eprintln!("larder: admin on http://{address}");
     }
-    let mut checks = plan.watch();
+    let mut health_checks = route_table.start_health_checks();
     if let Some(path) = args.config.clone() {
         actix_rt::spawn(async move {
             let Ok(mut hangups) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
@@ -219,15 +275,17 @@ async fn serve(
                 return;
             };
             while hangups.recv().await.is_some() {
-                match reread(&args, &path) {
-                    Ok(plan) => {
-                        let plan = Arc::new(plan);
-                        drop(std::mem::replace(&mut checks, plan.watch()));
-                        shared.replace(plan);
+                match reload(&args) {
+                    Ok(route_table) => {
+                        let route_table = Arc::new(route_table);
+                        drop(std::mem::replace(&mut health_checks, route_table.start_health_checks()));
+                        shared.replace(route_table);
                         reloader.reload();
-                        eprintln!("larder: {} is in force", path.display());
+                        eprintln!("larder: reloaded {}", path.display());
                     }
-                    Err(error) => eprintln!("larder: the configuration stays as it was: {error:#}"),
+                    Err(error) => {
+                        eprintln!("larder: reload failed, keeping the previous configuration: {error:#}");
+                    }
                 }
             }
         });
@@ -243,24 +301,25 @@ async fn serve(
     Ok(ExitCode::SUCCESS)
 }
 
-/// The routes of the file as it is now. What is read at the start alone stays as it was.
-fn reread(args: &Args, path: &Path) -> anyhow::Result<RouteTable> {
-    let config = config(args).with_context(|| path.display().to_string())?;
-    Ok(RouteTable::new(&config)?)
+/// Reads the routes from the file again. Settings that are only read at the start keep their values.
+fn reload(args: &Args) -> anyhow::Result<RouteTable> {
+    Ok(route_table(args, &config(args)?)?)
 }
 
-fn cache(config: &Config, plan: &RouteTable, stores: &Stores, counters: &Arc<Counters>) -> Cache {
+/// Creates the engine.
+fn cache(config: &Config, route_table: &RouteTable, stores: &Stores, counters: &Arc<Counters>) -> Cache {
     let mut rules = if config.private { Rules::private() } else { Rules::shared() };
     rules.store_set_cookie |= config.share_set_cookie;
     let mut limits = Limits::default();
-    limits.origin_timeout = plan.max_origin_timeout();
+    limits.origin_timeout = route_table.max_origin_timeout();
     let builder = Cache::builder(stores.store()).rules(rules).limits(limits);
-    // Nobody could read them without the admin's listener.
+    // Without an admin listener, no one could read the counters.
     let builder = if config.admin.is_some() { builder.observer(Arc::clone(counters) as _) } else { builder };
     builder.build()
 }
 
-fn recorder() -> anyhow::Result<PrometheusHandle> {
+/// Installs the Prometheus recorder, and a task that maintains its histograms.
+fn install_recorder() -> anyhow::Result<PrometheusHandle> {
     let seconds = [0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0];
     let name = Matcher::Full("larder_http_request_duration_seconds".to_owned());
     let handle = PrometheusBuilder::new().set_buckets_for_metric(name, &seconds)?.install_recorder()?;
@@ -275,6 +334,7 @@ fn recorder() -> anyhow::Result<PrometheusHandle> {
     Ok(handle)
 }
 
-fn read(path: &PathBuf) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("can't read {}", path.display()))
+/// Reads a file. `kind` describes it in the error.
+fn read(path: &PathBuf, kind: &str) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("can't read the {kind} {}", path.display()))
 }

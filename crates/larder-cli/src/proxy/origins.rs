@@ -1,6 +1,7 @@
-//! From what a configuration says of its routes to the routes themselves.
+//! Builds the routes of the proxy from its configuration, and runs the health checks.
 //!
-//! What is shared by all workers, the health of origins, is made once; connections belong to a worker, which makes its own origins.
+//! All workers share the health of the origins, which exists once. Each worker has its own connections, so it builds its
+//! own origins.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,20 +20,21 @@ use tokio::task::JoinSet;
 use super::config::{self, Config};
 use crate::store_url::UsageError;
 
-/// How long an origin may take to answer, where nobody says.
+/// Default of `origin_timeout`: longest time until an origin sends the head of a response.
 pub(crate) const DEFAULT_ORIGIN_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A host that there is not, for checks of a route for every host.
+/// Placeholder host in the URI of health checks, for routes that match more than one host.
 const HEALTH_HOST: &str = "health.invalid";
 
-/// Routes that were looked at and can be made.
+/// The routes of a configuration that has been validated. Building them cannot fail.
 #[derive(Debug)]
 pub(crate) struct RouteTable {
-    routes: Vec<RoutePlan>,
+    routes: Vec<ValidatedRoute>,
 }
 
+/// One route. Its origins are options from which each worker builds its own.
 #[derive(Debug)]
-struct RoutePlan {
+struct ValidatedRoute {
     host: Option<String>,
     prefix: String,
     origins: Vec<HyperOptions>,
@@ -48,12 +50,12 @@ struct RoutePlan {
 }
 
 impl RouteTable {
-    /// What is wrong with a route shows here, and not when it is used.
+    /// Validates the routes of a configuration. All their errors occur here.
     pub(crate) fn new(config: &Config) -> Result<Self, UsageError> {
         let compression = Arc::new(Compression::default());
         let routes = config.route.iter().enumerate().map(|(index, route)| {
             let compress = route.compress.unwrap_or(config.compress).then(|| Arc::clone(&compression));
-            RoutePlan::new(route, compress).map_err(|error| match config.route.len() {
+            ValidatedRoute::new(route, compress).map_err(|error| match config.route.len() {
                 1 => error,
                 _ => UsageError(format!("route {} ({}): {error}", index + 1, route.prefix)),
             })
@@ -61,33 +63,33 @@ impl RouteTable {
         Ok(Self { routes: routes.collect::<Result<_, _>>()? })
     }
 
-    /// The longest that an origin may take.
+    /// Returns the longest time that a request may take at any route's origins, with all retries.
     pub(crate) fn max_origin_timeout(&self) -> Duration {
-        let each = self.routes.iter().map(|route| {
-            let one = route
+        let timeouts = self.routes.iter().map(|route| {
+            let attempt = route
                 .origins
                 .iter()
                 .map(|origin| origin.head_timeout)
                 .max()
                 .unwrap_or(DEFAULT_ORIGIN_TIMEOUT);
-            one * (route.failover.retries + 1)
+            attempt * (route.failover.retries + 1)
         });
-        each.max().unwrap_or(DEFAULT_ORIGIN_TIMEOUT)
+        timeouts.max().unwrap_or(DEFAULT_ORIGIN_TIMEOUT)
     }
 
-    /// The routes, with origins of this thread's own.
+    /// Builds the routes, with origins for the worker that calls this.
     pub(crate) fn routes(&self) -> Vec<Route> {
-        self.routes.iter().map(RoutePlan::route).collect()
+        self.routes.iter().map(ValidatedRoute::route).collect()
     }
 
-    /// Begins the health checks. They end when what is returned is dropped.
-    pub(crate) fn watch(&self) -> JoinSet<()> {
+    /// Starts the health checks. They stop when the returned set is dropped.
+    pub(crate) fn start_health_checks(&self) -> JoinSet<()> {
         let mut checks = JoinSet::new();
         for route in &self.routes {
             let Some(check) = &route.check else { continue };
             for (index, origin) in route.origins.iter().enumerate() {
                 let mut origin = origin.clone();
-                // Asked for by the route's name, or else by its own.
+                // The Host header is the route's host, or else the origin's own name.
                 origin.origin_host |= check.uri.host() == Some(HEALTH_HOST);
                 checks.spawn_local(Arc::clone(&route.health).watch(index, hyper(&origin), check.clone()));
             }
@@ -95,20 +97,21 @@ impl RouteTable {
         checks
     }
 
-    /// Every origin, and whether it is well.
+    /// Returns the health of every origin.
     pub(crate) fn health(&self) -> Vec<OriginHealth> {
         self.routes.iter().flat_map(|route| route.health.report()).collect()
     }
 }
 
-impl RoutePlan {
+impl ValidatedRoute {
+    /// Validates a route.
     fn new(route: &config::Route, compress: Option<Arc<Compression>>) -> Result<Self, UsageError> {
         if !route.prefix.starts_with('/') {
-            return Err(UsageError(format!("prefix '{}' does not begin with /", route.prefix)));
+            return Err(UsageError(format!("prefix '{}' does not start with /", route.prefix)));
         }
         if route.origins.is_empty() {
-            let why = "origins is empty; e.g. origins = [\"http://127.0.0.1:3000\"]";
-            return Err(UsageError(why.to_owned()));
+            let message = "origins is empty; e.g. origins = [\"http://127.0.0.1:3000\"]";
+            return Err(UsageError(message.to_owned()));
         }
         let origins = route.origins.iter().map(|url| origin(url, route)).collect::<Result<Vec<_>, _>>()?;
         let mut failover = FailoverOptions::default();
@@ -124,8 +127,8 @@ impl RoutePlan {
             origins,
             check: route.health.as_ref().map(|health| check(health, route.host.as_deref())).transpose()?,
             failover,
-            request: rules(&route.request_headers)?,
-            response: rules(&route.response_headers)?,
+            request: header_rules(&route.request_headers)?,
+            response: header_rules(&route.response_headers)?,
             overrides: overrides(route)?,
             ignore_query: route.ignore_query.clone(),
             max_object: route.max_object.map(|size| size.0),
@@ -133,11 +136,13 @@ impl RoutePlan {
         })
     }
 
+    /// Builds the route.
     fn route(&self) -> Route {
         let mut origin = match &*self.origins {
+            // Without retries and checks, one origin needs no failover.
             [only] if self.failover.retries == 0 && self.check.is_none() => hyper(only),
-            several => {
-                let origins = several.iter().map(hyper).collect();
+            origins => {
+                let origins = origins.iter().map(hyper).collect();
                 Arc::new(Failover::new(origins, Arc::clone(&self.health), self.failover.clone())) as _
             }
         };
@@ -151,8 +156,8 @@ impl RoutePlan {
         if self.overrides != Overrides::default() {
             route = route.overrides(OverrideFn::always(self.overrides.clone()));
         }
-        if let Some(most) = self.max_object {
-            route = route.max_object(most);
+        if let Some(bytes) = self.max_object {
+            route = route.max_object(bytes);
         }
         match &self.compress {
             Some(compression) => route.compress(Arc::clone(compression)),
@@ -161,19 +166,22 @@ impl RoutePlan {
     }
 }
 
+/// Builds an origin from validated options.
 fn hyper(options: &HyperOptions) -> Arc<dyn Origin> {
-    Arc::new(HyperOrigin::new(options.clone()).expect("the same options made one before"))
+    Arc::new(HyperOrigin::new(options.clone()).expect("the options were validated by building an origin"))
 }
 
+/// Validates one origin of a route.
 fn origin(url: &str, route: &config::Route) -> Result<HyperOptions, UsageError> {
-    let wrong = |error: &dyn std::fmt::Display| UsageError(format!("origin {url}: {error}"));
-    let mut options = HyperOptions::to(url).map_err(|error| wrong(&error))?;
+    let invalid = |error: &dyn std::fmt::Display| UsageError(format!("origin {url}: {error}"));
+    let mut options = HyperOptions::to(url).map_err(|error| invalid(&error))?;
     options.origin_host = route.origin_host;
     options.head_timeout = route.origin_timeout.map_or(DEFAULT_ORIGIN_TIMEOUT, |time| time.0);
-    HyperOrigin::new(options.clone()).map_err(|error| wrong(&error))?;
+    HyperOrigin::new(options.clone()).map_err(|error| invalid(&error))?;
     Ok(options)
 }
 
+/// Validates the health check of a route.
 fn check(health: &config::Health, host: Option<&str>) -> Result<HealthCheck, UsageError> {
     let mut check = HealthCheck::default();
     let host = host.filter(|host| !host.starts_with('*')).unwrap_or(HEALTH_HOST);
@@ -181,7 +189,9 @@ fn check(health: &config::Health, host: Option<&str>) -> Result<HealthCheck, Usa
         .parse::<Uri>()
         .ok()
         .filter(|_| health.path.starts_with('/'))
-        .ok_or_else(|| UsageError(format!("health.path '{}' is no path, e.g. \"/healthz\"", health.path)))?;
+        .ok_or_else(|| {
+            UsageError(format!("health.path '{}' is not a path; e.g. \"/healthz\"", health.path))
+        })?;
     check.every = health.every.map_or(check.every, |time| time.0);
     check.timeout = health.timeout.map_or(check.timeout, |time| time.0);
     check.unhealthy_after = health.unhealthy_after.unwrap_or(check.unhealthy_after);
@@ -189,21 +199,25 @@ fn check(health: &config::Health, host: Option<&str>) -> Result<HealthCheck, Usa
     Ok(check)
 }
 
-fn name(name: &str) -> Result<HeaderName, UsageError> {
-    name.parse().map_err(|_| UsageError(format!("'{name}' is no name of a header field")))
+/// Parses the name of a header.
+fn header_name(name: &str) -> Result<HeaderName, UsageError> {
+    name.parse().map_err(|_| UsageError(format!("'{name}' is not a valid header name")))
 }
 
-fn rules(headers: &config::Headers) -> Result<HeaderRules, UsageError> {
-    let set = headers.set.iter().map(|(field, value)| {
-        let value = HeaderValue::from_str(value);
-        Ok((name(field)?, value.map_err(|_| UsageError(format!("the value of '{field}' can't be sent")))?))
+/// Validates the header rules of a route.
+fn header_rules(headers: &config::Headers) -> Result<HeaderRules, UsageError> {
+    let set = headers.set.iter().map(|(name, value)| {
+        let value = HeaderValue::from_str(value)
+            .map_err(|_| UsageError(format!("the value of '{name}' is not a valid header value")));
+        Ok((header_name(name)?, value?))
     });
     Ok(HeaderRules {
-        remove: headers.remove.iter().map(|field| name(field)).collect::<Result<_, _>>()?,
+        remove: headers.remove.iter().map(|name| header_name(name)).collect::<Result<_, _>>()?,
         set: set.collect::<Result<_, UsageError>>()?,
     })
 }
 
+/// Collects the caching rules of a route.
 fn overrides(route: &config::Route) -> Result<Overrides, UsageError> {
     let mut overrides = Overrides::default();
     overrides.no_store = !route.cache;
@@ -211,7 +225,7 @@ fn overrides(route: &config::Route) -> Result<Overrides, UsageError> {
     overrides.default_freshness = route.default_freshness.map(|time| time.0);
     overrides.stale_while_revalidate = route.stale_while_revalidate.map(|time| time.0);
     overrides.stale_if_error = route.stale_if_error.map(|time| time.0);
-    overrides.vary = route.vary.iter().map(|field| name(field)).collect::<Result<_, _>>()?;
+    overrides.vary = route.vary.iter().map(|name| header_name(name)).collect::<Result<_, _>>()?;
     overrides.groups = route.groups.iter().map(|group| group.as_str().into()).collect();
     Ok(overrides)
 }
