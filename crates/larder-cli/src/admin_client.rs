@@ -1,4 +1,5 @@
-//! The client of a running proxy's admin listener, for `larder purge --admin` and `larder stats --admin`.
+//! The client of a running proxy's admin listener, for `larder purge --admin` and `larder stats
+//! --admin`.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -22,12 +23,14 @@ pub(crate) struct AdminArgs {
 }
 
 impl AdminArgs {
-    /// Sends a GET request for `path` to the listener at `admin`, and returns the JSON of the response.
+    /// Sends a GET request for `path` to the listener at `admin`, and returns the JSON of the
+    /// response.
     pub(crate) async fn get(&self, admin: &str, path: &str) -> anyhow::Result<serde_json::Value> {
         self.send(CachedClient::get, admin, path, None).await
     }
 
-    /// Sends a POST request with a JSON body to the listener at `admin`, and returns the JSON of the response.
+    /// Sends a POST request with a JSON body to the listener at `admin`, and returns the JSON of
+    /// the response.
     pub(crate) async fn post(
         &self,
         admin: &str,
@@ -57,7 +60,8 @@ impl AdminArgs {
             request = request.header("content-type", "application/json").body(body.to_string());
         }
         let response = request.send().await.map_err(|error| {
-            // The error's own text has the URL and the innermost cause; its sources would repeat them.
+            // The error's own text has the URL and the innermost cause; its sources would repeat
+            // them.
             anyhow!(
                 "can't reach the admin listener: {error}; is the proxy running, and was it started with --admin?"
             )

@@ -21,12 +21,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The options of the client.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ClientArgs {
-    /// Store for responses: disk:PATH?max=10GiB, memory or redis://HOST [default: disk, in ~/.cache/larder/http].
+    /// Store for responses: disk:PATH?max=10GiB, memory or redis://HOST [default: disk, in
+    /// ~/.cache/larder/http].
     ///
-    /// disk:PATH has a limit of 1 GiB, disk:PATH?max=10GiB sets it. memory ends with the command. redis://HOST:PORT/DB,
-    /// rediss://, redis+sentinel:// and redis+cluster:// are servers that several machines can share.
+    /// disk:PATH holds up to 1 GiB, disk:PATH?max=10GiB up to 10 GiB. memory lasts until the
+    /// command ends. Several machines can share a Redis store: redis://HOST:PORT/DB, rediss://,
+    /// redis+sentinel:// or redis+cluster://.
     ///
-    /// Two --store options, memory first, are a near tier and a far tier.
+    /// Two --store options are a near tier, which must be memory, and a far tier.
     ///
     /// The default directory is $XDG_CACHE_HOME/larder/http if XDG_CACHE_HOME is set.
     #[arg(long, value_name = "STORE")]
@@ -36,7 +38,7 @@ pub(crate) struct ClientArgs {
     header: Vec<String>,
     /// Longest time without progress: until the response begins, or between two parts of its body.
     ///
-    /// Connecting may take this long, and at most 10s.
+    /// Connecting has the same limit, or 10s if that is shorter.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     timeout: Duration,
 }
@@ -76,7 +78,8 @@ pub(crate) fn parse_headers(lines: &[String]) -> Result<HeaderMap, UsageError> {
     Ok(headers)
 }
 
-/// Parses a URL that was given on the command line. `command` is what precedes the URL in the example of the error.
+/// Parses a URL that was given on the command line. `command` is what precedes the URL in the
+/// example of the error.
 pub(crate) fn parse_target(url: &str, command: &str) -> Result<TargetUri, UsageError> {
     TargetUri::parse(url)
         .map_err(|error| UsageError(format!("{url}: {error}; e.g. {command} https://example.com/")))

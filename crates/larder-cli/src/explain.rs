@@ -22,9 +22,10 @@ use crate::{
 
 /// Explain what the cache would do with a URL, and why.
 ///
-/// Prints the stored responses, the one that is selected, and whether it is served, revalidated or fetched again, with
-/// the section of the RFC behind each decision. With --fetch it also sends a request to the origin, and prints whether
-/// the response may be stored and how long it is fresh. The store is not changed.
+/// Prints the stored responses, the one that is selected, and whether it is served, revalidated or
+/// fetched again, with the section of the RFC behind each decision. With --fetch it also sends a
+/// request to the origin, and prints whether the response may be stored and how long it is fresh.
+/// The store is not changed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   # What would `larder get` do with this URL?

@@ -19,11 +19,12 @@ use crate::{
 
 /// Fetch URLs through a cache on disk.
 ///
-/// The content of a single URL goes to standard output, and a line with its status and cache status to standard error.
-/// Several URLs need --output or --json. Redirects are followed. All `larder get` and `larder watch` commands of a user
-/// share the cache.
+/// The content of a single URL goes to standard output, and a line with its status and cache status
+/// to standard error. Several URLs need --output or --json. Redirects are followed. All `larder
+/// get` and `larder watch` commands of a user share the cache.
 ///
-/// Exit code: 0 if every URL was answered with a status of 2xx or 3xx, 1 if one was not, 2 if an argument is invalid.
+/// Exit code: 0 if every URL was answered with a status of 2xx or 3xx, 1 if one was not, 2 if an
+/// argument is invalid.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   # Print one page; the second time it comes from the cache.
@@ -33,11 +34,12 @@ use crate::{
   larder get --output pages https://example.com/ \\
     https://example.org/
 
-  # Read the URLs from a file, and retry failures five times.
+  # Read URLs from a file; retry each up to five times.
   larder get --output pages --retry 5 - < urls.txt
 
-  # Print one line of JSON per URL, with status and outcome.
-  larder get --json https://example.com/ https://example.org/
+  # Print a line of JSON per URL, with status and outcome.
+  larder get --json https://example.com/ \\
+    https://example.org/
 
   # Cache in memory and a Redis server that others share.
   larder get --store memory --store redis://cache:6379/0 \\
@@ -50,17 +52,17 @@ pub(crate) struct Args {
     urls: Vec<String>,
     #[command(flatten)]
     client: ClientArgs,
-    /// Most requests at the same time, 1 to 1024.
+    /// Maximum number of concurrent requests, 1 to 1024.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     concurrency: u16,
-    /// Most requests to one host at the same time, 1 to 1024.
+    /// Maximum number of concurrent requests to one host, 1 to 1024.
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=1024))]
     per_host: u16,
     /// How many times to retry a URL after a failure that may be temporary.
     ///
-    /// Such failures are: no connection, a timeout, a broken connection or body, and status 429, 502, 503 or 504. The
-    /// pause before a retry is at most 250 ms, then twice as long each time, up to 30 s. A Retry-After header of up to
-    /// an hour is honored.
+    /// Such failures are: no connection, a timeout, a broken connection or body, and status 429,
+    /// 502, 503 or 504. The pause before the first retry is up to 250 ms. It doubles with each
+    /// retry, up to 30 s. A Retry-After header of up to an hour is honored.
     #[arg(long, value_name = "N", default_value_t = 2)]
     retry: u32,
     /// Write the content of each URL to a file in this directory, which is created if needed.

@@ -1,6 +1,8 @@
-//! The `larder` command: dispatches to one module per subcommand, sets up logging, and maps errors to exit codes.
+//! The `larder` command: dispatches to one module per subcommand, sets up logging, and maps errors
+//! to exit codes.
 //!
-//! The subcommands parse arguments, combine library crates and print. The caching logic is in those crates.
+//! The subcommands parse arguments, combine library crates and print. The caching logic is in those
+//! crates.
 
 mod admin_client;
 mod client_args;
@@ -41,8 +43,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Log more to standard error: -v logs what the cache does, -vv everything. The environment variable RUST_LOG
-    /// overrides this.
+    /// Log more to standard error: -v logs Larder's debug messages, -vv everything. The environment
+    /// variable RUST_LOG overrides this.
     #[arg(short, long, action = clap::ArgAction::Count, global = true, display_order = 900)]
     verbose: u8,
 }

@@ -36,7 +36,8 @@ impl OutputDir {
 
     /// Returns the path of a new file for a URL.
     ///
-    /// Its name cannot lead out of the directory. No two URLs share a name, also on file systems that ignore case.
+    /// Its name cannot lead out of the directory. No two URLs share a name, also on file systems
+    /// that ignore case.
     pub(crate) fn file(&mut self, url: &str) -> PathBuf {
         let text = url.split_once("://").map_or(url, |(_, rest)| rest);
         let safe = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
@@ -96,7 +97,8 @@ impl Drop for TempFile {
     }
 }
 
-/// Copies the body of a response to its destination, chunk by chunk, and returns its length in bytes.
+/// Copies the body of a response to its destination, chunk by chunk, and returns its length in
+/// bytes.
 ///
 /// Calls `progress` after each chunk with the number of bytes so far.
 pub(crate) async fn copy(

@@ -1,4 +1,5 @@
-//! `larder purge`: removes stored responses or marks them stale, in a store or through a running proxy.
+//! `larder purge`: removes stored responses or marks them stale, in a store or through a running
+//! proxy.
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -12,9 +13,10 @@ use crate::{
 
 /// Remove stored responses, or mark them stale.
 ///
-/// Choose what to purge with --url, --tag, --prefix or --all, and where with --store or --admin. A proxy whose store is
-/// in memory can only be purged with --admin. Once the command has returned, no process that shares the store serves a
-/// purged response.
+/// Choose what to purge with --url, --tag, --prefix or --all, and where with --store or --admin.
+/// The memory of a proxy can only be purged with --admin, except for a near tier over Redis.
+///
+/// Once the command has returned, no process that shares the store serves a removed response.
 #[derive(Debug, clap::Args)]
 #[command(
     group = clap::ArgGroup::new("selection").required(true),
@@ -49,7 +51,7 @@ pub(crate) struct Args {
     /// Purge this URL, in all its variants.
     #[arg(long, value_name = "URL", group = "selection")]
     url: Option<String>,
-    /// Purge the responses of this group, as Cache-Groups (RFC 9875) or the `groups` of a route name it.
+    /// Purge the responses in this group: see Cache-Groups (RFC 9875) and `groups` in CONFIG.md.
     #[arg(long, value_name = "GROUP", group = "selection", requires = "of")]
     tag: Option<String>,
     /// Origin that the group belongs to, e.g. https://example.com.
@@ -63,8 +65,8 @@ pub(crate) struct Args {
     all: bool,
     /// Mark responses stale instead of removing them.
     ///
-    /// A stale response is revalidated with the next request. It may be served in the meantime, or if the origin fails,
-    /// as far as its stale-while-revalidate and stale-if-error allow.
+    /// A stale response is revalidated with the next request. It may be served in the meantime, or
+    /// if the origin fails, as far as its stale-while-revalidate and stale-if-error allow.
     #[arg(long)]
     soft: bool,
     /// Store to purge: disk:PATH or redis://HOST:PORT/DB.

@@ -1,4 +1,5 @@
-//! Reports the results of many fetches: one line for each, progress bars on a terminal, and a summary at the end.
+//! Reports the results of many fetches: one line for each, progress bars on a terminal, and a
+//! summary at the end.
 
 use std::{
     io::IsTerminal as _,
@@ -18,7 +19,8 @@ const LONG_BODY: u64 = 1 << 20;
 /// Prints and counts the results of fetches as they complete.
 pub(crate) struct Report {
     json: bool,
-    /// The group of all bars, and the bar for the whole run. With bars, only failures are printed as lines.
+    /// The group of all bars, and the bar for the whole run. With bars, only failures are printed
+    /// as lines.
     bars: Option<(MultiProgress, ProgressBar)>,
     started: Instant,
     counts: Counts,
@@ -51,7 +53,8 @@ pub(crate) struct CompletedFetch<'a> {
 impl Report {
     /// Creates a report of `total` fetches, or of an unknown number.
     ///
-    /// It has progress bars if there may be more than one fetch and standard error is a terminal, except with `json`.
+    /// It has progress bars if there may be more than one fetch and standard error is a terminal,
+    /// except with `json`.
     #[expect(clippy::disallowed_methods, reason = "a stopwatch for a person")]
     pub(crate) fn new(total: Option<u64>, json: bool) -> Self {
         let show_bars = !json && total != Some(1) && std::io::stderr().is_terminal();

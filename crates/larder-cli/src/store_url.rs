@@ -1,7 +1,8 @@
-//! Store URLs: parses `memory:512MiB`, `disk:PATH?max=10GiB` or `redis://host:6379/0`, and opens the store.
+//! Store URLs: parses `memory:512MiB`, `disk:PATH?max=10GiB` or `redis://host:6379/0`, and opens
+//! the store.
 //!
-//! Two of them are a near tier and a far tier. This module also has [`UsageError`], which ends the process with exit
-//! code 2.
+//! Two of them are a near tier and a far tier. This module also has [`UsageError`], which ends the
+//! process with exit code 2.
 
 use std::{error::Error, fmt, path::PathBuf, sync::Arc};
 
@@ -67,7 +68,8 @@ pub(crate) struct Stores {
 }
 
 impl Stores {
-    /// Opens the stores with these URLs. Without any it opens a memory store with its default limit of 512 MiB.
+    /// Opens the stores with these URLs. Without any it opens a memory store with its default limit
+    /// of 512 MiB.
     pub(crate) async fn open(urls: &[String]) -> anyhow::Result<Self> {
         check(urls)?;
         let mut opened = Vec::new();
@@ -97,7 +99,8 @@ impl Stores {
     }
 }
 
-/// Opens the stores with these URLs. Without any it opens the disk store in the user's cache directory.
+/// Opens the stores with these URLs. Without any it opens the disk store in the user's cache
+/// directory.
 pub(crate) async fn open_or_default(urls: &[String]) -> anyhow::Result<Arc<dyn CacheStore>> {
     if !urls.is_empty() {
         return Ok(Stores::open(urls).await?.store());
@@ -108,7 +111,8 @@ pub(crate) async fn open_or_default(urls: &[String]) -> anyhow::Result<Arc<dyn C
     Ok(Arc::new(store))
 }
 
-/// Opens a store that other processes can use. Without a URL it opens the disk store in the user's cache directory.
+/// Opens a store that other processes can use. Without a URL it opens the disk store in the user's
+/// cache directory.
 ///
 /// A memory store is an error: it exists only within the process that has created it.
 pub(crate) async fn open_shared(url: Option<&str>) -> anyhow::Result<OpenStore> {

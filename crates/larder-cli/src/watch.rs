@@ -15,14 +15,16 @@ use crate::{
 
 /// Fetch pages on a schedule, and print what has changed.
 ///
-/// A page has changed if its content has. Pages are revalidated with their ETag or Last-Modified, so that content which
-/// has not changed is not transferred again. The first fetch is compared with the stored response. Several commands that
-/// watch the same page with the same store fetch it once for all of them.
+/// A page has changed if its content has. Pages are revalidated with their ETag or Last-Modified,
+/// so that content which has not changed is not transferred again. The first fetch is compared with
+/// the stored response. Several commands that watch the same page with the same store fetch it once
+/// for all of them.
 ///
-/// After each failure in a row the pause until the next fetch doubles, up to an hour. Retry-After headers are honored.
-/// Ctrl-C ends the command.
+/// After each failure in a row the pause until the next fetch doubles, up to an hour. Retry-After
+/// headers are honored. Ctrl-C ends the command.
 ///
-/// Exit code: 0, or with --once 1 if a fetch failed, or 2 if an argument is invalid.
+/// Exit code: 0 after Ctrl-C. With --once, 0 if every fetch succeeded, and 1 if one failed. 2 if an
+/// argument is invalid.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   # Fetch every 5 seconds.
@@ -40,13 +42,15 @@ pub(crate) struct Args {
     urls: Vec<String>,
     #[command(flatten)]
     client: ClientArgs,
-    /// Time between two fetches of a page, e.g. 5s, 10m, 1h [default: just before the page goes stale].
+    /// Time between two fetches of a page, e.g. 5s, 10m, 1h [default: just before the page goes
+    /// stale].
     ///
-    /// By default a page is fetched one second before its stored response goes stale, and every minute if it is not
-    /// stored or stale at once.
+    /// By default a page is fetched one second before its stored response goes stale, and every
+    /// minute if it is not stored or stale at once.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "cron")]
     every: Option<Duration>,
-    /// Cron expression for the times of the fetches, in local time: minute, hour, day, month, weekday.
+    /// Cron expression for the times of the fetches, in local time: minute, hour, day, month,
+    /// weekday.
     #[arg(long, value_name = "EXPR")]
     cron: Option<String>,
     /// Delay each fetch by a random time of up to this duration.
@@ -54,8 +58,8 @@ pub(crate) struct Args {
     jitter: Duration,
     /// Command to run when a page has changed, with the URL as its last argument.
     ///
-    /// The command does not run in a shell. The environment variable LARDER_URL has the URL, too. The command does not
-    /// run for the first version of a page that is not in the store.
+    /// The command does not run in a shell. The environment variable LARDER_URL has the URL, too.
+    /// The command does not run for the first version of a page that is not in the store.
     #[arg(long, value_name = "CMD")]
     exec: Option<String>,
     /// Fetch each page once, now, and exit.
@@ -80,7 +84,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         (None, None) => Schedule::before_stale(Duration::from_secs(1)),
     };
     let exec = args.exec.as_deref().map(parse_command).transpose()?;
-    // A schedule with an interval makes the first fetch at once. With --once there is no second one.
+    // A schedule with an interval makes the first fetch at once. With --once there is no second
+    // one.
     let schedule = if args.once { Schedule::every(Duration::from_secs(3600)) } else { schedule };
     runtime()?.block_on(async {
         let client = args.client.client().await?;

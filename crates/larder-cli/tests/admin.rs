@@ -1,4 +1,4 @@
-//! What only the owner of a proxy sees: the admin's listener, metrics, the access log.
+//! The admin listener with its metrics, the commands that use it, and the access log.
 
 mod process;
 
@@ -8,10 +8,10 @@ use std::{
     net::TcpStream,
 };
 
-use process::{Proxy, content, field, larder, servers::Nginx, setting::Setting, status};
+use process::{Proxy, content, header, larder, servers::Nginx, setting::Setting, status};
 
-/// A proxy with an admin's listener that wants a token.
-struct Owned {
+/// A proxy in front of nginx, with an admin listener that requires a token.
+struct AdminSetup {
     nginx: Nginx,
     proxy: Proxy,
     admin: String,
@@ -21,10 +21,11 @@ struct Owned {
 
 const BEARER: &str = "Authorization: Bearer 0123456789abcdef0123456789abcdef\r\n";
 
-impl Owned {
+impl AdminSetup {
+    /// Starts the servers.
     fn start() -> Self {
-        let (nginx, it) = (Nginx::start(), Setting::new());
-        let token = it.path("token");
+        let (nginx, dir) = (Nginx::start(), Setting::new());
+        let token = dir.path("token");
         fs::write(&token, "0123456789abcdef0123456789abcdef\n").expect("a file");
         let token = token.display().to_string();
         let config = format!(
@@ -32,14 +33,19 @@ impl Owned {
              [[route]]\norigins = [\"{}\"]\ngroups = [\"all\"]\nstale_while_revalidate = \"1h\"",
             nginx.url()
         );
-        let proxy = it.start(&config, &[]);
-        let said = it.says("admin on http://");
-        let admin =
-            said.split("admin on ").nth(1).and_then(|rest| rest.lines().next()).expect("where").to_owned();
-        Self { nginx, proxy, admin, token, _setting: it }
+        let proxy = dir.start(&config, &[]);
+        let errors = dir.wait_for_error("admin on http://");
+        let admin = errors
+            .split("admin on ")
+            .nth(1)
+            .and_then(|rest| rest.lines().next())
+            .expect("the address")
+            .to_owned();
+        Self { nginx, proxy, admin, token, _setting: dir }
     }
 
-    /// Runs the command with the token; its exit code, and all that it said.
+    /// Runs a command with the token. Returns its exit code, and standard output and error
+    /// together.
     fn run(&self, args: &[&str]) -> (Option<i32>, String) {
         let mut command = larder();
         command.args(args).args(["--admin", &self.admin, "--admin-token-file", &self.token]);
@@ -47,93 +53,99 @@ impl Owned {
         (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
     }
 
+    /// Returns the URL of the page, with the address of the proxy.
     fn url(&self) -> String {
         format!("http://{}/page.html", self.proxy.address)
     }
 
-    /// The page, and how it came.
+    /// Requests the page. Returns its content and `Cache-Status`.
     fn page(&self) -> (String, String) {
         let host = &self.proxy.address;
         let request = format!("GET /page.html HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-        let answer = self.proxy.raw(request.as_bytes());
-        (content(&answer).to_owned(), field(&answer, "cache-status").expect("it says").to_owned())
+        let response = self.proxy.raw(request.as_bytes());
+        (content(&response).to_owned(), header(&response, "cache-status").expect("a Cache-Status").to_owned())
     }
 
-    /// Asks the admin's listener.
-    fn ask(&self, request: &str) -> String {
+    /// Sends a request to the admin listener, and returns the response.
+    fn request(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(self.admin.trim_start_matches("http://")).expect("it accepts");
         stream.write_all(request.as_bytes()).expect("it listens");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("it answers");
-        answer
+        let mut response = String::new();
+        stream.read_to_string(&mut response).expect("it answers");
+        response
     }
 
-    fn metrics(&self, field: &str) -> String {
-        self.ask(&format!("GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{field}\r\n"))
+    /// Requests `/metrics` with this header line.
+    fn metrics(&self, header: &str) -> String {
+        self.request(&format!("GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{header}\r\n"))
     }
 
+    /// Posts a body of this content type to `/purge`.
     fn purge(&self, kind: &str, body: &str) -> String {
         let length = body.len();
-        self.ask(&format!(
+        self.request(&format!(
             "POST /purge HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{BEARER}Content-Type: {kind}\r\n\
              Content-Length: {length}\r\n\r\n{body}"
         ))
     }
 }
 
-/// What the owner can do from the command line, with a token.
+/// `larder purge` and `larder stats` with `--admin` and a token.
 #[test]
 fn purges_and_statistics_of_a_running_proxy() {
-    let it = Owned::start();
-    let (url, host) = (it.url(), it.proxy.address.clone());
-    it.page();
+    let setup = AdminSetup::start();
+    let (url, host) = (setup.url(), setup.proxy.address.clone());
+    setup.page();
     for (what, expected) in [
         (&["--url", &url][..], "purged http://"),
         (&["--tag", "all", "--of", &url], "purged all"),
         (&["--prefix", &format!("http://{host}/pa")], "removed 1"),
         (&["--all"], "purged all"),
     ] {
-        assert!(it.page().1.starts_with("larder; hit"), "{what:?}");
-        it.nginx.write("page.html", &format!("{what:?}"));
-        let (code, said) = it.run(&[&["purge"], what].concat());
-        assert!(code == Some(0) && said.contains(expected), "{said}");
-        assert_eq!(it.page().0, format!("{what:?}"), "what was purged came again");
+        assert!(setup.page().1.starts_with("larder; hit"), "{what:?}");
+        setup.nginx.write("page.html", &format!("{what:?}"));
+        let (code, output_text) = setup.run(&[&["purge"], what].concat());
+        assert!(code == Some(0) && output_text.contains(expected), "{output_text}");
+        assert_eq!(setup.page().0, format!("{what:?}"), "a purged page was served");
     }
-    // Softly: served once more, and asked for meanwhile.
+    // A soft purge: the page is served once more, stale, and revalidated in the background.
     for (turn, what) in
         [&["--url", &url][..], &["--tag", "all", "--of", &url], &["--prefix", &url], &["--all"]]
             .iter()
             .enumerate()
     {
-        let content = format!("made anew{}", "!".repeat(50 + turn));
-        it.nginx.write("page.html", &content);
-        let (code, said) = it.run(&[&["purge", "--soft"], *what].concat());
-        assert_eq!(code, Some(0), "{said}");
-        let (_, how) = it.page();
+        let content = format!("fetched again{}", "!".repeat(50 + turn));
+        setup.nginx.write("page.html", &content);
+        let (code, output_text) = setup.run(&[&["purge", "--soft"], *what].concat());
+        assert_eq!(code, Some(0), "{output_text}");
+        let (_, how) = setup.page();
         assert!(
             how.starts_with("larder; hit; ttl=-") || how.starts_with("larder; hit; ttl=0"),
             "{what:?}: {how}"
         );
-        while it.page().0 != content {}
+        while setup.page().0 != content {}
     }
 
-    let (code, said) = it.run(&["stats"]);
-    assert!(code == Some(0) && said.contains("hit") && said.contains("healthy"), "{said}");
-    let (_, json) = it.run(&["stats", "--json"]);
+    let (code, output_text) = setup.run(&["stats"]);
+    assert!(
+        code == Some(0) && output_text.contains("hit") && output_text.contains("healthy"),
+        "{output_text}"
+    );
+    let (_, json) = setup.run(&["stats", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert!(json["requests"]["hit"].as_u64() >= Some(4) && json["stores"][0]["keys"] == 1, "{json}");
-    let output = larder().args(["stats", "--admin", &it.admin]).output().expect("it runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(1) && said.contains("--admin-token-file"), "{said}");
+    let output = larder().args(["stats", "--admin", &setup.admin]).output().expect("it runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && errors.contains("--admin-token-file"), "{errors}");
 }
 
-/// What others see of it: nothing without the token, and clear refusals with it.
+/// Without the token every request is rejected; with it, invalid requests are errors.
 #[test]
-fn the_admins_listener() {
-    let it = Owned::start();
-    it.page();
-    it.page();
-    let text = it.metrics(BEARER);
+fn the_admin_listener_requires_a_token() {
+    let setup = AdminSetup::start();
+    setup.page();
+    setup.page();
+    let text = setup.metrics(BEARER);
     for line in [
         "larder_requests_total{outcome=\"hit\"} 1",
         "larder_http_requests_total{status=\"2xx\"} 2",
@@ -146,9 +158,9 @@ fn the_admins_listener() {
     for wrong in
         ["", "Authorization: Bearer 0123456789abcdef0123456789abcdeX\r\n", "Authorization: Basic eDp5\r\n"]
     {
-        assert_eq!(status(&it.metrics(wrong)), 401, "{wrong}");
+        assert_eq!(status(&setup.metrics(wrong)), 401, "{wrong}");
     }
-    assert_eq!(status(&it.purge("text/plain", "{\"all\":true}")), 400, "what a browser's page could send");
+    assert_eq!(status(&setup.purge("text/plain", "{\"all\":true}")), 400, "a web page could send this");
     for wrong in [
         "{}",
         "{\"all\":true,\"prefix\":\"x\"}",
@@ -157,34 +169,34 @@ fn the_admins_listener() {
         "[",
         "{\"tag\":\"a\"}",
     ] {
-        let answer = it.purge("application/json", wrong);
-        assert!(status(&answer) == 400 && answer.contains("\"error\""), "{wrong}: {answer}");
+        let response = setup.purge("application/json", wrong);
+        assert!(status(&response) == 400 && response.contains("\"error\""), "{wrong}: {response}");
     }
-    // Nothing of it is on the public listener.
-    assert_eq!(status(&it.proxy.get("/metrics", "")), 404);
+    // The public listener has none of its pages.
+    assert_eq!(status(&setup.proxy.get("/metrics", "")), 404);
 }
 
-/// Without a token, only this machine may reach it.
+/// Without a token, the admin listener must be on a loopback address.
 #[test]
-fn an_admin_without_a_token_is_on_loopback() {
-    let refused = |args: &[&str]| {
+fn an_admin_listener_without_a_token_must_be_on_loopback() {
+    let start = |args: &[&str]| {
         let output =
             larder().args(["proxy", "--origin", "http://127.0.0.1:1"]).args(args).output().expect("it runs");
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
-    let (code, said) = refused(&["--admin", "0.0.0.0:0"]);
-    assert!(code == Some(2) && said.contains("--admin-token-file"), "{said}");
-    let it = Setting::new();
-    fs::write(it.path("short"), "secret").expect("a file");
-    let (code, said) =
-        refused(&["--admin", "0.0.0.0:0", "--admin-token-file", &it.path("short").display().to_string()]);
-    assert!(code == Some(2) && said.contains("16 characters"), "{said}");
+    let (code, errors) = start(&["--admin", "0.0.0.0:0"]);
+    assert!(code == Some(2) && errors.contains("--admin-token-file"), "{errors}");
+    let dir = Setting::new();
+    fs::write(dir.path("short"), "secret").expect("a file");
+    let (code, errors) =
+        start(&["--admin", "0.0.0.0:0", "--admin-token-file", &dir.path("short").display().to_string()]);
+    assert!(code == Some(2) && errors.contains("16 characters"), "{errors}");
 }
 
 #[test]
-fn the_access_log_has_a_line_for_each() {
+fn the_access_log_has_a_line_for_each_request() {
     let nginx = Nginx::start();
-    for (format, hit, refused) in [
+    for (format, hit, rejected) in [
         (
             "text",
             "\"GET /page.html HTTP/1.1\" 200 16 \"-\" \"a \\\"test\\\"\" \"larder; hit; ttl=",
@@ -192,14 +204,14 @@ fn the_access_log_has_a_line_for_each() {
         ),
         ("json", "\"cache_status\":\"larder; hit; ttl=", "\"status\":405,"),
     ] {
-        let it = Setting::new();
-        let log = it.path("access.log");
+        let dir = Setting::new();
+        let log = dir.path("access.log");
         let config = format!(
             "[log]\naccess = \"{format}\"\nfile = \"{}\"\n[[route]]\norigins = [\"{}\"]",
             log.display(),
             nginx.url()
         );
-        let mut proxy = it.start(&config, &[]);
+        let mut proxy = dir.start(&config, &[]);
         for _ in 0..2 {
             proxy.get("/page.html", "User-Agent: a \"test\"\r\n");
         }
@@ -211,7 +223,7 @@ fn the_access_log_has_a_line_for_each() {
         assert!(proxy.child.wait().expect("it ends").success());
         let lines = fs::read_to_string(&log).expect("the log");
         assert_eq!(lines.lines().count(), 4, "{lines}");
-        assert!(lines.contains(hit) && lines.contains(refused), "{lines}");
+        assert!(lines.contains(hit) && lines.contains(rejected), "{lines}");
         if format == "json" {
             for line in lines.lines() {
                 let line: serde_json::Value = serde_json::from_str(line).expect("JSON");

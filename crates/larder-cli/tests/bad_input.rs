@@ -1,4 +1,5 @@
-//! Nothing a client or an origin sends makes the proxy panic, hang, grow, or answer one request with another's response.
+//! Invalid input from clients and origins: the proxy does not panic, hang or grow, and never mixes
+//! up responses.
 
 mod process;
 
@@ -10,22 +11,24 @@ use std::{
 };
 
 use larder_testkit::RawOrigin;
-use process::{Proxy, content, field, status};
+use process::{Proxy, content, header, status};
 
+/// Starts an origin that answers with the request line.
 fn echo() -> RawOrigin {
     RawOrigin::start(|head, stream| {
         let line = head.lines().next().unwrap_or_default().to_owned();
-        let answer = format!(
+        let response = format!(
             "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: {}\r\n\r\n{line}",
             line.len()
         );
-        stream.write_all(answer.as_bytes()).is_ok()
+        stream.write_all(response.as_bytes()).is_ok()
     })
 }
 
-/// Request smuggling: each is refused, and what hides behind it never reaches the origin or another's key.
+/// Request smuggling: each request is rejected. The request behind it reaches neither the origin
+/// nor another key.
 #[test]
-fn ambiguous_framing_is_refused() {
+fn ambiguous_framing_is_rejected() {
     let origin = echo();
     let mut proxy = Proxy::start(&origin.url(), &[]);
     let hidden = "GET /hidden HTTP/1.1\r\nHost: example.com\r\n\r\n";
@@ -57,35 +60,36 @@ fn ambiguous_framing_is_refused() {
         ("NUL in the target", "GET /a\0b HTTP/1.1\r\nHost: example.com\r\n\r\n"),
         ("a bare CR", "GET /a HTTP/1.1\r\nHost: example.com\r\nX: a\rY: b\r\n\r\n"),
     ] {
-        let answer = proxy.raw(format!("{head}{hidden}").as_bytes());
-        assert!((400..=501).contains(&status(&answer)), "{name}: {answer}");
-        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{name}: a second request was read: {answer}");
+        let response = proxy.raw(format!("{head}{hidden}").as_bytes());
+        assert!((400..=501).contains(&status(&response)), "{name}: {response}");
+        assert_eq!(response.matches("HTTP/1.1 ").count(), 1, "{name}: a second request was read: {response}");
     }
     assert!(!origin.heads().iter().any(|head| head.contains("hidden")), "{:?}", origin.heads());
     assert!(proxy.is_alive());
     assert_eq!(content(&proxy.get("/hidden", "")), "GET /hidden HTTP/1.1");
 }
 
-/// A bare LF ends a line for some servers and not for others (RFC 9112 §2.2): what comes of it is the same for both.
+/// A bare LF ends a line for some servers and not for others (RFC 9112 §2.2). The proxy
+/// forwards the request as it understood it, or rejects it.
 #[test]
 fn a_bare_lf_hides_nothing() {
     let origin = echo();
     let proxy = Proxy::start(&origin.url(), &[]);
-    let answer = proxy.raw(b"GET /lf HTTP/1.1\nHost: example.com\nConnection: close\n\n");
+    let response = proxy.raw(b"GET /lf HTTP/1.1\nHost: example.com\nConnection: close\n\n");
     assert!(
-        status(&answer) == 200 && content(&answer) == "GET /lf HTTP/1.1" || status(&answer) == 400,
-        "{answer}"
+        status(&response) == 200 && content(&response) == "GET /lf HTTP/1.1" || status(&response) == 400,
+        "{response}"
     );
     for head in origin.heads() {
         assert!(
             head.lines().count() > 2 && !head.replace("\r\n", "").contains('\n'),
-            "a bare LF was passed on: {head:?}"
+            "a bare LF was forwarded: {head:?}"
         );
     }
 }
 
 #[test]
-fn targets_and_hosts_that_are_not_clear_are_refused() {
+fn ambiguous_targets_and_hosts_are_rejected() {
     let origin = echo();
     let proxy = Proxy::start(&origin.url(), &[]);
     for (request, expected) in [
@@ -108,14 +112,14 @@ fn targets_and_hosts_that_are_not_clear_are_refused() {
             200,
         ),
     ] {
-        let answer = proxy.raw(request.as_bytes());
-        assert_eq!(status(&answer), expected, "{request:?}: {answer}");
+        let response = proxy.raw(request.as_bytes());
+        assert_eq!(status(&response), expected, "{request:?}: {response}");
     }
     assert!(!origin.heads().iter().any(|head| head.contains("evil")), "{:?}", origin.heads());
 }
 
 #[test]
-fn what_is_too_large_is_a_clear_refusal() {
+fn oversized_requests_are_rejected() {
     let origin = echo();
     let mut proxy = Proxy::start(&origin.url(), &[]);
     let query = "a".repeat(1 << 20);
@@ -123,33 +127,34 @@ fn what_is_too_large_is_a_clear_refusal() {
     let large = format!("X: {}\r\n", "a".repeat(200_000));
     for (name, request) in [
         ("a query of 1 MiB", format!("GET /?{query} HTTP/1.1\r\nHost: example.com\r\n\r\n")),
-        ("10,000 fields", format!("GET / HTTP/1.1\r\nHost: example.com\r\n{many}\r\n")),
-        ("a large field", format!("GET / HTTP/1.1\r\nHost: example.com\r\n{large}\r\n")),
+        ("10,000 headers", format!("GET / HTTP/1.1\r\nHost: example.com\r\n{many}\r\n")),
+        ("a large header", format!("GET / HTTP/1.1\r\nHost: example.com\r\n{large}\r\n")),
     ] {
-        let answer = proxy.raw(request.as_bytes());
-        // The connection may be reset before what is left unread has been sent; never is it a 200.
+        let response = proxy.raw(request.as_bytes());
+        // The connection may be reset before the whole request has been sent. The status is never
+        // 200.
         assert!(
-            answer.is_empty() || (400..=431).contains(&status(&answer)),
+            response.is_empty() || (400..=431).contains(&status(&response)),
             "{name}: {}",
-            &answer[..answer.len().min(200)]
+            &response[..response.len().min(200)]
         );
     }
-    assert!(origin.heads().is_empty(), "none of them is the origin's business");
+    assert!(origin.heads().is_empty(), "none of them reached the origin");
     assert!(proxy.is_alive());
     assert_eq!(status(&proxy.get("/", "")), 200);
 }
 
-/// A 64 KiB field that fits passes, and is not stored as part of anything.
+/// A header of 64 KiB is forwarded or rejected.
 #[test]
-fn a_field_of_64_kib_is_passed_on_or_refused() {
+fn a_header_of_64_kib_is_forwarded_or_rejected() {
     let proxy = Proxy::start(&echo().url(), &[]);
-    let answer = proxy.get("/", &format!("X: {}\r\n", "a".repeat(65_000)));
-    assert!(matches!(status(&answer), 200 | 400..=431), "{answer}");
+    let response = proxy.get("/", &format!("X: {}\r\n", "a".repeat(65_000)));
+    assert!(matches!(status(&response), 200 | 400..=431), "{response}");
 }
 
-/// Truncated origin bodies are passed on as broken and never stored: short, a broken chunk, a reset.
+/// An incomplete body from the origin is incomplete for the client, too, and is never stored.
 #[test]
-fn broken_bodies_are_broken_for_the_client_and_stored_for_nobody() {
+fn incomplete_bodies_are_never_stored() {
     for (name, bytes) in [
         ("a short body", "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 100\r\n\r\nhalf"),
         (
@@ -164,20 +169,21 @@ fn broken_bodies_are_broken_for_the_client_and_stored_for_nobody() {
         let origin = RawOrigin::fixed(bytes);
         let proxy = Proxy::start(&origin.url(), &[]);
         for round in 1..=2 {
-            let answer = proxy.get("/", "");
-            let whole = match field(&answer, "content-length") {
-                Some(length) => content(&answer).len().to_string() == length,
-                None => answer.ends_with("0\r\n\r\n"),
+            let response = proxy.get("/", "");
+            let whole = match header(&response, "content-length") {
+                Some(length) => content(&response).len().to_string() == length,
+                None => response.ends_with("0\r\n\r\n"),
             };
-            assert!(status(&answer) == 502 || !whole, "{name}: {answer}");
+            assert!(status(&response) == 502 || !whole, "{name}: {response}");
             assert_eq!(origin.heads().len(), round, "{name} was stored");
         }
     }
 }
 
-/// An origin that does not speak HTTP, or says things twice: 502, or a response of the right extent.
+/// The origin sends something that is not HTTP, or two lengths: the client gets 502, or a response
+/// that is not stored.
 #[test]
-fn nonsense_from_the_origin_is_502() {
+fn invalid_responses_from_the_origin_are_502() {
     for (name, bytes) in [
         ("no HTTP", "hello\r\n\r\n"),
         ("nothing", ""),
@@ -191,24 +197,24 @@ fn nonsense_from_the_origin_is_502() {
     ] {
         let origin = RawOrigin::fixed(bytes);
         let mut proxy = Proxy::start(&origin.url(), &[]);
-        let answer = proxy.get("/", "");
-        let stored = field(&answer, "cache-status").is_some_and(|how| how.contains("stored"));
-        assert!(status(&answer) == 502 || !stored, "{name}: {answer}");
+        let response = proxy.get("/", "");
+        let stored = header(&response, "cache-status").is_some_and(|how| how.contains("stored"));
+        assert!(status(&response) == 502 || !stored, "{name}: {response}");
         assert!(proxy.is_alive(), "{name}");
     }
-    // A coding that nobody knows: the content ends with the connection (RFC 9112 §6.3).
+    // An unknown transfer coding: the body ends with the connection (RFC 9112 §6.3).
     let origin = RawOrigin::fixed(
         "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: nonsense\r\n\r\nab",
     );
     let proxy = Proxy::start(&origin.url(), &[]);
     for _ in 0..2 {
-        let answer = proxy.get("/", "");
+        let response = proxy.get("/", "");
         assert!(
-            status(&answer) == 200 && answer.contains("\r\nab") && !answer.contains("nonsense"),
-            "{answer}"
+            status(&response) == 200 && response.contains("\r\nab") && !response.contains("nonsense"),
+            "{response}"
         );
     }
-    // More than was announced: the surplus is not part of the response, nor of the next one.
+    // More bytes than Content-Length: they belong neither to this response nor to the next one.
     let origin = RawOrigin::fixed(
         "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 2\r\n\r\nabHTTP/1.1 200 OK\r\n\r\n",
     );
@@ -217,21 +223,22 @@ fn nonsense_from_the_origin_is_502() {
     assert_eq!(content(&proxy.get("/b", "")), "ab");
 }
 
-/// An origin that closes its idle connections must not cost a client an error.
+/// A client gets no error because the origin has closed an idle connection.
 #[test]
-fn an_origin_that_closes_after_each_response_is_asked_again() {
+fn an_origin_may_close_its_connection_after_each_response() {
     let origin =
         RawOrigin::fixed("HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Length: 2\r\n\r\nok");
     let proxy = Proxy::start(&origin.url(), &[]);
     for n in 0..50 {
-        let answer = proxy.get(&format!("/{n}"), "");
-        assert_eq!((status(&answer), content(&answer)), (200, "ok"), "request {n}");
+        let response = proxy.get(&format!("/{n}"), "");
+        assert_eq!((status(&response), content(&response)), (200, "ok"), "request {n}");
     }
 }
 
-/// A client that went away left 9,000 of 20,000 bytes in the store, served as whole.
+/// In other caches, a client that disconnects has left 9,000 of 20,000 bytes in the store, which
+/// were then served as a complete response.
 #[test]
-fn a_client_that_goes_away_leaves_no_half_entry() {
+fn a_client_that_disconnects_leaves_no_incomplete_entry() {
     let origin = RawOrigin::start(|_, stream| {
         let _ = stream
             .write_all(b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 2000000\r\n\r\n");
@@ -244,10 +251,11 @@ fn a_client_that_goes_away_leaves_no_half_entry() {
         let mut some = [0; 9000];
         stream.read_exact(&mut some).expect("the beginning");
     }
-    let answer = proxy.get("/", "");
-    assert_eq!(content(&answer).len(), 2_000_000);
+    let response = proxy.get("/", "");
+    assert_eq!(content(&response).len(), 2_000_000);
 }
 
+/// Starts an origin with bodies of `length` bytes, chunked for `/chunked`.
 fn origin_of(length: u64) -> RawOrigin {
     RawOrigin::start(move |head, stream| {
         let chunked = head.contains("/chunked");
@@ -260,7 +268,7 @@ fn origin_of(length: u64) -> RawOrigin {
             format!("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\n{framing}\r\n\r\n").as_bytes(),
         );
         let chunk = vec![b'x'; 1 << 20];
-        // "/warm" announces all and breaks off early, which is as good for getting warm.
+        // "/warm" announces the whole length, but ends early: that suffices to warm up the proxy.
         let chunks = if head.contains("/warm") { 4 } else { length >> 20 };
         for _ in 0..chunks {
             let written = if chunked {
@@ -279,6 +287,7 @@ fn origin_of(length: u64) -> RawOrigin {
     })
 }
 
+/// Requests a path and reads the response. Returns its length in bytes.
 fn drain(mut stream: TcpStream, path: &str) -> u64 {
     let request = format!("GET {path} HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("it listens");
@@ -296,7 +305,7 @@ fn a_gibibyte_passes_in_bounded_memory() {
     let origin = origin_of(1 << 30);
     for path in ["/sized", "/chunked"] {
         let proxy = Proxy::start(&origin.url(), &[]);
-        // Code and pools that the first requests bring in are not the body's.
+        // The first requests load code and fill pools. That memory does not count.
         for n in 0..4 {
             drain(proxy.connect(), &format!("/warm/{n}"));
         }
@@ -307,7 +316,7 @@ fn a_gibibyte_passes_in_bounded_memory() {
     }
 }
 
-/// A thousand slow clients of one object of 10 MiB don't multiply it.
+/// A thousand slow clients of a body of 10 MiB share it in memory.
 #[test]
 fn a_thousand_slow_clients_share_one_object() {
     let origin = origin_of(10 << 20);
@@ -323,7 +332,7 @@ fn a_thousand_slow_clients_share_one_object() {
             stream
         })
         .collect();
-    // Each takes a little, and then nothing, while the others do the same.
+    // Each client reads 1,000 bytes and then pauses.
     let slow: Vec<_> = slow
         .into_iter()
         .map(|mut stream| {
@@ -339,6 +348,9 @@ fn a_thousand_slow_clients_share_one_object() {
         let mut rest = Vec::new();
         last.read_to_end(&mut rest).map(|read| read as u64 + 1000)
     });
-    assert!(rest.join().expect("no panic").expect("it reads") >= 10 << 20, "and each gets the whole");
+    assert!(
+        rest.join().expect("no panic").expect("it reads") >= 10 << 20,
+        "a slow client gets the whole body"
+    );
     assert_eq!(origin.heads().len(), 1);
 }

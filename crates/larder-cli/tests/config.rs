@@ -1,4 +1,5 @@
-//! `larder proxy --config` in front of real servers: routes, failover, rules, reload, compression.
+//! `larder proxy --config` in front of real servers: routes, failover, header rules, reload and
+//! compression.
 
 mod process;
 
@@ -15,32 +16,34 @@ use std::{
 
 use larder_testkit::RawOrigin;
 use process::{
-    Proxy, content, field, larder,
+    Proxy, content, header, larder,
     servers::Nginx,
     setting::{Setting, wait_for},
     status,
 };
 
+/// Sends SIGHUP.
 fn hang_up(proxy: &Proxy) {
     let pid = proxy.child.id().to_string();
     assert!(std::process::Command::new("kill").args(["-HUP", &pid]).status().expect("kill").success());
 }
 
-/// Ends the load when it is dropped, also by a panic.
-struct Ends<'a>(&'a AtomicBool);
+/// Sets the flag when it is dropped, also by a panic, so that the load stops.
+struct SetOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for Ends<'_> {
+impl Drop for SetOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::SeqCst);
     }
 }
 
-/// Two origins that have the same, one killed while clients ask for pages that are not cached: each gets its page.
+/// One of two equal origins is killed while clients request pages that are not cached. No request
+/// fails.
 #[test]
-fn an_origin_that_is_killed_under_load() {
+fn an_origin_is_killed_under_load() {
     let (mut one, other) = (Nginx::start(), Nginx::start());
-    let it = Setting::new();
-    let proxy = it.start(
+    let dir = Setting::new();
+    let proxy = dir.start(
         &format!(
             "[[route]]\norigins = [\"{}\", \"{}\"]\nbalance = \"round-robin\"\n\
              health = {{ path = \"/page.html\", every = \"100ms\", timeout = \"1s\" }}",
@@ -49,25 +52,25 @@ fn an_origin_that_is_killed_under_load() {
         ),
         &[],
     );
-    let (done, asked, numbers) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
-    let wrong = Mutex::new(Vec::new());
+    let (done, completed, numbers) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    let failures = Mutex::new(Vec::new());
     thread::scope(|threads| {
-        let _end = Ends(&done);
+        let _stop = SetOnDrop(&done);
         for _ in 0..8 {
             threads.spawn(|| {
                 while !done.load(Ordering::SeqCst) {
                     let n = numbers.fetch_add(1, Ordering::SeqCst);
-                    let answer = proxy.get(&format!("/page.html?{n}"), "");
-                    if status(&answer) != 200 || content(&answer) != "<h1>a page</h1>\n" {
-                        wrong.lock().expect("no panic").push(answer);
+                    let response = proxy.get(&format!("/page.html?{n}"), "");
+                    if status(&response) != 200 || content(&response) != "<h1>a page</h1>\n" {
+                        failures.lock().expect("no panic").push(response);
                     }
-                    asked.fetch_add(1, Ordering::SeqCst);
+                    completed.fetch_add(1, Ordering::SeqCst);
                 }
             });
         }
         let until = |more: usize| {
-            let goal = asked.load(Ordering::SeqCst) + more;
-            while asked.load(Ordering::SeqCst) < goal {
+            let goal = completed.load(Ordering::SeqCst) + more;
+            while completed.load(Ordering::SeqCst) < goal {
                 thread::sleep(Duration::from_millis(5));
             }
         };
@@ -75,16 +78,16 @@ fn an_origin_that_is_killed_under_load() {
             until(200);
             one.kill();
             until(400);
-            it.says("origin is unhealthy");
+            dir.wait_for_error("origin is unhealthy");
             one.restart();
-            it.says("origin is healthy again");
+            dir.wait_for_error("origin is healthy again");
         }
         until(200);
     });
-    assert_eq!(wrong.into_inner().expect("no panic"), Vec::<String>::new());
-    // Both are asked again.
+    assert_eq!(failures.into_inner().expect("no panic"), Vec::<String>::new());
+    // Both origins get requests again.
     let servers: std::collections::HashSet<String> = (0..20)
-        .filter_map(|n| field(&proxy.get(&format!("/page.html?last{n}"), ""), "x-server").map(str::to_owned))
+        .filter_map(|n| header(&proxy.get(&format!("/page.html?last{n}"), ""), "x-server").map(str::to_owned))
         .collect();
     assert_eq!(servers.len(), 2, "{servers:?}");
 }
@@ -93,8 +96,8 @@ fn an_origin_that_is_killed_under_load() {
 fn routes_and_their_rules() {
     let (main, api) = (Nginx::start(), Nginx::start());
     main.write("other.html", "other");
-    let it = Setting::new();
-    let proxy = it.start(
+    let dir = Setting::new();
+    let proxy = dir.start(
         &format!(
             r#"
             [[route]]
@@ -124,46 +127,46 @@ fn routes_and_their_rules() {
         &["--compress"],
     );
     let page = proxy.get("/page.html?utm_source=a", "");
-    assert_eq!((field(&page, "x-by"), field(&page, "server")), (Some("larder"), None), "{page}");
+    assert_eq!((header(&page, "x-by"), header(&page, "server")), (Some("larder"), None), "{page}");
     let hit = proxy.get("/page.html?utm_source=b", "");
-    assert!(field(&hit, "cache-status").is_some_and(|how| how.starts_with("larder; hit")), "{hit}");
-    assert_eq!(field(&hit, "x-by"), Some("larder"));
+    assert!(header(&hit, "cache-status").is_some_and(|how| how.starts_with("larder; hit")), "{hit}");
+    assert_eq!(header(&hit, "x-by"), Some("larder"));
     let api_page = proxy.get("/api/x?y=1", "");
     assert!(
         content(&api_page).starts_with(&format!("api /api/x?y=1 127.0.0.1:{} larder", api.port)),
         "{api_page}"
     );
     let hit = proxy.get("/api/x?y=1", "");
-    assert!(field(&hit, "cache-status").is_some_and(|how| how.starts_with("larder; hit")), "{hit}");
+    assert!(header(&hit, "cache-status").is_some_and(|how| how.starts_with("larder; hit")), "{hit}");
     for _ in 0..2 {
         let live = proxy.get("/api/live/x", "");
         assert!(content(&live).starts_with("api /api/live/x example.com"), "{live}");
-        assert!(!field(&live, "cache-status").is_some_and(|how| how.contains("hit")), "{live}");
+        assert!(!header(&live, "cache-status").is_some_and(|how| how.contains("hit")), "{live}");
     }
-    let sneaky = proxy.get("/%61pi/live/x", "");
-    assert!(!field(&sneaky, "cache-status").is_some_and(|how| how.contains("stored")), "{sneaky}");
+    let encoded = proxy.get("/%61pi/live/x", "");
+    assert!(!header(&encoded, "cache-status").is_some_and(|how| how.contains("stored")), "{encoded}");
     let elsewhere = proxy.raw(b"GET /page.html HTTP/1.1\r\nHost: elsewhere.org\r\nConnection: close\r\n\r\n");
     assert_eq!(status(&elsewhere), 404, "{elsewhere}");
 }
 
-/// A trace goes on where it came from, and begins where there was none.
+/// A request with a `traceparent` continues its trace. A request without one starts a trace.
 #[test]
-fn traces_are_passed_on() {
+fn traces_are_continued_or_started() {
     let nginx = Nginx::start();
-    let it = Setting::new();
-    let log = it.path("access.log").display().to_string();
-    let proxy = it.start(
+    let dir = Setting::new();
+    let log = dir.path("access.log").display().to_string();
+    let proxy = dir.start(
         &format!("[log]\naccess = \"json\"\nfile = \"{log}\"\n[[route]]\norigins = [\"{}\"]", nginx.url()),
         &[],
     );
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-    let asked = format!("traceparent: 00-{trace}-00f067aa0ba902b7-01\r\n");
-    let answer = proxy.get("/api/x", &asked);
-    let passed = content(&answer).rsplit(' ').next().expect("the field");
-    assert!(passed.starts_with(&format!("00-{trace}-")) && passed.ends_with("-01"), "{answer}");
-    assert!(!passed.contains("00f067aa0ba902b7"), "the span is the proxy's own: {answer}");
-    let begun = proxy.get("/api/y", "");
-    assert_eq!(content(&begun).rsplit(' ').next().map(str::len), Some(55), "{begun}");
+    let traceparent = format!("traceparent: 00-{trace}-00f067aa0ba902b7-01\r\n");
+    let response = proxy.get("/api/x", &traceparent);
+    let forwarded = content(&response).rsplit(' ').next().expect("the header");
+    assert!(forwarded.starts_with(&format!("00-{trace}-")) && forwarded.ends_with("-01"), "{response}");
+    assert!(!forwarded.contains("00f067aa0ba902b7"), "the span is the proxy's own: {response}");
+    let started = proxy.get("/api/y", "");
+    assert_eq!(content(&started).rsplit(' ').next().map(str::len), Some(55), "{started}");
     let lines = wait_for(Path::new(&log), "/api/y");
     let line: serde_json::Value =
         serde_json::from_str(lines.lines().find(|line| line.contains("/api/x")).expect("a line"))
@@ -172,34 +175,34 @@ fn traces_are_passed_on() {
 }
 
 #[test]
-fn the_file_is_read_again() {
+fn sighup_reloads_the_file() {
     let (one, other) = (Nginx::start(), Nginx::start());
     one.write("page.html", "one");
     other.write("page.html", "other");
-    let it = Setting::new();
+    let dir = Setting::new();
     let route = |nginx: &Nginx| format!("[[route]]\norigins = [\"{}\"]\ncache = false\n", nginx.url());
-    let mut proxy = it.start(&route(&one), &[]);
+    let mut proxy = dir.start(&route(&one), &[]);
     assert_eq!(content(&proxy.get("/page.html", "")), "one");
-    it.write(&route(&other));
+    dir.write(&route(&other));
     hang_up(&proxy);
-    it.says("is in force");
+    dir.wait_for_error("reloaded ");
     for _ in 0..8 {
         assert_eq!(content(&proxy.get("/page.html", "")), "other");
     }
-    it.write(&format!("{}\nfreshnes = \"1s\"", route(&one)));
+    dir.write(&format!("{}\nfreshnes = \"1s\"", route(&one)));
     hang_up(&proxy);
-    let errors = it.says("the configuration stays as it was");
+    let errors = dir.wait_for_error("reload failed, keeping the previous configuration: ");
     assert!(errors.contains("unknown field `freshnes`"), "{errors}");
     assert_eq!(content(&proxy.get("/page.html", "")), "other");
     assert!(proxy.is_alive());
-    // At the start it is an error, and nothing is begun.
-    let path = it.path("larder.toml");
+    // At the start, the same file is an error, and the proxy does not run.
+    let path = dir.path("larder.toml");
     let failed = larder().args(["proxy", "--config"]).arg(&path).output().expect("it runs");
     assert_eq!(failed.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&failed.stderr).contains("unknown field `freshnes`"), "{failed:?}");
 }
 
-/// The same page in each coding, fetched from the origin once.
+/// A page is fetched once, and compressed once for each coding.
 #[test]
 fn pages_are_compressed_once() {
     let nginx = Nginx::start();
@@ -209,32 +212,32 @@ fn pages_are_compressed_once() {
     for (accepts, coding) in
         [("br, gzip", Some("br")), ("gzip", Some("gzip")), ("zstd", Some("zstd")), ("", None)]
     {
-        let fields = format!("Accept-Encoding: {accepts}\r\n");
-        let first = proxy.get("/long.html", &fields);
-        assert_eq!(field(&first, "content-encoding"), coding, "{first}");
-        let again = proxy.get("/long.html", &fields);
-        assert!(field(&again, "cache-status").is_some_and(|how| how.starts_with("larder; hit")), "{again}");
+        let headers = format!("Accept-Encoding: {accepts}\r\n");
+        let first = proxy.get("/long.html", &headers);
+        assert_eq!(header(&first, "content-encoding"), coding, "{first}");
+        let hit = proxy.get("/long.html", &headers);
+        assert!(header(&hit, "cache-status").is_some_and(|how| how.starts_with("larder; hit")), "{hit}");
         lengths.push(
-            field(&again, "content-length").and_then(|length| length.parse::<usize>().ok()).expect("ready"),
+            header(&hit, "content-length").and_then(|length| length.parse::<usize>().ok()).expect("a length"),
         );
-        nginx.write("long.html", "another page, if the origin were asked again");
+        nginx.write("long.html", "another page, if it were fetched again");
     }
     assert!(lengths[..3].iter().all(|length| *length < 300) && lengths[3] == 11_000, "{lengths:?}");
 }
 
-/// A server that answers for several names is asked by the name that the route is for.
+/// Health checks have the host of the route, or else of the origin, in their Host header.
 #[test]
-fn health_checks_ask_for_the_right_host() {
+fn health_checks_send_the_right_host() {
     for (host, expected) in [("host = \"example.com\"\n", "host: example.com"), ("", "host: 127.0.0.1:")] {
         let origin = RawOrigin::start(|_, stream| {
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").is_ok()
         });
-        let it = Setting::new();
+        let dir = Setting::new();
         let config = format!(
             "[[route]]\n{host}origins = [\"{}\"]\nhealth = {{ path = \"/up\", every = \"50ms\" }}",
             origin.url()
         );
-        let _proxy = it.start(&config, &[]);
+        let _proxy = dir.start(&config, &[]);
         while origin.heads().is_empty() {
             thread::sleep(Duration::from_millis(5));
         }

@@ -1,4 +1,4 @@
-//! `larder get` and `larder watch`, as a person or a script runs them.
+//! `larder get` and `larder watch`: output, files, exit codes and signals.
 
 mod process;
 
@@ -16,12 +16,13 @@ use std::{
 use larder_testkit::RawOrigin;
 use serde_json::Value;
 
-/// Pages that say which they are, fresh for an hour; `/old` leads to `/new`, `/slow` never ends, `/missing` is not there.
+/// Starts an origin: each page contains its path, and is fresh for an hour. `/old` redirects to
+/// `/new`, `/slow` never ends, `/missing` is 404.
 fn origin() -> RawOrigin {
     RawOrigin::start(|head, stream| {
         let path = head.split(' ').nth(1).unwrap_or("/").to_owned();
         let page = format!("this is {path}\n");
-        let fields = match &*path {
+        let head = match &*path {
             "/old" => "302 Found\r\nLocation: /new",
             "/missing" => "404 Not Found",
             "/slow" => {
@@ -33,30 +34,35 @@ fn origin() -> RawOrigin {
             }
             _ => "200 OK\r\nCache-Control: max-age=3600",
         };
-        write!(stream, "HTTP/1.1 {fields}\r\nContent-Length: {}\r\n\r\n{page}", page.len()).is_ok()
+        write!(stream, "HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n{page}", page.len()).is_ok()
     })
 }
 
+/// Creates a command that uses this cache directory.
 fn larder(cache: &Path, arguments: &[&str]) -> Command {
     let mut command = process::larder();
     command.env("XDG_CACHE_HOME", cache).args(arguments);
     command
 }
 
+/// Runs a command. Returns its output, also as text: standard output and standard error.
 fn run(cache: &Path, arguments: &[&str]) -> (Output, String, String) {
-    said(larder(cache, arguments).output().expect("it runs"))
+    texts(larder(cache, arguments).output().expect("it runs"))
 }
 
-fn said(output: Output) -> (Output, String, String) {
+/// Returns the output with standard output and standard error as text.
+fn texts(output: Output) -> (Output, String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     (output, out, err)
 }
 
+/// Parses lines of JSON.
 fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
+/// Creates a temporary directory.
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder")
 }
@@ -80,7 +86,7 @@ fn one_url_and_redirects() {
 }
 
 #[test]
-fn many_urls_from_a_list() {
+fn urls_from_standard_input() {
     let (origin, cache, pages) = (origin(), folder(), folder());
     let list: String = ["/a", "/b", "", "# not this one", "/a", "/missing"]
         .map(|path| match path {
@@ -93,11 +99,11 @@ fn many_urls_from_a_list() {
         let piped = command.args(more).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = piped.spawn().expect("it starts");
         process.stdin.take().expect("piped").write_all(list.as_bytes()).expect("it reads");
-        said(process.wait_with_output().expect("it ends"))
+        texts(process.wait_with_output().expect("it ends"))
     };
-    let (output, _, said) = get(&["--output", pages.path().to_str().expect("text")]);
+    let (output, _, errors) = get(&["--output", pages.path().to_str().expect("text")]);
     assert_eq!(output.status.code(), Some(1), "one is missing");
-    assert!(said.contains("2 misses, 1 failed; ") || said.contains("3 misses, 1 failed; "), "{said}");
+    assert!(errors.contains("2 misses, 1 failed; ") || errors.contains("3 misses, 1 failed; "), "{errors}");
     let mut files: Vec<_> = std::fs::read_dir(pages.path())
         .expect("it is there")
         .map(|file| file.expect("a file").file_name().into_string().expect("text"))
@@ -113,41 +119,42 @@ fn many_urls_from_a_list() {
 }
 
 #[test]
-fn failures_say_what_and_why() {
+fn failures_and_usage_errors() {
     let cache = folder();
-    let nobody = format!(
+    let unused_port = format!(
         "http://127.0.0.1:{}/",
         std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port()
     );
     let (output, out, _) =
-        run(cache.path(), &["get", "--json", "--retry", "0", &nobody, "http://no-such-host.invalid/"]);
+        run(cache.path(), &["get", "--json", "--retry", "0", &unused_port, "http://no-such-host.invalid/"]);
     assert_eq!(output.status.code(), Some(1));
     let errors = lines(&out);
     assert!(errors[0]["error"].as_str().is_some_and(|error| error.contains("refused")), "{out}");
     assert!(errors.iter().all(|error| error["kind"] == "Connect"), "{out}");
-    let (output, _, said) = run(cache.path(), &["get", "http://a/", "http://b/"]);
+    let (output, _, errors) = run(cache.path(), &["get", "http://a/", "http://b/"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(said.contains("--output DIR"), "{said}");
+    assert!(errors.contains("--output DIR"), "{errors}");
 }
 
-/// A process that is gone when this is, whatever a test finds.
-struct Stopped(std::process::Child);
+/// A process that is killed when this is dropped, also by a panic.
+struct KillOnDrop(std::process::Child);
 
-impl Drop for Stopped {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
+/// Sends SIGINT, as Ctrl-C does.
 fn interrupt(process: &std::process::Child) {
     let pid = process.id().to_string();
     assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill runs").success());
 }
 
-/// Ctrl-C: what is whole is kept, and nothing else is there.
+/// After Ctrl-C, complete files and responses remain, and incomplete ones are removed.
 #[test]
-fn interrupted_it_keeps_what_is_whole() {
+fn ctrl_c_keeps_what_is_complete() {
     let (origin, cache, pages) = (origin(), folder(), folder());
     let (slow, whole) = (format!("{}/slow", origin.url()), format!("{}/whole", origin.url()));
     let mut command =
@@ -158,27 +165,27 @@ fn interrupted_it_keeps_what_is_whole() {
         std::thread::sleep(Duration::from_millis(10));
     }
     interrupt(&process);
-    let (output, _, said) = said(process.wait_with_output().expect("it ends"));
+    let (output, _, errors) = texts(process.wait_with_output().expect("it ends"));
     assert_eq!(output.status.code(), Some(1));
-    assert!(said.contains("interrupted after 1 miss"), "{said}");
+    assert!(errors.contains("interrupted after 1 miss"), "{errors}");
     assert_eq!(files(), 1);
     let (_, _, how) = run(cache.path(), &["get", "--only-if-cached", &whole]);
     assert!(how.contains("(hit; "), "{how}");
 }
 
-/// A proxy on the same directory is another's: what one user may see is not there for all.
+/// A proxy on the same store does not serve the private responses of `larder get`.
 #[test]
-fn what_get_keeps_a_proxy_never_serves() {
+fn a_proxy_never_serves_responses_of_get() {
     let (origin, cache, store) = (origin(), folder(), folder());
     let spec = format!("disk:{}", store.path().display());
     run(cache.path(), &["get", "--store", &spec, &format!("{}/mine", origin.url())]);
     let proxy = process::Proxy::start(&origin.url(), &["--store", &spec]);
-    let answer = proxy.get("/mine", "");
-    assert!(answer.contains("fwd=uri-miss"), "{answer}");
+    let response = proxy.get("/mine", "");
+    assert!(response.contains("fwd=uri-miss"), "{response}");
 }
 
 #[test]
-fn watch_says_what_changed_and_runs_a_command() {
+fn watch_prints_changes_and_runs_a_command() {
     let version = Arc::new(AtomicUsize::new(0));
     let now = Arc::clone(&version);
     let origin = RawOrigin::start(move |head, stream| {
@@ -187,16 +194,16 @@ fn watch_says_what_changed_and_runs_a_command() {
             true => ("304 Not Modified", String::new()),
             false => ("200 OK", format!("Content-Length: 3\r\n\r\n{tag}")),
         };
-        let fields = format!("Cache-Control: max-age=60\r\nETag: {tag}\r\n{content}");
+        let head = format!("Cache-Control: max-age=60\r\nETag: {tag}\r\n{content}");
         let end = if content.is_empty() { "\r\n" } else { "" };
-        write!(stream, "HTTP/1.1 {status}\r\n{fields}{end}").is_ok()
+        write!(stream, "HTTP/1.1 {status}\r\n{head}{end}").is_ok()
     });
     let (cache, url) = (folder(), format!("{}/page?a=b&c=$(d)", origin.url()));
     let log = cache.path().join("log");
-    // A command that writes down its arguments, and would be another through a shell.
+    // Appends its argument to a file. Run through a shell, it would be a different command.
     let exec = format!("sh -c 'echo \"$1\" >> {}' sh", log.display());
     let mut command = larder(cache.path(), &["watch", &url, "--every", "150ms", "--exec", &exec]);
-    let mut process = Stopped(command.stdout(Stdio::piped()).spawn().expect("it starts"));
+    let mut process = KillOnDrop(command.stdout(Stdio::piped()).spawn().expect("it starts"));
     let mut out = BufReader::new(process.0.stdout.take().expect("piped")).lines();
     let mut next = || out.next().expect("a line").expect("text");
     let first = next();
@@ -209,14 +216,14 @@ fn watch_says_what_changed_and_runs_a_command() {
     }
     interrupt(&process.0);
     assert_eq!(process.0.wait().expect("it ends").code(), Some(0));
-    // What was seen last time is remembered.
+    // The next command compares with the stored page.
     let once = |expected: &str| {
         let (output, out, _) = run(cache.path(), &["watch", &url, "--once", "--json"]);
         let line = &lines(&out)[0];
         assert_eq!((output.status.code(), line["what"].as_str()), (Some(0), Some(expected)), "{out}");
     };
     once("unchanged");
-    let (output, _, said) = run(cache.path(), &["watch", &url, "--cron", "now and then"]);
+    let (output, _, errors) = run(cache.path(), &["watch", &url, "--cron", "now and then"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(said.contains("--cron: 'now and then' is not a cron expression"), "{said}");
+    assert!(errors.contains("--cron: 'now and then' is not a cron expression"), "{errors}");
 }

@@ -1,4 +1,4 @@
-//! `larder proxy` in front of real servers: what a person sees with curl.
+//! `larder proxy` in front of real servers: responses, headers, errors, shutdown and TLS.
 
 mod process;
 
@@ -10,7 +10,7 @@ use std::{
 
 use larder_testkit::RawOrigin;
 use process::{
-    Proxy, content, field, larder,
+    Proxy, content, header, larder,
     servers::{Nginx, Server, free_port, wait_for},
     status,
 };
@@ -21,23 +21,23 @@ fn in_front_of_nginx() {
     let proxy = Proxy::start(&nginx.url(), &[]);
     let miss = proxy.get("/page.html", "");
     assert_eq!(status(&miss), 200, "{miss}");
-    assert_eq!(field(&miss, "cache-status"), Some("larder; fwd=uri-miss; fwd-status=200; stored"));
+    assert_eq!(header(&miss, "cache-status"), Some("larder; fwd=uri-miss; fwd-status=200; stored"));
     let hit = proxy.get("/page.html", "");
     assert_eq!(content(&hit), "<h1>a page</h1>\n");
-    assert!(field(&hit, "cache-status").is_some_and(|how| how.starts_with("larder; hit; ttl=")), "{hit}");
-    assert!(field(&hit, "age").is_some(), "{hit}");
-    assert_eq!(field(&hit, "date"), field(&miss, "date"), "the date is the origin's");
-    let etag = field(&hit, "etag").expect("nginx makes one").to_owned();
+    assert!(header(&hit, "cache-status").is_some_and(|how| how.starts_with("larder; hit; ttl=")), "{hit}");
+    assert!(header(&hit, "age").is_some(), "{hit}");
+    assert_eq!(header(&hit, "date"), header(&miss, "date"), "the date is the origin's");
+    let etag = header(&hit, "etag").expect("nginx sends one").to_owned();
     let not_modified = proxy.get("/page.html", &format!("If-None-Match: {etag}\r\n"));
     assert_eq!((status(&not_modified), content(&not_modified)), (304, ""));
-    assert_eq!(field(&not_modified, "content-length"), None);
+    assert_eq!(header(&not_modified, "content-length"), None);
     let part = proxy.get("/page.html", "Range: bytes=4-9\r\n");
     assert_eq!((status(&part), content(&part)), (206, "a page"));
-    assert_eq!(field(&part, "content-range"), Some("bytes 4-9/16"));
+    assert_eq!(header(&part, "content-range"), Some("bytes 4-9/16"));
     let head = proxy.send("HEAD", "/page.html", "");
-    assert_eq!((status(&head), field(&head, "content-length"), content(&head)), (200, Some("16"), ""));
+    assert_eq!((status(&head), header(&head, "content-length"), content(&head)), (200, Some("16"), ""));
     let reloaded = proxy.get("/page.html", "Cache-Control: no-cache\r\n");
-    assert_eq!(field(&reloaded, "cache-status"), Some("larder; fwd=request; fwd-status=304; stored"));
+    assert_eq!(header(&reloaded, "cache-status"), Some("larder; fwd=request; fwd-status=304; stored"));
     assert_eq!(content(&reloaded), "<h1>a page</h1>\n");
     assert_eq!(status(&proxy.get("/missing", "")), 404);
 }
@@ -63,10 +63,14 @@ fn in_front_of_pythons_http_server() {
     let proxy = Proxy::start(&format!("http://127.0.0.1:{port}"), &[]);
     assert_eq!(content(&proxy.get("/page.txt", "")), "a page");
     let hit = proxy.get("/page.txt", "");
-    assert!(field(&hit, "cache-status").is_some_and(|how| how.contains("hit")), "heuristic freshness: {hit}");
+    assert!(
+        header(&hit, "cache-status").is_some_and(|how| how.contains("hit")),
+        "heuristic freshness: {hit}"
+    );
     assert_eq!(content(&hit), "a page");
 }
 
+/// Formats a response that may be stored.
 fn storable(content: &str) -> String {
     format!(
         "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: {}\r\n\r\n{content}",
@@ -74,18 +78,19 @@ fn storable(content: &str) -> String {
     )
 }
 
+/// Starts an origin that always sends this content.
 fn answering(text: &'static str) -> RawOrigin {
     RawOrigin::start(move |_, stream| stream.write_all(storable(text).as_bytes()).is_ok())
 }
 
 #[test]
-fn what_clients_say_of_themselves_does_not_reach_the_origin() {
+fn headers_that_clients_could_forge_are_not_forwarded() {
     let origin = answering("x");
     let proxy = Proxy::start(&origin.url(), &[]);
-    let lies = "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Host: evil.example\r\nX-Forwarded-Proto: https\r\n\
+    let forged = "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Host: evil.example\r\nX-Forwarded-Proto: https\r\n\
                 X-Original-URL: /admin\r\nX-Rewrite-URL: /admin\r\nForwarded: for=6.6.6.6\r\nX-Http-Method-Override: PUT\r\n\
                 Proxy-Authorization: secret\r\nConnection: x-hop\r\nX-Hop: 1\r\nX-Keep: 1\r\n";
-    proxy.get("/", lies);
+    proxy.get("/", forged);
     let head = origin.heads().remove(0).to_ascii_lowercase();
     for absent in ["6.6.6.6", "evil.example", "/admin", "x-http-method-override", "secret", "x-hop"] {
         assert!(!head.contains(absent), "{absent} reached the origin:\n{head}");
@@ -102,7 +107,7 @@ fn what_clients_say_of_themselves_does_not_reach_the_origin() {
     }
 }
 
-/// Two hosts behind one cache polluted each other.
+/// The host is part of the key: two hosts behind one proxy never share a response.
 #[test]
 fn hosts_do_not_share_responses() {
     let origin = RawOrigin::start(|head, stream| {
@@ -112,36 +117,37 @@ fn hosts_do_not_share_responses() {
     let proxy = Proxy::start(&origin.url(), &[]);
     for _ in 0..2 {
         for host in ["a.example", "b.example"] {
-            let answer =
+            let response =
                 proxy.raw(format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes());
-            assert_eq!(content(&answer), host);
+            assert_eq!(content(&response), host);
         }
     }
     assert_eq!(origin.heads().len(), 2);
 }
 
 #[test]
-fn an_origin_that_is_down_is_502_and_one_that_is_silent_504() {
+fn an_unreachable_origin_is_502_and_a_silent_one_504() {
     let proxy = Proxy::start(&format!("http://127.0.0.1:{}", free_port()), &[]);
-    let answer = proxy.get("/", "");
-    assert_eq!(status(&answer), 502);
-    assert_eq!(content(&answer), "502 Bad Gateway: could not connect to the origin\n");
+    let response = proxy.get("/", "");
+    assert_eq!(status(&response), 502);
+    assert_eq!(content(&response), "502 Bad Gateway: could not connect to the origin\n");
     assert!(
-        field(&answer, "cache-status").is_some_and(|how| how.contains("detail=origin-unreachable")),
-        "{answer}"
+        header(&response, "cache-status").is_some_and(|how| how.contains("detail=origin-unreachable")),
+        "{response}"
     );
     let silent = RawOrigin::start(|_, stream| stream.read(&mut [0]).is_ok_and(|read| read > 0));
     let proxy = Proxy::start(&silent.url(), &["--origin-timeout", "300ms"]);
-    let answer = proxy.get("/", "");
+    let response = proxy.get("/", "");
     assert_eq!(
-        (status(&answer), content(&answer)),
-        (504, "504 Gateway Timeout: the origin did not answer within 300ms\n")
+        (status(&response), content(&response)),
+        (504, "504 Gateway Timeout: the origin did not response within 300ms\n")
     );
 }
 
-/// SIGTERM: the request in flight is answered, idle connections are closed, and the exit code is 0.
+/// After SIGTERM, the request in flight gets its response, idle connections are closed, and the
+/// exit code is 0.
 #[test]
-fn a_graceful_shutdown_finishes_what_it_has_begun() {
+fn a_graceful_shutdown_completes_requests_in_flight() {
     let (release, released) = std::sync::mpsc::channel::<()>();
     let released = std::sync::Mutex::new(released);
     let origin = RawOrigin::start(move |_, stream| {
@@ -157,39 +163,39 @@ fn a_graceful_shutdown_finishes_what_it_has_begun() {
     }
     Command::new("kill").arg(proxy.child.id().to_string()).status().expect("kill");
     release.send(()).expect("the origin waits");
-    let mut answer = String::new();
-    busy.read_to_string(&mut answer).expect("it is answered, and closed");
-    assert_eq!((status(&answer), content(&answer)), (200, "in time"));
+    let mut response = String::new();
+    busy.read_to_string(&mut response).expect("it is answered, and closed");
+    assert_eq!((status(&response), content(&response)), (200, "in time"));
     drop(idle);
     assert_eq!(proxy.child.wait().expect("it ends").code(), Some(0));
 }
 
 #[test]
 fn usage_errors_are_one_line_with_an_example_and_code_2() {
-    for (args, says) in [
+    for (args, expected) in [
         (&["proxy", "--origin", "nonsense"][..], "e.g. --origin http://127.0.0.1:3000"),
         (&["proxy", "--origin", "ftp://example.com"], "e.g. --origin http://127.0.0.1:3000"),
         (&["proxy", "--origin", "http://u:p@example.com"], "user name or password"),
         (&["proxy", "--origin", "http://a", "--store", "memory:lots"], "e.g. --store memory:512MiB"),
-        (&["proxy", "--origin", "http://a", "--store", "cupboard"], "there is no store called 'cupboard'"),
+        (&["proxy", "--origin", "http://a", "--store", "cupboard"], "unknown store 'cupboard'"),
         (&["proxy", "--origin", "http://a", "--store", "redis:x"], "e.g. --store redis://127.0.0.1:6379/0"),
         (&["get", "example.com"], "e.g. larder get https://example.com/"),
         (&["get", "http://a/", "--header", "nonsense"], "e.g. --header 'Accept-Language: de'"),
     ] {
         let output = larder().args(args).output().expect("it runs");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
-        assert!(said.contains(says) && said.trim().lines().count() == 1, "{args:?}: {said}");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {errors}");
+        assert!(errors.contains(expected) && errors.trim().lines().count() == 1, "{args:?}: {errors}");
     }
 }
 
 #[test]
 fn over_tls() {
     let folder = tempfile::tempdir().expect("a folder");
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let generated = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
-    std::fs::write(&cert, made.cert.pem()).expect("a file");
-    std::fs::write(&key, made.signing_key.serialize_pem()).expect("a file");
+    std::fs::write(&cert, generated.cert.pem()).expect("a file");
+    std::fs::write(&key, generated.signing_key.serialize_pem()).expect("a file");
     let origin = answering("secret");
     let paths = [cert.to_str().expect("text"), key.to_str().expect("text")];
     let proxy = Proxy::start(&origin.url(), &["--tls-cert", paths[0], "--tls-key", paths[1]]);
@@ -200,12 +206,12 @@ fn over_tls() {
             .args(["--resolve", &format!("localhost:{port}:127.0.0.1")])
             .output()
             .expect("curl is missing: apt-get install curl");
-        let answer = String::from_utf8_lossy(&output.stdout);
+        let response = String::from_utf8_lossy(&output.stdout);
         assert!(
-            answer.contains("secret") && answer.contains("cache-status: larder;"),
-            "{version}: {answer} {output:?}"
+            response.contains("secret") && response.contains("cache-status: larder;"),
+            "{version}: {response} {output:?}"
         );
     }
     assert!(origin.heads()[0].to_ascii_lowercase().contains("x-forwarded-proto: https"));
-    assert_eq!(origin.heads().len(), 1, "both versions share what is stored");
+    assert_eq!(origin.heads().len(), 1, "both versions share the stored response");
 }

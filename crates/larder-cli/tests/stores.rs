@@ -1,4 +1,5 @@
-//! What outlives a command: the cache on disk, between one `larder` and the next, and between several at once.
+//! Stores that outlive a command: shared by successive commands, by commands that run at once, and
+//! by proxies.
 
 mod process;
 
@@ -9,28 +10,30 @@ use std::{
 };
 
 use larder_testkit::RawOrigin;
-use process::{Proxy, content, field};
+use process::{Proxy, content, header};
 
-/// An origin whose pages say which they are, fresh for an hour.
+/// Starts an origin: each page contains its path, and is fresh for an hour.
 fn origin() -> RawOrigin {
     RawOrigin::start(|head, stream| {
         let path = head.split(' ').nth(1).unwrap_or("/").to_owned();
         let page = format!("this is {path}\n");
-        let answer = format!(
+        let response = format!(
             "HTTP/1.1 200 OK\r\nCache-Control: max-age=3600, stale-while-revalidate=60\r\nETag: \"v1\"\r\n\
              Content-Length: {}\r\n\r\n{page}",
             page.len()
         );
-        stream.write_all(answer.as_bytes()).is_ok()
+        stream.write_all(response.as_bytes()).is_ok()
     })
 }
 
+/// Creates a command that uses this cache directory.
 fn larder(cache: &Path, arguments: &[&str]) -> Command {
     let mut command = process::larder();
     command.env("XDG_CACHE_HOME", cache).args(arguments);
     command
 }
 
+/// Runs a command. Returns its output, also as text: standard output and standard error.
 fn run(cache: &Path, arguments: &[&str]) -> (Output, String, String) {
     let output = larder(cache, arguments).output().expect("it runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -39,7 +42,7 @@ fn run(cache: &Path, arguments: &[&str]) -> (Output, String, String) {
 }
 
 #[test]
-fn what_one_command_has_fetched_the_next_has() {
+fn a_command_uses_what_an_earlier_one_stored() {
     let cache = tempfile::tempdir().expect("a directory");
     let origin = origin();
     let url = format!("{}/page", origin.url());
@@ -53,47 +56,44 @@ fn what_one_command_has_fetched_the_next_has() {
     let (output, _, how) = run(cache.path(), &["get", "--store", "memory", &url]);
     assert!(output.status.success() && how.contains("fwd=uri-miss"), "{how}");
 
-    let (_, said, _) = run(cache.path(), &["stats"]);
-    assert!(said.contains("entries   1\n") && said.contains("look-ups  2, 1 found (50.0 %)"), "{said}");
-    let (_, said, _) = run(cache.path(), &["stats", "--json"]);
-    let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
-    assert_eq!((&said["entries"], &said["hits"]), (&1.into(), &1.into()));
+    let (_, out, _) = run(cache.path(), &["stats"]);
+    assert!(out.contains("entries   1\n") && out.contains("lookups   2, 1 hits (50.0 %)"), "{out}");
+    let (_, out, _) = run(cache.path(), &["stats", "--json"]);
+    let stats: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((&stats["entries"], &stats["hits"]), (&1.into(), &1.into()));
 }
 
 #[test]
-fn explain_says_what_and_why() {
+fn explain_prints_the_decision_and_its_reason() {
     let cache = tempfile::tempdir().expect("a directory");
     let origin = origin();
     let url = format!("{}/page", origin.url());
-    let (output, said, _) = run(cache.path(), &["explain", &url]);
-    assert!(
-        output.status.success() && said.contains("nothing is stored under this URL (RFC 9111 §4)"),
-        "{said}"
-    );
+    let (output, out, _) = run(cache.path(), &["explain", &url]);
+    assert!(output.status.success() && out.contains("nothing is stored for this URL (RFC 9111 §4)"), "{out}");
     run(cache.path(), &["get", &url]);
-    let (_, said, _) = run(cache.path(), &["explain", &url]);
+    let (_, out, _) = run(cache.path(), &["explain", &url]);
     for line in [
         "cache-control: max-age=3600, stale-while-revalidate=60",
         "fresh     for 1h, from max-age (§5.2.2.1)",
         "validator \"v1\" (strong, RFC 9110 §8.8.3)",
-        "it is served as it is: fresh for ",
-        "for 1m more it is served while it is revalidated (RFC 5861 §3)",
+        "served from the cache: fresh for ",
+        "for 1m more, served while it is revalidated (RFC 5861 §3)",
     ] {
-        assert!(said.contains(line), "{line}: {said}");
+        assert!(out.contains(line), "{line}: {out}");
     }
-    let (_, said, _) = run(cache.path(), &["explain", "--header", "Cache-Control: no-cache", &url]);
-    assert!(said.contains("RequestNoCache (RFC 9111 §5.2.1.4)"), "{said}");
-    assert_eq!(origin.heads().len(), 1, "explaining asks nobody");
-    let (_, said, _) = run(cache.path(), &["explain", "--fetch", &format!("{}/other", origin.url())]);
-    assert!(said.contains("storable  yes (RFC 9111 §3)"), "{said}");
+    let (_, out, _) = run(cache.path(), &["explain", "--header", "Cache-Control: no-cache", &url]);
+    assert!(out.contains("RequestNoCache (RFC 9111 §5.2.1.4)"), "{out}");
+    assert_eq!(origin.heads().len(), 1, "explain sends no requests");
+    let (_, out, _) = run(cache.path(), &["explain", "--fetch", &format!("{}/other", origin.url())]);
+    assert!(out.contains("storable  yes (RFC 9111 §3)"), "{out}");
     let private = RawOrigin::fixed("HTTP/1.1 200 OK\r\nCache-Control: private\r\nContent-Length: 0\r\n\r\n");
-    let (_, said, _) = run(cache.path(), &["explain", "--shared", "--fetch", &private.url()]);
-    assert!(said.contains("storable  no: private response in a shared cache (§5.2.2.7)"), "{said}");
+    let (_, out, _) = run(cache.path(), &["explain", "--shared", "--fetch", &private.url()]);
+    assert!(out.contains("storable  no: private response in a shared cache (§5.2.2.7)"), "{out}");
 }
 
-/// "database is locked"
+/// With an embedded database as the cache, one of the commands would fail: "database is locked".
 #[test]
-fn two_terminals_on_the_same_thousand_urls() {
+fn two_commands_fetch_the_same_thousand_urls() {
     let cache = tempfile::tempdir().expect("a directory");
     let origin = origin();
     let urls: Vec<String> = (0..1000).map(|n| format!("{}/{n}", origin.url())).collect();
@@ -101,9 +101,9 @@ fn two_terminals_on_the_same_thousand_urls() {
         let mut command = larder(cache.path(), &["get", "--json"]);
         command.args(&urls).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
     };
-    let terminals = [start(), start()];
-    for terminal in terminals {
-        let output = terminal.wait_with_output().expect("it ends");
+    let commands = [start(), start()];
+    for command in commands {
+        let output = command.wait_with_output().expect("it ends");
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && errors.is_empty(), "{errors}");
         let lines = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -113,11 +113,11 @@ fn two_terminals_on_the_same_thousand_urls() {
     assert!((1000..=2000).contains(&before), "{before} requests");
     let output = start().wait_with_output().expect("it ends");
     assert!(output.status.success());
-    assert_eq!(origin.heads().len(), before, "the third had them all");
+    assert_eq!(origin.heads().len(), before, "the third command had hits only");
 }
 
 #[test]
-fn a_proxy_on_disk_remembers_after_a_restart() {
+fn a_proxy_on_disk_keeps_its_cache_across_a_restart() {
     let cache = tempfile::tempdir().expect("a directory");
     let origin = origin();
     let store = format!("disk:{}?max=64MiB", cache.path().join("proxy").display());
@@ -125,13 +125,13 @@ fn a_proxy_on_disk_remembers_after_a_restart() {
     for round in 0..2 {
         let mut proxy = Proxy::start(&origin.url(), &["--store", &store]);
         for path in ["/page", &long] {
-            let answer = proxy.get(path, "");
-            assert_eq!(content(&answer), format!("this is {path}\n"));
-            let how = field(&answer, "cache-status").expect("it says how");
+            let response = proxy.get(path, "");
+            assert_eq!(content(&response), format!("this is {path}\n"));
+            let how = header(&response, "cache-status").expect("a Cache-Status");
             assert_eq!(how.contains("hit"), round == 1, "{round} {path}: {how}");
         }
-        let answer = proxy.get("/page", "If-None-Match: \"v1\"\r\n");
-        assert_eq!(process::status(&answer), 304);
+        let response = proxy.get("/page", "If-None-Match: \"v1\"\r\n");
+        assert_eq!(process::status(&response), 304);
         let part = proxy.get("/page", "Range: bytes=5-6\r\n");
         assert_eq!((process::status(&part), content(&part)), (206, "is"));
         // What is being written is finished.
@@ -142,20 +142,21 @@ fn a_proxy_on_disk_remembers_after_a_restart() {
 }
 
 #[test]
-fn a_directory_that_is_no_cache_is_left_alone() {
+fn a_directory_that_is_not_a_cache_is_not_touched() {
     let folder = tempfile::tempdir().expect("a directory");
     std::fs::write(folder.path().join("thesis.txt"), "mine").expect("a file");
     let store = format!("disk:{}", folder.path().display());
-    let (output, _, said) = run(folder.path(), &["get", "--store", &store, "http://127.0.0.1:1/"]);
+    let (output, _, errors) = run(folder.path(), &["get", "--store", &store, "http://127.0.0.1:1/"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(said.contains("not a cache of Larder's: name an empty or a new directory"), "{said}");
+    assert!(errors.contains("not a cache of Larder's: name an empty or a new directory"), "{errors}");
     assert!(folder.path().join("thesis.txt").exists());
 }
 
-/// A redis-server of its own; killed when dropped.
+/// A redis-server. It is killed when this is dropped.
 struct Redis(std::process::Child, String);
 
 impl Redis {
+    /// Starts the server on a free port.
     fn start() -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("it listens").port();
@@ -179,11 +180,13 @@ impl Drop for Redis {
     }
 }
 
-/// Asks until the answer is stored: a first one may still be on its way there.
-fn until(proxy: &Proxy, wanted: &str) -> bool {
+/// Repeats a request until its `Cache-Status` contains `wanted`. Returns `false` after 2 s.
+///
+/// The first response may not be stored yet when the second request arrives.
+fn becomes(proxy: &Proxy, wanted: &str) -> bool {
     (0..200).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(10));
-        field(&proxy.get("/page", ""), "cache-status").is_some_and(|how| how.contains(wanted))
+        header(&proxy.get("/page", ""), "cache-status").is_some_and(|how| how.contains(wanted))
     })
 }
 
@@ -193,7 +196,7 @@ fn two_proxies_and_one_redis() {
     let (origin, redis) = (origin(), Redis::start());
     let near = ["--store", "memory:64MiB", "--store", &redis.1];
     let (one, other) = (Proxy::start(&origin.url(), &near), Proxy::start(&origin.url(), &near));
-    assert!(until(&one, "; hit") && until(&other, "; hit"));
+    assert!(becomes(&one, "; hit") && becomes(&other, "; hit"));
     assert_eq!(origin.heads().len(), 1, "one fetch for both");
     for (round, what) in
         [&["--url", "http://example.com/page"][..], &["--prefix", "http://example.com/"], &["--all"]]
@@ -202,19 +205,19 @@ fn two_proxies_and_one_redis() {
     {
         let mut arguments = vec!["purge", "--store", &redis.1];
         arguments.extend(what);
-        let (output, said, errors) = run(cache.path(), &arguments);
-        assert!(output.status.success() && said.starts_with("removed"), "{said}{errors}");
-        // Each hears of it, and the two ask once between them.
+        let (output, out, errors) = run(cache.path(), &arguments);
+        assert!(output.status.success() && out.starts_with("removed"), "{out}{errors}");
+        // Both proxies receive the invalidation, and fetch the page once between them.
         assert!((0..500).any(|_| {
             std::thread::sleep(std::time::Duration::from_millis(10));
             one.get("/page", "");
             origin.heads().len() == round + 2
         }));
-        assert!(until(&one, "; hit") && until(&other, "; hit"));
+        assert!(becomes(&one, "; hit") && becomes(&other, "; hit"));
         assert_eq!(origin.heads().len(), round + 2, "{what:?}");
     }
-    let (output, said, errors) = run(cache.path(), &["stats", "--store", &redis.1]);
-    assert!(output.status.success() && said.contains("entries   1\n"), "{said}{errors}");
+    let (output, out, errors) = run(cache.path(), &["stats", "--store", &redis.1]);
+    assert!(output.status.success() && out.contains("entries   1\n"), "{out}{errors}");
 }
 
 #[test]
@@ -245,11 +248,11 @@ fn purging_on_disk() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_said_at_the_start() {
+fn an_unreachable_redis_server_is_an_error_at_the_start() {
     let cache = tempfile::tempdir().expect("a directory");
     let store = "redis://user:secret@127.0.0.1:1/0";
-    let (output, _, said) = run(cache.path(), &["get", "--store", store, "http://127.0.0.1:1/"]);
+    let (output, _, errors) = run(cache.path(), &["get", "--store", store, "http://127.0.0.1:1/"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(said.contains("redis://…@127.0.0.1:1/0") && said.contains("can't be reached"), "{said}");
-    assert!(!said.contains("secret"), "{said}");
+    assert!(errors.contains("redis://…@127.0.0.1:1/0") && errors.contains("can't be reached"), "{errors}");
+    assert!(!errors.contains("secret"), "{errors}");
 }

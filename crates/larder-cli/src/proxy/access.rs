@@ -1,6 +1,7 @@
 //! The access log, with one line of text or JSON per request, and the HTTP metrics of `/metrics`.
 //!
-//! A separate thread writes the log. If the disk is slow or a pipe is full, lines are lost, but no request waits.
+//! A separate thread writes the log. If the disk is slow or a pipe is full, lines are lost, but no
+//! request waits.
 
 use std::{
     fmt,
@@ -33,7 +34,8 @@ struct HttpMetrics {
 }
 
 impl AccessLogger {
-    /// Opens the access log, and registers the HTTP metrics if `metrics` is set. Returns `None` without either.
+    /// Opens the access log, and registers the HTTP metrics if `metrics` is set. Returns `None`
+    /// without either.
     ///
     /// Dropping the guard writes the lines that are still queued.
     pub(crate) fn new(
@@ -104,7 +106,8 @@ impl fmt::Debug for AccessLogger {
     }
 }
 
-/// Formats a line of text: the "combined" format of web servers, then `Cache-Status` and the duration in seconds.
+/// Formats a line of text: the "combined" format of web servers, then `Cache-Status` and the
+/// duration in seconds.
 fn text(access: &Access<'_>) -> String {
     let peer = access.peer().map_or_else(|| "-".to_owned(), |peer| peer.to_string());
     let header = |name| escape(access.field(name).unwrap_or("-"));
@@ -144,7 +147,8 @@ fn json(access: &Access<'_>) -> String {
     .to_string()
 }
 
-/// Escapes quotes, backslashes and control characters, so that no request can end a line or forge another one.
+/// Escapes quotes, backslashes and control characters, so that no request can end a line or forge
+/// another one.
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

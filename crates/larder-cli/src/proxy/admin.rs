@@ -1,8 +1,10 @@
-//! The admin listener: `POST /purge`, `GET /stats` and `GET /metrics`, on a port separate from the proxy's.
+//! The admin listener: `POST /purge`, `GET /stats` and `GET /metrics`, on a port separate from the
+//! proxy's.
 //!
-//! With a token, every request must send it. Without one, anyone who reaches the port may do everything, so the listener
-//! must then be on loopback. A web page in a browser cannot purge: a purge has the content type `application/json`, for
-//! which browsers first send a CORS preflight request, and that fails.
+//! With a token, every request must send it. Without one, anyone who reaches the port may do
+//! everything, so the listener must then be on loopback. A web page in a browser cannot purge: a
+//! purge has the content type `application/json`, for which browsers first send a CORS preflight
+//! request, and that fails.
 
 use std::sync::Arc;
 
@@ -44,7 +46,8 @@ struct Purge {
     soft: bool,
 }
 
-/// Reads the token of the admin listener. Without a token file, an address other than loopback is an error.
+/// Reads the token of the admin listener. Without a token file, an address other than loopback is
+/// an error.
 pub(crate) fn token(admin: &config::Admin) -> anyhow::Result<Option<String>> {
     let Some(path) = &admin.token_file else {
         if admin.listen.ip().is_loopback() {

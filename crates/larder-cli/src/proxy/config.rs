@@ -1,7 +1,8 @@
 //! The configuration file of `larder proxy`: its keys, types and defaults.
 //!
-//! An unknown key or an invalid value is an error, so a file applies as a whole or not at all. `CONFIG.md` documents the
-//! keys; the tests here check that it names each of them and no others. `origins` builds the routes.
+//! An unknown key or an invalid value is an error, so a file applies as a whole or not at all.
+//! `CONFIG.md` documents the keys; the tests here check that it names each of them and no others.
+//! `origins` builds the routes.
 
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
@@ -212,7 +213,8 @@ impl TryFrom<String> for Size {
     }
 }
 
-/// A value that does not have the form that its key requires. It has the value and a description of the form.
+/// A value that does not have the form that its key requires. It has the value and a description of
+/// the form.
 #[derive(Debug)]
 pub(crate) struct InvalidValue(String, &'static str);
 

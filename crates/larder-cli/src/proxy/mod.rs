@@ -1,6 +1,8 @@
-//! `larder proxy`: merges command line and configuration file, and runs the proxy until a signal stops it.
+//! `larder proxy`: merges command line and configuration file, and runs the proxy until a signal
+//! stops it.
 //!
-//! `config` has the keys of the file, `origins` builds the routes, `admin` is the admin listener, `access` the access log.
+//! `config` has the keys of the file, `origins` builds the routes, `admin` is the admin listener,
+//! `access` the access log.
 
 mod access;
 mod admin;
@@ -39,11 +41,13 @@ use crate::{
 
 /// Run a caching reverse proxy in front of one or more servers.
 ///
-/// The proxy stores the responses that their Cache-Control allows it to store. The Cache-Status header of each response
-/// shows what it did. It prints `listening on http://ADDR` when it accepts connections.
+/// The proxy follows the rules of HTTP caching (RFC 9111): it stores what Cache-Control allows. The
+/// Cache-Status header of each response shows what the cache did. The command prints `listening on
+/// http://ADDR` when it accepts connections.
 ///
-/// SIGTERM and SIGINT stop it when the requests in flight are done, or after 30 seconds. SIGHUP reloads the file of
-/// --config. If the new file is invalid, the proxy keeps the previous configuration.
+/// SIGTERM and SIGINT stop the proxy when the requests in flight are done, or after 30 seconds.
+/// SIGHUP reloads the file of --config. If the new file is invalid, the proxy keeps the previous
+/// configuration.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "larder proxy [OPTIONS] --origin <URL>
@@ -82,38 +86,43 @@ pub(crate) struct Args {
     origin: Option<String>,
     /// Configuration file with routes and origins; reloaded on SIGHUP.
     ///
-    /// The file can also set most of the options below. Options on the command line override it. CONFIG.md describes
-    /// all keys.
+    /// The file can also set most of the options below. Options on the command line override it.
+    /// CONFIG.md describes all keys.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// IP address and port to listen on; port 0 selects a free port [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     listen: Option<SocketAddr>,
-    /// Store for responses: memory:512MiB, disk:PATH?max=10GiB or redis://HOST:PORT/DB [default: memory].
+    /// Store for responses: memory:512MiB, disk:PATH?max=10GiB or redis://HOST:PORT/DB [default:
+    /// memory].
     ///
-    /// memory has a limit of 512 MiB, memory:SIZE sets it. disk:PATH has a limit of 1 GiB, disk:PATH?max=SIZE sets it.
-    /// rediss:// is Redis over TLS; redis+sentinel:// and redis+cluster:// take several addresses.
+    /// memory holds up to 512 MiB, memory:2GiB up to 2 GiB. disk:PATH holds up to 1 GiB,
+    /// disk:PATH?max=10GiB up to 10 GiB. rediss:// is Redis over TLS. redis+sentinel:// and
+    /// redis+cluster:// take several addresses, separated by commas.
     ///
-    /// Two --store options, memory first, are a near tier and a far tier: the near tier has copies of what this proxy
-    /// serves most from the far tier, which several proxies can share.
+    /// Two --store options are a near tier, which must be memory, and a far tier, which several
+    /// proxies can share. The near tier has copies of the responses that this proxy uses.
     #[arg(long, value_name = "STORE")]
     store: Vec<String>,
     /// Act as a private cache for a single user: also store responses that are marked `private`.
     #[arg(long)]
     private: bool,
-    /// Address of the admin listener, with /purge, /stats and /metrics, e.g. 127.0.0.1:9321 [default: none].
+    /// Address of the admin listener, with /purge, /stats and /metrics, e.g. 127.0.0.1:9321
+    /// [default: none].
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     admin: Option<SocketAddr>,
-    /// File with the token that admin requests must send; required if --admin is not a loopback address.
+    /// File with the token that admin requests must send; required if --admin is not a loopback
+    /// address.
     ///
-    /// Requests send it as `Authorization: Bearer TOKEN`. It has at least 16 characters. White space around it is
-    /// ignored.
+    /// Requests send it in the header `Authorization: Bearer TOKEN`. The token must have at least
+    /// 16 characters. White space at its ends is ignored.
     #[arg(long, value_name = "FILE", requires = "admin")]
     admin_token_file: Option<PathBuf>,
     /// Number of worker threads, 1 to 512 [default: one per core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     workers: Option<u16>,
-    /// How long an idle client connection stays open; 0s closes it after each response [default: 75s].
+    /// How long an idle client connection stays open; 0s closes it after each response [default:
+    /// 75s].
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     keep_alive: Option<Duration>,
     /// Compress responses with br, zstd or gzip, as clients accept, and store the compressed form.
@@ -121,7 +130,7 @@ pub(crate) struct Args {
     compress: bool,
     /// Longest time until the origin sends the head of a response [default: 60s].
     ///
-    /// After that the client gets 504, or a stale response where that is allowed.
+    /// After that the client gets status 504, or a stale response where that is allowed.
     #[arg(long, value_name = "DURATION", conflicts_with = "config", value_parser = parse_duration)]
     origin_timeout: Option<Duration>,
     /// Send the origin's own name in the Host header, instead of the client's Host.
@@ -129,11 +138,12 @@ pub(crate) struct Args {
     origin_host: bool,
     /// Trust the Forwarded and X-Forwarded-* headers of requests.
     ///
-    /// Only safe behind another proxy that sets them, since any client can send these headers. Without this option they
-    /// are replaced.
+    /// Only safe behind another proxy that sets them, since any client can send these headers.
+    /// Without this option they are replaced.
     #[arg(long)]
     trust_forwarded: bool,
-    /// Store responses with Set-Cookie where Cache-Control allows it. Every client gets the same cookie.
+    /// Store responses with Set-Cookie where Cache-Control allows it. Every client gets the same
+    /// cookie.
     #[arg(long)]
     share_set_cookie: bool,
     /// Serve over TLS with this certificate chain, a file in PEM format.
@@ -228,7 +238,8 @@ async fn serve(
     route_table: Arc<RouteTable>,
     token: Option<String>,
 ) -> anyhow::Result<ExitCode> {
-    // The recorder comes first: counters register with the recorder that is installed when they are created.
+    // The recorder comes first: counters register with the recorder that is installed when they are
+    // created.
     let prometheus = config.admin.is_some().then(install_recorder).transpose()?;
     let counters = Arc::new(Counters::new());
     let stores = Stores::open(&config.store).await?;
@@ -301,7 +312,8 @@ async fn serve(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Reads the routes from the file again. Settings that are only read at the start keep their values.
+/// Reads the routes from the file again. Settings that are only read at the start keep their
+/// values.
 fn reload(args: &Args) -> anyhow::Result<RouteTable> {
     Ok(route_table(args, &config(args)?)?)
 }

@@ -1,7 +1,7 @@
 //! Builds the routes of the proxy from its configuration, and runs the health checks.
 //!
-//! All workers share the health of the origins, which exists once. Each worker has its own connections, so it builds its
-//! own origins.
+//! All workers share the health of the origins, which exists once. Each worker has its own
+//! connections, so it builds its own origins.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The real binary, in a process of its own, and raw sockets to talk to it.
+//! Runs the real binary as a child process, and talks to it over raw sockets.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub(crate) mod servers;
@@ -12,13 +12,13 @@ use std::{
     time::Duration,
 };
 
-/// A running proxy; killed when dropped.
+/// A running proxy. It is killed when this is dropped.
 pub(crate) struct Proxy {
     pub(crate) child: Child,
     pub(crate) address: String,
 }
 
-/// The command, with a cache directory that no other test has.
+/// Creates a command with a cache directory that no other test uses.
 pub(crate) fn larder() -> Command {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
@@ -28,22 +28,25 @@ pub(crate) fn larder() -> Command {
 }
 
 impl Proxy {
+    /// Starts a proxy for one origin.
     pub(crate) fn start(origin: &str, args: &[&str]) -> Self {
-        Self::with(&[&["--origin", origin], args].concat(), Stdio::null())
+        Self::start_with(&[&["--origin", origin], args].concat(), Stdio::null())
     }
 
-    /// With these arguments; what it says on standard error goes there.
-    pub(crate) fn with(args: &[&str], errors: Stdio) -> Self {
+    /// Starts a proxy with these arguments, and waits until it listens. Standard error goes to
+    /// `errors`.
+    pub(crate) fn start_with(args: &[&str], errors: Stdio) -> Self {
         let mut command = larder();
         command.args(["proxy", "--listen", "127.0.0.1:0", "--workers", "2"]).args(args);
         let mut child = command.stdout(Stdio::piped()).stderr(errors).spawn().expect("it starts");
         let mut line = String::new();
         let out = child.stdout.take().expect("it is piped");
-        BufReader::new(out).read_line(&mut line).expect("it says where it listens");
+        BufReader::new(out).read_line(&mut line).expect("it prints its address");
         let (_, address) = line.trim().split_once("://").expect("listening on http://ADDR");
         Self { address: address.to_owned(), child }
     }
 
+    /// Opens a connection with a read timeout of 30 s.
     pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.address).expect("it accepts");
         stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
@@ -51,34 +54,37 @@ impl Proxy {
         stream
     }
 
-    /// Sends bytes as they are, and reads until the other side closes.
+    /// Sends bytes unchanged, and reads until the proxy closes the connection.
     pub(crate) fn raw(&self, bytes: &[u8]) -> String {
         let mut stream = self.connect();
-        // A refusal may come, and the connection close, before everything is sent.
+        // The proxy may reject the request and close the connection before everything is sent.
         let _ = stream.write_all(bytes);
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        String::from_utf8_lossy(&answer).into_owned()
+        let mut response = Vec::new();
+        let _ = stream.read_to_end(&mut response);
+        String::from_utf8_lossy(&response).into_owned()
     }
 
-    pub(crate) fn get(&self, path: &str, fields: &str) -> String {
-        self.send("GET", path, fields)
+    /// Sends a GET request with these header lines, and returns the response.
+    pub(crate) fn get(&self, path: &str, headers: &str) -> String {
+        self.send("GET", path, headers)
     }
 
-    pub(crate) fn send(&self, method: &str, path: &str, fields: &str) -> String {
+    /// Sends a request with these header lines, and returns the response.
+    pub(crate) fn send(&self, method: &str, path: &str, headers: &str) -> String {
         self.raw(
-            format!("{method} {path} HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n{fields}\r\n")
+            format!("{method} {path} HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n{headers}\r\n")
                 .as_bytes(),
         )
     }
 
-    /// A line of /proc/PID/status, in KiB.
+    /// Reads a line of /proc/PID/status, in KiB.
     pub(crate) fn memory(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let line = status.lines().find(|line| line.starts_with(name)).expect("the kernel says so");
+        let line = status.lines().find(|line| line.starts_with(name)).expect("the line exists");
         line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
     }
 
+    /// Returns whether the process still runs.
     pub(crate) fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
@@ -91,23 +97,25 @@ impl Drop for Proxy {
     }
 }
 
-pub(crate) fn status(answer: &str) -> u16 {
-    answer
+/// Returns the status code of a response.
+pub(crate) fn status(response: &str) -> u16 {
+    response
         .split(' ')
         .nth(1)
         .and_then(|code| code.parse().ok())
-        .unwrap_or_else(|| panic!("no status line: {answer:?}"))
+        .unwrap_or_else(|| panic!("no status line: {response:?}"))
 }
 
-/// The first line of a field, in lower case names.
-pub(crate) fn field<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
-    let head = answer.split("\r\n\r\n").next()?;
+/// Returns the first value of a header. The case of its name does not matter.
+pub(crate) fn header<'a>(response: &'a str, name: &str) -> Option<&'a str> {
+    let head = response.split("\r\n\r\n").next()?;
     head.lines().skip(1).find_map(|line| {
         let (found, value) = line.split_once(':')?;
         found.eq_ignore_ascii_case(name).then(|| value.trim())
     })
 }
 
-pub(crate) fn content(answer: &str) -> &str {
-    answer.split_once("\r\n\r\n").map_or("", |(_, content)| content)
+/// Returns the body of a response.
+pub(crate) fn content(response: &str) -> &str {
+    response.split_once("\r\n\r\n").map_or("", |(_, content)| content)
 }

@@ -1,4 +1,4 @@
-//! Servers to stand in front of: real ones, each killed when it is dropped.
+//! Real servers as origins. Each is killed when it is dropped.
 
 use std::{
     net::{TcpListener, TcpStream},
@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-/// Killed when dropped.
+/// A child process that is killed when this is dropped.
 pub(crate) struct Server(pub(crate) Child);
 
 impl Drop for Server {
@@ -17,10 +17,12 @@ impl Drop for Server {
     }
 }
 
+/// Returns a port that no server uses.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
 }
 
+/// Waits up to 10 s until a server listens on the port.
 pub(crate) fn wait_for(port: u16) {
     for _ in 0..400 {
         if TcpStream::connect(("127.0.0.1", port)).is_ok() {
@@ -28,10 +30,10 @@ pub(crate) fn wait_for(port: u16) {
         }
         std::thread::sleep(Duration::from_millis(25));
     }
-    panic!("nobody listens on port {port}");
+    panic!("no server listens on port {port}");
 }
 
-/// nginx, with a folder of its own.
+/// An nginx with its own directory.
 pub(crate) struct Nginx {
     server: Server,
     folder: tempfile::TempDir,
@@ -39,7 +41,8 @@ pub(crate) struct Nginx {
 }
 
 impl Nginx {
-    /// Serves `page.html`, and whatever `write` has put there, fresh for a minute.
+    /// Starts nginx. It serves `page.html` and the files of `write`, fresh for a minute; `/api/`
+    /// shows its request.
     pub(crate) fn start() -> Self {
         let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
         let here = folder.path().display();
@@ -59,15 +62,18 @@ impl Nginx {
         nginx
     }
 
+    /// Returns the URL of the server.
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// Creates or replaces a file that the server serves.
     pub(crate) fn write(&self, name: &str, content: &str) {
         std::fs::write(self.folder.path().join("www").join(name), content).expect("a page");
     }
 
-    /// Kills its master, which would begin a new worker, and then its worker, with all their connections.
+    /// Kills the master first, which would start a new worker, then the worker. All connections
+    /// break.
     pub(crate) fn kill(&mut self) {
         let workers = Command::new("pgrep").args(["-P", &self.server.0.id().to_string()]).output();
         let _ = self.server.0.kill();
@@ -78,6 +84,7 @@ impl Nginx {
         }
     }
 
+    /// Starts the server again on the same port.
     pub(crate) fn restart(&mut self) {
         self.server = run(self.folder.path(), self.port);
     }
@@ -89,6 +96,7 @@ impl Drop for Nginx {
     }
 }
 
+/// Starts nginx with the configuration in `folder`.
 fn run(folder: &Path, port: u16) -> Server {
     let nginx = ["/usr/sbin/nginx", "/usr/bin/nginx"].into_iter().find(|path| Path::new(path).exists());
     let nginx = nginx.expect("nginx is missing: apt-get install nginx-light (or cargo xtask setup)");
