@@ -49,7 +49,7 @@ impl AdminArgs {
         body: Option<&serde_json::Value>,
     ) -> anyhow::Result<serde_json::Value> {
         let url = Url::parse(admin).and_then(|url| url.join(path)).map_err(|error| {
-            UsageError(format!("--admin {admin}: {error}; e.g. --admin http://127.0.0.1:9321"))
+            UsageError(format!("--admin {admin} is not a URL: {error}; e.g. --admin http://127.0.0.1:9321"))
         })?;
         let client = CachedClient::builder().no_proxy().build()?;
         let mut request = method(&client, url).timeout(TIMEOUT);

@@ -4,6 +4,7 @@
 
 use std::{process::ExitCode, sync::Arc};
 
+use anyhow::Context as _;
 use http::{HeaderMap, Method, Request, response};
 use larder::{
     core::{
@@ -104,11 +105,7 @@ async fn explain_stored(
         let head = &candidate.head;
         let mark = if selected.is_some_and(|selected| selected.index == index) { ", selected" } else { "" };
         let length = candidate.body.content_length().map_or_else(|| "?".to_owned(), size);
-        println!(
-            "stored    {} of {length}, {} ago{mark}",
-            head.status,
-            ago(now, head.freshness.response_time)
-        );
+        println!("stored    {}, {length}, {} ago{mark}", head.status, ago(now, head.freshness.response_time));
         for (name, value) in head.selecting.iter() {
             let value = value.map_or("(none)".into(), String::from_utf8_lossy);
             println!("          for {name}: {value} (Vary, RFC 9111 §4.1)");
@@ -193,7 +190,8 @@ async fn explain_fetched(target: &TargetUri, headers: HeaderMap, rules: &Rules) 
     let mut request = Request::get(target.as_str()).body(Body::empty())?;
     *request.headers_mut() = headers.clone();
     let request_time = SystemClock.now();
-    let (response, _body) = origin.fetch(request).await?.into_parts();
+    let fetched = origin.fetch(request).await.with_context(|| format!("can't fetch {target}"))?;
+    let (response, _body) = fetched.into_parts();
     let response::Parts { status, headers: received, .. } = response;
     println!("origin    {status}");
     print_caching_headers(&received);

@@ -48,12 +48,15 @@ pub(crate) fn check(urls: &[String]) -> Result<(), UsageError> {
     let parsed = urls.iter().map(|url| parse(url)).collect::<Result<Vec<_>, _>>()?;
     match &*parsed {
         [] | [_] | [StoreUrl::Memory(_), _] => Ok(()),
-        [_, _] => Err(UsageError(format!(
-            "--store {} --store {}: the first is the near tier, which must be memory; e.g. --store memory:1GiB --store {}",
-            redact_password(&urls[0]),
-            redact_password(&urls[1]),
-            redact_password(&urls[1])
-        ))),
+        [_, second] => {
+            let [first_url, second_url] = [&urls[0], &urls[1]].map(|url| redact_password(url));
+            // With memory second, the two are probably in the wrong order.
+            let far = if matches!(second, StoreUrl::Memory(_)) { &first_url } else { &second_url };
+            Err(UsageError(format!(
+                "--store {first_url} --store {second_url}: the first is the near tier, which must be memory; \
+                 e.g. --store memory:1GiB --store {far}"
+            )))
+        }
         _ => Err(UsageError(
             "at most two --store options: the first is the near tier, the second the far tier".to_owned(),
         )),

@@ -106,7 +106,7 @@ impl Admin {
             .workers(1)
             .disable_signals()
             .bind(listen)
-            .with_context(|| format!("can't listen on {listen} (--admin)"))?;
+            .with_context(|| format!("can't listen on {listen} for the admin listener (--admin)"))?;
         let address = server.addrs().first().copied().context("the admin listener has no address")?;
         Ok((server.run(), address))
     }

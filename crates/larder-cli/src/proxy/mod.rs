@@ -252,7 +252,7 @@ async fn serve(
     server.keep_alive = config.keep_alive.map_or(server.keep_alive, |time| time.0);
     let listen = config.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
     let mut server = ProxyServer::bind(listen, server)
-        .with_context(|| format!("can't listen on {listen} (try another port with --listen)"))?;
+        .with_context(|| format!("can't listen on {listen} (try another address or port with --listen)"))?;
     if let Some(Tls { cert, key }) = &config.tls {
         server = server.tls(&read(cert, "TLS certificate")?, &read(key, "TLS key")?).with_context(|| {
             format!("can't serve with the TLS certificate {} and the key {}", cert.display(), key.display())
