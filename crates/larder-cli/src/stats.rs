@@ -160,7 +160,7 @@ fn print_disk(stats: &DiskStats, now: Timestamp) {
     println!("entries   {}", stats.entries);
     let full = share(stats.bytes, stats.max_bytes);
     println!("size      {} of {} ({full:.0} %)", size(stats.bytes), size(stats.max_bytes));
-    println!("lookups   {lookups}, {} hits ({:.1} %)", stats.hits, share(stats.hits, lookups));
+    println!("hits      {} of {lookups} lookups ({:.1} %)", stats.hits, share(stats.hits, lookups));
     println!("stored    {}, {} evicted", stats.stored, stats.evicted);
     if let Some([p10, p50, p90, oldest]) = ages(&stats.arrived, now) {
         let [p10, p50, p90, oldest] = [p10, p50, p90, oldest].map(duration);

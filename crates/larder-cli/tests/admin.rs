@@ -8,7 +8,7 @@ use std::{
     net::TcpStream,
 };
 
-use process::{Proxy, content, header, larder, servers::Nginx, setting::Setting, status};
+use process::{Proxy, config_dir::ConfigDir, content, header, larder, servers::Nginx, status};
 
 /// A proxy in front of nginx, with an admin listener that requires a token.
 struct AdminSetup {
@@ -16,7 +16,7 @@ struct AdminSetup {
     proxy: Proxy,
     admin: String,
     token: String,
-    _setting: Setting,
+    _dir: ConfigDir,
 }
 
 const BEARER: &str = "Authorization: Bearer 0123456789abcdef0123456789abcdef\r\n";
@@ -24,7 +24,7 @@ const BEARER: &str = "Authorization: Bearer 0123456789abcdef0123456789abcdef\r\n
 impl AdminSetup {
     /// Starts the servers.
     fn start() -> Self {
-        let (nginx, dir) = (Nginx::start(), Setting::new());
+        let (nginx, dir) = (Nginx::start(), ConfigDir::new());
         let token = dir.path("token");
         fs::write(&token, "0123456789abcdef0123456789abcdef\n").expect("a file");
         let token = token.display().to_string();
@@ -41,7 +41,7 @@ impl AdminSetup {
             .and_then(|rest| rest.lines().next())
             .expect("the address")
             .to_owned();
-        Self { nginx, proxy, admin, token, _setting: dir }
+        Self { nginx, proxy, admin, token, _dir: dir }
     }
 
     /// Runs a command with the token. Returns its exit code, and standard output and error
@@ -186,7 +186,7 @@ fn an_admin_listener_without_a_token_must_be_on_loopback() {
     };
     let (code, errors) = start(&["--admin", "0.0.0.0:0"]);
     assert!(code == Some(2) && errors.contains("--admin-token-file"), "{errors}");
-    let dir = Setting::new();
+    let dir = ConfigDir::new();
     fs::write(dir.path("short"), "secret").expect("a file");
     let (code, errors) =
         start(&["--admin", "0.0.0.0:0", "--admin-token-file", &dir.path("short").display().to_string()]);
@@ -204,7 +204,7 @@ fn the_access_log_has_a_line_for_each_request() {
         ),
         ("json", "\"cache_status\":\"larder; hit; ttl=", "\"status\":405,"),
     ] {
-        let dir = Setting::new();
+        let dir = ConfigDir::new();
         let log = dir.path("access.log");
         let config = format!(
             "[log]\naccess = \"{format}\"\nfile = \"{}\"\n[[route]]\norigins = [\"{}\"]",

@@ -70,7 +70,7 @@ fn ambiguous_framing_is_rejected() {
 }
 
 /// A bare LF ends a line for some servers and not for others (RFC 9112 §2.2). The proxy
-/// forwards the request as it understood it, or rejects it.
+/// rejects the request, or forwards it with CRLF at the end of every line.
 #[test]
 fn a_bare_lf_hides_nothing() {
     let origin = echo();
@@ -235,8 +235,8 @@ fn an_origin_may_close_its_connection_after_each_response() {
     }
 }
 
-/// In other caches, a client that disconnects has left 9,000 of 20,000 bytes in the store, which
-/// were then served as a complete response.
+/// A client disconnected after 9,000 of 20,000 bytes, and the store then served these as a complete
+/// response.
 #[test]
 fn a_client_that_disconnects_leaves_no_incomplete_entry() {
     let origin = RawOrigin::start(|_, stream| {

@@ -16,9 +16,10 @@ use std::{
 
 use larder_testkit::RawOrigin;
 use process::{
-    Proxy, content, header, larder,
+    Proxy,
+    config_dir::{ConfigDir, wait_for},
+    content, header, larder,
     servers::Nginx,
-    setting::{Setting, wait_for},
     status,
 };
 
@@ -42,7 +43,7 @@ impl Drop for SetOnDrop<'_> {
 #[test]
 fn an_origin_is_killed_under_load() {
     let (mut one, other) = (Nginx::start(), Nginx::start());
-    let dir = Setting::new();
+    let dir = ConfigDir::new();
     let proxy = dir.start(
         &format!(
             "[[route]]\norigins = [\"{}\", \"{}\"]\nbalance = \"round-robin\"\n\
@@ -96,7 +97,7 @@ fn an_origin_is_killed_under_load() {
 fn routes_and_their_rules() {
     let (main, api) = (Nginx::start(), Nginx::start());
     main.write("other.html", "other");
-    let dir = Setting::new();
+    let dir = ConfigDir::new();
     let proxy = dir.start(
         &format!(
             r#"
@@ -153,7 +154,7 @@ fn routes_and_their_rules() {
 #[test]
 fn traces_are_continued_or_started() {
     let nginx = Nginx::start();
-    let dir = Setting::new();
+    let dir = ConfigDir::new();
     let log = dir.path("access.log").display().to_string();
     let proxy = dir.start(
         &format!("[log]\naccess = \"json\"\nfile = \"{log}\"\n[[route]]\norigins = [\"{}\"]", nginx.url()),
@@ -179,7 +180,7 @@ fn sighup_reloads_the_file() {
     let (one, other) = (Nginx::start(), Nginx::start());
     one.write("page.html", "one");
     other.write("page.html", "other");
-    let dir = Setting::new();
+    let dir = ConfigDir::new();
     let route = |nginx: &Nginx| format!("[[route]]\norigins = [\"{}\"]\ncache = false\n", nginx.url());
     let mut proxy = dir.start(&route(&one), &[]);
     assert_eq!(content(&proxy.get("/page.html", "")), "one");
@@ -232,7 +233,7 @@ fn health_checks_send_the_right_host() {
         let origin = RawOrigin::start(|_, stream| {
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").is_ok()
         });
-        let dir = Setting::new();
+        let dir = ConfigDir::new();
         let config = format!(
             "[[route]]\n{host}origins = [\"{}\"]\nhealth = {{ path = \"/up\", every = \"50ms\" }}",
             origin.url()

@@ -140,7 +140,7 @@ fn an_unreachable_origin_is_502_and_a_silent_one_504() {
     let response = proxy.get("/", "");
     assert_eq!(
         (status(&response), content(&response)),
-        (504, "504 Gateway Timeout: the origin did not response within 300ms\n")
+        (504, "504 Gateway Timeout: the origin did not answer within 300ms\n")
     );
 }
 

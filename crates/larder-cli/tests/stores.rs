@@ -57,7 +57,7 @@ fn a_command_uses_what_an_earlier_one_stored() {
     assert!(output.status.success() && how.contains("fwd=uri-miss"), "{how}");
 
     let (_, out, _) = run(cache.path(), &["stats"]);
-    assert!(out.contains("entries   1\n") && out.contains("lookups   2, 1 hits (50.0 %)"), "{out}");
+    assert!(out.contains("entries   1\n") && out.contains("hits      1 of 2 lookups (50.0 %)"), "{out}");
     let (_, out, _) = run(cache.path(), &["stats", "--json"]);
     let stats: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!((&stats["entries"], &stats["hits"]), (&1.into(), &1.into()));
@@ -91,7 +91,7 @@ fn explain_prints_the_decision_and_its_reason() {
     assert!(out.contains("storable  no: private response in a shared cache (§5.2.2.7)"), "{out}");
 }
 
-/// With an embedded database as the cache, one of the commands would fail: "database is locked".
+/// Two processes use one cache directory, without an error such as "database is locked".
 #[test]
 fn two_commands_fetch_the_same_thousand_urls() {
     let cache = tempfile::tempdir().expect("a directory");
@@ -134,7 +134,7 @@ fn a_proxy_on_disk_keeps_its_cache_across_a_restart() {
         assert_eq!(process::status(&response), 304);
         let part = proxy.get("/page", "Range: bytes=5-6\r\n");
         assert_eq!((process::status(&part), content(&part)), (206, "is"));
-        // What is being written is finished.
+        // After SIGTERM the proxy completes the entries that it is writing.
         let kill = Command::new("kill").args(["-TERM", &proxy.child.id().to_string()]).status();
         assert!(kill.expect("it runs").success() && proxy.child.wait().expect("it ends").success());
     }

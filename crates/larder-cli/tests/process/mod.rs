@@ -1,8 +1,8 @@
 //! Runs the real binary as a child process, and talks to it over raw sockets.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod config_dir;
 pub(crate) mod servers;
-pub(crate) mod setting;
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},

@@ -13,11 +13,11 @@ use tempfile::TempDir;
 use super::Proxy;
 
 /// A temporary directory with a configuration file and the log of standard error.
-pub(crate) struct Setting {
+pub(crate) struct ConfigDir {
     folder: TempDir,
 }
 
-impl Setting {
+impl ConfigDir {
     /// Creates an empty directory.
     pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().expect("a folder") }
