@@ -1,5 +1,5 @@
-//! [`Failover`]: chooses one of several equivalent origins for each request, and retries on the next if
-//! one fails.
+//! [`Failover`]: chooses one of several equivalent origins for each request, and retries on the
+//! next if one fails.
 //!
 //! Which origins are healthy is recorded in `health`.
 

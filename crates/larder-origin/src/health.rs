@@ -1,4 +1,5 @@
-//! [`Health`]: records which origins are healthy, from the results of requests and of health checks.
+//! [`Health`]: records which origins are healthy, from the results of requests and of health
+//! checks.
 //!
 //! All users of the same origins, on all threads, share one [`Health`]. It is a circuit breaker: an
 //! origin that failed too often is unhealthy for a cooldown. Then a request tries it, unless a

@@ -1,5 +1,5 @@
-//! [`HyperOrigin`]: sets the destination of a request, sends it, retries it on a stale connection, and
-//! checks the response.
+//! [`HyperOrigin`]: sets the destination of a request, sends it, retries it on a stale connection,
+//! and checks the response.
 //!
 //! The client is built in `connect`; framing is checked in `framing`; body timeouts are in `body`.
 

@@ -38,8 +38,8 @@ end
 return {now, redis.call('GET', KEYS[1]) or ''}";
 
 /// Makes an entry visible and removes the body of the entry that it replaces. Returns 1, or 0 if a
-/// later response is stored, or if the key or (with an epoch key) a prefix or everything was removed
-/// since the request.
+/// later response is stored, or if the key or (with an epoch key) a prefix or everything was
+/// removed since the request.
 ///
 /// Publishes the message if the key now has several variants or an entry was replaced, because near
 /// copies elsewhere are then incomplete or old.
