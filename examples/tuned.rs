@@ -19,7 +19,7 @@ use std::{sync::Arc, time::Duration};
 use actix_files::Files;
 use actix_web::{App, HttpResponse, HttpServer, http::header, web};
 use larder::{
-    actix::{CacheMiddleware, fingerprinted},
+    actix::{CacheMiddleware, is_fingerprinted},
     compress::Compression,
     core::{Cache as Engine, CacheStore},
     prelude::{MemoryStore, RedisOptions, RedisStore, TieredStore},
@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .default_freshness(Duration::from_secs(60))
             .stale_if_error(Duration::from_secs(3600))
             .ignore_query(["utm_*", "fbclid"])
-            .immutable(fingerprinted);
+            .immutable(is_fingerprinted);
         let files = concat!(env!("CARGO_MANIFEST_DIR"), "/static");
         let app = move || {
             App::new()

@@ -13,7 +13,7 @@ const ENTRY: EntryId = EntryId(7);
 
 fuzz_target!(|data: &[u8]| {
     let bytes = Bytes::copy_from_slice(data);
-    let key = CacheKey::of_parts("https", "a", "/").expect("a key");
+    let key = CacheKey::from_parts("https", "a", "/").expect("a key");
     let _ = codec::decode_whole(&bytes, &key);
     let _ = Trailer::decode(&bytes);
     head(data);

@@ -33,7 +33,7 @@ fuzz_target!(|data: &[u8]| {
 fn check_normal_form(target: &TargetUri) {
     let reparsed = TargetUri::parse(target.as_str());
     assert_eq!(reparsed.as_ref(), Ok(target), "normalizing the target again changed it");
-    let parts = CacheKey::of_parts(target.scheme(), target.authority(), target.path_and_query());
+    let parts = CacheKey::from_parts(target.scheme(), target.authority(), target.path_and_query());
     let key = CacheKey::new(target);
     assert_eq!(parts.as_ref(), Ok(&key));
     assert_eq!(CacheKey::from_bytes(key.as_bytes()).as_ref(), Some(&key));

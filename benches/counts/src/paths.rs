@@ -51,7 +51,7 @@ fn now<T>(future: impl Future<Output = T>) -> T {
 fn policy_key() -> Path {
     Box::new(|| {
         let path = black_box("/articles/2026/larder?page=2");
-        black_box(CacheKey::of_parts("http", black_box("example.com"), path)).expect("a key");
+        black_box(CacheKey::from_parts("http", black_box("example.com"), path)).expect("a key");
     })
 }
 

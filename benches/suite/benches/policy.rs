@@ -74,7 +74,7 @@ fn keys(criterion: &mut Criterion) {
         ("to be normalised", "/articles/./2026/../2026/%6carder?page=%3f2"),
     ] {
         group.bench_function(name, |bencher| {
-            bencher.iter(|| CacheKey::of_parts("http", black_box("example.com"), black_box(path)));
+            bencher.iter(|| CacheKey::from_parts("http", black_box("example.com"), black_box(path)));
         });
     }
     group.finish();

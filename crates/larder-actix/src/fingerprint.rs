@@ -9,15 +9,15 @@
 /// both a letter and a digit, or has a digit and letters in both cases.
 ///
 /// ```
-/// use larder_actix::fingerprinted;
+/// use larder_actix::is_fingerprinted;
 ///
-/// assert!(fingerprinted("/assets/app.3f9ab1c2.js"));
-/// assert!(fingerprinted("/assets/index-BfKx3a9Q.css"));
-/// assert!(fingerprinted("/logo_5d41402abc4b2a76.svg"));
-/// assert!(!fingerprinted("/app.js"));
-/// assert!(!fingerprinted("/report-20261121.pdf"));
+/// assert!(is_fingerprinted("/assets/app.3f9ab1c2.js"));
+/// assert!(is_fingerprinted("/assets/index-BfKx3a9Q.css"));
+/// assert!(is_fingerprinted("/logo_5d41402abc4b2a76.svg"));
+/// assert!(!is_fingerprinted("/app.js"));
+/// assert!(!is_fingerprinted("/report-20261121.pdf"));
 /// ```
-pub fn fingerprinted(path: &str) -> bool {
+pub fn is_fingerprinted(path: &str) -> bool {
     let file = path.rsplit('/').next().unwrap_or_default();
     let mut parts = file.split(['.', '-', '_']).skip(1).peekable();
     while let Some(part) = parts.next() {
@@ -61,7 +61,7 @@ mod tests {
             ("/app-3f9ab1c2", false),
             ("/", false),
         ] {
-            assert_eq!(fingerprinted(path), expected, "{path}");
+            assert_eq!(is_fingerprinted(path), expected, "{path}");
         }
     }
 }

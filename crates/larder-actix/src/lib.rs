@@ -13,7 +13,7 @@ mod respond;
 mod settings;
 
 pub use body::ResponseBody;
-pub use fingerprint::fingerprinted;
+pub use fingerprint::is_fingerprinted;
 pub use middleware::CacheMiddlewareService;
 pub use proxy::{
     Access, AccessLog, ProxyOptions, ProxyServer, Reloader, ReverseProxy, Route, RunningProxy, ServerOptions,

@@ -85,7 +85,7 @@ fn cache_key(request: &ServiceRequest, settings: &CacheMiddleware) -> Option<Cac
         return None;
     }
     let path = settings.ignored.strip(request.uri().path_and_query()?.as_str());
-    let key = CacheKey::of_parts(scheme(request), authority(request)?, &path).ok()?;
+    let key = CacheKey::from_parts(scheme(request), authority(request)?, &path).ok()?;
     Some(settings.extend_key(key, request))
 }
 

@@ -88,7 +88,7 @@ impl CacheMiddleware {
         mut self,
         compute: impl Fn(&ResponseContext<'_>) -> Overrides + Send + Sync + 'static,
     ) -> Self {
-        self.options.overrides = Some(OverrideFn::by(compute).or(self.options.overrides.take()));
+        self.options.overrides = Some(OverrideFn::new(compute).or(self.options.overrides.take()));
         self
     }
 
@@ -179,7 +179,7 @@ impl CacheMiddleware {
     /// Sets paths under which content never changes. A 200 response under such a path that has
     /// neither `Cache-Control` nor `Expires` is marked `immutable` (RFC 8246), with a lifetime of
     /// one year: browsers and this cache store it that long without revalidating it.
-    /// [`fingerprinted`](crate::fingerprinted) recognises files that build tools name after their
+    /// [`is_fingerprinted`](crate::is_fingerprinted) recognises files that build tools name after their
     /// content. Default: none. A second call replaces the first.
     #[must_use]
     pub fn immutable(mut self, paths: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {

@@ -294,7 +294,7 @@ fn ten_thousand_query_strings() {
         let mut responses = String::new();
         stream.read_to_string(&mut responses).expect("responses");
         assert_eq!(responses.matches("HTTP/1.1 200").count(), 550);
-        assert!(store.weight() <= 1 << 20, "{} bytes", store.weight());
+        assert!(store.bytes_in_use() <= 1 << 20, "{} bytes", store.bytes_in_use());
         hits.push(responses.matches("larder; hit").count());
     }
     let late: usize = hits[10..].iter().sum();

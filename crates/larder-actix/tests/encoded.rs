@@ -13,7 +13,7 @@ use std::{
 };
 
 use actix_web::{HttpResponse, http::header, web};
-use larder_actix::{CacheMiddleware, fingerprinted};
+use larder_actix::{CacheMiddleware, is_fingerprinted};
 use larder_compress::Compression;
 use larder_memory::MemoryStore;
 use server::{content, get, send, send_for_bytes, serve};
@@ -83,7 +83,7 @@ fn static_files() {
     fs::write(root.join("style.css.br"), b"compressed on disk").expect("a file");
     fs::write(root.join("photo.png"), vec![7; 300_000]).expect("a file");
     let files = root.clone();
-    let settings = middleware().default_freshness(Duration::from_secs(60)).immutable(fingerprinted);
+    let settings = middleware().default_freshness(Duration::from_secs(60)).immutable(is_fingerprinted);
     let address = serve(settings, move |app| {
         app.service(actix_files::Files::new("/static", files.clone()).try_compressed());
     });

@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use http::{HeaderMap, Method, Request, response};
 use larder::{
     core::{
-        Body, CacheKey, CacheKind, CacheStore, Candidates, Clock as _, Exchange, Origin as _, Permission,
-        RequestHead, Reuse, Rules, Selected, StoredHead, SystemClock, TargetUri, Timestamp, Validator,
+        Body, CacheKey, CacheKind, CacheStore, Candidates, Clock as _, Exchange, Origin as _, RequestHead,
+        Reuse, Rules, Selected, StalePermission, StoredHead, SystemClock, TargetUri, Timestamp, Validator,
         format_http_date, header_names::is_caching_header,
     },
     origin::{HyperOptions, HyperOrigin},
@@ -126,7 +126,7 @@ fn print_now(reuse: Reuse, candidates: &Candidates) {
         Reuse::Fresh(selected) => {
             format!("served from the cache: fresh for {} more (RFC 9111 §4.2)", seconds(selected.ttl))
         }
-        Reuse::Stale(_, Permission::WhileRevalidate) => {
+        Reuse::Stale(_, StalePermission::WhileRevalidate) => {
             "served stale while it is revalidated: stale-while-revalidate (RFC 5861 §3)".to_owned()
         }
         Reuse::Stale(..) => "served stale: max-stale in the request (RFC 9111 §5.2.1.2)".to_owned(),

@@ -126,12 +126,12 @@ async fn fetch(
     };
     let concurrency = usize::from(args.concurrency);
     let batch = client
-        .fetch_all_of(urls(&args.urls))
+        .fetch_stream(urls(&args.urls))
         .concurrency(concurrency)
         .per_host(usize::from(args.per_host))
         .retry(args.retry)
         .streaming()
-        .each(move |request| request.mode(mode));
+        .map_request(move |request| request.mode(mode));
     let report = std::cell::RefCell::new(report);
     let mut results = std::pin::pin!(
         batch

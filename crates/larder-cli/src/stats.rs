@@ -71,7 +71,7 @@ pub(crate) async fn store_json(store: &OpenStore) -> serde_json::Value {
     let failed = |error: &dyn std::fmt::Display| serde_json::json!({ "error": error.to_string() });
     match store {
         OpenStore::Memory(store) => {
-            serde_json::json!({ "kind": "memory", "keys": store.keys(), "bytes": store.weight() })
+            serde_json::json!({ "kind": "memory", "keys": store.key_count(), "bytes": store.bytes_in_use() })
         }
         OpenStore::Disk(store) => {
             let stats = store.stats().await;

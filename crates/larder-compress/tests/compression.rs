@@ -247,7 +247,7 @@ async fn a_stream_is_passed_on_as_it_comes() {
                 cache.request(&origin, request(&[("accept-encoding", coding), ("x", "y")])).await
             })
         };
-        let sender = requests.next().await.begin(200, &[("content-type", "text/html")], None);
+        let sender = requests.next().await.respond_streaming(200, &[("content-type", "text/html")], None);
         assert!(sender.chunk("first").await);
         let mut response = fetching.await.expect("no panic");
         let mut body = std::mem::take(response.body_mut());
@@ -281,7 +281,7 @@ async fn an_incomplete_body_ends_with_an_error() {
         let (cache, origin) = (Arc::clone(&cache), Arc::clone(&origin));
         tokio::spawn(async move { cache.request(&origin, request(&[("accept-encoding", "gzip")])).await })
     };
-    let sender = requests.next().await.begin(
+    let sender = requests.next().await.respond_streaming(
         200,
         &[("content-type", "text/html"), ("cache-control", "max-age=60"), ("content-length", "2000")],
         Some(2000),

@@ -16,7 +16,7 @@ use larder_core::{
 const ENTRY: EntryId = EntryId(0x0123_4567_89AB_CDEF);
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let key = CacheKey::of_parts("https", "www.example.com", "/assets/app-7f3a.js?v=12")?;
+    let key = CacheKey::from_parts("https", "www.example.com", "/assets/app-7f3a.js?v=12")?;
     let head = head();
     let mut encoded = Vec::new();
     codec::encode_head(&key, &head, ENTRY, Some(1024), &mut encoded)?;

@@ -26,7 +26,7 @@ async fn a_thousand_requests_for_a_cold_key_are_one_origin_request() {
     let first = it.requests.next().await;
     settle().await;
     assert!(it.requests.is_empty(), "the origin got two requests");
-    first.answer(200, FRESH, b"once");
+    first.respond(200, FRESH, b"once");
     let mut collapsed = 0;
     for fetch in fetches {
         let (status, body) = read(fetch).await;
@@ -42,7 +42,7 @@ async fn a_thousand_requests_for_a_cold_key_are_one_origin_request() {
 async fn a_follower_reads_while_the_leader_is_still_fetching() {
     let mut it = setting();
     let (leader, follower) = (it.get("/", &[]), it.get("/", &[]));
-    let sending = it.requests.next().await.begin(200, FRESH, None);
+    let sending = it.requests.next().await.respond_streaming(200, FRESH, None);
     assert!(sending.chunk("one ").await);
     let (mut leader, mut follower) =
         (response_of(leader).await.into_body(), response_of(follower).await.into_body());
@@ -73,7 +73,7 @@ async fn a_cancelled_leader_hands_over() {
     assert!(!first.is_awaited(), "no task waits for the first response");
     settle().await;
     assert!(it.requests.is_empty(), "one follower leads, not all");
-    second.answer(200, FRESH, b"again");
+    second.respond(200, FRESH, b"again");
     for follower in followers {
         assert_eq!(read(follower).await.1, b"again");
     }
@@ -101,12 +101,12 @@ async fn an_unshareable_response_is_fetched_by_all_at_once_and_later_without_wai
     let first = it.requests.next().await;
     settle().await;
     assert!(it.requests.is_empty());
-    first.answer(200, &[("cache-control", "no-store")], b"mine");
+    first.respond(200, &[("cache-control", "no-store")], b"mine");
     let mut rest = Vec::new();
     for _ in 1..20 {
         rest.push(it.requests.next().await);
     }
-    rest.into_iter().for_each(|one| one.answer(200, &[("cache-control", "no-store")], b"mine"));
+    rest.into_iter().for_each(|one| one.respond(200, &[("cache-control", "no-store")], b"mine"));
     for fetch in fetches {
         assert_eq!(read(fetch).await.1, b"mine");
     }
@@ -115,7 +115,7 @@ async fn an_unshareable_response_is_fetched_by_all_at_once_and_later_without_wai
     for _ in 0..20 {
         received.push(it.requests.next().await);
     }
-    received.into_iter().for_each(|one| one.answer(200, &[("cache-control", "no-store")], b"mine"));
+    received.into_iter().for_each(|one| one.respond(200, &[("cache-control", "no-store")], b"mine"));
     for fetch in again {
         assert_eq!(read(fetch).await.1, b"mine");
     }
@@ -130,8 +130,8 @@ async fn requests_for_different_variants_do_not_share_a_response() {
     let english = it.get("/", &[("accept-language", "en")]);
     settle().await;
     let fields = [("cache-control", "max-age=60"), ("vary", "accept-language")];
-    first.answer(200, &fields, b"Tag");
-    it.requests.next().await.answer(200, &fields, b"day");
+    first.respond(200, &fields, b"Tag");
+    it.requests.next().await.respond(200, &fields, b"day");
     assert_eq!(read(german).await.1, b"Tag");
     assert_eq!(read(english).await.1, b"day");
     for (language, body) in [("de", &b"Tag"[..]), ("en", b"day")] {
@@ -144,7 +144,7 @@ async fn requests_for_different_variants_do_not_share_a_response() {
 async fn a_client_that_disconnects_does_not_stop_the_fill() {
     let mut it = setting();
     let (gone, stays) = (it.get("/", &[]), it.get("/", &[]));
-    let sending = it.requests.next().await.begin(200, FRESH, Some(6));
+    let sending = it.requests.next().await.respond_streaming(200, FRESH, Some(6));
     assert!(sending.chunk("one").await);
     drop(response_of(gone).await);
     let mut stays = response_of(stays).await.into_body();
@@ -161,14 +161,14 @@ async fn a_client_that_disconnects_does_not_stop_the_fill() {
 async fn a_broken_body_fails_for_every_client_and_is_not_stored() {
     let mut it = setting();
     let (leader, follower) = (it.get("/", &[]), it.get("/", &[]));
-    let sending = it.requests.next().await.begin(200, FRESH, Some(100));
+    let sending = it.requests.next().await.respond_streaming(200, FRESH, Some(100));
     assert!(sending.chunk("half").await);
     let (leader, follower) = (response_of(leader).await, response_of(follower).await);
     drop(sending);
     assert!(content(leader).await.is_err(), "a broken body ended as if it were whole");
     assert!(content(follower).await.is_err(), "a broken body ended as if it were whole");
     let again = it.get("/", &[]);
-    it.requests.next().await.answer(200, FRESH, b"whole");
+    it.requests.next().await.respond(200, FRESH, b"whole");
     assert_eq!(read(again).await.1, b"whole");
 }
 
@@ -177,12 +177,12 @@ async fn a_body_of_the_wrong_length_is_not_stored() {
     for (length, sent) in [(3, "four"), (5, "four")] {
         let mut it = setting();
         let fetch = it.get("/", &[]);
-        let sending = it.requests.next().await.begin(200, FRESH, Some(length));
+        let sending = it.requests.next().await.respond_streaming(200, FRESH, Some(length));
         sending.chunk(sent).await;
         sending.end().await;
         assert!(content(response_of(fetch).await).await.is_err(), "{sent} for {length} bytes");
         let again = it.get("/", &[]);
-        it.requests.next().await.answer(200, FRESH, b"whole");
+        it.requests.next().await.respond(200, FRESH, b"whole");
         assert_eq!(read(again).await.1, b"whole");
     }
 }
@@ -192,12 +192,12 @@ async fn a_body_of_the_wrong_length_is_not_stored() {
 async fn a_purge_during_a_fill_wins() {
     let mut it = setting();
     let before = it.get("/", &[]);
-    let old = it.requests.next().await.begin(200, FRESH, None);
+    let old = it.requests.next().await.respond_streaming(200, FRESH, None);
     assert!(old.chunk("old").await);
     let mut before = response_of(before).await.into_body();
     it.cache.purge(&TargetUri::parse("http://example.com/").expect("a target")).await.expect("it purges");
     let after = it.get("/", &[]);
-    it.requests.next().await.answer(200, FRESH, b"new");
+    it.requests.next().await.respond(200, FRESH, b"new");
     assert_eq!(read(after).await.1, b"new", "a request after the purge got the purged response");
     old.end().await;
     assert_eq!(before.chunk().await.expect("a chunk").expect("it reads"), "old");
@@ -221,11 +221,11 @@ async fn a_purge_while_the_origin_is_working_wins() {
             _ => it.cache.purge_all().await,
         };
         purged.expect("it purges");
-        received.answer(200, &fields, b"old");
+        received.respond(200, &fields, b"old");
         assert_eq!(read(fetch).await.1, b"old", "a request from before the purge gets the response");
         assert!(it.cache.drain(Duration::from_secs(5)).await);
         let after = it.get("/", &[]);
-        it.requests.next().await.answer(200, &fields, b"new");
+        it.requests.next().await.respond(200, &fields, b"new");
         assert_eq!(read(after).await.1, b"new", "the purged response was stored again");
         assert_eq!(it.get_stored("/").await.1, b"new");
     }
@@ -237,7 +237,7 @@ async fn a_purge_of_a_group_or_of_everything_wins_too() {
         let mut it = setting();
         let grouped = [("cache-control", "max-age=60"), ("cache-groups", "\"g\"")];
         let before = it.get("/", &[]);
-        let old = it.requests.next().await.begin(200, &grouped, None);
+        let old = it.requests.next().await.respond_streaming(200, &grouped, None);
         assert!(old.chunk("old").await);
         let before = response_of(before).await;
         let group = CacheGroup::new("http://example.com", "g");
@@ -247,7 +247,7 @@ async fn a_purge_of_a_group_or_of_everything_wins_too() {
         assert_eq!(content(before).await.expect("whole"), b"old");
         assert!(it.cache.drain(Duration::from_secs(5)).await);
         let after = it.get("/", &[]);
-        it.requests.next().await.answer(200, &grouped, b"new");
+        it.requests.next().await.respond(200, &grouped, b"new");
         assert_eq!(read(after).await.1, b"new");
     }
 }
@@ -257,7 +257,7 @@ async fn a_purge_of_a_group_or_of_everything_wins_too() {
 async fn a_slow_client_does_not_slow_the_others() {
     let mut it = setting();
     let (slow, quick) = (it.get("/", &[]), it.get("/", &[]));
-    let sending = it.requests.next().await.begin(200, FRESH, None);
+    let sending = it.requests.next().await.respond_streaming(200, FRESH, None);
     assert!(sending.chunk(vec![1; 65_536]).await);
     let (slow, quick) = (response_of(slow).await, response_of(quick).await);
     let quick = tokio::spawn(content(quick));
@@ -280,7 +280,7 @@ async fn followers_stop_waiting_for_a_slow_leader() {
     let _first = it.requests.next().await;
     let follower = it.get("/", &[]);
     // The runtime's clock advances when all tasks wait.
-    it.requests.next().await.answer(200, FRESH, b"alone");
+    it.requests.next().await.respond(200, FRESH, b"alone");
     assert_eq!(read(follower).await.1, b"alone");
     let error = leader.await.expect("no panic").expect_err("the origin did not respond");
     assert_eq!(error.status(), http::StatusCode::GATEWAY_TIMEOUT);
@@ -374,7 +374,7 @@ async fn two_processes_fetch_a_cold_key_once() {
     let first = requests.next().await;
     settle().await;
     assert!(requests.is_empty(), "both processes fetched");
-    first.answer(200, FRESH, b"once");
+    first.respond(200, FRESH, b"once");
     for fetch in fetches {
         assert_eq!(read(fetch).await.1, b"once");
     }
@@ -395,6 +395,6 @@ async fn another_process_takes_over_when_the_lease_holder_dies() {
     let waits = get(&caches[1]);
     settle().await;
     dies.abort();
-    requests.next().await.answer(200, FRESH, b"taken over");
+    requests.next().await.respond(200, FRESH, b"taken over");
     assert_eq!(read(waits).await.1, b"taken over");
 }

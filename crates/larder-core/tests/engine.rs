@@ -14,7 +14,7 @@ const FRESH: &[(&str, &str)] = &[("cache-control", "max-age=60")];
 async fn miss_hit_and_age() {
     let mut it = setting();
     let fetch = it.get("/", &[]);
-    it.requests.next().await.answer(200, FRESH, b"x");
+    it.requests.next().await.respond(200, FRESH, b"x");
     assert_eq!(read(fetch).await.0, "fwd=uri-miss; fwd-status=200; stored");
     it.advance(20);
     let response = response_of(it.get("/", &[])).await;
@@ -61,7 +61,7 @@ async fn a_304_freshens_and_the_body_stays() {
     let fetch = it.get("/", &[]);
     let received = it.requests.next().await;
     assert_eq!(received.request.headers()["if-none-match"], "\"a\"");
-    received.answer(304, &[("cache-control", "max-age=60"), ("etag", "\"a\""), ("x-new", "1")], b"");
+    received.respond(304, &[("cache-control", "max-age=60"), ("etag", "\"a\""), ("x-new", "1")], b"");
     let response = response_of(fetch).await;
     assert_eq!(response.cache_status().to_string(), "fwd=stale; fwd-status=304; stored");
     assert_eq!((response.status().as_u16(), response.headers()["x-new"].as_bytes()), (200, &b"1"[..]));
@@ -76,7 +76,7 @@ async fn a_200_to_a_revalidation_replaces() {
     it.fetch_and_store("/", &[("cache-control", "max-age=60"), ("etag", "\"a\"")], b"old").await;
     it.advance(61);
     let fetch = it.get("/", &[]);
-    it.requests.next().await.answer(200, &[("cache-control", "max-age=60"), ("etag", "\"b\"")], b"new");
+    it.requests.next().await.respond(200, &[("cache-control", "max-age=60"), ("etag", "\"b\"")], b"new");
     assert_eq!(read(fetch).await.1, b"new");
     assert_eq!(it.get_stored("/").await.1, b"new");
 }
@@ -87,17 +87,17 @@ async fn a_304_that_selects_no_variant_is_fetched_again_without_conditions() {
     for (language, tag) in [("de", "\"de\""), ("en", "\"en\"")] {
         let fetch = it.get("/", &[("accept-language", language)]);
         let fields = [("cache-control", "max-age=60"), ("vary", "accept-language"), ("etag", tag)];
-        it.requests.next().await.answer(200, &fields, b"old");
+        it.requests.next().await.respond(200, &fields, b"old");
         read(fetch).await;
     }
     it.advance(61);
     let fetch = it.get("/", &[("accept-language", "de")]);
     let received = it.requests.next().await;
     assert_eq!(received.request.headers()["if-none-match"], "\"de\", \"en\"");
-    received.answer(304, &[("etag", "\"fr\"")], b"");
+    received.respond(304, &[("etag", "\"fr\"")], b"");
     let again = it.requests.next().await;
     assert!(!again.request.headers().contains_key("if-none-match"));
-    again.answer(200, &[("cache-control", "max-age=60"), ("vary", "accept-language")], b"new");
+    again.respond(200, &[("cache-control", "max-age=60"), ("vary", "accept-language")], b"new");
     assert_eq!(read(fetch).await.1, b"new");
 }
 
@@ -114,7 +114,7 @@ async fn stale_while_revalidate_serves_at_once_and_revalidates_once() {
     let received = it.requests.next().await;
     settle().await;
     assert!(it.requests.is_empty(), "one revalidation for each key");
-    received.answer(200, &fields, b"new");
+    received.respond(200, &fields, b"new");
     assert!(it.cache.drain(Duration::from_secs(5)).await);
     assert_eq!(it.get_stored("/").await.1, b"new");
 }
@@ -132,7 +132,7 @@ async fn a_request_overtaken_by_a_revalidation_starts_no_second_one() {
     let head = RequestHead::new(overtaken.method(), overtaken.headers());
     let Lookup::Miss(miss) = it.cache.lookup(&key, &head).await else { panic!("it is stale") };
     assert_eq!(read(it.get("/", &[])).await.1, b"old");
-    it.requests.next().await.answer(200, &fields, b"new");
+    it.requests.next().await.respond(200, &fields, b"new");
     assert!(it.cache.drain(Duration::from_secs(5)).await);
     let origin = Arc::clone(&it.origin) as Arc<dyn Origin>;
     let response =
@@ -149,11 +149,11 @@ async fn an_origin_bound_to_its_request_revalidates_before_the_response() {
     let fields = [("cache-control", "max-age=60, stale-while-revalidate=60"), ("etag", "\"a\"")];
     it.fetch_and_store("/", &fields, b"old").await;
     it.advance(70);
-    let (origin, mut requests) = ManualOrigin::of_one_request();
+    let (origin, mut requests) = ManualOrigin::single_request();
     let cache = it.cache.clone();
     let fetch =
         tokio::spawn(async move { cache.fetch(request("GET", "/", &[]), origin as Arc<dyn Origin>).await });
-    requests.next().await.answer(200, &fields, b"new");
+    requests.next().await.respond(200, &fields, b"new");
     assert_eq!(read(fetch).await.1, b"new");
 }
 
@@ -165,7 +165,7 @@ async fn stale_if_error_applies_to_the_failed_request_itself() {
     it.fetch_and_store("/", &[("cache-control", "max-age=60, stale-if-error=60")], b"old").await;
     it.advance(70);
     let fetch = it.get("/", &[]);
-    it.requests.next().await.answer(503, &[], b"down");
+    it.requests.next().await.respond(503, &[], b"down");
     let (status, body) = read(fetch).await;
     assert_eq!(
         (status.as_str(), &*body),
@@ -184,7 +184,7 @@ async fn must_revalidate_and_a_503_is_a_503() {
         .await;
     it.advance(70);
     let fetch = it.get("/", &[]);
-    it.requests.next().await.answer(503, &[], b"down");
+    it.requests.next().await.respond(503, &[], b"down");
     let response = response_of(fetch).await;
     assert_eq!(response.status(), 503);
     let fetch = it.get("/", &[]);
@@ -237,7 +237,7 @@ async fn a_range_on_a_miss_is_forwarded_and_never_served_as_the_whole() {
     let received = it.requests.next().await;
     assert_eq!(received.request.headers()["range"], "bytes=2-4");
     let fields = [("cache-control", "max-age=60"), ("content-range", "bytes 2-4/10"), ("etag", "\"a\"")];
-    received.answer(206, &fields, b"234");
+    received.respond(206, &fields, b"234");
     assert_eq!(response_of(fetch).await.status(), 206);
     // A range within the part is served from the store.
     let response = response_of(it.get("/", &[("range", "bytes=3-4")])).await;
@@ -249,7 +249,7 @@ async fn a_range_on_a_miss_is_forwarded_and_never_served_as_the_whole() {
     assert!(it.requests.is_empty());
     // A range beyond it, or the whole, is not.
     let fetch = it.get("/", &[]);
-    it.requests.next().await.answer(200, &[("cache-control", "max-age=60")], b"0123456789");
+    it.requests.next().await.respond(200, &[("cache-control", "max-age=60")], b"0123456789");
     assert_eq!(read(fetch).await.1, b"0123456789");
 }
 
@@ -259,7 +259,7 @@ async fn a_206_of_the_wrong_length_is_forwarded_and_not_stored() {
     for _ in 0..2 {
         let fetch = it.get("/", &[("range", "bytes=2-6")]);
         let fields = [("cache-control", "max-age=60"), ("content-range", "bytes 2-6/10")];
-        it.requests.next().await.answer(206, &fields, b"234");
+        it.requests.next().await.respond(206, &fields, b"234");
         let response = response_of(fetch).await;
         assert_eq!(response.status(), 206);
         assert_eq!(content(response).await.expect("as the origin sent it"), b"234");
@@ -273,7 +273,7 @@ async fn a_conditional_request_with_a_full_response_fills_the_cache() {
     let fetch = it.get("/", &[("if-none-match", "\"old\"")]);
     let received = it.requests.next().await;
     assert_eq!(received.request.headers()["if-none-match"], "\"old\"", "the origin evaluates it");
-    received.answer(200, &[("cache-control", "max-age=60"), ("etag", "\"new\"")], b"new");
+    received.respond(200, &[("cache-control", "max-age=60"), ("etag", "\"new\"")], b"new");
     assert_eq!(read(fetch).await.1, b"new");
     assert_eq!(it.get_stored("/").await.1, b"new");
 }
@@ -284,11 +284,11 @@ async fn a_clients_condition_is_evaluated_after_our_revalidation() {
     it.fetch_and_store("/", &[("cache-control", "max-age=60"), ("etag", "\"a\"")], b"old").await;
     it.advance(61);
     let fetch = it.get("/", &[("if-none-match", "\"a\"")]);
-    it.requests.next().await.answer(304, &[("cache-control", "max-age=60"), ("etag", "\"a\"")], b"");
+    it.requests.next().await.respond(304, &[("cache-control", "max-age=60"), ("etag", "\"a\"")], b"");
     assert_eq!(response_of(fetch).await.status(), 304);
     it.advance(61);
     let fetch = it.get("/", &[("if-none-match", "\"b\"")]);
-    it.requests.next().await.answer(200, &[("cache-control", "max-age=60"), ("etag", "\"b\"")], b"new");
+    it.requests.next().await.respond(200, &[("cache-control", "max-age=60"), ("etag", "\"b\"")], b"new");
     assert_eq!(response_of(fetch).await.status(), 304, "the client already has this response");
     assert!(it.cache.drain(Duration::from_secs(5)).await);
     assert_eq!(it.get_stored("/").await.1, b"new", "it was stored nevertheless");
@@ -301,7 +301,7 @@ async fn unsafe_methods_invalidate_before_the_client_gets_the_response() {
         it.fetch_and_store(path, FRESH, b"old").await;
     }
     let fetch = it.send(request("POST", "/a", &[]));
-    it.requests.next().await.answer(
+    it.requests.next().await.respond(
         201,
         &[("location", "/b"), ("content-location", "http://other.org/c")],
         b"",
@@ -309,12 +309,12 @@ async fn unsafe_methods_invalidate_before_the_client_gets_the_response() {
     assert_eq!(response_of(fetch).await.status(), 201);
     for path in ["/a", "/b"] {
         let fetch = it.get(path, &[]);
-        it.requests.next().await.answer(200, FRESH, b"new");
+        it.requests.next().await.respond(200, FRESH, b"new");
         assert_eq!(read(fetch).await.1, b"new");
     }
     assert_eq!(it.get_stored("/c").await.1, b"old");
     let fetch = it.send(request("DELETE", "/c", &[]));
-    it.requests.next().await.answer(500, &[], b"");
+    it.requests.next().await.respond(500, &[], b"");
     read(fetch).await;
     assert_eq!(it.get_stored("/c").await.1, b"old", "an error invalidates nothing");
 }
@@ -327,11 +327,11 @@ async fn groups_are_invalidated_by_the_response_to_an_unsafe_request() {
     it.fetch_and_store("/users/42", &grouped, b"old").await;
     it.fetch_and_store("/about", FRESH, b"old").await;
     let fetch = it.send(request("PUT", "/elsewhere", &[]));
-    it.requests.next().await.answer(200, &[("cache-group-invalidation", "\"users\"")], b"");
+    it.requests.next().await.respond(200, &[("cache-group-invalidation", "\"users\"")], b"");
     read(fetch).await;
     for path in ["/users", "/users/42"] {
         let fetch = it.get(path, &[]);
-        it.requests.next().await.answer(200, &grouped, b"new");
+        it.requests.next().await.respond(200, &grouped, b"new");
         assert_eq!(read(fetch).await.1, b"new");
     }
     assert_eq!(it.get_stored("/about").await.1, b"old");
@@ -344,10 +344,10 @@ async fn a_get_with_content_is_not_shared() {
     let mut fat = request("GET", "/", &[]);
     *fat.body_mut() = Body::from("as=admin");
     let fetch = it.send(fat);
-    it.requests.next().await.answer(200, FRESH, b"for the admin");
+    it.requests.next().await.respond(200, FRESH, b"for the admin");
     assert_eq!(read(fetch).await.1, b"for the admin");
     let fetch = it.get("/", &[]);
-    it.requests.next().await.answer(200, FRESH, b"for all");
+    it.requests.next().await.respond(200, FRESH, b"for all");
     assert_eq!(read(fetch).await.1, b"for all");
 }
 
@@ -357,7 +357,7 @@ async fn the_origin_gets_the_same_uri_as_the_key() {
     let fetch = it.get("/a/../b?x=%2f", &[]);
     let received = it.requests.next().await;
     assert_eq!(received.request.uri(), "http://example.com/b?x=%2F", "the origin gets the normal form");
-    received.answer(200, FRESH, b"b");
+    received.respond(200, FRESH, b"b");
     read(fetch).await;
     assert_eq!(it.get_stored("/b?x=%2F").await.1, b"b");
 }
@@ -376,7 +376,7 @@ async fn a_store_fault_is_never_a_clients_error() {
         it.fault(fault);
         for _ in 0..2 {
             let fetch = it.get("/", &[]);
-            it.requests.next().await.answer(200, FRESH, b"from the origin");
+            it.requests.next().await.respond(200, FRESH, b"from the origin");
             assert_eq!(read(fetch).await.1, b"from the origin", "{fault:?}");
             it.cache.drain(Duration::from_secs(60)).await;
             if matches!(fault, Fault::Slow(_)) {
@@ -393,7 +393,7 @@ async fn a_store_that_fills_up_during_a_body_cuts_no_client_off() {
     let mut it = setting();
     it.fault(Fault::FullAfter(100_000));
     let (quick, slow) = (it.get("/", &[]), it.get("/", &[]));
-    let sending = it.requests.next().await.begin(200, FRESH, None);
+    let sending = it.requests.next().await.respond_streaming(200, FRESH, None);
     assert!(sending.chunk(vec![1; 65_536]).await);
     let (quick, slow) = (response_of(quick).await, response_of(slow).await);
     let (quick, slow) = (tokio::spawn(content(quick)), tokio::spawn(content(slow)));
@@ -406,7 +406,7 @@ async fn a_store_that_fills_up_during_a_body_cuts_no_client_off() {
     }
     it.fault(Fault::None);
     let fetch = it.get("/", &[]);
-    it.requests.next().await.answer(200, FRESH, b"again");
+    it.requests.next().await.respond(200, FRESH, b"again");
     assert_eq!(read(fetch).await.1, b"again", "no part of it was stored");
 }
 
@@ -416,11 +416,11 @@ async fn an_endless_body_without_readers_is_cancelled() {
     let mut it = setting();
     it.fault(Fault::FullAfter(1000));
     let fetch = it.get("/", &[]);
-    let sending = it.requests.next().await.begin(200, FRESH, None);
+    let sending = it.requests.next().await.respond_streaming(200, FRESH, None);
     assert!(sending.chunk(vec![1; 65_536]).await);
     drop(response_of(fetch).await);
     while sending.chunk(vec![1; 65_536]).await {}
-    sending.given_up().await;
+    sending.closed().await;
 }
 
 #[tokio::test]
@@ -429,7 +429,7 @@ async fn a_vary_that_differs_for_each_client_does_not_fill_the_store() {
     let fields = [("cache-control", "max-age=60"), ("vary", "user-agent")];
     for n in 0..200 {
         let fetch = it.get("/", &[("user-agent", &format!("agent {n}"))]);
-        it.requests.next().await.answer(200, &fields, b"x");
+        it.requests.next().await.respond(200, &fields, b"x");
         read(fetch).await;
     }
     let kept =
@@ -443,6 +443,6 @@ async fn a_clock_that_was_set_back_causes_a_revalidation() {
     it.fetch_and_store("/", &[("cache-control", "max-age=60"), ("etag", "\"a\"")], b"x").await;
     it.clock.set_back(Duration::from_secs(86_400));
     let fetch = it.get("/", &[]);
-    it.requests.next().await.answer(304, &[("cache-control", "max-age=60"), ("etag", "\"a\"")], b"");
+    it.requests.next().await.respond(304, &[("cache-control", "max-age=60"), ("etag", "\"a\"")], b"");
     assert_eq!(read(fetch).await.1, b"x");
 }

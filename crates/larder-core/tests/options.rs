@@ -29,7 +29,7 @@ fn with_override(
     decide: impl Fn(&larder_core::ResponseContext<'_>) -> Overrides + Send + Sync + 'static,
 ) -> FetchOptions {
     let mut options = FetchOptions::default();
-    options.overrides = Some(OverrideFn::by(decide));
+    options.overrides = Some(OverrideFn::new(decide));
     options
 }
 
@@ -47,12 +47,12 @@ async fn overrides_see_the_exchange_and_apply_after_a_304() {
     };
     let fields = [("x-kind", "ours"), ("etag", "\"a\"")];
     let fetch = send(&it, request("GET", "/page", &[]), b"", one_minute());
-    it.requests.next().await.answer(200, &fields, b"x");
+    it.requests.next().await.respond(200, &fields, b"x");
     assert_eq!(read(fetch).await.0, "fwd=uri-miss; fwd-status=200; stored");
     assert_eq!(read(send(&it, request("GET", "/page", &[]), b"", one_minute())).await.0, "hit; ttl=60");
     it.advance(61);
     let fetch = send(&it, request("GET", "/page", &[]), b"", one_minute());
-    it.requests.next().await.answer(304, &[], b"");
+    it.requests.next().await.respond(304, &[], b"");
     assert_eq!(read(fetch).await.0, "fwd=stale; fwd-status=304; stored");
     assert_eq!(read(send(&it, request("GET", "/page", &[]), b"", one_minute())).await.0, "hit; ttl=60");
 }
@@ -64,7 +64,7 @@ async fn a_body_over_the_requests_max_object_is_not_stored() {
     options.max_object = Some(3);
     for (path, content, how) in [("/a", &b"abc"[..], "; stored"), ("/b", b"abcd", "")] {
         let fetch = send(&it, request("GET", path, &[]), b"", options.clone());
-        it.requests.next().await.answer(200, &[("cache-control", "max-age=60")], content);
+        it.requests.next().await.respond(200, &[("cache-control", "max-age=60")], content);
         assert_eq!(read(fetch).await.0, format!("fwd=uri-miss; fwd-status=200{how}"));
     }
 }
@@ -88,7 +88,7 @@ async fn a_query_is_served_again_and_invalidates_nothing() {
         assert_eq!(received.request.method(), Method::POST);
         let sent = received.request.body_mut().chunk().await.expect("content").expect("whole");
         assert_eq!(sent, text, "the content reaches the origin");
-        received.answer(200, &fields, text.as_bytes());
+        received.respond(200, &fields, text.as_bytes());
         assert_eq!(read(fetch).await, ("fwd=uri-miss; fwd-status=200; stored".to_owned(), text.into()));
     }
     for text in ["one", "two"] {
@@ -100,7 +100,7 @@ async fn a_query_is_served_again_and_invalidates_nothing() {
     let fetch = send(&it, query("one"), b"one", options.clone());
     let received = it.requests.next().await;
     assert!(!received.request.headers().contains_key("if-none-match"), "it would mean 412");
-    received.answer(200, &fields, b"new");
+    received.respond(200, &fields, b"new");
     assert_eq!(read(fetch).await.1, b"new");
 }
 
@@ -115,7 +115,7 @@ async fn cache_modes_become_request_directives() {
     };
     assert_eq!(read(it.send(with(CacheMode::OnlyIfCached))).await.0, "hit; ttl=60");
     let fetch = it.send(with(CacheMode::Reload));
-    it.requests.next().await.answer(304, &[], b"");
+    it.requests.next().await.respond(304, &[], b"");
     assert_eq!(read(fetch).await.0, "fwd=request; fwd-status=304; stored");
     it.advance(100);
     assert_eq!(read(it.send(with(CacheMode::PreferStale))).await.0, "hit; ttl=-40");
@@ -124,7 +124,7 @@ async fn cache_modes_become_request_directives() {
         it.send(with(CacheMode::OnlyIfCached)).await.expect("no panic").expect("a response").status();
     assert_eq!(status, 504, "only-if-cached does not accept a stale response");
     let fetch = it.send(with(CacheMode::NoStore));
-    it.requests.next().await.answer(200, &[("cache-control", "max-age=60")], b"y");
+    it.requests.next().await.respond(200, &[("cache-control", "max-age=60")], b"y");
     assert_eq!(read(fetch).await.0, "fwd=request; fwd-status=200; detail=request-no-store");
     assert!(it.requests.is_empty());
 }

@@ -14,12 +14,12 @@ async fn each_variant_is_fetched_once() {
     let french: Vec<_> = (0..20).map(|_| it.get("/", &[("accept-language", "fr")])).collect();
     settle().await;
     let fields = [("cache-control", "max-age=60"), ("vary", "accept-language")];
-    first.answer(200, &fields, b"Tag");
+    first.respond(200, &fields, b"Tag");
     assert_eq!(read(german).await.1, b"Tag");
     for _ in 0..2 {
         let request = it.requests.next().await;
         let day = if request.request.headers()["accept-language"] == "en" { &b"day"[..] } else { b"jour" };
-        request.answer(200, &fields, day);
+        request.respond(200, &fields, day);
     }
     for (fetches, day) in [(english, &b"day"[..]), (french, b"jour")] {
         for fetch in fetches {
@@ -38,13 +38,13 @@ async fn a_vary_that_changes_causes_no_endless_wait() {
     let request = it.requests.next().await;
     let others: Vec<_> = (0..5).map(|_| it.get("/", &fields)).collect();
     settle().await;
-    request.answer(200, &[("cache-control", "max-age=60"), ("vary", "accept-language")], b"1");
+    request.respond(200, &[("cache-control", "max-age=60"), ("vary", "accept-language")], b"1");
     read(first).await;
     let leader_request = it.requests.next().await;
     settle().await;
-    leader_request.answer(200, &[("cache-control", "max-age=60"), ("vary", "*")], b"2");
+    leader_request.respond(200, &[("cache-control", "max-age=60"), ("vary", "*")], b"2");
     for _ in 1..5 {
-        it.requests.next().await.answer(200, &[("cache-control", "max-age=60"), ("vary", "*")], b"2");
+        it.requests.next().await.respond(200, &[("cache-control", "max-age=60"), ("vary", "*")], b"2");
     }
     for fetch in others {
         assert_eq!(read(fetch).await.1, b"2");

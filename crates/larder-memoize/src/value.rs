@@ -236,6 +236,6 @@ async fn deserialize<T: DeserializeOwned>(response: CacheResponse) -> Result<T, 
 /// of a store's listing; the full name follows as the part that distinguishes values.
 fn key(name: &str) -> CacheKey {
     let readable: String = name.chars().filter(char::is_ascii_alphanumeric).take(MAX_READABLE).collect();
-    let key = CacheKey::of_parts("http", HOST, &format!("/{readable}"));
+    let key = CacheKey::from_parts("http", HOST, &format!("/{readable}"));
     key.expect("letters and digits are a path").with_extra(b"value").with_extra(name.as_bytes())
 }

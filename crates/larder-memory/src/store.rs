@@ -37,7 +37,7 @@ const CANDIDATE_OVERHEAD: usize = 256;
 /// use larder_memory::MemoryStore;
 ///
 /// let store = MemoryStore::with_capacity(64 * 1024 * 1024); // 64 MiB
-/// assert_eq!(store.weight(), 0);
+/// assert_eq!(store.bytes_in_use(), 0);
 /// ```
 ///
 /// # Cancel safety
@@ -123,13 +123,13 @@ impl MemoryStore {
 
     /// Returns the approximate number of keys that have stored responses. Applies pending evictions
     /// first.
-    pub fn keys(&self) -> u64 {
+    pub fn key_count(&self) -> u64 {
         self.shared.entries.run_pending_tasks();
         self.shared.entries.entry_count()
     }
 
     /// Returns the bytes in use, by stored entries and by bodies that are being written.
-    pub fn weight(&self) -> u64 {
+    pub fn bytes_in_use(&self) -> u64 {
         self.shared.stored_bytes.load(Ordering::Relaxed) + self.shared.writing.load(Ordering::Relaxed)
     }
 }

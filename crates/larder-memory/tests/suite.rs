@@ -33,14 +33,18 @@ async fn the_limit_is_exceeded_by_at_most_five_percent() {
                     Ok(()) => {}
                     Err(error) => assert_eq!(error.kind(), StoreErrorKind::Full, "{error}"),
                 }
-                assert!(store.weight() <= capacity + capacity / 20, "{} of {capacity} bytes", store.weight());
+                assert!(
+                    store.bytes_in_use() <= capacity + capacity / 20,
+                    "{} of {capacity} bytes",
+                    store.bytes_in_use()
+                );
             }
         }));
     }
     for task in tasks {
         task.await.expect("no task panics");
     }
-    assert!(store.weight() > capacity / 2, "it uses its capacity: {}", store.weight());
+    assert!(store.bytes_in_use() > capacity / 2, "it uses its capacity: {}", store.bytes_in_use());
 }
 
 #[tokio::test]
@@ -65,9 +69,9 @@ async fn bodies_that_are_being_written_count() {
         panic!("a hundred concurrent fills were not limited");
     };
     assert_eq!(error.kind(), StoreErrorKind::Full);
-    assert!(store.weight() <= 1024 * 1024, "bodies being written may use an eighth");
+    assert!(store.bytes_in_use() <= 1024 * 1024, "bodies being written may use an eighth");
     drop(writers);
-    assert_eq!(store.weight(), 0, "dropped writers release their bytes");
+    assert_eq!(store.bytes_in_use(), 0, "dropped writers release their bytes");
 }
 
 #[tokio::test]

@@ -65,7 +65,7 @@ pub struct Counts {
 
 impl Counts {
     /// Returns the number of answered requests, of all outcomes.
-    pub fn answered(&self) -> u64 {
+    pub fn total_requests(&self) -> u64 {
         self.requests.iter().map(|(_, count)| count).sum()
     }
 

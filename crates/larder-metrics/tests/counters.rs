@@ -30,26 +30,26 @@ async fn each_event_is_counted_once() {
     };
     let headers = [("cache-control", "max-age=60, stale-while-revalidate=60"), ("etag", "\"a\"")];
     let miss = fetch("GET", "/");
-    requests.next().await.answer(200, &headers, b"x");
+    requests.next().await.respond(200, &headers, b"x");
     miss.await.expect("no panic").expect("a response");
     fetch("GET", "/").await.expect("no panic").expect("a hit");
     clock.advance(Duration::from_secs(70));
     fetch("GET", "/").await.expect("no panic").expect("a stale response");
-    requests.next().await.answer(304, &[("etag", "\"a\"")], b"");
+    requests.next().await.respond(304, &[("etag", "\"a\"")], b"");
     assert!(cache.drain(Duration::from_secs(5)).await);
     clock.advance(Duration::from_secs(200));
     let revalidated = fetch("GET", "/");
-    requests.next().await.answer(304, &[("etag", "\"a\"")], b"");
+    requests.next().await.respond(304, &[("etag", "\"a\"")], b"");
     revalidated.await.expect("no panic").expect("a revalidated response");
     let posted = fetch("POST", "/");
-    requests.next().await.answer(200, &[("cache-control", "no-store")], b"");
+    requests.next().await.respond(200, &[("cache-control", "no-store")], b"");
     posted.await.expect("no panic").expect("a response");
     let failed = fetch("GET", "/gone");
     requests.next().await.fail(OriginErrorKind::Connect);
     drop(failed.await.expect("no panic").map_err(|error| cache.error_response(&error)));
     store.set(Fault::Down);
     let without_store = fetch("GET", "/");
-    requests.next().await.answer(200, &[], b"x");
+    requests.next().await.respond(200, &[], b"x");
     without_store.await.expect("no panic").expect("a response");
 
     let counts = counters.counts();
@@ -66,6 +66,6 @@ async fn each_event_is_counted_once() {
         let line = format!("larder_requests_total{{outcome=\"{}\"}} {count}", outcome.name());
         assert!(handle.render().contains(&line), "{line} in\n{}", handle.render());
     }
-    assert_eq!((counts.answered(), counts.stored, counts.broken), (7, 1, 0));
+    assert_eq!((counts.total_requests(), counts.stored, counts.broken), (7, 1, 0));
     assert!(counts.not_stored >= 1 && counts.store_failures >= 2, "{counts:?}");
 }

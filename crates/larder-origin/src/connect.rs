@@ -41,7 +41,7 @@ pub(crate) fn client(options: &HyperOptions) -> Result<Client<Connector, Body>, 
         .pool_idle_timeout(options.idle_timeout)
         .pool_max_idle_per_host(options.idle_connections)
         .http1_max_buf_size(options.max_head.max(8192))
-        .http1_max_headers(options.max_fields)
+        .http1_max_headers(options.max_headers)
         .http2_max_header_list_size(u32::try_from(options.max_head).unwrap_or(u32::MAX))
         .http2_only(options.http2_only)
         .http2_initial_stream_window_size(STREAM_WINDOW)
@@ -62,7 +62,7 @@ fn transport(http: HttpConnector, options: &HyperOptions) -> Result<Transport, O
 }
 
 /// Returns a connector with TLS that trusts Mozilla's root certificates and
-/// [`HyperOptions::roots`].
+/// [`HyperOptions::root_certificates`].
 #[cfg(feature = "tls")]
 fn transport(http: HttpConnector, options: &HyperOptions) -> Result<Transport, OptionsError> {
     use std::sync::Arc;
@@ -72,14 +72,14 @@ fn transport(http: HttpConnector, options: &HyperOptions) -> Result<Transport, O
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let public = roots.len();
-    for certificate in CertificateDer::pem_slice_iter(&options.roots) {
+    for certificate in CertificateDer::pem_slice_iter(&options.root_certificates) {
         let certificate =
             certificate.map_err(|_| OptionsError("the root certificates could not be parsed as PEM"))?;
         roots
             .add(certificate)
             .map_err(|_| OptionsError("a root certificate is not a valid X.509 certificate"))?;
     }
-    if !options.roots.is_empty() && roots.len() == public {
+    if !options.root_certificates.is_empty() && roots.len() == public {
         return Err(OptionsError("the root certificates contain no certificate in PEM"));
     }
     let config = rustls::ClientConfig::builder_with_provider(provider)

@@ -27,7 +27,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 ///
 /// let mut check = HealthCheck::default();
 /// check.uri = http::Uri::from_static("http://example.com/healthz");
-/// check.every = Duration::from_secs(10);
+/// check.interval = Duration::from_secs(10);
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -37,7 +37,7 @@ pub struct HealthCheck {
     /// Default: `http://health.invalid/`.
     pub uri: Uri,
     /// Interval between two checks. Default: 5 s; at least 10 ms.
-    pub every: Duration,
+    pub interval: Duration,
     /// Timeout for the head of the response. Default: 2 s. A check that takes longer has failed.
     pub timeout: Duration,
     /// Number of failed checks in a row after which the origin is unhealthy. Default: 2; 0 counts
@@ -55,7 +55,7 @@ impl Default for HealthCheck {
         let last = StatusCode::from_u16(399).unwrap_or(StatusCode::OK);
         Self {
             uri: Uri::from_static("http://health.invalid/"),
-            every: Duration::from_secs(5),
+            interval: Duration::from_secs(5),
             timeout: Duration::from_secs(2),
             unhealthy_after: 2,
             healthy_after: 1,
@@ -172,7 +172,7 @@ impl Health {
     pub async fn watch(self: Arc<Self>, index: usize, origin: Arc<dyn Origin>, check: HealthCheck) {
         let state = &self.states[index];
         let (mut successes, mut failures) = (0, 0);
-        let mut ticks = interval(check.every.max(Duration::from_millis(10)));
+        let mut ticks = interval(check.interval.max(Duration::from_millis(10)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;

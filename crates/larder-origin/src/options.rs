@@ -47,7 +47,7 @@ pub struct HyperOptions {
     /// when their response ends.
     pub idle_connections: usize,
     /// Most headers in an HTTP/1 response. Default: 256. A response with more fails.
-    pub max_fields: usize,
+    pub max_headers: usize,
     /// Largest head of a response in bytes. Default: 128 KiB; for HTTP/1 at least 8 KiB. A response
     /// with a larger head fails.
     pub max_head: usize,
@@ -57,7 +57,7 @@ pub struct HyperOptions {
     pub http2_only: bool,
     /// Root certificates in PEM to trust in addition to Mozilla's. Default: none. Needs the feature
     /// `tls`.
-    pub roots: Vec<u8>,
+    pub root_certificates: Vec<u8>,
 }
 
 impl Default for HyperOptions {
@@ -70,10 +70,10 @@ impl Default for HyperOptions {
             body_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(4),
             idle_connections: 256,
-            max_fields: 256,
+            max_headers: 256,
             max_head: 128 * 1024,
             http2_only: false,
-            roots: Vec::new(),
+            root_certificates: Vec::new(),
         }
     }
 }

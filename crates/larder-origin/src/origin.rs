@@ -48,8 +48,8 @@ impl HyperOrigin {
     ///
     /// # Errors
     ///
-    /// Returns an [`OptionsError`] if [`HyperOptions::roots`] contains no valid certificate, or if
-    /// [`HyperOptions::to`] is `https` and the feature `tls` is disabled.
+    /// Returns an [`OptionsError`] if [`HyperOptions::root_certificates`] contains no valid
+    /// certificate, or if [`HyperOptions::to`] is `https` and the feature `tls` is disabled.
     pub fn new(options: HyperOptions) -> Result<Self, OptionsError> {
         Ok(Self { client: connect::client(&options)?, options })
     }

@@ -172,7 +172,7 @@ async fn health_checks_detect_failure_and_recovery() {
     let health = Health::new(["first", "second"]);
     let mut check = HealthCheck::default();
     check.uri = "http://first/healthz".parse().expect("a URI");
-    check.every = Duration::from_secs(5);
+    check.interval = Duration::from_secs(5);
     tokio::spawn(Arc::clone(&health).watch(0, Arc::clone(&checked) as Arc<dyn Origin>, check));
     let origins = vec![checked as Arc<dyn Origin>, responding_with("second")];
     let pool = Failover::new(origins, Arc::clone(&health), FailoverOptions::default());

@@ -209,14 +209,14 @@ async fn a_head_that_is_too_large_is_an_error() {
     }
 }
 
-/// 90 headers are within the default limit, and `max_fields` changes the limit.
+/// 90 headers are within the default limit, and `max_headers` changes the limit.
 #[tokio::test]
-async fn max_fields_limits_the_number_of_headers() {
+async fn max_headers_limits_the_number_of_headers() {
     for (fields, most, passes) in [(90, None, true), (300, Some(400), true), (300, Some(200), false)] {
         let server = Server::bind().await;
         let origin = setting::with(&server.url(), |options| {
             if let Some(most) = most {
-                options.max_fields = most;
+                options.max_headers = most;
             }
         });
         let got = sending(&origin, get("/"));

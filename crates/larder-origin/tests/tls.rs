@@ -35,7 +35,7 @@ fn self_signed(protocols: &[&str]) -> (Vec<u8>, TlsAcceptor) {
 fn trusting(server: &Server, roots: &[u8], change: impl FnOnce(&mut HyperOptions)) -> Arc<HyperOrigin> {
     let port = server.0.local_addr().expect("a local address").port();
     setting::with(&format!("https://localhost:{port}"), |options| {
-        options.roots = roots.to_vec();
+        options.root_certificates = roots.to_vec();
         change(options);
     })
 }
@@ -95,7 +95,7 @@ fn invalid_root_certificates_are_rejected() {
     let key = rcgen::KeyPair::generate().expect("a key").serialize_pem();
     for roots in ["not PEM", key.as_str(), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
         let mut options = HyperOptions::default();
-        options.roots = roots.as_bytes().to_vec();
+        options.root_certificates = roots.as_bytes().to_vec();
         assert!(HyperOrigin::new(options).is_err(), "{roots}");
     }
 }

@@ -54,7 +54,7 @@ pub enum HeadFreshen {
         head: Box<StoredHead>,
     },
     /// Candidate `index` differs from the representation that the origin has now.
-    Outdated {
+    Stale {
         /// Index of the outdated response among the candidates.
         index: usize,
     },
@@ -93,7 +93,7 @@ impl Rules {
         let head = Box::new(self.freshened_head(target, request, candidates[index], fields, exchange));
         // The updated response must still be storable: the 304 may contain `no-store`.
         match self.storable(target, request, head.status, &head.fields, exchange) {
-            Ok(_) | Err(NotStorable::NoUse | NotStorable::Method) => Freshen::Updated { index, head },
+            Ok(_) | Err(NotStorable::NotReusable | NotStorable::Method) => Freshen::Updated { index, head },
             Err(why) => Freshen::NoLongerStorable { index, head, why },
         }
     }
@@ -124,7 +124,7 @@ impl Rules {
             (None, Some(_)) => *name == CONTENT_LENGTH,
         };
         if ![ETAG, LAST_MODIFIED, CONTENT_LENGTH].iter().all(same) {
-            return HeadFreshen::Outdated { index };
+            return HeadFreshen::Stale { index };
         }
         if Validator::of(fields).is_none() && !fields.contains_key(CONTENT_LENGTH) {
             return HeadFreshen::Unrelated;

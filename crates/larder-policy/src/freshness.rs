@@ -23,13 +23,13 @@ pub struct FreshnessLifetime {
     /// Lifetime, counted from the time at which the origin generated the response.
     pub lifetime: Duration,
     /// Source of the lifetime.
-    pub from: LifetimeFrom,
+    pub from: LifetimeSource,
 }
 
 /// The source of a freshness lifetime, in the order of precedence of RFC 9111 §4.2.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
-pub enum LifetimeFrom {
+pub enum LifetimeSource {
     /// `s-maxage`, in a shared cache (§5.2.2.10).
     SMaxage,
     /// `max-age` (§5.2.2.1).
@@ -45,7 +45,7 @@ pub enum LifetimeFrom {
     Unspecified,
 }
 
-impl LifetimeFrom {
+impl LifetimeSource {
     /// Returns whether the response or an override specified the lifetime (§4.2.1). A heuristic
     /// lifetime is not explicit.
     pub fn is_explicit(self) -> bool {
@@ -83,13 +83,13 @@ impl Rules {
         date_value: Timestamp,
     ) -> FreshnessLifetime {
         if let (CacheKind::Shared, Some(lifetime)) = (self.kind, directives.s_maxage) {
-            return FreshnessLifetime { lifetime, from: LifetimeFrom::SMaxage };
+            return FreshnessLifetime { lifetime, from: LifetimeSource::SMaxage };
         }
         if let Some(lifetime) = directives.max_age {
-            return FreshnessLifetime { lifetime, from: LifetimeFrom::MaxAge };
+            return FreshnessLifetime { lifetime, from: LifetimeSource::MaxAge };
         }
         if expires_counts && let Some(lifetime) = expires_lifetime(fields, date_value) {
-            return FreshnessLifetime { lifetime, from: LifetimeFrom::Expires };
+            return FreshnessLifetime { lifetime, from: LifetimeSource::Expires };
         }
         if !directives.public && !is_heuristically_cacheable(status) {
             return FreshnessLifetime::default();
@@ -99,7 +99,7 @@ impl Rules {
         modified.map_or_else(FreshnessLifetime::default, |modified| FreshnessLifetime {
             lifetime: (date_value.since(modified) * u32::from(self.heuristic_percent) / 100)
                 .min(self.heuristic_max),
-            from: LifetimeFrom::Heuristic,
+            from: LifetimeSource::Heuristic,
         })
     }
 }

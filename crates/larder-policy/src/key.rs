@@ -36,7 +36,7 @@ pub struct CacheKey {
 impl CacheKey {
     /// Creates the key of a target.
     pub fn new(target: &TargetUri) -> Self {
-        Self::from_parts(target.scheme(), target.authority(), target.path_and_query())
+        Self::from_normalised(target.scheme(), target.authority(), target.path_and_query())
     }
 
     /// Creates the key from the parts of a request, without a [`TargetUri`] in between. Servers use
@@ -48,9 +48,9 @@ impl CacheKey {
     /// # Errors
     ///
     /// Returns a [`TargetError`] if the parts are not a valid target.
-    pub fn of_parts(scheme: &str, authority: &str, path_and_query: &str) -> Result<Self, TargetError> {
+    pub fn from_parts(scheme: &str, authority: &str, path_and_query: &str) -> Result<Self, TargetError> {
         let parts = Parts::new(scheme, authority, path_and_query)?;
-        Ok(Self::from_parts(parts.scheme, &parts.authority, &parts.path))
+        Ok(Self::from_normalised(parts.scheme, &parts.authority, &parts.path))
     }
 
     /// Returns a key with an additional part, such as a tenant, a user or the hash of a request's
@@ -113,7 +113,7 @@ impl CacheKey {
     }
 
     /// Creates a key from parts in normal form.
-    fn from_parts(scheme: &str, authority: &str, path: &str) -> Self {
+    fn from_normalised(scheme: &str, authority: &str, path: &str) -> Self {
         // A key of up to 256 bytes is assembled on the stack, so that it takes one allocation.
         let length = 12 + scheme.len() + authority.len() + path.len();
         let mut stack = [0; 256];

@@ -5,7 +5,7 @@ use crate::{ByteRange, StoredHead};
 
 /// The source of a section of a combined body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum PartSource {
     /// Bytes of the stored body, counted from the start of that body.
     Stored {
         /// Offset of the first byte.
@@ -14,7 +14,7 @@ pub enum Source {
         to: u64,
     },
     /// The complete body of the response that has just arrived.
-    Arrived,
+    Received,
 }
 
 /// Two partial responses combined into one.
@@ -25,7 +25,7 @@ pub struct Combined {
     /// range.
     pub head: StoredHead,
     /// Sections of the combined body, in order.
-    pub sources: Vec<Source>,
+    pub sources: Vec<PartSource>,
 }
 
 impl Combined {
@@ -35,7 +35,7 @@ impl Combined {
     /// the same *strong* validator, the same selecting values and the same known total length, and
     /// no byte is missing between them. Also returns `None` if the new range contains the whole
     /// stored one, since then the stored one adds nothing.
-    pub fn of(stored: &StoredHead, arrived: &StoredHead) -> Option<Self> {
+    pub fn combine(stored: &StoredHead, arrived: &StoredHead) -> Option<Self> {
         let (old, new) = (stored.part?, arrived.part?);
         stored.strong_tag().filter(|tag| arrived.strong_tag() == Some(tag))?;
         let same_whole = old.complete.is_some() && old.complete == new.complete;
@@ -45,11 +45,11 @@ impl Combined {
         }
         let mut sources = Vec::with_capacity(3);
         if old.first < new.first {
-            sources.push(Source::Stored { from: 0, to: new.first - old.first });
+            sources.push(PartSource::Stored { from: 0, to: new.first - old.first });
         }
-        sources.push(Source::Arrived);
+        sources.push(PartSource::Received);
         if old.last > new.last {
-            sources.push(Source::Stored { from: new.last + 1 - old.first, to: old.length() });
+            sources.push(PartSource::Stored { from: new.last + 1 - old.first, to: old.length() });
         }
         let part = ByteRange::new(old.first.min(new.first), old.last.max(new.last), old.complete)?;
         let mut head = arrived.clone();

@@ -30,9 +30,9 @@ pub struct Selected {
 pub enum Reuse {
     /// Serve the selected response, which is fresh.
     Fresh(Selected),
-    /// Serve the selected response although it is stale. With [`Permission::WhileRevalidate`], also
-    /// revalidate it in the background.
-    Stale(Selected, Permission),
+    /// Serve the selected response although it is stale. With [`StalePermission::WhileRevalidate`],
+    /// also revalidate it in the background.
+    Stale(Selected, StalePermission),
     /// Validate the selected response with the origin before it is served (§4.3).
     Validate(Selected, ValidateReason),
     /// Forward the request to the origin, since no stored response can be used.
@@ -45,7 +45,7 @@ pub enum Reuse {
 /// The rule that permits a stale response (§4.2.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Permission {
+pub enum StalePermission {
     /// `max-stale` in the request (§5.2.1.2).
     MaxStale,
     /// `stale-while-revalidate` in the response (RFC 5861 §3).
@@ -76,7 +76,7 @@ pub enum ValidateReason {
     Pragma,
     /// The response time lies in the future, since the clock was set back. The age is unknown
     /// (§4.2.3).
-    ClockWentBack,
+    ClockSetBack,
 }
 
 impl ValidateReason {
@@ -89,14 +89,14 @@ impl ValidateReason {
             Self::RequestMaxAge => "RFC 9111 §5.2.1.1",
             Self::MinFresh => "RFC 9111 §5.2.1.3",
             Self::Pragma => "RFC 9111 §5.4",
-            Self::ClockWentBack => "RFC 9111 §4.2.3",
+            Self::ClockSetBack => "RFC 9111 §4.2.3",
         }
     }
 
     /// Returns the reason as the `fwd` parameter of `Cache-Status` (RFC 9211 §2.2).
     pub fn forward_reason(self) -> ForwardReason {
         match self {
-            Self::Stale | Self::NoCache | Self::ClockWentBack => ForwardReason::Stale,
+            Self::Stale | Self::NoCache | Self::ClockSetBack => ForwardReason::Stale,
             Self::RequestNoCache | Self::RequestMaxAge | Self::MinFresh | Self::Pragma => {
                 ForwardReason::Request
             }
@@ -184,7 +184,7 @@ impl Rules {
         let freshness = &stored.freshness;
         let Some(age) = freshness.current_age(now) else {
             let selected = Selected { index, age: freshness.corrected_initial_age, ttl: 0 };
-            return Reuse::Validate(selected, ValidateReason::ClockWentBack);
+            return Reuse::Validate(selected, ValidateReason::ClockSetBack);
         };
         let lifetime = freshness.lifetime.lifetime;
         let selected = Selected { index, age, ttl: whole_seconds(lifetime) - whole_seconds(age) };
@@ -202,13 +202,13 @@ impl Rules {
                 return Reuse::Validate(selected, reason);
             }
             if !fresh && freshness.is_within_max_stale(directives.max_stale, age) {
-                return Reuse::Stale(selected, Permission::MaxStale);
+                return Reuse::Stale(selected, StalePermission::MaxStale);
             }
         }
         if fresh {
             Reuse::Fresh(selected)
         } else if freshness.may_serve_while_revalidating(age) {
-            Reuse::Stale(selected, Permission::WhileRevalidate)
+            Reuse::Stale(selected, StalePermission::WhileRevalidate)
         } else {
             Reuse::Validate(selected, ValidateReason::Stale)
         }

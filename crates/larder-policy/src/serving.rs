@@ -31,7 +31,7 @@ pub enum Serve {
         complete: u64,
     },
     /// Not at all: the stored part does not contain the requested bytes.
-    No,
+    NotInPart,
 }
 
 impl StoredHead {
@@ -50,7 +50,7 @@ impl StoredHead {
             let range = part.complete.and_then(|complete| requested.within(complete));
             return match range.filter(|range| part.covers(range)) {
                 Some(range) => Serve::Part(range),
-                None => Serve::No,
+                None => Serve::NotInPart,
             };
         }
         let Some(complete) = length.filter(|_| self.status == StatusCode::OK) else { return Serve::Whole };
@@ -64,7 +64,7 @@ impl StoredHead {
     /// Returns whether this response can be served for the request at all. A partial response can
     /// only be served for ranges that it contains.
     pub(crate) fn can_be_served<F: RequestHeaders>(&self, request: &RequestHead<'_, F>) -> bool {
-        self.part.is_none() || self.serve(request, None) != Serve::No
+        self.part.is_none() || self.serve(request, None) != Serve::NotInPart
     }
 
     /// Returns the range that the request's `Range` selects. It counts only for GET
@@ -128,7 +128,7 @@ impl StoredHead {
                 set_field(&mut fields, CONTENT_RANGE, &format!("bytes */{complete}"));
                 (StatusCode::RANGE_NOT_SATISFIABLE, fields)
             }
-            Serve::Whole | Serve::No => (self.status, self.fields.clone()),
+            Serve::Whole | Serve::NotInPart => (self.status, self.fields.clone()),
         }
     }
 }

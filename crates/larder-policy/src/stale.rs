@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::{
-    FreshnessInfo, Permission, RequestHead, RequestHeaders, Rules, StoredHead, Timestamp,
+    FreshnessInfo, RequestHead, RequestHeaders, Rules, StalePermission, StoredHead, Timestamp,
     directives::{MaxStale, RequestDirectives},
     request::HeaderFlags,
 };
@@ -66,7 +66,7 @@ impl Rules {
         stored: &StoredHead,
         now: Timestamp,
         failure: Failure,
-    ) -> Option<Permission> {
+    ) -> Option<StalePermission> {
         let freshness = &stored.freshness;
         let age = freshness.current_age(now)?;
         let directives =
@@ -80,10 +80,10 @@ impl Rules {
         let staleness = freshness.staleness(age);
         let window = freshness.stale_if_error.max(directives.stale_if_error);
         if window.is_some_and(|window| staleness <= window) && failure.counts_as_error() {
-            return Some(Permission::IfError);
+            return Some(StalePermission::IfError);
         }
         let disconnected = failure == Failure::Disconnected && staleness <= self.stale_when_disconnected;
-        disconnected.then_some(Permission::Disconnected)
+        disconnected.then_some(StalePermission::Disconnected)
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::{
-    ByteRange, CacheKind, Exchange, FreshnessInfo, LifetimeFrom, RequestHead, RequestHeaders, Rules,
+    ByteRange, CacheKind, Exchange, FreshnessInfo, LifetimeSource, RequestHead, RequestHeaders, Rules,
     SelectingHeaders, StoredHead, TargetUri, Validator,
     age::{age_value, date_value},
     directives::{RequestDirectives, ResponseDirectives},
@@ -33,7 +33,7 @@ pub enum NotStorable {
     NotUnderstood,
     /// The response is a 206 with a missing, invalid or repeated `Content-Range`, with several
     /// parts, or with a `Content-Length` that disagrees with its range (§3.3).
-    PartUnclear,
+    InvalidRange,
     /// The response has `no-store` (§5.2.2.5).
     NoStore,
     /// The request has `no-store` (§5.2.1.5).
@@ -46,10 +46,10 @@ pub enum NotStorable {
     /// [`Rules::store_set_cookie`]).
     SetCookie,
     /// The response has no lifetime, no `public`, and no status code with heuristic freshness (§3).
-    NothingAllows,
+    NotPermitted,
     /// The response is stale on arrival and has no validator, so that it could never be reused
     /// (§4.3.1).
-    NoUse,
+    NotReusable,
     /// The response has `Vary: *`, which no later request matches (§4.1).
     VaryStar,
 }
@@ -58,15 +58,15 @@ impl NotStorable {
     /// Returns the section of RFC 9111 that forbids storing, such as `RFC 9111 §5.2.2.5`.
     pub fn section(self) -> &'static str {
         match self {
-            Self::Method | Self::NotFinal | Self::NothingAllows | Self::NotModified => "RFC 9111 §3",
+            Self::Method | Self::NotFinal | Self::NotPermitted | Self::NotModified => "RFC 9111 §3",
             Self::NotUnderstood => "RFC 9111 §5.2.2.3",
-            Self::PartUnclear => "RFC 9111 §3.3",
+            Self::InvalidRange => "RFC 9111 §3.3",
             Self::NoStore => "RFC 9111 §5.2.2.5",
             Self::RequestNoStore => "RFC 9111 §5.2.1.5",
             Self::PrivateDirective => "RFC 9111 §5.2.2.7",
             Self::Authorization => "RFC 9111 §3.5",
             Self::SetCookie => "RFC 9111 §7.3",
-            Self::NoUse => "RFC 9111 §4.3.1",
+            Self::NotReusable => "RFC 9111 §4.3.1",
             Self::VaryStar => "RFC 9111 §4.1",
         }
     }
@@ -78,14 +78,14 @@ impl NotStorable {
             Self::NotFinal => "interim",
             Self::NotModified => "not-modified",
             Self::NotUnderstood => "must-understand",
-            Self::PartUnclear => "part-unclear",
+            Self::InvalidRange => "part-unclear",
             Self::NoStore => "no-store",
             Self::RequestNoStore => "request-no-store",
             Self::PrivateDirective => "private",
             Self::Authorization => "authorization",
             Self::SetCookie => "set-cookie",
-            Self::NothingAllows => "nothing-allows",
-            Self::NoUse => "no-use",
+            Self::NotPermitted => "nothing-allows",
+            Self::NotReusable => "no-use",
             Self::VaryStar => "vary-star",
         }
     }
@@ -98,14 +98,14 @@ impl fmt::Display for NotStorable {
             Self::NotFinal => "not a final response",
             Self::NotModified => "304 without a stored response",
             Self::NotUnderstood => "status code not understood",
-            Self::PartUnclear => "invalid or inconsistent Content-Range",
+            Self::InvalidRange => "invalid or inconsistent Content-Range",
             Self::NoStore => "no-store in the response",
             Self::RequestNoStore => "no-store in the request",
             Self::PrivateDirective => "private response in a shared cache",
             Self::Authorization => "Authorization in the request",
             Self::SetCookie => "Set-Cookie in a shared cache",
-            Self::NothingAllows => "no lifetime or other permission to store",
-            Self::NoUse => "stale on arrival, without a validator",
+            Self::NotPermitted => "no lifetime or other permission to store",
+            Self::NotReusable => "stale on arrival, without a validator",
             Self::VaryStar => "Vary: *",
         };
         write!(f, "{reason} ({})", self.section().trim_start_matches("RFC 9111 "))
@@ -143,7 +143,7 @@ impl Rules {
         }
         let reusable = freshness.is_servable_without_validation() || Validator::of(fields).is_some();
         if !reusable {
-            return Err(NotStorable::NoUse);
+            return Err(NotStorable::NotReusable);
         }
         let groups = groups(target, fields, self.overrides.as_deref());
         let fields = self.stored_fields(fields, &effective.directives);
@@ -156,7 +156,7 @@ impl Rules {
     /// This quick check costs nanoseconds. It considers `no-store` and `private` in `Cache-Control`
     /// and the presence of `Set-Cookie`, but neither targeted fields nor overrides. `None` does not
     /// mean that the response may be stored, which [`storable`](Self::storable) decides.
-    pub fn refuses<F: RequestHeaders>(&self, fields: &F) -> Option<NotStorable> {
+    pub fn forbids_storing<F: RequestHeaders>(&self, fields: &F) -> Option<NotStorable> {
         let directives = ResponseDirectives::parse(fields.lines("cache-control"));
         if directives.forbids_storing() {
             Some(NotStorable::NoStore)
@@ -197,7 +197,7 @@ impl Rules {
             // The lifetime of an override is counted from arrival, so the age at arrival does not
             // shorten it.
             lifetime.lifetime = lifetime.lifetime.saturating_add(corrected_initial_age);
-            lifetime.from = LifetimeFrom::Override;
+            lifetime.from = LifetimeSource::Override;
         }
         FreshnessInfo {
             request_time: exchange.request_time,
@@ -297,7 +297,7 @@ impl Rules {
             || shared && directives.s_maxage.is_some()
             || !effective.targeted && fields.contains_key(EXPIRES)
             || is_heuristically_cacheable(status);
-        if allowed { Ok(()) } else { Err(NotStorable::NothingAllows) }
+        if allowed { Ok(()) } else { Err(NotStorable::NotPermitted) }
     }
 
     /// Returns the fields to be stored (§3.1).
@@ -364,8 +364,8 @@ fn parse_part(status: StatusCode, fields: &HeaderMap) -> Result<Option<ByteRange
     let mut lines = fields.get_all(CONTENT_RANGE).iter();
     let single = lines.next().filter(|_| lines.next().is_none());
     let part = single.and_then(|value| ByteRange::parse_content_range(value.as_bytes()));
-    let part = part.ok_or(NotStorable::PartUnclear)?;
+    let part = part.ok_or(NotStorable::InvalidRange)?;
     let length = fields.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let agrees = length.is_none_or(|length| length.parse() == Ok(part.length()));
-    if agrees { Ok(Some(part)) } else { Err(NotStorable::PartUnclear) }
+    if agrees { Ok(Some(part)) } else { Err(NotStorable::InvalidRange) }
 }

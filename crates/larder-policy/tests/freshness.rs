@@ -5,7 +5,7 @@ mod table;
 
 use std::time::Duration;
 
-use larder_policy::{LifetimeFrom, StoredHead, parse_http_date};
+use larder_policy::{LifetimeSource, StoredHead, parse_http_date};
 use table::{NOW, at, check, rules, stored};
 
 fn with_tag(response: &str) -> String {
@@ -21,10 +21,10 @@ fn lifetimes(table: &str) {
     check(table, |cells| {
         let lifetime = store_with_tag(cells[0], cells[1]).freshness.lifetime;
         let from = match lifetime.from {
-            LifetimeFrom::SMaxage => "s-maxage",
-            LifetimeFrom::MaxAge => "max-age",
-            LifetimeFrom::Expires => "expires",
-            LifetimeFrom::Heuristic => "heuristic",
+            LifetimeSource::SMaxage => "s-maxage",
+            LifetimeSource::MaxAge => "max-age",
+            LifetimeSource::Expires => "expires",
+            LifetimeSource::Heuristic => "heuristic",
             _ => "unspecified",
         };
         format!("{} {from}", lifetime.lifetime.as_secs())

@@ -67,7 +67,7 @@ fn references() {
 #[test]
 fn two_requests_never_share_a_key() {
     let key = |scheme: &str, authority: &str, path: &str| {
-        CacheKey::of_parts(scheme, authority, path).expect("a key")
+        CacheKey::from_parts(scheme, authority, path).expect("a key")
     };
     let keys = [
         key("http", "example.com", "/a"),
@@ -90,7 +90,7 @@ fn two_requests_never_share_a_key() {
 
 #[test]
 fn debug_output_of_a_key_omits_the_query() {
-    let key = CacheKey::of_parts("http", "example.com", "/reset?token=abc").expect("a key");
+    let key = CacheKey::from_parts("http", "example.com", "/reset?token=abc").expect("a key");
     assert_eq!(format!("{key:?}"), "CacheKey(http://example.com/reset?…)");
 }
 
@@ -100,7 +100,7 @@ proptest! {
         if let Ok(target) = TargetUri::new("http", &authority, &path) {
             let again = TargetUri::parse(target.as_str()).expect("a normal form is a target");
             prop_assert_eq!(&again, &target);
-            let key = CacheKey::of_parts("http", &authority, &path).expect("the same parts form a target");
+            let key = CacheKey::from_parts("http", &authority, &path).expect("the same parts form a target");
             prop_assert_eq!(&key, &CacheKey::new(&target));
             prop_assert_eq!(CacheKey::from_bytes(key.as_bytes()).expect("bytes of a key form a key"), key);
         }
@@ -114,7 +114,7 @@ proptest! {
 
     #[test]
     fn extras_are_injective(a in proptest::collection::vec(any::<Vec<u8>>(), 0..4), b in proptest::collection::vec(any::<Vec<u8>>(), 0..4)) {
-        let base = CacheKey::of_parts("http", "example.com", "/").expect("a key");
+        let base = CacheKey::from_parts("http", "example.com", "/").expect("a key");
         let with = |parts: &[Vec<u8>]| parts.iter().fold(base.clone(), |key, part| key.with_extra(part));
         prop_assert_eq!(with(&a) == with(&b), a == b);
     }

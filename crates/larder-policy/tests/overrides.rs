@@ -4,7 +4,7 @@ mod table;
 
 use std::time::Duration;
 
-use larder_policy::{LifetimeFrom, Overrides, Rules};
+use larder_policy::{LifetimeSource, Overrides, Rules};
 use table::{check, rules, stored};
 
 fn parse_overrides(text: &str) -> Overrides {
@@ -63,7 +63,7 @@ fn lifetimes() {
     ",
         |cells| match stored(&rules_with(cells[0], cells[1]), "GET", cells[2]) {
             Ok(head) => {
-                let from = if head.freshness.lifetime.from == LifetimeFrom::Override {
+                let from = if head.freshness.lifetime.from == LifetimeSource::Override {
                     "override"
                 } else {
                     "origin"

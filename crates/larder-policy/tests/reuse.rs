@@ -3,7 +3,7 @@
 mod table;
 
 use http::StatusCode;
-use larder_policy::{Failure, Permission, RequestHead, Reuse};
+use larder_policy::{Failure, RequestHead, Reuse, StalePermission};
 use table::{NOW, at, check, message, method, rules, stored};
 
 /// Runs a table: kind of cache | request | stored response | seconds later | expected.
@@ -18,8 +18,8 @@ fn reuse(table: &str) {
         let now = at(NOW.saturating_add_signed(later));
         match rules.reuse(&RequestHead::new(&verb, &fields), [&head], now) {
             Reuse::Fresh(selected) => format!("fresh, {} left", selected.ttl),
-            Reuse::Stale(_, Permission::MaxStale) => "stale, max-stale".to_owned(),
-            Reuse::Stale(_, Permission::WhileRevalidate) => "stale, while revalidated".to_owned(),
+            Reuse::Stale(_, StalePermission::MaxStale) => "stale, max-stale".to_owned(),
+            Reuse::Stale(_, StalePermission::WhileRevalidate) => "stale, while revalidated".to_owned(),
             Reuse::Validate(_, why) => format!("validate {}", why.section().trim_start_matches("RFC 9111 ")),
             Reuse::Forward(why) => format!("forward {}", why.forward_reason().token()),
             Reuse::OnlyIfCached => "504".to_owned(),
@@ -122,8 +122,8 @@ fn stale_on_failure() {
             };
             let now = at(NOW + cells[3].parse::<u64>().expect("seconds"));
             match rules.stale_on_failure(&RequestHead::new(&verb, &fields), &head, now, failure) {
-                Some(Permission::IfError) => "if-error".to_owned(),
-                Some(Permission::Disconnected) => "disconnected".to_owned(),
+                Some(StalePermission::IfError) => "if-error".to_owned(),
+                Some(StalePermission::Disconnected) => "disconnected".to_owned(),
                 Some(other) => format!("{other:?}"),
                 None => "no".to_owned(),
             }

@@ -5,7 +5,7 @@ mod table;
 
 use http::{HeaderMap, StatusCode};
 use larder_policy::{
-    Combined, Freshen, HeadFreshen, NotStorable, RequestHead, Rules, Serve, Source, StoredHead,
+    Combined, Freshen, HeadFreshen, NotStorable, PartSource, RequestHead, Rules, Serve, StoredHead,
     not_modified_fields,
 };
 use table::{NOW, check, exchange_at, message, method, rules, stored, target};
@@ -214,7 +214,7 @@ fn freshening_by_head() {
             let request = RequestHead::new(&verb, &request_fields);
             match rules.freshen_by_head(&target(), &request, [&head], status, &fields, exchange_at(NOW)) {
                 HeadFreshen::Updated { .. } => "updated".to_owned(),
-                HeadFreshen::Outdated { .. } => "outdated".to_owned(),
+                HeadFreshen::Stale { .. } => "outdated".to_owned(),
                 _ => "unrelated".to_owned(),
             }
         },
@@ -229,9 +229,9 @@ fn combining_parts() {
     };
     let first = part("ETag: \"a\"; Content-Range: bytes 0-4/10");
     let second = part("ETag: \"a\"; Content-Range: bytes 3-9/10");
-    let whole = Combined::of(&first, &second).expect("the parts overlap");
+    let whole = Combined::combine(&first, &second).expect("the parts overlap");
     assert_eq!((whole.head.status, whole.head.part), (StatusCode::OK, None));
-    assert_eq!(whole.sources, [Source::Stored { from: 0, to: 3 }, Source::Arrived]);
+    assert_eq!(whole.sources, [PartSource::Stored { from: 0, to: 3 }, PartSource::Received]);
     for other in [
         "ETag: \"b\"; Content-Range: bytes 5-9/10",
         "ETag: W/\"a\"; Content-Range: bytes 5-9/10",
@@ -240,6 +240,6 @@ fn combining_parts() {
         "ETag: \"a\"; Content-Range: bytes 5-9/11",
         "ETag: \"a\"; Content-Range: bytes 5-9/*",
     ] {
-        assert_eq!(Combined::of(&first, &part(other)), None, "{other}");
+        assert_eq!(Combined::combine(&first, &part(other)), None, "{other}");
     }
 }

@@ -14,7 +14,7 @@ use redis::{
 use tokio::time::timeout;
 
 use crate::{
-    ConnectError, RedisOptions,
+    RedisConnectError, RedisOptions,
     breaker::Breaker,
     connect::{Endpoint, Topology, connect_result},
     error::{failed, unavailable},
@@ -77,7 +77,7 @@ impl fmt::Debug for RedisClient {
 impl RedisClient {
     /// Connects for the first time. With `lazy_connect`, servers that can't be reached are no
     /// error.
-    pub(crate) async fn connect(servers: Servers, options: &RedisOptions) -> Result<Self, ConnectError> {
+    pub(crate) async fn connect(servers: Servers, options: &RedisOptions) -> Result<Self, RedisConnectError> {
         let limit = options.connect_timeout * FIRST_CONNECT_FACTOR;
         let client = Self {
             endpoint: Endpoint::open(servers, options, limit)?,
@@ -96,7 +96,7 @@ impl RedisClient {
     }
 
     /// Connects and checks with PING that the server responds.
-    async fn connect_and_ping(&self, limit: Duration) -> Result<(), ConnectError> {
+    async fn connect_and_ping(&self, limit: Duration) -> Result<(), RedisConnectError> {
         let connecting = timeout(limit, self.endpoint.topology.connect(limit)).await;
         let mut connection = connect_result(connecting, limit)?;
         let pong = timeout(limit, redis::cmd("PING").query_async::<Value>(&mut connection)).await;
@@ -231,7 +231,7 @@ impl RedisClient {
 
     /// Returns the shared connection. Connects first if there is none; only one task connects at a
     /// time.
-    pub(crate) async fn connection(&self) -> Result<Connection, ConnectError> {
+    pub(crate) async fn connection(&self) -> Result<Connection, RedisConnectError> {
         let current = || self.endpoint.current.lock().clone();
         if let Some(connection) = current() {
             return Ok(connection);

@@ -10,7 +10,7 @@ use redis::{
     sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
 };
 
-use crate::{ConnectError, RedisOptions, client::Connection, options::Servers};
+use crate::{RedisConnectError, RedisOptions, client::Connection, options::Servers};
 
 /// The servers and the current connection to them.
 pub(crate) struct Endpoint {
@@ -38,7 +38,7 @@ impl Endpoint {
         servers: Servers,
         options: &RedisOptions,
         cluster_timeout: Duration,
-    ) -> Result<Self, ConnectError> {
+    ) -> Result<Self, RedisConnectError> {
         let invalid = |error: RedisError| connect_error("the server URL is invalid", error);
         let topology = match servers {
             Servers::One(url) => Topology::Fixed(Box::new(open_client(&url, options).map_err(invalid)?)),
@@ -138,7 +138,7 @@ fn open_client(url: &str, options: &RedisOptions) -> Result<Client, RedisError> 
 /// Returns the configured certificate authorities, or `None` for the default ones.
 #[cfg(feature = "tls")]
 fn certificates(options: &RedisOptions) -> Option<redis::TlsCertificates> {
-    let roots = Some(options.roots.clone()).filter(|roots| !roots.is_empty())?;
+    let roots = Some(options.root_certificates.clone()).filter(|roots| !roots.is_empty())?;
     Some(redis::TlsCertificates { client_tls: None, root_cert: Some(roots) })
 }
 
@@ -146,15 +146,15 @@ fn certificates(options: &RedisOptions) -> Option<redis::TlsCertificates> {
 pub(crate) fn connect_result<T>(
     result: Result<Result<T, RedisError>, tokio::time::error::Elapsed>,
     limit: Duration,
-) -> Result<T, ConnectError> {
+) -> Result<T, RedisConnectError> {
     match result {
         Ok(connected) => connected.map_err(|error| connect_error("the Redis server can't be reached", error)),
-        Err(_) => Err(ConnectError::new(format!("the Redis server did not respond within {limit:?}"))),
+        Err(_) => Err(RedisConnectError::new(format!("the Redis server did not respond within {limit:?}"))),
     }
 }
 
 /// Creates the error of a failed connection. Rejected credentials replace `message`.
-fn connect_error(message: &str, error: RedisError) -> ConnectError {
+fn connect_error(message: &str, error: RedisError) -> RedisConnectError {
     let message = match error.kind() {
         ErrorKind::AuthenticationFailed => "the Redis server rejects this user and password".to_owned(),
         _ if matches!(error.code(), Some("NOAUTH" | "WRONGPASS")) => {
@@ -162,5 +162,5 @@ fn connect_error(message: &str, error: RedisError) -> ConnectError {
         }
         _ => message.to_owned(),
     };
-    ConnectError { message, source: Some(error) }
+    RedisConnectError { message, source: Some(error) }
 }

@@ -25,7 +25,12 @@ impl Leases for RedisLeases {
         let names = self.0.keys.of(key);
         let holder = Token::new();
         let mut command = redis::cmd("SET");
-        command.arg(names.lease()).arg(holder.as_str()).arg("NX").arg("PX").arg(millis(self.0.options.lease));
+        command
+            .arg(names.lease())
+            .arg(holder.as_str())
+            .arg("NX")
+            .arg("PX")
+            .arg(millis(self.0.options.lease_duration));
         let granted: Option<String> = self.0.client.query("lease claim", &command).await?;
         Ok(match granted {
             Some(_) => Claim::Granted(Box::new(Granted::new(Arc::clone(&self.0), names, holder))),
@@ -50,7 +55,7 @@ impl Granted {
     fn new(shared: Arc<Shared>, names: Names, holder: Token) -> Self {
         let (store, lease, token) = (Arc::clone(&shared), names.lease(), holder.clone());
         let renewal = tokio::spawn(async move {
-            let duration = store.options.lease;
+            let duration = store.options.lease_duration;
             loop {
                 sleep(duration / 3).await;
                 let mut script = store.scripts.renew.prepare_invoke();

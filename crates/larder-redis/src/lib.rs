@@ -19,6 +19,6 @@ mod store;
 mod token;
 mod writer;
 
-pub use options::{ConnectError, RedisOptions};
+pub use options::{RedisConnectError, RedisOptions};
 pub use stats::RedisStats;
 pub use store::RedisStore;

@@ -31,14 +31,14 @@ pub struct RedisOptions {
     pub max_object: u64,
     /// Certificate authorities to trust for servers over TLS, in PEM. They replace the default.
     /// Default: empty, which means Mozilla's root certificates.
-    pub roots: Vec<u8>,
+    pub root_certificates: Vec<u8>,
     /// Whether connecting succeeds if the servers can't be reached or do not respond. Every lookup
     /// is then a miss until they are available. An invalid URL or rejected credentials are an error
     /// in any case. Default: `false`.
     pub lazy_connect: bool,
     /// Time after which a lease expires unless its holder renews it. A living holder renews it
     /// three times in this period. Default: 6 s.
-    pub lease: Duration,
+    pub lease_duration: Duration,
 }
 
 impl Default for RedisOptions {
@@ -48,9 +48,9 @@ impl Default for RedisOptions {
             connect_timeout: Duration::from_millis(100),
             command_timeout: Duration::from_millis(50),
             max_object: 64 << 20,
-            roots: Vec::new(),
+            root_certificates: Vec::new(),
             lazy_connect: false,
-            lease: Duration::from_secs(6),
+            lease_duration: Duration::from_secs(6),
         }
     }
 }
@@ -60,12 +60,12 @@ impl Default for RedisOptions {
 ///
 /// The message contains no credentials.
 #[derive(Debug)]
-pub struct ConnectError {
+pub struct RedisConnectError {
     pub(crate) message: String,
     pub(crate) source: Option<redis::RedisError>,
 }
 
-impl ConnectError {
+impl RedisConnectError {
     /// Creates an error without a source.
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), source: None }
@@ -82,13 +82,13 @@ impl ConnectError {
     }
 }
 
-impl fmt::Display for ConnectError {
+impl fmt::Display for RedisConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl Error for ConnectError {
+impl Error for RedisConnectError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.source.as_ref().map(|source| source as _)
     }
@@ -115,14 +115,14 @@ pub(crate) enum Servers {
 
 impl Servers {
     /// Parses a URL.
-    pub(crate) fn parse(url: &str) -> Result<Self, ConnectError> {
+    pub(crate) fn parse(url: &str) -> Result<Self, RedisConnectError> {
         let example = "e.g. redis://127.0.0.1:6379/0, redis+cluster://h1:7000,h2:7001 or \
                        redis+sentinel://h1:26379,h2:26379/mymaster";
-        let invalid = |why: &str| ConnectError::new(format!("{why}; {example}"));
+        let invalid = |why: &str| RedisConnectError::new(format!("{why}; {example}"));
         let (scheme, rest) = url.split_once("://").ok_or_else(|| invalid("the server URL has no scheme"))?;
         let tls = scheme.starts_with("rediss") || scheme.starts_with("valkeys");
         if tls && !cfg!(feature = "tls") {
-            return Err(ConnectError::new("TLS servers need the crate feature `tls` of larder-redis"));
+            return Err(RedisConnectError::new("TLS servers need the crate feature `tls` of larder-redis"));
         }
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (user, hosts) = match authority.rsplit_once('@') {
@@ -171,7 +171,7 @@ impl Servers {
     }
 
     /// Parses the address of each server. Connects to none.
-    pub(crate) fn check(&self) -> Result<(), ConnectError> {
+    pub(crate) fn check(&self) -> Result<(), RedisConnectError> {
         let addresses = match self {
             Self::One(url) => std::slice::from_ref(url),
             Self::Cluster(nodes) => nodes,
@@ -180,7 +180,7 @@ impl Servers {
         addresses.iter().try_for_each(|url| {
             match redis::IntoConnectionInfo::into_connection_info(url.as_str()) {
                 Ok(_) => Ok(()),
-                Err(error) => Err(ConnectError {
+                Err(error) => Err(RedisConnectError {
                     message: "invalid server address: expected host:port".to_owned(),
                     source: Some(error),
                 }),

@@ -17,7 +17,7 @@ use larder_core::{
 use redis::Value;
 
 use crate::{
-    ConnectError, RedisOptions, RedisStats,
+    RedisConnectError, RedisOptions, RedisStats,
     client::RedisClient,
     error::{gone, not_encodable},
     invalidations::{RedisInvalidations, Sender},
@@ -96,8 +96,8 @@ impl RedisStore {
     ///
     /// # Errors
     ///
-    /// Returns a [`ConnectError`] if the URL is invalid, the servers do not respond in time, or
-    /// they reject the credentials. With [`RedisOptions::lazy_connect`], servers that can't be
+    /// Returns a [`RedisConnectError`] if the URL is invalid, the servers do not respond in time,
+    /// or they reject the credentials. With [`RedisOptions::lazy_connect`], servers that can't be
     /// reached or do not respond are no error.
     ///
     /// # Panics
@@ -108,7 +108,7 @@ impl RedisStore {
     /// # Cancel safety
     ///
     /// Can be dropped at any point.
-    pub async fn connect(url: &str, options: RedisOptions) -> Result<Self, ConnectError> {
+    pub async fn connect(url: &str, options: RedisOptions) -> Result<Self, RedisConnectError> {
         let client = Arc::new(RedisClient::connect(Servers::parse(url)?, &options).await?);
         let options = RedisOptions { max_object: options.max_object.min(512 << 20), ..options };
         let shared = Arc::new(Shared {
@@ -136,8 +136,8 @@ impl RedisStore {
     ///
     /// # Errors
     ///
-    /// Returns a [`ConnectError`] that describes the invalid part of the URL.
-    pub fn check_url(url: &str) -> Result<(), ConnectError> {
+    /// Returns a [`RedisConnectError`] that describes the invalid part of the URL.
+    pub fn check_url(url: &str) -> Result<(), RedisConnectError> {
         Servers::parse(url)?.check()
     }
 

@@ -173,7 +173,7 @@ async fn a_late_holder_does_not_overwrite() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_is_taken_over_when_its_holder_dies() {
     let mut options = options();
-    options.lease = Duration::from_millis(300);
+    options.lease_duration = Duration::from_millis(300);
     let server = Server::start(&[]);
     let url = server.url();
     let connect = || RedisStore::connect(&url, options.clone());
@@ -292,7 +292,7 @@ async fn servers_over_tls() {
     ]);
     let url = format!("rediss://localhost:{tls}/0");
     let mut trusting = options();
-    trusting.roots = certificate.cert.pem().into_bytes();
+    trusting.root_certificates = certificate.cert.pem().into_bytes();
     let store = RedisStore::connect(&url, trusting).await.expect("the certificate is trusted");
     put(&store, &key("/a"), b"secret").await;
     assert_eq!(content(&store, &key("/a")).await, Some(Ok(b"secret".to_vec())));

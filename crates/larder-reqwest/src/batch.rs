@@ -118,7 +118,7 @@ impl Batch {
             urls,
             settings: Settings {
                 concurrency: 32,
-                retry: Retry::times(0),
+                retry: Retry::new(0),
                 ordered: false,
                 streaming: false,
                 map_request: None,
@@ -176,7 +176,7 @@ impl Batch {
 
     /// Sets a function that changes each request before it is sent, such as its headers, mode or
     /// limits.
-    pub fn each(
+    pub fn map_request(
         mut self,
         map_request: impl Fn(RequestBuilder) -> RequestBuilder + Send + Sync + 'static,
     ) -> Self {
@@ -271,7 +271,7 @@ impl Batch {
             }
             _ => None,
         };
-        let will_retry = job.attempts <= self.settings.retry.times && is_retryable(&result);
+        let will_retry = job.attempts <= self.settings.retry.max_retries && is_retryable(&result);
         if let Some(pause) = requested_pause.filter(|_| will_retry)
             && self.hosts.pause(host)
         {
@@ -363,14 +363,14 @@ impl CachedClient {
     where
         I: IntoIterator<Item: Into<String> + 'static, IntoIter: Send + 'static>,
     {
-        self.fetch_all_of(futures_util::stream::iter(urls.into_iter().map(Into::into)))
+        self.fetch_stream(futures_util::stream::iter(urls.into_iter().map(Into::into)))
     }
 
     /// Fetches URLs from a stream concurrently, each through the cache.
     ///
     /// URLs are taken from the stream as slots become free. See [`fetch_all`](Self::fetch_all) for
     /// a list.
-    pub fn fetch_all_of(&self, urls: impl Stream<Item = String> + Send + 'static) -> Batch {
+    pub fn fetch_stream(&self, urls: impl Stream<Item = String> + Send + 'static) -> Batch {
         Batch::new(self.clone(), Box::pin(urls))
     }
 }

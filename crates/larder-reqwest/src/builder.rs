@@ -178,14 +178,14 @@ impl CachedClientBuilder {
         mut self,
         override_fn: impl Fn(&ResponseContext<'_>) -> Overrides + Send + Sync + 'static,
     ) -> Self {
-        self.options.override_fn = Some(OverrideFn::by(override_fn).or(self.options.override_fn.take()));
+        self.options.override_fn = Some(OverrideFn::new(override_fn).or(self.options.override_fn.take()));
         self
     }
 
     /// Sets the longest response body, in bytes.
     ///
     /// A longer body is not stored. Reading it returns an error of kind
-    /// [`TooLong`](ErrorKind::TooLong) when the limit is reached. Default: no limit, except for
+    /// [`BodyTooLarge`](ErrorKind::BodyTooLarge) when the limit is reached. Default: no limit, except for
     /// methods that read the whole body into memory ([`Response::bytes`](crate::Response::bytes),
     /// `text`, `json`): 256 MiB.
     pub fn max_body(mut self, bytes: u64) -> Self {

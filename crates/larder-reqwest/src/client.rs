@@ -81,7 +81,7 @@ impl CachedClient {
     ///
     /// It is sent to the origin, and a non-error response invalidates the stored responses of its
     /// URL (RFC 9111 §4.4). For a POST that changes nothing, such as a search, see
-    /// [`RequestBuilder::as_query`].
+    /// [`RequestBuilder::safe_query`].
     pub fn post(&self, url: impl IntoUrl) -> RequestBuilder {
         self.request(Method::POST, url)
     }

@@ -42,7 +42,7 @@ pub enum ErrorKind {
     /// [`CacheMode::Offline`](larder_core::CacheMode::Offline)), and no usable one is stored.
     NotCached,
     /// The body is longer than the limit, which is given in bytes (`max_body`).
-    TooLong(u64),
+    BodyTooLarge(u64),
     /// The body ended early, or could not be decompressed. The part that was read is incomplete.
     Body,
     /// The body is not valid JSON, or does not match the type that it was deserialized to.
@@ -139,7 +139,7 @@ impl fmt::Display for Error {
             ErrorKind::NotCached => {
                 f.write_str("not in the cache, and the request must not be sent to the origin")?
             }
-            ErrorKind::TooLong(limit) => write!(
+            ErrorKind::BodyTooLarge(limit) => write!(
                 f,
                 "the body is longer than {limit} bytes (raise max_body, or read it chunk by chunk with chunk())"
             )?,

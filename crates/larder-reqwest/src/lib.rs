@@ -31,7 +31,8 @@ pub use origin::ReqwestOrigin;
 pub use redirect::RedirectPolicy;
 #[cfg(feature = "refresh")]
 pub use refresh::{
-    CronError, Events, RefreshEvent, RefreshOutcome, Refresher, RefresherBuilder, Schedule, Validators,
+    InvalidCron, RefreshEvent, RefreshEvents, RefreshOutcome, Refresher, RefresherBuilder, Schedule,
+    Validators,
 };
 pub use request::RequestBuilder;
 pub use reqwest;

@@ -17,5 +17,5 @@ pub(crate) fn without_fragment(url: &Url) -> &str {
 /// Returns the cache key of a URL, before a partition or other parts are added to it.
 pub(crate) fn key_of(url: &Url) -> Result<CacheKey, TargetError> {
     let authority = &url[Position::BeforeHost..Position::AfterPort];
-    CacheKey::of_parts(url.scheme(), authority, &url[Position::BeforePath..Position::AfterQuery])
+    CacheKey::from_parts(url.scheme(), authority, &url[Position::BeforePath..Position::AfterQuery])
 }

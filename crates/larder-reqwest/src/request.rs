@@ -162,7 +162,7 @@ impl RequestBuilder {
 
     /// Adds a part to the cache key, such as a tenant or user. Several parts are appended in their
     /// order.
-    pub fn key(self, extra: impl AsRef<[u8]>) -> Self {
+    pub fn key_part(self, extra: impl AsRef<[u8]>) -> Self {
         self.with_option(|options| options.extra.push(Bytes::copy_from_slice(extra.as_ref())))
     }
 
@@ -176,7 +176,7 @@ impl RequestBuilder {
     /// Its response is stored, if the server or this request specifies a lifetime, and reused for
     /// requests with the same method, content type and body. Nothing is invalidated. Requests with
     /// a body longer than 64 KiB or a streamed body are sent to the origin each time.
-    pub fn as_query(self) -> Self {
+    pub fn safe_query(self) -> Self {
         self.with_option(|options| options.query = true)
     }
 

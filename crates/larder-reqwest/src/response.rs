@@ -116,7 +116,7 @@ impl Response {
     /// # Errors
     ///
     /// Returns an [`Error`] of kind [`Body`](ErrorKind::Body) or [`Timeout`](ErrorKind::Timeout) if
-    /// the body ends early, and of kind [`TooLong`](ErrorKind::TooLong) if it is longer than
+    /// the body ends early, and of kind [`BodyTooLarge`](ErrorKind::BodyTooLarge) if it is longer than
     /// [`max_body`](crate::CachedClientBuilder::max_body), by default 256 MiB.
     pub async fn bytes(mut self) -> Result<Bytes, Error> {
         self.max_body.get_or_insert(DEFAULT_MAX_IN_MEMORY);
@@ -170,7 +170,7 @@ impl Response {
     /// # Errors
     ///
     /// Returns an [`Error`] of kind [`Body`](ErrorKind::Body) or [`Timeout`](ErrorKind::Timeout) if
-    /// the body ends early, and of kind [`TooLong`](ErrorKind::TooLong) if it is longer than
+    /// the body ends early, and of kind [`BodyTooLarge`](ErrorKind::BodyTooLarge) if it is longer than
     /// [`max_body`](crate::CachedClientBuilder::max_body), by default unlimited.
     ///
     /// # Cancel safety
@@ -196,7 +196,7 @@ impl Response {
             self.read += chunk.len() as u64;
             if let Some(max) = self.max_body.filter(|max| self.read > *max) {
                 self.body = Body::empty();
-                return Poll::Ready(Some(Err(Error::new(ErrorKind::TooLong(max), Some(&self.url)))));
+                return Poll::Ready(Some(Err(Error::new(ErrorKind::BodyTooLarge(max), Some(&self.url)))));
             }
             return Poll::Ready(Some(Ok(chunk)));
         }

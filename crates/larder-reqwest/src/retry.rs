@@ -19,40 +19,46 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// use std::time::Duration;
 /// use larder_reqwest::Retry;
 ///
-/// let mut retry = Retry::times(3);
+/// let mut retry = Retry::new(3);
 /// retry.first = Duration::from_millis(100);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Retry {
     /// Highest number of retries of one request. 0: none.
-    pub times: u32,
+    pub max_retries: u32,
     /// Pause after the first failure. It doubles with each further failure. Up to half of each
     /// pause is subtracted at random, so that many clients do not retry at the same instant.
     /// Default: 250 ms.
-    pub first: Duration,
+    pub base_delay: Duration,
     /// Longest pause, without a `Retry-After`. Default: 30 s.
-    pub most: Duration,
+    pub max_delay: Duration,
 }
 
 impl Retry {
     /// Creates a policy with up to `times` retries and the default pauses: 250 ms, 500 ms and so
     /// on, up to 30 s.
-    pub fn times(times: u32) -> Self {
-        Self { times, first: Duration::from_millis(250), most: Duration::from_secs(30) }
+    pub fn new(times: u32) -> Self {
+        Self {
+            max_retries: times,
+            base_delay: Duration::from_millis(250),
+            max_delay: Duration::from_secs(30),
+        }
     }
 
     /// Returns the pause after a number of `failures` in a row, with jitter.
     pub(crate) fn pause(&self, failures: u32) -> Duration {
-        let pause =
-            self.first.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(self.most);
+        let pause = self
+            .base_delay
+            .saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)))
+            .min(self.max_delay);
         pause - pause.mul_f64(jitter() / 2.0)
     }
 }
 
 impl From<u32> for Retry {
     fn from(times: u32) -> Self {
-        Self::times(times)
+        Self::new(times)
     }
 }
 

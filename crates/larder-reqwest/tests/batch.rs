@@ -125,8 +125,8 @@ async fn transient_failures_are_retried() {
         write!(stream, "HTTP/1.1 {head}\r\ncontent-length: 2\r\n\r\nok").is_ok()
     });
     let urls = ["/busy", "/broken", "/never", "/wrong"].map(|path| format!("{}{path}", origin.url()));
-    let mut retry = larder_reqwest::Retry::times(2);
-    retry.first = Duration::from_millis(1);
+    let mut retry = larder_reqwest::Retry::new(2);
+    retry.base_delay = Duration::from_millis(1);
     let results: HashMap<String, (u16, u32)> = client()
         .fetch_all(urls)
         .retry(retry)
@@ -177,7 +177,8 @@ async fn streaming_leaves_bodies_to_the_caller() {
         let url = origin.url();
         move |n| format!("{url}/{n}")
     });
-    let mut pages = client().fetch_all(urls).streaming().each(|request| request.header("x-of", "batch"));
+    let mut pages =
+        client().fetch_all(urls).streaming().map_request(|request| request.header("x-of", "batch"));
     while let Some(page) = pages.next().await {
         let mut response = page.result.expect("a response");
         let chunk = response.chunk().await.expect("a complete body").expect("a chunk");

@@ -74,13 +74,14 @@ async fn request_options() {
         };
         assert_eq!(request().send().await.expect("a response").outcome(), CacheOutcome::Miss);
         assert_eq!(request().send().await.expect("a response").outcome(), CacheOutcome::Hit, "{path}");
-        let mine = request().key("me").send().await.expect("a response");
+        let mine = request().key_part("me").send().await.expect("a response");
         assert_eq!(mine.outcome(), CacheOutcome::Miss, "another key");
     }
-    let not_stored = client.get(url("/silent")).no_store().key("other").send().await.expect("a response");
+    let not_stored =
+        client.get(url("/silent")).no_store().key_part("other").send().await.expect("a response");
     assert_eq!(not_stored.outcome(), CacheOutcome::Miss);
     let short = client.get(&tagged).max_body(3).send().await.expect("a response").text().await;
-    assert_eq!(short.expect_err("a body of six bytes").kind(), ErrorKind::TooLong(3));
+    assert_eq!(short.expect_err("a body of six bytes").kind(), ErrorKind::BodyTooLarge(3));
 }
 
 #[tokio::test]
@@ -114,7 +115,7 @@ async fn a_post_as_query_is_stored_by_its_body() {
         ("two", CacheOutcome::Miss),
         ("one", CacheOutcome::Hit),
     ] {
-        let query = client.post(&url).header("content-type", "text/plain").body(content).as_query();
+        let query = client.post(&url).header("content-type", "text/plain").body(content).safe_query();
         assert_eq!(query.send().await.expect("a response").outcome(), expected, "{content}");
     }
     let plain = client.post(&url).body("one").send().await.expect("a response");

@@ -102,7 +102,7 @@ async fn broken_bodies() {
         #[cfg(feature = "gzip")]
         ("/gzip", ErrorKind::Body),
         ("/slow", ErrorKind::Timeout),
-        ("/endless", ErrorKind::TooLong(8 << 20)),
+        ("/endless", ErrorKind::BodyTooLarge(8 << 20)),
         ("/nothing", ErrorKind::Protocol),
         ("/garbage", ErrorKind::Protocol),
     ] {

@@ -13,7 +13,7 @@ use std::{
 use futures_util::StreamExt as _;
 use larder_memory::MemoryStore;
 use larder_reqwest::{
-    CacheOutcome, CachedClient, CachedClientBuilder, Events, RefreshOutcome, Refresher, Schedule,
+    CacheOutcome, CachedClient, CachedClientBuilder, RefreshEvents, RefreshOutcome, Refresher, Schedule,
 };
 use larder_testkit::RawOrigin;
 use parking_lot::Mutex;
@@ -25,11 +25,11 @@ fn builder() -> CachedClientBuilder {
     CachedClient::builder().no_proxy().timeout(Duration::from_secs(10))
 }
 
-fn start(client: &CachedClient) -> (Refresher, Events) {
+fn start(client: &CachedClient) -> (Refresher, RefreshEvents) {
     client.refresher().start()
 }
 
-async fn next(events: &mut Events) -> RefreshOutcome {
+async fn next(events: &mut RefreshEvents) -> RefreshOutcome {
     let event = tokio::time::timeout(Duration::from_secs(20), events.next()).await;
     event.expect("an event in time").expect("another event").outcome
 }

@@ -9,7 +9,7 @@ use larder_core::{CacheKey, Exchange, RequestHead, Rules, StoredHead, TargetUri,
 ///
 /// Panics if `path` does not begin with `/`.
 pub fn key(path: &str) -> CacheKey {
-    CacheKey::of_parts("http", "example.com", path).expect("a path that begins with /")
+    CacheKey::from_parts("http", "example.com", path).expect("a path that begins with /")
 }
 
 /// Creates the stored head of a response with these headers to a GET request with those headers.

@@ -14,7 +14,7 @@ pub use clock::ManualClock;
 pub use durable::durable_contract;
 pub use faulty::{Fault, FaultyStore};
 pub use heads::{head, key};
-pub use origin::{FnOrigin, ManualOrigin, ReceivedRequest, Requests, Sending};
+pub use origin::{BodySender, FnOrigin, ManualOrigin, ReceivedRequest, ReceivedRequests};
 pub use raw::RawOrigin;
 
 #[doc(hidden)]

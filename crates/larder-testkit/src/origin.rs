@@ -43,7 +43,7 @@ pub struct ManualOrigin {
 
 /// The requests that a [`ManualOrigin`] receives, in order.
 #[derive(Debug)]
-pub struct Requests(mpsc::UnboundedReceiver<ReceivedRequest>);
+pub struct ReceivedRequests(mpsc::UnboundedReceiver<ReceivedRequest>);
 
 /// A request that waits for its response. If it is dropped, the request fails with a
 /// [`Protocol`](OriginErrorKind::Protocol) error, as if the origin had closed the connection.
@@ -56,16 +56,16 @@ pub struct ReceivedRequest {
 
 impl ManualOrigin {
     /// Creates an origin and the receiver of its requests.
-    pub fn new() -> (Arc<Self>, Requests) {
+    pub fn new() -> (Arc<Self>, ReceivedRequests) {
         let (requests, receiver) = mpsc::unbounded_channel();
-        (Arc::new(Self { requests, background: true }), Requests(receiver))
+        (Arc::new(Self { requests, background: true }), ReceivedRequests(receiver))
     }
 
     /// Creates an origin that serves one request only, such as a handler in the same process. It
     /// does not support background revalidation.
-    pub fn of_one_request() -> (Arc<Self>, Requests) {
+    pub fn single_request() -> (Arc<Self>, ReceivedRequests) {
         let (requests, receiver) = mpsc::unbounded_channel();
-        (Arc::new(Self { requests, background: false }), Requests(receiver))
+        (Arc::new(Self { requests, background: false }), ReceivedRequests(receiver))
     }
 }
 
@@ -83,7 +83,7 @@ impl Origin for ManualOrigin {
     }
 }
 
-impl Requests {
+impl ReceivedRequests {
     /// Waits for the next request.
     ///
     /// # Panics
@@ -106,17 +106,17 @@ impl ReceivedRequest {
     }
 
     /// Responds with this status, these headers and this content.
-    pub fn answer(self, status: u16, fields: &[(&str, &str)], content: &'static [u8]) {
+    pub fn respond(self, status: u16, fields: &[(&str, &str)], content: &'static [u8]) {
         let _ = self.reply.send(Ok(response(status, fields, Body::from(Bytes::from_static(content)))));
     }
 
-    /// Responds with a head, and returns a [`Sending`] through which the test sends the content.
+    /// Responds with a head, and returns a [`BodySender`] through which the test sends the content.
     /// `length` is the announced length of the content.
-    pub fn begin(self, status: u16, fields: &[(&str, &str)], length: Option<u64>) -> Sending {
+    pub fn respond_streaming(self, status: u16, fields: &[(&str, &str)], length: Option<u64>) -> BodySender {
         let (chunks, receiver) = mpsc::channel(1);
         let body = Body::stream(Receiving { receiver, left: length });
         let _ = self.reply.send(Ok(response(status, fields, body)));
-        Sending(chunks)
+        BodySender(chunks)
     }
 
     /// Fails the request without a response.
@@ -136,9 +136,9 @@ fn response(status: u16, fields: &[(&str, &str)], body: Body) -> Response<Body> 
 
 /// Sends the content of a response. If it is dropped before [`end`](Self::end), the body fails.
 #[derive(Debug)]
-pub struct Sending(mpsc::Sender<Option<Bytes>>);
+pub struct BodySender(mpsc::Sender<Option<Bytes>>);
 
-impl Sending {
+impl BodySender {
     /// Sends a chunk, after the previous one has been received. Returns whether the body still has
     /// a receiver.
     pub async fn chunk(&self, chunk: impl Into<Bytes>) -> bool {
@@ -151,12 +151,12 @@ impl Sending {
     }
 
     /// Waits until the receiver of the body has been dropped.
-    pub async fn given_up(&self) {
+    pub async fn closed(&self) {
         self.0.closed().await;
     }
 }
 
-/// The receiving side of a [`Sending`], as a response body.
+/// The receiving side of a [`BodySender`], as a response body.
 struct Receiving {
     receiver: mpsc::Receiver<Option<Bytes>>,
     left: Option<u64>,

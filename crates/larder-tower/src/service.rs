@@ -143,8 +143,8 @@ fn cache_key(parts: &Parts, scheme: &str) -> Option<CacheKey> {
     }
     let path = parts.uri.path_and_query()?.as_str();
     match (parts.uri.scheme_str(), parts.uri.authority()) {
-        (Some(scheme), Some(authority)) => CacheKey::of_parts(scheme, authority.as_str(), path).ok(),
-        (None, None) => CacheKey::of_parts(scheme, host(parts)?, path).ok(),
+        (Some(scheme), Some(authority)) => CacheKey::from_parts(scheme, authority.as_str(), path).ok(),
+        (None, None) => CacheKey::from_parts(scheme, host(parts)?, path).ok(),
         _ => None,
     }
 }

@@ -28,14 +28,14 @@ use crate::{ResponseBody, body::BodyObserver};
 /// struct SentBytes(AtomicU64);
 ///
 /// impl AccessLog for SentBytes {
-///     fn answered(&self, access: &Access<'_>) {
+///     fn on_response_end(&self, access: &Access<'_>) {
 ///         self.0.fetch_add(access.bytes, Ordering::Relaxed);
 ///     }
 /// }
 /// ```
 pub trait AccessLog: fmt::Debug + Send + Sync + 'static {
     /// Receives the report of one request: its response was sent, or its client has disconnected.
-    fn answered(&self, access: &Access<'_>);
+    fn on_response_end(&self, access: &Access<'_>);
 }
 
 /// A request and the outcome of its response.
@@ -79,7 +79,7 @@ impl<'a> Access<'a> {
     pub fn host(&self) -> &'a str {
         match self.request.uri().authority() {
             Some(authority) => authority.as_str(),
-            None => self.field(HOST.as_str()).unwrap_or_default(),
+            None => self.header(HOST.as_str()).unwrap_or_default(),
         }
     }
 
@@ -94,7 +94,7 @@ impl<'a> Access<'a> {
 
     /// Returns the first value of a request header; `None` if there is none, or if it is not
     /// visible ASCII.
-    pub fn field(&self, name: &str) -> Option<&'a str> {
+    pub fn header(&self, name: &str) -> Option<&'a str> {
         self.request.headers().get(name)?.to_str().ok()
     }
 }
@@ -165,7 +165,7 @@ impl fmt::Debug for LoggedExchange {
 impl Drop for LoggedExchange {
     fn drop(&mut self) {
         let client_trace = || trace::parse(self.request.headers().get("traceparent")?.as_bytes());
-        self.log.answered(&Access {
+        self.log.on_response_end(&Access {
             request: &self.request,
             status: self.status.as_u16(),
             bytes: self.bytes,

@@ -119,7 +119,7 @@ impl ReverseProxy {
         let Some(route) = self.routes.find(target.authority, target.path) else {
             return self.rejected(reject::not_found());
         };
-        let key = match CacheKey::of_parts(scheme, target.authority, &route.ignored.strip(target.path)) {
+        let key = match CacheKey::from_parts(scheme, target.authority, &route.ignored.strip(target.path)) {
             Ok(key) => key,
             Err(error) => return self.failed(&error.into(), is_head),
         };

@@ -81,7 +81,7 @@ impl HttpMetrics {
 }
 
 impl AccessLog for AccessLogger {
-    fn answered(&self, access: &Access<'_>) {
+    fn on_response_end(&self, access: &Access<'_>) {
         if let Some(metrics) = &self.metrics {
             if let Some(class) = metrics.requests.get(usize::from(access.status / 100).saturating_sub(1)) {
                 class.increment(1);
@@ -110,7 +110,7 @@ impl fmt::Debug for AccessLogger {
 /// duration in seconds.
 fn text(access: &Access<'_>) -> String {
     let peer = access.peer().map_or_else(|| "-".to_owned(), |peer| peer.to_string());
-    let header = |name| escape(access.field(name).unwrap_or("-"));
+    let header = |name| escape(access.header(name).unwrap_or("-"));
     format!(
         "{peer} - - [{}] \"{} {} {}\" {} {} \"{}\" \"{}\" \"{}\" {:.6}",
         now(),
@@ -141,8 +141,8 @@ fn json(access: &Access<'_>) -> String {
         "seconds": access.duration.as_secs_f64(),
         "cache_status": access.cache_status,
         "trace_id": access.trace.map(|trace| format!("{trace:032x}")),
-        "user_agent": access.field("user-agent"),
-        "referer": access.field("referer"),
+        "user_agent": access.header("user-agent"),
+        "referer": access.header("referer"),
     })
     .to_string()
 }

@@ -192,7 +192,7 @@ fn check(health: &config::Health, host: Option<&str>) -> Result<HealthCheck, Usa
         .ok_or_else(|| {
             UsageError(format!("health.path '{}' is not a path; e.g. \"/healthz\"", health.path))
         })?;
-    check.every = health.every.map_or(check.every, |time| time.0);
+    check.interval = health.every.map_or(check.interval, |time| time.0);
     check.timeout = health.timeout.map_or(check.timeout, |time| time.0);
     check.unhealthy_after = health.unhealthy_after.unwrap_or(check.unhealthy_after);
     check.healthy_after = health.healthy_after.unwrap_or(check.healthy_after);

@@ -19,7 +19,7 @@ use super::{
     },
 };
 use crate::{
-    ByteRange, CacheGroup, CacheKey, EntryId, FreshnessInfo, FreshnessLifetime, LifetimeFrom,
+    ByteRange, CacheGroup, CacheKey, EntryId, FreshnessInfo, FreshnessLifetime, LifetimeSource,
     SelectingHeaders, StoredHead, Timestamp,
 };
 
@@ -302,14 +302,14 @@ fn status(cursor: &mut Cursor<'_>) -> Result<StatusCode, NotAnEntry> {
 }
 
 /// Decodes the source of the lifetime; the inverse of the encoder's `lifetime_code`.
-fn lifetime_from(code: u8) -> Result<LifetimeFrom, NotAnEntry> {
+fn lifetime_from(code: u8) -> Result<LifetimeSource, NotAnEntry> {
     match code {
-        0 => Ok(LifetimeFrom::Unspecified),
-        1 => Ok(LifetimeFrom::SMaxage),
-        2 => Ok(LifetimeFrom::MaxAge),
-        3 => Ok(LifetimeFrom::Expires),
-        4 => Ok(LifetimeFrom::Heuristic),
-        5 => Ok(LifetimeFrom::Override),
+        0 => Ok(LifetimeSource::Unspecified),
+        1 => Ok(LifetimeSource::SMaxage),
+        2 => Ok(LifetimeSource::MaxAge),
+        3 => Ok(LifetimeSource::Expires),
+        4 => Ok(LifetimeSource::Heuristic),
+        5 => Ok(LifetimeSource::Override),
         _ => Err(NotAnEntry::Corrupt("the source of the lifetime")),
     }
 }

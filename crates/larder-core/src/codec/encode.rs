@@ -11,7 +11,7 @@ use super::{
         CHECKSUM, MAGIC, MAX_FIELDS, MAX_GROUPS, MAX_SELECTING, STATUS_LINE, STATUS_LINE_END, at, flag, line,
     },
 };
-use crate::{CacheGroup, CacheKey, EntryId, LifetimeFrom, StoredHead};
+use crate::{CacheGroup, CacheKey, EntryId, LifetimeSource, StoredHead};
 
 /// Appends the encoded head of `entry` to `out`. `body_length` is `None` if the body's length is
 /// not known yet.
@@ -185,14 +185,14 @@ fn bit(set: bool, bit: u16) -> u16 {
 }
 
 /// Returns the code of a source of the lifetime; the inverse of the decoder's `lifetime_from`.
-fn lifetime_code(from: LifetimeFrom) -> Result<u8, NotEncodable> {
+fn lifetime_code(from: LifetimeSource) -> Result<u8, NotEncodable> {
     match from {
-        LifetimeFrom::Unspecified => Ok(0),
-        LifetimeFrom::SMaxage => Ok(1),
-        LifetimeFrom::MaxAge => Ok(2),
-        LifetimeFrom::Expires => Ok(3),
-        LifetimeFrom::Heuristic => Ok(4),
-        LifetimeFrom::Override => Ok(5),
+        LifetimeSource::Unspecified => Ok(0),
+        LifetimeSource::SMaxage => Ok(1),
+        LifetimeSource::MaxAge => Ok(2),
+        LifetimeSource::Expires => Ok(3),
+        LifetimeSource::Heuristic => Ok(4),
+        LifetimeSource::Override => Ok(5),
         _ => Err(NotEncodable::NoCode("source of its lifetime")),
     }
 }

@@ -51,7 +51,7 @@ impl Cache {
     ) -> CacheStatus {
         let mut cache_status = CacheStatus::default();
         (cache_status.fwd, cache_status.fwd_status) = (miss.bypass, Some(status));
-        let why = self.inner.rules.refuses(fields);
+        let why = self.inner.rules.forbids_storing(fields);
         if let Some(why) = why {
             cache_status.detail = Some(why.token());
             self.observe(&Event::NotStored(why));

@@ -232,7 +232,7 @@ impl Cache {
             }
             unstorable => {
                 let forbids_storing =
-                    unstorable.is_err() && self.inner.rules.refuses(&parts.headers).is_some();
+                    unstorable.is_err() && self.inner.rules.forbids_storing(&parts.headers).is_some();
                 if let Err(why) = unstorable {
                     status.detail = Some(why.token());
                     self.observe(&Event::NotStored(why));
@@ -294,7 +294,7 @@ impl Cache {
             HeadFreshen::Updated { index, head } => {
                 self.store_freshened(pending, &candidates[index], head, None).await;
             }
-            HeadFreshen::Outdated { .. } => {
+            HeadFreshen::Stale { .. } => {
                 let _ = self.purge_key(&pending.key).await;
             }
             _ => {}

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     Body, CacheKey, CacheStatus, Candidate, Candidates, Claim, Failure, ForwardReason, Origin, OriginError,
-    Permission, Reuse, Selected, TargetUri, timeout::within,
+    Reuse, Selected, StalePermission, TargetUri, timeout::within,
 };
 
 /// Number of times that a request waits for another process's fetch before it fetches without a
@@ -137,7 +137,7 @@ impl Cache {
         let now = self.inner.clock.now();
         let heads = candidates.iter().map(|candidate| &*candidate.head);
         match self.inner.rules.reuse(&pending.head(), heads, now) {
-            Reuse::Fresh(selected) | Reuse::Stale(selected, Permission::MaxStale) => {
+            Reuse::Fresh(selected) | Reuse::Stale(selected, StalePermission::MaxStale) => {
                 Action::Serve(selected, CacheStatus::hit(selected.ttl))
             }
             Reuse::Stale(selected, _) => {

@@ -50,8 +50,8 @@ pub use response::CacheResponse;
 use self::{flights::Flights, tasks::Tasks, uncacheable::UncacheableKeys};
 use crate::timeout::within;
 use crate::{
-    Body, CacheKey, CacheStatus, CacheStore, Candidates, Clock, ForwardReason, Origin, Permission,
-    RequestHead, RequestHeaders, Reuse, Rules, StoreError, TargetUri,
+    Body, CacheKey, CacheStatus, CacheStore, Candidates, Clock, ForwardReason, Origin, RequestHead,
+    RequestHeaders, Reuse, Rules, StalePermission, StoreError, TargetUri,
 };
 
 /// An HTTP cache: looks up, decides, fetches once, stores while it serves, revalidates and
@@ -155,7 +155,7 @@ impl Cache {
         let heads = candidates.iter().map(|candidate| &*candidate.head);
         let (selected, status) = match self.inner.rules.reuse(request, heads, now) {
             Reuse::Fresh(selected) => (selected, CacheStatus::hit(selected.ttl)),
-            Reuse::Stale(selected, Permission::MaxStale) => (selected, CacheStatus::hit(selected.ttl)),
+            Reuse::Stale(selected, StalePermission::MaxStale) => (selected, CacheStatus::hit(selected.ttl)),
             Reuse::OnlyIfCached => return Lookup::Hit(CacheResponse::only_if_cached()),
             Reuse::Forward(why) => {
                 let bypass = self.is_bypassable(key, &candidates, now).then(|| why.forward_reason());

@@ -46,7 +46,7 @@ type Callback = dyn Fn(&ResponseContext<'_>) -> Overrides + Send + Sync;
 /// use std::time::Duration;
 /// use larder_core::{OverrideFn, Overrides};
 ///
-/// let images = OverrideFn::by(|response| {
+/// let images = OverrideFn::new(|response| {
 ///     let mut overrides = Overrides::default();
 ///     if response.uri.path().starts_with("/images/") {
 ///         overrides.default_freshness = Some(Duration::from_secs(3600));
@@ -76,13 +76,13 @@ pub struct ResponseContext<'a> {
 
 impl OverrideFn {
     /// Creates an override from a function, which is called once for each response from the origin.
-    pub fn by(decide: impl Fn(&ResponseContext<'_>) -> Overrides + Send + Sync + 'static) -> Self {
+    pub fn new(decide: impl Fn(&ResponseContext<'_>) -> Overrides + Send + Sync + 'static) -> Self {
         Self(Arc::new(decide))
     }
 
     /// Creates an override with the same result for every response.
     pub fn always(overrides: Overrides) -> Self {
-        Self::by(move |_| overrides.clone())
+        Self::new(move |_| overrides.clone())
     }
 
     /// Combines two overrides: `fallback` applies to whatever `self` leaves unset
@@ -91,12 +91,12 @@ impl OverrideFn {
     pub fn or(self, fallback: Option<Self>) -> Self {
         match fallback {
             None => self,
-            Some(fallback) => Self::by(move |response| self.of(response).or(fallback.of(response))),
+            Some(fallback) => Self::new(move |response| self.apply(response).or(fallback.apply(response))),
         }
     }
 
     /// Returns the overrides for this response.
-    pub fn of(&self, response: &ResponseContext<'_>) -> Overrides {
+    pub fn apply(&self, response: &ResponseContext<'_>) -> Overrides {
         (self.0)(response)
     }
 }

@@ -73,7 +73,7 @@ impl PendingRequest {
     ) -> Cow<'a, Rules> {
         let Some(override_fn) = &self.options.overrides else { return Cow::Borrowed(rules) };
         let (method, uri, request) = (&self.parts.method, &self.parts.uri, &self.parts.headers);
-        let overrides = override_fn.of(&ResponseContext {
+        let overrides = override_fn.apply(&ResponseContext {
             method,
             uri,
             request_headers: request,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use larder_core::{
-    ByteRange, CacheGroup, CacheKey, EntryId, FreshnessInfo, FreshnessLifetime, LifetimeFrom,
+    ByteRange, CacheGroup, CacheKey, EntryId, FreshnessInfo, FreshnessLifetime, LifetimeSource,
     SelectingHeaders, StoredHead, Timestamp,
     codec::{self, NotAnEntry, NotEncodable, PREFIX},
     header_names,
@@ -23,14 +23,14 @@ const BODY: &[u8] = b"Jam, two jars.\n";
 
 /// Returns the key of the entry.
 fn key() -> CacheKey {
-    CacheKey::of_parts("https", "larder.example", "/shelf/2?jar=plum").unwrap()
+    CacheKey::from_parts("https", "larder.example", "/shelf/2?jar=plum").unwrap()
 }
 
 /// Returns the freshness information of the entry.
 fn freshness() -> FreshnessInfo {
     let mut lifetime = FreshnessLifetime::default();
     lifetime.lifetime = Duration::from_secs(600);
-    lifetime.from = LifetimeFrom::SMaxage;
+    lifetime.from = LifetimeSource::SMaxage;
     let mut freshness = FreshnessInfo::default();
     freshness.request_time = Timestamp::from_millis(1_800_000_000_250);
     freshness.response_time = Timestamp::from_millis(1_800_000_000_750);
@@ -155,8 +155,8 @@ fn an_unknown_body_length_is_read_back_as_unknown() {
 fn the_head_of_another_key_is_a_miss() {
     let bytes = Bytes::from(encoded_whole());
     for other in [
-        CacheKey::of_parts("https", "larder.example", "/shelf/2?jar=plums").unwrap(),
-        CacheKey::of_parts("https", "larder.example", "/shelf/2?jar=plun").unwrap(),
+        CacheKey::from_parts("https", "larder.example", "/shelf/2?jar=plums").unwrap(),
+        CacheKey::from_parts("https", "larder.example", "/shelf/2?jar=plun").unwrap(),
         key().with_extra(b""),
     ] {
         assert_eq!(codec::decode_head(&bytes, &other), Err(NotAnEntry::OtherKey));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use larder_core::{
-    ByteRange, CacheGroup, CacheKey, EntryId, FreshnessInfo, LifetimeFrom, SelectingHeaders, StoredHead,
+    ByteRange, CacheGroup, CacheKey, EntryId, FreshnessInfo, LifetimeSource, SelectingHeaders, StoredHead,
     Timestamp,
     codec::{self, BLOCK, BodyChecksum, PREFIX, Trailer},
     header_names,
@@ -34,12 +34,12 @@ fn any_duration() -> impl Strategy<Value = Duration> {
 
 fn any_freshness() -> impl Strategy<Value = FreshnessInfo> {
     let sources = [
-        LifetimeFrom::Unspecified,
-        LifetimeFrom::SMaxage,
-        LifetimeFrom::MaxAge,
-        LifetimeFrom::Expires,
-        LifetimeFrom::Heuristic,
-        LifetimeFrom::Override,
+        LifetimeSource::Unspecified,
+        LifetimeSource::SMaxage,
+        LifetimeSource::MaxAge,
+        LifetimeSource::Expires,
+        LifetimeSource::Heuristic,
+        LifetimeSource::Override,
     ];
     let source = proptest::sample::select(sources.to_vec());
     let times = any::<[u64; 3]>();

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use http::Request;
 use larder_core::{Body, Cache, CacheResponse, FetchError, Limits, Origin, Rules};
 use larder_memory::MemoryStore;
-use larder_testkit::{Fault, FaultyStore, ManualClock, ManualOrigin, Requests};
+use larder_testkit::{Fault, FaultyStore, ManualClock, ManualOrigin, ReceivedRequests};
 
 /// A cache and everything around it that a test controls.
 pub(crate) struct Setting {
@@ -14,7 +14,7 @@ pub(crate) struct Setting {
     pub(crate) store: FaultyStore,
     pub(crate) clock: ManualClock,
     pub(crate) origin: Arc<ManualOrigin>,
-    pub(crate) requests: Requests,
+    pub(crate) requests: ReceivedRequests,
 }
 
 /// Creates a setting with default limits.
@@ -67,7 +67,7 @@ impl Setting {
         content: &'static [u8],
     ) {
         let fetch = self.get(path, &[]);
-        self.requests.next().await.answer(200, fields, content);
+        self.requests.next().await.respond(200, fields, content);
         assert_eq!(read(fetch).await.1, content);
     }
 

@@ -24,7 +24,7 @@ use http::StatusCode;
 use reqwest::{IntoUrl, Url};
 use tokio::sync::{mpsc, oneshot};
 
-pub use schedule::{CronError, Schedule};
+pub use schedule::{InvalidCron, Schedule};
 pub use snapshot::Validators;
 
 use crate::{CachedClient, Error};
@@ -103,7 +103,7 @@ pub enum RefreshOutcome {
 /// It ends when the refresher has stopped. When the stream is dropped, the refresher continues
 /// without reporting events. When it is not read, the refresher pauses after about 1,100 events.
 #[derive(Debug)]
-pub struct Events(mpsc::Receiver<RefreshEvent>);
+pub struct RefreshEvents(mpsc::Receiver<RefreshEvent>);
 
 impl CachedClient {
     /// Creates a builder of a [`Refresher`], which fetches pages on a schedule.
@@ -137,8 +137,8 @@ impl RefresherBuilder {
     /// After the first failure of a page the next run is due at its usual time. The pause doubles
     /// with each further failure in a row, up to this limit. A page with a longer interval retains
     /// that interval, and a server's `Retry-After` of up to one hour can lengthen the pause.
-    pub fn longest_pause(mut self, max: Duration) -> Self {
-        self.settings.longest_pause = max;
+    pub fn max_backoff(mut self, max: Duration) -> Self {
+        self.settings.max_backoff = max;
         self
     }
 
@@ -147,11 +147,11 @@ impl RefresherBuilder {
     /// # Panics
     ///
     /// Panics outside of a tokio runtime.
-    pub fn start(self) -> (Refresher, Events) {
+    pub fn start(self) -> (Refresher, RefreshEvents) {
         let (commands, receiver) = mpsc::unbounded_channel();
         let (events, event_receiver) = mpsc::channel(EVENT_BUFFER);
         tokio::spawn(Task::new(self.client, self.settings, receiver, events).run());
-        (Refresher { commands }, Events(event_receiver))
+        (Refresher { commands }, RefreshEvents(event_receiver))
     }
 }
 
@@ -194,7 +194,7 @@ impl Refresher {
     }
 }
 
-impl Stream for Events {
+impl Stream for RefreshEvents {
     type Item = RefreshEvent;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<RefreshEvent>> {

@@ -16,7 +16,7 @@ const NO_OCCURRENCE: Duration = Duration::from_secs(366 * 24 * 3600);
 /// use std::time::Duration;
 /// use larder_reqwest::Schedule;
 ///
-/// # fn main() -> Result<(), larder_reqwest::CronError> {
+/// # fn main() -> Result<(), larder_reqwest::InvalidCron> {
 /// let interval = Schedule::every(Duration::from_secs(5));
 /// let working_days_at_nine = Schedule::cron("0 9 * * MON-FRI")?;
 /// let ahead_of_expiry = Schedule::before_stale(Duration::from_secs(2));
@@ -50,7 +50,7 @@ pub(super) enum Round {
 
 /// The error of an invalid cron expression.
 #[derive(Debug)]
-pub struct CronError {
+pub struct InvalidCron {
     expression: String,
     reason: String,
 }
@@ -72,11 +72,11 @@ impl Schedule {
     ///
     /// # Errors
     ///
-    /// Returns a [`CronError`] if the expression is invalid.
-    pub fn cron(expression: &str) -> Result<Self, CronError> {
+    /// Returns a [`InvalidCron`] if the expression is invalid.
+    pub fn cron(expression: &str) -> Result<Self, InvalidCron> {
         match Cron::from_str(expression) {
             Ok(cron) => Ok(Self(Kind::Cron(Box::new(cron)))),
-            Err(error) => Err(CronError { expression: expression.to_owned(), reason: error.to_string() }),
+            Err(error) => Err(InvalidCron { expression: expression.to_owned(), reason: error.to_string() }),
         }
     }
 
@@ -134,7 +134,7 @@ fn until_next(cron: &Cron) -> Duration {
     next.and_then(|next| next.duration_since(&now).try_into().ok()).unwrap_or(NO_OCCURRENCE)
 }
 
-impl fmt::Display for CronError {
+impl fmt::Display for InvalidCron {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -144,7 +144,7 @@ impl fmt::Display for CronError {
     }
 }
 
-impl Error for CronError {}
+impl Error for InvalidCron {}
 
 #[cfg(test)]
 mod tests {

@@ -41,13 +41,13 @@ pub(super) struct Settings {
     /// Number of concurrent requests to one host.
     pub(super) per_host: usize,
     /// Longest pause after failures.
-    pub(super) longest_pause: Duration,
+    pub(super) max_backoff: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        let longest_pause = Duration::from_secs(3600);
-        Self { jitter: Duration::ZERO, concurrency: 64, per_host: 6, longest_pause }
+        let max_backoff = Duration::from_secs(3600);
+        Self { jitter: Duration::ZERO, concurrency: 64, per_host: 6, max_backoff: max_backoff }
     }
 }
 
@@ -272,11 +272,11 @@ impl Task {
                 (outcome, page.schedule.next(late, fresh))
             }
             Ok(RunOutcome::ErrorStatus(status, retry_after)) => {
-                let pause = page.record_failure(late, self.settings.longest_pause);
+                let pause = page.record_failure(late, self.settings.max_backoff);
                 (RefreshOutcome::ErrorStatus(status), pause.max(retry_after.unwrap_or_default()))
             }
             Err(error) => {
-                (RefreshOutcome::Failed(error), page.record_failure(late, self.settings.longest_pause))
+                (RefreshOutcome::Failed(error), page.record_failure(late, self.settings.max_backoff))
             }
         };
         self.unsent.push_back(RefreshEvent { url: page.url.clone(), outcome });
