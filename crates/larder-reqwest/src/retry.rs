@@ -20,7 +20,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// use larder_reqwest::Retry;
 ///
 /// let mut retry = Retry::new(3);
-/// retry.first = Duration::from_millis(100);
+/// retry.base_delay = Duration::from_millis(100);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

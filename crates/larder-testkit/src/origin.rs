@@ -31,7 +31,7 @@ use tokio::sync::{mpsc, oneshot};
 ///
 /// let received = requests.next().await;
 /// assert_eq!(received.request.uri().path(), "/");
-/// received.answer(200, &[("cache-control", "max-age=60")], b"hello");
+/// received.respond(200, &[("cache-control", "max-age=60")], b"hello");
 /// assert_eq!(response.await.unwrap().unwrap().status(), 200);
 /// # });
 /// ```

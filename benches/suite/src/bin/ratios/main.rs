@@ -38,7 +38,7 @@ impl Larder {
     fn new(keys: Vec<CacheKey>) -> Self {
         let probe = Self { store: MemoryStore::with_capacity(1 << 30), head: Arc::new(head(&[], &[])), keys };
         probe.ask(KEYS / 2);
-        let each = probe.store.weight();
+        let each = probe.store.bytes_in_use();
         // An eighth is reserved for entries that are being written.
         let store = MemoryStore::with_capacity(each * ROOM as u64 * 8 / 7);
         Self { store, ..probe }

@@ -87,7 +87,7 @@ fn entries(most: u64) -> anyhow::Result<()> {
             put(&store, &key(&format!("/{n}")), &head);
         }
         there = count;
-        let _ = store.keys();
+        let _ = store.key_count();
         let mut random = fastrand::Rng::with_seed(7);
         let mut any = |of: usize| -> Vec<CacheKey> {
             (0..of).map(|_| key(&format!("/{}", random.u64(..count)))).collect()
