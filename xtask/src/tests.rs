@@ -2,7 +2,15 @@
 
 use crate::{process, setup};
 
+/// Tests of builds that lack a feature: crate and test.
+const WITHOUT_FEATURES: &[(&str, &str)] = &[("larder-origin", "plain")];
+
 pub(crate) fn run() -> anyhow::Result<()> {
     setup::run_for_tests()?;
-    process::run(process::cargo().args(["test", "--workspace", "--all-features"]))
+    process::run(process::cargo().args(["test", "--workspace", "--all-features"]))?;
+    for (name, test) in WITHOUT_FEATURES {
+        let arguments = ["test", "-p", name, "--no-default-features", "--test", test];
+        process::run(process::cargo().args(arguments))?;
+    }
+    Ok(())
 }

@@ -33,7 +33,8 @@ const PING: Duration = Duration::from_secs(20);
 pub(crate) fn client(options: &HyperOptions) -> Result<Client<Connector, Body>, OptionsError> {
     let mut http = HttpConnector::new();
     http.set_nodelay(true);
-    http.enforce_http(false);
+    // Without TLS, an https URI must fail instead of being sent in plain text.
+    http.enforce_http(cfg!(not(feature = "tls")));
     let connector = Connector { inner: transport(http, options)?, limit: options.connect_timeout };
     let client = Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
