@@ -112,18 +112,17 @@ impl Failover {
     }
 
     /// Returns the order of the attempts as indexes of origins: healthy ones first, then unhealthy
-    /// ones.
-    fn order(&self) -> impl Iterator<Item = usize> + '_ {
+    /// ones. Health is read once, so that a failure during the request does not change the order.
+    fn order(&self) -> impl Iterator<Item = usize> {
         let count = self.origins.len();
         let first = match self.options.balance {
             Balance::First => 0,
             Balance::RoundRobin => self.turn.fetch_add(1, Ordering::Relaxed) % count,
         };
-        let round = move || (0..count).map(move |step| (first + step) % count);
-        let healthy = round().filter(|index| self.health.is_healthy(*index));
-        let unhealthy = round().filter(|index| !self.health.is_healthy(*index));
+        let mut order: Vec<usize> = (0..count).map(|step| (first + step) % count).collect();
+        order.sort_by_cached_key(|index| !self.health.is_healthy(*index));
         // If there are more retries than origins, the order starts again.
-        healthy.chain(unhealthy).chain(round().cycle())
+        order.into_iter().cycle()
     }
 
     /// Records the result of an attempt in the health of its origin, and returns its outcome.

@@ -110,6 +110,27 @@ async fn an_unavailable_origin_gets_one_attempt() {
     assert_eq!((busy.count(), other.count()), (2, 1));
 }
 
+/// The first origin became unhealthy by failing during the request, and was tried again before the
+/// second one, which a check had found unhealthy. The client got the first origin's error.
+#[tokio::test(start_paused = true)]
+async fn each_origin_is_tried_before_one_is_tried_twice() {
+    let health = Health::new(["first", "second"]);
+    let mut check = HealthCheck::default();
+    check.unhealthy_after = 1;
+    let watch = tokio::spawn(Arc::clone(&health).watch(1, with_status(500), check));
+    while health.report()[1].healthy {
+        tokio::task::yield_now().await;
+    }
+    let (first, second) = (failing(OriginErrorKind::Connect), responding_with("second"));
+    let origins: Vec<Arc<dyn Origin>> = vec![Arc::clone(&first) as _, Arc::clone(&second) as _];
+    let mut options = FailoverOptions::default();
+    (options.failure_threshold, options.retries) = (1, 1);
+    let failover = Failover::new(origins, health, options);
+    assert_eq!(send(&failover, "GET", Body::empty()).await, Ok((200, "second".to_owned())));
+    assert_eq!((first.count(), second.count()), (1, 1));
+    watch.abort();
+}
+
 /// An origin that fails repeatedly receives no requests during its cooldown.
 #[tokio::test(start_paused = true)]
 async fn an_origin_that_fails_repeatedly_is_in_cooldown() {
