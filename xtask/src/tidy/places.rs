@@ -29,6 +29,9 @@ const CLOCK_READERS: &[&str] = &["SystemTime::now", "Instant::now", "Timestamp::
 /// Code that prints, reads the environment or ends the process.
 const PROCESS: &[&str] = &["println!", "eprintln!", "std::env", "process::exit"];
 
+/// Functions that change state of the whole process, which belongs to the program.
+const PROCESS_WIDE: &[&str] = &["install_default", "set_global_default", "set_hook", "set_logger"];
+
 /// Crates that keep bytes as `CacheStore` promises.
 const STORES: &[&str] = &["larder-disk", "larder-memory", "larder-redis", "larder-tiered"];
 
@@ -61,6 +64,9 @@ fn place(file: &File, headers: &List, clocks: &List, findings: &mut Vec<String>)
             findings.push(format!(
                 "{at}: return the value; only larder-cli and xtask print, read the environment or exit"
             ));
+        }
+        if file.is_crate_source() && has(PROCESS_WIDE) && !is_program(&file.path) {
+            findings.push(format!("{at}: leave it to the program; a library changes no process-wide state"));
         }
         if is_below_engine(&file.path) && code.contains("crate::engine") {
             findings.push(format!(
@@ -116,6 +122,7 @@ mod tests {
             ("crates/larder-a/src/b.rs", "let name = \"cache-control\";"),
             ("crates/larder-a/src/b.rs", "let now = Instant::now();"),
             ("crates/larder-a/src/b.rs", "println!();"),
+            ("crates/larder-a/src/b.rs", "provider().install_default();"),
             ("crates/larder-core/src/store/b.rs", "use crate::engine::Cache;"),
             ("crates/larder-policy/src/b.rs", "pub async fn f() {}"),
             ("crates/larder-disk/src/b.rs", "if status == StatusCode::OK {}"),
