@@ -70,7 +70,7 @@ impl AdminArgs {
         let text = response.text().await?;
         let json: serde_json::Value = serde_json::from_str(&text).with_context(|| {
             format!(
-                "{admin} answered {status} without JSON; is this the admin listener of a proxy (its --admin)?"
+                "{admin} is not the admin listener of a proxy (see its --admin): it answered {status} without JSON"
             )
         })?;
         if status == 401 {

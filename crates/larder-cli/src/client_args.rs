@@ -24,11 +24,12 @@ pub(crate) struct ClientArgs {
     /// Store for responses: disk:PATH?max=10GiB, memory or redis://HOST [default: disk, in
     /// ~/.cache/larder/http].
     ///
-    /// disk:PATH holds up to 1 GiB, disk:PATH?max=10GiB up to 10 GiB. memory lasts until the
-    /// command ends. Several machines can share a Redis store: redis://HOST:PORT/DB, rediss://,
-    /// redis+sentinel:// or redis+cluster://.
+    /// disk:PATH holds up to 1 GiB, disk:PATH?max=10GiB up to 10 GiB. memory holds up to 512 MiB,
+    /// and is lost when the command ends. Several machines can share a Redis store:
+    /// redis://HOST:PORT/DB, rediss:// (over TLS), redis+sentinel:// or redis+cluster://.
     ///
-    /// Two --store options are a near tier, which must be memory, and a far tier.
+    /// With two --store options, the first is a near tier, which must be memory, and the second a
+    /// far tier. Lookups try the near tier first; responses are written to both.
     ///
     /// The default directory is $XDG_CACHE_HOME/larder/http if XDG_CACHE_HOME is set.
     #[arg(long, value_name = "STORE")]
@@ -36,9 +37,9 @@ pub(crate) struct ClientArgs {
     /// Header to send with each request, e.g. 'Accept-Language: de'; can be repeated.
     #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<String>,
-    /// Longest time without progress: until the response begins, or between two parts of its body.
+    /// Longest wait for data from a server: for the head of a response, or for more of its body.
     ///
-    /// Connecting has the same limit, or 10s if that is shorter.
+    /// Connecting has the same limit, but at most 10s.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     timeout: Duration,
 }

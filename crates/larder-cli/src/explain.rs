@@ -49,7 +49,7 @@ pub(crate) struct Args {
     /// Store to look into: disk:PATH or redis://HOST [default: disk, in ~/.cache/larder/http].
     #[arg(long, value_name = "STORE")]
     store: Vec<String>,
-    /// Header that the request has, e.g. 'Accept-Language: de'; can be repeated.
+    /// Header of the request, e.g. 'Accept-Language: de'; can be repeated.
     #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<String>,
     /// Send a request to the origin, and explain its response.
@@ -161,7 +161,7 @@ fn print_freshness(head: &StoredHead, selected: Option<Selected>) {
     let flag = |is: bool, text: &str| is.then(|| println!("          {text}"));
     flag(freshness.no_cache, "no-cache: revalidated before every use (§5.2.2.4)");
     flag(freshness.must_revalidate, "must-revalidate: never served stale (§5.2.2.2)");
-    flag(freshness.immutable, "immutable: not revalidated while it is fresh, also by a reload (RFC 8246)");
+    flag(freshness.immutable, "immutable: not revalidated while it is fresh, even by a reload (RFC 8246)");
     if let Some(window) = freshness.stale_while_revalidate {
         println!(
             "stale     for {} more, served while it is revalidated (RFC 5861 §3)",

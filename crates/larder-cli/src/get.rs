@@ -20,8 +20,8 @@ use crate::{
 /// Fetch URLs through a cache on disk.
 ///
 /// The content of a single URL goes to standard output, and a line with its status and cache status
-/// to standard error. Several URLs need --output or --json. Redirects are followed. All `larder
-/// get` and `larder watch` commands of a user share the cache.
+/// to standard error. Several URLs need --output or --json. Up to 10 redirects are followed. All
+/// `larder get` and `larder watch` commands of a user share the cache.
 ///
 /// Exit code: 0 if every URL was answered with a status of 2xx or 3xx, 1 if one was not, 2 if an
 /// argument is invalid.
@@ -61,8 +61,8 @@ pub(crate) struct Args {
     /// How many times to retry a URL after a failure that may be temporary.
     ///
     /// Such failures are: no connection, a timeout, a broken connection or body, and status 429,
-    /// 502, 503 or 504. The pause before the first retry is up to 250 ms. It doubles with each
-    /// retry, up to 30 s. A Retry-After header of up to an hour is honored.
+    /// 502, 503 or 504. The pause before the first retry is up to 250 ms, and doubles with each
+    /// retry, up to 30 s. A Retry-After header lengthens the pause, up to an hour.
     #[arg(long, value_name = "N", default_value_t = 2)]
     retry: u32,
     /// Write the content of each URL to a file in this directory, which is created if needed.
@@ -76,10 +76,13 @@ pub(crate) struct Args {
     /// Content that has not changed is not transferred again.
     #[arg(long, conflicts_with_all = ["only_if_cached", "offline"])]
     reload: bool,
-    /// Use only stored responses that are fresh; a URL without one fails. Contacts no origin.
+    /// Never contact an origin: use fresh stored responses only. A URL without one fails.
     #[arg(long, conflicts_with = "offline")]
     only_if_cached: bool,
-    /// Use only stored responses, fresh or stale; a URL without one fails. Contacts no origin.
+    /// Never contact an origin: use stored responses, fresh or stale. A URL without one fails.
+    ///
+    /// A URL also fails if its stored response must be revalidated, because of no-cache or
+    /// must-revalidate.
     #[arg(long)]
     offline: bool,
 }

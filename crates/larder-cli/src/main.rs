@@ -43,8 +43,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Log more to standard error: -v logs Larder's debug messages, -vv everything. The environment
-    /// variable RUST_LOG overrides this.
+    /// Log more to standard error: -v adds Larder's debug messages, -vv all messages of all
+    /// libraries. The environment variable RUST_LOG overrides this.
     #[arg(short, long, action = clap::ArgAction::Count, global = true, display_order = 900)]
     verbose: u8,
 }

@@ -14,9 +14,11 @@ use crate::{
 /// Remove stored responses, or mark them stale.
 ///
 /// Choose what to purge with --url, --tag, --prefix or --all, and where with --store or --admin.
-/// The memory of a proxy can only be purged with --admin, except for a near tier over Redis.
+/// A store in the memory of a proxy can only be purged with --admin.
 ///
-/// Once the command has returned, no process that shares the store serves a removed response.
+/// Once the command has returned, no process serves a removed response from the store. A proxy with
+/// a near tier in memory also has copies: over Redis, it removes them a moment later; over a disk
+/// store, it serves them until they are stale.
 #[derive(Debug, clap::Args)]
 #[command(
     group = clap::ArgGroup::new("selection").required(true),
@@ -65,8 +67,8 @@ pub(crate) struct Args {
     all: bool,
     /// Mark responses stale instead of removing them.
     ///
-    /// A stale response is revalidated with the next request. It may be served in the meantime, or
-    /// if the origin fails, as far as its stale-while-revalidate and stale-if-error allow.
+    /// A stale response is revalidated at its next request. It may be served in the meantime, or if
+    /// the origin fails, as far as its stale-while-revalidate and stale-if-error allow.
     #[arg(long)]
     soft: bool,
     /// Store to purge: disk:PATH or redis://HOST:PORT/DB.

@@ -18,9 +18,10 @@ use crate::{
 
 /// Show statistics of a store or of a running proxy.
 ///
-/// For a disk store: entries, bytes, and the hits, misses and evictions since its directory was
-/// created. For a Redis store: entries, and the memory that its servers use. For a running proxy:
-/// requests by outcome since its start, its stores, and the health of its origins.
+/// For a disk store: entries, bytes, the age of the entries, and the hits, misses and evictions
+/// since its directory was created. For a Redis store: entries, and the memory that its servers
+/// use. For a running proxy: requests by outcome since its start, its stores, and the health of its
+/// origins.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   # The cache of `larder get`.

@@ -53,12 +53,12 @@ pub(crate) fn check(urls: &[String]) -> Result<(), UsageError> {
             // With memory second, the two are probably in the wrong order.
             let far = if matches!(second, StoreUrl::Memory(_)) { &first_url } else { &second_url };
             Err(UsageError(format!(
-                "--store {first_url} --store {second_url}: the first is the near tier, which must be memory; \
-                 e.g. --store memory:1GiB --store {far}"
+                "stores {first_url} and {second_url}: the first is the near tier, which must be memory; \
+                 e.g. memory:1GiB and {far}"
             )))
         }
         _ => Err(UsageError(
-            "at most two --store options: the first is the near tier, the second the far tier".to_owned(),
+            "more than two stores: there can be a near tier, which is the first, and a far tier".to_owned(),
         )),
     }
 }
@@ -152,7 +152,7 @@ async fn open(url: &StoreUrl) -> anyhow::Result<OpenStore> {
         StoreUrl::Redis(url) => OpenStore::Redis(
             RedisStore::connect(url, RedisOptions::default())
                 .await
-                .with_context(|| format!("--store {}", redact_password(url)))?,
+                .with_context(|| format!("can't open the store {}", redact_password(url)))?,
         ),
     })
 }
@@ -180,13 +180,12 @@ fn open_disk(path: &PathBuf, max: Option<u64>) -> anyhow::Result<DiskStore> {
 
 /// Parses a store URL.
 fn parse(url: &str) -> Result<StoreUrl, UsageError> {
-    let wrong = |why: &str| UsageError(format!("--store {}: {why}", redact_password(url)));
+    let wrong = |why: &str| UsageError(format!("store {}: {why}", redact_password(url)));
     let (kind, rest) = url.split_once(':').unwrap_or((url, ""));
     match kind {
         "memory" if rest.is_empty() => Ok(StoreUrl::Memory(None)),
         "memory" => {
-            let why =
-                || wrong(&format!("'{rest}' is not a size of at least 1MiB; e.g. --store memory:512MiB"));
+            let why = || wrong(&format!("'{rest}' is not a size of at least 1MiB; e.g. memory:512MiB"));
             parse_size(rest)
                 .filter(|bytes| *bytes >= 1 << 20)
                 .map(|bytes| StoreUrl::Memory(Some(bytes)))
@@ -195,7 +194,7 @@ fn parse(url: &str) -> Result<StoreUrl, UsageError> {
         "disk" => {
             let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
             if path.is_empty() {
-                return Err(wrong("the directory is missing; e.g. --store disk:/var/cache/larder?max=10GiB"));
+                return Err(wrong("the directory is missing; e.g. disk:/var/cache/larder?max=10GiB"));
             }
             let max = match query.split_once('=') {
                 None if query.is_empty() => None,
@@ -216,12 +215,12 @@ fn parse(url: &str) -> Result<StoreUrl, UsageError> {
         {
             match RedisStore::check_url(url) {
                 Ok(()) => Ok(StoreUrl::Redis(url.to_owned())),
-                Err(error) => Err(UsageError(format!("--store {}: {error}", redact_password(url)))),
+                Err(error) => Err(UsageError(format!("store {}: {error}", redact_password(url)))),
             }
         }
-        "redis" | "rediss" => Err(wrong("the server is missing; e.g. --store redis://127.0.0.1:6379/0")),
+        "redis" | "rediss" => Err(wrong("the server is missing; e.g. redis://127.0.0.1:6379/0")),
         _ => Err(wrong(&format!(
-            "unknown store '{kind}'; use memory, disk:PATH or redis://HOST, e.g. --store memory:512MiB"
+            "unknown store '{kind}'; use memory, disk:PATH or redis://HOST; e.g. memory:512MiB"
         ))),
     }
 }

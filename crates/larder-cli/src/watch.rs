@@ -15,13 +15,13 @@ use crate::{
 
 /// Fetch pages on a schedule, and print what has changed.
 ///
-/// A page has changed if its content has. Pages are revalidated with their ETag or Last-Modified,
-/// so that content which has not changed is not transferred again. The first fetch is compared with
-/// the stored response. Several commands that watch the same page with the same store fetch it once
-/// for all of them.
+/// A page has changed if its content has. Pages are revalidated with their ETag or Last-Modified:
+/// unchanged content is not transferred again. The first fetch is compared with the stored
+/// response. If several commands watch the same page with the same store, one of them fetches it
+/// for all.
 ///
-/// After each failure in a row the pause until the next fetch doubles, up to an hour. Retry-After
-/// headers are honored. Ctrl-C ends the command.
+/// After each failure in a row the pause until the next fetch doubles, up to an hour. A Retry-After
+/// header lengthens it. Ctrl-C ends the command.
 ///
 /// Exit code: 0 after Ctrl-C. With --once, 0 if every fetch succeeded, and 1 if one failed. 2 if an
 /// argument is invalid.
@@ -45,8 +45,9 @@ pub(crate) struct Args {
     /// Time between two fetches of a page, e.g. 5s, 10m, 1h [default: just before the page goes
     /// stale].
     ///
-    /// By default a page is fetched one second before its stored response goes stale, and every
-    /// minute if it is not stored or stale at once.
+    /// By default, a page is fetched one second before its stored response goes stale. A page that
+    /// cannot be stored, or is fresh for less than a second, is fetched every minute. The shortest
+    /// interval is 100ms.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "cron")]
     every: Option<Duration>,
     /// Cron expression for the times of the fetches, in local time: minute, hour, day, month,
@@ -58,14 +59,18 @@ pub(crate) struct Args {
     jitter: Duration,
     /// Command to run when a page has changed, with the URL as its last argument.
     ///
-    /// The command does not run in a shell. The environment variable LARDER_URL has the URL, too.
-    /// The command does not run for the first version of a page that is not in the store.
+    /// The command does not run in a shell. The URL is also in the environment variable LARDER_URL.
+    /// The first version of a page is not a change: if the page was not stored before, its first
+    /// fetch does not run the command.
     #[arg(long, value_name = "CMD")]
     exec: Option<String>,
-    /// Fetch each page once, now, and exit.
+    /// Check each page once, and exit.
+    ///
+    /// A stored response that is fresh and less than an hour old counts as unchanged, and is not
+    /// fetched.
     #[arg(long)]
     once: bool,
-    /// Print one line of JSON per fetch, also if nothing has changed.
+    /// Print one line of JSON per fetch, even if nothing has changed.
     #[arg(long)]
     json: bool,
 }

@@ -148,7 +148,7 @@ fn a_directory_that_is_not_a_cache_is_not_touched() {
     let store = format!("disk:{}", folder.path().display());
     let (output, _, errors) = run(folder.path(), &["get", "--store", &store, "http://127.0.0.1:1/"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(errors.contains("not a cache of Larder's: name an empty or a new directory"), "{errors}");
+    assert!(errors.contains("not a Larder cache: choose an empty or a new directory"), "{errors}");
     assert!(folder.path().join("thesis.txt").exists());
 }
 

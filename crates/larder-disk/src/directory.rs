@@ -222,7 +222,7 @@ fn mark_as_cache(outer: &File, path: &Path) -> io::Result<()> {
         }
     }
     let why = format!(
-        "{} is not empty and not a cache of Larder's: name an empty or a new directory",
+        "{} is not empty and is not a Larder cache: choose an empty or a new directory",
         path.display()
     );
     Err(io::Error::new(io::ErrorKind::InvalidInput, why))

@@ -134,7 +134,7 @@ async fn other_layouts_are_removed_and_foreign_files_are_kept() {
     let options = larder_disk::DiskOptions::default;
     let error =
         larder_disk::DiskStore::open(dir.path(), options()).expect_err("the directory has a foreign file");
-    assert!(error.to_string().contains("not a cache of Larder's"), "{error}");
+    assert!(error.to_string().contains("not a Larder cache"), "{error}");
     assert!(dir.path().join("thesis.txt").exists());
     fs::remove_file(dir.path().join("thesis.txt")).expect("it exists");
     drop(dir.open());

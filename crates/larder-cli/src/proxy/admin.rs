@@ -54,8 +54,8 @@ pub(crate) fn token(admin: &config::Admin) -> anyhow::Result<Option<String>> {
             return Ok(None);
         }
         let why = format!(
-            "--admin {}: other machines can reach this address; set --admin-token-file (token_file in the \
-             configuration), or listen on 127.0.0.1",
+            "admin listener {}: other machines can reach this address; set --admin-token-file (in the \
+             configuration file: token_file), or listen on 127.0.0.1",
             admin.listen
         );
         return Err(UsageError(why).into());
@@ -102,11 +102,9 @@ impl Admin {
                     error_response(actix_web::http::StatusCode::NOT_FOUND, message)
                 }))
         });
-        let server = server
-            .workers(1)
-            .disable_signals()
-            .bind(listen)
-            .with_context(|| format!("can't listen on {listen} for the admin listener (--admin)"))?;
+        let server = server.workers(1).disable_signals().bind(listen).with_context(|| {
+            format!("can't listen on {listen} for the admin listener (try another port with --admin)")
+        })?;
         let address = server.addrs().first().copied().context("the admin listener has no address")?;
         Ok((server.run(), address))
     }

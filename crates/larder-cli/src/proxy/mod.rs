@@ -47,7 +47,7 @@ use crate::{
 ///
 /// SIGTERM and SIGINT stop the proxy when the requests in flight are done, or after 30 seconds.
 /// SIGHUP reloads the file of --config. If the new file is invalid, the proxy keeps the previous
-/// configuration.
+/// configuration. Without --config, SIGHUP ends the proxy at once.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "larder proxy [OPTIONS] --origin <URL>
@@ -82,6 +82,8 @@ use crate::{
 )]
 pub(crate) struct Args {
     /// Origin server to which requests are forwarded, e.g. http://127.0.0.1:3000.
+    ///
+    /// A path in the URL is put in front of the path of each request.
     #[arg(long, value_name = "URL", required_unless_present = "config", conflicts_with = "config")]
     origin: Option<String>,
     /// Configuration file with routes and origins; reloaded on SIGHUP.
@@ -100,8 +102,9 @@ pub(crate) struct Args {
     /// disk:PATH?max=10GiB up to 10 GiB. rediss:// is Redis over TLS. redis+sentinel:// and
     /// redis+cluster:// take several addresses, separated by commas.
     ///
-    /// Two --store options are a near tier, which must be memory, and a far tier, which several
-    /// proxies can share. The near tier has copies of the responses that this proxy uses.
+    /// With two --store options, the first is a near tier, which must be memory, and the second a
+    /// far tier, which several proxies can share. Lookups try the near tier first; responses are
+    /// written to both.
     #[arg(long, value_name = "STORE")]
     store: Vec<String>,
     /// Act as a private cache for a single user: also store responses that are marked `private`.
@@ -128,7 +131,7 @@ pub(crate) struct Args {
     /// Compress responses with br, zstd or gzip, as clients accept, and store the compressed form.
     #[arg(long)]
     compress: bool,
-    /// Longest time until the origin sends the head of a response [default: 60s].
+    /// Longest wait for the head of the origin's response [default: 60s].
     ///
     /// After that the client gets status 504, or a stale response where that is allowed.
     #[arg(long, value_name = "DURATION", conflicts_with = "config", value_parser = parse_duration)]
@@ -138,7 +141,7 @@ pub(crate) struct Args {
     origin_host: bool,
     /// Trust the Forwarded and X-Forwarded-* headers of requests.
     ///
-    /// Only safe behind another proxy that sets them, since any client can send these headers.
+    /// Use this only behind another proxy that sets these headers, since any client can send them.
     /// Without this option they are replaced.
     #[arg(long)]
     trust_forwarded: bool,
@@ -276,7 +279,7 @@ async fn serve(
         let listener = Admin { cache, counters, prometheus, shared, started, token };
         let (server, address) = listener.serve(settings.listen)?;
         admin = Some((server.handle(), actix_rt::spawn(server)));
-        eprintln!("larder: admin on http://{address}");
+        eprintln!("larder: admin listener on http://{address}");
     }
     let mut health_checks = route_table.start_health_checks();
     if let Some(path) = args.config.clone() {
