@@ -91,7 +91,9 @@ fn limit(old: Count) -> u64 {
 fn count(enough: impl Fn(&str) -> Option<u64>) -> anyhow::Result<Vec<(String, Count)>> {
     let mut counted = Vec::new();
     for line in output(Command::new(PROGRAM).arg("allocations"))?.lines() {
-        let (name, allocations) = line.split_once('\t').context("a name and a number")?;
+        let (name, allocations) = line
+            .split_once('\t')
+            .with_context(|| format!("{PROGRAM} printed '{line}', not a name and a number"))?;
         let enough = enough(name);
         let mut runs = Vec::with_capacity(RUNS);
         for _ in 0..RUNS {
@@ -112,7 +114,7 @@ fn count(enough: impl Fn(&str) -> Option<u64>) -> anyhow::Result<Vec<(String, Co
 fn instructions(name: &str, turns: u64) -> anyhow::Result<u64> {
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", PROGRAM, "run", name]);
-    let output = valgrind.arg(turns.to_string()).output().context("valgrind")?;
+    let output = valgrind.arg(turns.to_string()).output().context("can't start valgrind")?;
     let printed = String::from_utf8_lossy(&output.stderr);
     anyhow::ensure!(output.status.success(), "{name} failed under valgrind:\n{printed}");
     let collected = printed.lines().find_map(|line| line.split_once("Collected :"));

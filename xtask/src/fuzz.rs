@@ -16,15 +16,15 @@ use crate::process::{cargo, is_installed, output, run as call};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The target: codec, directives, key or range. Default: all of them.
+    /// Target to fuzz: codec, directives, key or range [default: all].
     target: Option<String>,
-    /// Minutes that each target runs.
+    /// How many minutes each target runs.
     #[arg(long, default_value_t = 1)]
     minutes: u64,
-    /// Run each target for ten seconds.
+    /// Run each target for ten seconds instead.
     #[arg(long)]
     short: bool,
-    /// Run the target once with this input file and show its output.
+    /// Run the target once with this input file, and show its output.
     #[arg(long, requires = "target")]
     input: Option<PathBuf>,
 }

@@ -17,7 +17,7 @@ use clap::{Parser, Subcommand};
 
 /// Build, check and measure this repository.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", max_term_width = 100)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -31,13 +31,13 @@ enum Command {
     Test,
     /// Run every check, as CI does, cheap ones first.
     Ci,
-    /// Check that dependencies between crates only point down.
+    /// Check that each crate depends only on crates of lower layers.
     Layers,
     /// Check the rules for names, comments and documents that clippy does not check.
     Tidy,
     /// Check that each crate builds alone: without features, with each feature, and with all.
     Features,
-    /// Fuzz the parsers and the codec, one minute each.
+    /// Fuzz the parsers and the codec, by default one minute each.
     Fuzz(fuzz::Args),
     /// Repeat the fault tests of the stores: kills, full disks, failovers.
     Chaos(chaos::Args),
@@ -45,7 +45,7 @@ enum Command {
     Conformance(conformance::Args),
     /// Count instructions and allocations of the hot paths, and compare with benches/counts.tsv.
     Counts(counts::Args),
-    /// Run the benchmarks beside other caches, and write benches/RESULTS.md.
+    /// Run the benchmarks, also of other caches, and write the results to benches/RESULTS.md.
     Bench(bench::Args),
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     let shown = format!("{command:?}");
     let output = command.stderr(Stdio::inherit()).output().with_context(|| format!("can't start {shown}"))?;
     ensure!(output.status.success(), "{shown} failed: {}", output.status);
-    String::from_utf8(output.stdout).with_context(|| format!("{shown} printed something that is not text"))
+    String::from_utf8(output.stdout).with_context(|| format!("{shown} printed something that is not UTF-8"))
 }
 
 /// Returns whether a program is on the path.

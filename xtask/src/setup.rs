@@ -80,7 +80,7 @@ fn packages(wanted: &[(&str, &str)]) -> anyhow::Result<()> {
     let missing = missing.join(" ");
     anyhow::ensure!(
         is_installed("apt-get"),
-        "{missing} missing, and there is no apt-get: install them with the package manager of this system"
+        "missing packages: {missing}; there is no apt-get, so install them with the package manager of this system"
     );
     println!("installing {missing}");
     // Debian starts a server when its package is installed. The policy prevents that: tests start

@@ -26,13 +26,13 @@ use crate::process::{cargo, run as call};
 pub(crate) struct Args {
     #[command(subcommand)]
     baseline: Option<Baseline>,
-    /// The benchmarks to run. Default: all.
+    /// Benchmarks to run [default: all].
     #[arg(value_enum)]
     what: Vec<What>,
-    /// Run each benchmark for a moment, to check that it runs. Writes no results.
+    /// Run each benchmark briefly, to check that it works. Writes no results.
     #[arg(long)]
     quick: bool,
-    /// With `disk`: also measure ten million entries. Takes minutes and ten gigabytes.
+    /// With `disk`: also measure ten million entries. Takes minutes, and 10 GB of disk.
     #[arg(long)]
     large: bool,
 }
@@ -40,48 +40,50 @@ pub(crate) struct Args {
 /// Compare the criterion benchmarks before and after a change.
 #[derive(Debug, clap::Subcommand)]
 enum Baseline {
-    /// Run the criterion benchmarks and save the results under a name.
+    /// Run the criterion benchmarks, and save the results under a name.
     Save {
-        /// The name, such as a commit.
+        /// Name for the results, such as a commit.
         name: String,
     },
-    /// Run the criterion benchmarks again and show the changes.
+    /// Run the criterion benchmarks, and show the changes since saved results.
     Compare {
-        /// The name under which results were saved.
+        /// Name of the saved results.
         base: String,
     },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum What {
-    /// The rules, beside http-cache-semantics.
+    /// The caching rules, compared with http-cache-semantics.
     Policy,
-    /// The engine with the memory store, beside a bare map.
+    /// The engine with the memory store, compared with a bare map.
     Engine,
-    /// Memory, disk, Redis and tiers, beside maps, databases and the managers of http-cache.
+    /// Memory, disk, Redis and tiers, compared with maps, databases and the stores of http-cache.
     Stores,
-    /// The stored format, beside copying and checksumming.
+    /// The stored format, compared with copying and checksumming.
     Codec,
-    /// The actix-web middleware without sockets, beside the bare service.
+    /// The actix-web middleware without sockets, compared with the bare service.
     Actix,
-    /// A client's hits beside http-cache, and a batch of URLs beside reqwest and Python's clients.
+    /// Hits of the client, compared with http-cache; a batch of URLs, compared with reqwest and
+    /// Python clients.
     Client,
-    /// `larder proxy` beside hyper, actix, nginx, Varnish, HAProxy, Squid, Traffic Server and
-    /// pingora.
+    /// `larder proxy`, compared with hyper, actix, nginx, Varnish, HAProxy, Squid, Traffic Server
+    /// and pingora.
     Proxy,
-    /// The disk store beside a bare read, other layouts and other stores; a proxy with it beside
-    /// nginx.
+    /// The disk store, compared with a bare read, other layouts and other stores; a proxy with the
+    /// disk store, compared with nginx.
     Disk,
-    /// The Redis store beside a bare GET, tiers beside memory, and four processes.
+    /// The Redis store, compared with a bare GET; tiers, compared with memory; four processes that
+    /// share a server.
     Redis,
-    /// Application servers: the middleware beside a bare handler, other caches for actix-web and
-    /// axum, compression, a database, and aiohttp.
+    /// Application servers: the middleware, compared with a bare handler, other caches for
+    /// actix-web and axum, and aiohttp; compression; a database.
     Server,
-    /// Two hundred requests at once for one cold key.
+    /// 200 simultaneous requests for one key that is not stored.
     Herd,
-    /// Hit ratios of a small memory store, beside moka, quick_cache and foyer.
+    /// Hit ratios of a small memory store, compared with moka, quick_cache and foyer.
     Ratios,
-    /// Growing numbers of entries, connections, bytes, variants and groups.
+    /// Costs for growing numbers of entries, connections, bytes, variants and groups.
     Scaling,
 }
 

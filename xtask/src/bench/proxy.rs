@@ -131,7 +131,7 @@ impl Table {
     fn of(question: &Question<'_>) -> anyhow::Result<Self> {
         let rows = question.of.iter().map(|peer| Row { name: peer.name, rounds: Vec::new() }).collect();
         let base = question.of.iter().position(|peer| peer.name == question.base);
-        let base = base.context("what it is held against is among the servers")?;
+        let base = base.context("the server to compare with is not among the servers")?;
         Ok(Self { title: question.title, rows, base })
     }
 

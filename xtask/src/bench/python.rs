@@ -24,9 +24,9 @@ pub(crate) fn with_peers() -> anyhow::Result<PathBuf> {
     if fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted) {
         return Ok(python);
     }
-    println!("installing Python's peers");
+    println!("installing the Python clients and caches of the benchmarks");
     call(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder))
-        .context("apt-get install python3-venv may help")?;
+        .context("can't create a Python environment; try apt-get install python3-venv")?;
     call(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement", WANTED]))?;
     fs::write(installed, wanted)?;
     Ok(python)

@@ -20,8 +20,8 @@ use crate::process::{cargo, output, run as call};
 
 /// The explanation of the curves' shapes.
 const SHAPES: &str = "
-- **Entries in memory**: a look-up visits one bucket of a hash table, whatever their number. With more
-  entries, the bucket is more often not in the processor's caches, until each look-up waits for memory
+- **Entries in memory**: a lookup visits one bucket of a hash table, whatever their number. With more
+  entries, the bucket is more often not in the processor's caches, until each lookup waits for memory
   about four times.
 - **Connections**: one connection is one round trip at a time. A hundred keep the core busy. With a
   thousand, a request costs half as much again, with ten thousand twice as much: the data of a connection
@@ -120,8 +120,8 @@ fn read(port: u16, path: &str, length: u64) -> anyhow::Result<()> {
         }
         total += read as u64;
     }
-    let head = head.context("the head came in one chunk")?;
-    anyhow::ensure!(total - head == length, "{path}: {} of {length} bytes came", total - head);
+    let head = head.context("the head did not arrive in one chunk")?;
+    anyhow::ensure!(total - head == length, "{path}: {} of {length} bytes arrived", total - head);
     Ok(())
 }
 

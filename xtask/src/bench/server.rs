@@ -107,9 +107,13 @@ struct Postgres {
 
 impl Postgres {
     fn start() -> anyhow::Result<Self> {
-        let versions =
-            std::fs::read_dir("/usr/lib/postgresql").context("apt-get install postgresql")?.flatten();
-        let programs = versions.map(|version| version.path().join("bin")).max().context("PostgreSQL")?;
+        let versions = std::fs::read_dir("/usr/lib/postgresql")
+            .context("PostgreSQL is missing: apt-get install postgresql")?
+            .flatten();
+        let programs = versions
+            .map(|version| version.path().join("bin"))
+            .max()
+            .context("no version of PostgreSQL is installed")?;
         let folder =
             tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o755)).tempdir()?;
         let data = folder.path().join("data");

@@ -23,7 +23,7 @@ fn source(file: &File, long: &List, findings: &mut Vec<String>) {
     let path = &file.path;
     if !file.text.starts_with("//!") && !file.text.starts_with("#![doc") {
         findings.push(format!(
-            "{path}:1: begin with `//!`: what this file decides or owns, and what it leaves to which module"
+            "{path}:1: begin with a `//!` comment: what the file decides or owns, and what other modules do"
         ));
     }
     let name = path.rsplit('/').next().unwrap_or_default();
@@ -46,10 +46,10 @@ fn source(file: &File, long: &List, findings: &mut Vec<String>) {
             findings.push(format!("{at}: cite RFC 9110, 9111 or 9112 by section, without a link"));
         }
         if code.contains(concat!(".unwrap", "()")) && !file.is_test() && index < in_tests {
-            findings.push(format!("{at}: write `expect(\"the invariant that makes it true\")`"));
+            findings.push(format!("{at}: use `expect` with the invariant that makes it true"));
         }
         if line.contains(concat!("#[", "ignore")) {
-            findings.push(format!("{at}: let the test run, or delete it"));
+            findings.push(format!("{at}: enable the test, or delete it"));
         }
     }
 }

@@ -69,9 +69,8 @@ fn place(file: &File, headers: &List, clocks: &List, findings: &mut Vec<String>)
             findings.push(format!("{at}: leave it to the program; a library changes no process-wide state"));
         }
         if is_below_engine(&file.path) && code.contains("crate::engine") {
-            findings.push(format!(
-                "{at}: move it into the engine; store, codec and origin do not know the engine"
-            ));
+            findings
+                .push(format!("{at}: move it into the engine, which store, codec and origin must not use"));
         }
         if file.is_crate_source()
             && file.crate_name() == "larder-policy"
@@ -89,8 +88,7 @@ fn place(file: &File, headers: &List, clocks: &List, findings: &mut Vec<String>)
     }
     let both = file.text.contains("dyn CacheStore") && file.text.contains("dyn Origin");
     if file.is_crate_source() && both && !file.path.starts_with("crates/larder-core/src/engine/") {
-        findings
-            .push(format!("{}:1: go through Cache; only the engine uses a store and an origin", file.path));
+        findings.push(format!("{}:1: use Cache; only the engine combines a store and an origin", file.path));
     }
 }
 

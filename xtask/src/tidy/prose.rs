@@ -179,7 +179,7 @@ fn dialect(at: &str, text: &str, findings: &mut Vec<String>) {
             for word in prose.split(|letter: char| !letter.is_alphanumeric() && letter != '_') {
                 let lower = word.to_lowercase();
                 if let Ok(found) = WORDS.binary_search_by_key(&&*lower, |(word, _)| word) {
-                    findings.push(format!("{at}: for `{word}` write what happens: {}", WORDS[found].1));
+                    findings.push(format!("{at}: replace `{word}`, for example with: {}", WORDS[found].1));
                 }
             }
         }
