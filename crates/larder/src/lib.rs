@@ -26,7 +26,7 @@ pub use larder_tiered as tiered;
 #[cfg(feature = "tower")]
 pub use larder_tower as tower;
 
-/// Re-exports the names that most programs need.
+/// The names that most programs need, of the modules that the features select.
 pub mod prelude {
     pub use larder_core::{
         Body, Cache, CacheGroup, CacheResponse, CacheStatus, CacheStore, Limits, Origin, Rules, TargetUri,
