@@ -32,9 +32,9 @@ const WAITING_PER_SLOT: usize = 8;
 /// A stream of [`Fetched`] that fetches many URLs concurrently; created by
 /// [`CachedClient::fetch_all`].
 ///
-/// Results come in the order of completion, or [in the order of the URLs](Self::in_order). Each
-/// distinct URL has one result: repetitions are skipped. URLs that differ only in their fragment
-/// are not distinct. To recognize repetitions, the batch stores a hash of each URL, about 32 bytes.
+/// The results are in the order of completion, or [in the order of the URLs](Self::in_order). Each
+/// distinct URL has one result: repetitions, and URLs that differ only in their fragment, are
+/// skipped. For this, the batch stores a hash of each URL, about 32 bytes.
 ///
 /// Bodies are read into memory before a result is returned, each up to
 /// [`max_body`](RequestBuilder::max_body), or 256 MiB if there is none. Use
@@ -78,12 +78,12 @@ struct Settings {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Fetched {
-    /// The URL as it was passed to the batch.
+    /// The URL in the form in which it was passed to the batch.
     pub url: String,
-    /// The position among the distinct URLs, from 0.
+    /// The position of the URL among the distinct ones, from 0.
     pub index: u64,
-    /// The response, or the error of the last attempt. A response with an error status is a
-    /// response.
+    /// The response, or the error of the last attempt. A response with an error status, such as
+    /// 404, is not an error.
     pub result: Result<Response, Error>,
     /// Number of attempts, from 1. 0 if the URL could not be parsed.
     pub attempts: u32,
@@ -150,8 +150,8 @@ impl Batch {
     /// Sets how failed requests are retried: a number of retries, or a [`Retry`]. Default: no
     /// retries.
     ///
-    /// If a request that is to be retried got 429 or 503 with `Retry-After`, no other request is
-    /// sent to its host during that time either.
+    /// After a 429 or 503 with `Retry-After` that is to be retried, no request is sent to that host
+    /// for the requested time, at most one hour.
     pub fn retry(mut self, retry: impl Into<Retry>) -> Self {
         self.settings.retry = retry.into();
         self
@@ -168,14 +168,15 @@ impl Batch {
 
     /// Returns each response when its headers have arrived, for bodies that do not fit into memory.
     ///
-    /// The caller reads the body. It no longer counts against the limits on concurrent requests.
+    /// The caller reads the body; meanwhile the request no longer counts against the limits on
+    /// concurrent requests. A body that fails while the caller reads it is not retried.
     pub fn streaming(mut self) -> Self {
         self.settings.streaming = true;
         self
     }
 
-    /// Sets a function that changes each request before it is sent, such as its headers, mode or
-    /// limits.
+    /// Sets a function that changes each request before it is sent: its headers, its cache mode or
+    /// its limits, for example. A second call replaces the first.
     pub fn map_request(
         mut self,
         map_request: impl Fn(RequestBuilder) -> RequestBuilder + Send + Sync + 'static,
@@ -341,9 +342,10 @@ impl fmt::Debug for Batch {
 }
 
 impl CachedClient {
-    /// Fetches many URLs concurrently, each through the cache.
+    /// Fetches many URLs concurrently with GET, each through the cache.
     ///
-    /// Returns a [`Batch`]: configure it, then read it as a stream.
+    /// Returns a [`Batch`]: configure it, then read it as a stream. Defaults: 32 concurrent
+    /// requests, 6 to one host, no retries. An invalid URL is reported as the result of that URL.
     ///
     /// ```no_run
     /// # async fn example(client: larder_reqwest::CachedClient) {
@@ -366,7 +368,7 @@ impl CachedClient {
         self.fetch_stream(futures_util::stream::iter(urls.into_iter().map(Into::into)))
     }
 
-    /// Fetches URLs from a stream concurrently, each through the cache.
+    /// Fetches the URLs of a stream concurrently with GET, each through the cache.
     ///
     /// URLs are taken from the stream as slots become free. See [`fetch_all`](Self::fetch_all) for
     /// a list.

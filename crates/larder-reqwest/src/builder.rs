@@ -13,7 +13,8 @@ use crate::{
     request_options::RequestOptions,
 };
 
-/// Settings of a [`CachedClient`]; created by [`CachedClient::builder`].
+/// A builder of a [`CachedClient`], with the settings of its cache and connections; created by
+/// [`CachedClient::builder`].
 ///
 /// The common settings of `reqwest::ClientBuilder` have the same names here.
 /// [`reqwest`](Self::reqwest) gives access to all others.
@@ -71,13 +72,13 @@ impl CachedClientBuilder {
 
     /// Sets the store for responses.
     ///
-    /// Default: a store in memory that lives as long as the client (feature `memory`). Without that
-    /// feature a store must be set.
+    /// Default: a store in memory of up to 512 MiB, which lives as long as the client (feature
+    /// `memory`). Without that feature a store must be set.
     ///
-    /// A private cache belongs to one user, and other clients may use the same store. Therefore
-    /// only this client finds the responses that it stores, and no client finds them after it has
-    /// been dropped. Set a [`partition`](Self::partition) to share them with other clients of the
-    /// same user.
+    /// A private cache belongs to one user, and clients of other users may share the store.
+    /// Therefore only this client finds the responses that it stores there, and no client finds
+    /// them after it has been dropped. Set a [`partition`](Self::partition) to share them with
+    /// other clients of the same user.
     pub fn store(mut self, store: Arc<dyn CacheStore>) -> Self {
         self.store = Some(store);
         self
@@ -86,8 +87,8 @@ impl CachedClientBuilder {
     /// Sets the name of the user or tenant that the stored responses belong to.
     ///
     /// Clients with the same partition share the responses in a store, also after a restart. Use
-    /// the same name only for clients that act for the same user. Default: a random partition for a
-    /// private cache on a given [`store`](Self::store); none otherwise.
+    /// the same name only for clients that act for the same user. Default: a random name for a
+    /// private cache with its own [`store`](Self::store) setting, and none otherwise.
     pub fn partition(mut self, name: &str) -> Self {
         self.partition = Some(name.to_owned());
         self
@@ -101,25 +102,27 @@ impl CachedClientBuilder {
         self.rules(Rules::shared())
     }
 
-    /// Sets the caching rules. Default: [`Rules::private`].
+    /// Sets the caching rules, including the kind of cache. Default: [`Rules::private`].
     pub fn rules(mut self, rules: Rules) -> Self {
         self.rules = rules;
         self
     }
 
-    /// Sets the limits of the cache. Default: [`Limits::default`].
+    /// Sets the limits of the cache, such as its timeouts for the origin and the store. Default:
+    /// [`Limits::default`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Sets the clock of the cache. Default: the system clock.
+    /// Sets the clock of the cache, for tests. Default: the system clock.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
         self
     }
 
-    /// Sets the observer that receives the events of the cache. Default: none.
+    /// Sets the observer that receives the events of the cache, such as the counters of
+    /// `larder-metrics`. Default: none.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
         self
@@ -142,8 +145,9 @@ impl CachedClientBuilder {
 
     /// Sets how long responses from matching URLs are fresh, if the server specifies no lifetime.
     ///
-    /// `pattern` matches the whole URL: `*` stands for any characters and `?` for one character, as
-    /// in `https://api.example.com/*`. If several patterns match, the one added last applies.
+    /// `pattern` has to match the whole URL: `*` stands for any number of characters and `?` for
+    /// one, as in `https://api.example.com/*`. If several patterns match, the one added last
+    /// applies.
     pub fn default_freshness(self, pattern: &str, freshness: Duration) -> Self {
         let mut overrides = Overrides::default();
         overrides.default_freshness = Some(freshness);
@@ -152,9 +156,9 @@ impl CachedClientBuilder {
 
     /// Sets how long responses from matching URLs are fresh, in place of what the server specifies.
     ///
-    /// It replaces the server's lifetimes, `no-cache`, `no-store` and `must-revalidate`; see
-    /// [`Overrides::freshness`]. [`default_freshness`](Self::default_freshness) describes the
-    /// pattern.
+    /// It replaces the server's lifetimes, `no-cache`, `no-store` and `must-revalidate` for 2xx and
+    /// 3xx responses; see [`Overrides::freshness`]. For the pattern, see
+    /// [`default_freshness`](Self::default_freshness).
     pub fn override_freshness(self, pattern: &str, freshness: Duration) -> Self {
         let mut overrides = Overrides::default();
         overrides.freshness = Some(freshness);
@@ -185,9 +189,9 @@ impl CachedClientBuilder {
     /// Sets the longest response body, in bytes.
     ///
     /// A longer body is not stored. Reading it returns an error of kind
-    /// [`BodyTooLarge`](ErrorKind::BodyTooLarge) when the limit is reached. Default: no limit, except for
-    /// methods that read the whole body into memory ([`Response::bytes`](crate::Response::bytes),
-    /// `text`, `json`): 256 MiB.
+    /// [`BodyTooLarge`](ErrorKind::BodyTooLarge) when the limit is exceeded. Default: no limit,
+    /// except for methods that read the whole body into memory
+    /// ([`Response::bytes`](crate::Response::bytes), `text`, `json`, `buffered`): 256 MiB.
     pub fn max_body(mut self, bytes: u64) -> Self {
         self.options.max_body = Some(bytes);
         self
@@ -208,7 +212,8 @@ impl CachedClientBuilder {
         self
     }
 
-    /// Adds headers to requests that do not have them.
+    /// Adds headers to requests that do not have them. Default: none. A later call
+    /// replaces headers of the same name.
     pub fn default_headers(mut self, headers: HeaderMap) -> Self {
         self.default_headers.extend(headers);
         self
@@ -240,7 +245,9 @@ impl CachedClientBuilder {
 
     /// Sets the timeout of an exchange with the origin, from connecting to the end of the body.
     ///
-    /// Default: no timeout.
+    /// Default: no timeout. The cache's own timeouts apply in any case: 60 s for the head of a
+    /// response ([`Limits::origin_timeout`]), and 60 s between two chunks of a body that is being
+    /// stored ([`Limits::body_timeout`]).
     pub fn timeout(self, timeout: Duration) -> Self {
         self.reqwest(|http| http.timeout(timeout))
     }
@@ -250,7 +257,7 @@ impl CachedClientBuilder {
         self.reqwest(|http| http.read_timeout(timeout))
     }
 
-    /// Sets the timeout for connecting. Default: no timeout.
+    /// Sets the timeout for connecting. Default: no timeout of its own.
     pub fn connect_timeout(self, timeout: Duration) -> Self {
         self.reqwest(|http| http.connect_timeout(timeout))
     }
@@ -260,7 +267,7 @@ impl CachedClientBuilder {
         self.reqwest(|http| http.pool_idle_timeout(timeout))
     }
 
-    /// Sets the number of idle connections to each host. Default: no limit.
+    /// Sets the largest number of idle connections to each host. Default: no limit.
     pub fn pool_max_idle_per_host(self, max: usize) -> Self {
         self.reqwest(|http| http.pool_max_idle_per_host(max))
     }
@@ -280,7 +287,7 @@ impl CachedClientBuilder {
         self.reqwest(|http| http.https_only(enabled))
     }
 
-    /// Resolves a host name to this address, without DNS.
+    /// Maps a host name to this address, without DNS.
     pub fn resolve(self, domain: &str, address: SocketAddr) -> Self {
         self.reqwest(|http| http.resolve(domain, address))
     }
@@ -335,21 +342,21 @@ impl CachedClientBuilder {
     }
 }
 
-/// Returns the store of a client that is given none.
+/// Returns the store of a client for which none is set.
 #[cfg(feature = "memory")]
 #[expect(clippy::unnecessary_wraps, reason = "fails without the feature `memory`")]
 fn default_store() -> Result<Arc<dyn CacheStore>, Error> {
     Ok(Arc::new(larder_memory::MemoryStore::default()))
 }
 
-/// Returns an error: a client that is given no store has none.
+/// Returns an error: without the feature `memory` there is no default store.
 #[cfg(not(feature = "memory"))]
 fn default_store() -> Result<Arc<dyn CacheStore>, Error> {
     let reason = "no store: set one, or enable the feature `memory` of larder-reqwest";
     Err(Error::new(ErrorKind::Request, None).with_source(reason))
 }
 
-/// Returns a random partition, which no other client has.
+/// Returns a random partition name of 16 bytes, which no other client has.
 fn random_partition() -> Result<Box<[u8]>, Error> {
     let mut random = vec![0; 16];
     getrandom::fill(&mut random)

@@ -1,4 +1,4 @@
-//! The client: looks each request up in the cache, fetches it on a miss, and follows redirects.
+//! The client: looks up each request in the cache, fetches it on a miss, and follows redirects.
 //!
 //! `redirect` computes the next request of a chain, `cookies` holds the jar, `request_options` the
 //! cache options.
@@ -53,7 +53,8 @@ pub(crate) struct Inner {
 impl CachedClient {
     /// Creates a client with a private cache in memory, like that of a browser with one user.
     ///
-    /// The cache lives as long as the client.
+    /// The cache holds up to 512 MiB and lives as long as the client. The client follows up to 10
+    /// redirects.
     ///
     /// # Errors
     ///
@@ -124,13 +125,15 @@ impl CachedClient {
         self.send(request, &self.inner.options).await
     }
 
-    /// Returns the cache, to purge it, or to wait for background work before the process ends
-    /// ([`Cache::drain`]).
+    /// Returns the cache.
+    ///
+    /// Use it to purge groups or everything, or to wait until background tasks have stored their
+    /// responses before the process ends ([`Cache::drain`]).
     pub fn cache(&self) -> &Cache {
         &self.inner.cache
     }
 
-    /// Returns the key under which this client stores responses of a URL.
+    /// Returns the cache key of a URL, including the client's partition.
     ///
     /// # Errors
     ///
@@ -144,13 +147,16 @@ impl CachedClient {
         })
     }
 
-    /// Removes the stored responses of a URL. Requests that begin after it has returned do not get
-    /// them.
+    /// Removes the stored responses of a URL.
+    ///
+    /// Requests that begin after this method has returned do not receive them. It does not remove
+    /// responses with a [`key_part`](RequestBuilder::key_part) or of a
+    /// [`safe_query`](RequestBuilder::safe_query).
     ///
     /// # Errors
     ///
-    /// Returns an [`Error`] if the scheme of the URL is neither http nor https, or if the store
-    /// cannot guarantee the removal.
+    /// Returns an [`Error`] of kind [`Request`](ErrorKind::Request) if the URL is invalid or its
+    /// scheme is neither http nor https, or if the store cannot confirm the removal.
     pub async fn purge(&self, url: impl IntoUrl) -> Result<(), Error> {
         let url = url.into_url()?;
         let purged = self.inner.cache.purge_key(&self.key(&url)?).await;

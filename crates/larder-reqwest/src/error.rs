@@ -8,8 +8,20 @@ use reqwest::Url;
 
 /// The failure of a request.
 ///
-/// Its text contains the URL without credentials, what failed, and the innermost cause. `source()`
-/// returns the whole chain.
+/// Its text contains the URL without credentials, what failed, and the innermost cause; `source()`
+/// returns the whole chain of causes. Match on its [`kind`](Self::kind) to handle failures.
+///
+/// ```no_run
+/// use larder_reqwest::{CachedClient, ErrorKind};
+///
+/// # async fn example(client: CachedClient) {
+/// match client.get("https://example.com/").only_if_cached().send().await {
+///     Ok(response) => println!("{}", response.status()),
+///     Err(error) if error.kind() == ErrorKind::NotCached => println!("not stored"),
+///     Err(error) => eprintln!("{error}"),
+/// }
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Error(Box<Inner>);
 
@@ -24,13 +36,15 @@ struct Inner {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The request or the client could not be built: an invalid URL or header, or an invalid
-    /// setting. Also a request body that failed, and a purge that failed in the store.
+    /// The request or the client could not be built, because of an invalid URL, header or setting.
+    /// Also: the request's body failed, or the store could not confirm a purge.
     Request,
     /// No connection could be established: unknown host, connection refused, host unreachable, or a
     /// failed TLS handshake.
     Connect,
-    /// A timeout passed before the response or the rest of its body arrived.
+    /// A timeout passed before the response or the rest of its body arrived. The exception is
+    /// [`Limits::body_timeout`](larder_core::Limits::body_timeout) of the cache: its kind is
+    /// [`Body`](Self::Body).
     Timeout,
     /// The connection broke before a response arrived, or the server did not send valid HTTP.
     Protocol,
@@ -41,7 +55,8 @@ pub enum ErrorKind {
     /// ([`CacheMode::OnlyIfCached`](larder_core::CacheMode::OnlyIfCached),
     /// [`CacheMode::Offline`](larder_core::CacheMode::Offline)), and no usable one is stored.
     NotCached,
-    /// The body is longer than the limit, which is given in bytes (`max_body`).
+    /// The body is longer than this limit in bytes; see
+    /// [`max_body`](crate::CachedClientBuilder::max_body).
     BodyTooLarge(u64),
     /// The body ended early, or could not be decompressed. The part that was read is incomplete.
     Body,
@@ -106,8 +121,9 @@ impl Error {
         if let ErrorKind::Status(status) = self.0.kind { Some(status) } else { None }
     }
 
-    /// Returns whether a retry may succeed: after a failed connection, a timeout, or a connection
-    /// that broke.
+    /// Returns whether a retry may succeed: for the kinds [`Connect`](ErrorKind::Connect),
+    /// [`Timeout`](ErrorKind::Timeout), [`Protocol`](ErrorKind::Protocol) and
+    /// [`Body`](ErrorKind::Body).
     pub fn is_transient(&self) -> bool {
         matches!(self.0.kind, ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::Protocol | ErrorKind::Body)
     }

@@ -23,15 +23,15 @@ use crate::{
 /// The cache as a middleware of `reqwest-middleware`. The rest of the stack behind it is its
 /// origin.
 ///
-/// A [`CacheMode`] and [`FetchOptions`] in the extensions of a request apply to it
-/// (`client.get(url).with_extension(CacheMode::Reload)`).
+/// To set the cache mode or other options of one request, add a [`CacheMode`] or [`FetchOptions`]
+/// to its extensions: `client.get(url).with_extension(CacheMode::Reload)`.
 ///
 /// To cache redirects, build the client with `redirect(Policy::none())`. A response that reqwest
 /// reached by following redirects is returned but not stored, since it belongs to another URL.
 ///
 /// The cache does not see headers that the client adds to requests, such as `default_headers` and
-/// cookies. If the server's `Vary` names one of them, add that header in the stack in front of the
-/// cache.
+/// cookies. If the server's `Vary` names one of them, add that header in a middleware in front of
+/// the cache.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -14,16 +14,16 @@ use http_body::{Body as _, Frame, SizeHint};
 use larder_core::{Body, BodyError, Origin, OriginError, OriginErrorKind};
 use sync_wrapper::SyncWrapper;
 
-/// An [`Origin`] that sends requests with a `reqwest::Client`, for use with a
-/// [`Cache`](larder_core::Cache) directly.
+/// An [`Origin`] that sends requests with a `reqwest::Client`, for programs that use a
+/// [`Cache`](larder_core::Cache) without [`CachedClient`](crate::CachedClient).
 ///
 /// Configure the client to follow no redirects ([`Policy::none`](reqwest::redirect::Policy::none)).
 /// Otherwise the last response of a chain would be stored under the first URL. The cache does not
 /// see headers that the client adds to requests, such as `default_headers` and cookies; set them on
 /// the requests instead.
 ///
-/// An idempotent request on a connection that breaks before the response is sent once more
-/// (RFC 9110 §9.2.2), if its body is in memory.
+/// If a connection breaks before the response arrives, an idempotent request with its body in
+/// memory is sent once more (RFC 9110 §9.2.2).
 ///
 /// ```
 /// use larder_reqwest::{ReqwestOrigin, reqwest};

@@ -15,9 +15,10 @@ use reqwest::{Request, Url};
 
 use crate::{Error, ErrorKind, replayable_body::ReplayableBody};
 
-/// How many redirects a client follows, like [`reqwest::redirect::Policy`].
+/// The number of redirects that a client follows. Default: up to 10.
 ///
-/// The default follows up to 10.
+/// It replaces [`reqwest::redirect::Policy`]: the client follows redirects itself, so that each
+/// response of a chain is stored under its own URL.
 ///
 /// ```
 /// use larder_reqwest::{CachedClient, RedirectPolicy};

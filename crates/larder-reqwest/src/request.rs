@@ -8,7 +8,8 @@ use larder_core::{CacheMode, Overrides};
 
 use crate::{CachedClient, Error, Response, request_options::RequestOptions};
 
-/// A request that is being built. Invalid parts are reported by [`send`](Self::send).
+/// A builder of a request, with the methods of reqwest's builder and the cache options. Invalid
+/// parts are reported by [`send`](Self::send).
 ///
 /// ```no_run
 /// # async fn example(client: larder_reqwest::CachedClient) -> Result<(), larder_reqwest::Error> {
@@ -53,7 +54,7 @@ impl RequestBuilder {
 
     // Methods of reqwest.
 
-    /// Adds a header. Existing headers of the same name stay.
+    /// Adds a header. Existing headers of the same name are retained.
     pub fn header<K, V>(self, key: K, value: V) -> Self
     where
         HeaderName: TryFrom<K>,
@@ -116,31 +117,38 @@ impl RequestBuilder {
         self.with_option(|options| options.mode = mode)
     }
 
-    /// Revalidates a stored response with the origin, also a fresh one.
+    /// Revalidates the stored response with the origin, even if it is fresh.
     ///
     /// If the response is unchanged, the origin replies with 304 and does not send the body again.
+    /// Without a stored response, it is fetched.
     pub fn reload(self) -> Self {
         self.mode(CacheMode::Reload)
     }
 
-    /// Allows only a fresh stored response. Without one the result is an error of kind
-    /// [`NotCached`](crate::ErrorKind::NotCached).
+    /// Uses only a fresh stored response, and never the network.
+    ///
+    /// Without one, the result is an error of kind [`NotCached`](crate::ErrorKind::NotCached). To
+    /// accept stale responses too, use [`mode`](Self::mode) with [`CacheMode::Offline`].
     pub fn only_if_cached(self) -> Self {
         self.mode(CacheMode::OnlyIfCached)
     }
 
-    /// Accepts a stored response regardless of its age. The origin is used if none is stored, or if
-    /// a stale one must be revalidated.
+    /// Uses a stored response regardless of its age.
+    ///
+    /// The request is sent to the origin if none is stored, or if the stored one has
+    /// `must-revalidate` or `no-cache` and is stale.
     pub fn prefer_stale(self) -> Self {
         self.mode(CacheMode::PreferStale)
     }
 
-    /// Prevents storing of the response. A stored response is used only after revalidation.
+    /// Prevents storing of the response. A response that is already stored is used only after
+    /// revalidation.
     pub fn no_store(self) -> Self {
         self.mode(CacheMode::NoStore)
     }
 
-    /// Sets how long the response is fresh, if the server specifies no lifetime.
+    /// Sets how long the response is fresh, if the server specifies neither a lifetime nor
+    /// `no-cache`.
     pub fn default_freshness(self, freshness: Duration) -> Self {
         self.with_option(|options| options.overrides.default_freshness = Some(freshness))
     }
@@ -160,13 +168,14 @@ impl RequestBuilder {
         self.with_option(|options| options.overrides = overrides.or(std::mem::take(&mut options.overrides)))
     }
 
-    /// Adds a part to the cache key, such as a tenant or user. Several parts are appended in their
-    /// order.
+    /// Adds a part to the cache key, such as a tenant or user. Several parts are appended in the
+    /// order of the calls.
     pub fn key_part(self, extra: impl AsRef<[u8]>) -> Self {
         self.with_option(|options| options.extra.push(Bytes::copy_from_slice(extra.as_ref())))
     }
 
-    /// Adds a request header that selects the response, in addition to those that `Vary` lists.
+    /// Adds the name of a request header that selects the response, in addition to those in the
+    /// response's `Vary`.
     pub fn vary(self, name: HeaderName) -> Self {
         self.with_option(|options| options.overrides.vary.push(name))
     }

@@ -18,7 +18,7 @@ use crate::{CacheOutcome, Error, ErrorKind, origin::to_reqwest_body};
 /// Longest body that is read into memory, in bytes, unless `max_body` sets another limit.
 const DEFAULT_MAX_IN_MEMORY: u64 = 256 << 20;
 
-/// A response, from the cache or from the origin.
+/// A response, from the cache or from the origin, with the methods of `reqwest::Response`.
 ///
 /// ```no_run
 /// # async fn example(client: larder_reqwest::CachedClient) -> Result<(), larder_reqwest::Error> {
@@ -66,7 +66,7 @@ impl Response {
         &self.url
     }
 
-    /// Returns the length of the unread body in bytes, if it is known.
+    /// Returns the length of the rest of the body in bytes, if it is known.
     pub fn content_length(&self) -> Option<u64> {
         self.body.size_hint().exact()
     }
@@ -83,7 +83,8 @@ impl Response {
 
     /// Returns the age of the response in whole seconds (RFC 9111 §5.1).
     ///
-    /// `None` if the origin sent or revalidated the response for this request.
+    /// `None` if the origin sent or revalidated the response for this request. A cache between the
+    /// client and the origin may have set an `Age` header nevertheless.
     pub fn age(&self) -> Option<Duration> {
         self.head.age().map(|age| Duration::from_secs(age.as_secs()))
     }
@@ -116,8 +117,8 @@ impl Response {
     /// # Errors
     ///
     /// Returns an [`Error`] of kind [`Body`](ErrorKind::Body) or [`Timeout`](ErrorKind::Timeout) if
-    /// the body ends early, and of kind [`BodyTooLarge`](ErrorKind::BodyTooLarge) if it is longer than
-    /// [`max_body`](crate::CachedClientBuilder::max_body), by default 256 MiB.
+    /// the body ends early, and of kind [`BodyTooLarge`](ErrorKind::BodyTooLarge) if it is longer
+    /// than [`max_body`](crate::CachedClientBuilder::max_body), by default 256 MiB.
     pub async fn bytes(mut self) -> Result<Bytes, Error> {
         self.max_body.get_or_insert(DEFAULT_MAX_IN_MEMORY);
         self.collect().await
@@ -165,13 +166,13 @@ impl Response {
             .map_err(|error| Error::new(ErrorKind::Decode, Some(&url)).with_source(error))
     }
 
-    /// Returns the next chunk of the body when it arrives, and `None` at the end.
+    /// Reads the next chunk of the body. Returns `None` at the end.
     ///
     /// # Errors
     ///
     /// Returns an [`Error`] of kind [`Body`](ErrorKind::Body) or [`Timeout`](ErrorKind::Timeout) if
-    /// the body ends early, and of kind [`BodyTooLarge`](ErrorKind::BodyTooLarge) if it is longer than
-    /// [`max_body`](crate::CachedClientBuilder::max_body), by default unlimited.
+    /// the body ends early, and of kind [`BodyTooLarge`](ErrorKind::BodyTooLarge) if it is longer
+    /// than [`max_body`](crate::CachedClientBuilder::max_body), by default unlimited.
     ///
     /// # Cancel safety
     ///
@@ -209,7 +210,7 @@ impl Response {
 
     /// Reads the whole body into memory and returns the response with it.
     ///
-    /// Reading the body later does not wait, and the response occupies no connection.
+    /// The response then occupies no connection, and its body can be read without waiting.
     ///
     /// # Errors
     ///

@@ -10,10 +10,12 @@ use crate::{Error, Response};
 /// Longest pause that a server's `Retry-After` can request. Longer values are cut to it.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// How failed requests are retried, with exponential backoff and jitter.
+/// A policy for retries of failed requests, with exponential backoff and jitter; see
+/// [`Batch::retry`](crate::Batch::retry).
 ///
 /// Transient errors ([`Error::is_transient`]) and the status codes 429, 502, 503 and 504 are
-/// retried. A server's `Retry-After` (RFC 9110 §10.2.3) lengthens the pause, up to one hour.
+/// retried. The `Retry-After` (RFC 9110 §10.2.3) of a 429 or 503 lengthens the pause, up to one
+/// hour.
 ///
 /// ```
 /// use std::time::Duration;

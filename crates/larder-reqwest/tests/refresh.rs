@@ -155,7 +155,7 @@ async fn failures_are_reported_and_followed_by_pauses() {
         };
         let head = match count {
             1 => "429 Too Many Requests\r\nretry-after: 1",
-            // The client repeats the request once by itself.
+            // The client itself repeats the request once.
             2 | 3 => return false,
             _ => "200 OK",
         };

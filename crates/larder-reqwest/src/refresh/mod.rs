@@ -68,17 +68,17 @@ pub struct RefresherBuilder {
     settings: Settings,
 }
 
-/// The result of one run.
+/// A report of one run: the page and the outcome.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct RefreshEvent {
     /// The URL of the page.
     pub url: Url,
-    /// What the run found.
+    /// The outcome of the run.
     pub outcome: RefreshOutcome,
 }
 
-/// What a run found.
+/// The outcome of a run.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RefreshOutcome {
@@ -92,16 +92,18 @@ pub enum RefreshOutcome {
         /// The current validators.
         now: Validators,
     },
-    /// The server responded with an error status. The stored response is unchanged.
+    /// The server responded with this error status (400 or above). The stored response is
+    /// unchanged.
     ErrorStatus(StatusCode),
-    /// There was no response. The stored response is unchanged.
+    /// The server sent no response, or an incomplete one. The stored response is unchanged.
     Failed(Error),
 }
 
-/// The stream of a [`Refresher`]'s events, in the order of the runs' ends.
+/// The stream of a [`Refresher`]'s events, in the order in which the runs end.
 ///
-/// It ends when the refresher has stopped. When the stream is dropped, the refresher continues
-/// without reporting events. When it is not read, the refresher pauses after about 1,100 events.
+/// The stream ends when the refresher has stopped. If it is dropped, the refresher continues
+/// without reporting events. If it is not read, the refresher starts no further runs once about
+/// 1,100 events wait.
 #[derive(Debug)]
 pub struct RefreshEvents(mpsc::Receiver<RefreshEvent>);
 
@@ -113,8 +115,8 @@ impl CachedClient {
 }
 
 impl RefresherBuilder {
-    /// Sets the longest random delay of each run, so that not all runs begin at once. Default:
-    /// none.
+    /// Sets the longest random delay that is added to each run, so that not all runs begin at once.
+    /// Default: none.
     pub fn jitter(mut self, max: Duration) -> Self {
         self.settings.jitter = max;
         self
@@ -134,9 +136,10 @@ impl RefresherBuilder {
 
     /// Sets the longest pause after failures. Default: one hour.
     ///
-    /// After the first failure of a page the next run is due at its usual time. The pause doubles
-    /// with each further failure in a row, up to this limit. A page with a longer interval retains
-    /// that interval, and a server's `Retry-After` of up to one hour can lengthen the pause.
+    /// After the first failure of a page, the next run is due at its usual time. The pause doubles
+    /// with each further failure in a row, up to this limit. A page with an interval above the
+    /// limit retains its interval, and a server's `Retry-After` of up to one hour can lengthen the
+    /// pause.
     pub fn max_backoff(mut self, max: Duration) -> Self {
         self.settings.max_backoff = max;
         self
@@ -158,9 +161,12 @@ impl RefresherBuilder {
 impl Refresher {
     /// Adds a page. If the page is already in the set, its schedule is replaced.
     ///
-    /// The first run is due at once, and with a cron schedule at its next occurrence. A stored
-    /// response that is not older than the interval counts as the result of the run; nothing is
-    /// fetched then. For [`Schedule::before_stale`] it must stay fresh for longer than the margin.
+    /// The first run is due at once, and with a cron schedule at its next occurrence, plus the
+    /// [`jitter`](RefresherBuilder::jitter).
+    ///
+    /// A run fetches nothing if the stored response is recent enough: it is fresh, and its age is
+    /// at most the time to the next run minus one second. With [`Schedule::before_stale`], it stays
+    /// fresh for more than one second longer than the margin.
     ///
     /// # Errors
     ///

@@ -66,13 +66,14 @@ impl Schedule {
 
     /// Creates a schedule from a cron expression, in local time.
     ///
-    /// The fields are minute, hour, day, month and weekday. An optional sixth field in front of
-    /// them specifies seconds. `*/5 * * * *` is every five minutes, `0 9 * * MON-FRI` at nine on
-    /// working days.
+    /// The fields are minute, hour, day of the month, month and day of the week; a field for
+    /// seconds may precede them. `*/5 * * * *` means every five minutes, and `0 9 * * MON-FRI`
+    /// means at nine o'clock on working days. The wall clock is read at least every 30 s, so that a
+    /// run is due at the right time also after the clock was adjusted.
     ///
     /// # Errors
     ///
-    /// Returns a [`InvalidCron`] if the expression is invalid.
+    /// Returns an [`InvalidCron`] if the expression is invalid.
     pub fn cron(expression: &str) -> Result<Self, InvalidCron> {
         match Cron::from_str(expression) {
             Ok(cron) => Ok(Self(Kind::Cron(Box::new(cron)))),
@@ -83,7 +84,8 @@ impl Schedule {
     /// Creates a schedule that fetches a page `margin` before its stored response becomes stale, so
     /// that other requests always find it fresh.
     ///
-    /// A page that is not stored, or has a lifetime shorter than `margin`, is fetched every minute.
+    /// A page that is not stored, or has a remaining lifetime shorter than `margin`, is fetched
+    /// every minute.
     pub fn before_stale(margin: Duration) -> Self {
         Self(Kind::BeforeStale { margin, fallback: Duration::from_secs(60) })
     }

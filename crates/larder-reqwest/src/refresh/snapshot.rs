@@ -11,7 +11,7 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use crate::{CacheOutcome, Error, Response};
 
-/// The validators of a page, which change with its content (RFC 9110 §8.8).
+/// The validators of a page: headers that change when its content changes (RFC 9110 §8.8).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Validators {
