@@ -32,25 +32,40 @@ pub struct CacheLayer {
 impl CacheLayer {
     /// Creates a layer that uses this cache.
     ///
-    /// Layers that use the same cache share its stored responses. The cache key contains no
-    /// service name: two services that answer for the same URL share one stored response.
+    /// Layers with the same cache share its stored responses. The key of a response is its URL: if
+    /// two services respond to the same URL, they share one stored response.
     pub fn new(cache: Cache) -> Self {
         Self { cache, options: FetchOptions::default(), scheme: "http" }
     }
 
-    /// Sets the cache options of all requests, such as a default freshness for responses that
-    /// specify none, groups, or further request headers that select a response.
+    /// Sets the cache options of all requests, such as a default freshness for responses without a
+    /// lifetime, groups, or additional request headers that select a response.
     ///
-    /// Default: [`FetchOptions::default`], which changes nothing.
+    /// Default: [`FetchOptions::default`], which changes nothing. A second call replaces the first.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use larder_core::{Cache, FetchOptions, OverrideFn, Overrides};
+    /// use larder_tower::CacheLayer;
+    ///
+    /// fn layer(cache: Cache) -> CacheLayer {
+    ///     let mut overrides = Overrides::default();
+    ///     overrides.default_freshness = Some(Duration::from_secs(60));
+    ///     let mut options = FetchOptions::default();
+    ///     options.overrides = Some(OverrideFn::always(overrides));
+    ///     CacheLayer::new(cache).options(options)
+    /// }
+    /// ```
     #[must_use]
     pub fn options(mut self, options: FetchOptions) -> Self {
         self.options = options;
         self
     }
 
-    /// Sets `https` as the scheme of requests with a relative URI, for the cache key and the target.
+    /// Sets `https` as the scheme of requests that have only a path in their URI, as on a server.
     ///
-    /// Default: `http`. Use it on a server that clients reach over TLS.
+    /// The scheme is part of the cache key. Default: `http`. Use it on a server that clients reach
+    /// over TLS, so that a purge of an `https` URL finds its responses.
     #[must_use]
     pub fn https(mut self) -> Self {
         self.scheme = "https";

@@ -26,8 +26,9 @@ use crate::{
 
 /// A service with an HTTP cache in front of it, created by [`CacheLayer`].
 ///
-/// Its error type is that of the wrapped service. Failures of the cache itself, such as a timeout,
-/// become responses with status 400, 502, 503 or 504.
+/// Its error type is that of the wrapped service. Other failures, such as the timeout of
+/// [`Limits::origin_timeout`](larder_core::Limits::origin_timeout), become responses with status
+/// 400, 502, 503 or 504.
 ///
 /// # Cancel safety
 ///
