@@ -2,7 +2,7 @@
 //!
 //! actix's streams stay on their thread, and the engine's bodies may leave it. A task on the
 //! worker's thread sends the chunks through a short channel, so that the reader's pace limits the
-//! writer. The end of a body is a message of its own: if the channel closes without it, the body
+//! writer. The end of a body is a separate message: if the channel closes without it, the body
 //! was incomplete.
 
 use std::{

@@ -1,6 +1,6 @@
-//! Recognises file names that contain a fingerprint of the file's content.
+//! Recognizes file names that contain a fingerprint of the file's content.
 //!
-//! Build tools make such names: a file with other content has another name.
+//! Build tools create such names: a file with other content has another name.
 
 /// Returns whether the last segment of a path contains a fingerprint, as in `app.3f9ab1c2.js`.
 ///

@@ -1,10 +1,10 @@
-//! The service that the caching middleware makes; its origin is the wrapped service.
+//! The service that the caching middleware creates; its origin is the wrapped service.
 //!
 //! actix's services and requests stay on their thread, and the engine's origin may leave it. So the
 //! engine gets a [`local_origin`], which sends its requests through a channel to the future that
 //! handles the client's request. That future calls the wrapped service, on its thread and with the
-//! original request, and sends the head of the response to the engine. The body follows in a task
-//! of its own ([`crate::bridge`]), so that storing continues after the client has disconnected.
+//! original request, and sends the head of the response to the engine. The body follows in a
+//! separate task ([`crate::bridge`]), so that storing continues after the client has disconnected.
 //!
 //! The options are in [`crate::settings`].
 

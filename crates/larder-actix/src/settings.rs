@@ -30,17 +30,17 @@ type SkipFn = dyn Fn(&ServiceRequest) -> bool + Send + Sync;
 /// Returns whether responses under a path never change.
 type ImmutableFn = dyn Fn(&str) -> bool + Send + Sync;
 
-/// Wraps an application, a scope or a route in a cache:
+/// A middleware that caches the responses of an application, a scope or a route:
 /// `App::new().wrap(CacheMiddleware::new(cache))`.
 ///
-/// The `Cache-Control` of a handler's response decides whether and how long it is stored. Most
-/// options apply where the response leaves that open; [`overrides`](Self::overrides) can replace
-/// what it states. A response within `stale-while-revalidate` is served stale, and its handler runs
-/// in the background afterwards.
+/// The `Cache-Control` of a handler's response decides whether it is stored, and how long it is
+/// fresh. Most options apply where the response leaves that open; [`overrides`](Self::overrides)
+/// can replace what it states. A response within its `stale-while-revalidate` is served stale, and
+/// its handler runs in the background afterwards.
 ///
 /// Upgrade requests, and GET and HEAD requests with content, go to their handler without the cache.
 ///
-/// Each setter consumes and returns the middleware. Cloning shares the cache.
+/// Each setter consumes and returns the middleware. Clones share the cache.
 ///
 /// ```
 /// use std::time::Duration;
@@ -81,8 +81,8 @@ impl CacheMiddleware {
 
     /// Adds overrides of the caching directives of each response, computed from the response.
     ///
-    /// Several calls add up: where they set the same override, the last call takes precedence.
-    /// Header names for `Vary` and groups are combined.
+    /// Several calls add up. If they set the same override, the last call takes precedence; header
+    /// names for `Vary` and groups are combined. See [`Overrides`] for what can be overridden.
     #[must_use]
     pub fn overrides(
         mut self,
@@ -99,36 +99,45 @@ impl CacheMiddleware {
         self.overrides(move |_| overrides.clone())
     }
 
-    /// Sets how long a response is fresh that states neither a lifetime nor `no-cache`. Default:
-    /// the heuristic of RFC 9111 §4.2.2.
+    /// Sets how long a response is fresh if it states neither a lifetime nor `no-cache`.
+    ///
+    /// Default: the heuristic of RFC 9111 §4.2.2: a tenth of the time since `Last-Modified`, at
+    /// most 24 hours, and zero without `Last-Modified`.
     #[must_use]
     pub fn default_freshness(self, freshness: Duration) -> Self {
         self.always(|overrides| overrides.default_freshness = Some(freshness))
     }
 
-    /// Sets how long after its freshness a response may be served while it is revalidated in the
-    /// background, where the response has no `stale-while-revalidate` (RFC 5861 §3). Default: none.
+    /// Sets how long past its lifetime a response may be served while it is revalidated in the
+    /// background, if it has no `stale-while-revalidate` itself. Default: zero.
+    ///
+    /// RFC 5861 §3.
     #[must_use]
     pub fn stale_while_revalidate(self, window: Duration) -> Self {
         self.always(|overrides| overrides.stale_while_revalidate = Some(window))
     }
 
-    /// Sets how long after its freshness a response may be served instead of an error, where the
-    /// response has no `stale-if-error` (RFC 5861 §4). Default: none.
+    /// Sets how long past its lifetime a response may be served instead of a 500, 502, 503 or 504,
+    /// if it has no `stale-if-error` itself. Default: zero.
+    ///
+    /// RFC 5861 §4.
     #[must_use]
     pub fn stale_if_error(self, window: Duration) -> Self {
         self.always(|overrides| overrides.stale_if_error = Some(window))
     }
 
-    /// Adds request headers that select among the responses of a URL, in addition to those in the
-    /// response's `Vary`.
+    /// Adds names of request headers that select among the responses of a URL, in addition to those
+    /// in the response's `Vary`.
     #[must_use]
     pub fn vary(self, names: impl IntoIterator<Item = http::HeaderName>) -> Self {
         self.always(|overrides| overrides.vary = names.into_iter().collect())
     }
 
-    /// Adds cache groups, computed from the response, in addition to those in its `Cache-Groups`
-    /// (RFC 9875). The responses of a group can be purged together.
+    /// Adds names of cache groups, computed from the response, in addition to those in its
+    /// `Cache-Groups` (RFC 9875).
+    ///
+    /// [`Cache::purge_group`](larder_core::Cache::purge_group) removes the responses of a group
+    /// together.
     #[must_use]
     pub fn groups<G>(self, compute: impl Fn(&ResponseContext<'_>) -> G + Send + Sync + 'static) -> Self
     where
@@ -142,54 +151,61 @@ impl CacheMiddleware {
     }
 
     /// Sets an addition to the cache key, computed from the request, such as the id of a user or a
-    /// tenant. Requests with different additions share no responses. A second call replaces the
-    /// first.
+    /// tenant.
+    ///
+    /// Requests with different additions share no responses. Purge such responses by group, or with
+    /// [`Cache::purge_key`](larder_core::Cache::purge_key). A second call replaces the first.
     #[must_use]
     pub fn key(mut self, compute: impl Fn(&ServiceRequest) -> Vec<u8> + Send + Sync + 'static) -> Self {
         self.key_fn = Some(Arc::new(compute));
         self
     }
 
-    /// Sets query parameters that responses do not depend on, such as `utm_*`: they are left out of
-    /// the cache key, and handlers still receive them. A `*` at the end of a name matches any rest.
-    /// Default: none. A second call replaces the first.
+    /// Sets the query parameters that responses do not depend on, such as `utm_*`.
+    ///
+    /// They are left out of the cache key, and handlers still receive them. A `*` at the end of a
+    /// name matches any rest. Default: none. A second call replaces the first.
     #[must_use]
     pub fn ignore_query<P: Into<String>>(mut self, parameters: impl IntoIterator<Item = P>) -> Self {
         self.ignored = parameters.into_iter().collect();
         self
     }
 
-    /// Sets which requests go to their handler without the cache. Default: none. A second call
-    /// replaces the first.
+    /// Sets a predicate for requests that go to their handler without the cache. Default: none. A
+    /// second call replaces the first.
     #[must_use]
     pub fn unless(mut self, skip: impl Fn(&ServiceRequest) -> bool + Send + Sync + 'static) -> Self {
         self.skip = Some(Arc::new(skip));
         self
     }
 
-    /// Sets whether 200 responses without an entity tag get one: a strong tag, a hash of the
-    /// content. Clients can then revalidate them (304) and request parts of them. Streamed
-    /// responses, and those with `no-store`, get none. Default: true.
+    /// Sets whether 200 responses without an entity tag get one. Default: true.
+    ///
+    /// The tag is strong, a hash of the content. Clients can then revalidate the response (304) and
+    /// request parts of it. Streamed or empty responses, and those with `no-store`, get no tag.
     #[must_use]
     pub fn etags(mut self, enabled: bool) -> Self {
         self.etags = enabled;
         self
     }
 
-    /// Sets paths under which content never changes. A 200 response under such a path that has
-    /// neither `Cache-Control` nor `Expires` is marked `immutable` (RFC 8246), with a lifetime of
-    /// one year: browsers and this cache store it that long without revalidating it.
-    /// [`is_fingerprinted`](crate::is_fingerprinted) recognises files that build tools name after their
-    /// content. Default: none. A second call replaces the first.
+    /// Sets a predicate for paths under which the content never changes. Default: none. A second
+    /// call replaces the first.
+    ///
+    /// A 200 response under such a path that has neither `Cache-Control` nor `Expires` is marked
+    /// `immutable` (RFC 8246), with a lifetime of one year: browsers and this cache store it that
+    /// long without revalidating it. [`is_fingerprinted`](crate::is_fingerprinted) is the predicate
+    /// for files that build tools name after their content.
     #[must_use]
     pub fn immutable(mut self, paths: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         self.immutable = Some(Arc::new(paths));
         self
     }
 
-    /// Enables compression: each content coding of a response is made once, stored, and served as
-    /// it is. Use it instead of actix's `Compress`, which encodes a page for each request. Default:
-    /// off.
+    /// Enables compression: a response is encoded once for each content coding that clients accept,
+    /// and the results are stored. Default: off.
+    ///
+    /// Use it instead of actix's `Compress`, which encodes a page for each request.
     ///
     /// ```
     /// # fn example(cache: larder_core::Cache) -> larder_actix::CacheMiddleware {

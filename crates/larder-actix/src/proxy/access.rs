@@ -17,8 +17,8 @@ use crate::{ResponseBody, body::BodyObserver};
 
 /// Receives a report of each request when its response has ended.
 ///
-/// It is called on the worker's thread, which serves no other request in that time: count or queue,
-/// and return.
+/// It is called on the worker's thread, which serves no other request meanwhile. An implementation
+/// must not block: it should count, or send the report to another thread.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,7 +34,8 @@ use crate::{ResponseBody, body::BodyObserver};
 /// }
 /// ```
 pub trait AccessLog: fmt::Debug + Send + Sync + 'static {
-    /// Receives the report of one request: its response was sent, or its client has disconnected.
+    /// Receives the report of one request, after its response was sent or its client has
+    /// disconnected.
     fn on_response_end(&self, access: &Access<'_>);
 }
 
@@ -51,10 +52,11 @@ pub struct Access<'a> {
     pub complete: bool,
     /// Time from the end of the request's headers to the end of the response.
     pub duration: Duration,
-    /// What the cache did: the member that this cache added to `Cache-Status` (RFC 9211).
+    /// How the cache handled the request: the member that it added to `Cache-Status` (RFC 9211).
     pub cache_status: &'a str,
-    /// Id of the trace that the request belongs to (W3C trace context): of the request that was
-    /// forwarded, or else of the client's `traceparent`. `None` without either.
+    /// Id of the request's trace (W3C trace context): the one that was sent to the origin, or for a
+    /// request that was not forwarded, the one in the client's `traceparent`. `None` without
+    /// either.
     pub trace: Option<u128>,
 }
 
@@ -69,7 +71,7 @@ impl<'a> Access<'a> {
         self.request.method().as_str()
     }
 
-    /// Returns the path and query of the request, not normalised.
+    /// Returns the path and query of the request, not normalized.
     pub fn target(&self) -> &'a str {
         self.request.uri().path_and_query().map_or("/", |path| path.as_str())
     }

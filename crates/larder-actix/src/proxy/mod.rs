@@ -33,23 +33,24 @@ use crate::{ResponseBody, bridge, convert, encoding::NegotiatedEncoding, respond
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ProxyOptions {
-    /// Whether clients use TLS: the scheme of their target URIs, and so of the cache keys, is then
-    /// `https`. Default: false.
+    /// Whether clients use TLS. The scheme of their target URIs, and so of the cache keys, is then
+    /// `https`. Also set it behind a load balancer that ends TLS. Default: false.
     pub https: bool,
-    /// Whether `Forwarded`, `X-Forwarded-*` and similar headers of a request are trusted. If true
-    /// they are forwarded, and the peer's address is appended to `X-Forwarded-For`: only for a
-    /// proxy behind another one that sets them. If false they are removed, because any client can
-    /// send them, and `X-Forwarded-For`, `-Proto` and `-Host` are set by this proxy. Default:
+    /// Whether `Forwarded`, `X-Forwarded-*` and similar headers of a request are trusted. Default:
     /// false.
+    ///
+    /// If false, they are removed, because any client can send them, and this proxy sets
+    /// `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host`. If true, they are forwarded,
+    /// and the peer's address is appended to `X-Forwarded-For`. Set it only behind another proxy
+    /// that sets these headers.
     pub trust_forwarded: bool,
     /// The log that receives a report of each request when its response has ended. Default: none.
     pub access_log: Option<Arc<dyn AccessLog>>,
 }
 
-/// A reverse proxy that answers requests from a cache, and forwards them to an origin where
-/// necessary.
+/// A reverse proxy that answers requests from a cache, and forwards the others to an origin.
 ///
-/// [`ProxyServer`] runs it. Cloning shares the cache and the origins.
+/// [`ProxyServer`] runs it. Clones share the cache and the origins.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -76,12 +77,12 @@ impl ReverseProxy {
         Self::with_routes(cache, vec![Route::to(origin)], options)
     }
 
-    /// Creates a proxy of several origins.
+    /// Creates a proxy for several origins.
     ///
-    /// A request takes the most specific route that matches it, in any order of `routes`: the one
-    /// with the longest prefix; among equal prefixes, a route for one host precedes one for `*.`
-    /// names, and that one precedes a route for all hosts. A request without a matching route is
-    /// answered with 404.
+    /// Of the routes that match a request, the one with the longest prefix is taken. Among equal
+    /// prefixes, a route for one host precedes a route for `*.` names, and that one precedes a
+    /// route for all hosts. If two routes are still equal, the first in `routes` is taken. A
+    /// request without a matching route receives 404.
     pub fn with_routes(cache: Cache, routes: Vec<Route>, options: ProxyOptions) -> Self {
         Self { cache, routes: Routes::new(routes), options }
     }
@@ -91,8 +92,10 @@ impl ReverseProxy {
         &self.cache
     }
 
-    /// Handles one request. Errors become responses: 4xx or 501 for a request that is rejected, 502
-    /// to 504 if the origin gave no response.
+    /// Handles one request.
+    ///
+    /// Errors become responses: 4xx or 501 for a request that is rejected, and 502, 503 or 504 if
+    /// the origin sent no response and no stored response can be served instead.
     ///
     /// # Cancel safety
     ///

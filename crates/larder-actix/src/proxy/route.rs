@@ -1,6 +1,6 @@
 //! Selects the origin of a request, and the options for its responses.
 //!
-//! A route is selected by the normalised, percent-decoded path: an origin may treat `/%61dmin` as
+//! A route is selected by the normalized, percent-decoded path: an origin may treat `/%61dmin` as
 //! `/admin`, and the rules for one must apply to the other.
 
 use std::{borrow::Cow, sync::Arc};
@@ -9,8 +9,8 @@ use larder_core::{FetchOptions, Origin, OverrideFn, TargetUri};
 
 use crate::{encoding::Encoding, query::IgnoredQuery};
 
-/// Selects requests by host and path prefix, with the origin that they are forwarded to and the
-/// options for their responses.
+/// A rule that selects requests by host and path prefix, with the origin to which they are
+/// forwarded and the options for their responses.
 ///
 /// Each setter consumes and returns the route.
 /// [`ReverseProxy::with_routes`](crate::ReverseProxy::with_routes) documents which of several
@@ -54,9 +54,8 @@ impl Route {
         }
     }
 
-    /// Sets the host that a request must have, in upper or lower case and without port:
-    /// `www.example.com`, or `*.example.com` for every name below `example.com`. Default: every
-    /// host.
+    /// Sets the host that a request must have, without port: `www.example.com`, or `*.example.com`
+    /// for every name below `example.com`. Upper and lower case are equal. Default: every host.
     #[must_use]
     pub fn host(mut self, host: &str) -> Self {
         self.host = Some(host.to_ascii_lowercase().into());
@@ -64,7 +63,7 @@ impl Route {
     }
 
     /// Sets the path prefix that a request must have, in whole segments: `/api` matches `/api` and
-    /// `/api/users`, and not `/apis`. Default: `/`, every path.
+    /// `/api/users`, but not `/apis`. Default: `/`, which matches every path.
     #[must_use]
     pub fn prefix(mut self, prefix: &str) -> Self {
         self.prefix = prefix.into();
@@ -73,8 +72,8 @@ impl Route {
 
     /// Adds overrides of the caching directives of the responses.
     ///
-    /// Several calls add up: where they set the same override, the last call takes precedence.
-    /// Header names for `Vary` and groups are combined.
+    /// Several calls add up. If they set the same override, the last call takes precedence; header
+    /// names for `Vary` and groups are combined.
     #[must_use]
     pub fn overrides(mut self, overrides: OverrideFn) -> Self {
         self.options.overrides = Some(overrides.or(self.options.overrides.take()));
@@ -90,17 +89,18 @@ impl Route {
         self
     }
 
-    /// Sets query parameters that responses do not depend on, such as `utm_*`: they are left out of
-    /// the cache key, and the origin still receives them. A `*` at the end of a name matches any
-    /// rest. Default: none. A second call replaces the first.
+    /// Sets the query parameters that responses do not depend on, such as `utm_*`.
+    ///
+    /// They are left out of the cache key, and the origin still receives them. A `*` at the end of
+    /// a name matches any rest. Default: none. A second call replaces the first.
     #[must_use]
     pub fn ignore_query<P: Into<String>>(mut self, parameters: impl IntoIterator<Item = P>) -> Self {
         self.ignored = parameters.into_iter().collect();
         self
     }
 
-    /// Enables compression: each content coding of a response is made once, stored, and served as
-    /// it is. Default: off.
+    /// Enables compression: a response is encoded once for each content coding that clients accept,
+    /// and the results are stored. Default: off.
     #[cfg(feature = "compress")]
     #[must_use]
     pub fn compress(mut self, compression: Arc<larder_compress::Compression>) -> Self {
@@ -170,7 +170,7 @@ impl Routes {
 }
 
 /// Returns the path by which the route is selected: without the query, percent-decoded and
-/// normalised.
+/// normalized.
 fn routing_path(path: &str) -> Cow<'_, str> {
     let path = path.split('?').next().unwrap_or_default();
     if !path.contains(['%', '.', '\\']) {

@@ -32,23 +32,23 @@ use super::ReverseProxy;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ServerOptions {
-    /// Number of worker threads, each with its own connections; limited to 1 to 512. Default: one
-    /// for each core.
+    /// Number of worker threads, each with its own connections. Values are limited to 1 to 512.
+    /// Default: one for each available core.
     pub workers: Option<usize>,
     /// Time after which an idle connection is closed; 0 disables keep-alive. Default: 75 s.
     pub keep_alive: Duration,
-    /// Longest time from the opening of a connection to the end of the first request's headers; 0
-    /// disables the timeout. Over HTTP/2 it covers the handshake. A client that exceeds it receives
-    /// 408 over HTTP/1, and its connection is closed. Later requests on the connection have no such
-    /// limit. Default: 10 s.
+    /// Longest time from the opening of a connection to the end of the first request's headers
+    /// (over HTTP/2, of the handshake); 0 disables the timeout. Default: 10 s. When it passes, the
+    /// connection is closed, after a 408 over HTTP/1. Later requests on the connection have no such
+    /// limit.
     pub request_timeout: Duration,
-    /// Time for requests in flight after a shutdown has begun, in whole seconds. Then their
-    /// connections are closed. Default: 30 s.
+    /// Time for requests in flight to end after a shutdown has begun, in whole seconds. Default:
+    /// 30 s. When it passes, their connections are closed.
     pub shutdown_timeout: Duration,
-    /// Most connections of one worker. When every worker has that many, no connection is accepted
-    /// until one is closed. Default: 25,000.
+    /// Maximum number of connections of one worker. Default: 25,000. When every worker has that
+    /// many, no connection is accepted until one is closed.
     pub max_connections: usize,
-    /// Whether SIGTERM and SIGINT shut the server down. Default: true.
+    /// Whether SIGTERM and SIGINT shut down the server. Default: true.
     pub signals: bool,
 }
 
@@ -65,8 +65,9 @@ impl Default for ServerOptions {
     }
 }
 
-/// A server for a [`ReverseProxy`]: a listening socket and its options. [`run`](Self::run) makes it
-/// ready to serve.
+/// A server for a [`ReverseProxy`]: a listening socket and its options.
+///
+/// [`run`](Self::run) configures the workers, and [`RunningProxy::serve`] serves until shutdown.
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -92,8 +93,9 @@ pub struct ProxyServer {
     tls: Option<rustls::ServerConfig>,
 }
 
-/// Makes the workers of a [`ProxyServer`] create their [`ReverseProxy`] again, for example with a
-/// changed configuration. Clones reload the same server.
+/// A handle that makes the workers of a [`ProxyServer`] create their [`ReverseProxy`] again, for
+/// example with a changed configuration; from [`ProxyServer::reloader`]. Clones reload the same
+/// server.
 #[derive(Debug, Clone, Default)]
 pub struct Reloader(Arc<AtomicU64>);
 
@@ -141,7 +143,7 @@ impl ProxyServer {
     ///
     /// # Errors
     ///
-    /// Returns the error of the system if the address can't be bound.
+    /// Returns an I/O error if the address cannot be bound.
     pub fn bind(address: SocketAddr, options: ServerOptions) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
@@ -154,12 +156,14 @@ impl ProxyServer {
         })
     }
 
-    /// Enables TLS, with HTTP/2 and HTTP/1.1. `certificates` is the chain, the server's certificate
-    /// first, and `key` its private key, both in PEM.
+    /// Enables TLS, with HTTP/2 and HTTP/1.1.
+    ///
+    /// `certificates` is the certificate chain, with the server's certificate first, and `key` is
+    /// its private key, both in PEM. Also set [`ProxyOptions::https`](crate::ProxyOptions::https).
     ///
     /// # Errors
     ///
-    /// Returns a [`TlsError`] if one of them can't be read, or if they do not match.
+    /// Returns a [`TlsError`] if one of them cannot be parsed, or if they do not match.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, certificates: &[u8], key: &[u8]) -> Result<Self, TlsError> {
         use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
@@ -190,7 +194,7 @@ impl ProxyServer {
     ///
     /// # Errors
     ///
-    /// Returns the error of the system if it does not report the address.
+    /// Returns an I/O error if the system does not report the address.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
@@ -208,7 +212,7 @@ impl ProxyServer {
     ///
     /// # Errors
     ///
-    /// Returns the error of the system if the listening socket can't be used.
+    /// Returns an I/O error if the listening socket cannot be used.
     pub fn run<M>(self, make: M) -> io::Result<RunningProxy>
     where
         M: Fn() -> ReverseProxy + Send + Clone + 'static,
@@ -280,7 +284,7 @@ impl RunningProxy {
     ///
     /// # Errors
     ///
-    /// Returns an error if the workers can't be started.
+    /// Returns an I/O error if the workers cannot be started.
     ///
     /// # Panics
     ///
@@ -288,14 +292,14 @@ impl RunningProxy {
     ///
     /// # Cancel safety
     ///
-    /// Dropping it stops the workers at once, and with them the requests in flight. Use
+    /// Dropping the future stops the workers at once, and with them the requests in flight. Use
     /// [`handle`](Self::handle) for a graceful shutdown.
     pub async fn serve(self) -> io::Result<()> {
         self.server.await
     }
 }
 
-/// A certificate or private key that can't be used.
+/// The error of a certificate or private key that cannot be used. Its message states the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TlsError(&'static str);
 

@@ -1,6 +1,6 @@
 //! Determines the target of a request: its authority and path (RFC 9112 §3.2, §3.3).
 //!
-//! Normalisation is left to the cache key ([`larder_core::CacheKey`]).
+//! Normalization is left to the cache key ([`larder_core::CacheKey`]).
 
 use actix_http::{RequestHead, Response};
 use actix_web::http::{Method, header::HOST};
