@@ -1,4 +1,4 @@
-//! [`ValueError`]: why a call returned no value.
+//! [`ValueError`]: the reasons why a call returned no value.
 
 use std::{error::Error, fmt};
 
@@ -8,12 +8,12 @@ use larder_core::FetchError;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ValueError<E> {
-    /// The load of this caller failed with this error.
+    /// The load that this caller ran failed with this error.
     Load(E),
-    /// An earlier load failed, in this caller or another one, and the failure is cached
+    /// A load failed earlier or in another caller, and the failure is cached
     /// ([`Value::negative_ttl`](crate::Value::negative_ttl)).
     NegativelyCached,
-    /// The loaded value could not be converted to JSON, or not be converted back.
+    /// The loaded value could not be converted to JSON, or the JSON could not be converted back.
     Json(serde_json::Error),
     /// The load took longer than [`Limits::origin_timeout`](larder_core::Limits::origin_timeout),
     /// or was aborted.

@@ -1,6 +1,6 @@
-//! [`Values`] and [`Value`]: looks up a value by its name, loads it on a miss, and removes it.
+//! [`Values`] and [`Value`]: look up a value by its name, load it on a miss, and remove it.
 //!
-//! `loader` makes an origin of the load function; the engine does everything else.
+//! `loader` turns the load function into an origin; the engine does everything else.
 
 use std::{future::Future, marker::PhantomData, sync::Arc, time::Duration};
 
@@ -22,9 +22,11 @@ const HOST: &str = "values.invalid";
 /// Most characters of a value's name in the target of its key.
 const MAX_READABLE: usize = 200;
 
-/// Stores application values in a [`Cache`], next to its HTTP responses.
+/// Methods of a [`Cache`] that store application values beside HTTP responses. Import the trait to
+/// use them.
 ///
-/// Values and responses never share a key.
+/// Values and responses never share a key. Two values with the same name are the same value, so a
+/// name should contain everything that the value depends on, such as `user:42`.
 ///
 /// ```
 /// use larder_core::Cache;
@@ -36,22 +38,24 @@ const MAX_READABLE: usize = 200;
 /// ```
 #[async_trait]
 pub trait Values {
-    /// Returns a builder for looking up the value with this name. Any string is a name.
+    /// Returns a builder for looking up the value with this name. Any string is a valid name.
     fn value(&self, name: &str) -> Value;
 
-    /// Removes the value with this name. After it has returned, no caller receives the removed
-    /// value, even if it was being loaded at the same time.
+    /// Removes the value with this name.
+    ///
+    /// After this method has returned, no caller receives the removed value, even if it was being
+    /// loaded at the same time.
     ///
     /// # Errors
     ///
-    /// Returns a [`StoreError`] if the store cannot guarantee that the value has been removed.
+    /// Returns a [`StoreError`] if the store cannot confirm the removal.
     async fn remove_value(&self, name: &str) -> Result<(), StoreError>;
 
     /// Removes all values of a group, with the guarantee of [`remove_value`](Self::remove_value).
     ///
     /// # Errors
     ///
-    /// Returns a [`StoreError`] if the store cannot guarantee that the values have been removed.
+    /// Returns a [`StoreError`] if the store cannot confirm the removal.
     async fn remove_value_group(&self, group: &str) -> Result<(), StoreError>;
 }
 
@@ -72,7 +76,7 @@ impl Values for Cache {
     }
 }
 
-/// A builder for looking up a value, from [`Values::value`].
+/// A builder for looking up a value, created by [`Values::value`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -101,22 +105,22 @@ impl Value {
         self
     }
 
-    /// Sets how long the stale value is returned after its TTL while a background task loads a new
+    /// Sets how long past its TTL a stale value is returned while a background task loads a new
     /// one. Default: zero.
     pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
         self.overrides.stale_while_revalidate = Some(window);
         self
     }
 
-    /// Sets how long the stale value is returned after its TTL if loading a new one fails. Default:
+    /// Sets how long past its TTL a stale value is returned if loading a new one fails. Default:
     /// zero.
     pub fn stale_if_error(mut self, window: Duration) -> Self {
         self.overrides.stale_if_error = Some(window);
         self
     }
 
-    /// Sets how long a failed load is cached, in whole seconds. Default: zero, so that each call
-    /// loads again.
+    /// Sets how long a failed load is cached, in whole seconds. Default: zero, which means that
+    /// each call loads again.
     ///
     /// During that time, callers receive [`ValueError::NegativelyCached`] without a load. If
     /// [`stale_if_error`](Self::stale_if_error) allows it, they receive the stale value instead.
@@ -125,7 +129,8 @@ impl Value {
         self
     }
 
-    /// Adds the value to groups. [`Values::remove_value_group`] removes all values of a group.
+    /// Adds the value to groups, when it is loaded. [`Values::remove_value_group`] removes all
+    /// values of a group.
     pub fn groups<G: Into<Box<str>>>(mut self, groups: impl IntoIterator<Item = G>) -> Self {
         self.overrides.groups.extend(groups.into_iter().map(Into::into));
         self
@@ -135,18 +140,19 @@ impl Value {
     ///
     /// Concurrent calls for the same value are collapsed: one of them runs `load`, and the others
     /// wait for its result. `load` may run more than once, and it may run in a background task
-    /// after this method has returned a stale value. A store that fails counts as a miss.
+    /// after this method has returned a stale value. It therefore cannot borrow: clone what it
+    /// needs, such as a connection pool, into the closure. A store that fails counts as a miss.
     ///
     /// # Errors
     ///
     /// Returns [`ValueError::Load`] with the error of `load`, [`ValueError::NegativelyCached`] if a
-    /// failed load is cached, [`ValueError::Json`] if the value cannot be converted to JSON, and
-    /// [`ValueError::Fetch`] if the load did not complete.
+    /// failed load is cached, [`ValueError::Json`] if the value cannot be converted to JSON or
+    /// back, and [`ValueError::Fetch`] if the load did not complete.
     ///
     /// # Cancel safety
     ///
-    /// Can be dropped at any point. If other callers wait for this load, one of them loads the
-    /// value.
+    /// Can be dropped at any point. If other callers wait for this load, one of them runs its own
+    /// `load`.
     pub async fn get_or_try_insert_with<T, E, F, Fut>(self, load: F) -> Result<T, ValueError<E>>
     where
         F: Fn() -> Fut + Send + Sync + 'static,
