@@ -1,6 +1,6 @@
 //! Counts cache events, for the `metrics` crate and for direct reading.
 //!
-//! Which events exist and when they occur is decided by the engine ([`larder_core::Event`]).
+//! The engine decides which events exist and when they occur ([`larder_core::Event`]).
 
 use std::{
     fmt,
@@ -24,7 +24,7 @@ const STEPS: [(StoreStep, &str); 5] = [
 /// Counts the events of a cache: an [`Observer`] for
 /// [`CacheBuilder::observer`](larder_core::CacheBuilder::observer).
 ///
-/// One value may observe several caches; their events are added up. Install the recorder of the
+/// One value may observe several caches; their events are added up. Install a recorder of the
 /// `metrics` crate first: see [`new`](Self::new).
 ///
 /// ```
@@ -102,9 +102,9 @@ impl Count {
 impl Counters {
     /// Creates counters that start at zero.
     ///
-    /// Takes its counters from the recorder of the `metrics` crate that is installed at this
-    /// moment, and describes them there. A recorder that is installed later receives only
-    /// `larder_not_stored_total`: that counter is requested at each event.
+    /// They belong to the recorder of the `metrics` crate that is installed at this moment, and are
+    /// described to it. A recorder that is installed later receives only `larder_not_stored_total`,
+    /// because that counter is requested at each event.
     pub fn new() -> Self {
         describe_counter!("larder_requests_total", "Answered requests, by outcome.");
         describe_counter!("larder_stored_total", "Complete responses that were stored.");
