@@ -86,10 +86,10 @@ impl Coding {
 impl Compression {
     /// Chooses the coding for a request with these headers.
     ///
-    /// Takes the coding with the highest weight in `Accept-Encoding`; among equal weights, the
-    /// first one in [`codings`](Self::codings). The result is [`Coding::Identity`] without
-    /// `Accept-Encoding`, if no configured coding is accepted, and if `identity` is listed with a
-    /// higher weight than all others.
+    /// Returns the coding with the highest weight in `Accept-Encoding`, and among equal weights the
+    /// first one in [`codings`](Self::codings). Returns [`Coding::Identity`] if there is no
+    /// `Accept-Encoding`, if it accepts no configured coding, or if it lists `identity` with a
+    /// higher weight than all of them.
     ///
     /// ```
     /// use http::{HeaderMap, HeaderValue};
@@ -187,10 +187,10 @@ fn quality(parameter: &[u8]) -> Option<u16> {
     Some(thousandths.min(1000))
 }
 
-/// The headers of a request, with `Accept-Encoding` reduced to one coding.
+/// A view of a request's headers with `Accept-Encoding` reduced to one coding.
 ///
-/// For [`Cache::lookup`](larder_core::Cache::lookup): the variants of a page are selected by the
-/// chosen coding, not by the list that the client sent.
+/// Pass it to [`Cache::lookup`](larder_core::Cache::lookup), which then selects the variant of a
+/// page by the chosen coding instead of the list that the client sent.
 ///
 /// ```
 /// use http::{HeaderMap, HeaderValue};

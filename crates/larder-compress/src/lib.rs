@@ -9,10 +9,10 @@ mod tags;
 pub use coding::{Coding, Negotiated};
 pub use origin::CompressingOrigin;
 
-/// Configures what is compressed, and at which level.
+/// Settings of the compression: which responses are encoded, in which codings and at which levels.
 ///
-/// The defaults suit responses that are encoded once and served often. A level above its maximum is
-/// lowered to the maximum.
+/// The defaults suit responses that are encoded once and served often. Levels above their maximum
+/// are lowered to it.
 ///
 /// ```
 /// use larder_compress::{Coding, Compression};
@@ -29,7 +29,7 @@ pub struct Compression {
     pub min_length: u64,
     /// Codings that may be chosen, in order of preference: among those that a client accepts with
     /// equal weight, the first one is taken. With an empty list nothing is encoded. Default: `br`,
-    /// `zstd`, `gzip`: the smallest page first, at the levels below.
+    /// `zstd`, `gzip`, from the smallest encoded page to the largest at the default levels.
     pub codings: Vec<Coding>,
     /// Quality of Brotli, 0 to 11. Default: 5.
     pub brotli: u8,

@@ -18,12 +18,12 @@ use larder_core::{
 
 use crate::{Coding, Compression, Negotiated, convert, response, tags};
 
-/// Wraps the origin of one request and encodes its response; pass it to [`Cache::resume`] instead
-/// of the origin.
+/// An origin that wraps the origin of one request and encodes its response; pass it to
+/// [`Cache::resume`] instead of that origin.
 ///
 /// If the cache has a fresh response in another coding, that one is converted, and the origin
-/// receives no request. A response that has a coding already, that does not compress well or that
-/// has `no-transform`, is passed on unchanged.
+/// receives no request. A response is not encoded if it already has a coding, does not compress
+/// well or has `no-transform`.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -45,8 +45,9 @@ pub struct CompressingOrigin {
 }
 
 impl CompressingOrigin {
-    /// Creates an origin that encodes the response of `inner` with `coding`. `cache` and `key` are
-    /// those of the request.
+    /// Creates an origin that encodes the response of `inner` with `coding`.
+    ///
+    /// `cache` and `key` are those of the request; responses in other codings are looked up there.
     pub fn new(
         inner: Arc<dyn Origin>,
         cache: Cache,

@@ -1,6 +1,6 @@
 //! Translates entity tags between the origin and the encoded responses (RFC 9110 §8.8.3.3).
 //!
-//! Each coding has a tag of its own, and the origin knows only that of the unencoded response.
+//! Each coding has its own tag, and the origin knows only that of the unencoded response.
 //! `"abc"` becomes `W/"abc-br"`: weak, because another version of an encoder may produce other
 //! bytes from the same content. `If-None-Match: W/"abc-br"` is translated to a condition on `"abc"`
 //! for the origin, and the tag in the origin's 304 is replaced by the one in the request.
