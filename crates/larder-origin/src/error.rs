@@ -5,12 +5,12 @@ use std::error::Error as _;
 use hyper_util::client::legacy;
 use larder_core::{OriginError, OriginErrorKind};
 
-/// Converts an error of the client, and keeps it as the source.
+/// Converts an error of the client, and adds it as the source.
 pub(crate) fn origin_error(error: legacy::Error) -> OriginError {
     OriginError::new(kind(&error)).with_source(error)
 }
 
-/// Returns the kind of origin error that an error of the client stands for.
+/// Returns the kind of origin error for an error of the client.
 fn kind(error: &legacy::Error) -> OriginErrorKind {
     if error.is_connect() {
         return OriginErrorKind::Connect;

@@ -42,10 +42,12 @@ pub enum Balance {
 pub struct FailoverOptions {
     /// How the first origin for a request is chosen. Default: [`Balance::First`].
     pub balance: Balance,
-    /// Most retries of a failed request, each on the next origin. Default: 2; 0 disables retries.
+    /// Maximum number of retries of a failed request, each on the next origin. Default: 2; 0
+    /// disables retries.
     ///
     /// A request is retried only if its body is in memory, and either its method is idempotent
-    /// (RFC 9110 §9.2.2) or the connection failed, so that no origin has received it.
+    /// (RFC 9110 §9.2.2) or no connection could be established, so that the origin has not received
+    /// it.
     pub retries: u32,
     /// Number of failures in a row after which an origin is unhealthy for
     /// [`cooldown`](Self::cooldown). Default: 3; 0 counts as 1.
@@ -61,14 +63,15 @@ impl Default for FailoverOptions {
     }
 }
 
-/// An origin made of several equivalent origins: if one fails, the request is retried on the next.
+/// An origin that consists of several equivalent origins: if one fails, the request is retried on
+/// the next.
 ///
-/// Failures are: no response, and the status codes 502, 503 and 504. The retries after such a
-/// status end when every origin has had one attempt. Unhealthy origins, which failed too often or
-/// did not pass their health check, receive requests only after all healthy ones. If every attempt
-/// fails, the caller receives the last failure.
+/// An attempt fails if there is no response, or a 502, 503 or 504. The retries after such a status
+/// end when every origin has had one attempt. An origin is unhealthy if it failed too often or did
+/// not pass its health check. A request is sent to it only if all healthy ones have failed, or if
+/// there are none. If every attempt fails, the caller receives the last failure.
 ///
-/// A body that streams cannot be sent twice: such a request has one attempt. See
+/// A request with a streamed body has one attempt, because the body cannot be sent twice. See
 /// [`FailoverOptions::retries`] for the requests that are retried.
 ///
 /// ```
@@ -97,8 +100,7 @@ pub struct Failover {
 }
 
 impl Failover {
-    /// Creates a failover of `origins`. `health` has the state of the same origins in the same
-    /// order.
+    /// Creates a failover over `origins`. `health` must have the same origins in the same order.
     ///
     /// # Panics
     ///

@@ -24,7 +24,8 @@ use larder_core::{Body, Origin, OriginError};
 pub struct HeaderRules {
     /// Names of headers to remove, with all their values.
     pub remove: Vec<HeaderName>,
-    /// Headers to set. Each replaces all headers of the same name; the last of equal names wins.
+    /// Headers to set. Each replaces all headers of the same name; if a name is listed twice, the
+    /// last value applies.
     pub set: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -43,9 +44,9 @@ impl HeaderRules {
 
 /// An origin that applies [`HeaderRules`] to the requests and responses of another origin.
 ///
-/// The cache sees the request before its rules are applied and the response after. A header that a
-/// rule sets in a response is therefore stored with it, decides how it is cached (a rule can set
-/// `Cache-Control`), and adds no work to a hit.
+/// The cache sees the request before the rules are applied, and the response after they have been
+/// applied. A header that a rule sets in a response is therefore stored with it and adds no work to
+/// a hit. A rule can set `Cache-Control`, which then decides how the response is cached.
 ///
 /// ```
 /// use std::sync::Arc;

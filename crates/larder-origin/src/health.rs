@@ -2,8 +2,8 @@
 //! checks.
 //!
 //! All users of the same origins, on all threads, share one [`Health`]. It is a circuit breaker: an
-//! origin that failed too often is unhealthy for a cooldown. Then a request tries it, unless a
-//! successful check has ended the cooldown before.
+//! origin that failed too often is unhealthy for a cooldown. After that, or after a successful
+//! check, it receives requests again.
 
 use std::{
     fmt,
@@ -93,13 +93,14 @@ struct State {
 pub struct OriginHealth {
     /// Name of the origin, as given to [`Health::new`].
     pub name: String,
-    /// Whether the origin is healthy. An unhealthy origin receives requests only after all healthy
-    /// ones.
+    /// Whether the origin is healthy. A request is sent to an unhealthy origin only if all healthy
+    /// ones have failed, or if there are none.
     pub healthy: bool,
 }
 
 impl Health {
-    /// Creates the state of the origins with these names, in this order. All start healthy.
+    /// Creates the state of the origins with these names, in this order. The names are used in logs
+    /// and in [`report`](Self::report). All origins start healthy.
     pub fn new<N: Into<Box<str>>>(names: impl IntoIterator<Item = N>) -> Arc<Self> {
         let state = |name: N| State {
             name: name.into(),
@@ -159,8 +160,9 @@ impl Health {
         }
     }
 
-    /// Checks origin `index` at the interval of `check`, and never returns. Spawn it once for each
-    /// origin.
+    /// Checks `origin`, which has this `index`, at the interval of `check`, and never returns.
+    ///
+    /// Spawn it as a task, once for each origin.
     ///
     /// # Panics
     ///
@@ -168,7 +170,7 @@ impl Health {
     ///
     /// # Cancel safety
     ///
-    /// Can be dropped at any point: the checks stop, and the origin keeps its last state.
+    /// Can be dropped at any point: the checks stop, and the origin retains its last state.
     pub async fn watch(self: Arc<Self>, index: usize, origin: Arc<dyn Origin>, check: HealthCheck) {
         let state = &self.states[index];
         let (mut successes, mut failures) = (0, 0);

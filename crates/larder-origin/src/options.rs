@@ -1,10 +1,12 @@
-//! Options of [`HyperOrigin`](crate::HyperOrigin): where requests go, timeouts and limits.
+//! Options of [`HyperOrigin`](crate::HyperOrigin): the destination of requests, timeouts and
+//! limits.
 
 use std::{error::Error, fmt, time::Duration};
 
 use http::Uri;
 
-/// Options of a [`HyperOrigin`](crate::HyperOrigin): where requests go, timeouts and limits.
+/// Options of a [`HyperOrigin`](crate::HyperOrigin): the destination of requests, timeouts and
+/// limits.
 ///
 /// ```
 /// use std::time::Duration;
@@ -38,25 +40,27 @@ pub struct HyperOptions {
     /// Longest time between two chunks of a response body. Default: 60 s. When it passes, the body
     /// ends with an error.
     pub body_timeout: Duration,
-    /// How long an idle connection stays in the pool. Default: 4 s, which is below the 5 s after
-    /// which many servers close one: a request that must not be retried, such as a POST, should not
-    /// be sent on a connection that the origin is closing. Set more if the origin's keep-alive time
-    /// is longer.
+    /// How long an idle connection stays in the pool. Default: 4 s.
+    ///
+    /// It should be shorter than the origin's keep-alive time, which is 5 s for many servers.
+    /// Otherwise a request that must not be retried, such as a POST, can be sent on a connection
+    /// that the origin is closing. Set more if the origin's keep-alive time is longer.
     pub idle_timeout: Duration,
-    /// Most idle connections in the pool for each origin. Default: 256. Further ones are closed
-    /// when their response ends.
+    /// Maximum number of idle connections in the pool for each server. Default: 256. Further ones
+    /// are closed when their response ends.
     pub idle_connections: usize,
-    /// Most headers in an HTTP/1 response. Default: 256. A response with more fails.
+    /// Maximum number of headers in an HTTP/1 response. Default: 256. A response with more headers
+    /// is an error.
     pub max_headers: usize,
     /// Largest head of a response in bytes. Default: 128 KiB; for HTTP/1 at least 8 KiB. A response
-    /// with a larger head fails.
+    /// with a larger head is an error.
     pub max_head: usize,
     /// Whether to use HTTP/2 without negotiation, with TLS and without. The origin then receives
     /// its own name as `:authority`. Default: `false`: HTTP/2 is negotiated over TLS, if the origin
     /// receives its own name.
     pub http2_only: bool,
-    /// Root certificates in PEM to trust in addition to Mozilla's. Default: none. Needs the feature
-    /// `tls`.
+    /// Root certificates in PEM to trust in addition to Mozilla's. Default: none. Without the
+    /// feature `tls` they are ignored.
     pub root_certificates: Vec<u8>,
 }
 

@@ -22,8 +22,8 @@ use crate::{
 
 /// An origin that fetches over HTTP/1.1 and HTTP/2 with a pool of connections.
 ///
-/// Clones share the pool. The tasks of the connections run on the tokio runtime that first used
-/// them.
+/// Clones share the pool. The task of a connection runs on the tokio runtime on which the
+/// connection was opened, so create one origin for each runtime.
 ///
 /// ```no_run
 /// use larder_core::{Body, Origin as _};
@@ -48,8 +48,9 @@ impl HyperOrigin {
     ///
     /// # Errors
     ///
-    /// Returns an [`OptionsError`] if [`HyperOptions::root_certificates`] contains no valid
-    /// certificate, or if [`HyperOptions::to`] is `https` and the feature `tls` is disabled.
+    /// Returns an [`OptionsError`] if [`HyperOptions::root_certificates`] is not empty and contains
+    /// no certificate or an invalid one, or if [`HyperOptions::to`] is `https` and the feature
+    /// `tls` is disabled.
     pub fn new(options: HyperOptions) -> Result<Self, OptionsError> {
         Ok(Self { client: connect::client(&options)?, options })
     }
