@@ -6,7 +6,8 @@
 //! cargo run -p larder-examples --example database -- postgres://user:password@localhost/database
 //! ```
 //!
-//! The first command uses SQLite in memory, the second PostgreSQL. Then, in another terminal:
+//! The first command uses SQLite in memory, the second PostgreSQL. A second argument sets the
+//! address to listen on (default `127.0.0.1:8080`). Then, in another terminal:
 //!
 //! ```text
 //! curl http://127.0.0.1:8080/users
@@ -79,8 +80,8 @@ impl Users {
     /// Renames a user. Returns whether the user exists.
     ///
     /// The order matters: first commit, then remove from the cache, then respond. If the removal
-    /// came before the commit, another request could read and cache the old row in between. Since
-    /// the response comes last, a client that has received it reads the new name.
+    /// preceded the commit, another request could read and cache the old row in between. Because
+    /// the response is last, a client that has received it reads the new name.
     async fn change(&self, id: i64, name: &str) -> Result<bool, Box<dyn std::error::Error>> {
         let mut transaction = self.database.begin().await?;
         let query = sqlx::query("UPDATE users SET name = $1 WHERE id = $2").bind(name.to_owned()).bind(id);
@@ -118,7 +119,7 @@ async fn change(
 /// Connects to the database, and creates a table with 100 users.
 async fn open(url: &str) -> Result<AnyPool, sqlx::Error> {
     sqlx::any::install_default_drivers();
-    // Each connection to an in-memory database has its own: use one connection, and never close it.
+    // Each connection to SQLite in memory has its own database: use one, and never close it.
     let in_memory = url.starts_with("sqlite::memory:");
     let options = AnyPoolOptions::new().acquire_timeout(Duration::from_secs(5));
     let options =

@@ -1,5 +1,5 @@
-//! Shows the engine without an adapter: fetches a URL twice over the network, with the second
-//! response from memory.
+//! Shows the engine without an adapter: fetches a URL twice. The first response comes over the
+//! network, the second from memory if the server allows it.
 //!
 //! ```text
 //! cargo run -p larder-examples --example fetch -- https://example.com/

@@ -6,7 +6,8 @@
 //! cargo run -p larder-examples --example fleet -- redis://127.0.0.1:6390/0
 //! ```
 //!
-//! The program starts both servers, sends the requests itself, and ends.
+//! The argument is the URL of the Redis server (default `redis://127.0.0.1:6379/0`). The program
+//! starts both servers, sends the requests itself, and ends.
 
 use std::{
     sync::{
@@ -25,7 +26,7 @@ use larder::{
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Number of calls of the handler, in both servers.
+/// Number of calls of the handler in both servers together.
 static RENDERED: AtomicUsize = AtomicUsize::new(0);
 
 /// Returns a page that is cacheable for 60 s.

@@ -1,5 +1,5 @@
-//! Shows `fetch_all`: fetches several URLs concurrently. One is in the cache already, and one is in
-//! the list twice but fetched once.
+//! Shows `fetch_all`: fetches several URLs concurrently. One is already in the cache. Another is in
+//! the list twice, and is fetched once.
 //!
 //! ```text
 //! cargo run -p larder-examples --example gather

@@ -37,7 +37,8 @@ impl Middleware for Log {
 async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let server = LocalServer::start(Duration::from_secs(60)).await?;
     let cache = Cache::builder(Arc::new(MemoryStore::default())).rules(Rules::private()).build();
-    // Redirects are cached too if the client does not follow them: then each one passes the cache.
+    // Redirects are cached too if reqwest does not follow them itself: then each response of a
+    // chain passes through the cache.
     let http = Client::builder().redirect(Policy::none()).build()?;
     let client = ClientBuilder::new(http).with(CachingMiddleware::new(cache.clone())).with(Log).build();
     for mode in [CacheMode::Default, CacheMode::Default, CacheMode::Reload] {

@@ -1,4 +1,4 @@
-//! Shows the caching client on reqwest: fetches a page twice, with the second response from the
+//! Shows the caching client on reqwest: fetches a page twice. The second response comes from the
 //! cache.
 //!
 //! ```text

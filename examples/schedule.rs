@@ -1,5 +1,5 @@
-//! Shows the refresher: revalidates three pages every five seconds. The server responds to an
-//! unchanged page with 304 and no body.
+//! Shows the refresher: fetches three pages, and revalidates them every five seconds (or SECONDS).
+//! The server responds with 304 and no body if a page is unchanged.
 //!
 //! ```text
 //! cargo run -p larder-examples --example schedule

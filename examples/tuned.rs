@@ -4,10 +4,12 @@
 //! ```text
 //! cargo run --release -p larder-examples --example tuned
 //! cargo run --release -p larder-examples --example tuned -- redis://127.0.0.1:6379/0
+//! cargo run --release -p larder-examples --example tuned -- - 127.0.0.1:9000
 //! ```
 //!
 //! The first command caches in memory only. With the second, several servers share one cache; while
-//! Redis is unavailable, requests go to the handlers. Then, in another terminal:
+//! Redis is unavailable, requests go to the handlers. The second argument is the address to listen
+//! on (default `127.0.0.1:8080`); `-` as the first means no Redis. Then, in another terminal:
 //!
 //! ```text
 //! curl --compressed -i http://127.0.0.1:8080/report
@@ -34,7 +36,7 @@ async fn report() -> HttpResponse {
         .body("<p>a report that takes half a second</p>\n".repeat(200))
 }
 
-/// Returns a memory store of 256 MiB, in front of Redis if `redis` is a URL.
+/// Creates a memory store of 256 MiB, in front of Redis if `redis` is a URL.
 async fn store(redis: Option<String>) -> Result<Arc<dyn CacheStore>, Box<dyn std::error::Error>> {
     let near = Arc::new(MemoryStore::with_capacity(256 << 20));
     let Some(url) = redis else { return Ok(near) };
