@@ -54,11 +54,11 @@ pub(crate) fn check(urls: &[String]) -> Result<(), UsageError> {
             let far = if matches!(second, StoreUrl::Memory(_)) { &first_url } else { &second_url };
             Err(UsageError(format!(
                 "stores {first_url} and {second_url}: the first is the near tier, which must be memory; \
-                 e.g. memory:1GiB and {far}"
+                 e.g. --store memory:1GiB --store {far}"
             )))
         }
         _ => Err(UsageError(
-            "more than two stores: there can be a near tier, which is the first, and a far tier".to_owned(),
+            "at most two --store options: the first is the near tier, the second the far tier".to_owned(),
         )),
     }
 }
@@ -185,7 +185,8 @@ fn parse(url: &str) -> Result<StoreUrl, UsageError> {
     match kind {
         "memory" if rest.is_empty() => Ok(StoreUrl::Memory(None)),
         "memory" => {
-            let why = || wrong(&format!("'{rest}' is not a size of at least 1MiB; e.g. memory:512MiB"));
+            let why =
+                || wrong(&format!("'{rest}' is not a size of at least 1MiB; e.g. --store memory:512MiB"));
             parse_size(rest)
                 .filter(|bytes| *bytes >= 1 << 20)
                 .map(|bytes| StoreUrl::Memory(Some(bytes)))
@@ -194,7 +195,7 @@ fn parse(url: &str) -> Result<StoreUrl, UsageError> {
         "disk" => {
             let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
             if path.is_empty() {
-                return Err(wrong("the directory is missing; e.g. disk:/var/cache/larder?max=10GiB"));
+                return Err(wrong("the directory is missing; e.g. --store disk:/var/cache/larder?max=10GiB"));
             }
             let max = match query.split_once('=') {
                 None if query.is_empty() => None,
@@ -218,9 +219,9 @@ fn parse(url: &str) -> Result<StoreUrl, UsageError> {
                 Err(error) => Err(UsageError(format!("store {}: {error}", redact_password(url)))),
             }
         }
-        "redis" | "rediss" => Err(wrong("the server is missing; e.g. redis://127.0.0.1:6379/0")),
+        "redis" | "rediss" => Err(wrong("the server is missing; e.g. --store redis://127.0.0.1:6379/0")),
         _ => Err(wrong(&format!(
-            "unknown store '{kind}'; use memory, disk:PATH or redis://HOST; e.g. memory:512MiB"
+            "unknown store '{kind}'; use memory, disk:PATH or redis://HOST; e.g. --store memory:512MiB"
         ))),
     }
 }

@@ -34,9 +34,9 @@ impl AdminSetup {
             nginx.url()
         );
         let proxy = dir.start(&config, &[]);
-        let errors = dir.wait_for_error("admin listener on http://");
+        let errors = dir.wait_for_error("admin on http://");
         let admin = errors
-            .split("admin listener on ")
+            .split("admin on ")
             .nth(1)
             .and_then(|rest| rest.lines().next())
             .expect("the address")

@@ -279,7 +279,7 @@ async fn serve(
         let listener = Admin { cache, counters, prometheus, shared, started, token };
         let (server, address) = listener.serve(settings.listen)?;
         admin = Some((server.handle(), actix_rt::spawn(server)));
-        eprintln!("larder: admin listener on http://{address}");
+        eprintln!("larder: admin on http://{address}");
     }
     let mut health_checks = route_table.start_health_checks();
     if let Some(path) = args.config.clone() {
