@@ -20,12 +20,13 @@ use crate::process::{cargo, output, run as call};
 
 /// The explanation of the curves' shapes.
 const SHAPES: &str = "
-- **Entries in memory**: a lookup visits one bucket of a hash table, whatever their number. With more
-  entries, the bucket is more often not in the processor's caches, until each lookup waits for memory
+- **Entries in memory**: a lookup reads one bucket of a hash table, whatever the number of entries. With
+  more entries, the bucket is more often not in the processor's caches, until each lookup waits for memory
   about four times.
-- **Connections**: one connection is one round trip at a time. A hundred keep the core busy. With a
-  thousand, a request costs half as much again, with ten thousand twice as much: the data of a connection
-  has left the caches when its next request comes.
+- **Connections**: one connection has one request in progress at a time. A hundred keep the core busy. A
+  request on one of a thousand connections costs about 1.3 times as much as on one of a hundred, and on one
+  of ten thousand 1.6 times: the data of a connection has left the processor's caches when its next request
+  arrives.
 - **Bodies**: below 16 KiB the request costs more than its bytes; above, the kernel's copies cost more.
   Resident memory grows by less than 16 MiB: each chunk is forwarded before the next is read.
 - **Variants**: the selecting values of each variant are compared in turn, newest first, so time grows
