@@ -45,7 +45,7 @@ impl Body {
         Self(Kind::Empty)
     }
 
-    /// Creates a body from any [`http_body::Body`], which it boxes.
+    /// Creates a body from any [`http_body::Body`], which it boxes. Trailers are dropped.
     pub fn stream<B>(body: B) -> Self
     where
         B: http_body::Body + Send + 'static,

@@ -1,6 +1,5 @@
 //! Defines the clock that the engine reads. [`SystemClock`] is the only code of this crate that
-//! reads
-//! the system's time.
+//! reads the system's time.
 
 use std::{fmt, time::SystemTime};
 

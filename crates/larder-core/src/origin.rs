@@ -1,6 +1,7 @@
 //! Defines [`Origin`], the source of responses that the cache does not have, and its error.
 //!
-//! Implementations over HTTP are in `larder-origin`; adapters implement it for handlers.
+//! Implementations over HTTP are in `larder-origin`; adapters implement it for handlers, mostly
+//! with `local_origin`. `engine::forward` calls it and limits its time.
 
 use std::{error::Error, fmt, time::Duration};
 
@@ -9,7 +10,7 @@ use http::{Request, Response};
 
 use crate::Body;
 
-/// Fetches responses that the cache cannot serve: a pooled HTTP client, a handler, or any other
+/// Fetches responses that the cache cannot serve, from a server over HTTP, a handler, or any other
 /// source.
 ///
 /// # What the engine relies on
@@ -48,7 +49,8 @@ use crate::Body;
     note = "implement `larder_core::Origin` with `#[async_trait]`, or use the HTTP origin of `larder-origin`"
 )]
 pub trait Origin: fmt::Debug + Send + Sync + 'static {
-    /// Sends the request and returns the final response once its head has arrived.
+    /// Sends the request and returns the final response once its head has arrived. Interim (1xx)
+    /// responses are not returned.
     ///
     /// # Errors
     ///

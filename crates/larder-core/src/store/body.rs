@@ -1,4 +1,5 @@
-//! Defines how a store returns bodies.
+//! Defines how a store returns bodies: whole in memory, or as streams of ranges. `engine::serve`
+//! opens them.
 
 use std::{fmt, ops::Range, pin::Pin, sync::Arc};
 
@@ -39,9 +40,9 @@ pub trait BodySource: fmt::Debug + Send + Sync {
 
     /// Opens the bytes of `range`, or the whole body for `None`.
     ///
-    /// Once this has returned, the bytes stay readable to their end, even if the entry is replaced,
-    /// removed or evicted. A store that cannot guarantee this fails the stream. A stream never ends
-    /// early as if it were complete.
+    /// The range lies within the body; it may be empty. Once this has returned, the bytes stay
+    /// readable to their end, even if the entry is replaced, removed or evicted. A store that
+    /// cannot guarantee this fails the stream. A stream never ends early as if it were complete.
     ///
     /// # Errors
     ///

@@ -1,12 +1,14 @@
-//! Defines [`StoreError`], the error of a store's operations.
+//! Defines [`StoreError`], the error of a store's operations. A client gets none of them while the
+//! origin responds.
 
 use std::{borrow::Cow, error::Error, fmt};
 
 /// The error of a store operation.
 ///
 /// The engine reacts to each of these by *using the origin*: a client never receives a `StoreError`
-/// while the origin can answer. The [kind](Self::kind) only decides what is counted and whether the
-/// store is skipped for a while.
+/// while the origin responds. Only a purge returns it to its caller. The [kind](Self::kind) is for
+/// counters and logs; only [`Gone`](StoreErrorKind::Gone) also affects control flow, since it is
+/// not a failure.
 ///
 /// `Display` prints this error alone, without its sources, and never a URL, a header value or a
 /// key, because those may be secret. The sources are available through [`source`](Error::source).
@@ -25,8 +27,7 @@ pub struct StoreError {
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
-/// The kind of a store error. Each kind needs a different reaction, by the engine or by an
-/// operator.
+/// The kind of a store error. Each kind needs a different reaction of the store or of an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
@@ -38,8 +39,8 @@ pub enum StoreErrorKind {
     /// The bytes that were read are not the bytes that were written. The store has removed the
     /// entry.
     Corrupt,
-    /// The entry was removed, replaced or evicted after it was looked up. This is normal: it is
-    /// counted, not logged.
+    /// The entry was removed, replaced or evicted after it was looked up or reserved. This is
+    /// normal in a cache that is being purged or is full.
     Gone,
 }
 

@@ -1,4 +1,5 @@
-//! Defines request collapsing across processes, for stores that several processes share.
+//! Defines request collapsing across processes, for stores that several processes share. Collapsing
+//! within a process needs no store: see `engine::flights`.
 
 use std::fmt;
 
@@ -11,6 +12,9 @@ use crate::CacheKey;
 #[async_trait]
 pub trait Leases: fmt::Debug + Send + Sync {
     /// Requests the right to fetch `key`.
+    ///
+    /// A request claims a key at most three times. If another process holds the lease each time,
+    /// the request is forwarded without one.
     ///
     /// # Errors
     ///
@@ -37,6 +41,7 @@ pub trait Lease: fmt::Debug + Send + Sync {}
 pub trait HeldLease: fmt::Debug + Send {
     /// Waits until the holder has stored the response, has released the lease, or has died.
     ///
-    /// The engine limits how long it waits.
+    /// The engine waits for at most 30 s by default (`Limits::collapse_timeout`), and then fetches
+    /// without a lease.
     async fn released(self: Box<Self>);
 }

@@ -2,7 +2,10 @@
 //!
 //! Nothing in this module depends on the engine, on origins or on an HTTP rule. A store holds bytes
 //! under keys, makes each entry visible in one step, and removes entries permanently when
-//! requested.
+//! requested. `writer` has the traits for writing an entry, `body` those for reading one, `leases`
+//! and `invalidation` the optional abilities of stores that several processes share. When these
+//! methods are called is decided in `engine`; the bytes of an entry outside memory are defined by
+//! `codec`.
 
 mod body;
 mod error;
@@ -22,7 +25,10 @@ pub use invalidation::{Invalidation, InvalidationFeed, InvalidationStream};
 pub use leases::{Claim, HeldLease, Lease, Leases};
 pub use writer::{Reservation, StoreWriter};
 
-/// Identifies one committed entry for as long as the store holds it. A store never reuses an id.
+/// Identifies one committed entry of a store.
+///
+/// The store chooses the number and never uses it for another entry. A store that outlives the
+/// process should choose it at random: see [`encode_head`](crate::codec::encode_head).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EntryId(pub u64);
 
@@ -36,12 +42,12 @@ pub struct Candidate {
     pub head: Arc<StoredHead>,
     /// The body, not yet read.
     pub body: StoredBody,
-    /// The form of the head that an adapter has prepared from it.
+    /// A value that an adapter has derived from the head, such as its framework's header map.
     pub(crate) prepared: prepared::Prepared,
 }
 
 impl Candidate {
-    /// Creates a candidate.
+    /// Creates a candidate from what a store has read.
     pub fn new(id: EntryId, head: Arc<StoredHead>, body: StoredBody) -> Self {
         Self { id, head, body, prepared: prepared::Prepared::default() }
     }
@@ -49,6 +55,7 @@ impl Candidate {
 
 /// The stored responses of one key, newest first.
 ///
+/// Create it with `From`, from one [`Candidate`] or from an `Arc<[Candidate]>`; read it as a slice.
 /// Cloning increments one reference count.
 #[derive(Debug, Clone, Default)]
 pub struct Candidates(Option<Arc<[Candidate]>>);
@@ -105,7 +112,22 @@ impl std::ops::Deref for Candidates {
 
 /// Stores responses.
 ///
-/// Implement this trait to write a store. Applications call the engine, not the store.
+/// Implement this trait to write a store. Applications call the engine, not the store. The crate
+/// `larder-memory` is the shortest complete implementation.
+///
+/// # Order of calls
+///
+/// - For a request: [`lookup`](Self::lookup), then [`BodySource::stream`] unless the body is in
+///   memory.
+/// - For a response that may be stored: [`reserve`](Self::reserve) before the request is sent to
+///   the origin, [`Reservation::begin`] once the head of the response has arrived,
+///   [`StoreWriter::write`] for each chunk, and [`StoreWriter::commit`] after the last one. The
+///   engine drops the reservation or the writer if the response is not storable, fails, or is too
+///   long.
+/// - After a 304: [`freshen`](Self::freshen), with the id that a lookup returned.
+/// - For a purge and for an unsafe request: the methods that remove or mark as stale.
+///
+/// Calls overlap, including several writes of one key.
 ///
 /// # What the engine relies on
 ///
@@ -120,15 +142,24 @@ impl std::ops::Deref for Candidates {
 ///    it arrives.
 /// 4. *Freshening changes only the head*, and only of the entry with the given id.
 /// 5. *One entry for each set of selecting header values.* A commit replaces the entry of the key
-///    that has equal values, and leaves the key's other entries unchanged.
+///    of which [`StoredHead::selecting`] is equal, and leaves the key's other entries unchanged.
 ///
 /// Everything else is allowed: a store may evict entries, reject writes, be slow and fail. It needs
-/// no clock and no HTTP rule, because it neither expires nor compares what it stores.
+/// no clock and no HTTP rule, because it need not expire what it stores.
+///
+/// `larder_testkit::store_suite!` generates tests of these guarantees and of each method except
+/// [`invalidations`](Self::invalidations).
+///
+/// # Cancel safety
+///
+/// The engine drops the future of a call when a timeout passes or the client disconnects. The call
+/// may then have taken effect or not. It must not leave a part of an entry that a lookup finds: a
+/// commit is visible or not, and a head is the old one or the new one. A removal of many entries
+/// may have removed some of them.
 ///
 /// # Wrappers
 ///
 /// No method has a default implementation, on purpose: a wrapper that omits one does not compile.
-/// `larder_testkit::store_suite!` checks each sentence of this page.
 ///
 /// # Cost
 ///
@@ -142,6 +173,9 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
     /// Returns all entries under `key`, one for each variant, newest first. An empty list is not an
     /// error.
     ///
+    /// If a store keeps decoded entries in memory, it should return clones of the same
+    /// [`Candidates`] each time: adapters store a converted head in them.
+    ///
     /// # Errors
     ///
     /// Returns a [`StoreError`] if the store could not be read. The engine treats it as a miss.
@@ -149,7 +183,8 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
 
     /// Reserves the right to store a response for `key`, before the request is sent to the origin.
     ///
-    /// Removals from now on prevent the commit of whatever is written through this reservation.
+    /// A removal of the key, of one of the entry's groups, or of a prefix of its URL after this
+    /// call prevents the commit of an entry that is written through this reservation.
     ///
     /// # Errors
     ///
@@ -159,7 +194,8 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
 
     /// Replaces the head of entry `id` after the origin has validated it (RFC 9111 §4.3.4).
     ///
-    /// The body and the entry's id stay the same.
+    /// The body and the entry's id stay the same. Soft purges call this, too, with a head that is
+    /// [marked as stale](StoredHead::marked_stale).
     ///
     /// # Errors
     ///
@@ -183,8 +219,9 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
 
     /// Removes the entries of all URLs that begin with `url`, and returns how many it found.
     ///
-    /// It may examine every entry. It may also reject writes that are in progress at the same time,
-    /// including those of other URLs.
+    /// The URL of an entry is [`CacheKey::target`]. A store may count keys instead of entries. It
+    /// may examine every entry, and may reject writes that are in progress at the same time,
+    /// including those of other URLs. The engine waits for it without a timeout.
     ///
     /// # Errors
     ///
@@ -200,9 +237,10 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
 
     /// Marks as stale the entries of `group` that were requested from the origin at `at` or before.
     ///
-    /// From now on a lookup returns such an entry with its head [marked as
-    /// stale](StoredHead::marked_stale), until it is freshened or replaced. Takes time that does
-    /// not depend on the number of entries.
+    /// From now on a lookup returns such an entry with its head marked as stale, until it is
+    /// freshened or replaced; [`Candidates::marked_stale`] does this. It also applies to an entry
+    /// that is committed later, if it was requested at `at` or before. Takes time that does not
+    /// depend on the number of entries.
     ///
     /// # Errors
     ///
@@ -212,16 +250,19 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
     /// Marks as stale the entries of URLs that begin with `url`, if they were requested from the
     /// origin at `at` or before.
     ///
-    /// An empty `url` marks all entries. It may examine every entry.
+    /// An empty `url` marks all entries. It may examine every entry; the engine waits for it
+    /// without a timeout. It need not apply to entries that are committed later.
     ///
     /// # Errors
     ///
     /// Returns a [`StoreError`] if the store cannot confirm that the entries are stale.
     async fn mark_prefix_stale(&self, url: &str, at: Timestamp) -> Result<(), StoreError>;
 
-    /// Returns the interface for request collapsing across processes, if the store supports it.
+    /// Returns the interface for request collapsing across processes, or `None` if the store does
+    /// not support it. The engine then collapses requests of its own process only.
     fn leases(&self) -> Option<&dyn Leases>;
 
-    /// Returns the feed of invalidations by other processes, if the store supports it.
+    /// Returns the feed of invalidations by other processes, or `None` if the store does not
+    /// support it. The engine does not use it; `larder-tiered` uses the feed of its far store.
     fn invalidations(&self) -> Option<&dyn InvalidationFeed>;
 }

@@ -1,4 +1,5 @@
-//! Caches one value that an adapter derives from a stored head, beside that head.
+//! Caches one value that an adapter derives from a stored head, beside that head, so that a hit
+//! does not convert header fields again.
 
 use std::{any::Any, fmt, sync::OnceLock};
 

@@ -11,11 +11,12 @@ use super::{BodySource, EntryId, StoreError};
 
 /// The right to store the response to one request, unless a removal revokes it.
 ///
-/// Dropping it releases it. It may live as long as the origin takes to respond; it does not prevent
-/// other writes.
+/// Dropping it releases it. It may live as long as the origin takes to respond (60 s by default).
+/// It does not prevent other writes: several reservations of one key can exist at the same time.
 #[async_trait]
 pub trait Reservation: fmt::Debug + Send {
-    /// Starts an entry. `length` is the body's length in bytes, if it is known.
+    /// Starts an entry with this head. `length` is the body's length in bytes, if it is known; the
+    /// engine then commits only after exactly that many bytes.
     ///
     /// # Errors
     ///
@@ -34,10 +35,10 @@ pub trait Reservation: fmt::Debug + Send {
 /// omit.
 #[async_trait]
 pub trait StoreWriter: fmt::Debug + Send {
-    /// Appends the next chunk and returns when the store can accept another, which provides
-    /// back-pressure.
+    /// Appends the next chunk, which is not empty, and returns when the store can accept another.
     ///
-    /// After an error the writer can only be dropped.
+    /// The engine waits for this before it calls again (back-pressure). After an error the writer
+    /// can only be dropped. An entry with an empty body has no call of `write`.
     ///
     /// # Errors
     ///
@@ -48,11 +49,13 @@ pub trait StoreWriter: fmt::Debug + Send {
     /// Returns a source of the bytes written so far, for clients that read more slowly than the
     /// body arrives.
     ///
-    /// This is the only access to an uncommitted body: a lookup never finds it. A stream of the
-    /// whole body waits at its end for more, ends when the writer commits, and fails when the
+    /// Returns `None` if the store does not support this; the fetch then proceeds at the speed of
+    /// its slowest client.
+    ///
+    /// The source is the only access to an uncommitted body: a lookup never finds it. A stream of
+    /// the whole body waits at its end for more, ends when the writer commits, and fails when the
     /// writer is dropped. A stream of a range that is already written never waits. The source stays
-    /// valid after the commit. `None` if the store does not support this; the fetch then proceeds
-    /// at the speed of its slowest client.
+    /// valid after the commit.
     fn follow(&self) -> Option<Arc<dyn BodySource>>;
 
     /// Makes the entry visible in one step. It replaces the entry of the key with the same
@@ -64,6 +67,7 @@ pub trait StoreWriter: fmt::Debug + Send {
     /// # Errors
     ///
     /// Returns [`Gone`](super::StoreErrorKind::Gone) if the key, a group of the entry or a prefix
-    /// of its URL was removed since it was reserved. Nothing becomes visible then.
+    /// of its URL was removed since it was reserved, or if the store refuses to replace an entry
+    /// that was reserved later. Nothing becomes visible then.
     async fn commit(self: Box<Self>) -> Result<EntryId, StoreError>;
 }
