@@ -1,4 +1,5 @@
-//! Builds a [`Cache`] and defines its limits.
+//! Builds a [`Cache`] and defines its [`Limits`] with their defaults. Each limit is applied by the
+//! file that waits or allocates.
 
 use std::{sync::Arc, time::Duration};
 
@@ -113,10 +114,9 @@ pub struct Limits {
     /// header values and groups with their bookkeeping. A response with a larger head is forwarded
     /// without being stored. Default: 64 KiB.
     pub max_head: usize,
-    /// Maximum number of variants of one key (RFC 9111 §4.1). At the limit, another variant is
-    /// stored only after the others have been removed. This prevents an origin from filling the
-    /// store with a single page by naming in `Vary` a field that differs for each client. Default:
-    /// 64.
+    /// Maximum number of variants of one key (RFC 9111 §4.1). At the limit, all variants of the key
+    /// are removed before another one is stored. This prevents an origin from filling the store
+    /// with a single page by naming in `Vary` a field that differs for each client. Default: 64.
     pub max_variants: usize,
     /// Maximum number of keys that are fetched with collapsing at the same time. Requests for
     /// further keys go to the origin uncollapsed. Default: 65,536.
@@ -126,19 +126,22 @@ pub struct Limits {
     /// 256.
     pub max_background_revalidations: usize,
     /// Longest time that a request waits for the response headers of another request's fetch, or
-    /// for another process's lease, before it goes to the origin. Default: 30 s.
+    /// for another process's lease, before it goes to the origin. It waits for a lease at most
+    /// three times. Default: 30 s.
     pub collapse_timeout: Duration,
-    /// Longest time until the head of the origin's response arrives. Default: 60 s. When it passes,
-    /// the client gets a 504 or a stale response.
+    /// Longest time until the head of the origin's response arrives, counted from the last chunk of
+    /// the request's body. Default: 60 s. When it passes, the client gets a 504 or a stale
+    /// response.
     pub origin_timeout: Duration,
     /// Longest time between two chunks of a response body that is being stored. Default: 60 s. When
-    /// it passes, the body ends with an error.
+    /// it passes, the body ends with an error. Other bodies are limited by the origin only.
     pub body_timeout: Duration,
     /// Longest time that a store lookup, a reservation, a claim of a lease or the opening of a body
     /// may take. Default: 1 s. A lookup that takes longer is a miss.
     pub lookup_timeout: Duration,
-    /// Longest time that any other store operation may take, and longest time that a client that
-    /// does not read may delay a shared fetch. Default: 10 s.
+    /// Longest time that any other store operation may take, except the removal of a URL prefix,
+    /// which has no limit; and longest time that a client that does not read may delay a shared
+    /// fetch. Default: 10 s.
     pub store_timeout: Duration,
 }
 

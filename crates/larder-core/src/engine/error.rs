@@ -1,4 +1,4 @@
-//! Defines [`FetchError`] and the error response that it becomes.
+//! Defines [`FetchError`], and which status and text a proxy's client gets for it.
 
 use std::{error::Error, fmt};
 

@@ -1,4 +1,5 @@
-//! Defines the events of a cache, for counters and logs.
+//! Defines the events of a cache, for counters and logs. The other files of the engine report them;
+//! `larder-metrics` counts them.
 
 use std::fmt;
 
@@ -43,7 +44,7 @@ pub enum Event<'a> {
     /// The origin's body ended early, or its length differs from the announced length. Nothing was
     /// stored.
     BodyBroken,
-    /// A store operation failed. The client was served nevertheless.
+    /// A store operation failed. Requests are served nevertheless; a purge returns the error.
     StoreFailed {
         /// The operation.
         step: StoreStep,
@@ -56,7 +57,7 @@ pub enum Event<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreStep {
-    /// Looking up a key.
+    /// Looking up a key, or claiming its lease.
     Lookup,
     /// Opening a body.
     Open,

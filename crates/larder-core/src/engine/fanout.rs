@@ -37,7 +37,8 @@ use super::readers::Readers;
 use crate::timeout::within;
 use crate::{Body, BodySource};
 
-/// Bytes of one arriving body that may be in memory when another chunk is read.
+/// Size of the window in bytes. Another chunk is read from the origin only while the window holds
+/// no more than this.
 pub(super) const WINDOW: u64 = 256 * 1024;
 
 /// How long each party may delay the others.

@@ -5,7 +5,8 @@
 //! the body ([`BodyFanout`]), even if the client disconnects.
 //!
 //! The response never waits for the store: store operations that are not ready at once continue in
-//! the background.
+//! the background. `forward` decides which responses are stored, `fanout` distributes the bodies
+//! that are still arriving.
 
 use std::{collections::VecDeque, pin::Pin, sync::Arc, task::Poll};
 
@@ -25,14 +26,14 @@ use crate::{
     timeout::{poll_once, within},
 };
 
-/// Bytes that are read together with the head, at most, before a task takes over the rest of the
-/// body.
+/// Bytes of the body after which reading ahead ends, and a task takes over the rest. The last chunk
+/// may exceed it.
 const READ_AHEAD_LIMIT: usize = 64 * 1024;
 
 /// A response to be stored.
 pub(super) struct Fill {
-    /// The reservation, made before the request was sent to the origin; `None` if the store could
-    /// not reserve.
+    /// The reservation from before the request to the origin; `None` if there is none, so that the
+    /// response is not stored.
     pub(super) reservation: Option<Box<dyn Reservation>>,
     pub(super) head: Arc<StoredHead>,
     /// The leader of the flight, if this request is one.

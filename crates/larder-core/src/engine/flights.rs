@@ -11,8 +11,9 @@
 //! between. A request that looked up the store before that, and becomes a leader after it, has to
 //! look up again: [`Flights::generation`] detects this.
 //!
-//! No other lock is taken and no other code is called while a lock of this module is held, and none
-//! is held across an await.
+//! This file holds the state. Which requests lead, follow, retry or are not collapsed is decided in
+//! `miss`. No other lock is taken and no other code is called while a lock of this module is held,
+//! and none is held across an await.
 
 use std::{
     collections::HashMap,
@@ -79,7 +80,7 @@ impl Flight {
     }
 }
 
-/// The part of a request in collapsing.
+/// The role of a request in collapsing.
 #[derive(Debug)]
 pub(crate) enum Role {
     Leader(Leader),

@@ -66,7 +66,7 @@ impl Cache {
     /// Reserves the key in the store before the request is sent.
     ///
     /// A removal while the origin is working then prevents the response from being stored. Returns
-    /// `None` if the response will probably not be storable, or if the store fails.
+    /// `None` if the last response of the key forbade storing, or if the store fails.
     async fn reserve(&self, pending: &PendingRequest) -> Option<Box<dyn Reservation>> {
         if self.inner.uncacheable.forbids_storing(&pending.key, self.inner.clock.now()) {
             // The next response will probably forbid storing as well, and a reservation in a remote

@@ -1,7 +1,8 @@
-//! Handles requests that a lookup alone could not answer: serves stale, follows, leads, or goes to
-//! the origin uncollapsed.
+//! Decides what happens to a request that a lookup alone could not serve: serve a stale response,
+//! follow a flight, lead one, or go to the origin uncollapsed.
 //!
-//! `flights` holds the state of collapsing; `forward` talks to the origin.
+//! Changes to collapsing start here. `flights` holds the state of collapsing, `uncacheable` the
+//! keys that are not collapsed; `forward` sends the request to the origin.
 
 use std::sync::Arc;
 

@@ -13,8 +13,14 @@
 //! the background. Unsafe requests are forwarded and invalidate stored responses on the way back
 //! (`purge`).
 //!
-//! This is the only module that awaits both an origin and a store. It holds no lock across an
-//! await, each of its waits has a limit ([`Limits`]), and a store failure is a miss.
+//! The other files: `builder` has the limits, `options` what one request can set, `pending` the
+//! request on its way through steps 4 to 6, `uncacheable` the keys of which requests are not
+//! collapsed, `bypass` the way around the engine, `response` and `error` the results, `events` the
+//! observer, `tasks` the background tasks, and `readers` the clients of one arriving body.
+//!
+//! This is the only module that awaits both an origin and a store. It holds no lock across an await
+//! and decides no caching rule: those are in `larder-policy`. A store failure is a miss. Each wait
+//! has a limit ([`Limits`]), except the removal of a URL prefix and bodies that are not stored.
 
 mod backfill;
 mod builder;
@@ -57,8 +63,8 @@ use crate::{
 /// An HTTP cache: looks up, decides, fetches once, stores while it serves, revalidates and
 /// invalidates.
 ///
-/// Clones share one cache. Every wait is bounded by its [`Limits`], and a store failure is a miss.
-/// The crate's front page has a complete example.
+/// Clones share one cache. [`Limits`] bounds the waits for the store and for the head of the
+/// origin's response, and a store failure is a miss. The crate's front page has a complete example.
 #[derive(Debug, Clone)]
 pub struct Cache {
     inner: Arc<Inner>,
@@ -124,8 +130,9 @@ impl Cache {
 
     /// Looks up a request and returns the response if it can be served without the origin.
     ///
-    /// For adapters that do not use the `http` crate's request type: a hit converts nothing. It
-    /// never fails, because a store failure is a miss. A hit is reported to the [`Observer`].
+    /// For adapters that do not use the `http` crate's request type: a hit converts nothing. A
+    /// store failure is a miss. A hit, or the 504 to `only-if-cached`, is reported to the
+    /// [`Observer`].
     ///
     /// # Cancel safety
     ///
@@ -140,7 +147,7 @@ impl Cache {
     /// Looks up a request as [`lookup`](Self::lookup) does, without reporting a hit to the
     /// [`Observer`].
     ///
-    /// For a second lookup on behalf of one request.
+    /// For a second lookup on behalf of one request, so that the request is counted once.
     ///
     /// # Cancel safety
     ///
@@ -172,7 +179,8 @@ impl Cache {
     /// Serves a request after a [`lookup`](Self::lookup) that was a miss, with the origin.
     ///
     /// The request's URI must be absolute, with scheme and authority; this method normalizes it. It
-    /// also removes hop-by-hop header fields. `miss` must come from a lookup of the same request.
+    /// also removes hop-by-hop header fields. `miss` must be the result of a lookup of the same
+    /// request.
     ///
     /// # Errors
     ///
@@ -234,7 +242,8 @@ impl Cache {
         response.into_http(&self.inner.name)
     }
 
-    /// Returns the response that a proxy sends to its client after a failure.
+    /// Returns the response that a proxy sends to its client after a failure, and reports it to the
+    /// [`Observer`].
     ///
     /// Its status is that of [`FetchError::status`], and its body is one line of text that names
     /// the failure.

@@ -1,4 +1,5 @@
-//! Defines the options of a single request that its header fields cannot express.
+//! Defines the options of a single request that its header fields cannot express. `pending` and
+//! `forward` apply them.
 
 use std::{fmt, sync::Arc};
 

@@ -1,4 +1,5 @@
-//! A request that is on its way to the origin, without its body.
+//! Holds a request that needs the origin, without its body: normalizes its URI, removes the fields
+//! that are not forwarded, and applies its [`FetchOptions`].
 //!
 //! `miss` decides what happens to it, `forward` sends it.
 

@@ -1,9 +1,10 @@
 //! Removes stored responses or marks them as stale: for unsafe requests (RFC 9111 §4.4), for groups
 //! (RFC 9875), and for the operator.
 //!
-//! Once a removal has returned, no request gets the removed response. Flights that could still
-//! deliver it are detached first, so that later requests start a new fetch. The store prevents the
-//! commit of whatever was reserved before the removal.
+//! Once a removal has returned, no later request gets the removed response. Flights that could
+//! still deliver it are detached first, so that later requests start a new fetch. The store
+//! prevents the commit of every response that was reserved before the removal. Which targets and
+//! groups an unsafe request invalidates is decided in `larder-policy`; `forward` calls it.
 
 use std::sync::Arc;
 
@@ -80,6 +81,8 @@ impl Cache {
     }
 
     /// Marks all responses of `group` as stale, as [`soft_purge`](Self::soft_purge) does.
+    ///
+    /// This includes responses that were requested before and arrive later.
     ///
     /// # Errors
     ///

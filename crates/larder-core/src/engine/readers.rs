@@ -1,6 +1,6 @@
-//! The clients of a body in transfer: the position of each, and the wakers of those that wait.
+//! Tracks the clients of an arriving body: the position of each, and the wakers of those that wait.
 //!
-//! `fanout` holds them under its lock.
+//! `fanout` holds them under its lock and decides which of them are disconnected.
 
 use std::task::Waker;
 

@@ -1,5 +1,6 @@
 //! Defines [`CacheResponse`], the response to one request before an adapter converts it to its
-//! framework's type.
+//! framework's type, and adds `Age` and `Cache-Status` to it. `serve` creates it from a stored
+//! response, `forward` from the origin's.
 
 use std::time::Duration;
 
@@ -92,8 +93,8 @@ impl CacheResponse {
 
     /// Calls `with` on a value derived from the *stored* head, such as a framework's header map.
     ///
-    /// `make` creates the value at the first hit; it then stays beside the stored response for
-    /// later hits. If the store's lookups return new candidates each time, `make` runs for each
+    /// `make` creates the value at the first hit; later hits share it. If the store's lookups
+    /// return new [`Candidates`] each time, as those of `larder-redis` do, `make` runs for each
     /// response. Returns `None` if the response does not have a stored head unchanged; use
     /// [`headers`](Self::headers) then.
     pub fn with_prepared<T, R>(
@@ -114,7 +115,7 @@ impl CacheResponse {
         self.body
     }
 
-    /// Returns the body for replacement, such as with [`std::mem::take`].
+    /// Returns the body as a mutable reference, for example to replace it.
     pub fn body_mut(&mut self) -> &mut Body {
         &mut self.body
     }

@@ -1,5 +1,5 @@
 //! Creates the response from a stored one: whole, a part, 304 or 416 (RFC 9111 §4.3.2, RFC 9110
-//! §14).
+//! §14). Which of these it is, [`StoredHead::serve`] decides; this file opens the body.
 
 use std::{ops::Range, time::Duration};
 

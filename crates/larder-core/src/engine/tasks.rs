@@ -1,7 +1,8 @@
-//! Counts background tasks: fills of which the client has disconnected, and revalidations.
+//! Spawns and counts background tasks, so that a shutdown can wait for them: fills, which continue
+//! if the client disconnects, and revalidations.
 //!
-//! Their number is limited elsewhere, each step of them has a timeout where it awaits, and a
-//! shutdown can wait for them.
+//! `miss` limits the number of revalidations; each fill belongs to one fetch. The files
+//! that await something in a task limit its time.
 
 use std::{
     future::Future,

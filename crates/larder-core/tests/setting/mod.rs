@@ -1,4 +1,5 @@
-//! Builds a cache on a memory store, an origin that the test plays, and a clock that stands still.
+//! Builds a cache on a memory store, an origin that the test scripts, and a clock that only the
+//! test advances.
 #![allow(dead_code, reason = "each test file uses only some of these helpers")]
 
 use std::{sync::Arc, time::Duration};
