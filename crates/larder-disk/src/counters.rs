@@ -1,5 +1,5 @@
-//! Counts this process's events until the maintenance task adds them to the totals in the state
-//! file.
+//! Counts this process's events until the maintenance thread (`maintenance`) adds them to the
+//! totals in the state file.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,4 +1,4 @@
-//! Converts errors of the file system and of the codec to [`StoreError`].
+//! Converts errors of the file system and of the codec to [`StoreError`], and decides their kinds.
 
 use std::io;
 

@@ -1,5 +1,15 @@
 #![doc = include_str!("../README.md")]
 
+// Where to change what; FORMAT.md describes the files on disk.
+//
+// - what runs on which thread: `store`; the parts of an open directory: `volume`
+// - finding an entry: `lookup`, `index` (the hash table), `read_cache`; its body: `body`, `pread`,
+//   `buffers`
+// - writing an entry: `writer`, `segment`, `partial_body` (slow clients), then `commit`
+// - removal: `volume` (key, group, everything), `stats` (URL prefix), `tombstones`
+// - space: `eviction`; leftovers of crashes: `recovery`, `maintenance`
+// - bytes of the files: `record`, `state_file`, `file_name`; opening files: `directory`
+
 mod body;
 mod buffers;
 mod commit;

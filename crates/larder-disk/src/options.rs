@@ -1,4 +1,5 @@
-//! The options of a disk store, and the sizes that follow from them.
+//! Defines the options of a disk store, and computes the sizes that follow from them: segments, and
+//! the longest body that is stored behind its head.
 
 /// Options of a [`DiskStore`](crate::DiskStore): limits in bytes, and durability.
 ///

@@ -1,5 +1,5 @@
-//! The part of a body that has been written while its writer is still active. Clients that are
-//! slower than the origin read from it; the file itself is written by `writer`.
+//! Gives access to the part of a body that has been written while its writer is still active.
+//! Clients that are slower than the origin read from it; the file itself is written by `writer`.
 
 use std::{fmt, fs::File, ops::Range, sync::Arc};
 

@@ -1,7 +1,8 @@
 //! Appends records to segments. Each segment is written by one process, from start to end.
 //!
 //! The writer locks the segment, so that other processes do not evict it. The kernel releases the
-//! lock when the writer dies. Records in a segment never change.
+//! lock when the writer dies. Records in a segment never change. `record` encodes them, `eviction`
+//! removes segments.
 
 use std::{fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
 

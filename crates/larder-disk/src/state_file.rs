@@ -1,7 +1,8 @@
-//! The state that all processes share: a file of counters, and the lock that every change requires.
+//! Reads and writes the state that all processes share: a file of counters, and the lock that every
+//! change requires.
 //!
-//! The lock is held for microseconds. The kernel releases it when its holder dies. Lookups take no
-//! lock.
+//! The lock is held for microseconds, and waited for at most 2 s. The kernel releases it when its
+//! holder dies. Lookups take no lock.
 
 use std::{fs::File, io, os::unix::fs::FileExt as _, thread, time::Duration};
 

@@ -1,4 +1,5 @@
-//! Operations that read the whole index: statistics, and removal or staleness by URL prefix.
+//! Operations that read the whole index: the public statistics, and removing or marking as stale by
+//! URL prefix. Removal of single keys is in `volume`, the counting of events in `counters`.
 
 use std::{io, sync::Arc};
 

@@ -1,5 +1,5 @@
-//! The public store. It runs what does not block on the calling task, and the rest on blocking
-//! threads; the operations themselves are methods of `Volume`.
+//! The public store. It decides what runs on the calling task and what on a blocking thread; the
+//! operations themselves are methods of `Volume`.
 
 use std::{
     fs::File,

@@ -1,9 +1,10 @@
 //! Records when each key and each group was last removed: a table of sequence numbers, indexed by
 //! hash.
 //!
-//! Removing a group thus costs the same whatever its size, and a response that was requested before
-//! a removal is not stored after it. Two names with hashes that share a slot (one pair in a
-//! million) are removed together, which a cache is allowed to do.
+//! Removing a group therefore takes the same time for any number of entries, and a response that
+//! was requested before a removal is not stored after it. `commit` and `lookup` compare the
+//! numbers. Two names with hashes that share a slot (one pair in a million) are removed together,
+//! which a cache is allowed to do.
 
 use std::{fs::File, io, os::unix::fs::FileExt as _};
 

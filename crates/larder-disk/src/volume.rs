@@ -1,6 +1,7 @@
-//! The parts of an open directory, and the operations that concern several of them: hashing,
-//! accounting of space, open files, removal. Lookup, commit, eviction, recovery and statistics are
-//! in their own modules.
+//! Holds the parts of an open directory, and has the operations that concern several of them:
+//! hashing, accounting of space, open files, removal of keys, groups and everything. Lookup,
+//! commit, eviction, recovery, and the operations on the whole index (`stats`) are in their own
+//! modules.
 
 use std::{
     collections::HashMap,
