@@ -1,5 +1,5 @@
-//! The circuit breaker: after several failures in a row no command is sent for a pause, then a
-//! single command probes the server.
+//! The circuit breaker: after five failures in a row no command is sent for a pause of 50 to 1,000
+//! ms, then a single command probes the server. What counts as a failure is decided in `client`.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},

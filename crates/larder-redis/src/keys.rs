@@ -1,4 +1,4 @@
-//! The names of all keys and channels on the server.
+//! Builds the names of all keys and channels on the server.
 //!
 //! All names that belong to one cache key share a hash tag: a Cluster stores them on one node,
 //! where a script can access them together. The name of an entry contains the URL in readable form,

@@ -1,5 +1,13 @@
 #![doc = include_str!("../README.md")]
 
+// Where to change what:
+//
+// - atomic steps on the server (Lua): `scripts`; names of keys: `keys`; bytes of a value: `record`
+// - finding an entry: `lookup`, `body`; writing one: `writer`
+// - removal: `store` (key, group, epoch), `scan` (URL prefix, everything)
+// - invalidations of other processes: `invalidations`; leases: `leases`, `lease_events`
+// - servers and URLs: `options`, `connect`; commands and timeouts: `client`, `breaker`
+
 mod body;
 mod breaker;
 mod client;

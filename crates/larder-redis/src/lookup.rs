@@ -1,4 +1,5 @@
 //! Looks up the stored variants of a key in one round trip, or two if responses are in groups.
+//! `record` decodes them; bodies in their own keys are read by `body`.
 
 use std::sync::Arc;
 

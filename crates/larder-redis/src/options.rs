@@ -36,8 +36,8 @@ pub struct RedisOptions {
     /// is then a miss until they are available. An invalid URL or rejected credentials are an error
     /// in any case. Default: `false`.
     pub lazy_connect: bool,
-    /// Time after which a lease expires unless its holder renews it. A living holder renews it
-    /// three times in this period. Default: 6 s.
+    /// Time after which a lease expires unless its holder renews it. The holder renews it three
+    /// times in this period. Default: 6 s.
     pub lease_duration: Duration,
 }
 

@@ -1,5 +1,5 @@
-//! Scans all keys: removal by prefix, removal of everything and counting, for which there is no
-//! index.
+//! Scans all keys, for the operations that have no index: removing or marking as stale by URL
+//! prefix, removing everything, and counting.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! The public statistics: counters of this process, and figures read from the servers.
+//! Defines the public statistics: counters of this process, and figures read from the servers.
+//! `RedisStore::stats` collects them.
 
 /// Counters of this process and figures of its servers, as [`RedisStore::stats`] returns them.
 ///

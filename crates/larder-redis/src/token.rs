@@ -1,5 +1,5 @@
-//! Random identifiers that are unique across processes: tombstone tokens, lease holders, senders of
-//! invalidations and entry ids.
+//! Creates random identifiers that are unique across processes: tombstone tokens, lease holders,
+//! senders of invalidations and entry ids.
 
 use std::fmt::Write as _;
 

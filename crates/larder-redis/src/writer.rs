@@ -1,5 +1,6 @@
 //! Writes one entry. A short body is buffered in memory and stored together with its head in one
-//! command. A long body is appended to its own key, which expires if the writer's process dies.
+//! command. A long body is appended to its own key, which expires if the writer's process dies. The
+//! commit itself is the script `PUBLISH` in `scripts`.
 
 use std::{fmt, sync::Arc, time::Duration};
 
