@@ -1,5 +1,5 @@
-//! Bodies in memory: a short body is one buffer, a long one stays in the chunks in which it
-//! arrived.
+//! Builds and reads bodies in memory: a short body (up to 1 MiB) is one buffer, a longer one stays
+//! in the chunks in which it arrived.
 
 use std::{
     collections::VecDeque,

@@ -1,5 +1,6 @@
-//! Removes groups (RFC 9875) in constant time: a removal records a number, which lookups compare
-//! with the number of an entry's reservation.
+//! Removes groups (RFC 9875) in constant time: a removal records a number, the epoch, which lookups
+//! compare with the epoch of an entry's reservation. The same table records when a group was marked
+//! as stale. `store` counts the epochs.
 
 use std::collections::{HashMap, VecDeque};
 

@@ -1,4 +1,4 @@
-//! The limits of a memory store.
+//! Defines the limits of a memory store. `store` and `writer` apply them.
 
 /// Options of a [`MemoryStore`](crate::MemoryStore): limits in bytes.
 ///

@@ -1,4 +1,4 @@
-//! The memory store: one map. Its entries are weighed in bytes, and admitted and evicted by
+//! The public store: one map. Its entries are weighed in bytes, and admitted and evicted by
 //! TinyLFU. Writers in progress are in `inflight` and `writer`, group removals in `groups`.
 
 use std::{

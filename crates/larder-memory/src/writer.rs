@@ -1,5 +1,5 @@
 //! Writes one entry: collects its chunks until the commit. Clients that are slower than the origin
-//! read them meanwhile.
+//! read them meanwhile. `store` makes the entry visible, `body` joins the chunks.
 
 use std::{
     collections::VecDeque,
