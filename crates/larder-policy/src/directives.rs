@@ -1,5 +1,6 @@
 //! Parses `Cache-Control` (RFC 9111 §5.2) once, into a struct with a field for each directive that
-//! this crate implements.
+//! this crate implements. What a directive permits or forbids is decided in `storing`, `freshness`,
+//! `reuse` and `stale`.
 //!
 //! Parsing cannot fail. Of several values for one lifetime the first counts. All other conflicts
 //! are resolved to the strictest directive. A lifetime that is not a number counts as zero, which

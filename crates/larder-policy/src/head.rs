@@ -1,4 +1,4 @@
-//! Defines what is stored of a response besides its body: status code, header fields and freshness
+//! Defines the stored part of a response without its body: status code, header fields and freshness
 //! information.
 //!
 //! The `storing` and `freshening` modules create these values; `reuse` and `serving` read them.

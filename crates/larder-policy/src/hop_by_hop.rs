@@ -1,5 +1,5 @@
 //! Removes header fields that concern one connection only (RFC 9110 §7.6.1), and identifies those
-//! that are never stored (RFC 9111 §3.1).
+//! that are never stored (RFC 9111 §3.1). `storing` decides which others are not stored.
 
 use http::{HeaderMap, HeaderName};
 

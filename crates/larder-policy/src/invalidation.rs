@@ -1,5 +1,5 @@
 //! Decides what a request with an unsafe method invalidates (RFC 9111 §4.4, RFC 9875 §3). The
-//! caller removes the stored responses.
+//! caller removes the stored responses. `groups` parses the fields of cache groups.
 
 use http::{HeaderMap, Method, StatusCode};
 

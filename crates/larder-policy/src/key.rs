@@ -42,7 +42,7 @@ impl CacheKey {
     /// Creates the key from the parts of a request, without a [`TargetUri`] in between. Servers use
     /// it on their hot path.
     ///
-    /// The parts are normalised as in [`TargetUri::new`], and the key is equal to the one of that
+    /// The parts are normalized as in [`TargetUri::new`], and the key is equal to the one of that
     /// target.
     ///
     /// # Errors

@@ -1,5 +1,15 @@
 #![doc = include_str!("../README.md")]
 
+// Where to change what; `rules` has the settings, and most decisions are methods of `Rules`:
+//
+// - may a response be stored: `storing`, with `freshness`, `age`, `directives`, `targeted`,
+//   `overrides`, `groups`
+// - may it be reused: `reuse`, `stale`, `vary`; in which form: `serving`, `range`, `partial`
+// - validating it: `validation` (the request), `freshening` (the response)
+// - what an unsafe request invalidates: `invalidation`
+// - keys: `key`, `target`; what is stored: `head`; what is reported: `status`
+// - parsing: `request`, `directives`, `dates`, `structured`; names: `header_names`, `hop_by_hop`
+
 mod age;
 mod dates;
 mod directives;

@@ -1,5 +1,5 @@
-//! Combines partial responses (RFC 9111 §3.3, §3.4): decides when two stored ranges of one
-//! representation become one.
+//! Combines partial responses (RFC 9111 §3.3, §3.4): decides when two ranges of one representation
+//! become one. The engine of `larder-core` does not combine them (docs/decisions/016).
 
 use crate::{ByteRange, StoredHead};
 

@@ -1,5 +1,5 @@
 //! Configures the rules: the kind of cache, and the choices that RFC 9111 leaves to an
-//! implementation.
+//! implementation. The decisions are methods of [`Rules`] in the module of their section.
 
 use std::{sync::Arc, time::Duration};
 

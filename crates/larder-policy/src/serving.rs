@@ -1,5 +1,5 @@
 //! Decides how a stored response is served: whole, in part, as 304 or as 416 (RFC 9111 §4.3.2,
-//! RFC 9110 §13, §14).
+//! RFC 9110 §13, §14). `reuse` has selected the response, `range` parses the requested range.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 

@@ -1,4 +1,5 @@
-//! Decides when a stale response may still be served (RFC 9111 §4.2.4, RFC 5861).
+//! Decides when a stale response may still be served (RFC 9111 §4.2.4, RFC 5861). `reuse` decides
+//! on everything before a failure of the origin, and calls this module.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! Describes how a request was handled, as the `Cache-Status` field (RFC 9211) and as a single
-//! outcome.
+//! outcome. The caller fills in what happened.
 
 use std::fmt;
 
@@ -7,8 +7,8 @@ use http::{HeaderValue, StatusCode};
 
 /// How the cache handled a request: the parameters of `Cache-Status` (RFC 9211).
 ///
-/// The header field, events and logs are all made from this value. [`outcome`](Self::outcome)
-/// summarises it.
+/// The header field, events and logs are derived from this value. [`outcome`](Self::outcome)
+/// summarizes it in one word.
 ///
 /// ```
 /// use larder_policy::{CacheStatus, ForwardReason};

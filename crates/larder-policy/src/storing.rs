@@ -1,4 +1,8 @@
-//! Decides whether a response may be stored, and which of its header fields are (RFC 9111 §3).
+//! Decides whether a response may be stored, and which of its header fields are stored (RFC 9111
+//! §3).
+//!
+//! `freshness` computes the lifetime, `targeted` and `overrides` select the directives that count,
+//! `vary` and `groups` read what else is stored. Whether the *body* is complete is for the caller.
 
 use std::fmt;
 

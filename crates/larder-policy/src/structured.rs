@@ -1,5 +1,5 @@
-//! Parses the subset of structured fields (RFC 9651) that caching requires: dictionaries of items,
-//! and lists of strings.
+//! Parses the subset of structured fields (RFC 9651) that caching requires: dictionaries of items
+//! (for `targeted`) and lists of strings (for `groups`).
 //!
 //! Parsing is strict, as §4.2 requires: one error makes the whole field invalid.
 

@@ -1,10 +1,10 @@
-//! Normalises target URIs (RFC 9110 §4.2.3, RFC 3986 §6.2.2).
+//! Normalizes target URIs (RFC 9110 §4.2.3, RFC 3986 §6.2.2).
 //!
 //! The normal form is both looked up in the cache *and* requested from the origin. If two spellings
 //! shared a key but reached the origin as they were sent, one could store another resource under
 //! the other's key.
 //!
-//! Only differences that have no meaning for any origin are normalised: the case of scheme and
+//! Only differences that have no meaning for any origin are normalized: the case of scheme and
 //! host, default ports, the case of percent-encodings, and dot segments. Nothing is decoded, and
 //! query parameters and repeated slashes stay as they are.
 
@@ -197,7 +197,7 @@ pub(crate) struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// Normalises the parts of a target.
+    /// Normalizes the parts of a target.
     pub(crate) fn new(scheme: &str, authority: &'a str, path: &'a str) -> Result<Self, TargetError> {
         if authority.len() + path.len() > MAX_TARGET_LENGTH {
             return Err(TargetError::TooLong);
@@ -251,7 +251,7 @@ fn classes(text: &str) -> u8 {
     text.bytes().fold(0, |seen, byte| seen | CLASSES[usize::from(byte)])
 }
 
-/// Normalises an authority: host in lower case, without the default port.
+/// Normalizes an authority: host in lower case, without the default port.
 fn normal_authority<'a>(scheme: &str, authority: &'a str) -> Result<Cow<'a, str>, TargetError> {
     let host_end = match authority.strip_prefix('[') {
         Some(rest) => rest.find(']').map(|end| end + 2).ok_or(TargetError::Authority)?,
@@ -279,7 +279,7 @@ fn normal_authority<'a>(scheme: &str, authority: &'a str) -> Result<Cow<'a, str>
     Ok(Cow::Borrowed(normal))
 }
 
-/// Normalises path and query: no dot segments, and percent-encodings in upper case.
+/// Normalizes path and query: no dot segments, and percent-encodings in upper case.
 fn normal_path(path: &str) -> Result<Cow<'_, str>, TargetError> {
     if path == "*" {
         return Ok(Cow::Borrowed(path));

@@ -2,7 +2,7 @@
 //! request selects.
 //!
 //! The values are stored as received and in a normal form. A request with identical lines matches
-//! without normalisation. Otherwise the normal forms are compared. They only differ from the lines
+//! without normalization. Otherwise the normal forms are compared. They only differ from the lines
 //! in what has no meaning by the definition of the field.
 
 use http::{HeaderMap, HeaderName};
@@ -16,7 +16,7 @@ use crate::{
 /// Maximum number of nominated names. More count as `Vary: *`.
 const MAX_NAMES: usize = 64;
 
-/// The normalised values of the request fields that the `Vary` of a response nominates (§4.1).
+/// The normalized values of the request fields that the `Vary` of a response nominates (§4.1).
 #[derive(Debug, Clone, Default)]
 pub struct SelectingHeaders {
     /// Nominated fields, sorted by name.
@@ -156,7 +156,7 @@ fn normal_form(name: &HeaderName, request: &impl RequestHeaders) -> Option<Box<[
     Some(members.join(&b","[..]).into_boxed_slice())
 }
 
-/// Normalises a list member: no white space around semicolons, and lower case where case has no
+/// Normalizes a list member: no white space around semicolons, and lower case where case has no
 /// meaning. The value of a media type parameter may be case-sensitive (RFC 9110 §8.3.1); types,
 /// codings, languages and names are not.
 fn normal_member(member: &[u8], ignores_case: bool) -> Vec<u8> {
