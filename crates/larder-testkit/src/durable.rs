@@ -3,8 +3,9 @@
 
 /// Generates one test for each promise of a store that persists entries.
 ///
-/// The first argument names the generated module. The second is a function that opens the store in
-/// a directory; each test passes a new, empty directory.
+/// The first argument names the generated module. The second is a closure that opens the store in
+/// a directory (`&Path`) and returns it by value; each test passes a new, empty directory. One of
+/// the tests has the directory open twice at the same time, as two processes would.
 ///
 /// ```text
 /// larder_testkit::durable_suite!(disk, |path| DiskStore::open(path, DiskOptions::default()).unwrap());
@@ -39,7 +40,7 @@ macro_rules! durable_suite {
 }
 
 /// Generates one test that writes and reads a body of 1 GiB with at most 16 MiB of additional
-/// memory.
+/// memory. A store that rejects a body of that length passes. Memory is measured on Linux only.
 ///
 /// The arguments are those of [`durable_suite!`](crate::durable_suite). The test measures the
 /// memory of the whole process, so it must be the only test of its file.

@@ -1,4 +1,4 @@
-//! Creates keys and stored heads as the engine does.
+//! Creates keys and stored heads as the engine does, for tests of stores.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use larder_core::{CacheKey, Exchange, RequestHead, Rules, StoredHead, TargetUri, Timestamp};
@@ -12,7 +12,8 @@ pub fn key(path: &str) -> CacheKey {
     CacheKey::from_parts("http", "example.com", path).expect("a path that begins with /")
 }
 
-/// Creates the stored head of a response with these headers to a GET request with those headers.
+/// Creates the stored head of a response with the headers `response` to a GET request with the
+/// headers `request`.
 ///
 /// Without `cache-control` in `response`, the response has `max-age=60`. It arrived at second
 /// 1,700,000,000 of the Unix epoch.

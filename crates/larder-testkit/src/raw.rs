@@ -1,4 +1,4 @@
-//! [`RawOrigin`]: a server on a real socket that sends any bytes, also invalid HTTP.
+//! [`RawOrigin`]: a server on a real socket that sends any bytes, including invalid HTTP.
 
 use std::{
     io::{self, Read, Write},

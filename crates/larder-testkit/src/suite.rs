@@ -2,12 +2,13 @@
 //! [`contract`](crate::contract).
 //!
 //! A store that returns `None` from an optional method (`follow`, `leases`) passes the tests of
-//! that ability.
+//! that ability. The promises themselves are in `contract`; a new one is added to both files.
 
 /// Generates one test for each promise of the `CacheStore` contract.
 ///
 /// The first argument names the generated module. The second is a future that returns a new, empty
-/// store.
+/// store, by value. It is evaluated for each test, on a tokio runtime with two worker threads. The
+/// store needs room for a thousand small entries and a body of 3 MB.
 ///
 /// ```
 /// use larder_memory::MemoryStore;

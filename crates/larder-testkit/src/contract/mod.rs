@@ -1,7 +1,8 @@
 //! The `CacheStore` contract: one function for each promise, which panics if the store breaks it.
 //!
 //! [`store_suite!`](crate::store_suite) runs all of them. `prefixes` has the promises about URL
-//! prefixes, `races` those about removals during concurrent writes.
+//! prefixes, `races` those about removals during concurrent writes. Promises of stores that persist
+//! entries are in `durable`.
 #![allow(clippy::missing_panics_doc, reason = "a contract function panics if the store breaks it")]
 
 mod prefixes;
