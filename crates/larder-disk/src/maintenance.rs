@@ -1,6 +1,6 @@
-//! Runs the store's maintenance thread. At the start it reclaims what crashed processes have left.
-//! About once a second it saves the counters, closes removed files, and reopens the directory if it
-//! has been removed. Reclaiming is implemented in `recovery`.
+//! Runs the store's maintenance thread. At the start and every ten minutes it reclaims what crashed
+//! processes have left. About once a second it saves the counters, closes removed files, and
+//! reopens the directory if it has been removed. Reclaiming is implemented in `recovery`.
 
 use std::{
     sync::{
@@ -15,8 +15,8 @@ use crate::{store::Shared, volume::Volume};
 
 /// Time between two runs.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Runs between two recounts of the used space, ten minutes: the blocks that a file occupies may
-/// change after it has been written.
+/// Runs between two reclaims, which also recount the used space: ten minutes. The blocks that a
+/// file occupies may change after it has been written.
 const INTERVALS_PER_RECOUNT: u32 = 600;
 
 /// Handle of the maintenance thread, which ends when the handle is dropped.
