@@ -100,7 +100,7 @@ impl Rules {
 
     /// Returns the effect of a response to HEAD on the stored responses to GET (§4.3.5).
     ///
-    /// The first candidate that matches the request's selecting fields is validated if its
+    /// The first candidate that matches the request's selecting header fields is validated if its
     /// validators and `Content-Length` agree with the new response. Otherwise it is outdated.
     pub fn freshen_by_head<'c, F: RequestHeaders>(
         &self,

@@ -45,8 +45,8 @@ impl StoredHead {
         Self { status, fields, selecting, freshness, groups, part }
     }
 
-    /// Returns the approximate memory use in bytes: fields, selecting values, groups, and the
-    /// bookkeeping of each.
+    /// Returns the approximate memory use in bytes: fields, selecting header values, groups, and
+    /// the bookkeeping of each.
     pub fn weight(&self) -> usize {
         // A map of n lines allocates up to 4n/3 entries of about 100 bytes each, and an index.
         let lines: usize =

@@ -32,9 +32,9 @@ impl Combined {
     /// Returns the combination of a stored partial response and one that has just arrived (§3.4).
     ///
     /// The header fields are those of the new response. Returns `None` unless both responses have
-    /// the same *strong* validator, the same selecting values and the same known total length, and
-    /// no byte is missing between them. Also returns `None` if the new range contains the whole
-    /// stored one, since then the stored one adds nothing.
+    /// the same *strong* validator, the same selecting header values and the same known total
+    /// length, and no byte is missing between them. Also returns `None` if the new range contains
+    /// the whole stored one, since then the stored one adds nothing.
     pub fn combine(stored: &StoredHead, arrived: &StoredHead) -> Option<Self> {
         let (old, new) = (stored.part?, arrived.part?);
         stored.strong_tag().filter(|tag| arrived.strong_tag() == Some(tag))?;

@@ -1,8 +1,9 @@
 //! Decides whether a stored response may be used for a request (RFC 9111 §4).
 //!
-//! A fresh response and a request without directives cost one comparison of the selecting values
-//! and two comparisons of integers. Nothing is parsed or allocated. The `stale` module decides
-//! whether a stale response may be served, and `serving` how the selected response is served.
+//! A fresh response and a request without directives cost one comparison of the selecting header
+//! values and two comparisons of integers. Nothing is parsed or allocated. The `stale` module
+//! decides whether a stale response may be served, and `serving` how the selected response is
+//! served.
 
 use std::time::Duration;
 
@@ -112,7 +113,7 @@ pub enum MissReason {
     Method,
     /// No response is stored under the key (§4).
     UriMiss,
-    /// The stored responses have other selecting values (§4.1).
+    /// The stored responses have other selecting header values (§4.1).
     VaryMiss,
     /// Only a partial response is stored, which does not contain the requested range (§3.3).
     Partial,

@@ -45,7 +45,7 @@ pub enum ForwardReason {
     Method,
     /// No response is stored for the URI.
     UriMiss,
-    /// The responses stored for the URI have other selecting values.
+    /// The responses stored for the URI have other selecting header values.
     VaryMiss,
     /// No usable response is stored.
     Miss,

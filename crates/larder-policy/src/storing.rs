@@ -218,7 +218,7 @@ impl Rules {
         }
     }
 
-    /// Returns the names of selecting fields that the overrides add to those of `Vary`.
+    /// Returns the names of selecting header fields that the overrides add to those of `Vary`.
     pub(crate) fn additional_selecting_names(&self) -> &[HeaderName] {
         self.overrides.as_ref().map_or(&[], |overrides| &overrides.vary)
     }

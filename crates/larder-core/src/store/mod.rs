@@ -131,18 +131,19 @@ impl std::ops::Deref for Candidates {
 ///
 /// # What the engine relies on
 ///
-/// 1. *Whole or absent.* An entry can be looked up from the moment [`StoreWriter::commit`] returns
-///    and not before. A writer that is dropped leaves nothing behind that a lookup can find.
+/// 1. *Whole or absent.* An entry can be looked up once [`StoreWriter::commit`] has returned, and
+///    not before it is called. A writer that is dropped leaves nothing behind that a lookup can
+///    find.
 /// 2. *An opened body can be read to its end*, even if its entry is replaced, removed or evicted in
 ///    the meantime. A store that cannot guarantee this fails the stream. A stream never ends early
 ///    as if it were complete.
 /// 3. *Removal wins.* A response that was reserved before its key, a group of its head, or a prefix
-///    of its URL was removed cannot be committed afterwards. The engine reserves before it sends
-///    the request to the origin, because a response may date from before the removal, however late
-///    it arrives.
+///    of its URL was removed cannot be committed afterwards, and neither can one that was reserved
+///    before [`clear`](Self::clear). The engine reserves before it sends the request to the origin,
+///    because a response may date from before the removal, however late it arrives.
 /// 4. *Freshening changes only the head*, and only of the entry with the given id.
-/// 5. *One entry for each set of selecting header values.* A commit replaces the entry of the key
-///    of which [`StoredHead::selecting`] is equal, and leaves the key's other entries unchanged.
+/// 5. *One entry for each set of selecting header values.* A commit replaces the key's entry with
+///    an equal [`StoredHead::selecting`], and leaves the key's other entries unchanged.
 ///
 /// Everything else is allowed: a store may evict entries, reject writes, be slow and fail. It needs
 /// no clock and no HTTP rule, because it need not expire what it stores.
@@ -183,8 +184,8 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
 
     /// Reserves the right to store a response for `key`, before the request is sent to the origin.
     ///
-    /// A removal of the key, of one of the entry's groups, or of a prefix of its URL after this
-    /// call prevents the commit of an entry that is written through this reservation.
+    /// A removal of the key, of one of the entry's groups, of a prefix of its URL, or of everything
+    /// after this call prevents the commit of an entry that is written through this reservation.
     ///
     /// # Errors
     ///

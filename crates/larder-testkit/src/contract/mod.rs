@@ -345,7 +345,8 @@ pub async fn freshening_a_removed_entry_changes_nothing(store: Store) {
     assert!(found(&store, &key("/a")).await.is_empty(), "freshening restored a removed entry");
 }
 
-/// Checks that a commit replaces the entry with the same selecting headers, and no other variant.
+/// Checks that a commit replaces the entry with the same selecting header values, and no other
+/// variant.
 pub async fn a_commit_replaces_only_the_same_variant(store: Store) {
     put(&store, &key("/a"), variant("de"), b"de 1").await;
     put(&store, &key("/a"), variant("en"), b"en 1").await;
