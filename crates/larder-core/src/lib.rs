@@ -1,5 +1,13 @@
 #![doc = include_str!("../README.md")]
 
+// Where to change what:
+//
+// - what stores and origins promise: `store`, `origin`
+// - the path of a request, collapsing, limits, purges: `engine`, beginning with its header
+// - the bytes of a stored entry: `codec` and FORMAT.md
+// - origins that run inside the request's own future: `local_origin`
+// - caching rules: none here; see `larder-policy`
+
 mod body;
 mod clock;
 pub mod codec;

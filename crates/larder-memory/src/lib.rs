@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+// Where to change what: lookup, commit, weights and eviction in `store`, removal of keys during
+// writes in `inflight`, of groups in `groups`, writing in `writer`, bodies and ranges in `body`.
+
 mod body;
 mod groups;
 mod inflight;

@@ -1,5 +1,5 @@
 //! Defines how a client limits the use of caches for one request, as `Cache-Control` of the request
-//! (RFC 9111 §5.2.1).
+//! (RFC 9111 §5.2.1). `reuse` and `storing` apply these directives.
 
 use http::{HeaderMap, HeaderValue};
 

@@ -1,5 +1,6 @@
 //! Selects the directives that apply to this cache (RFC 9213): a targeted field replaces
-//! `Cache-Control`, and overrides replace both.
+//! `Cache-Control`, and overrides replace both. `structured` parses the fields, `overrides` applies
+//! the operator's settings.
 
 use http::{HeaderMap, StatusCode};
 

@@ -1,5 +1,6 @@
 //! Runs commands on one shared connection: reconnects after a failure, limits the time of each
-//! command, and lets the circuit breaker reject commands while the server does not respond.
+//! command, and lets the circuit breaker (`breaker`) reject commands while the server does not
+//! respond. Opening connections is left to `connect`.
 
 use std::{fmt, time::Duration};
 

@@ -1,5 +1,5 @@
-//! Options, connection URLs and the error of connecting. `connect` opens the connections that a URL
-//! describes.
+//! Defines the options and their defaults, parses connection URLs, and defines the error of
+//! connecting. `connect` opens the connections that a URL describes.
 
 use std::{error::Error, fmt, time::Duration};
 

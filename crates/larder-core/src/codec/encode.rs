@@ -1,5 +1,6 @@
 //! Encodes heads and whole entries. A value that the decoder would reject is rejected here, so that
-//! nothing is written that can only be a miss.
+//! nothing is written that can only be a miss. `layout` has the offsets and limits, `body` the
+//! trailer.
 
 use std::time::Duration;
 

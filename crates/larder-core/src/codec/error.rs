@@ -1,4 +1,5 @@
-//! Defines the errors of the codec. Both are ordinary: a miss, and a response that is not stored.
+//! Defines the errors of the codec: [`NotAnEntry`] means a miss, [`NotEncodable`] a response that
+//! is not stored.
 
 use std::fmt;
 

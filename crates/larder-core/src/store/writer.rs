@@ -1,4 +1,5 @@
-//! Defines how a response is written to a store: reserve, begin, write, commit.
+//! Defines how a response is written to a store: reserve, begin, write, commit. `engine::forward`
+//! reserves, `engine::fill` does the rest.
 
 use std::{fmt, sync::Arc};
 
