@@ -47,7 +47,7 @@ pub(super) struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         let max_backoff = Duration::from_secs(3600);
-        Self { jitter: Duration::ZERO, concurrency: 64, per_host: 6, max_backoff: max_backoff }
+        Self { jitter: Duration::ZERO, concurrency: 64, per_host: 6, max_backoff }
     }
 }
 
