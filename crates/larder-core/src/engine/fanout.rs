@@ -140,7 +140,7 @@ impl BodyFanout {
     pub(crate) async fn pump(&self, mut body: Body, timeouts: FanoutTimeouts) -> Completion {
         // However this future ends early, also by being dropped, the body ends too: no reader waits
         // forever.
-        let break_on_drop = BreakOnDrop(self);
+        let mut guard = CompleteOnDrop { fanout: self, completion: Completion::Broken };
         loop {
             if !self.make_room(timeouts.slow_reader).await {
                 return Completion::Broken;
@@ -148,8 +148,7 @@ impl BodyFanout {
             match within(timeouts.origin, body.chunk()).await {
                 Some(Some(Ok(chunk))) if self.fits(chunk.len()) => self.push(chunk),
                 Some(None) if self.is_complete() => {
-                    std::mem::forget(break_on_drop);
-                    self.complete(Completion::Whole);
+                    guard.completion = Completion::Whole;
                     return Completion::Whole;
                 }
                 Some(Some(Err(error))) => {
@@ -299,12 +298,15 @@ impl BodyFanout {
     }
 }
 
-/// Ends the body as broken when dropped, unless forgotten.
-struct BreakOnDrop<'a>(&'a BodyFanout);
+/// Ends the body when dropped, as `completion` states.
+struct CompleteOnDrop<'a> {
+    fanout: &'a BodyFanout,
+    completion: Completion,
+}
 
-impl Drop for BreakOnDrop<'_> {
+impl Drop for CompleteOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.complete(Completion::Broken);
+        self.fanout.complete(self.completion);
     }
 }
 

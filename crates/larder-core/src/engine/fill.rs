@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
 
 use super::{
-    Cache,
+    context::Context,
     events::{Event, StoreStep},
     fanout::{BodyFanout, Completion, FanoutTimeouts},
     flights::{FlightOutcome, Leader},
@@ -57,228 +57,225 @@ enum ReadAhead {
     Failed(VecDeque<Bytes>, BodyError),
 }
 
-impl Cache {
-    /// Sends `body` to the client and to the store.
-    pub(super) async fn fill(&self, fill: Fill, mut body: Body) -> FillResult {
-        let announced = body.size_hint().exact();
-        // The body of a 206 must be as long as its Content-Range states (RFC 9110 §14.4).
-        let length = fill.head.part.map(|part| part.last - part.first + 1).or(announced);
-        if length.is_some_and(|length| length > fill.max_len) || announced.is_some_and(|a| Some(a) != length)
-        {
-            return self.pass_through(fill.leader, body);
+/// Sends `body` to the client and to the store.
+pub(super) async fn fill(cx: &Arc<Context>, fill: Fill, mut body: Body) -> FillResult {
+    let announced = body.size_hint().exact();
+    // The body of a 206 must be as long as its Content-Range states (RFC 9110 §14.4).
+    let length = fill.head.part.map(|part| part.last - part.first + 1).or(announced);
+    if length.is_some_and(|length| length > fill.max_len) || announced.is_some_and(|a| Some(a) != length) {
+        return pass_through(cx, fill.leader, body);
+    }
+    match read_ahead(&mut body).await {
+        ReadAhead::Complete(bytes) if bytes.len() as u64 > fill.max_len => {
+            pass_through(cx, fill.leader, Body::from(bytes))
         }
-        match read_ahead(&mut body).await {
-            ReadAhead::Complete(bytes) if bytes.len() as u64 > fill.max_len => {
-                self.pass_through(fill.leader, Body::from(bytes))
-            }
-            ReadAhead::Complete(bytes) if length.is_none_or(|length| length == bytes.len() as u64) => {
-                self.fill_whole(fill, bytes).await
-            }
-            ReadAhead::Complete(bytes) => {
-                let error = "the body does not have the announced length".into();
-                self.fail_body(fill.leader.as_ref(), VecDeque::from([bytes]), error)
-            }
-            ReadAhead::Failed(chunks, error) => self.fail_body(fill.leader.as_ref(), chunks, error),
-            ReadAhead::Partial(chunks) if length.is_some_and(|length| length < total(&chunks)) => {
-                self.fail_body(fill.leader.as_ref(), chunks, "the body is longer than announced".into())
-            }
-            ReadAhead::Partial(chunks) => self.fill_streaming(fill, chunks, body, length).await,
+        ReadAhead::Complete(bytes) if length.is_none_or(|length| length == bytes.len() as u64) => {
+            fill_whole(cx, fill, bytes).await
+        }
+        ReadAhead::Complete(bytes) => {
+            let error = "the body does not have the announced length".into();
+            fail_body(cx, fill.leader.as_ref(), VecDeque::from([bytes]), error)
+        }
+        ReadAhead::Failed(chunks, error) => fail_body(cx, fill.leader.as_ref(), chunks, error),
+        ReadAhead::Partial(chunks) if length.is_some_and(|length| length < total(&chunks)) => {
+            fail_body(cx, fill.leader.as_ref(), chunks, "the body is longer than announced".into())
+        }
+        ReadAhead::Partial(chunks) => fill_streaming(cx, fill, chunks, body, length).await,
+    }
+}
+
+/// Returns the body without storing it: it is too long, or the store rejects it.
+fn pass_through(cx: &Context, leader: Option<Leader>, body: Body) -> FillResult {
+    if let Some(leader) = leader {
+        cx.complete_not_shared(&leader);
+    }
+    FillResult { body, stored: false }
+}
+
+/// Returns a body of the chunks that arrived, followed by the error. Followers fetch again on
+/// their own.
+fn fail_body(cx: &Context, leader: Option<&Leader>, chunks: VecDeque<Bytes>, error: BodyError) -> FillResult {
+    cx.observe(&Event::BodyBroken);
+    if let Some(leader) = leader {
+        leader.complete(FlightOutcome::NotShared);
+    }
+    FillResult {
+        body: Body::stream(PrefixedBody { chunks, tail: Tail::Failure(Some(error)) }),
+        stored: false,
+    }
+}
+
+/// Serves and stores a body that is in memory.
+async fn fill_whole(cx: &Arc<Context>, fill: Fill, bytes: Bytes) -> FillResult {
+    let Fill { reservation, head, leader, .. } = fill;
+    if let Some(leader) = &leader {
+        if is_shareable(&head) {
+            let body = StoredBody::Whole(bytes.clone());
+            leader.complete(FlightOutcome::Shared(Candidate::new(EntryId(0), Arc::clone(&head), body)));
+        } else {
+            cx.complete_not_shared(leader);
         }
     }
-
-    /// Returns the body without storing it: it is too long, or the store rejects it.
-    fn pass_through(&self, leader: Option<Leader>, body: Body) -> FillResult {
-        if let Some(leader) = leader {
-            self.complete_not_shared(&leader);
+    let shared = Arc::clone(cx);
+    let chunk = bytes.clone();
+    let mut writing = Box::pin(async move {
+        let stored = write_whole(&shared, reservation, head, chunk).await;
+        drop(leader);
+        stored
+    });
+    let stored = match poll_once(writing.as_mut()).await {
+        Poll::Ready(stored) => stored,
+        Poll::Pending => {
+            cx.tasks.spawn(async move {
+                writing.await;
+            });
+            true
         }
-        FillResult { body, stored: false }
-    }
+    };
+    FillResult { body: Body::from(bytes), stored }
+}
 
-    /// Returns a body of the chunks that arrived, followed by the error. Followers fetch again on
-    /// their own.
-    fn fail_body(&self, leader: Option<&Leader>, chunks: VecDeque<Bytes>, error: BodyError) -> FillResult {
-        self.observe(&Event::BodyBroken);
-        if let Some(leader) = leader {
-            leader.complete(FlightOutcome::NotShared);
+/// Writes a body that is in memory to the store, and returns whether it was stored.
+async fn write_whole(
+    cx: &Context,
+    reservation: Option<Box<dyn Reservation>>,
+    head: Arc<StoredHead>,
+    bytes: Bytes,
+) -> bool {
+    let Some(reservation) = reservation else { return false };
+    let write = async {
+        let mut writer = reservation.begin(head, Some(bytes.len() as u64)).await?;
+        if !bytes.is_empty() {
+            writer.write(bytes).await?;
         }
-        FillResult {
-            body: Body::stream(PrefixedBody { chunks, tail: Tail::Failure(Some(error)) }),
-            stored: false,
+        writer.commit().await
+    };
+    let written = within(cx.limits.store_timeout, write).await;
+    record_write(cx, written)
+}
+
+/// Reports the outcome of a write to the observer, and returns whether the entry was stored.
+fn record_write(cx: &Context, written: Option<Result<EntryId, StoreError>>) -> bool {
+    match written {
+        Some(Ok(_)) => {
+            cx.observe(&Event::Stored);
+            true
         }
-    }
-
-    /// Serves and stores a body that is in memory.
-    async fn fill_whole(&self, fill: Fill, bytes: Bytes) -> FillResult {
-        let Fill { reservation, head, leader, .. } = fill;
-        if let Some(leader) = &leader {
-            if is_shareable(&head) {
-                let body = StoredBody::Whole(bytes.clone());
-                leader.complete(FlightOutcome::Shared(Candidate::new(EntryId(0), Arc::clone(&head), body)));
-            } else {
-                self.complete_not_shared(leader);
-            }
-        }
-        let cache = self.clone();
-        let chunk = bytes.clone();
-        let mut writing = Box::pin(async move {
-            let stored = cache.write_whole(reservation, head, chunk).await;
-            drop(leader);
-            stored
-        });
-        let stored = match poll_once(writing.as_mut()).await {
-            Poll::Ready(stored) => stored,
-            Poll::Pending => {
-                self.inner.tasks.spawn(async move {
-                    writing.await;
-                });
-                true
-            }
-        };
-        FillResult { body: Body::from(bytes), stored }
-    }
-
-    /// Writes a body that is in memory to the store, and returns whether it was stored.
-    async fn write_whole(
-        &self,
-        reservation: Option<Box<dyn Reservation>>,
-        head: Arc<StoredHead>,
-        bytes: Bytes,
-    ) -> bool {
-        let Some(reservation) = reservation else { return false };
-        let write = async {
-            let mut writer = reservation.begin(head, Some(bytes.len() as u64)).await?;
-            if !bytes.is_empty() {
-                writer.write(bytes).await?;
-            }
-            writer.commit().await
-        };
-        let written = within(self.inner.limits.store_timeout, write).await;
-        self.record_write(written)
-    }
-
-    /// Reports the outcome of a write to the observer, and returns whether the entry was stored.
-    fn record_write(&self, written: Option<Result<EntryId, StoreError>>) -> bool {
-        match written {
-            Some(Ok(_)) => {
-                self.observe(&Event::Stored);
-                true
-            }
-            failed => {
-                self.store_failed(StoreStep::Write, failed.and_then(Result::err).as_ref());
-                false
-            }
+        failed => {
+            cx.store_failed(StoreStep::Write, failed.and_then(Result::err).as_ref());
+            false
         }
     }
+}
 
-    /// Serves and stores a body that is still arriving: spawns a task that reads it for all
-    /// readers.
-    async fn fill_streaming(
-        &self,
-        fill: Fill,
-        chunks: VecDeque<Bytes>,
-        rest: Body,
-        length: Option<u64>,
-    ) -> FillResult {
-        let Fill { reservation, head, leader, max_len } = fill;
-        let Some(reservation) = reservation else {
-            return self.pass_through(leader, Body::stream(PrefixedBody { chunks, tail: Tail::Body(rest) }));
-        };
-        let mut begin = {
-            let (limit, head) = (self.inner.limits.store_timeout, Arc::clone(&head));
-            Box::pin(async move { within(limit, reservation.begin(head, length)).await })
-        };
-        let begun = match poll_once(begin.as_mut()).await {
-            Poll::Ready(Some(Ok(writer))) => Some(writer),
-            Poll::Ready(failed) => {
-                self.store_failed(StoreStep::Write, failed.and_then(Result::err).as_ref());
-                return self
-                    .pass_through(leader, Body::stream(PrefixedBody { chunks, tail: Tail::Body(rest) }));
-            }
-            Poll::Pending => None,
-        };
-        let fanout = BodyFanout::new(length, chunks);
-        let source: Arc<dyn BodySource> = Arc::new(Arc::clone(&fanout));
-        let client = match source.stream(None).await {
-            Ok(stream) => Body::stored(stream, length),
-            Err(error) => return self.fail_body(leader.as_ref(), VecDeque::new(), error.into()),
-        };
-        if let Some(leader) = &leader {
-            if is_shareable(&head) {
-                leader.complete(FlightOutcome::Shared(Candidate::new(
-                    EntryId(0),
-                    head,
-                    StoredBody::Source(source),
-                )));
-            } else {
-                self.complete_not_shared(leader);
-            }
+/// Serves and stores a body that is still arriving: spawns a task that reads it for all
+/// readers.
+async fn fill_streaming(
+    cx: &Arc<Context>,
+    fill: Fill,
+    chunks: VecDeque<Bytes>,
+    rest: Body,
+    length: Option<u64>,
+) -> FillResult {
+    let Fill { reservation, head, leader, max_len } = fill;
+    let Some(reservation) = reservation else {
+        return pass_through(cx, leader, Body::stream(PrefixedBody { chunks, tail: Tail::Body(rest) }));
+    };
+    let mut begin = {
+        let (limit, head) = (cx.limits.store_timeout, Arc::clone(&head));
+        Box::pin(async move { within(limit, reservation.begin(head, length)).await })
+    };
+    let begun = match poll_once(begin.as_mut()).await {
+        Poll::Ready(Some(Ok(writer))) => Some(writer),
+        Poll::Ready(failed) => {
+            cx.store_failed(StoreStep::Write, failed.and_then(Result::err).as_ref());
+            return pass_through(cx, leader, Body::stream(PrefixedBody { chunks, tail: Tail::Body(rest) }));
         }
-        let cache = self.clone();
-        self.inner.tasks.spawn(async move {
-            let limits = &cache.inner.limits;
-            let timeouts = FanoutTimeouts { origin: limits.body_timeout, slow_reader: limits.store_timeout };
-            let store = async {
-                let writer = match begun {
-                    Some(writer) => Some(Ok(writer)),
-                    None => begin.await,
-                };
-                cache.write_streaming(&fanout, writer, max_len).await;
-                // Not earlier: until the response is in the store, requests find it through the
-                // flight.
-                drop(leader);
+        Poll::Pending => None,
+    };
+    let fanout = BodyFanout::new(length, chunks);
+    let source: Arc<dyn BodySource> = Arc::new(Arc::clone(&fanout));
+    let client = match source.stream(None).await {
+        Ok(stream) => Body::stored(stream, length),
+        Err(error) => return fail_body(cx, leader.as_ref(), VecDeque::new(), error.into()),
+    };
+    if let Some(leader) = &leader {
+        if is_shareable(&head) {
+            leader.complete(FlightOutcome::Shared(Candidate::new(
+                EntryId(0),
+                head,
+                StoredBody::Source(source),
+            )));
+        } else {
+            cx.complete_not_shared(leader);
+        }
+    }
+    let shared = Arc::clone(cx);
+    cx.tasks.spawn(async move {
+        let cx = &*shared;
+        let limits = &cx.limits;
+        let timeouts = FanoutTimeouts { origin: limits.body_timeout, slow_reader: limits.store_timeout };
+        let store = async {
+            let writer = match begun {
+                Some(writer) => Some(Ok(writer)),
+                None => begin.await,
             };
-            let (completion, ()) = tokio::join!(fanout.pump(rest, timeouts), store);
-            if completion == Completion::Broken {
-                cache.observe(&Event::BodyBroken);
-            }
-        });
-        FillResult { body: client, stored: true }
-    }
-
-    /// Writes an arriving body to the store, and commits once the body is known to be complete.
-    async fn write_streaming(
-        &self,
-        fanout: &Arc<BodyFanout>,
-        writer: Option<Result<Box<dyn StoreWriter>, StoreError>>,
-        max_len: u64,
-    ) {
-        let limit = self.inner.limits.store_timeout;
-        let mut writer = match writer {
-            Some(Ok(writer)) => writer,
-            failed => {
-                self.record_write(failed.map(|begun| begun.map(|_| EntryId(0))));
-                return fanout.store_failed(limit).await;
-            }
+            write_streaming(cx, &fanout, writer, max_len).await;
+            // Not earlier: until the response is in the store, requests find it through the
+            // flight.
+            drop(leader);
         };
-        fanout.set_follow(writer.follow());
-        let mut position = 0;
-        loop {
-            match fanout.next_for_store(position).await {
-                Ok(Some(chunk)) => {
-                    position += chunk.len() as u64;
-                    let written = if position > max_len {
-                        Some(Err(StoreError::new(
-                            StoreErrorKind::Full,
-                            "the",
-                            "the body is longer than max_object",
-                        )))
-                    } else {
-                        within(limit, writer.write(chunk)).await
-                    };
-                    if !matches!(written, Some(Ok(()))) {
-                        self.record_write(written.map(|result| result.map(|()| EntryId(0))));
-                        // Keep the writer until the clients that read from it have caught up.
-                        return fanout.store_failed(limit).await;
-                    }
+        let (completion, ()) = tokio::join!(fanout.pump(rest, timeouts), store);
+        if completion == Completion::Broken {
+            cx.observe(&Event::BodyBroken);
+        }
+    });
+    FillResult { body: client, stored: true }
+}
+
+/// Writes an arriving body to the store, and commits once the body is known to be complete.
+async fn write_streaming(
+    cx: &Context,
+    fanout: &Arc<BodyFanout>,
+    writer: Option<Result<Box<dyn StoreWriter>, StoreError>>,
+    max_len: u64,
+) {
+    let limit = cx.limits.store_timeout;
+    let mut writer = match writer {
+        Some(Ok(writer)) => writer,
+        failed => {
+            record_write(cx, failed.map(|begun| begun.map(|_| EntryId(0))));
+            return fanout.store_failed(limit).await;
+        }
+    };
+    fanout.set_follow(writer.follow());
+    let mut position = 0;
+    loop {
+        match fanout.next_for_store(position).await {
+            Ok(Some(chunk)) => {
+                position += chunk.len() as u64;
+                let written = if position > max_len {
+                    Some(Err(StoreError::new(
+                        StoreErrorKind::Full,
+                        "the",
+                        "the body is longer than max_object",
+                    )))
+                } else {
+                    within(limit, writer.write(chunk)).await
+                };
+                if !matches!(written, Some(Ok(()))) {
+                    record_write(cx, written.map(|result| result.map(|()| EntryId(0))));
+                    // Keep the writer until the clients that read from it have caught up.
+                    return fanout.store_failed(limit).await;
                 }
-                Ok(None) => {
-                    let committed = within(limit, writer.commit()).await;
-                    self.record_write(committed);
-                    return;
-                }
-                // Dropping the writer abandons the entry.
-                Err(_broken) => return,
             }
+            Ok(None) => {
+                let committed = within(limit, writer.commit()).await;
+                record_write(cx, committed);
+                return;
+            }
+            // Dropping the writer abandons the entry.
+            Err(_broken) => return,
         }
     }
 }

@@ -1,0 +1,384 @@
+//! [`Cache`] and its builder: the front of the engine. Each method enters the phase that does the
+//! work.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use tokio::sync::Semaphore;
+
+use super::{
+    bypass,
+    context::Context,
+    error::FetchError,
+    events::Observer,
+    flights::Flights,
+    limits::Limits,
+    lookup::{self, Lookup, Miss},
+    miss,
+    options::FetchOptions,
+    purge,
+    response::CacheResponse,
+    tasks::Tasks,
+    uncacheable::UncacheableKeys,
+};
+use crate::{
+    Body, CacheGroup, CacheKey, CacheStatus, CacheStore, Clock, Origin, RequestHead, RequestHeaders, Rules,
+    StoreError, SystemClock, TargetUri, timeout::within,
+};
+
+/// An HTTP cache: looks up, decides, fetches once, stores while it serves, revalidates and
+/// invalidates.
+///
+/// Clones share one cache. [`Limits`] bounds the waits for the store and for the head of the
+/// origin's response, and a store failure is a miss. The crate's front page has a complete example.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    context: Arc<Context>,
+}
+
+impl Cache {
+    /// Creates a builder of a cache on `store`.
+    pub fn builder(store: Arc<dyn CacheStore>) -> CacheBuilder {
+        CacheBuilder::new(store)
+    }
+
+    /// Returns the caching rules.
+    pub fn rules(&self) -> &Rules {
+        &self.context.rules
+    }
+
+    /// Returns the cache's name in `Cache-Status`.
+    pub fn name(&self) -> &str {
+        &self.context.name
+    }
+
+    /// Looks up a request and returns the response if it can be served without the origin.
+    ///
+    /// For adapters that do not use the `http` crate's request type: a hit converts nothing. A
+    /// store failure is a miss. A hit, or the 504 to `only-if-cached`, is reported to the
+    /// [`Observer`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped at any point.
+    pub async fn lookup<F: RequestHeaders>(&self, key: &CacheKey, request: &RequestHead<'_, F>) -> Lookup {
+        match lookup::peek(&self.context, key, request).await {
+            Lookup::Hit(response) => Lookup::Hit(self.context.record_outcome(response)),
+            miss => miss,
+        }
+    }
+
+    /// Looks up a request as [`lookup`](Self::lookup) does, without reporting a hit to the
+    /// [`Observer`].
+    ///
+    /// For a second lookup on behalf of one request, so that the request is counted once.
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped at any point.
+    pub async fn peek<F: RequestHeaders>(&self, key: &CacheKey, request: &RequestHead<'_, F>) -> Lookup {
+        lookup::peek(&self.context, key, request).await
+    }
+
+    /// Serves a request after a [`lookup`](Self::lookup) that was a miss, with the origin.
+    ///
+    /// The request's URI must be absolute, with scheme and authority; this method normalizes it. It
+    /// also removes hop-by-hop header fields. `miss` must be the result of a lookup of the same
+    /// request.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`FetchError`] if the URI cannot be fetched, or if the origin returned no response
+    /// and no stored response may be served instead.
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped at any point. If other requests wait for the fetch, one of them takes over,
+    /// or the fetch continues if its head has arrived.
+    pub async fn resume(
+        &self,
+        miss: Miss,
+        request: Request<Body>,
+        origin: Arc<dyn Origin>,
+        options: &FetchOptions,
+    ) -> Result<CacheResponse, FetchError> {
+        let target = TargetUri::from_uri(request.uri())?;
+        let result = miss::handle(&self.context, miss, target, request, origin, options).await;
+        result.map(|response| self.context.record_outcome(response))
+    }
+
+    /// Serves a request: looks it up and, where necessary, fetches it from the origin.
+    ///
+    /// The request's URI must be absolute, with scheme and authority.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`FetchError`] if the URI cannot be fetched, or if the origin returned no response
+    /// and no stored response may be served instead.
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped at any point. If other requests wait for the fetch, one of them takes over,
+    /// or the fetch continues if its head has arrived.
+    pub async fn fetch(
+        &self,
+        request: Request<Body>,
+        origin: Arc<dyn Origin>,
+    ) -> Result<CacheResponse, FetchError> {
+        let target = TargetUri::from_uri(request.uri())?;
+        let key = CacheKey::new(&target);
+        match self.lookup(&key, &RequestHead::new(request.method(), request.headers())).await {
+            Lookup::Hit(response) => Ok(response),
+            Lookup::Miss(miss) => self.resume(miss, request, origin, &FetchOptions::default()).await,
+        }
+    }
+
+    /// Waits for the head of the origin's response, for at most
+    /// [`Limits::origin_timeout`](crate::Limits::origin_timeout).
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`FetchError`] if the time has passed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops `request`.
+    pub async fn bypass<T>(&self, request: impl Future<Output = T>) -> Result<T, FetchError> {
+        bypass::call(&self.context, request).await
+    }
+
+    /// Records a response that the adapter fetched directly, and returns its `Cache-Status`.
+    pub fn record_bypass<F: RequestHeaders>(
+        &self,
+        miss: &Miss,
+        status: StatusCode,
+        fields: &F,
+    ) -> CacheStatus {
+        bypass::record(&self.context, miss, status, fields)
+    }
+
+    /// Returns the value of the `Cache-Status` header for this response: one list member (RFC 9211
+    /// §2).
+    ///
+    /// For adapters with a header map of their own.
+    pub fn cache_status(&self, response: &CacheResponse) -> Bytes {
+        self.status_bytes(&response.cache_status)
+    }
+
+    /// Returns the value of the `Cache-Status` header for this status, as
+    /// [`cache_status`](Self::cache_status) does for a response.
+    pub fn status_bytes(&self, status: &CacheStatus) -> Bytes {
+        status.to_bytes(&self.context.name)
+    }
+
+    /// Converts the response to an `http` response, with `Age` and `Cache-Status`.
+    pub fn into_http(&self, response: CacheResponse) -> Response<Body> {
+        response.into_http(&self.context.name)
+    }
+
+    /// Returns the response that a proxy sends to its client after a failure, and reports it to the
+    /// [`Observer`].
+    ///
+    /// Its status is that of [`FetchError::status`], and its body is one line of text that names
+    /// the failure.
+    pub fn error_response(&self, error: &FetchError) -> CacheResponse {
+        self.context.record_outcome(error.to_response())
+    }
+
+    /// Removes all variants stored for `target`.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`StoreError`] if the store cannot confirm the removal.
+    pub async fn purge(&self, target: &TargetUri) -> Result<(), StoreError> {
+        self.purge_key(&CacheKey::new(target)).await
+    }
+
+    /// Removes all variants stored under `key`.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`StoreError`] if the store cannot confirm the removal.
+    pub async fn purge_key(&self, key: &CacheKey) -> Result<(), StoreError> {
+        purge::key(&self.context, key).await
+    }
+
+    /// Removes all responses of `group` (RFC 9875).
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`StoreError`] if the store cannot confirm the removal.
+    pub async fn purge_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
+        purge::group(&self.context, group).await
+    }
+
+    /// Removes the responses of all URLs that begin with `url`, and returns how many entries were
+    /// found.
+    ///
+    /// The store may examine every entry; there is no timeout.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`StoreError`] if the store cannot confirm the removal.
+    pub async fn purge_prefix(&self, url: &str) -> Result<u64, StoreError> {
+        purge::prefix(&self.context, url).await
+    }
+
+    /// Removes all responses.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`StoreError`] if the store cannot confirm the removal.
+    pub async fn purge_all(&self) -> Result<(), StoreError> {
+        purge::all(&self.context).await
+    }
+
+    /// Marks all variants stored for `target` as stale.
+    ///
+    /// They are revalidated at their next request. Until then they may be served while they are
+    /// revalidated, or instead of an error, as far as the response permits that for stale
+    /// responses. A fetch in progress is not affected.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`StoreError`] if the store cannot confirm that they are stale.
+    pub async fn soft_purge(&self, target: &TargetUri) -> Result<(), StoreError> {
+        self.soft_purge_key(&CacheKey::new(target)).await
+    }
+
+    /// Marks all variants stored under `key` as stale, as [`soft_purge`](Self::soft_purge) does.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`StoreError`] if the store cannot confirm that they are stale.
+    pub async fn soft_purge_key(&self, key: &CacheKey) -> Result<(), StoreError> {
+        purge::soft_key(&self.context, key).await
+    }
+
+    /// Marks all responses of `group` as stale, as [`soft_purge`](Self::soft_purge) does.
+    ///
+    /// This includes responses that were requested before and arrive later.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`StoreError`] if the store cannot confirm that they are stale.
+    pub async fn soft_purge_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
+        purge::soft_group(&self.context, group).await
+    }
+
+    /// Marks the responses of all URLs that begin with `url` as stale, as
+    /// [`soft_purge`](Self::soft_purge) does.
+    ///
+    /// An empty `url` marks all responses. The store may examine every entry; there is no timeout.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`StoreError`] if the store cannot confirm that they are stale.
+    pub async fn soft_purge_prefix(&self, url: &str) -> Result<(), StoreError> {
+        purge::soft_prefix(&self.context, url).await
+    }
+
+    /// Waits until no background task is running, for at most `limit`, and returns whether all have
+    /// ended.
+    ///
+    /// Background tasks are fills of which the client may have disconnected, and revalidations.
+    pub async fn drain(&self, limit: Duration) -> bool {
+        within(limit, self.context.tasks.idle()).await.is_some()
+    }
+}
+
+/// Builds a [`Cache`]; see [`Cache::builder`].
+///
+/// ```no_run
+/// use std::{sync::Arc, time::Duration};
+/// use larder_core::{Cache, CacheStore, Limits, Rules};
+///
+/// fn build(store: Arc<dyn CacheStore>) -> Cache {
+///     let mut limits = Limits::default();
+///     limits.origin_timeout = Duration::from_secs(10);
+///     Cache::builder(store).rules(Rules::shared()).name("edge-1").limits(limits).build()
+/// }
+/// ```
+#[derive(Debug)]
+pub struct CacheBuilder {
+    store: Arc<dyn CacheStore>,
+    rules: Rules,
+    name: Box<str>,
+    clock: Arc<dyn Clock>,
+    limits: Limits,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+impl CacheBuilder {
+    /// Creates a builder with the default settings.
+    fn new(store: Arc<dyn CacheStore>) -> Self {
+        Self {
+            store,
+            rules: Rules::shared(),
+            name: "larder".into(),
+            clock: Arc::new(SystemClock),
+            limits: Limits::default(),
+            observer: None,
+        }
+    }
+
+    /// Sets the caching rules. Default: [`Rules::shared`].
+    #[must_use]
+    pub fn rules(mut self, rules: Rules) -> Self {
+        self.rules = rules;
+        self
+    }
+
+    /// Sets the cache's name in `Cache-Status` (RFC 9211 §2). Default: `larder`.
+    ///
+    /// A character that is not allowed in a token (RFC 9110 §5.6.2) is replaced by `-`. A name that
+    /// does not start with a letter or `*` gets the prefix `larder-`.
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        let token =
+            |c: char| if c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~:/".contains(c) { c } else { '-' };
+        let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '*');
+        self.name = if starts_well { "" } else { "larder-" }.chars().chain(name.chars().map(token)).collect();
+        self
+    }
+
+    /// Sets the clock. Default: [`SystemClock`].
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Sets the limits. Default: [`Limits::default`].
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets the observer of the cache's events. Default: none.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Builds the cache.
+    pub fn build(self) -> Cache {
+        Cache {
+            context: Arc::new(Context {
+                store: self.store,
+                rules: self.rules,
+                name: self.name,
+                clock: self.clock,
+                flights: Flights::new(self.limits.max_concurrent_fetches),
+                uncacheable: UncacheableKeys::new(),
+                background: Arc::new(Semaphore::new(self.limits.max_background_revalidations)),
+                tasks: Arc::new(Tasks::default()),
+                limits: self.limits,
+                observer: self.observer,
+            }),
+        }
+    }
+}

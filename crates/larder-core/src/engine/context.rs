@@ -1,0 +1,95 @@
+//! The state that all clones of a cache share, and the few operations that every phase needs:
+//! calling the store with a timeout, reporting events, reading the clock.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Semaphore;
+
+use super::{
+    events::{Event, Observer, StoreStep},
+    flights::{FlightOutcome, Flights, Leader},
+    limits::Limits,
+    response::CacheResponse,
+    tasks::Tasks,
+    uncacheable::UncacheableKeys,
+};
+use crate::{CacheKey, CacheStore, Candidates, Clock, Rules, StoreError, Timestamp, timeout::within};
+
+/// The state that all clones of a [`Cache`](super::Cache) share.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) store: Arc<dyn CacheStore>,
+    pub(super) rules: Rules,
+    pub(super) name: Box<str>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) limits: Limits,
+    pub(super) flights: Arc<Flights>,
+    pub(super) uncacheable: UncacheableKeys,
+    pub(super) background: Arc<Semaphore>,
+    pub(super) tasks: Arc<Tasks>,
+    pub(super) observer: Option<Arc<dyn Observer>>,
+}
+
+impl Context {
+    /// Returns the current time of the cache's clock.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Waits for a store operation, for at most `limit`. Returns `None` and reports the failure if
+    /// the operation fails or takes longer.
+    pub(super) async fn store_call<T>(
+        &self,
+        step: StoreStep,
+        limit: Duration,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Option<T> {
+        match within(limit, call).await {
+            Some(Ok(value)) => Some(value),
+            failed => {
+                self.store_failed(step, failed.and_then(Result::err).as_ref());
+                None
+            }
+        }
+    }
+
+    /// Looks up the stored responses of `key`. A store that fails or is too slow has none.
+    pub(super) async fn candidates(&self, key: &CacheKey) -> Candidates {
+        let lookup = self.store.lookup(key);
+        let found = self.store_call(StoreStep::Lookup, self.limits.lookup_timeout, lookup).await;
+        found.unwrap_or_else(Candidates::none)
+    }
+
+    /// Reports an event to the observer.
+    pub(super) fn observe(&self, event: &Event<'_>) {
+        if let Some(observer) = &self.observer {
+            observer.on_event(event);
+        }
+    }
+
+    /// Reports the outcome of a request to the observer.
+    pub(super) fn record_outcome(&self, response: CacheResponse) -> CacheResponse {
+        self.observe(&Event::Answered(&response.cache_status));
+        response
+    }
+
+    /// Reports a failed store operation to the observer and to the log.
+    pub(super) fn store_failed(&self, step: StoreStep, error: Option<&StoreError>) {
+        tracing::debug!(?step, error = error.map(tracing::field::display), "store failed");
+        self.observe(&Event::StoreFailed { step, error });
+    }
+
+    /// Completes the flight as not shared, and records that the next requests for the key must not
+    /// wait.
+    pub(super) fn complete_not_shared(&self, leader: &Leader) {
+        self.complete_uncacheable(leader, false);
+    }
+
+    /// Completes the flight as not shared, and records the key as uncacheable.
+    ///
+    /// `forbids_storing` states whether the response's header fields forbid storing.
+    pub(super) fn complete_uncacheable(&self, leader: &Leader, forbids_storing: bool) {
+        self.uncacheable.insert(leader.key(), forbids_storing, self.now());
+        leader.complete(FlightOutcome::NotShared);
+    }
+}

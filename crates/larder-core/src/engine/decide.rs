@@ -1,0 +1,66 @@
+//! Decides what to do with a request, given the stored responses of its key.
+//!
+//! The rules are in `larder-policy` ([`Rules::reuse`](crate::Rules::reuse)); this file reduces
+//! their answer to the steps of the engine. `lookup` decides first. `miss` decides again only after
+//! the stored responses have changed.
+
+use super::context::Context;
+use crate::{
+    CacheStatus, Candidates, ForwardReason, RequestHead, RequestHeaders, Reuse, Selected, StalePermission,
+};
+
+/// The next step for a request.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Decision {
+    /// Serve this response: it is fresh, or the request accepts it although it is stale.
+    Serve(Selected),
+    /// Serve this response although it is stale, and revalidate it.
+    ServeStale(Selected),
+    /// Forward the request to the origin.
+    Forward(ForwardPlan),
+    /// Answer 504: the request accepts only a stored response, and none may be used.
+    OnlyIfCached,
+}
+
+/// The reason why a request is forwarded, and the stored response that it concerns.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ForwardPlan {
+    /// The stored response that matches but is not fresh. It is revalidated, or served if the
+    /// origin fails.
+    pub(super) selected: Option<Selected>,
+    pub(super) fwd: ForwardReason,
+}
+
+impl ForwardPlan {
+    /// Creates the plan for revalidating a stale response.
+    pub(super) fn revalidate(selected: Selected) -> Self {
+        Self { selected: Some(selected), fwd: ForwardReason::Stale }
+    }
+
+    /// Returns the status of a response that is served instead of, or shared with, this fetch.
+    pub(super) fn status(&self) -> CacheStatus {
+        CacheStatus::forwarded(self.fwd)
+    }
+}
+
+/// Decides by the rules, at the current time.
+pub(super) fn decide<F: RequestHeaders>(
+    cx: &Context,
+    request: &RequestHead<'_, F>,
+    candidates: &Candidates,
+) -> Decision {
+    let heads = candidates.iter().map(|candidate| &*candidate.head);
+    match cx.rules.reuse(request, heads, cx.now()) {
+        Reuse::Fresh(selected) | Reuse::Stale(selected, StalePermission::MaxStale) => {
+            Decision::Serve(selected)
+        }
+        Reuse::Stale(selected, _) => Decision::ServeStale(selected),
+        Reuse::Validate(selected, why) => {
+            Decision::Forward(ForwardPlan { selected: Some(selected), fwd: why.forward_reason() })
+        }
+        Reuse::Forward(why) => Decision::Forward(ForwardPlan { selected: None, fwd: why.forward_reason() }),
+        Reuse::OnlyIfCached => Decision::OnlyIfCached,
+        // A variant that this engine does not know: forwarding is always correct.
+        _ => Decision::Forward(ForwardPlan { selected: None, fwd: ForwardReason::Miss }),
+    }
+}

@@ -1,0 +1,63 @@
+//! Defines the [`Limits`] of a cache with their defaults. Each limit is applied by the file that
+//! waits or allocates.
+
+use std::time::Duration;
+
+/// Limits on what one request, one key or the whole cache may use. The defaults suit a server.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Longest body that is stored, in bytes. A longer body is forwarded without being stored. The
+    /// store may have a lower limit. Default: no limit.
+    pub max_object: u64,
+    /// Largest head that is stored, in bytes. The size is that of the header fields, selecting
+    /// header values and groups with their bookkeeping. A response with a larger head is forwarded
+    /// without being stored. Default: 64 KiB.
+    pub max_head: usize,
+    /// Maximum number of variants of one key (RFC 9111 §4.1). At the limit, all variants of the key
+    /// are removed before another one is stored. This prevents an origin from filling the store
+    /// with a single page by naming in `Vary` a field that differs for each client. Default: 64.
+    pub max_variants: usize,
+    /// Maximum number of keys that are fetched with collapsing at the same time. Requests for
+    /// further keys go to the origin uncollapsed. Default: 65,536.
+    pub max_concurrent_fetches: usize,
+    /// Maximum number of concurrent background revalidations. When it is reached, a stale response
+    /// that may be served is served without a revalidation; its next request tries again. Default:
+    /// 256.
+    pub max_background_revalidations: usize,
+    /// Longest time that a request waits for the response headers of another request's fetch, or
+    /// for another process's lease, before it goes to the origin. It waits for a lease at most
+    /// three times. Default: 30 s.
+    pub collapse_timeout: Duration,
+    /// Longest time until the head of the origin's response arrives, counted from the last chunk of
+    /// the request's body. Default: 60 s. When it passes, the client gets a 504 or a stale
+    /// response.
+    pub origin_timeout: Duration,
+    /// Longest time between two chunks of a response body that is being stored. Default: 60 s. When
+    /// it passes, the body ends with an error. Other bodies are limited by the origin only.
+    pub body_timeout: Duration,
+    /// Longest time that a store lookup, a reservation, a claim of a lease or the opening of a body
+    /// may take. Default: 1 s. A lookup that takes longer is a miss.
+    pub lookup_timeout: Duration,
+    /// Longest time that any other store operation may take, except the removal of a URL prefix,
+    /// which has no limit; and longest time that a client that does not read may delay a shared
+    /// fetch. Default: 10 s.
+    pub store_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_object: u64::MAX,
+            max_head: 64 * 1024,
+            max_variants: 64,
+            max_concurrent_fetches: 65_536,
+            max_background_revalidations: 256,
+            collapse_timeout: Duration::from_secs(30),
+            origin_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(60),
+            lookup_timeout: Duration::from_secs(1),
+            store_timeout: Duration::from_secs(10),
+        }
+    }
+}
