@@ -38,15 +38,6 @@ struct OriginExchange {
     reservation: Option<Box<dyn Reservation>>,
 }
 
-/// The result of a 304 to conditions that this cache added.
-enum NotModified {
-    /// The stored response has been freshened and is served.
-    Served(CacheResponse),
-    /// The 304 matches no stored response, or the validated body has been removed: the request has
-    /// to be sent again without conditions.
-    Unmatched(Box<PendingRequest>, Option<Leader>),
-}
-
 /// Forwards a request to the origin and returns the response to serve.
 ///
 /// The request has no body, except one that is part of the key
@@ -64,31 +55,31 @@ pub(super) async fn forward(
         cx.rules.make_conditional(outgoing.headers_mut(), heads, selected.index)
     });
     let reservation = reserve(cx, &pending).await;
-    let exchange = OriginExchange { pending, candidates, plan, conditional, leader, reservation };
+    let mut exchange = OriginExchange { pending, candidates, plan, conditional, leader, reservation };
     let (response, times) = match send(cx, &exchange.pending, outgoing).await {
         Ok(received) => received,
-        Err(error) => return on_origin_error(cx, exchange, error).await,
+        Err(error) => return on_origin_error(cx, &mut exchange, error).await,
     };
     if !exchange.conditional || response.status() != StatusCode::NOT_MODIFIED {
-        return on_response(cx, exchange, response, times).await;
+        return on_response(cx, &mut exchange, response, times).await;
     }
-    match on_not_modified(cx, exchange, response.headers(), times).await {
-        NotModified::Served(response) => Ok(response),
-        NotModified::Unmatched(pending, leader) => forward_unconditionally(cx, *pending, leader).await,
+    match on_not_modified(cx, &mut exchange, response.headers(), times).await {
+        Some(response) => Ok(response),
+        None => forward_unconditionally(cx, &mut exchange).await,
     }
 }
 
-/// Forwards a request again after a 304 that matches nothing, without conditions.
+/// Forwards a request again without conditions: the 304 matches no stored response, or the
+/// validated body has been removed.
 async fn forward_unconditionally(
     cx: &Arc<Context>,
-    pending: PendingRequest,
-    leader: Option<Leader>,
+    exchange: &mut OriginExchange,
 ) -> Result<CacheResponse, FetchError> {
-    let outgoing = pending.outgoing(Body::from(pending.content.clone()));
-    let reservation = reserve(cx, &pending).await;
-    let plan = ForwardPlan { selected: None, fwd: ForwardReason::Stale };
-    let candidates = Candidates::none();
-    let exchange = OriginExchange { pending, candidates, plan, conditional: false, leader, reservation };
+    let outgoing = exchange.pending.outgoing(Body::from(exchange.pending.content.clone()));
+    exchange.candidates = Candidates::none();
+    exchange.plan = ForwardPlan { selected: None, fwd: ForwardReason::Stale };
+    exchange.conditional = false;
+    exchange.reservation = reserve(cx, &exchange.pending).await;
     match send(cx, &exchange.pending, outgoing).await {
         Ok((response, times)) => on_response(cx, exchange, response, times).await,
         Err(error) => on_origin_error(cx, exchange, error).await,
@@ -129,27 +120,27 @@ async fn send(
 /// Handles a request that got no response from the origin: serves a stale response if permitted.
 async fn on_origin_error(
     cx: &Context,
-    exchange: OriginExchange,
+    exchange: &mut OriginExchange,
     error: OriginError,
 ) -> Result<CacheResponse, FetchError> {
-    let OriginExchange { pending, candidates, plan, leader, .. } = exchange;
-    if let Some(leader) = leader {
+    if let Some(leader) = exchange.leader.take() {
         leader.complete(FlightOutcome::Failed(error.kind()));
     }
     tracing::debug!(%error, cause = error.cause(), "the origin failed");
-    serve_stale_on_error(cx, &pending, &candidates, plan, Failure::Disconnected)
+    let OriginExchange { pending, candidates, plan, .. } = exchange;
+    serve_stale_on_error(cx, pending, candidates, *plan, Failure::Disconnected)
         .await
         .ok_or(FetchError::Origin(error))
 }
 
 /// Handles a 304 to conditions that this cache added: freshens the stored response (§4.3.4) and
-/// serves it.
+/// serves it. Returns `None` if the request has to be sent again without conditions.
 async fn on_not_modified(
     cx: &Context,
-    exchange: OriginExchange,
+    exchange: &mut OriginExchange,
     fields: &HeaderMap,
     times: Exchange,
-) -> NotModified {
+) -> Option<CacheResponse> {
     let OriginExchange { pending, candidates, plan, leader, .. } = exchange;
     let selected = plan.selected.map_or(0, |selected| selected.index);
     let heads = candidates.iter().map(|candidate| &*candidate.head);
@@ -161,22 +152,19 @@ async fn on_not_modified(
     let freshened = match rules.freshen(&pending.target, &request, heads, selected, fields, times) {
         Freshen::Updated { index, head } => {
             status.stored = true;
-            store_freshened(cx, &pending, &candidates[index], head, leader).await
+            store_freshened(cx, pending, &candidates[index], head, leader.take()).await
         }
         Freshen::NoLongerStorable { index, head, .. } => {
             // The freshened response may no longer be stored, and its older version must not
             // outlive it.
-            leader.iter().for_each(|leader| cx.complete_not_shared(leader));
+            leader.take().iter().for_each(|leader| cx.complete_not_shared(leader));
             let _ = purge::key(cx, &pending.key).await;
             Candidate::new(candidates[index].id, Arc::from(head), candidates[index].body.clone())
         }
-        _ => return NotModified::Unmatched(Box::new(pending), leader),
+        _ => return None,
     };
-    match serve(cx, freshened.into(), 0, &request, None, status).await {
-        Ok(response) => NotModified::Served(response),
-        // The body was removed while the origin validated it.
-        Err(_) => NotModified::Unmatched(Box::new(pending), None),
-    }
+    // If it fails, the body was removed while the origin validated it.
+    serve(cx, freshened.into(), 0, &request, None, status).await.ok()
 }
 
 /// Replaces the head of a validated entry in the store, and completes the flight with it.
@@ -204,13 +192,13 @@ async fn store_freshened(
 /// stores it if the rules allow that, and returns it in any case.
 async fn on_response(
     cx: &Arc<Context>,
-    exchange: OriginExchange,
+    exchange: &mut OriginExchange,
     response: Response<Body>,
     times: Exchange,
 ) -> Result<CacheResponse, FetchError> {
     let status = response.status();
     if status.is_server_error() {
-        let OriginExchange { pending, candidates, plan, leader, .. } = &exchange;
+        let OriginExchange { pending, candidates, plan, leader, .. } = exchange;
         let failure = Failure::Status(status);
         if let Some(response) = serve_stale_on_error(cx, pending, candidates, *plan, failure).await {
             leader.iter().for_each(|leader| leader.complete(FlightOutcome::ServerError(status)));
@@ -223,7 +211,7 @@ async fn on_response(
 /// Stores a response if the rules allow that, and returns it.
 async fn store_response(
     cx: &Arc<Context>,
-    exchange: OriginExchange,
+    exchange: &mut OriginExchange,
     response: Response<Body>,
     times: Exchange,
 ) -> CacheResponse {
@@ -233,7 +221,7 @@ async fn store_response(
     let mut status = plan.status();
     status.fwd_status = Some(parts.status);
     if request.method() == http::Method::HEAD {
-        freshen_by_head(cx, &pending, &candidates, &parts, times).await;
+        freshen_by_head(cx, pending, candidates, &parts, times).await;
     }
     let rules = pending.rules(&cx.rules, parts.status, &parts.headers);
     let storable = rules.storable(&pending.target, &request, parts.status, &parts.headers, times);
@@ -244,9 +232,13 @@ async fn store_response(
         Ok(head) if head.weight() <= cx.limits.max_head => {
             let head = Arc::new(head);
             let max_len = pending.options.max_object.unwrap_or(u64::MAX).min(cx.limits.max_object);
-            enforce_max_variants(cx, &pending, &candidates, &head).await;
-            let FillResult { body, stored } =
-                fill(cx, Fill { reservation, head, leader, max_len }, body).await;
+            enforce_max_variants(cx, pending, candidates, &head).await;
+            let FillResult { body, stored } = fill(
+                cx,
+                Fill { reservation: reservation.take(), head, leader: leader.take(), max_len },
+                body,
+            )
+            .await;
             status.stored = stored;
             body
         }
@@ -256,12 +248,12 @@ async fn store_response(
                 status.detail = Some(why.token());
                 cx.observe(&Event::NotStored(why));
             }
-            leader.iter().for_each(|leader| cx.complete_uncacheable(leader, forbids_storing));
+            leader.take().iter().for_each(|leader| cx.complete_uncacheable(leader, forbids_storing));
             body
         }
     };
     // This cache's conditions replaced those of the client, so the client's are evaluated here.
-    if conditional && not_modified(&request, parts.status, &parts.headers) {
+    if *conditional && not_modified(&request, parts.status, &parts.headers) {
         let fields = not_modified_fields(&parts.headers);
         return CacheResponse {
             status: StatusCode::NOT_MODIFIED,
@@ -346,9 +338,9 @@ pub(super) async fn forward_unchanged(
     }
     // Not earlier: the request may have invalidated its own key.
     let reservation = reserve(cx, &pending).await;
-    let exchange =
+    let mut exchange =
         OriginExchange { pending, candidates, plan, conditional: false, leader: None, reservation };
-    Ok(store_response(cx, exchange, response, times).await)
+    Ok(store_response(cx, &mut exchange, response, times).await)
 }
 
 /// Purges the targets and groups that an unsafe request has invalidated.

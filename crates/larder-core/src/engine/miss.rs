@@ -59,26 +59,37 @@ pub(super) async fn handle(
     let mut flight_key = pending.key.clone();
     let mut attempt = 0;
     loop {
-        let plan = match use_stored(cx, &pending, candidates, decision.take()).await {
-            Step::Serve(response) => return Ok(response),
-            Step::ServeAndRevalidate(response, plan, candidates) => {
-                revalidate_in_background(cx, pending, candidates, plan, generation);
-                return Ok(response);
-            }
-            Step::Forward(plan, unused) => {
-                candidates = unused;
-                plan
-            }
+        let plan = match decision.take().unwrap_or_else(|| decide(cx, &pending.head(), &candidates)) {
+            Decision::Forward(plan) => plan,
+            stored => match use_stored(cx, &pending, candidates, stored).await {
+                Step::Serve(response) => return Ok(response),
+                Step::ServeAndRevalidate(response, plan, candidates) => {
+                    revalidate_in_background(cx, pending, candidates, plan, generation);
+                    return Ok(response);
+                }
+                Step::Forward(plan, unused) => {
+                    candidates = unused;
+                    plan
+                }
+            },
         };
         match join_flight(cx, &pending, &flight_key, attempt) {
             Role::Uncollapsed => return forward(cx, pending, candidates, plan, None).await,
-            Role::Leader(leader) => {
+            Role::Leader(mut leader) => {
                 // Another fetch may have ended between the lookup and this request becoming the
                 // leader.
                 let is_current =
                     cx.flights.generation(&pending.key) == generation && flight_key == pending.key;
+                if is_current && cx.store.leases().is_none() {
+                    return forward(cx, pending, candidates, plan, Some(leader)).await;
+                }
                 let found = is_current.then_some((plan, candidates));
-                return lead(cx, pending, found, leader).await;
+                return match lead(cx, &pending, found, &mut leader).await {
+                    Step::Forward(plan, candidates) => {
+                        forward(cx, pending, candidates, plan, Some(leader)).await
+                    }
+                    Step::Serve(response) | Step::ServeAndRevalidate(response, ..) => Ok(response),
+                };
             }
             Role::Follower(flight) => match follow(cx, &pending, &candidates, plan, &flight).await {
                 FollowResult::Response(response) => return Ok(response),
@@ -95,15 +106,13 @@ pub(super) async fn handle(
     }
 }
 
-/// Serves a stored response if the decision permits it. `decision` is the one on these candidates,
-/// if it has been taken.
+/// Serves a stored response if the decision on these candidates permits it.
 async fn use_stored(
     cx: &Context,
     pending: &PendingRequest,
     mut candidates: Candidates,
-    decision: Option<Decision>,
+    mut decision: Decision,
 ) -> Step {
-    let mut decision = decision.unwrap_or_else(|| decide(cx, &pending.head(), &candidates));
     loop {
         let (selected, revalidate) = match decision {
             Decision::Forward(plan) => return Step::Forward(plan, candidates),
@@ -132,34 +141,35 @@ async fn use_stored(
     }
 }
 
-/// Fetches as the leader of a flight. Where processes share the store, it first claims the key's
-/// lease.
+/// Prepares the leader of a flight for its fetch: claims the key's lease where processes share the
+/// store, and looks up what other fetches have stored.
 ///
 /// `found` is what the lookup found, unless that may be out of date.
 async fn lead(
-    cx: &Arc<Context>,
-    pending: PendingRequest,
+    cx: &Context,
+    pending: &PendingRequest,
     mut found: Option<(ForwardPlan, Candidates)>,
-    mut leader: Leader,
-) -> Result<CacheResponse, FetchError> {
+    leader: &mut Leader,
+) -> Step {
     let mut claims = if cx.store.leases().is_some() { 0 } else { MAX_CLAIMS };
     loop {
         let (plan, candidates) = match found.take() {
             Some(found) => found,
             None => {
                 let candidates = cx.candidates(&pending.key).await;
-                match use_stored(cx, &pending, candidates, None).await {
-                    Step::Serve(response) | Step::ServeAndRevalidate(response, ..) => return Ok(response),
+                let decision = decide(cx, &pending.head(), &candidates);
+                match use_stored(cx, pending, candidates, decision).await {
                     Step::Forward(plan, candidates) => (plan, candidates),
+                    served => return served,
                 }
             }
         };
         if leader.lease.is_some() || claims >= MAX_CLAIMS {
-            return forward(cx, pending, candidates, plan, Some(leader)).await;
+            return Step::Forward(plan, candidates);
         }
         // Granted or not: another process may have stored the response since the lookup, so the
         // next turn looks again.
-        claims = if claim(cx, &mut leader).await { MAX_CLAIMS } else { claims + 1 };
+        claims = if claim(cx, leader).await { MAX_CLAIMS } else { claims + 1 };
     }
 }
 
