@@ -10,10 +10,10 @@ use larder_core::{
 };
 
 use crate::{
+    blocking::{blocking, read_bytes},
     error::{corrupt, failed, gone},
     file_name::FileName,
     index::Slot,
-    store::{blocking, read_bytes},
     volume::Volume,
 };
 

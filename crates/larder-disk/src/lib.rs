@@ -2,7 +2,8 @@
 
 // Where to change what; FORMAT.md describes the files on disk.
 //
-// - what runs on which thread: `store`; the parts of an open directory: `volume`
+// - what runs on which thread: `store`, `blocking`; what clones of a store share: `shared`; the
+//   parts of an open directory: `volume`
 // - finding an entry: `lookup`, `index` (the hash table), `read_cache`; its body: `body`, `pread`,
 //   `buffers`
 // - writing an entry: `writer`, `segment`, `partial_body` (slow clients), then `commit`
@@ -10,6 +11,7 @@
 // - space: `eviction`; leftovers of crashes: `recovery`, `maintenance`
 // - bytes of the files: `record`, `state_file`, `file_name`; opening files: `directory`
 
+mod blocking;
 mod body;
 mod buffers;
 mod commit;
@@ -28,6 +30,7 @@ mod read_cache;
 mod record;
 mod recovery;
 mod segment;
+mod shared;
 mod state_file;
 mod stats;
 mod store;

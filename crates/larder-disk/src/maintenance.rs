@@ -4,14 +4,14 @@
 
 use std::{
     sync::{
-        Weak,
-        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+        Arc, Weak,
+        mpsc::{Receiver, RecvTimeoutError},
     },
     thread,
     time::Duration,
 };
 
-use crate::{store::Shared, volume::Volume};
+use crate::{shared::Shared, volume::Volume};
 
 /// Time between two runs.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -19,24 +19,14 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// file occupies may change after it has been written.
 const INTERVALS_PER_RECOUNT: u32 = 600;
 
-/// Handle of the maintenance thread, which ends when the handle is dropped.
-#[derive(Debug)]
-pub(crate) struct Maintenance {
-    _stop: Sender<()>,
-}
-
-/// Creates a handle, and a function that starts the thread. They are separate because the shared
-/// state that the thread refers to contains the handle.
-pub(crate) fn maintenance() -> (Maintenance, impl FnOnce(Weak<Shared>)) {
-    let (stop, stopped) = channel();
-    let start = move |shared| {
-        let spawned =
-            thread::Builder::new().name("larder-disk".to_owned()).spawn(move || maintain(&shared, &stopped));
-        if let Err(error) = spawned {
-            tracing::warn!(%error, "disk store: could not start the maintenance thread");
-        }
-    };
-    (Maintenance { _stop: stop }, start)
+/// Starts the thread. It ends when `stopped` disconnects.
+pub(crate) fn start(shared: &Arc<Shared>, stopped: Receiver<()>) {
+    let shared = Arc::downgrade(shared);
+    let spawned =
+        thread::Builder::new().name("larder-disk".to_owned()).spawn(move || maintain(&shared, &stopped));
+    if let Err(error) = spawned {
+        tracing::warn!(%error, "disk store: could not start the maintenance thread");
+    }
 }
 
 /// Runs maintenance until the store has been dropped.

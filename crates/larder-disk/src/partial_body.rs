@@ -9,7 +9,7 @@ use larder_core::{BodySource, ByteStream, StoreError};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::{buffers::Buffers, error::gone, store::read_bytes};
+use crate::{blocking::read_bytes, buffers::Buffers, error::gone};
 
 /// Longest chunk that a follower reads at once.
 const MAX_CHUNK: u64 = 256 << 10;

@@ -1,30 +1,17 @@
 //! The public store. It decides what runs on the calling task and what on a blocking thread; the
 //! operations themselves are methods of `Volume`.
 
-use std::{
-    fs::File,
-    io,
-    path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
-};
+use std::{io, path::Path, sync::Arc};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use larder_core::{
     CacheGroup, CacheKey, CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Reservation, StoreError,
     StoredHead, Timestamp,
 };
-use parking_lot::RwLock;
 
 use crate::{
-    DiskOptions, DiskStats,
-    buffers::Buffers,
-    counters::Counters,
-    error::{closing, failed},
-    maintenance::{Maintenance, maintenance},
-    pread::{ReadMode, read_at},
-    volume::Volume,
-    writer::DiskReservation,
+    DiskOptions, DiskStats, blocking::blocking, counters::Counters, error::failed, maintenance,
+    pread::ReadMode, shared::Shared, volume::Volume, writer::DiskReservation,
 };
 
 /// Stores responses in a directory, which several processes can share.
@@ -57,15 +44,6 @@ pub struct DiskStore {
     shared: Arc<Shared>,
 }
 
-/// The state that all clones of a store share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    path: PathBuf,
-    options: DiskOptions,
-    volume: RwLock<Arc<Volume>>,
-    _maintenance: Maintenance,
-}
-
 impl DiskStore {
     /// Opens a cache directory, creating it if it does not exist. Blocks.
     ///
@@ -80,10 +58,8 @@ impl DiskStore {
     /// written.
     pub fn open(path: impl AsRef<Path>, options: DiskOptions) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
-        let volume = RwLock::new(Arc::new(Volume::open(&path, options.clone())?));
-        let (maintenance, start) = maintenance();
-        let shared = Arc::new(Shared { path, options, volume, _maintenance: maintenance });
-        start(Arc::downgrade(&shared));
+        let (shared, stopped) = Shared::open(path, options)?;
+        maintenance::start(&shared, stopped);
         Ok(Self { shared })
     }
 
@@ -127,33 +103,6 @@ impl DiskStore {
             })
         })
         .await
-    }
-}
-
-impl Shared {
-    /// Returns the open directory.
-    pub(crate) fn volume(&self) -> Arc<Volume> {
-        Arc::clone(&self.volume.read())
-    }
-
-    /// Opens the directory again after it was removed or its state file was damaged.
-    pub(crate) fn reopen(&self) {
-        match Volume::open(&self.path, self.options.clone()) {
-            Ok(volume) => {
-                tracing::info!("disk store: directory reopened");
-                self.volume().is_lost.store(true, Ordering::Relaxed);
-                *self.volume.write() = Arc::new(volume);
-            }
-            Err(error) => tracing::debug!(%error, "disk store: could not reopen the directory"),
-        }
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        let volume = self.volume();
-        volume.close_segment();
-        volume.write_counts();
     }
 }
 
@@ -235,36 +184,4 @@ impl CacheStore for DiskStore {
     fn invalidations(&self) -> Option<&dyn InvalidationFeed> {
         None
     }
-}
-
-/// Runs an operation on a blocking thread of the runtime.
-pub(crate) async fn blocking<T: Send + 'static>(
-    operation: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(operation).await.unwrap_or_else(|_| Err(closing()))
-}
-
-/// Reads bytes of a file: on this task if they are in memory, else on a blocking thread. Returns
-/// fewer than `length` bytes if the file ends.
-pub(crate) async fn read_bytes(
-    buffers: &Buffers,
-    file: &Arc<File>,
-    position: u64,
-    length: usize,
-) -> Result<Bytes, StoreError> {
-    let mut buffer = buffers.take(length);
-    let (buffer, read) = match read_at(file, &mut buffer.as_mut()[..length], position, ReadMode::NonBlocking)
-    {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            let file = Arc::clone(file);
-            blocking(move || {
-                let read = read_at(&file, &mut buffer.as_mut()[..length], position, ReadMode::Blocking);
-                Ok((buffer, read))
-            })
-            .await?
-        }
-        read => (buffer, read),
-    };
-    let read = read.map_err(failed("could not read a stored body"))?;
-    Ok(buffer.freeze(0..read))
 }

@@ -11,12 +11,12 @@ use larder_core::{
 
 use crate::{
     Durability,
+    blocking::blocking,
     commit::Entry,
     error::{failed, not_encodable, too_long},
     file_name::FileName,
     partial_body::{Follow, PartialBody, PartialBodyWriter},
     record::{self, Envelope},
-    store::blocking,
     volume::Volume,
 };
 

@@ -1,0 +1,61 @@
+//! Owns the state that all clones of a store share: the open directory, and what is needed to open
+//! it again. When to reopen it is decided in `maintenance`.
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{Receiver, Sender, channel},
+    },
+};
+
+use parking_lot::RwLock;
+
+use crate::{DiskOptions, volume::Volume};
+
+/// The state that all clones of a store share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    path: PathBuf,
+    options: DiskOptions,
+    volume: RwLock<Arc<Volume>>,
+    /// Ends the maintenance thread when it is dropped.
+    _stop: Sender<()>,
+}
+
+impl Shared {
+    /// Opens the directory. The receiver disconnects when the state is dropped, which ends the
+    /// maintenance thread.
+    pub(crate) fn open(path: PathBuf, options: DiskOptions) -> io::Result<(Arc<Self>, Receiver<()>)> {
+        let volume = RwLock::new(Arc::new(Volume::open(&path, options.clone())?));
+        let (stop, stopped) = channel();
+        Ok((Arc::new(Self { path, options, volume, _stop: stop }), stopped))
+    }
+
+    /// Returns the open directory.
+    pub(crate) fn volume(&self) -> Arc<Volume> {
+        Arc::clone(&self.volume.read())
+    }
+
+    /// Opens the directory again after it was removed or its state file was damaged.
+    pub(crate) fn reopen(&self) {
+        match Volume::open(&self.path, self.options.clone()) {
+            Ok(volume) => {
+                tracing::info!("disk store: directory reopened");
+                self.volume().is_lost.store(true, Ordering::Relaxed);
+                *self.volume.write() = Arc::new(volume);
+            }
+            Err(error) => tracing::debug!(%error, "disk store: could not reopen the directory"),
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let volume = self.volume();
+        volume.close_segment();
+        volume.write_counts();
+    }
+}
