@@ -9,10 +9,9 @@ use crate::{
     counters::Counters,
     error::{failed, gone, not_encodable},
     file_name::FileName,
-    index::{BUCKET, Bucket, Slot},
+    index::{BUCKET, RecordLocation, Slot},
     pread::ReadMode,
     record::{self, Envelope, HEAD_READ},
-    segment::RecordLocation,
     state_file::StateGuard,
     tombstones::TombstoneKind,
     volume::Volume,
@@ -80,7 +79,9 @@ impl Volume {
             return Ok(true);
         }
         for group in &*entry.head.groups {
-            if self.tombstones.last(TombstoneKind::Group(self.group_hash(group)), ReadMode::Blocking)?
+            if self
+                .tombstones
+                .last(TombstoneKind::Group(self.state_file.group_hash(group)), ReadMode::Blocking)?
                 > reserved_at
             {
                 return Ok(true);
@@ -138,7 +139,7 @@ impl Volume {
         id: EntryId,
         head: &Arc<StoredHead>,
     ) -> Result<(), StoreError> {
-        let hash = self.hash(key);
+        let hash = self.state_file.hash(key);
         let not_found =
             || gone("the entry was removed, replaced or evicted before its head could be updated");
         let bucket =
@@ -167,27 +168,8 @@ impl Volume {
         let location = self.append(&bytes).map_err(failed("could not write a record"))?;
         let replacing = || -> io::Result<bool> {
             let _guard = self.state_file.lock()?;
-            self.replace(&old, location)
+            self.index.replace(&old, location)
         };
         if replacing().map_err(failed("could not write the index"))? { Ok(()) } else { Err(not_found()) }
-    }
-
-    /// Points the slot of a record to its new location. Returns `false` if the slot has changed.
-    /// The caller holds the lock.
-    pub(crate) fn replace(&self, old: &Slot, location: RecordLocation) -> io::Result<bool> {
-        let mut bucket: Bucket = self.index.bucket(old.tag, ReadMode::Blocking)?;
-        let Some((slot_number, _)) = bucket.matching(old.tag).find(|(_, current)| current.is(old)) else {
-            return Ok(false);
-        };
-        let slot = Slot {
-            segment: location.segment,
-            offset: location.offset,
-            size: location.size,
-            referenced: 0,
-            ..*old
-        };
-        bucket.put(slot_number, &slot);
-        self.index.write(&bucket)?;
-        Ok(true)
     }
 }

@@ -29,13 +29,13 @@ impl Volume {
     ///
     /// [`io::ErrorKind::StorageFull`] if no segment is left to evict.
     pub(crate) fn make_room(&self, bytes: u64) -> io::Result<()> {
-        let wanted = bytes + self.segment_bytes();
+        let wanted = bytes + self.options.segment();
         if self.has_room(wanted)? {
             return Ok(());
         }
         let mut queue = self.eviction_queue.lock();
         let mut listed = false;
-        let mut copy_budget = self.segment_bytes() * MAX_COPIED_SEGMENTS;
+        let mut copy_budget = self.options.segment() * MAX_COPIED_SEGMENTS;
         while !self.has_room(wanted)? {
             let Some(number) = queue.pop_front() else {
                 if std::mem::replace(&mut listed, true) {
@@ -85,7 +85,7 @@ impl Volume {
         }
         self.evict_batch(&file, number, &batch, copy_budget)?;
         let freed = self.discard(name)?;
-        self.account(0, freed)
+        self.state_file.account(0, freed)
     }
 
     /// Frees the slots of a batch of records. Copies referenced records while `copy_budget` lasts.
@@ -128,7 +128,7 @@ impl Volume {
             file.read_exact_at(&mut record, slot.position())?;
             let location = self.append(&record)?;
             let _guard = self.state_file.lock()?;
-            self.replace(&slot, location)?;
+            self.index.replace(&slot, location)?;
         }
         Ok(())
     }

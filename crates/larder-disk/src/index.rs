@@ -95,6 +95,17 @@ impl Slot {
     }
 }
 
+/// Location of a record.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RecordLocation {
+    /// Number of the segment.
+    pub(crate) segment: u32,
+    /// Offset in the segment, in units.
+    pub(crate) offset: u32,
+    /// Length, in units.
+    pub(crate) size: u16,
+}
+
 /// A copy of one bucket.
 #[derive(Debug, Clone)]
 pub(crate) struct Bucket {
@@ -198,6 +209,24 @@ impl Index {
         self.file.write_all_at(&bucket.bytes, position(bucket.number))
     }
 
+    /// Points the slot of a record to its new location. Returns `false` if the slot has changed.
+    /// The caller holds the lock.
+    pub(crate) fn replace(&self, old: &Slot, location: RecordLocation) -> io::Result<bool> {
+        let mut bucket = self.bucket(old.tag, ReadMode::Blocking)?;
+        let Some((slot_number, _)) = bucket.matching(old.tag).find(|(_, current)| current.is(old)) else {
+            return Ok(false);
+        };
+        let slot = Slot {
+            segment: location.segment,
+            offset: location.offset,
+            size: location.size,
+            referenced: 0,
+            ..*old
+        };
+        bucket.put(slot_number, &slot);
+        self.write(&bucket)?;
+        Ok(true)
+    }
     /// Sets a slot's CLOCK bit. Takes no lock: if the slot has been replaced meanwhile, the worst
     /// effect is that another entry survives one more round of eviction.
     pub(crate) fn mark_referenced(&self, bucket: &Bucket, slot_number: usize) {

@@ -23,6 +23,7 @@ mod file_name;
 mod index;
 mod lookup;
 mod maintenance;
+mod open_files;
 mod options;
 mod partial_body;
 mod pread;

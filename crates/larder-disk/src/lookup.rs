@@ -38,7 +38,7 @@ impl Volume {
     ///
     /// [`io::ErrorKind::WouldBlock`] with [`ReadMode::NonBlocking`], if the data is not in memory.
     pub(crate) fn lookup(self: &Arc<Self>, key: &CacheKey, mode: ReadMode) -> io::Result<Candidates> {
-        let tag = self.hash(key) as u32;
+        let tag = self.state_file.hash(key) as u32;
         let found = self.find(key, tag, mode)?;
         let found = self.mark_stale(found, mode)?;
         let counter = if found.is_empty() { &self.counters.misses } else { &self.counters.hits };
@@ -50,7 +50,10 @@ impl Volume {
     fn mark_stale(&self, found: Candidates, mode: ReadMode) -> io::Result<Candidates> {
         let mut at = Vec::with_capacity(found.len());
         for group in found.iter().flat_map(|candidate| &*candidate.head.groups) {
-            at.push((group.clone(), self.stale.last(TombstoneKind::Group(self.group_hash(group)), mode)?));
+            at.push((
+                group.clone(),
+                self.stale.last(TombstoneKind::Group(self.state_file.group_hash(group)), mode)?,
+            ));
         }
         if at.iter().all(|(_, at)| *at == 0) {
             return Ok(found);
@@ -173,7 +176,9 @@ impl Volume {
         mode: ReadMode,
     ) -> io::Result<bool> {
         for group in &*head.groups {
-            if self.tombstones.last(TombstoneKind::Group(self.group_hash(group)), mode)? > reserved_at {
+            if self.tombstones.last(TombstoneKind::Group(self.state_file.group_hash(group)), mode)?
+                > reserved_at
+            {
                 return Ok(true);
             }
         }

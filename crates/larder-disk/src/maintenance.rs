@@ -42,7 +42,7 @@ fn maintain(shared: &Weak<Shared>, stopped: &Receiver<()>) {
             shared.reopen();
             continue;
         }
-        volume.close_removed();
+        volume.open_files.close_removed();
         volume.write_counts();
         until_recount -= 1;
         if until_recount == 0 {

@@ -66,7 +66,7 @@ impl Volume {
             opened => opened?,
         };
         if file.try_lock().is_err() {
-            return Ok(self.segment_bytes());
+            return Ok(self.options.segment());
         }
         if clear_epoch > 0 && self.is_older_than(&file, clear_epoch)? {
             tracing::debug!(number, "removing a segment that is older than the last clear");

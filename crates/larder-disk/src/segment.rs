@@ -8,11 +8,21 @@ use std::{fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
 
 use parking_lot::Mutex;
 
-use crate::{file_name::FileName, index::UNIT, volume::Volume};
+use crate::{
+    directory::Directory,
+    file_name::FileName,
+    index::{RecordLocation, UNIT},
+    state_file::StateFile,
+};
 
-/// The segment that this process is writing, if any.
-#[derive(Debug, Default)]
-pub(crate) struct SegmentWriter(Mutex<Option<Active>>);
+/// Writes the segments of this process.
+#[derive(Debug)]
+pub(crate) struct SegmentWriter {
+    /// Size of a segment in bytes.
+    segment_bytes: u64,
+    /// The segment that is being written, if any.
+    active: Mutex<Option<Active>>,
+}
 
 /// An open segment.
 #[derive(Debug)]
@@ -23,28 +33,27 @@ struct Active {
     length: u64,
 }
 
-/// Location of a record.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RecordLocation {
-    /// Number of the segment.
-    pub(crate) segment: u32,
-    /// Offset in the segment, in units of 64 bytes.
-    pub(crate) offset: u32,
-    /// Length, in units of 64 bytes.
-    pub(crate) size: u16,
-}
+impl SegmentWriter {
+    /// Creates a writer of segments of this size.
+    pub(crate) fn new(segment_bytes: u64) -> Self {
+        Self { segment_bytes, active: Mutex::default() }
+    }
 
-impl Volume {
     /// Appends a record to the active segment. Starts a new segment if the record does not fit.
-    pub(crate) fn append(&self, record: &[u8]) -> io::Result<RecordLocation> {
-        let mut active = self.segment_writer.0.lock();
+    pub(crate) fn append(
+        &self,
+        directory: &Directory,
+        state_file: &StateFile,
+        record: &[u8],
+    ) -> io::Result<RecordLocation> {
+        let mut active = self.active.lock();
         let length = record.len() as u64;
-        if active.as_ref().is_some_and(|active| active.length + length > self.segment_bytes()) {
-            self.seal(&mut active)?;
+        if active.as_ref().is_some_and(|active| active.length + length > self.segment_bytes) {
+            self.seal(state_file, &mut active)?;
         }
         let active = match &mut *active {
             Some(active) => active,
-            none => none.insert(self.new_segment()?),
+            none => none.insert(self.new_segment(directory, state_file)?),
         };
         let start = active.length;
         if let Err(error) = active.file.write_all_at(record, start) {
@@ -62,39 +71,39 @@ impl Volume {
     }
 
     /// Waits until the appended records are on the disk.
-    pub(crate) fn sync_segment(&self) -> io::Result<()> {
-        let file = self.segment_writer.0.lock().as_ref().map(|active| Arc::clone(&active.file));
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        let file = self.active.lock().as_ref().map(|active| Arc::clone(&active.file));
         file.map_or(Ok(()), |file| file.sync_data())
     }
 
     /// Closes the active segment: releases its unused space, and unlocks it so that it can be
     /// evicted.
-    pub(crate) fn close_segment(&self) {
-        let _ = self.seal(&mut self.segment_writer.0.lock());
+    pub(crate) fn close(&self, state_file: &StateFile) {
+        let _ = self.seal(state_file, &mut self.active.lock());
     }
 
     /// Closes a segment: releases its unused space and its lock.
-    fn seal(&self, active: &mut Option<Active>) -> io::Result<()> {
+    fn seal(&self, state_file: &StateFile, active: &mut Option<Active>) -> io::Result<()> {
         let Some(active) = active.take() else { return Ok(()) };
-        let unused = self.segment_bytes().saturating_sub(active.length.next_multiple_of(4096));
-        self.account(0, unused)?;
+        let unused = self.segment_bytes.saturating_sub(active.length.next_multiple_of(4096));
+        state_file.account(0, unused)?;
         active.file.unlock()
     }
 
     /// Creates the next segment and accounts for its full size.
-    fn new_segment(&self) -> io::Result<Active> {
-        let mut guard = self.state_file.lock()?;
+    fn new_segment(&self, directory: &Directory, state_file: &StateFile) -> io::Result<Active> {
+        let mut guard = state_file.lock()?;
         let number = guard.state.next_segment;
         guard.state.next_segment = number.checked_add(1).ok_or_else(|| {
             io::Error::other("all segment numbers have been used; delete the cache directory")
         })?;
-        guard.state.used += self.segment_bytes();
+        guard.state.used += self.segment_bytes;
         guard.save()?;
         drop(guard);
-        match self.directory.create(FileName::Segment(number)) {
+        match directory.create(FileName::Segment(number)) {
             Ok(file) => Ok(Active { number, file: Arc::new(file), length: 0 }),
             Err(error) => {
-                let _ = self.account(0, self.segment_bytes());
+                let _ = state_file.account(0, self.segment_bytes);
                 Err(error)
             }
         }

@@ -1,12 +1,14 @@
-//! Reads and writes the state that all processes share: a file of counters, and the lock that every
-//! change requires.
+//! Reads and writes the state that all processes share: a file of counters, the lock that every
+//! change requires, and the key of the hash.
 //!
 //! The lock is held for microseconds, and waited for at most 2 s. The kernel releases it when its
 //! holder dies. Lookups take no lock.
 
-use std::{fs::File, io, os::unix::fs::FileExt as _, thread, time::Duration};
+use std::{fs::File, hash::Hasher as _, io, os::unix::fs::FileExt as _, thread, time::Duration};
 
+use larder_core::{CacheGroup, CacheKey};
 use parking_lot::{Mutex, MutexGuard};
+use siphasher::sip::SipHasher13;
 
 use crate::{
     directory::Directory,
@@ -29,7 +31,7 @@ const LOCK_POLL: Duration = Duration::from_micros(100);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct State {
     /// Random key of the hash, so that clients cannot choose URLs that collide in one bucket.
-    pub(crate) seed: [u8; 16],
+    seed: [u8; 16],
     /// Number of buckets of the index.
     pub(crate) buckets: u32,
     /// Number of the next segment.
@@ -132,7 +134,7 @@ pub(crate) struct StateFile {
     /// Lock between the threads of this process, which share the lock of the file.
     threads: Mutex<()>,
     /// Key of the hash, as read when the directory was opened.
-    pub(crate) seed: [u8; 16],
+    seed: [u8; 16],
 }
 
 impl StateFile {
@@ -198,6 +200,35 @@ impl StateFile {
         let mut bytes = [0; 8];
         self.file.read_exact_at(&mut bytes, SEQUENCE)?;
         Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// Returns the hash of a key, which is the same in all processes that share this directory.
+    pub(crate) fn hash(&self, key: &CacheKey) -> u64 {
+        let mut hasher = SipHasher13::new_with_key(&self.seed);
+        hasher.write(key.as_bytes());
+        hasher.finish()
+    }
+
+    /// Returns the hash of a group, over its origin and its name.
+    pub(crate) fn group_hash(&self, group: &CacheGroup) -> u64 {
+        let mut hasher = SipHasher13::new_with_key(&self.seed);
+        for text in [group.origin(), group.name()] {
+            hasher.write(&(text.len() as u64).to_le_bytes());
+            hasher.write(text.as_bytes());
+        }
+        hasher.finish()
+    }
+
+    /// Adds `more` bytes to the used space and subtracts `less`.
+    pub(crate) fn account(&self, more: u64, less: u64) -> io::Result<()> {
+        let mut guard = self.lock()?;
+        guard.state.used = (guard.state.used + more).saturating_sub(less);
+        guard.save()
+    }
+
+    /// Returns whether the file is valid and still the one that was opened.
+    pub(crate) fn is_intact(&self) -> bool {
+        self.peek().is_ok_and(|state| state.seed == self.seed)
     }
 
     /// Reads the state. Returns `None` if it is missing or damaged.

@@ -4,17 +4,14 @@
 //! modules.
 
 use std::{
-    collections::HashMap,
     fs::File,
-    hash::Hasher as _,
     io,
     path::Path,
     sync::{Arc, atomic::AtomicBool},
 };
 
-use larder_core::{CacheGroup, CacheKey, EntryId, Timestamp};
-use parking_lot::{Mutex, RwLock};
-use siphasher::sip::SipHasher13;
+use larder_core::{CacheGroup, CacheKey, Timestamp};
+use parking_lot::Mutex;
 
 use crate::{
     DiskOptions,
@@ -22,15 +19,13 @@ use crate::{
     counters::Counters,
     directory::Directory,
     file_name::{FileName, INDEX, STALE, TOMBSTONES},
-    index::{BUCKET, FIRST_BUCKETS, Index, Slot},
+    index::{BUCKET, FIRST_BUCKETS, Index, RecordLocation, Slot},
+    open_files::OpenFiles,
     read_cache::ReadCache,
     segment::SegmentWriter,
     state_file::StateFile,
     tombstones::{TombstoneKind, Tombstones},
 };
-
-/// Largest number of files that stay open for later readers.
-const OPEN_FILES: usize = 256;
 
 /// An open directory.
 #[derive(Debug)]
@@ -48,8 +43,7 @@ pub(crate) struct Volume {
     pub(crate) options: DiskOptions,
     /// Segments to evict next. Its lock allows one eviction at a time in this process.
     pub(crate) eviction_queue: Mutex<std::collections::VecDeque<u32>>,
-    /// Files that are open for reading.
-    files: RwLock<HashMap<FileName, Arc<File>>>,
+    pub(crate) open_files: OpenFiles,
     /// Set when the directory has been replaced by a reopened one. Ends recovery in the old one.
     pub(crate) is_lost: AtomicBool,
 }
@@ -77,107 +71,41 @@ impl Volume {
             stale: Tombstones::new(directory.open_fixed(STALE)?),
             directory,
             state_file,
-            segment_writer: SegmentWriter::default(),
+            segment_writer: SegmentWriter::new(options.segment()),
             buffers: Buffers::default(),
             counters: Counters::default(),
             read_cache: ReadCache::new(options.read_cache_bytes),
             options,
             eviction_queue: Mutex::default(),
-            files: RwLock::default(),
+            open_files: OpenFiles::default(),
             is_lost: AtomicBool::new(false),
         })
     }
 
-    /// Returns the hash of a key, which is the same in all processes that share this directory.
-    pub(crate) fn hash(&self, key: &CacheKey) -> u64 {
-        let mut hasher = SipHasher13::new_with_key(&self.state_file.seed);
-        hasher.write(key.as_bytes());
-        hasher.finish()
-    }
-
-    /// Returns the hash of a group, over its origin and its name.
-    pub(crate) fn group_hash(&self, group: &CacheGroup) -> u64 {
-        let mut hasher = SipHasher13::new_with_key(&self.state_file.seed);
-        for text in [group.origin(), group.name()] {
-            hasher.write(&(text.len() as u64).to_le_bytes());
-            hasher.write(text.as_bytes());
-        }
-        hasher.finish()
-    }
-
-    /// Returns the size of a segment in bytes.
-    pub(crate) fn segment_bytes(&self) -> u64 {
-        self.options.segment()
-    }
-
-    /// Opens a file for reading, or returns it if it is open already. It stays open for later
-    /// readers.
+    /// Opens a file for reading, or returns it if it is open already.
     pub(crate) fn file(&self, name: FileName) -> io::Result<Arc<File>> {
-        if let Some(file) = self.files.read().get(&name) {
-            return Ok(Arc::clone(file));
-        }
-        let file = match self.directory.open_file(name) {
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
-                // The process has no descriptors left: close the files that are open for later
-                // readers.
-                self.files.write().clear();
-                self.directory.open_file(name)?
-            }
-            opened => opened?,
-        };
-        let file = Arc::new(file);
-        let mut files = self.files.write();
-        if files.len() >= OPEN_FILES {
-            // Closes every second file. Those in frequent use are soon opened again.
-            let mut retain_next = false;
-            files.retain(|_, _| {
-                retain_next = !retain_next;
-                retain_next
-            });
-        }
-        files.insert(name, Arc::clone(&file));
-        Ok(file)
-    }
-
-    /// Closes open files that have been removed. The file system frees their space only then.
-    pub(crate) fn close_removed(&self) {
-        use std::os::unix::fs::MetadataExt as _;
-        let is_linked = |file: &File| file.metadata().is_ok_and(|metadata| metadata.nlink() > 0);
-        let open: Vec<_> = self.files.read().iter().map(|(name, file)| (*name, Arc::clone(file))).collect();
-        let removed: Vec<_> =
-            open.into_iter().filter(|(_, file)| !is_linked(file)).map(|(name, _)| name).collect();
-        if !removed.is_empty() {
-            let mut files = self.files.write();
-            removed.iter().for_each(|name| drop(files.remove(name)));
-        }
-    }
-
-    /// Adds `more` bytes to the used space and subtracts `less`.
-    pub(crate) fn account(&self, more: u64, less: u64) -> io::Result<()> {
-        let mut guard = self.state_file.lock()?;
-        guard.state.used = (guard.state.used + more).saturating_sub(less);
-        guard.save()
+        self.open_files.get(&self.directory, name)
     }
 
     /// Removes a file. Returns the bytes that it occupied, which the caller subtracts from the used
     /// space.
     pub(crate) fn discard(&self, name: FileName) -> io::Result<u64> {
-        let size = self.directory.size_of(name).unwrap_or(0);
-        self.files.write().remove(&name);
-        Ok(if self.directory.remove(name)? { size } else { 0 })
+        self.open_files.discard(&self.directory, name)
     }
 
-    /// Returns a random number for an entry, which clients cannot guess and which is practically
-    /// unique.
-    pub(crate) fn new_entry_id() -> io::Result<EntryId> {
-        let mut bytes = [0; 8];
-        getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-        Ok(EntryId(u64::from_le_bytes(bytes)))
+    /// Appends a record to the segment that this process is writing.
+    pub(crate) fn append(&self, record: &[u8]) -> io::Result<RecordLocation> {
+        self.segment_writer.append(&self.directory, &self.state_file, record)
+    }
+
+    /// Closes the segment that this process is writing.
+    pub(crate) fn close_segment(&self) {
+        self.segment_writer.close(&self.state_file);
     }
 
     /// Removes all entries of a key, and prevents the commit of those that are being written.
     pub(crate) fn remove(&self, key: &CacheKey) -> io::Result<()> {
-        let hash = self.hash(key);
+        let hash = self.state_file.hash(key);
         let tag = hash as u32;
         let mut files = Vec::new();
         let mut guard = self.state_file.lock()?;
@@ -213,7 +141,7 @@ impl Volume {
     /// Removes a group by recording a tombstone. Entries that were reserved before it are neither
     /// found nor committed.
     pub(crate) fn invalidate_group(&self, group: &CacheGroup) -> io::Result<()> {
-        let hash = self.group_hash(group);
+        let hash = self.state_file.group_hash(group);
         let mut guard = self.state_file.lock()?;
         let sequence = guard.next_sequence();
         // Saved first: a reservation that reads this number is not older than the removal.
@@ -224,7 +152,7 @@ impl Volume {
     /// Marks the entries of a group stale that were requested at `at` or before.
     pub(crate) fn mark_group_stale(&self, group: &CacheGroup, at: Timestamp) -> io::Result<()> {
         let _guard = self.state_file.lock()?;
-        self.stale.set(TombstoneKind::Group(self.group_hash(group)), at.as_millis())
+        self.stale.set(TombstoneKind::Group(self.state_file.group_hash(group)), at.as_millis())
     }
 
     /// Removes everything, and prevents the commit of entries that are being written.
@@ -243,8 +171,7 @@ impl Volume {
 
     /// Returns whether the path still leads to this directory and its state file is valid.
     pub(crate) fn is_intact(&self) -> bool {
-        self.directory.still_exists()
-            && self.state_file.peek().is_ok_and(|state| state.seed == self.state_file.seed)
+        self.directory.still_exists() && self.state_file.is_intact()
     }
 
     /// Adds this process's counters to the totals in the state file.

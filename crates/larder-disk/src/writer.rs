@@ -51,7 +51,7 @@ impl Reservation for DiskReservation {
         if length.is_some_and(|length| length > max) {
             return Err(too_long(max));
         }
-        let entry = Volume::new_entry_id().map_err(failed("could not generate an entry number"))?;
+        let entry = new_entry_id().map_err(failed("could not generate an entry number"))?;
         let partial = PartialBodyWriter(PartialBody::new(volume.buffers.clone()));
         let checksum = BodyChecksum::new();
         Ok(Box::new(DiskWriter {
@@ -149,7 +149,7 @@ impl DiskWriter {
     fn commit_now(mut self) -> Result<EntryId, StoreError> {
         let volume = &self.volume;
         let order = volume.state_file.sequence().map_err(failed("could not read the state file"))?;
-        let hash = volume.hash(&self.key);
+        let hash = volume.state_file.hash(&self.key);
         let envelope =
             Envelope { hash, entry: self.entry, reserved_at: self.reserved_at, order, length: 0, file: None };
         let bytes = match &mut self.temp {
@@ -168,7 +168,7 @@ impl DiskWriter {
         volume.make_room(0).map_err(failed("could not free space"))?;
         let location = volume.append(&bytes).map_err(failed("could not write a record"))?;
         if volume.options.durability == Durability::PowerFailure {
-            volume.sync_segment().map_err(failed("could not sync to the disk"))?;
+            volume.segment_writer.sync().map_err(failed("could not sync to the disk"))?;
         }
         let file = self.temp.as_ref().map(|temp| temp.length);
         let envelope = Envelope { file, ..envelope };
@@ -183,6 +183,14 @@ impl DiskWriter {
         self.partial.0.committed();
         Ok(self.entry)
     }
+}
+
+/// Returns a random number for an entry, which clients cannot guess and which is practically
+/// unique.
+fn new_entry_id() -> io::Result<EntryId> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(EntryId(u64::from_le_bytes(bytes)))
 }
 
 /// A body file that no slot points to yet. Dropping this removes the file. If the process dies,
@@ -201,7 +209,7 @@ pub(crate) struct TempBody {
 impl TempBody {
     /// Creates the file with a random name.
     fn new(volume: &Arc<Volume>) -> io::Result<Self> {
-        let number = Volume::new_entry_id()?.0;
+        let number = new_entry_id()?.0;
         let file = volume.directory.create(FileName::Temp(number))?;
         let volume = Arc::clone(volume);
         Ok(Self { volume, number, file: Arc::new(file), length: 0, reserved: 0, is_persisted: false })
@@ -218,7 +226,7 @@ impl TempBody {
         if after > self.reserved {
             let more = (after - self.reserved).next_multiple_of(RESERVATION_STEP);
             self.volume.make_room(more)?;
-            self.volume.account(more, 0)?;
+            self.volume.state_file.account(more, 0)?;
             self.reserved += more;
         }
         self.file.write_all_at(bytes, self.length)?;
@@ -230,7 +238,7 @@ impl TempBody {
     fn persist(mut self) -> io::Result<()> {
         self.is_persisted = true;
         self.file.unlock()?;
-        self.volume.account(self.length.next_multiple_of(4096), self.reserved)
+        self.volume.state_file.account(self.length.next_multiple_of(4096), self.reserved)
     }
 }
 
@@ -238,7 +246,7 @@ impl Drop for TempBody {
     fn drop(&mut self) {
         if !self.is_persisted {
             let _ = self.volume.directory.remove(self.name());
-            let _ = self.volume.account(0, self.reserved);
+            let _ = self.volume.state_file.account(0, self.reserved);
         }
     }
 }
