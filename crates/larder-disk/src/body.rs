@@ -11,6 +11,7 @@ use larder_core::{
 
 use crate::{
     blocking::{blocking, read_bytes},
+    damage::remove_damaged,
     error::{corrupt, failed, gone},
     file_name::FileName,
     index::Slot,
@@ -142,7 +143,7 @@ impl BodyReader {
 async fn remove_damaged_entry(volume: &Arc<Volume>, slot: Slot) -> StoreError {
     let volume = Arc::clone(volume);
     let _ =
-        blocking(move || volume.remove_damaged(&slot).map_err(failed("could not remove a damaged entry")))
+        blocking(move || remove_damaged(&volume, &slot).map_err(failed("could not remove a damaged entry")))
             .await;
     corrupt("the checksum of the body does not match")
 }

@@ -8,9 +8,11 @@ use larder_core::{CacheKey, EntryId, StoreError, StoredHead};
 use crate::{
     counters::Counters,
     error::{failed, gone, not_encodable},
+    eviction::make_room,
     file_name::FileName,
     index::{BUCKET, RecordLocation, Slot},
     pread::ReadMode,
+    read_record::{file_of, record_at, slot_of},
     record::{self, Envelope, HEAD_READ},
     state_file::StateGuard,
     tombstones::TombstoneKind,
@@ -24,152 +26,140 @@ pub(crate) struct Entry<'a> {
     pub(crate) envelope: Envelope,
 }
 
-impl Volume {
-    /// Makes a record visible. It replaces the entry with the same selecting header values. The
-    /// file `temp`, if any, becomes the entry's body.
-    ///
-    /// # Errors
-    ///
-    /// [`Gone`](larder_core::StoreErrorKind::Gone) if a removal since the reservation covers the
-    /// entry.
-    pub(crate) fn commit(
-        &self,
-        entry: &Entry<'_>,
-        location: RecordLocation,
-        temp: Option<FileName>,
-    ) -> Result<(), StoreError> {
-        let hash = entry.envelope.hash;
-        let mut guard = self.state_file.lock().map_err(failed("could not lock the cache directory"))?;
-        if self.was_removed_since_reserve(entry, &guard).map_err(failed("could not read the tombstones"))? {
-            return Err(gone("the entry was removed while it was being written"));
+/// Makes a record visible. It replaces the entry with the same selecting header values. The
+/// file `temp`, if any, becomes the entry's body.
+///
+/// # Errors
+///
+/// [`Gone`](larder_core::StoreErrorKind::Gone) if a removal since the reservation covers the
+/// entry.
+pub(crate) fn commit(
+    volume: &Volume,
+    entry: &Entry<'_>,
+    location: RecordLocation,
+    temp: Option<FileName>,
+) -> Result<(), StoreError> {
+    let hash = entry.envelope.hash;
+    let mut guard = volume.state_file.lock().map_err(failed("could not lock the cache directory"))?;
+    if was_removed_since_reserve(volume, entry, &guard).map_err(failed("could not read the tombstones"))? {
+        return Err(gone("the entry was removed while it was being written"));
+    }
+    let mut commit_slot = || -> io::Result<()> {
+        let file = FileName::Body(hash, entry.envelope.entry.0);
+        if let Some(temp) = temp {
+            volume.directory.rename(temp, file)?;
         }
-        let mut commit_slot = || -> io::Result<()> {
-            let file = FileName::Body(hash, entry.envelope.entry.0);
-            if let Some(temp) = temp {
-                self.directory.rename(temp, file)?;
-            }
-            let slot = Slot {
-                tag: hash as u32,
-                segment: location.segment,
-                offset: location.offset,
-                size: location.size,
-                referenced: 0,
-                has_file: temp.is_some(),
-            };
-            let result = self.put_slot(entry, slot, &mut guard);
-            if result.is_err() && temp.is_some() {
-                let _ = self.discard(file);
-            }
-            result
+        let slot = Slot {
+            tag: hash as u32,
+            segment: location.segment,
+            offset: location.offset,
+            size: location.size,
+            referenced: 0,
+            has_file: temp.is_some(),
         };
-        commit_slot().map_err(failed("could not write the index"))?;
-        Counters::add(&self.counters.stored);
-        Ok(())
-    }
+        let result = put_slot(volume, entry, slot, &mut guard);
+        if result.is_err() && temp.is_some() {
+            let _ = volume.discard(file);
+        }
+        result
+    };
+    commit_slot().map_err(failed("could not write the index"))?;
+    Counters::add(&volume.counters.stored);
+    Ok(())
+}
 
-    /// Returns whether the entry is covered by a later removal than its reservation: of its key, of
-    /// one of its groups, of everything, or by any URL prefix.
-    fn was_removed_since_reserve(&self, entry: &Entry<'_>, guard: &StateGuard<'_>) -> io::Result<bool> {
-        let reserved_at = entry.envelope.reserved_at;
-        let last_wide_removal = guard.state.clear_epoch.max(guard.state.prefix_epoch);
-        if last_wide_removal
-            .max(self.tombstones.last(TombstoneKind::Key(entry.envelope.hash), ReadMode::Blocking)?)
-            > reserved_at
-        {
-            return Ok(true);
-        }
-        for group in &*entry.head.groups {
-            if self
-                .tombstones
-                .last(TombstoneKind::Group(self.state_file.group_hash(group)), ReadMode::Blocking)?
-                > reserved_at
-            {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+/// Returns whether the entry is covered by a later removal than its reservation: of its key, of
+/// one of its groups, of everything, or by any URL prefix.
+fn was_removed_since_reserve(volume: &Volume, entry: &Entry<'_>, guard: &StateGuard<'_>) -> io::Result<bool> {
+    let reserved_at = entry.envelope.reserved_at;
+    let last_wide_removal = guard.state.clear_epoch.max(guard.state.prefix_epoch);
+    if last_wide_removal
+        .max(volume.tombstones.last(TombstoneKind::Key(entry.envelope.hash), ReadMode::Blocking)?)
+        > reserved_at
+    {
+        return Ok(true);
     }
+    volume.was_removed(entry.head, reserved_at, ReadMode::Blocking)
+}
 
-    /// Writes the slot, and removes the entries that it replaces or evicts.
-    fn put_slot(&self, entry: &Entry<'_>, slot: Slot, guard: &mut StateGuard<'_>) -> io::Result<()> {
-        let mut bucket = self.index.bucket(slot.tag, ReadMode::Blocking)?;
-        let mut replaced = Vec::new();
-        for (slot_number, old) in bucket.clone().matching(slot.tag) {
-            if self.is_replaced(&old, entry)? {
-                replaced.extend(self.file_of(&old));
-                bucket.clear(slot_number);
-            }
+/// Writes the slot, and removes the entries that it replaces or evicts.
+fn put_slot(volume: &Volume, entry: &Entry<'_>, slot: Slot, guard: &mut StateGuard<'_>) -> io::Result<()> {
+    let mut bucket = volume.index.bucket(slot.tag, ReadMode::Blocking)?;
+    let mut replaced = Vec::new();
+    for (slot_number, old) in bucket.clone().matching(slot.tag) {
+        if is_replaced(volume, &old, entry)? {
+            replaced.extend(file_of(volume, &old));
+            bucket.clear(slot_number);
         }
-        // Entries that begin their commit after this one have a greater number.
-        guard.next_sequence();
-        let (slot_number, evicted) = bucket.slot_for_insert();
-        replaced.extend(evicted.and_then(|old| self.file_of(&old)));
-        bucket.put(slot_number, &slot);
-        self.index.write(&bucket)?;
-        let buckets = self.index.grow(&bucket, guard.state.buckets)?;
-        guard.state.used += u64::from(buckets - guard.state.buckets) * BUCKET as u64;
-        guard.state.buckets = buckets;
-        for file in replaced {
-            let freed = self.discard(file)?;
-            guard.state.used = guard.state.used.saturating_sub(freed);
-        }
-        guard.save()
     }
+    // Entries that begin their commit after this one have a greater number.
+    guard.next_sequence();
+    let (slot_number, evicted) = bucket.slot_for_insert();
+    replaced.extend(evicted.and_then(|old| file_of(volume, &old)));
+    bucket.put(slot_number, &slot);
+    volume.index.write(&bucket)?;
+    let buckets = volume.index.grow(&bucket, guard.state.buckets)?;
+    guard.state.used += u64::from(buckets - guard.state.buckets) * BUCKET as u64;
+    guard.state.buckets = buckets;
+    for file in replaced {
+        let freed = volume.discard(file)?;
+        guard.state.used = guard.state.used.saturating_sub(freed);
+    }
+    guard.save()
+}
 
-    /// Returns whether a slot points to the same variant, or to no valid record.
-    fn is_replaced(&self, old: &Slot, entry: &Entry<'_>) -> io::Result<bool> {
-        match self.record_at(old, entry.key, HEAD_READ, ReadMode::Blocking) {
-            Ok(Ok(record)) => Ok(record.decoded.head.selecting == entry.head.selecting),
-            Ok(Err(why)) => Ok(why != larder_core::codec::NotAnEntry::OtherKey),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-            Err(error) => Err(error),
-        }
+/// Returns whether a slot points to the same variant, or to no valid record.
+fn is_replaced(volume: &Volume, old: &Slot, entry: &Entry<'_>) -> io::Result<bool> {
+    match record_at(volume, old, entry.key, HEAD_READ, ReadMode::Blocking) {
+        Ok(Ok(record)) => Ok(record.decoded.head.selecting == entry.head.selecting),
+        Ok(Err(why)) => Ok(why != larder_core::codec::NotAnEntry::OtherKey),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
     }
+}
 
-    /// Replaces the head of an entry. A short body is copied with it to a new record; a long one
-    /// stays in its file.
-    ///
-    /// # Errors
-    ///
-    /// [`Gone`](larder_core::StoreErrorKind::Gone) if the entry has been removed, replaced or
-    /// evicted.
-    pub(crate) fn freshen(
-        &self,
-        key: &CacheKey,
-        id: EntryId,
-        head: &Arc<StoredHead>,
-    ) -> Result<(), StoreError> {
-        let hash = self.state_file.hash(key);
-        let not_found =
-            || gone("the entry was removed, replaced or evicted before its head could be updated");
-        let bucket =
-            self.index.bucket(hash as u32, ReadMode::Blocking).map_err(failed("could not read the index"))?;
-        let found = self.slot_of(&bucket, hash, id).map_err(failed("could not read a record"))?;
-        let (_, old) = found.ok_or_else(not_found)?;
-        let record = match self.record_at(&old, key, old.length(), ReadMode::Blocking) {
-            Ok(read) => read.map_err(|_| not_found())?,
-            // The store was cleared meanwhile, or the segment was evicted.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(not_found()),
-            Err(error) => return Err(failed("could not read a record")(error)),
-        };
-        if self
-            .was_removed(&record.decoded.head, record.envelope.reserved_at, ReadMode::Blocking)
-            .map_err(failed("could not read the tombstones"))?
-        {
-            return Err(not_found());
-        }
-        let bytes = match (&record.body, record.envelope.file) {
-            (Some(body), _) => record::encode_inline(key, head, body, record.envelope),
-            (None, Some(length)) => record::encode_head(key, head, length, record.envelope),
-            (None, None) => return Err(not_found()),
-        }
-        .map_err(not_encodable)?;
-        self.make_room(0).map_err(failed("could not free space"))?;
-        let location = self.append(&bytes).map_err(failed("could not write a record"))?;
-        let replacing = || -> io::Result<bool> {
-            let _guard = self.state_file.lock()?;
-            self.index.replace(&old, location)
-        };
-        if replacing().map_err(failed("could not write the index"))? { Ok(()) } else { Err(not_found()) }
+/// Replaces the head of an entry. A short body is copied with it to a new record; a long one
+/// stays in its file.
+///
+/// # Errors
+///
+/// [`Gone`](larder_core::StoreErrorKind::Gone) if the entry has been removed, replaced or
+/// evicted.
+pub(crate) fn freshen(
+    volume: &Volume,
+    key: &CacheKey,
+    id: EntryId,
+    head: &Arc<StoredHead>,
+) -> Result<(), StoreError> {
+    let hash = volume.state_file.hash(key);
+    let not_found = || gone("the entry was removed, replaced or evicted before its head could be updated");
+    let bucket =
+        volume.index.bucket(hash as u32, ReadMode::Blocking).map_err(failed("could not read the index"))?;
+    let found = slot_of(volume, &bucket, hash, id).map_err(failed("could not read a record"))?;
+    let (_, old) = found.ok_or_else(not_found)?;
+    let record = match record_at(volume, &old, key, old.length(), ReadMode::Blocking) {
+        Ok(read) => read.map_err(|_| not_found())?,
+        // The store was cleared meanwhile, or the segment was evicted.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(not_found()),
+        Err(error) => return Err(failed("could not read a record")(error)),
+    };
+    if volume
+        .was_removed(&record.decoded.head, record.envelope.reserved_at, ReadMode::Blocking)
+        .map_err(failed("could not read the tombstones"))?
+    {
+        return Err(not_found());
     }
+    let bytes = match (&record.body, record.envelope.file) {
+        (Some(body), _) => record::encode_inline(key, head, body, record.envelope),
+        (None, Some(length)) => record::encode_head(key, head, length, record.envelope),
+        (None, None) => return Err(not_found()),
+    }
+    .map_err(not_encodable)?;
+    make_room(volume, 0).map_err(failed("could not free space"))?;
+    let location = volume.append(&bytes).map_err(failed("could not write a record"))?;
+    let replacing = || -> io::Result<bool> {
+        let _guard = volume.state_file.lock()?;
+        volume.index.replace(&old, location)
+    };
+    if replacing().map_err(failed("could not write the index"))? { Ok(()) } else { Err(not_found()) }
 }

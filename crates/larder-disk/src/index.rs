@@ -6,7 +6,7 @@
 //! than the number of bits it has used, and uses one more bit. Readers therefore need neither a
 //! lock nor notifications from writers. A slot is only a hint: callers use the record it points to
 //! only if the record has the right key and a valid checksum. Locking is left to the callers:
-//! `lookup` reads, `commit`, `eviction` and `volume` write.
+//! `lookup` reads; `commit`, `removal`, `damage` and `eviction` write.
 
 use std::{
     fs::File,

@@ -7,7 +7,7 @@
 // - finding an entry: `lookup`, `index` (the hash table), `read_cache`; its body: `body`, `pread`,
 //   `buffers`
 // - writing an entry: `writer`, `segment`, `partial_body` (slow clients), then `commit`
-// - removal: `volume` (key, group, everything), `stats` (URL prefix), `tombstones`
+// - removal: `removal` (key, group, URL prefix, everything), `tombstones`; damage: `damage`
 // - space: `eviction`; leftovers of crashes: `recovery`, `maintenance`
 // - bytes of the files: `record`, `state_file`, `file_name`; opening files: `directory`
 
@@ -16,6 +16,7 @@ mod body;
 mod buffers;
 mod commit;
 mod counters;
+mod damage;
 mod directory;
 mod error;
 mod eviction;
@@ -28,8 +29,11 @@ mod options;
 mod partial_body;
 mod pread;
 mod read_cache;
+mod read_record;
 mod record;
 mod recovery;
+mod removal;
+mod scan;
 mod segment;
 mod shared;
 mod state_file;

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{shared::Shared, volume::Volume};
+use crate::{recovery, shared::Shared, volume::Volume};
 
 /// Time between two runs.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -54,7 +54,7 @@ fn maintain(shared: &Weak<Shared>, stopped: &Receiver<()>) {
 
 /// Reclaims leftovers and recounts the used space. Logs a failure.
 fn reclaim(volume: &Volume) {
-    if let Err(error) = volume.reclaim() {
+    if let Err(error) = recovery::reclaim(volume) {
         tracing::warn!(%error, "disk store: could not reclaim unused files");
     }
 }

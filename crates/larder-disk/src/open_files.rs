@@ -1,5 +1,5 @@
-//! Keeps files open for later readers. Opening and removing them is left to `directory`, when to
-//! close removed ones to `maintenance`.
+//! Keeps files open for later readers, and closes them when they are removed. The system calls are
+//! left to `directory`; files that another process has removed are closed by `maintenance`.
 
 use std::{collections::HashMap, fs::File, io, os::unix::fs::MetadataExt as _, sync::Arc};
 

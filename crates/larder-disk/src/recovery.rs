@@ -1,91 +1,96 @@
 //! Reclaims what a crashed process has left: temporary files that no process has locked, and files
 //! that no slot of the index points to. `maintenance` decides when.
 
-use std::{io, sync::atomic::Ordering};
+use std::{fs::File, io, sync::atomic::Ordering};
 
 use larder_core::EntryId;
 
-use crate::{file_name::FileName, pread::ReadMode, volume::Volume};
+use crate::{
+    eviction::make_room,
+    file_name::FileName,
+    index::UNIT,
+    pread::ReadMode,
+    read_record::{envelope_in, slot_of},
+    volume::Volume,
+};
 
-impl Volume {
-    /// Removes orphaned files and recounts the used space. Lookups are not blocked.
-    pub(crate) fn reclaim(&self) -> io::Result<()> {
-        let before = self.state_file.peek()?;
-        let mut used = self.directory.fixed_bytes()?;
-        for name in self.directory.list()? {
-            if self.is_lost.load(Ordering::Relaxed) {
-                return Ok(());
-            }
-            used += match name {
-                FileName::Temp(_) => self.reclaim_temp(name)?,
-                FileName::Body(hash, entry) => self.reclaim_body(name, hash, EntryId(entry))?,
-                FileName::Segment(number) => self.reclaim_segment(name, number, before.clear_epoch)?,
-            };
+/// Removes orphaned files and recounts the used space. Lookups are not blocked.
+pub(crate) fn reclaim(volume: &Volume) -> io::Result<()> {
+    let before = volume.state_file.peek()?;
+    let mut used = volume.directory.fixed_bytes()?;
+    for name in volume.directory.list()? {
+        if volume.is_lost.load(Ordering::Relaxed) {
+            return Ok(());
         }
-        let mut guard = self.state_file.lock()?;
-        // Adds the change of `used` by all processes during the count.
-        let (used_after, used_before) = (guard.state.used, before.used);
-        guard.state.used = (used + used_after).saturating_sub(used_before);
-        guard.save()?;
-        drop(guard);
-        self.make_room(0)
-    }
-
-    /// Removes a temporary body if no process has locked it. Returns the bytes it occupies, zero if
-    /// removed.
-    fn reclaim_temp(&self, name: FileName) -> io::Result<u64> {
-        let file = match self.directory.open_file(name) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-            opened => opened?,
+        used += match name {
+            FileName::Temp(_) => reclaim_temp(volume, name)?,
+            FileName::Body(hash, entry) => reclaim_body(volume, name, hash, EntryId(entry))?,
+            FileName::Segment(number) => reclaim_segment(volume, name, number, before.clear_epoch)?,
         };
-        if file.try_lock().is_ok() {
-            self.directory.remove(name)?;
-            return Ok(0);
-        }
-        Ok(self.directory.size_of(name).unwrap_or(0))
     }
+    let mut guard = volume.state_file.lock()?;
+    // Adds the change of `used` by all processes during the count.
+    let (used_after, used_before) = (guard.state.used, before.used);
+    guard.state.used = (used + used_after).saturating_sub(used_before);
+    guard.save()?;
+    drop(guard);
+    make_room(volume, 0)
+}
 
-    /// Removes a body if no slot points to its entry: its process died before the commit, or
-    /// between freeing the slot and removing the file. Returns the bytes it occupies, zero if
-    /// removed.
-    fn reclaim_body(&self, name: FileName, hash: u64, entry: EntryId) -> io::Result<u64> {
-        let _guard = self.state_file.lock()?;
-        let bucket = self.index.bucket(hash as u32, ReadMode::Blocking)?;
-        if self.slot_of(&bucket, hash, entry)?.is_none() {
-            self.directory.remove(name)?;
-            return Ok(0);
-        }
-        Ok(self.directory.size_of(name).unwrap_or(0))
+/// Removes a temporary body if no process has locked it. Returns the bytes it occupies, zero if
+/// removed.
+fn reclaim_temp(volume: &Volume, name: FileName) -> io::Result<u64> {
+    let file = match volume.directory.open_file(name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        opened => opened?,
+    };
+    if file.try_lock().is_ok() {
+        volume.directory.remove(name)?;
+        return Ok(0);
     }
+    Ok(volume.directory.size_of(name).unwrap_or(0))
+}
 
-    /// Returns the bytes that a segment occupies: its full size while it is being written. Removes
-    /// a segment if all its records are older than the last clear.
-    fn reclaim_segment(&self, name: FileName, number: u32, clear_epoch: u64) -> io::Result<u64> {
-        let file = match self.directory.open_file(name) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-            opened => opened?,
-        };
-        if file.try_lock().is_err() {
-            return Ok(self.options.segment());
-        }
-        if clear_epoch > 0 && self.is_older_than(&file, clear_epoch)? {
-            tracing::debug!(number, "removing a segment that is older than the last clear");
-            self.discard(name)?;
-            return Ok(0);
-        }
-        Ok(self.directory.size_of(name).unwrap_or(0))
+/// Removes a body if no slot points to its entry: its process died before the commit, or
+/// between freeing the slot and removing the file. Returns the bytes it occupies, zero if
+/// removed.
+fn reclaim_body(volume: &Volume, name: FileName, hash: u64, entry: EntryId) -> io::Result<u64> {
+    let _guard = volume.state_file.lock()?;
+    let bucket = volume.index.bucket(hash as u32, ReadMode::Blocking)?;
+    if slot_of(volume, &bucket, hash, entry)?.is_none() {
+        volume.directory.remove(name)?;
+        return Ok(0);
     }
+    Ok(volume.directory.size_of(name).unwrap_or(0))
+}
 
-    /// Returns whether all records of a segment were committed before the clear. Records are in the
-    /// order of their commits, except for copied ones, which are older.
-    fn is_older_than(&self, file: &std::fs::File, clear_epoch: u64) -> io::Result<bool> {
-        let mut position = 0;
-        while let Some(envelope) = crate::eviction::envelope_at(file, position)? {
-            if envelope.order > clear_epoch {
-                return Ok(false);
-            }
-            position += envelope.units() * crate::index::UNIT;
-        }
-        Ok(true)
+/// Returns the bytes that a segment occupies: its full size while it is being written. Removes
+/// a segment if all its records are older than the last clear.
+fn reclaim_segment(volume: &Volume, name: FileName, number: u32, clear_epoch: u64) -> io::Result<u64> {
+    let file = match volume.directory.open_file(name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        opened => opened?,
+    };
+    if file.try_lock().is_err() {
+        return Ok(volume.options.segment());
     }
+    if clear_epoch > 0 && is_older_than(&file, clear_epoch)? {
+        tracing::debug!(number, "removing a segment that is older than the last clear");
+        volume.discard(name)?;
+        return Ok(0);
+    }
+    Ok(volume.directory.size_of(name).unwrap_or(0))
+}
+
+/// Returns whether all records of a segment were committed before the clear. Records are in the
+/// order of their commits, except for copied ones, which are older.
+fn is_older_than(file: &File, clear_epoch: u64) -> io::Result<bool> {
+    let mut position = 0;
+    while let Some(envelope) = envelope_in(file, position)? {
+        if envelope.order > clear_epoch {
+            return Ok(false);
+        }
+        position += envelope.units() * UNIT;
+    }
+    Ok(true)
 }

@@ -1,5 +1,5 @@
 //! The public store. It decides what runs on the calling task and what on a blocking thread; the
-//! operations themselves are methods of `Volume`.
+//! operations themselves are functions of `lookup`, `commit`, `removal` and `stats`.
 
 use std::{io, path::Path, sync::Arc};
 
@@ -10,8 +10,9 @@ use larder_core::{
 };
 
 use crate::{
-    DiskOptions, DiskStats, blocking::blocking, counters::Counters, error::failed, maintenance,
-    pread::ReadMode, shared::Shared, volume::Volume, writer::DiskReservation,
+    DiskOptions, DiskStats, blocking::blocking, commit::freshen, counters::Counters, error::failed,
+    lookup::lookup, maintenance, pread::ReadMode, removal, shared::Shared, stats::collect_stats,
+    volume::Volume, writer::DiskReservation,
 };
 
 /// Stores responses in a directory, which several processes can share.
@@ -86,7 +87,7 @@ impl DiskStore {
     ///
     /// Can be dropped at any point.
     pub async fn stats(&self) -> Result<DiskStats, StoreError> {
-        self.run_blocking(|volume| volume.stats().map_err(failed("could not read the index"))).await
+        self.run_blocking(|volume| collect_stats(volume).map_err(failed("could not read the index"))).await
     }
 
     /// Runs an operation that may block on a blocking thread. Counts its failure.
@@ -110,11 +111,11 @@ impl DiskStore {
 impl CacheStore for DiskStore {
     async fn lookup(&self, key: &CacheKey) -> Result<Candidates, StoreError> {
         let volume = self.shared.volume();
-        match volume.lookup(key, ReadMode::NonBlocking) {
+        match lookup(&volume, key, ReadMode::NonBlocking) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 let key = key.clone();
                 blocking(move || {
-                    volume.lookup(&key, ReadMode::Blocking).map_err(|error| {
+                    lookup(&volume, &key, ReadMode::Blocking).map_err(|error| {
                         Counters::add(&volume.counters.failed);
                         failed("could not look up an entry")(error)
                     })
@@ -136,18 +137,21 @@ impl CacheStore for DiskStore {
 
     async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
         let key = key.clone();
-        self.run_blocking(move |volume| volume.freshen(&key, id, &head)).await
+        self.run_blocking(move |volume| freshen(volume, &key, id, &head)).await
     }
 
     async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
         let key = key.clone();
-        self.run_blocking(move |volume| volume.remove(&key).map_err(failed("could not remove entries"))).await
+        self.run_blocking(move |volume| {
+            removal::remove(volume, &key).map_err(failed("could not remove entries"))
+        })
+        .await
     }
 
     async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
         let group = group.clone();
         self.run_blocking(move |volume| {
-            volume.invalidate_group(&group).map_err(failed("could not remove a group"))
+            removal::invalidate_group(volume, &group).map_err(failed("could not remove a group"))
         })
         .await
     }
@@ -155,26 +159,26 @@ impl CacheStore for DiskStore {
     async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError> {
         let url = url.to_owned();
         self.run_blocking(move |volume| {
-            volume.remove_prefix(&url).map_err(failed("could not remove entries"))
+            removal::remove_prefix(volume, &url).map_err(failed("could not remove entries"))
         })
         .await
     }
 
     async fn clear(&self) -> Result<(), StoreError> {
-        self.run_blocking(|volume| volume.clear().map_err(failed("could not clear the store"))).await
+        self.run_blocking(|volume| removal::clear(volume).map_err(failed("could not clear the store"))).await
     }
 
     async fn mark_group_stale(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
         let group = group.clone();
         self.run_blocking(move |volume| {
-            volume.mark_group_stale(&group, at).map_err(failed("could not mark a group stale"))
+            removal::mark_group_stale(volume, &group, at).map_err(failed("could not mark a group stale"))
         })
         .await
     }
 
     async fn mark_prefix_stale(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
         let (url, volume) = (url.to_owned(), self.shared.volume());
-        blocking(move || volume.mark_prefix_stale(&url, at)).await
+        blocking(move || removal::mark_prefix_stale(&volume, &url, at)).await
     }
 
     fn leases(&self) -> Option<&dyn Leases> {

@@ -1,7 +1,6 @@
-//! Holds the parts of an open directory, and has the operations that concern several of them:
-//! hashing, accounting of space, open files, removal of keys, groups and everything. Lookup,
-//! commit, eviction, recovery, and the operations on the whole index (`stats`) are in their own
-//! modules.
+//! Owns the parts of an open directory, which all operations use. The methods here open, close and
+//! save the parts, or pass one part to another. The operations are functions in their own modules:
+//! `lookup`, `commit`, `removal`, `eviction`, `recovery`, `damage`, `scan`.
 
 use std::{
     fs::File,
@@ -10,7 +9,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use larder_core::{CacheGroup, CacheKey, Timestamp};
+use larder_core::StoredHead;
 use parking_lot::Mutex;
 
 use crate::{
@@ -19,8 +18,9 @@ use crate::{
     counters::Counters,
     directory::Directory,
     file_name::{FileName, INDEX, STALE, TOMBSTONES},
-    index::{BUCKET, FIRST_BUCKETS, Index, RecordLocation, Slot},
+    index::{BUCKET, FIRST_BUCKETS, Index, RecordLocation},
     open_files::OpenFiles,
+    pread::ReadMode,
     read_cache::ReadCache,
     segment::SegmentWriter,
     state_file::StateFile,
@@ -103,70 +103,21 @@ impl Volume {
         self.segment_writer.close(&self.state_file);
     }
 
-    /// Removes all entries of a key, and prevents the commit of those that are being written.
-    pub(crate) fn remove(&self, key: &CacheKey) -> io::Result<()> {
-        let hash = self.state_file.hash(key);
-        let tag = hash as u32;
-        let mut files = Vec::new();
-        let mut guard = self.state_file.lock()?;
-        let sequence = guard.next_sequence();
-        self.tombstones.set(TombstoneKind::Key(hash), sequence)?;
-        guard.save()?;
-        let mut bucket = self.index.bucket(tag, crate::pread::ReadMode::Blocking)?;
-        let found: Vec<(usize, Slot)> = bucket.matching(tag).collect();
-        if found.is_empty() {
-            return Ok(());
+    /// Returns whether a group of the head was removed after the entry was reserved.
+    pub(crate) fn was_removed(
+        &self,
+        head: &StoredHead,
+        reserved_at: u64,
+        mode: ReadMode,
+    ) -> io::Result<bool> {
+        for group in &*head.groups {
+            if self.tombstones.last(TombstoneKind::Group(self.state_file.group_hash(group)), mode)?
+                > reserved_at
+            {
+                return Ok(true);
+            }
         }
-        for (slot_number, slot) in found {
-            files.extend(self.file_of(&slot));
-            bucket.clear(slot_number);
-        }
-        self.index.write(&bucket)?;
-        for file in files {
-            let freed = self.discard(file)?;
-            guard.state.used = guard.state.used.saturating_sub(freed);
-        }
-        guard.save()
-    }
-
-    /// Returns the name of the file with a slot's body, if the body is in a file.
-    pub(crate) fn file_of(&self, slot: &Slot) -> Option<FileName> {
-        if !slot.has_file {
-            return None;
-        }
-        let envelope = self.envelope_at(slot).ok()??;
-        Some(FileName::Body(envelope.hash, envelope.entry.0))
-    }
-
-    /// Removes a group by recording a tombstone. Entries that were reserved before it are neither
-    /// found nor committed.
-    pub(crate) fn invalidate_group(&self, group: &CacheGroup) -> io::Result<()> {
-        let hash = self.state_file.group_hash(group);
-        let mut guard = self.state_file.lock()?;
-        let sequence = guard.next_sequence();
-        // Saved first: a reservation that reads this number is not older than the removal.
-        guard.save()?;
-        self.tombstones.set(TombstoneKind::Group(hash), sequence)
-    }
-
-    /// Marks the entries of a group stale that were requested at `at` or before.
-    pub(crate) fn mark_group_stale(&self, group: &CacheGroup, at: Timestamp) -> io::Result<()> {
-        let _guard = self.state_file.lock()?;
-        self.stale.set(TombstoneKind::Group(self.state_file.group_hash(group)), at.as_millis())
-    }
-
-    /// Removes everything, and prevents the commit of entries that are being written.
-    pub(crate) fn clear(&self) -> io::Result<()> {
-        let mut guard = self.state_file.lock()?;
-        let sequence = guard.next_sequence();
-        guard.state.clear_epoch = sequence;
-        guard.save()?;
-        self.index.clear(guard.state.buckets)?;
-        drop(guard);
-        // No slot points to the old files any more. Those that are in use now are removed by a
-        // later call of `reclaim`.
-        self.close_segment();
-        self.reclaim()
+        Ok(false)
     }
 
     /// Returns whether the path still leads to this directory and its state file is valid.

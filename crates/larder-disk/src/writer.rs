@@ -12,8 +12,9 @@ use larder_core::{
 use crate::{
     Durability,
     blocking::blocking,
-    commit::Entry,
+    commit::{Entry, commit},
     error::{failed, not_encodable, too_long},
+    eviction::make_room,
     file_name::FileName,
     partial_body::{Follow, PartialBody, PartialBodyWriter},
     record::{self, Envelope},
@@ -165,7 +166,7 @@ impl DiskWriter {
             }
         };
         let bytes = bytes.map_err(not_encodable)?;
-        volume.make_room(0).map_err(failed("could not free space"))?;
+        make_room(volume, 0).map_err(failed("could not free space"))?;
         let location = volume.append(&bytes).map_err(failed("could not write a record"))?;
         if volume.options.durability == Durability::PowerFailure {
             volume.segment_writer.sync().map_err(failed("could not sync to the disk"))?;
@@ -173,7 +174,7 @@ impl DiskWriter {
         let file = self.temp.as_ref().map(|temp| temp.length);
         let envelope = Envelope { file, ..envelope };
         let entry = Entry { key: &self.key, head: &self.head, envelope };
-        volume.commit(&entry, location, self.temp.as_ref().map(TempBody::name))?;
+        commit(volume, &entry, location, self.temp.as_ref().map(TempBody::name))?;
         if let Some(temp) = self.temp.take() {
             temp.persist().map_err(failed("could not lock the cache directory"))?;
         }
@@ -225,7 +226,7 @@ impl TempBody {
         let after = self.length + bytes.len() as u64;
         if after > self.reserved {
             let more = (after - self.reserved).next_multiple_of(RESERVATION_STEP);
-            self.volume.make_room(more)?;
+            make_room(&self.volume, more)?;
             self.volume.state_file.account(more, 0)?;
             self.reserved += more;
         }

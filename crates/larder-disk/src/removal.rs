@@ -1,0 +1,108 @@
+//! Removes entries or marks them stale: of a key, of a group, by URL prefix, and all. Each removal
+//! also prevents the commit of what was reserved before it, which `commit` checks.
+
+use std::{io, sync::Arc};
+
+use larder_core::{CacheGroup, CacheKey, StoreError, StoreErrorKind, Timestamp};
+
+use crate::{
+    commit::freshen, error::failed, index::Slot, lookup::lookup, pread::ReadMode, read_record::file_of,
+    recovery::reclaim, scan::for_each_key, tombstones::TombstoneKind, volume::Volume,
+};
+
+/// Removes all entries of a key, and prevents the commit of those that are being written.
+pub(crate) fn remove(volume: &Volume, key: &CacheKey) -> io::Result<()> {
+    let hash = volume.state_file.hash(key);
+    let tag = hash as u32;
+    let mut files = Vec::new();
+    let mut guard = volume.state_file.lock()?;
+    let sequence = guard.next_sequence();
+    volume.tombstones.set(TombstoneKind::Key(hash), sequence)?;
+    guard.save()?;
+    let mut bucket = volume.index.bucket(tag, ReadMode::Blocking)?;
+    let found: Vec<(usize, Slot)> = bucket.matching(tag).collect();
+    if found.is_empty() {
+        return Ok(());
+    }
+    for (slot_number, slot) in found {
+        files.extend(file_of(volume, &slot));
+        bucket.clear(slot_number);
+    }
+    volume.index.write(&bucket)?;
+    for file in files {
+        let freed = volume.discard(file)?;
+        guard.state.used = guard.state.used.saturating_sub(freed);
+    }
+    guard.save()
+}
+
+/// Removes a group by recording a tombstone. Entries that were reserved before it are neither
+/// found nor committed.
+pub(crate) fn invalidate_group(volume: &Volume, group: &CacheGroup) -> io::Result<()> {
+    let hash = volume.state_file.group_hash(group);
+    let mut guard = volume.state_file.lock()?;
+    let sequence = guard.next_sequence();
+    // Saved first: a reservation that reads this number is not older than the removal.
+    guard.save()?;
+    volume.tombstones.set(TombstoneKind::Group(hash), sequence)
+}
+
+/// Marks the entries of a group stale that were requested at `at` or before.
+pub(crate) fn mark_group_stale(volume: &Volume, group: &CacheGroup, at: Timestamp) -> io::Result<()> {
+    let _guard = volume.state_file.lock()?;
+    volume.stale.set(TombstoneKind::Group(volume.state_file.group_hash(group)), at.as_millis())
+}
+
+/// Removes the entries of all URLs that begin with `url`, and prevents all commits that were
+/// reserved before. Returns the number of entries removed.
+pub(crate) fn remove_prefix(volume: &Volume, url: &str) -> io::Result<u64> {
+    let mut guard = volume.state_file.lock()?;
+    guard.state.prefix_epoch = guard.next_sequence();
+    guard.save()?;
+    drop(guard);
+    let mut removed = 0;
+    for_each_key(volume, |key, _| {
+        if key.target().starts_with(url) {
+            remove(volume, &key)?;
+            removed += 1;
+        }
+        Ok(())
+    })?;
+    Ok(removed)
+}
+
+/// Marks the entries of all URLs that begin with `url` stale.
+pub(crate) fn mark_prefix_stale(volume: &Arc<Volume>, url: &str, at: Timestamp) -> Result<(), StoreError> {
+    let mut failure = None;
+    let result = for_each_key(volume, |key, _| {
+        if !key.target().starts_with(url) {
+            return Ok(());
+        }
+        for candidate in lookup(volume, &key, ReadMode::Blocking)?.iter() {
+            let Some(stale) = candidate.head.marked_stale(at) else { continue };
+            match freshen(volume, &key, candidate.id, &Arc::new(stale)) {
+                // The entry has been removed or replaced meanwhile.
+                Err(error) if error.kind() == StoreErrorKind::Gone => {}
+                Err(error) => failure = Some(error),
+                Ok(()) => {}
+            }
+        }
+        Ok(())
+    });
+    result.map_err(failed("could not read the index"))?;
+    failure.map_or(Ok(()), Err)
+}
+
+/// Removes everything, and prevents the commit of entries that are being written.
+pub(crate) fn clear(volume: &Volume) -> io::Result<()> {
+    let mut guard = volume.state_file.lock()?;
+    let sequence = guard.next_sequence();
+    guard.state.clear_epoch = sequence;
+    guard.save()?;
+    volume.index.clear(guard.state.buckets)?;
+    drop(guard);
+    // No slot points to the old files any more. Those that are in use now are removed by a
+    // later call of `reclaim`.
+    volume.close_segment();
+    reclaim(volume)
+}
