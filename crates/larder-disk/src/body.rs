@@ -11,10 +11,10 @@ use larder_core::{
 
 use crate::{
     blocking::{blocking, read_bytes},
+    bucket::Slot,
     damage::remove_damaged,
     error::{corrupt, failed, gone},
     file_name::FileName,
-    index::Slot,
     volume::Volume,
 };
 

@@ -6,11 +6,11 @@ use std::{io, sync::Arc};
 use larder_core::{CacheKey, EntryId, StoreError, StoredHead};
 
 use crate::{
+    bucket::{BUCKET, RecordLocation, Slot},
     counters::Counters,
     error::{failed, gone, not_encodable},
     eviction::make_room,
     file_name::FileName,
-    index::{BUCKET, RecordLocation, Slot},
     pread::ReadMode,
     read_record::{file_of, record_at, slot_of},
     record::{self, Envelope, HEAD_READ},

@@ -6,8 +6,8 @@ use std::io;
 use larder_core::{CacheKey, codec::NotAnEntry};
 
 use crate::{
+    bucket::{Bucket, Slot},
     counters::Counters,
-    index::{Bucket, Slot},
     pread::ReadMode,
     read_record::{file_of, record_at},
     state_file::StateGuard,

@@ -8,9 +8,9 @@
 use std::{fs::File, io, os::unix::fs::FileExt as _};
 
 use crate::{
+    bucket::{Slot, UNIT},
     counters::Counters,
     file_name::FileName,
-    index::{Slot, UNIT},
     pread::ReadMode,
     read_record::envelope_in,
     record::Envelope,

@@ -5,8 +5,10 @@
 //! hash bits that select it. A reader that does not know the newest buckets finds a depth greater
 //! than the number of bits it has used, and uses one more bit. Readers therefore need neither a
 //! lock nor notifications from writers. A slot is only a hint: callers use the record it points to
-//! only if the record has the right key and a valid checksum. Locking is left to the callers:
-//! `lookup` reads; `commit`, `removal`, `damage` and `eviction` write.
+//! only if the record has the right key and a valid checksum.
+//!
+//! Buckets are encoded in `bucket`. Locking is left to the callers: `lookup` reads; `commit`,
+//! `removal`, `damage` and `eviction` write.
 
 use std::{
     fs::File,
@@ -15,159 +17,17 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use crate::pread::{ReadMode, read_at};
+use crate::{
+    bucket::{BUCKET, Bucket, RecordLocation, Slot},
+    pread::{ReadMode, read_at},
+};
 
-/// Bytes of a bucket.
-pub(crate) const BUCKET: usize = 1024;
-/// Bytes of a slot.
-const SLOT: usize = 16;
-/// Slots of a bucket; its header has the size of one more.
-const SLOTS: usize = BUCKET / SLOT - 1;
 /// When an insert leaves more slots than this in its bucket, the index grows by one bucket.
 const SPLIT_THRESHOLD: usize = 40;
 /// Number of buckets of a new index.
 pub(crate) const FIRST_BUCKETS: u32 = 64;
 /// Largest number of buckets: enough for about two billion entries.
 const MAX_BUCKETS: u32 = 1 << 26;
-/// Offset of the referenced byte within a slot.
-const REFERENCED_OFFSET: usize = 14;
-
-/// Unit of the offsets and sizes of records, in bytes.
-pub(crate) const UNIT: u64 = 64;
-
-/// The location of one record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Slot {
-    /// Low bits of the key's hash. They also select the bucket.
-    pub(crate) tag: u32,
-    /// Number of the segment.
-    pub(crate) segment: u32,
-    /// Offset in the segment, in units.
-    pub(crate) offset: u32,
-    /// Length of the record, in units.
-    pub(crate) size: u16,
-    /// The CLOCK bit: not zero if the record has been looked up since the slot was written.
-    pub(crate) referenced: u8,
-    /// Whether the body is in a separate file.
-    pub(crate) has_file: bool,
-}
-
-impl Slot {
-    /// Returns the record's byte offset in its segment.
-    pub(crate) fn position(&self) -> u64 {
-        u64::from(self.offset) * UNIT
-    }
-
-    /// Returns the record's length in bytes, rounded up to whole units.
-    pub(crate) fn length(&self) -> usize {
-        usize::from(self.size) * UNIT as usize
-    }
-
-    /// Returns whether both slots point to the same record.
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        (self.tag, self.segment, self.offset) == (other.tag, other.segment, other.offset)
-    }
-
-    /// Decodes a slot. Returns `None` if it is free.
-    fn decode(bytes: &[u8; SLOT]) -> Option<Self> {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, referenced, flags] = *bytes;
-        let segment = u32::from_le_bytes([e, f, g, h]);
-        (segment != 0).then_some(Self {
-            tag: u32::from_le_bytes([a, b, c, d]),
-            segment,
-            offset: u32::from_le_bytes([i, j, k, l]),
-            size: u16::from_le_bytes([m, n]),
-            referenced,
-            has_file: flags & 1 != 0,
-        })
-    }
-
-    /// Encodes the slot.
-    fn encode(&self) -> [u8; SLOT] {
-        let mut bytes = [0; SLOT];
-        bytes[..4].copy_from_slice(&self.tag.to_le_bytes());
-        bytes[4..8].copy_from_slice(&self.segment.to_le_bytes());
-        bytes[8..12].copy_from_slice(&self.offset.to_le_bytes());
-        bytes[12..14].copy_from_slice(&self.size.to_le_bytes());
-        bytes[REFERENCED_OFFSET] = self.referenced;
-        bytes[15] = u8::from(self.has_file);
-        bytes
-    }
-}
-
-/// Location of a record.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RecordLocation {
-    /// Number of the segment.
-    pub(crate) segment: u32,
-    /// Offset in the segment, in units.
-    pub(crate) offset: u32,
-    /// Length, in units.
-    pub(crate) size: u16,
-}
-
-/// A copy of one bucket.
-#[derive(Debug, Clone)]
-pub(crate) struct Bucket {
-    /// Number of the bucket.
-    pub(crate) number: u32,
-    bytes: [u8; BUCKET],
-}
-
-impl Bucket {
-    /// Returns the number of hash bits that select this bucket. Zero if it was never written.
-    fn depth(&self) -> u32 {
-        u32::from(self.bytes[0])
-    }
-
-    /// Sets the number of hash bits that select this bucket.
-    fn set_depth(&mut self, depth: u32) {
-        self.bytes[0] = u8::try_from(depth).unwrap_or(u8::MAX);
-    }
-
-    /// Iterates over the occupied slots and their numbers.
-    pub(crate) fn slots(&self) -> impl Iterator<Item = (usize, Slot)> {
-        let (all, _) = self.bytes.as_chunks::<SLOT>();
-        all.iter()
-            .enumerate()
-            .skip(1)
-            .filter_map(|(slot_number, bytes)| Some((slot_number, Slot::decode(bytes)?)))
-    }
-
-    /// Iterates over the slots with this tag and their numbers.
-    pub(crate) fn matching(&self, tag: u32) -> impl Iterator<Item = (usize, Slot)> {
-        self.slots().filter(move |(_, slot)| slot.tag == tag)
-    }
-
-    /// Writes a slot to the copy.
-    pub(crate) fn put(&mut self, slot_number: usize, slot: &Slot) {
-        self.bytes[slot_number * SLOT..][..SLOT].copy_from_slice(&slot.encode());
-    }
-
-    /// Frees a slot of the copy.
-    pub(crate) fn clear(&mut self, slot_number: usize) {
-        self.bytes[slot_number * SLOT..][..SLOT].fill(0);
-    }
-
-    /// Selects a slot for an insert: a free one, or else the oldest, unreferenced slots first.
-    /// Returns its number, and the slot that the insert evicts.
-    pub(crate) fn slot_for_insert(&self) -> (usize, Option<Slot>) {
-        let taken = |slot_number: &usize| Slot::decode(self.bytes[slot_number * SLOT..].first_chunk()?);
-        match (1..=SLOTS).find(|slot_number| taken(slot_number).is_none()) {
-            Some(free) => (free, None),
-            None => {
-                let victim =
-                    self.slots().min_by_key(|(_, slot)| (slot.referenced, slot.segment, slot.offset));
-                victim.map_or((1, None), |(slot_number, slot)| (slot_number, Some(slot)))
-            }
-        }
-    }
-
-    /// Returns whether the bucket has more slots than [`SPLIT_THRESHOLD`].
-    fn is_crowded(&self) -> bool {
-        self.slots().count() > SPLIT_THRESHOLD
-    }
-}
 
 /// The index file.
 #[derive(Debug)]
@@ -230,7 +90,7 @@ impl Index {
     /// Sets a slot's CLOCK bit. Takes no lock: if the slot has been replaced meanwhile, the worst
     /// effect is that another entry survives one more round of eviction.
     pub(crate) fn mark_referenced(&self, bucket: &Bucket, slot_number: usize) {
-        let at = position(bucket.number) + (slot_number * SLOT + REFERENCED_OFFSET) as u64;
+        let at = position(bucket.number) + Bucket::referenced_offset(slot_number) as u64;
         let _ = self.file.write_all_at(&[1], at);
     }
 
@@ -238,13 +98,13 @@ impl Index {
     /// Returns the new number of buckets. The caller holds the lock; `buckets` is the number in the
     /// state file.
     pub(crate) fn grow(&self, after: &Bucket, buckets: u32) -> io::Result<u32> {
-        if !after.is_crowded() || buckets >= MAX_BUCKETS {
+        if after.slots().count() <= SPLIT_THRESHOLD || buckets >= MAX_BUCKETS {
             return Ok(buckets);
         }
         let level = buckets.ilog2();
         let number = buckets - (1 << level);
         let mut old = self.read(number, ReadMode::Blocking)?;
-        let mut new = Bucket { number: buckets, bytes: [0; BUCKET] };
+        let mut new = Bucket::empty(buckets);
         // If it is deeper already, a process died after it had written both halves of this split.
         if old.depth() <= level {
             let (mut free, slots) = (1, old.slots().collect::<Vec<_>>());
@@ -272,7 +132,7 @@ impl Index {
 
     /// Reads the bucket with this number.
     pub(crate) fn read(&self, number: u32, mode: ReadMode) -> io::Result<Bucket> {
-        let mut bucket = Bucket { number, bytes: [0; BUCKET] };
+        let mut bucket = Bucket::empty(number);
         let read = read_at(&self.file, &mut bucket.bytes, position(number), mode)?;
         // What is beyond the end of the file, also while another process truncates it, is empty.
         bucket.bytes[read..].fill(0);

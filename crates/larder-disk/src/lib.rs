@@ -13,6 +13,7 @@
 
 mod blocking;
 mod body;
+mod bucket;
 mod buffers;
 mod commit;
 mod counters;

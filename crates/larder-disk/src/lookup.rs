@@ -7,10 +7,10 @@ use larder_core::{CacheKey, Candidate, Candidates, StoredBody, Timestamp, codec:
 
 use crate::{
     body::DiskBody,
+    bucket::{Bucket, Slot},
     counters::Counters,
     damage::remove_corrupt,
     file_name::FileName,
-    index::{Bucket, Slot},
     pread::ReadMode,
     read_record::record_at,
     record::{ENVELOPE, Envelope, HEAD_READ, Record},

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use larder_core::{CacheKey, EntryId, codec::NotAnEntry};
 
 use crate::{
+    bucket::{Bucket, Slot},
     file_name::FileName,
-    index::{Bucket, Slot},
     pread::{ReadMode, read_at},
     record::{self, ENVELOPE, Envelope},
     volume::Volume,

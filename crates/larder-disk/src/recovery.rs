@@ -6,9 +6,9 @@ use std::{fs::File, io, sync::atomic::Ordering};
 use larder_core::EntryId;
 
 use crate::{
+    bucket::UNIT,
     eviction::make_room,
     file_name::FileName,
-    index::UNIT,
     pread::ReadMode,
     read_record::{envelope_in, slot_of},
     volume::Volume,

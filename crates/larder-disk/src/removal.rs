@@ -6,7 +6,7 @@ use std::{io, sync::Arc};
 use larder_core::{CacheGroup, CacheKey, StoreError, StoreErrorKind, Timestamp};
 
 use crate::{
-    commit::freshen, error::failed, index::Slot, lookup::lookup, pread::ReadMode, read_record::file_of,
+    bucket::Slot, commit::freshen, error::failed, lookup::lookup, pread::ReadMode, read_record::file_of,
     recovery::reclaim, scan::for_each_key, tombstones::TombstoneKind, volume::Volume,
 };
 

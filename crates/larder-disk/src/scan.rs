@@ -6,7 +6,7 @@ use bytes::Bytes;
 use larder_core::{CacheKey, codec};
 
 use crate::{
-    index::Slot,
+    bucket::Slot,
     pread::ReadMode,
     read_record::bytes_at,
     record::{ENVELOPE, HEAD_READ},

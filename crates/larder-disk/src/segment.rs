@@ -9,9 +9,9 @@ use std::{fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
 use parking_lot::Mutex;
 
 use crate::{
+    bucket::{RecordLocation, UNIT},
     directory::Directory,
     file_name::FileName,
-    index::{RecordLocation, UNIT},
     state_file::StateFile,
 };
 

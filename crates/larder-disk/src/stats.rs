@@ -6,7 +6,7 @@ use std::io;
 use larder_core::{Timestamp, codec};
 
 use crate::{
-    index::Slot,
+    bucket::Slot,
     scan::{for_each_slot, key_at},
     volume::Volume,
 };

@@ -14,11 +14,12 @@ use parking_lot::Mutex;
 
 use crate::{
     DiskOptions,
+    bucket::{BUCKET, RecordLocation},
     buffers::Buffers,
     counters::Counters,
     directory::Directory,
     file_name::{FileName, INDEX, STALE, TOMBSTONES},
-    index::{BUCKET, FIRST_BUCKETS, Index, RecordLocation},
+    index::{FIRST_BUCKETS, Index},
     open_files::OpenFiles,
     pread::ReadMode,
     read_cache::ReadCache,
