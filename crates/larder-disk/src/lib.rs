@@ -2,45 +2,29 @@
 
 // Where to change what; FORMAT.md describes the files on disk.
 //
-// - what runs on which thread: `store`, `blocking`; what clones of a store share: `shared`; the
-//   parts of an open directory: `volume`
-// - finding an entry: `lookup`, `index` (the hash table), `read_cache`; its body: `body`, `pread`,
-//   `buffers`
-// - writing an entry: `writer`, `segment`, `partial_body` (slow clients), then `commit`
-// - removal: `removal` (key, group, URL prefix, everything), `tombstones`; damage: `damage`
-// - space: `eviction`; leftovers of crashes: `recovery`, `maintenance`
-// - bytes of the files: `record`, `state_file`, `file_name`; opening files: `directory`
+// - what runs on which thread: `store`, `fs/blocking`; what clones of a store share: `shared`; the
+//   parts of an open directory: `volume/mod`
+// - finding an entry: `volume/lookup`, `volume/index` (the hash table), `volume/read_cache`; its
+//   body: `volume/body`, `fs/pread`, `fs/buffers`
+// - writing an entry: `writer`, `volume/segment`, `partial_body` (slow clients), then
+//   `volume/commit`
+// - removal: `volume/removal` (key, group, URL prefix, everything), `state/tombstones`; damaged
+//   entries: `volume/damage`
+// - space: `volume/eviction`; leftovers of crashes: `volume/recovery`, `maintenance`
+// - statistics: `stats`, `state/counters`, `volume/scan`
+// - bytes of the files: `format`, `state/state_file`; opening files: `fs/directory`,
+//   `fs/open_files`
 
-mod blocking;
-mod body;
-mod bucket;
-mod buffers;
-mod commit;
-mod counters;
-mod damage;
-mod directory;
 mod error;
-mod eviction;
-mod file_name;
-mod index;
-mod lookup;
+mod format;
+mod fs;
 mod maintenance;
-mod open_files;
 mod options;
 mod partial_body;
-mod pread;
-mod read_cache;
-mod read_record;
-mod record;
-mod recovery;
-mod removal;
-mod scan;
-mod segment;
 mod shared;
-mod state_file;
+mod state;
 mod stats;
 mod store;
-mod tombstones;
 mod volume;
 mod writer;
 

@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use crate::{recovery, shared::Shared, volume::Volume};
+use crate::{
+    shared::Shared,
+    volume::{Volume, recovery},
+};
 
 /// Time between two runs.
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -9,7 +9,10 @@ use larder_core::{BodySource, ByteStream, StoreError};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::{blocking::read_bytes, buffers::Buffers, error::gone};
+use crate::{
+    error::gone,
+    fs::{blocking::read_bytes, buffers::Buffers},
+};
 
 /// Longest chunk that a follower reads at once.
 const MAX_CHUNK: u64 = 256 << 10;

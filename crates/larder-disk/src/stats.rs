@@ -6,9 +6,11 @@ use std::io;
 use larder_core::{Timestamp, codec};
 
 use crate::{
-    bucket::Slot,
-    scan::{for_each_slot, key_at},
-    volume::Volume,
+    format::bucket::Slot,
+    volume::{
+        Volume,
+        scan::{for_each_slot, key_at},
+    },
 };
 
 /// Number of heads that are read to find out when responses arrived.

@@ -10,9 +10,15 @@ use larder_core::{
 };
 
 use crate::{
-    DiskOptions, DiskStats, blocking::blocking, commit::freshen, counters::Counters, error::failed,
-    lookup::lookup, maintenance, pread::ReadMode, removal, shared::Shared, stats::collect_stats,
-    volume::Volume, writer::DiskReservation,
+    DiskOptions, DiskStats,
+    error::failed,
+    fs::{blocking::blocking, pread::ReadMode},
+    maintenance,
+    shared::Shared,
+    state::counters::Counters,
+    stats::collect_stats,
+    volume::{Volume, commit::freshen, lookup::lookup, removal},
+    writer::DiskReservation,
 };
 
 /// Stores responses in a directory, which several processes can share.

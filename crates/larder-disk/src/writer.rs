@@ -11,14 +11,18 @@ use larder_core::{
 
 use crate::{
     Durability,
-    blocking::blocking,
-    commit::{Entry, commit},
     error::{failed, not_encodable, too_long},
-    eviction::make_room,
-    file_name::FileName,
+    format::{
+        file_name::FileName,
+        record::{self, Envelope},
+    },
+    fs::blocking::blocking,
     partial_body::{Follow, PartialBody, PartialBodyWriter},
-    record::{self, Envelope},
-    volume::Volume,
+    volume::{
+        Volume,
+        commit::{Entry, commit},
+        eviction::make_room,
+    },
 };
 
 /// Bytes that are collected before they are written to the file.

@@ -8,7 +8,7 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt as _};
 
-use crate::pread::{ReadMode, read_at};
+use crate::fs::pread::{ReadMode, read_at};
 
 /// Slots for keys, and as many for groups.
 const SLOTS_PER_KIND: u64 = 1 << 20;

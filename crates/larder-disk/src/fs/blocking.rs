@@ -1,5 +1,5 @@
 //! Moves work that blocks to the blocking threads of the runtime. Which operations block is decided
-//! in `store`, `writer` and `body`.
+//! in `store`, `writer`, `body` and `partial_body`.
 
 use std::{fs::File, io, sync::Arc};
 
@@ -7,9 +7,11 @@ use bytes::Bytes;
 use larder_core::StoreError;
 
 use crate::{
-    buffers::Buffers,
     error::{closing, failed},
-    pread::{ReadMode, read_at},
+    fs::{
+        buffers::Buffers,
+        pread::{ReadMode, read_at},
+    },
 };
 
 /// Runs an operation on a blocking thread of the runtime.

@@ -10,7 +10,7 @@ use larder_core::{
     codec::{self, DecodedHead, NotAnEntry, NotEncodable},
 };
 
-use crate::bucket::UNIT;
+use crate::format::bucket::UNIT;
 
 /// Bytes of an envelope.
 pub(crate) const ENVELOPE: usize = 64;

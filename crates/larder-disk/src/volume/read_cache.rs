@@ -7,7 +7,7 @@
 use larder_core::{CacheKey, Candidates};
 use quick_cache::{Weighter, sync::Cache};
 
-use crate::bucket::Slot;
+use crate::format::bucket::Slot;
 
 /// Longest record that is cached.
 const MAX_RECORD: usize = 80 << 10;

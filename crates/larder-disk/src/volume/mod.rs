@@ -2,6 +2,19 @@
 //! save the parts, or pass one part to another. The operations are functions in their own modules:
 //! `lookup`, `commit`, `removal`, `eviction`, `recovery`, `damage`, `scan`.
 
+pub(crate) mod body;
+pub(crate) mod commit;
+pub(crate) mod damage;
+pub(crate) mod eviction;
+pub(crate) mod index;
+pub(crate) mod lookup;
+pub(crate) mod read_cache;
+pub(crate) mod read_record;
+pub(crate) mod recovery;
+pub(crate) mod removal;
+pub(crate) mod scan;
+pub(crate) mod segment;
+
 use std::{
     fs::File,
     io,
@@ -14,18 +27,21 @@ use parking_lot::Mutex;
 
 use crate::{
     DiskOptions,
-    bucket::{BUCKET, RecordLocation},
-    buffers::Buffers,
-    counters::Counters,
-    directory::Directory,
-    file_name::{FileName, INDEX, STALE, TOMBSTONES},
-    index::{FIRST_BUCKETS, Index},
-    open_files::OpenFiles,
-    pread::ReadMode,
-    read_cache::ReadCache,
-    segment::SegmentWriter,
-    state_file::StateFile,
-    tombstones::{TombstoneKind, Tombstones},
+    format::{
+        bucket::{BUCKET, RecordLocation},
+        file_name::{FileName, INDEX, STALE, TOMBSTONES},
+    },
+    fs::{buffers::Buffers, directory::Directory, open_files::OpenFiles, pread::ReadMode},
+    state::{
+        counters::Counters,
+        state_file::StateFile,
+        tombstones::{TombstoneKind, Tombstones},
+    },
+    volume::{
+        index::{FIRST_BUCKETS, Index},
+        read_cache::ReadCache,
+        segment::SegmentWriter,
+    },
 };
 
 /// An open directory.

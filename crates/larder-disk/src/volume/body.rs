@@ -1,4 +1,5 @@
-//! Reads stored bodies in blocks. Each block's checksum is verified before its bytes are returned.
+//! Reads stored bodies in blocks. Each block's checksum is verified before its bytes are returned;
+//! the entry of a damaged block is removed by `damage`.
 
 use std::{fmt, fs::File, io, ops::Range, sync::Arc};
 
@@ -10,12 +11,10 @@ use larder_core::{
 };
 
 use crate::{
-    blocking::{blocking, read_bytes},
-    bucket::Slot,
-    damage::remove_damaged,
     error::{corrupt, failed, gone},
-    file_name::FileName,
-    volume::Volume,
+    format::{bucket::Slot, file_name::FileName},
+    fs::blocking::{blocking, read_bytes},
+    volume::{Volume, damage::remove_damaged},
 };
 
 /// Blocks of 64 KiB that one read returns, at most.

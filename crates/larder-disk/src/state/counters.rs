@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::state_file::Counts;
+use crate::state::state_file::Counts;
 
 /// Counters of this process. They are incremented without a lock and moved to the state file about
 /// once a second.

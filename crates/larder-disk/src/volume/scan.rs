@@ -1,4 +1,5 @@
-//! Reads the whole index and the key of every entry, for `stats` and for removal by URL prefix.
+//! Reads the whole index and the key of every entry. What is done with them is left to `stats` and,
+//! for URL prefixes, to `removal`.
 
 use std::io;
 
@@ -6,11 +7,12 @@ use bytes::Bytes;
 use larder_core::{CacheKey, codec};
 
 use crate::{
-    bucket::Slot,
-    pread::ReadMode,
-    read_record::bytes_at,
-    record::{ENVELOPE, HEAD_READ},
-    volume::Volume,
+    format::{
+        bucket::Slot,
+        record::{ENVELOPE, HEAD_READ},
+    },
+    fs::pread::ReadMode,
+    volume::{Volume, read_record::bytes_at},
 };
 
 /// Calls `visit` for every slot. Buckets that are split meanwhile are covered: their new halves

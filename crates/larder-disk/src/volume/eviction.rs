@@ -8,13 +8,14 @@
 use std::{fs::File, io, os::unix::fs::FileExt as _};
 
 use crate::{
-    bucket::{Slot, UNIT},
-    counters::Counters,
-    file_name::FileName,
-    pread::ReadMode,
-    read_record::envelope_in,
-    record::Envelope,
-    volume::Volume,
+    format::{
+        bucket::{Slot, UNIT},
+        file_name::FileName,
+        record::Envelope,
+    },
+    fs::pread::ReadMode,
+    state::counters::Counters,
+    volume::{Volume, read_record::envelope_in},
 };
 
 /// Records that are examined under one lock, which takes about a quarter of a millisecond.

@@ -11,8 +11,8 @@ use parking_lot::{Mutex, MutexGuard};
 use siphasher::sip::SipHasher13;
 
 use crate::{
-    directory::Directory,
-    file_name::{LOCK, STATE},
+    format::file_name::{LOCK, STATE},
+    fs::directory::Directory,
 };
 
 /// First bytes of the state file.

@@ -5,7 +5,7 @@ use std::{collections::HashMap, fs::File, io, os::unix::fs::MetadataExt as _, sy
 
 use parking_lot::RwLock;
 
-use crate::{directory::Directory, file_name::FileName};
+use crate::{format::file_name::FileName, fs::directory::Directory};
 
 /// Largest number of files that stay open for later readers.
 const OPEN_FILES: usize = 256;

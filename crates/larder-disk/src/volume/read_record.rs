@@ -7,10 +7,12 @@ use bytes::Bytes;
 use larder_core::{CacheKey, EntryId, codec::NotAnEntry};
 
 use crate::{
-    bucket::{Bucket, Slot},
-    file_name::FileName,
-    pread::{ReadMode, read_at},
-    record::{self, ENVELOPE, Envelope},
+    format::{
+        bucket::{Bucket, Slot},
+        file_name::FileName,
+        record::{self, ENVELOPE, Envelope},
+    },
+    fs::pread::{ReadMode, read_at},
     volume::Volume,
 };
 

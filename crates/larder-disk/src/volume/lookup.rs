@@ -6,16 +6,14 @@ use std::{io, sync::Arc};
 use larder_core::{CacheKey, Candidate, Candidates, StoredBody, Timestamp, codec::NotAnEntry};
 
 use crate::{
-    body::DiskBody,
-    bucket::{Bucket, Slot},
-    counters::Counters,
-    damage::remove_corrupt,
-    file_name::FileName,
-    pread::ReadMode,
-    read_record::record_at,
-    record::{ENVELOPE, Envelope, HEAD_READ, Record},
-    tombstones::TombstoneKind,
-    volume::Volume,
+    format::{
+        bucket::{Bucket, Slot},
+        file_name::FileName,
+        record::{ENVELOPE, Envelope, HEAD_READ, Record},
+    },
+    fs::pread::ReadMode,
+    state::{counters::Counters, tombstones::TombstoneKind},
+    volume::{Volume, body::DiskBody, damage::remove_corrupt, read_record::record_at},
 };
 
 /// Bytes of a record that are read at once if it is the only match. The rest of a longer record is

@@ -6,12 +6,13 @@ use std::{fs::File, io, sync::atomic::Ordering};
 use larder_core::EntryId;
 
 use crate::{
-    bucket::UNIT,
-    eviction::make_room,
-    file_name::FileName,
-    pread::ReadMode,
-    read_record::{envelope_in, slot_of},
-    volume::Volume,
+    format::{bucket::UNIT, file_name::FileName},
+    fs::pread::ReadMode,
+    volume::{
+        Volume,
+        eviction::make_room,
+        read_record::{envelope_in, slot_of},
+    },
 };
 
 /// Removes orphaned files and recounts the used space. Lookups are not blocked.

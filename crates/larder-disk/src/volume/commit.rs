@@ -1,22 +1,24 @@
-//! Makes a record visible by writing its index slot under the lock. Writing the record itself is
-//! left to `writer` and `segment`.
+//! Makes a record visible by writing its index slot under the lock, and replaces the heads of
+//! entries. Writing the record itself is left to `writer` and `segment`.
 
 use std::{io, sync::Arc};
 
 use larder_core::{CacheKey, EntryId, StoreError, StoredHead};
 
 use crate::{
-    bucket::{BUCKET, RecordLocation, Slot},
-    counters::Counters,
     error::{failed, gone, not_encodable},
-    eviction::make_room,
-    file_name::FileName,
-    pread::ReadMode,
-    read_record::{file_of, record_at, slot_of},
-    record::{self, Envelope, HEAD_READ},
-    state_file::StateGuard,
-    tombstones::TombstoneKind,
-    volume::Volume,
+    format::{
+        bucket::{BUCKET, RecordLocation, Slot},
+        file_name::FileName,
+        record::{self, Envelope, HEAD_READ},
+    },
+    fs::pread::ReadMode,
+    state::{counters::Counters, state_file::StateGuard, tombstones::TombstoneKind},
+    volume::{
+        Volume,
+        eviction::make_room,
+        read_record::{file_of, record_at, slot_of},
+    },
 };
 
 /// An entry that is being committed.

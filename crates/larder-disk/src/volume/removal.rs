@@ -6,8 +6,13 @@ use std::{io, sync::Arc};
 use larder_core::{CacheGroup, CacheKey, StoreError, StoreErrorKind, Timestamp};
 
 use crate::{
-    bucket::Slot, commit::freshen, error::failed, lookup::lookup, pread::ReadMode, read_record::file_of,
-    recovery::reclaim, scan::for_each_key, tombstones::TombstoneKind, volume::Volume,
+    error::failed,
+    format::bucket::Slot,
+    fs::pread::ReadMode,
+    state::tombstones::TombstoneKind,
+    volume::{
+        Volume, commit::freshen, lookup::lookup, read_record::file_of, recovery::reclaim, scan::for_each_key,
+    },
 };
 
 /// Removes all entries of a key, and prevents the commit of those that are being written.

@@ -6,12 +6,13 @@ use std::io;
 use larder_core::{CacheKey, codec::NotAnEntry};
 
 use crate::{
-    bucket::{Bucket, Slot},
-    counters::Counters,
-    pread::ReadMode,
-    read_record::{file_of, record_at},
-    state_file::StateGuard,
-    volume::Volume,
+    format::bucket::{Bucket, Slot},
+    fs::pread::ReadMode,
+    state::{counters::Counters, state_file::StateGuard},
+    volume::{
+        Volume,
+        read_record::{file_of, record_at},
+    },
 };
 
 /// Removes a slot that does not point to a valid record. The slot or the record may have

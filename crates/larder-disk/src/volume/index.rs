@@ -18,8 +18,8 @@ use std::{
 };
 
 use crate::{
-    bucket::{BUCKET, Bucket, RecordLocation, Slot},
-    pread::{ReadMode, read_at},
+    format::bucket::{BUCKET, Bucket, RecordLocation, Slot},
+    fs::pread::{ReadMode, read_at},
 };
 
 /// When an insert leaves more slots than this in its bucket, the index grows by one bucket.

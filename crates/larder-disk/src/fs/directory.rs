@@ -12,7 +12,7 @@ use std::{
 use larder_core::codec;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, RawMode};
 
-use crate::file_name::{FileName, INDEX, LAYOUT, LOCK, STALE, STATE, TOMBSTONES};
+use crate::format::file_name::{FileName, INDEX, LAYOUT, LOCK, STALE, STATE, TOMBSTONES};
 
 /// Marks the directory as a cache, so that backups skip it, and as one of larder-disk.
 const TAG: &str = "CACHEDIR.TAG";

@@ -9,10 +9,12 @@ use std::{fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
 use parking_lot::Mutex;
 
 use crate::{
-    bucket::{RecordLocation, UNIT},
-    directory::Directory,
-    file_name::FileName,
-    state_file::StateFile,
+    format::{
+        bucket::{RecordLocation, UNIT},
+        file_name::FileName,
+    },
+    fs::directory::Directory,
+    state::state_file::StateFile,
 };
 
 /// Writes the segments of this process.
