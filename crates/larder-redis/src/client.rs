@@ -6,10 +6,7 @@ use std::{fmt, time::Duration};
 
 use larder_core::StoreError;
 use redis::{
-    Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisFuture, ScriptInvocation,
-    ServerErrorKind, Value,
-    aio::{ConnectionLike, MultiplexedConnection},
-    cluster_async::ClusterConnection,
+    Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, ScriptInvocation, ServerErrorKind, Value,
     cluster_routing::{RoutingInfo, SingleNodeRoutingInfo},
 };
 use tokio::time::timeout;
@@ -18,6 +15,7 @@ use crate::{
     RedisConnectError, RedisOptions,
     breaker::Breaker,
     connect::{Endpoint, Topology, connect_result},
+    connection::Connection,
     error::{failed, unavailable},
     options::Servers,
 };
@@ -31,41 +29,6 @@ pub(crate) struct RedisClient {
     pub(crate) breaker: Breaker,
     connect_timeout: Duration,
     command_timeout: Duration,
-}
-
-/// A connection to one server or to a Cluster. Clones share the underlying connections.
-#[derive(Clone)]
-pub(crate) enum Connection {
-    One(MultiplexedConnection),
-    Cluster(ClusterConnection),
-}
-
-impl ConnectionLike for Connection {
-    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        match self {
-            Self::One(connection) => connection.req_packed_command(cmd),
-            Self::Cluster(connection) => connection.req_packed_command(cmd),
-        }
-    }
-
-    fn req_packed_commands<'a>(
-        &'a mut self,
-        pipeline: &'a Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisFuture<'a, Vec<Value>> {
-        match self {
-            Self::One(connection) => connection.req_packed_commands(pipeline, offset, count),
-            Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
-        }
-    }
-
-    fn get_db(&self) -> i64 {
-        match self {
-            Self::One(connection) => connection.get_db(),
-            Self::Cluster(connection) => connection.get_db(),
-        }
-    }
 }
 
 impl fmt::Debug for RedisClient {

@@ -10,7 +10,7 @@ use redis::{
     sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
 };
 
-use crate::{RedisConnectError, RedisOptions, client::Connection, options::Servers};
+use crate::{RedisConnectError, RedisOptions, connection::Connection, options::Servers};
 
 /// The servers and the current connection to them.
 pub(crate) struct Endpoint {

@@ -6,12 +6,13 @@
 // - finding an entry: `lookup`, `body`; writing one: `writer`
 // - removal: `store` (key, group, epoch), `scan` (URL prefix, everything)
 // - invalidations of other processes: `invalidations`; leases: `leases`, `lease_events`
-// - servers and URLs: `options`, `connect`; commands and timeouts: `client`, `breaker`
+// - servers and URLs: `options`, `connect`, `connection`; commands and timeouts: `client`, `breaker`
 
 mod body;
 mod breaker;
 mod client;
 mod connect;
+mod connection;
 mod error;
 mod invalidations;
 mod keys;
