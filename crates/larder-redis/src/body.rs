@@ -12,7 +12,7 @@ use larder_core::{
 
 use crate::{
     error::{corrupt, gone},
-    store::Shared,
+    shared::Shared,
 };
 
 /// Bytes that one command reads or appends: a multiple of the codec's checksum block.
@@ -36,7 +36,7 @@ impl BodySource for RedisBody {
 
     async fn stream(&self, range: Option<Range<u64>>) -> Result<ByteStream, StoreError> {
         let end = self.length + Trailer::length_for(self.length);
-        let bytes = self.shared.range(&self.name, self.length..end).await?;
+        let bytes = read_range(&self.shared, &self.name, self.length..end).await?;
         if bytes.is_empty() {
             return Err(gone("the body has been removed or evicted"));
         }
@@ -62,7 +62,7 @@ async fn next_chunk(
     }
     let chunk_end = remaining.start / CHUNK_BYTES * CHUNK_BYTES + CHUNK_BYTES;
     let blocks = trailer.covering(remaining.start..remaining.end.min(chunk_end));
-    let bytes = shared.range(&name, blocks.clone()).await?;
+    let bytes = read_range(&shared, &name, blocks.clone()).await?;
     if bytes.is_empty() {
         return Err(gone("the body was removed or evicted while it was read"));
     }
@@ -77,16 +77,14 @@ async fn next_chunk(
     Ok(Some((chunk, (shared, name, trailer, end..remaining.end))))
 }
 
-impl Shared {
-    /// Reads a range of a string value. Returns fewer bytes if the value is shorter, none if it
-    /// does not exist.
-    pub(crate) async fn range(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
-        if range.is_empty() {
-            return Ok(Bytes::new());
-        }
-        let mut command = redis::cmd("GETRANGE");
-        command.arg(name).arg(range.start).arg(range.end - 1);
-        let bytes: Vec<u8> = self.client.query("body read", &command).await?;
-        Ok(bytes.into())
+/// Reads a range of a string value. Returns fewer bytes if the value is shorter, none if it
+/// does not exist.
+async fn read_range(shared: &Shared, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+    if range.is_empty() {
+        return Ok(Bytes::new());
     }
+    let mut command = redis::cmd("GETRANGE");
+    command.arg(name).arg(range.start).arg(range.end - 1);
+    let bytes: Vec<u8> = shared.client.query("body read", &command).await?;
+    Ok(bytes.into())
 }

@@ -10,7 +10,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{keys::Names, store::Shared, token::Token, writer::millis};
+use crate::{keys::Names, shared::Shared, token::Token, ttl::millis};
 
 /// Longest time for which a waiter relies on notifications before it checks the lease.
 const LEASE_POLL: Duration = Duration::from_secs(1);

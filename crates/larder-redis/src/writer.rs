@@ -1,6 +1,7 @@
 //! Writes one entry. A short body is buffered in memory and stored together with its head in one
 //! command. A long body is appended to its own key, which expires if the writer's process dies. The
-//! commit itself is the script `PUBLISH` in `scripts`.
+//! commit itself is the script `PUBLISH` in `scripts`; which removals prevent it is decided in
+//! `barrier`.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -12,12 +13,14 @@ use larder_core::{
 };
 
 use crate::{
+    barrier::{WriteBarrier, group_tokens},
     body::CHUNK_BYTES,
     error::{gone, not_encodable, too_long},
     keys::{Names, variant},
     record::{self, Envelope, MAX_GROUPS},
-    store::Shared,
+    shared::Shared,
     token::Token,
+    ttl::{entry_ttl, millis},
 };
 
 /// Longest body in bytes that is stored together with its head.
@@ -29,43 +32,38 @@ const MAX_INLINE_VARIANT: usize = 16 << 10;
 const UNFINISHED_TTL: Duration = Duration::from_secs(120);
 
 /// Receives the body of one entry. Dropping it removes what it has written.
-pub(crate) struct RedisWriter {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) key: CacheKey,
-    pub(crate) names: Names,
-    pub(crate) head: Arc<StoredHead>,
-    pub(crate) barrier: WriteBarrier,
-    pub(crate) envelope: Envelope,
+struct RedisWriter {
+    shared: Arc<Shared>,
+    key: CacheKey,
+    names: Names,
+    head: Arc<StoredHead>,
+    barrier: WriteBarrier,
+    envelope: Envelope,
     /// Bytes that have not been sent to the server.
-    pub(crate) buffer: Vec<u8>,
+    buffer: Vec<u8>,
     /// Bytes received.
-    pub(crate) length: u64,
+    length: u64,
     /// Bytes appended to the body's key.
-    pub(crate) appended: u64,
-    pub(crate) checksum: BodyChecksum,
-}
-
-/// The state at the time of reservation, before the request to the origin. A commit fails if a
-/// removal has changed it since.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct WriteBarrier {
-    /// The key's tombstone token.
-    pub(crate) tombstone: Vec<u8>,
-    /// The cache's epoch token.
-    pub(crate) epoch: Vec<u8>,
-    /// The time by which group removals are ordered, in µs.
-    pub(crate) time: u64,
+    appended: u64,
+    checksum: BodyChecksum,
 }
 
 /// The reservation of a key.
 pub(crate) struct Reserved {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) key: CacheKey,
-    pub(crate) names: Names,
+    shared: Arc<Shared>,
+    key: CacheKey,
+    names: Names,
     /// Time of the reservation by the server's clock, in µs. A later response replaces an earlier
     /// one.
-    pub(crate) order: u64,
-    pub(crate) barrier: WriteBarrier,
+    order: u64,
+    barrier: WriteBarrier,
+}
+
+/// Reserves a key: reads the state that orders the write and later removals.
+pub(crate) async fn reserve(shared: &Arc<Shared>, key: &CacheKey) -> Result<Reserved, StoreError> {
+    let names = shared.keys.of(key);
+    let (order, barrier) = WriteBarrier::read(shared, &names).await?;
+    Ok(Reserved { shared: Arc::clone(shared), key: key.clone(), names, order, barrier })
 }
 
 impl fmt::Debug for Reserved {
@@ -89,7 +87,7 @@ impl Reservation for Reserved {
         if head.groups.len() > MAX_GROUPS {
             return Err(not_encodable(NotEncodable::TooLarge { what: "groups", limit: MAX_GROUPS }));
         }
-        let groups = shared.group_tokens(&head.groups).await?;
+        let groups = group_tokens(&shared, &head.groups).await?;
         if groups.iter().any(|removed| *removed > barrier.time) {
             return Err(gone("a group of the entry was removed during the request to the origin"));
         }
@@ -143,7 +141,7 @@ impl StoreWriter for RedisWriter {
     }
 
     async fn commit(mut self: Box<Self>) -> Result<EntryId, StoreError> {
-        let ttl = self.shared.ttl(&self.head);
+        let ttl = entry_ttl(&self.head);
         let record = if self.envelope.own_key {
             self.flush().await?;
             let mut trailer = Vec::new();
@@ -157,13 +155,13 @@ impl StoreWriter for RedisWriter {
         let record = record.map_err(not_encodable)?;
         // No lookup returns the entry if a group is removed after this check: each lookup compares
         // the tokens.
-        if self.shared.group_tokens(&self.head.groups).await? != self.envelope.groups {
+        if group_tokens(&self.shared, &self.head.groups).await? != self.envelope.groups {
             return Err(gone("a group of the entry was removed while it was written"));
         }
         let mut script = self.shared.scripts.publish.prepare_invoke();
         script.key(&self.names.entry).key(self.names.tombstone());
         if self.shared.client.is_cluster() {
-            self.shared.check_epoch(&self.barrier.epoch).await?;
+            self.barrier.check_epoch(&self.shared).await?;
         } else {
             script.key(self.shared.keys.epoch());
         }
@@ -218,9 +216,4 @@ impl Drop for RedisWriter {
             });
         }
     }
-}
-
-/// Returns a duration in whole milliseconds, at least 1: Redis rejects a TTL of 0.
-pub(crate) fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
 }

@@ -1,0 +1,61 @@
+//! The state that the parts of one store share: the client, the names of keys, the scripts, the
+//! options, and both ends of the channels between processes. It uses no other part of the store;
+//! each part decides itself what it sends with the client.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use larder_core::StoreError;
+
+use crate::{
+    RedisOptions, client::RedisClient, keys::Keys, lease_events::Notifier, messages::Sender, scripts::Scripts,
+};
+
+/// The state that the store's writers, bodies, leases and background tasks share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) client: Arc<RedisClient>,
+    pub(crate) keys: Keys,
+    pub(crate) scripts: Scripts,
+    pub(crate) options: RedisOptions,
+    pub(crate) notifier: Notifier,
+    pub(crate) sender: Sender,
+    /// Values that were removed because they were not entries.
+    corrupt: AtomicU64,
+}
+
+impl Shared {
+    /// Creates the state of a store that has just connected.
+    pub(crate) fn new(client: RedisClient, options: RedisOptions) -> Self {
+        let client = Arc::new(client);
+        Self {
+            keys: Keys::new(&options.prefix),
+            scripts: Scripts::new(),
+            notifier: Notifier::new(&client),
+            sender: Sender::new(),
+            client,
+            options,
+            corrupt: AtomicU64::new(0),
+        }
+    }
+
+    /// Publishes an invalidation to the other processes.
+    pub(crate) async fn publish(&self, message: Vec<u8>) -> Result<(), StoreError> {
+        let mut command = redis::cmd("PUBLISH");
+        command.arg(self.keys.channel()).arg(message);
+        let _: i64 = self.client.query("publishing an invalidation", &command).await?;
+        Ok(())
+    }
+
+    /// Counts values that were not entries.
+    pub(crate) fn count_corrupt(&self, count: usize) {
+        self.corrupt.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    /// Returns how many values were not entries.
+    pub(crate) fn corrupt(&self) -> u64 {
+        self.corrupt.load(Ordering::Relaxed)
+    }
+}
