@@ -1,9 +1,9 @@
-//! Converts failures of Redis commands to [`StoreError`]s.
+//! Converts failures of Redis commands to [`StoreError`]s, and defines the error of connecting.
 //!
 //! Error messages of a server may contain keys. They are attached as the error's source, which logs
 //! show, and are never part of the text.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, error::Error, fmt};
 
 use larder_core::{StoreError, StoreErrorKind, codec::NotEncodable};
 use redis::RedisError;
@@ -43,4 +43,43 @@ pub(crate) fn too_long(limit: u64) -> StoreError {
 pub(crate) fn not_encodable(error: NotEncodable) -> StoreError {
     StoreError::new(StoreErrorKind::Full, NAME, "the response head does not fit the stored format")
         .with_source(error)
+}
+
+/// The store could not connect: the URL is invalid, the servers can't be reached, or they reject
+/// the credentials.
+///
+/// The message contains no credentials.
+#[derive(Debug)]
+pub struct RedisConnectError {
+    pub(crate) message: String,
+    pub(crate) source: Option<redis::RedisError>,
+}
+
+impl RedisConnectError {
+    /// Creates an error without a source.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), source: None }
+    }
+
+    /// Returns whether a later attempt may succeed. It cannot if the server has rejected the
+    /// credentials or the configuration of the client is invalid.
+    pub(crate) fn is_transient(&self) -> bool {
+        use redis::ErrorKind::{AuthenticationFailed, InvalidClientConfig};
+        self.source.as_ref().is_none_or(|error| {
+            !matches!(error.kind(), AuthenticationFailed | InvalidClientConfig)
+                && !matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
+        })
+    }
+}
+
+impl fmt::Display for RedisConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for RedisConnectError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_ref().map(|source| source as _)
+    }
 }

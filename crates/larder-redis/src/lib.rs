@@ -2,40 +2,29 @@
 
 // Where to change what:
 //
-// - atomic steps on the server (Lua): `scripts`; names of keys: `keys`; bytes of a value: `record`
-// - finding an entry: `lookup`, `body`; writing one: `writer`; replacing its head: `freshen`
-// - removal: `removal` (key, group), `scan` (URL prefix, everything); against writes: `barrier`
-// - how long values are stored: `ttl`; what all parts share: `shared`
-// - invalidations of other processes: `messages`, `invalidations`; leases: `leases`, `lease_events`
-// - servers and URLs: `options`, `connect`, `connection`
-// - commands and timeouts: `client`, `breaker`
+// - atomic steps on the server (Lua): `client/scripts`
+// - names of keys: `entries/keys`; bytes of a value: `entries/record`; TTLs: `entries/ttl`
+// - finding an entry: `entries/lookup`, `entries/body`
+// - writing one: `entries/writer`; replacing its head: `entries/freshen`
+// - removal: `entries/removal` (key, group), `entries/scan` (URL prefix, everything)
+// - order of removals and writes: `entries/barrier`
+// - invalidations of other processes: `fleet/messages`, `fleet/invalidations`
+// - leases: `fleet/leases`, `fleet/lease_events`
+// - URLs: `client/servers`; connecting: `client/connect`, `client/connection`
+// - commands and timeouts: `client`, `client/breaker`
+// - what all parts share: `shared`; the operations of the contract: `store`
 
-mod barrier;
-mod body;
-mod breaker;
 mod client;
-mod connect;
-mod connection;
+mod entries;
 mod error;
-mod freshen;
-mod invalidations;
-mod keys;
-mod lease_events;
-mod leases;
-mod lookup;
-mod messages;
+mod fleet;
 mod options;
-mod record;
-mod removal;
-mod scan;
-mod scripts;
 mod shared;
 mod stats;
 mod store;
 mod token;
-mod ttl;
-mod writer;
 
-pub use options::{RedisConnectError, RedisOptions};
+pub use error::RedisConnectError;
+pub use options::RedisOptions;
 pub use stats::RedisStats;
 pub use store::RedisStore;

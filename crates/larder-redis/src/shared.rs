@@ -1,6 +1,6 @@
 //! The state that the parts of one store share: the client, the names of keys, the scripts, the
-//! options, and both ends of the channels between processes. It uses no other part of the store;
-//! each part decides itself what it sends with the client.
+//! options, and both ends of the channels between processes. It decides nothing: each part chooses
+//! what it sends with the client.
 
 use std::sync::{
     Arc,
@@ -10,7 +10,10 @@ use std::sync::{
 use larder_core::StoreError;
 
 use crate::{
-    RedisOptions, client::RedisClient, keys::Keys, lease_events::Notifier, messages::Sender, scripts::Scripts,
+    RedisOptions,
+    client::{RedisClient, scripts::Scripts},
+    entries::keys::Keys,
+    fleet::{lease_events::Notifier, messages::Sender},
 };
 
 /// The state that the store's writers, bodies, leases and background tasks share.

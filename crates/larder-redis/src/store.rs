@@ -11,9 +11,11 @@ use larder_core::{
 use redis::Value;
 
 use crate::{
-    RedisConnectError, RedisOptions, RedisStats, client::RedisClient, freshen,
-    invalidations::RedisInvalidations, leases::RedisLeases, lookup, options::Servers, removal, scan,
-    shared::Shared, writer,
+    RedisConnectError, RedisOptions, RedisStats,
+    client::{RedisClient, servers::Servers},
+    entries::{freshen, lookup, removal, scan, writer},
+    fleet::{invalidations::RedisInvalidations, leases::RedisLeases},
+    shared::Shared,
 };
 
 /// Stores responses on Redis or Valkey: one server, a master that Sentinels monitor, or a Cluster.

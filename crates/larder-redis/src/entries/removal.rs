@@ -5,11 +5,13 @@
 use larder_core::{CacheGroup, CacheKey, StoreError, Timestamp};
 
 use crate::{
-    barrier::removal_time,
-    keys::Names,
+    entries::{
+        barrier::removal_time,
+        keys::Names,
+        ttl::{GROUP_TTL, TOMBSTONE_TTL, millis},
+    },
     shared::Shared,
     token::Token,
-    ttl::{GROUP_TTL, TOMBSTONE_TTL, millis},
 };
 
 /// Removes all entries of a key and publishes that.

@@ -2,19 +2,21 @@
 //!
 //! A removal changes a token on the server: the tombstone of a key, the token of a group, or the
 //! epoch of the whole cache. A write reads these tokens when it begins ([`WriteBarrier`]) and they
-//! are compared when it commits, in `writer` and the script `PUBLISH`. The tombstone is set by
-//! `removal`, together with the removal of the key's entries.
+//! are compared when it commits, in `writer` and the script `PUBLISH`; those of groups also by each
+//! lookup. The tombstone is set by `removal`, together with the removal of the key's entries.
 
 use std::time::Duration;
 
 use larder_core::{CacheGroup, StoreError};
 
 use crate::{
+    entries::{
+        keys::Names,
+        ttl::{GROUP_TTL, TOMBSTONE_TTL, millis},
+    },
     error::gone,
-    keys::Names,
     shared::Shared,
     token::Token,
-    ttl::{GROUP_TTL, TOMBSTONE_TTL, millis},
 };
 
 /// Shortest wait, on a Cluster, for writes that checked the epoch before it changed.
@@ -84,8 +86,7 @@ pub(crate) async fn begin_epoch(shared: &Shared) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Returns the token of each group, which is the time of its last removal; zero if there was
-/// none.
+/// Returns the token of each group, which is the time of its last removal; zero if there was none.
 pub(crate) async fn group_tokens(shared: &Shared, groups: &[CacheGroup]) -> Result<Vec<u64>, StoreError> {
     numbers(shared, groups.iter().map(|group| shared.keys.group(group)).collect()).await
 }

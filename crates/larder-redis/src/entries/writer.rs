@@ -1,7 +1,7 @@
 //! Writes one entry. A short body is buffered in memory and stored together with its head in one
 //! command. A long body is appended to its own key, which expires if the writer's process dies. The
-//! commit itself is the script `PUBLISH` in `scripts`; which removals prevent it is decided in
-//! `barrier`.
+//! commit itself is the script `PUBLISH` in `client/scripts`; which removals prevent it is decided
+//! in `barrier`.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -13,14 +13,16 @@ use larder_core::{
 };
 
 use crate::{
-    barrier::{WriteBarrier, group_tokens},
-    body::CHUNK_BYTES,
+    entries::{
+        barrier::{WriteBarrier, group_tokens},
+        body::CHUNK_BYTES,
+        keys::{Names, variant},
+        record::{self, Envelope, MAX_GROUPS},
+        ttl::{entry_ttl, millis},
+    },
     error::{gone, not_encodable, too_long},
-    keys::{Names, variant},
-    record::{self, Envelope, MAX_GROUPS},
     shared::Shared,
     token::Token,
-    ttl::{entry_ttl, millis},
 };
 
 /// Longest body in bytes that is stored together with its head.

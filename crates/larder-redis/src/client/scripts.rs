@@ -1,8 +1,8 @@
 //! The Lua scripts: every operation that must be atomic on the server. The keys of one script have
 //! the same hash tag, so that each script also runs on a Cluster.
 //!
-//! `barrier`, `writer`, `freshen`, `removal` and `leases` call the scripts; `keys` names the keys.
-//! The scripts read the first 18 bytes of a stored value, which `record` defines.
+//! The files of `entries`, and `fleet/leases`, call the scripts; `entries/keys` names the keys. The
+//! scripts read the first 18 bytes of a stored value, which `entries/record` defines.
 
 use redis::Script;
 

@@ -1,6 +1,6 @@
 //! Receives the invalidations that other processes of a cache publish. One channel serves a cache,
-//! and each listener has its own connection. The messages are encoded and decoded by `messages`,
-//! and published with the removals.
+//! and each listener has its own connection. `messages` encodes and decodes the messages; the
+//! scripts and `shared` publish them.
 
 use std::{sync::Arc, time::Duration};
 

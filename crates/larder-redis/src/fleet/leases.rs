@@ -10,7 +10,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{keys::Names, shared::Shared, token::Token, ttl::millis};
+use crate::{
+    entries::{keys::Names, ttl::millis},
+    shared::Shared,
+    token::Token,
+};
 
 /// Longest time for which a waiter relies on notifications before it checks the lease.
 const LEASE_POLL: Duration = Duration::from_secs(1);

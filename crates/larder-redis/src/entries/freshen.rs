@@ -1,17 +1,20 @@
 //! Replaces the head of a stored entry, after it was revalidated or marked stale. The body stays
-//! where it is. The script `FRESHEN` in `scripts` decides whether the entry is still the same.
+//! where it is. The script `FRESHEN` in `client/scripts` decides whether the entry is still the
+//! same.
 
 use std::sync::Arc;
 
 use larder_core::{CacheKey, EntryId, StoreError, StoredHead};
 
 use crate::{
-    barrier::group_tokens,
+    entries::{
+        barrier::group_tokens,
+        lookup::find,
+        record,
+        ttl::{entry_ttl, millis},
+    },
     error::{gone, not_encodable},
-    lookup::find,
-    record,
     shared::Shared,
-    ttl::{entry_ttl, millis},
 };
 
 /// Replaces the head of an entry and extends its TTL.

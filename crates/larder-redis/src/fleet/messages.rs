@@ -1,5 +1,5 @@
-//! Defines the messages that announce invalidations to the other processes of a cache. Removals
-//! publish them, `invalidations` receives them.
+//! Defines the messages that announce invalidations to the other processes of a cache. The scripts
+//! and `shared` publish them; `invalidations` receives them.
 //!
 //! A message consists of the sender's token (32 bytes), a tag and data: `k` and the key, `g` and
 //! the group, or `a` for everything. A process ignores its own messages.

@@ -10,10 +10,12 @@ use larder_core::{
 use redis::Value;
 
 use crate::{
-    barrier::numbers,
-    body::RedisBody,
-    keys::Names,
-    record::{self, Record},
+    entries::{
+        barrier::numbers,
+        body::RedisBody,
+        keys::Names,
+        record::{self, Record},
+    },
     shared::Shared,
 };
 

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use larder_core::{StoreError, StoreErrorKind, Timestamp};
 
 use crate::{
-    barrier::begin_epoch, freshen::freshen, keys::Names, lookup::look_up, record, removal::remove_names,
+    entries::{
+        barrier::begin_epoch, freshen::freshen, keys::Names, lookup::look_up, record, removal::remove_names,
+    },
     shared::Shared,
 };
 

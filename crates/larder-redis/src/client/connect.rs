@@ -10,7 +10,10 @@ use redis::{
     sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
 };
 
-use crate::{RedisConnectError, RedisOptions, connection::Connection, options::Servers};
+use crate::{
+    RedisConnectError, RedisOptions,
+    client::{connection::Connection, servers::Servers},
+};
 
 /// The servers and the current connection to them.
 pub(crate) struct Endpoint {

@@ -1,6 +1,15 @@
 //! Runs commands on one shared connection: reconnects after a failure, limits the time of each
 //! command, and lets the circuit breaker (`breaker`) reject commands while the server does not
-//! respond. Opening connections is left to `connect`.
+//! respond.
+//!
+//! `servers` parses the URL, `connect` opens each `connection`, and `scripts` has the Lua scripts
+//! that the other modules run with this client.
+
+mod breaker;
+mod connect;
+mod connection;
+pub(crate) mod scripts;
+pub(crate) mod servers;
 
 use std::{fmt, time::Duration};
 
@@ -11,13 +20,15 @@ use redis::{
 };
 use tokio::time::timeout;
 
-use crate::{
-    RedisConnectError, RedisOptions,
+use self::{
     breaker::Breaker,
     connect::{Endpoint, Topology, connect_result},
     connection::Connection,
+    servers::Servers,
+};
+use crate::{
+    RedisConnectError, RedisOptions,
     error::{failed, unavailable},
-    options::Servers,
 };
 
 /// The timeout of the first connection, as a multiple of the connect timeout.
