@@ -1,6 +1,6 @@
 //! Parses `Cache-Control` (RFC 9111 §5.2) once, into a struct with a field for each directive that
-//! this crate implements. What a directive permits or forbids is decided in `storing`, `freshness`,
-//! `reuse` and `stale`.
+//! this crate implements. `targeted` and `overrides` select the directives that apply to this cache.
+//! What a directive permits or forbids is decided in `storing`, `freshness`, `reuse` and `stale`.
 //!
 //! Parsing cannot fail. Of several values for one lifetime the first counts. All other conflicts
 //! are resolved to the strictest directive. A lifetime that is not a number counts as zero, which
@@ -152,6 +152,27 @@ impl ResponseDirectives {
             _ => {}
         }
     }
+}
+
+/// The directives that apply to this cache.
+#[derive(Debug)]
+pub(crate) struct EffectiveDirectives {
+    pub(crate) directives: ResponseDirectives,
+    /// Whether `Cache-Control` and `Expires` are ignored, since a targeted field or an override
+    /// replaces them (RFC 9213 §2.2).
+    pub(crate) targeted: bool,
+    /// Source of the freshness lifetime.
+    pub(crate) source: DirectiveSource,
+}
+
+/// The source of a response's freshness lifetime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum DirectiveSource {
+    /// The response. Its age at arrival counts.
+    #[default]
+    Origin,
+    /// An override. The lifetime is counted from the arrival of the response.
+    Override,
 }
 
 /// The directives of a request (§5.2.1).

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
 
-use crate::{directives::ResponseDirectives, targeted::EffectiveDirectives};
+use crate::directives::{DirectiveSource, EffectiveDirectives, ResponseDirectives};
 
 /// Caching settings for responses where the origin specifies nothing or the wrong thing. The
 /// default overrides nothing.
@@ -49,16 +49,6 @@ pub struct Overrides {
     /// Whether storing is forbidden, whatever the response specifies. It takes precedence over all
     /// other settings. Default: false.
     pub no_store: bool,
-}
-
-/// The source of a response's freshness lifetime.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum DirectiveSource {
-    /// The response. Its age at arrival counts.
-    #[default]
-    Origin,
-    /// An override. The lifetime is counted from the arrival of the response.
-    Override,
 }
 
 impl Overrides {

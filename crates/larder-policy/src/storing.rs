@@ -13,14 +13,12 @@ use crate::{
     ByteRange, CacheKind, Exchange, FreshnessInfo, LifetimeSource, RequestHead, RequestHeaders, Rules,
     SelectingHeaders, StoredHead, TargetUri, Validator,
     age::{age_value, date_value},
-    directives::{RequestDirectives, ResponseDirectives},
+    directives::{DirectiveSource, EffectiveDirectives, RequestDirectives, ResponseDirectives},
     freshness::is_heuristically_cacheable,
     groups::groups,
     header_names::{AGE, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, EXPIRES, SET_COOKIE},
     hop_by_hop::Unstorable,
-    overrides::DirectiveSource,
     request::HeaderFlags,
-    targeted::EffectiveDirectives,
 };
 
 /// The reason why a response must not be stored (RFC 9111 §3).

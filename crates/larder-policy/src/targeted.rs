@@ -6,22 +6,10 @@ use http::{HeaderMap, StatusCode};
 
 use crate::{
     Rules,
-    directives::ResponseDirectives,
+    directives::{DirectiveSource, EffectiveDirectives, ResponseDirectives},
     header_names::{CACHE_CONTROL, EXPIRES},
-    overrides::DirectiveSource,
     structured::{Item, parse_dictionary},
 };
-
-/// The directives that apply to this cache.
-#[derive(Debug)]
-pub(crate) struct EffectiveDirectives {
-    pub(crate) directives: ResponseDirectives,
-    /// Whether `Cache-Control` and `Expires` are ignored, since a targeted field or an override
-    /// replaces them (§2.2).
-    pub(crate) targeted: bool,
-    /// Source of the freshness lifetime.
-    pub(crate) source: DirectiveSource,
-}
 
 impl Rules {
     /// Returns the directives that apply to this cache: those of the first targeted field that is
