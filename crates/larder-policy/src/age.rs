@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use crate::{
-    FreshnessInfo, StoredHead, Timestamp,
+    FreshnessInfo, Timestamp,
     dates::parse_http_date,
     directives::delta_seconds,
     header_names::{AGE, DATE},
@@ -68,34 +68,12 @@ pub(crate) fn age_value(fields: &HeaderMap) -> Duration {
 /// more than this has no effect.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
 
-impl StoredHead {
-    /// Returns a copy of this head that becomes stale at `at`, as an invalidation at that time
-    /// requires.
-    ///
-    /// Returns `None` if nothing changes: the response was already stale at `at`, or its request
-    /// was sent after `at`.
-    pub fn marked_stale(&self, at: Timestamp) -> Option<Self> {
-        if self.freshness.request_time > at {
-            return None;
-        }
-        let age = self.freshness.current_age(at).unwrap_or_default();
-        let mut stale = self.clone();
-        let lifetime = &mut stale.freshness.lifetime.lifetime;
-        // A response is fresh while its age is less than its lifetime (§4.2).
-        let was_fresh = *lifetime > age;
-        *lifetime = (*lifetime).min(age);
-        was_fresh.then_some(stale)
+/// Returns the current age of a stored response, or `None` if the response time lies in the future.
+/// The clock was then set back, and the age is unknown.
+pub(crate) fn current_age(freshness: &FreshnessInfo, now: Timestamp) -> Option<Duration> {
+    if freshness.response_time > now.saturating_add(CLOCK_TOLERANCE) {
+        return None;
     }
-}
-
-impl FreshnessInfo {
-    /// Returns the current age, or `None` if the response time lies in the future. The clock was
-    /// then set back, and the age is unknown.
-    pub(crate) fn current_age(&self, now: Timestamp) -> Option<Duration> {
-        if self.response_time > now.saturating_add(CLOCK_TOLERANCE) {
-            return None;
-        }
-        let resident_time = now.since(self.response_time);
-        Some(self.corrected_initial_age.saturating_add(resident_time))
-    }
+    let resident_time = now.since(freshness.response_time);
+    Some(freshness.corrected_initial_age.saturating_add(resident_time))
 }

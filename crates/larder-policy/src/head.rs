@@ -1,13 +1,18 @@
 //! Defines the stored part of a response without its body: status code, header fields and freshness
 //! information.
 //!
-//! The `storing` and `freshening` modules create these values; `reuse` and `serving` read them.
+//! The `storing` and `freshening` modules create these values; `reuse` and `stale` decide on them.
+//! `age` computes the current age, `serving` the form in which a head is served, and `validation`
+//! defines validators.
 
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 
-use crate::{ByteRange, CacheGroup, FreshnessLifetime, SelectingHeaders, Timestamp};
+use crate::{
+    ByteRange, CacheGroup, FreshnessLifetime, RequestHead, RequestHeaders, SelectingHeaders, Serve,
+    Timestamp, Validator, age::current_age, serving,
+};
 
 /// The stored part of a response without its body (RFC 9111 §3.1).
 ///
@@ -54,6 +59,45 @@ impl StoredHead {
         let groups: usize =
             self.groups.iter().map(|group| group.origin().len() + group.name().len() + 32).sum();
         size_of::<Self>() + lines + groups + self.selecting.weight()
+    }
+
+    /// Returns the best validator of this response, if it has one.
+    pub fn validator(&self) -> Option<Validator<'_>> {
+        Validator::of(&self.fields)
+    }
+
+    /// Returns a copy of this head that becomes stale at `at`, as an invalidation at that time
+    /// requires.
+    ///
+    /// Returns `None` if nothing changes: the response was already stale at `at`, or its request
+    /// was sent after `at`.
+    pub fn marked_stale(&self, at: Timestamp) -> Option<Self> {
+        if self.freshness.request_time > at {
+            return None;
+        }
+        let age = current_age(&self.freshness, at).unwrap_or_default();
+        let mut stale = self.clone();
+        let lifetime = &mut stale.freshness.lifetime.lifetime;
+        // A response is fresh while its age is less than its lifetime (§4.2).
+        let was_fresh = *lifetime > age;
+        *lifetime = (*lifetime).min(age);
+        was_fresh.then_some(stale)
+    }
+
+    /// Returns the form in which this response is served for a request. Conditions are evaluated
+    /// before the range.
+    ///
+    /// `length` is the length of the stored body in bytes, if it is known. Without it, a complete
+    /// response is served whole.
+    pub fn serve<F: RequestHeaders>(&self, request: &RequestHead<'_, F>, length: Option<u64>) -> Serve {
+        serving::serve(self, request, length)
+    }
+
+    /// Returns the status code and header fields for a form of this response, without `Age` and
+    /// `Cache-Status`.
+    #[inline]
+    pub fn fields_for(&self, serve: Serve) -> (StatusCode, HeaderMap) {
+        serving::fields_for(self, serve)
     }
 }
 

@@ -1,7 +1,13 @@
 //! Combines partial responses (RFC 9111 §3.3, §3.4): decides when two ranges of one representation
 //! become one. The engine of `larder-core` does not combine them (docs/decisions/016).
 
-use crate::{ByteRange, StoredHead};
+use http::{HeaderValue, StatusCode};
+
+use crate::{
+    ByteRange, StoredHead,
+    header_names::{CONTENT_LENGTH, CONTENT_RANGE},
+    validation::strong_tag,
+};
 
 /// The source of a section of a combined body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +43,7 @@ impl Combined {
     /// the whole stored one, since then the stored one adds nothing.
     pub fn combine(stored: &StoredHead, arrived: &StoredHead) -> Option<Self> {
         let (old, new) = (stored.part?, arrived.part?);
-        stored.strong_tag().filter(|tag| arrived.strong_tag() == Some(tag))?;
+        strong_tag(&stored.fields).filter(|tag| strong_tag(&arrived.fields) == Some(tag))?;
         let same_whole = old.complete.is_some() && old.complete == new.complete;
         let touching = new.first <= old.last + 1 && old.first <= new.last + 1;
         if !same_whole || !touching || stored.selecting != arrived.selecting || new.covers(&old) {
@@ -53,25 +59,22 @@ impl Combined {
         }
         let part = ByteRange::new(old.first.min(new.first), old.last.max(new.last), old.complete)?;
         let mut head = arrived.clone();
-        head.become_part(part);
+        set_part(&mut head, part);
         Some(Self { head, sources })
     }
 }
 
-impl StoredHead {
-    /// Sets the range that the body now contains, with the status code and fields that it requires.
-    fn become_part(&mut self, part: ByteRange) {
-        use crate::header_names::{CONTENT_LENGTH, CONTENT_RANGE};
-        self.fields.remove(CONTENT_LENGTH);
-        self.fields.remove(CONTENT_RANGE);
-        if part.first == 0 && part.complete == Some(part.length()) {
-            self.status = http::StatusCode::OK;
-            self.part = None;
-        } else {
-            self.part = Some(part);
-            if let Ok(value) = http::HeaderValue::from_str(&part.content_range()) {
-                self.fields.insert(CONTENT_RANGE, value);
-            }
+/// Sets the range that the body now contains, with the status code and fields that it requires.
+fn set_part(head: &mut StoredHead, part: ByteRange) {
+    head.fields.remove(CONTENT_LENGTH);
+    head.fields.remove(CONTENT_RANGE);
+    if part.first == 0 && part.complete == Some(part.length()) {
+        head.status = StatusCode::OK;
+        head.part = None;
+    } else {
+        head.part = Some(part);
+        if let Ok(value) = HeaderValue::from_str(&part.content_range()) {
+            head.fields.insert(CONTENT_RANGE, value);
         }
     }
 }

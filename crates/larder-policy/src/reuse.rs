@@ -8,8 +8,12 @@
 use std::time::Duration;
 
 use crate::{
-    ForwardReason, RequestHead, RequestHeaders, Rules, StoredHead, Timestamp, directives::RequestDirectives,
+    ForwardReason, RequestHead, RequestHeaders, Rules, StoredHead, Timestamp,
+    age::current_age,
+    directives::RequestDirectives,
     request::HeaderFlags,
+    serving::can_be_served,
+    stale::{is_within_max_stale, may_serve_while_revalidating},
 };
 
 /// The selected stored response and its age.
@@ -183,7 +187,7 @@ impl Rules {
         now: Timestamp,
     ) -> Reuse {
         let freshness = &stored.freshness;
-        let Some(age) = freshness.current_age(now) else {
+        let Some(age) = current_age(freshness, now) else {
             let selected = Selected { index, age: freshness.corrected_initial_age, ttl: 0 };
             return Reuse::Validate(selected, ValidateReason::ClockSetBack);
         };
@@ -202,13 +206,13 @@ impl Rules {
             {
                 return Reuse::Validate(selected, reason);
             }
-            if !fresh && freshness.is_within_max_stale(directives.max_stale, age) {
+            if !fresh && is_within_max_stale(freshness, directives.max_stale, age) {
                 return Reuse::Stale(selected, StalePermission::MaxStale);
             }
         }
         if fresh {
             Reuse::Fresh(selected)
-        } else if freshness.may_serve_while_revalidating(age) {
+        } else if may_serve_while_revalidating(freshness, age) {
             Reuse::Stale(selected, StalePermission::WhileRevalidate)
         } else {
             Reuse::Validate(selected, ValidateReason::Stale)
@@ -263,7 +267,7 @@ fn select<'c, F: RequestHeaders>(
             }
             continue;
         }
-        if !stored.can_be_served(request) {
+        if !can_be_served(stored, request) {
             miss = MissReason::Partial;
             continue;
         }

@@ -4,7 +4,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::{
-    ByteRange, RequestHead, RequestHeaders, StoredHead, Validator,
+    ByteRange, RequestHead, RequestHeaders, StoredHead,
     dates::parse_http_date,
     header_names::{
         ACCEPT_RANGES, CACHE_CONTROL, CDN_CACHE_CONTROL, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE,
@@ -12,7 +12,7 @@ use crate::{
     },
     range::RequestedRange,
     request::{HeaderFlags, members},
-    validation::without_weak_prefix,
+    validation::{strong_tag, without_weak_prefix},
 };
 
 /// The form in which a stored response is served.
@@ -34,102 +34,99 @@ pub enum Serve {
     NotInPart,
 }
 
-impl StoredHead {
-    /// Returns the form in which this response is served for a request. Conditions are evaluated
-    /// before the range.
-    ///
-    /// `length` is the length of the stored body in bytes, if it is known. Without it, a complete
-    /// response is served whole.
-    pub fn serve<F: RequestHeaders>(&self, request: &RequestHead<'_, F>, length: Option<u64>) -> Serve {
-        let conditional = matches!(self.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT);
-        if conditional && self.is_not_modified(request) {
-            return Serve::NotModified;
-        }
-        let requested = self.requested_range(request);
-        if let Some(part) = self.part {
-            let range = part.complete.and_then(|complete| requested.within(complete));
-            return match range.filter(|range| part.covers(range)) {
-                Some(range) => Serve::Part(range),
-                None => Serve::NotInPart,
-            };
-        }
-        let Some(complete) = length.filter(|_| self.status == StatusCode::OK) else { return Serve::Whole };
-        match (requested, requested.within(complete)) {
-            (RequestedRange::Ignored, _) => Serve::Whole,
-            (_, Some(part)) => Serve::Part(part),
-            (_, None) => Serve::NotSatisfiable { complete },
-        }
+/// Returns the form in which a stored response is served for a request. Conditions are evaluated
+/// before the range. [`StoredHead::serve`] describes the arguments.
+pub(crate) fn serve<F: RequestHeaders>(
+    stored: &StoredHead,
+    request: &RequestHead<'_, F>,
+    length: Option<u64>,
+) -> Serve {
+    let conditional = matches!(stored.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT);
+    if conditional && is_not_modified(stored, request) {
+        return Serve::NotModified;
     }
-
-    /// Returns whether this response can be served for the request at all. A partial response can
-    /// only be served for ranges that it contains.
-    pub(crate) fn can_be_served<F: RequestHeaders>(&self, request: &RequestHead<'_, F>) -> bool {
-        self.part.is_none() || self.serve(request, None) != Serve::NotInPart
-    }
-
-    /// Returns the range that the request's `Range` selects. It counts only for GET
-    /// (RFC 9110 §14.2), and only if `If-Range` matches (§13.1.5).
-    fn requested_range<F: RequestHeaders>(&self, request: &RequestHead<'_, F>) -> RequestedRange {
-        let Some(range) =
-            request.first(HeaderFlags::RANGE, "range").filter(|_| *request.method() == Method::GET)
-        else {
-            return RequestedRange::Ignored;
+    let requested = requested_range(stored, request);
+    if let Some(part) = stored.part {
+        let range = part.complete.and_then(|complete| requested.within(complete));
+        return match range.filter(|range| part.covers(range)) {
+            Some(range) => Serve::Part(range),
+            None => Serve::NotInPart,
         };
-        match request.first(HeaderFlags::IF_RANGE, "if-range") {
-            Some(condition) if !self.satisfies_if_range(condition) => RequestedRange::Ignored,
-            _ => RequestedRange::parse(range),
-        }
     }
-
-    /// Returns whether the condition of `If-Range` is true (RFC 9110 §13.1.5). Entity tags are
-    /// compared strongly. A date must equal `Last-Modified` and be at least one second older than
-    /// `Date`, which makes it a strong validator (§8.8.2.2).
-    fn satisfies_if_range(&self, condition: &[u8]) -> bool {
-        if condition.starts_with(b"\"") {
-            return self.strong_tag() == Some(condition);
-        }
-        let Some(modified) = self.fields.get(LAST_MODIFIED) else { return false };
-        let same = modified.as_bytes().trim_ascii() == condition;
-        let modified = parse_http_date(modified.as_bytes(), self.freshness.date);
-        same && modified.is_some_and(|modified| self.freshness.date.since(modified).as_secs() >= 1)
+    let Some(complete) = length.filter(|_| stored.status == StatusCode::OK) else { return Serve::Whole };
+    match (requested, requested.within(complete)) {
+        (RequestedRange::Ignored, _) => Serve::Whole,
+        (_, Some(part)) => Serve::Part(part),
+        (_, None) => Serve::NotSatisfiable { complete },
     }
+}
 
-    /// Returns whether the client's copy is current (§4.3.2). `If-Modified-Since` counts only
-    /// without `If-None-Match`.
-    fn is_not_modified<F: RequestHeaders>(&self, request: &RequestHead<'_, F>) -> bool {
-        if let Some(lines) = request.lines(HeaderFlags::IF_NONE_MATCH, "if-none-match") {
-            return matches_any(lines, self.fields.get(ETAG));
-        }
-        let since = request.first(HeaderFlags::IF_MODIFIED_SINCE, "if-modified-since");
-        let Some(since) = since.and_then(|since| parse_http_date(since, self.freshness.response_time)) else {
-            return false;
-        };
-        let modified = self.fields.get(LAST_MODIFIED);
-        let modified =
-            modified.and_then(|modified| parse_http_date(modified.as_bytes(), self.freshness.date));
-        // Without `Last-Modified`, the time in `Date` or the arrival time is compared (§4.3.2).
-        modified.unwrap_or(self.freshness.date) <= since
+/// Returns whether a stored response can be served for the request at all. A partial response can
+/// only be served for ranges that it contains.
+pub(crate) fn can_be_served<F: RequestHeaders>(stored: &StoredHead, request: &RequestHead<'_, F>) -> bool {
+    stored.part.is_none() || serve(stored, request, None) != Serve::NotInPart
+}
+
+/// Returns the range that the request's `Range` selects. It counts only for GET
+/// (RFC 9110 §14.2), and only if `If-Range` matches (§13.1.5).
+fn requested_range<F: RequestHeaders>(stored: &StoredHead, request: &RequestHead<'_, F>) -> RequestedRange {
+    let Some(range) = request.first(HeaderFlags::RANGE, "range").filter(|_| *request.method() == Method::GET)
+    else {
+        return RequestedRange::Ignored;
+    };
+    match request.first(HeaderFlags::IF_RANGE, "if-range") {
+        Some(condition) if !satisfies_if_range(stored, condition) => RequestedRange::Ignored,
+        _ => RequestedRange::parse(range),
     }
+}
 
-    /// Returns the status code and header fields for a form of this response, without `Age` and
-    /// `Cache-Status`.
-    pub fn fields_for(&self, serve: Serve) -> (StatusCode, HeaderMap) {
-        match serve {
-            Serve::NotModified => (StatusCode::NOT_MODIFIED, not_modified_fields(&self.fields)),
-            Serve::Part(part) => {
-                let mut fields = self.fields.clone();
-                fields.remove(CONTENT_LENGTH);
-                set_field(&mut fields, CONTENT_RANGE, &part.content_range());
-                (StatusCode::PARTIAL_CONTENT, fields)
-            }
-            Serve::NotSatisfiable { complete } => {
-                let mut fields = HeaderMap::with_capacity(8);
-                copy_fields(&self.fields, &mut fields, &[DATE, ETAG, LAST_MODIFIED, VARY, ACCEPT_RANGES]);
-                set_field(&mut fields, CONTENT_RANGE, &format!("bytes */{complete}"));
-                (StatusCode::RANGE_NOT_SATISFIABLE, fields)
-            }
-            Serve::Whole | Serve::NotInPart => (self.status, self.fields.clone()),
+/// Returns whether the condition of `If-Range` is true (RFC 9110 §13.1.5). Entity tags are
+/// compared strongly. A date must equal `Last-Modified` and be at least one second older than
+/// `Date`, which makes it a strong validator (§8.8.2.2).
+fn satisfies_if_range(stored: &StoredHead, condition: &[u8]) -> bool {
+    if condition.starts_with(b"\"") {
+        return strong_tag(&stored.fields) == Some(condition);
+    }
+    let Some(modified) = stored.fields.get(LAST_MODIFIED) else { return false };
+    let same = modified.as_bytes().trim_ascii() == condition;
+    let modified = parse_http_date(modified.as_bytes(), stored.freshness.date);
+    same && modified.is_some_and(|modified| stored.freshness.date.since(modified).as_secs() >= 1)
+}
+
+/// Returns whether the client's copy is current (§4.3.2). `If-Modified-Since` counts only
+/// without `If-None-Match`.
+fn is_not_modified<F: RequestHeaders>(stored: &StoredHead, request: &RequestHead<'_, F>) -> bool {
+    if let Some(lines) = request.lines(HeaderFlags::IF_NONE_MATCH, "if-none-match") {
+        return matches_any(lines, stored.fields.get(ETAG));
+    }
+    let since = request.first(HeaderFlags::IF_MODIFIED_SINCE, "if-modified-since");
+    let Some(since) = since.and_then(|since| parse_http_date(since, stored.freshness.response_time)) else {
+        return false;
+    };
+    let modified = stored.fields.get(LAST_MODIFIED);
+    let modified = modified.and_then(|modified| parse_http_date(modified.as_bytes(), stored.freshness.date));
+    // Without `Last-Modified`, the time in `Date` or the arrival time is compared (§4.3.2).
+    modified.unwrap_or(stored.freshness.date) <= since
+}
+
+/// Returns the status code and header fields for a form of a stored response, without `Age` and
+/// `Cache-Status`.
+pub(crate) fn fields_for(stored: &StoredHead, serve: Serve) -> (StatusCode, HeaderMap) {
+    match serve {
+        Serve::NotModified => (StatusCode::NOT_MODIFIED, not_modified_fields(&stored.fields)),
+        Serve::Part(part) => {
+            let mut fields = stored.fields.clone();
+            fields.remove(CONTENT_LENGTH);
+            set_field(&mut fields, CONTENT_RANGE, &part.content_range());
+            (StatusCode::PARTIAL_CONTENT, fields)
         }
+        Serve::NotSatisfiable { complete } => {
+            let mut fields = HeaderMap::with_capacity(8);
+            copy_fields(&stored.fields, &mut fields, &[DATE, ETAG, LAST_MODIFIED, VARY, ACCEPT_RANGES]);
+            set_field(&mut fields, CONTENT_RANGE, &format!("bytes */{complete}"));
+            (StatusCode::RANGE_NOT_SATISFIABLE, fields)
+        }
+        Serve::Whole | Serve::NotInPart => (stored.status, stored.fields.clone()),
     }
 }
 
@@ -198,11 +195,4 @@ pub fn not_modified<F: RequestHeaders>(
 fn matches_any<'a>(lines: impl Iterator<Item = &'a [u8]>, tag: Option<&HeaderValue>) -> bool {
     let tag = tag.map(|tag| without_weak_prefix(tag.as_bytes()));
     members(lines).any(|member| member == b"*" || tag == Some(without_weak_prefix(member)))
-}
-
-impl Validator<'_> {
-    /// Returns whether two responses with this validator have the same bytes (RFC 9110 §8.8.1).
-    pub fn is_strong(&self) -> bool {
-        matches!(self, Self::Strong(_))
-    }
 }

@@ -7,6 +7,7 @@ use http::StatusCode;
 
 use crate::{
     FreshnessInfo, RequestHead, RequestHeaders, Rules, StalePermission, StoredHead, Timestamp,
+    age::current_age,
     directives::{MaxStale, RequestDirectives},
     request::HeaderFlags,
 };
@@ -21,34 +22,35 @@ pub enum Failure {
     Status(StatusCode),
 }
 
-impl FreshnessInfo {
-    /// Returns the time for which the response has been stale, or zero while it is fresh.
-    pub(crate) fn staleness(&self, age: Duration) -> Duration {
-        age.saturating_sub(self.lifetime.lifetime)
-    }
+/// Returns the time for which a response of this age has been stale, or zero while it is fresh.
+fn staleness(freshness: &FreshnessInfo, age: Duration) -> Duration {
+    age.saturating_sub(freshness.lifetime.lifetime)
+}
 
-    /// Returns whether a directive forbids serving the response stale, whatever else permits it
-    /// (§4.2.4).
-    pub(crate) fn forbids_stale(&self) -> bool {
-        self.must_revalidate || self.no_cache
-    }
+/// Returns whether a directive forbids serving the response stale, whatever else permits it
+/// (§4.2.4).
+fn forbids_stale(freshness: &FreshnessInfo) -> bool {
+    freshness.must_revalidate || freshness.no_cache
+}
 
-    /// Returns whether the response may be served now and revalidated in the background
-    /// (RFC 5861 §3).
-    pub(crate) fn may_serve_while_revalidating(&self, age: Duration) -> bool {
-        !self.forbids_stale()
-            && self.stale_while_revalidate.is_some_and(|window| self.staleness(age) < window)
-    }
+/// Returns whether the response may be served now and revalidated in the background (RFC 5861 §3).
+pub(crate) fn may_serve_while_revalidating(freshness: &FreshnessInfo, age: Duration) -> bool {
+    !forbids_stale(freshness)
+        && freshness.stale_while_revalidate.is_some_and(|window| staleness(freshness, age) < window)
+}
 
-    /// Returns whether the request's `max-stale` accepts the response at this age (§5.2.1.2).
-    pub(crate) fn is_within_max_stale(&self, max_stale: Option<MaxStale>, age: Duration) -> bool {
-        !self.forbids_stale()
-            && match max_stale {
-                None => false,
-                Some(MaxStale::Any) => true,
-                Some(MaxStale::AtMost(limit)) => self.staleness(age) <= limit,
-            }
-    }
+/// Returns whether the request's `max-stale` accepts the response at this age (§5.2.1.2).
+pub(crate) fn is_within_max_stale(
+    freshness: &FreshnessInfo,
+    max_stale: Option<MaxStale>,
+    age: Duration,
+) -> bool {
+    !forbids_stale(freshness)
+        && match max_stale {
+            None => false,
+            Some(MaxStale::Any) => true,
+            Some(MaxStale::AtMost(limit)) => staleness(freshness, age) <= limit,
+        }
 }
 
 impl Rules {
@@ -69,16 +71,16 @@ impl Rules {
         failure: Failure,
     ) -> Option<StalePermission> {
         let freshness = &stored.freshness;
-        let age = freshness.current_age(now)?;
+        let age = current_age(freshness, now)?;
         let directives =
             request.lines(HeaderFlags::CACHE_CONTROL, "cache-control").map(RequestDirectives::parse);
         let directives = directives.unwrap_or_default();
         let requires_freshness =
             directives.no_cache || directives.max_age.is_some() || directives.min_fresh.is_some();
-        if freshness.forbids_stale() || requires_freshness && directives.max_stale.is_none() {
+        if forbids_stale(freshness) || requires_freshness && directives.max_stale.is_none() {
             return None;
         }
-        let staleness = freshness.staleness(age);
+        let staleness = staleness(freshness, age);
         let window = freshness.stale_if_error.max(directives.stale_if_error);
         if window.is_some_and(|window| staleness <= window) && failure.counts_as_error() {
             return Some(StalePermission::IfError);

@@ -143,7 +143,7 @@ impl Rules {
         if selecting.never_matches() {
             return Err(NotStorable::VaryStar);
         }
-        let reusable = freshness.is_servable_without_validation() || Validator::of(fields).is_some();
+        let reusable = is_servable_without_validation(&freshness) || Validator::of(fields).is_some();
         if !reusable {
             return Err(NotStorable::NotReusable);
         }
@@ -343,12 +343,10 @@ fn compact(fields: &HeaderMap, is_stored: impl Fn(&HeaderName) -> bool) -> Heade
     copy
 }
 
-impl FreshnessInfo {
-    /// Returns whether the response can be served at least once without validation.
-    fn is_servable_without_validation(&self) -> bool {
-        let window = self.stale_while_revalidate.max(self.stale_if_error).unwrap_or_default();
-        !self.no_cache && self.lifetime.lifetime + window > self.corrected_initial_age
-    }
+/// Returns whether the response can be served at least once without validation.
+fn is_servable_without_validation(freshness: &FreshnessInfo) -> bool {
+    let window = freshness.stale_while_revalidate.max(freshness.stale_if_error).unwrap_or_default();
+    !freshness.no_cache && freshness.lifetime.lifetime + window > freshness.corrected_initial_age
 }
 
 /// Returns whether this crate implements the caching requirements of a status code, which makes it

@@ -37,24 +37,24 @@ impl<'a> Validator<'a> {
     }
 }
 
+impl Validator<'_> {
+    /// Returns whether two responses with this validator have the same bytes (RFC 9110 §8.8.1).
+    pub fn is_strong(&self) -> bool {
+        matches!(self, Self::Strong(_))
+    }
+}
+
 /// Returns an entity tag without its `W/` prefix. Two tags match in the weak comparison if the
 /// results are equal (RFC 9110 §8.8.3.2).
 pub(crate) fn without_weak_prefix(tag: &[u8]) -> &[u8] {
     tag.strip_prefix(b"W/").unwrap_or(tag)
 }
 
-impl StoredHead {
-    /// Returns the best validator of this response, if it has one.
-    pub fn validator(&self) -> Option<Validator<'_>> {
-        Validator::of(&self.fields)
-    }
-
-    /// Returns the strong entity tag of this response, if it has one.
-    pub(crate) fn strong_tag(&self) -> Option<&[u8]> {
-        match self.validator() {
-            Some(Validator::Strong(tag)) => Some(tag),
-            _ => None,
-        }
+/// Returns the strong entity tag of a response with these fields, if it has one.
+pub(crate) fn strong_tag(fields: &HeaderMap) -> Option<&[u8]> {
+    match Validator::of(fields) {
+        Some(Validator::Strong(tag)) => Some(tag),
+        _ => None,
     }
 }
 
