@@ -1,15 +1,12 @@
 //! Writes one entry: collects its chunks until the commit. Clients that are slower than the origin
-//! read them meanwhile. `store` makes the entry visible, `body` joins the chunks.
+//! read them meanwhile. `shared` makes the entry visible, `body` joins the chunks.
 
 use std::{
     collections::VecDeque,
     fmt,
     ops::Range,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
@@ -17,12 +14,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_core::Stream;
 use larder_core::{
-    BodySource, ByteStream, CacheKey, EntryId, Reservation, StoreError, StoreErrorKind, StoreWriter,
-    StoredHead,
+    BodySource, ByteStream, EntryId, Reservation, StoreError, StoreErrorKind, StoreWriter, StoredHead,
 };
 use parking_lot::Mutex;
 
-use crate::{body, store::Shared};
+use crate::{
+    body,
+    shared::{Registration, Shared},
+};
 
 /// Chunks shorter than this are copied, because they may be slices that keep a larger read buffer
 /// alive.
@@ -31,22 +30,18 @@ const COPY_BELOW: usize = 16 * 1024;
 /// A registered reservation of a key. It is unregistered when it is dropped.
 pub(crate) struct MemoryReservation {
     pub(crate) store: Arc<Shared>,
-    pub(crate) key: CacheKey,
-    /// Set when the key is removed.
-    pub(crate) removed: Arc<AtomicBool>,
-    /// The store's epoch when the key was reserved.
-    pub(crate) reserved_at: u64,
+    pub(crate) registration: Registration,
 }
 
 impl Drop for MemoryReservation {
     fn drop(&mut self) {
-        self.store.writers.unregister(&self.key, &self.removed);
+        self.store.unregister(&self.registration);
     }
 }
 
 impl fmt::Debug for MemoryReservation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryReservation").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("MemoryReservation").field("key", &self.registration.key).finish_non_exhaustive()
     }
 }
 
@@ -66,9 +61,9 @@ impl Reservation for MemoryReservation {
 }
 
 /// Writes one entry.
-pub(crate) struct MemoryWriter {
-    pub(crate) reservation: MemoryReservation,
-    pub(crate) head: Arc<StoredHead>,
+struct MemoryWriter {
+    reservation: MemoryReservation,
+    head: Arc<StoredHead>,
     written: Arc<Written>,
     /// Longest body that this writer accepts, in bytes.
     max: u64,
@@ -79,7 +74,7 @@ pub(crate) struct MemoryWriter {
 impl fmt::Debug for MemoryWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryWriter")
-            .field("key", &self.reservation.key)
+            .field("key", &self.reservation.registration.key)
             .field("length", &self.length)
             .finish_non_exhaustive()
     }
@@ -104,7 +99,8 @@ impl StoreWriter for MemoryWriter {
 
     async fn commit(self: Box<Self>) -> Result<EntryId, StoreError> {
         let body = body::stored_body(&self.written.state.lock().chunks, self.length);
-        let id = self.reservation.store.commit(&self, body)?;
+        let MemoryReservation { store, registration } = &self.reservation;
+        let id = store.commit(registration, &self.head, body)?;
         self.written.end(Ending::Committed);
         Ok(id)
     }
@@ -118,16 +114,9 @@ impl Drop for MemoryWriter {
     }
 }
 
-impl MemoryWriter {
-    /// Returns whether the key has been removed since the reservation.
-    pub(crate) fn is_removed(&self) -> bool {
-        self.reservation.removed.load(Ordering::Acquire)
-    }
-}
-
 /// The chunks of a body that is being written, shared with its followers.
 #[derive(Debug, Default)]
-pub(crate) struct Written {
+struct Written {
     state: Mutex<State>,
 }
 

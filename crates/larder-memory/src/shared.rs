@@ -1,0 +1,274 @@
+//! The shared state of a store, its clones and its writers: one map, whose entries are weighed in
+//! bytes, and admitted and evicted by TinyLFU.
+//!
+//! Owns what lookups see, the commit of a written entry, and the accounting of bytes. Writers in
+//! progress are registered in `inflight`, group removals recorded in `groups`. `store` removes and
+//! freshens entries, `writer` collects bodies; this module uses neither.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+};
+
+use larder_core::{
+    CacheKey, Candidate, Candidates, EntryId, PrehashedBuildHasher, StoreError, StoreErrorKind, StoredBody,
+    StoredHead, Timestamp,
+};
+
+use crate::{MemoryOptions, groups::Groups, inflight::InFlight};
+
+/// Estimated bookkeeping of one key, in bytes: the map's entry, its nodes in the policy's lists,
+/// the key's `Arc`.
+const KEY_OVERHEAD: usize = 320;
+/// Estimated bookkeeping of one candidate, in bytes, including the prepared form of its head that
+/// adapters attach.
+const CANDIDATE_OVERHEAD: usize = 256;
+
+/// The state that the store's clones and its writers share.
+pub(crate) struct Shared {
+    /// The stored responses of each key.
+    pub(crate) entries: moka::sync::Cache<CacheKey, Stored, PrehashedBuildHasher>,
+    options: MemoryOptions,
+    /// The writers in progress.
+    pub(crate) writers: InFlight,
+    /// When groups were removed, as values of `epoch`.
+    pub(crate) groups: Groups,
+    /// When groups were marked stale, in ms.
+    pub(crate) stale_groups: Groups,
+    /// Number of group removals so far. The age of an entry is the value at its reservation.
+    pub(crate) epoch: AtomicU64,
+    /// Number of clears so far. An entry with another value has been removed. The map's
+    /// `invalidate_all` is not sufficient: it compares times, and while an entry is being replaced,
+    /// the old value gets the time of the new one.
+    pub(crate) clears: AtomicU32,
+    /// Number of the next entry.
+    ids: AtomicU64,
+    /// Bytes of bodies that are being written.
+    pub(crate) writing: AtomicU64,
+    /// Bytes of stored entries, including those that are about to be evicted.
+    pub(crate) stored_bytes: Arc<AtomicU64>,
+}
+
+/// A registered writer: the key that it has reserved, and how a removal prevents its commit.
+pub(crate) struct Registration {
+    pub(crate) key: CacheKey,
+    /// Set when the key is removed.
+    removed: Arc<AtomicBool>,
+    /// Value of `epoch` when the key was reserved.
+    reserved_at: u64,
+}
+
+/// The responses of one key.
+#[derive(Clone)]
+pub(crate) struct Stored {
+    pub(crate) candidates: Candidates,
+    /// Value of `epoch` at the reservation of each candidate. `None` if no candidate has groups.
+    reserved_at: Option<Arc<[u64]>>,
+    /// Value of `clears` when this was stored.
+    pub(crate) clears: u32,
+    /// Weight in the map, in bytes.
+    weight: u32,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("options", &self.options)
+            .field("stored_bytes", &self.stored_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// Creates an empty store with these limits.
+    pub(crate) fn new(options: MemoryOptions) -> Self {
+        let stored_bytes = Arc::new(AtomicU64::new(0));
+        let evicted_bytes = Arc::clone(&stored_bytes);
+        let entries = moka::sync::Cache::builder()
+            .name("larder")
+            .max_capacity(options.stored())
+            .weigher(|_, stored: &Stored| stored.weight)
+            .eviction_listener(move |_, stored: Stored, _| {
+                evicted_bytes.fetch_sub(u64::from(stored.weight), Ordering::Relaxed);
+            })
+            .build_with_hasher(PrehashedBuildHasher);
+        Self {
+            entries,
+            options,
+            writers: InFlight::new(),
+            groups: Groups::default(),
+            stale_groups: Groups::default(),
+            epoch: AtomicU64::new(0),
+            clears: AtomicU32::new(0),
+            ids: AtomicU64::new(0),
+            writing: AtomicU64::new(0),
+            stored_bytes,
+        }
+    }
+
+    /// Returns the length of the longest body that is accepted. The map counts an entry's bytes in
+    /// 32 bits.
+    pub(crate) fn longest(&self, announced: bool) -> u64 {
+        let max = if announced { self.options.max_object } else { self.options.max_unannounced };
+        max.min(u64::from(u32::MAX) / 2)
+    }
+
+    /// Accounts for bytes that are being written.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`](StoreErrorKind::Full) if bodies in progress already use their share of the
+    /// capacity.
+    pub(crate) fn reserve(&self, bytes: u64) -> Result<(), StoreError> {
+        let limit = self.options.writing();
+        let before = self.writing.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes <= limit {
+            return Ok(());
+        }
+        self.writing.fetch_sub(bytes, Ordering::Relaxed);
+        let detail =
+            format!("bodies that are being written use {before} of {limit} bytes (raise the capacity)");
+        Err(StoreError::new(StoreErrorKind::Full, "memory", detail))
+    }
+
+    /// Releases bytes of a body that is no longer being written.
+    pub(crate) fn release(&self, bytes: u64) {
+        self.writing.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Registers a writer of a key.
+    pub(crate) fn register(&self, key: &CacheKey) -> Registration {
+        // Read before the writer is registered: a group removal in between then counts as later.
+        let reserved_at = self.epoch.load(Ordering::Acquire);
+        let removed = self.writers.register(key);
+        Registration { key: key.clone(), removed, reserved_at }
+    }
+
+    /// Removes the registration of a writer that has ended.
+    pub(crate) fn unregister(&self, writer: &Registration) {
+        self.writers.unregister(&writer.key, &writer.removed);
+    }
+
+    /// Makes a written entry visible, in place of the entry with the same selecting header values.
+    pub(crate) fn commit(
+        &self,
+        writer: &Registration,
+        head: &Arc<StoredHead>,
+        body: StoredBody,
+    ) -> Result<EntryId, StoreError> {
+        let Registration { key, removed, reserved_at } = writer;
+        let _shard = self.writers.lock(key);
+        if removed.load(Ordering::Acquire) || self.groups.removed_since(&head.groups, *reserved_at) {
+            return Err(gone("the entry was removed while it was being written"));
+        }
+        // Read before the lookup below: what that finds has this value of `clears`, or is ignored.
+        let clears = self.clears.load(Ordering::Acquire);
+        let id = EntryId(self.ids.fetch_add(1, Ordering::Relaxed));
+        let candidate = Candidate::new(id, Arc::clone(head), body);
+        // `get` for an absent key would count as a request in the TinyLFU sketch. An entry that is
+        // requested once could then replace entries that are requested repeatedly.
+        let before = if self.entries.contains_key(key) { self.get(key) } else { None };
+        let others = before
+            .iter()
+            .flat_map(Stored::iter)
+            .filter(|(other, _)| other.head.selecting != candidate.head.selecting);
+        let (candidates, reserved_at): (Vec<_>, Vec<_>) = std::iter::once((&candidate, *reserved_at))
+            .chain(others)
+            .map(|(one, reserved_at)| (one.clone(), reserved_at))
+            .unzip();
+        self.put(key, candidates, reserved_at, clears);
+        Ok(id)
+    }
+
+    /// Returns the responses of a key, without those removed by a clear or with their group.
+    pub(crate) fn get(&self, key: &CacheKey) -> Option<Stored> {
+        self.entries.get(key).filter(|stored| !self.is_cleared(stored)).map(|stored| self.valid(stored))
+    }
+
+    /// Returns whether a clear has removed this.
+    fn is_cleared(&self, stored: &Stored) -> bool {
+        stored.clears != self.clears.load(Ordering::Acquire)
+    }
+
+    /// Replaces the responses of a key. The caller holds the lock of the key's shard.
+    pub(crate) fn put(&self, key: &CacheKey, candidates: Vec<Candidate>, reserved_at: Vec<u64>, clears: u32) {
+        let bodies: usize = candidates.iter().map(weigh).sum();
+        let weight = u32::try_from(bodies + key.as_bytes().len() + KEY_OVERHEAD).unwrap_or(u32::MAX);
+        let has_groups = candidates.iter().any(|candidate| !candidate.head.groups.is_empty());
+        let stored = Stored {
+            candidates: Arc::<[Candidate]>::from(candidates).into(),
+            reserved_at: has_groups.then(|| reserved_at.into()),
+            clears,
+            weight,
+        };
+        let stored_bytes =
+            self.stored_bytes.fetch_add(u64::from(weight), Ordering::Relaxed) + u64::from(weight);
+        self.entries.insert(key.clone(), stored);
+        if stored_bytes > self.options.stored() {
+            // The map evicts in batches. Without this call, up to a batch of large bodies could
+            // exceed the limit.
+            self.entries.run_pending_tasks();
+        }
+    }
+
+    /// Returns what a lookup finds: the responses that have not been removed, marked stale if their
+    /// group was.
+    pub(crate) fn visible(&self, stored: Stored) -> Candidates {
+        if self.is_cleared(&stored) {
+            return Candidates::none();
+        }
+        if stored.reserved_at.is_none() {
+            return stored.candidates;
+        }
+        self.valid(stored).candidates.marked_stale(|head| match self.stale_groups.last(&head.groups) {
+            0 => None,
+            at => Some(Timestamp::from_millis(at)).filter(|_| !head.groups.is_empty()),
+        })
+    }
+
+    /// Drops the responses that have been removed with their group.
+    fn valid(&self, stored: Stored) -> Stored {
+        if stored.reserved_at.is_none() {
+            return stored;
+        }
+        let is_valid = |(candidate, reserved_at): &(&Candidate, u64)| {
+            !self.groups.removed_since(&candidate.head.groups, *reserved_at)
+        };
+        if stored.iter().all(|one| is_valid(&one)) {
+            return stored;
+        }
+        let (candidates, reserved_at): (Vec<_>, Vec<_>) = stored
+            .iter()
+            .filter(is_valid)
+            .map(|(candidate, reserved_at)| (candidate.clone(), reserved_at))
+            .unzip();
+        Stored {
+            candidates: Arc::<[Candidate]>::from(candidates).into(),
+            reserved_at: Some(reserved_at.into()),
+            ..stored
+        }
+    }
+}
+
+impl Stored {
+    /// Iterates over the candidates and the epochs of their reservations.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Candidate, u64)> {
+        let reserved_at = |index| self.reserved_at.as_ref().map_or(0, |reserved_at| reserved_at[index]);
+        self.candidates.iter().enumerate().map(move |(index, candidate)| (candidate, reserved_at(index)))
+    }
+}
+
+/// Returns the weight of a candidate in bytes: its body, its head and bookkeeping.
+fn weigh(candidate: &Candidate) -> usize {
+    let body = usize::try_from(candidate.body.content_length().unwrap_or_default()).unwrap_or(usize::MAX / 2);
+    // Twice the head: adapters attach a prepared form of it.
+    body + 2 * candidate.head.weight() + CANDIDATE_OVERHEAD
+}
+
+/// Creates an error for an entry that has been removed, replaced or evicted.
+pub(crate) fn gone(detail: &'static str) -> StoreError {
+    StoreError::new(StoreErrorKind::Gone, "memory", detail)
+}
