@@ -1,16 +1,15 @@
 //! Content codings, and the choice of one for a request (RFC 9110 §12.5.3).
 //!
-//! Browsers send many different values of `Accept-Encoding` that lead to the same choice.
-//! [`Compression::negotiate`] reduces the value to the chosen coding, and [`Negotiated`] presents
-//! the request to the cache with that coding alone. So a page has at most one variant per coding.
+//! Browsers send many different values of `Accept-Encoding` that lead to the same choice. [`choose`]
+//! reduces the value to the chosen coding, and [`Negotiated`] presents the request to the cache with
+//! that coding alone. So a page has at most one variant per coding. The codings to choose from are
+//! settings in `compression`.
 
 use http::{
     HeaderMap, HeaderValue,
     header::{ACCEPT_ENCODING, CONTENT_ENCODING},
 };
 use larder_core::RequestHeaders;
-
-use crate::Compression;
 
 /// A content coding.
 ///
@@ -83,39 +82,22 @@ impl Coding {
     }
 }
 
-impl Compression {
-    /// Chooses the coding for a request with these headers.
-    ///
-    /// Returns the coding with the highest weight in `Accept-Encoding`, and among equal weights the
-    /// first one in [`codings`](Self::codings). Returns [`Coding::Identity`] if there is no
-    /// `Accept-Encoding`, if it accepts no configured coding, or if it lists `identity` with a
-    /// higher weight than all of them.
-    ///
-    /// ```
-    /// use http::{HeaderMap, HeaderValue};
-    /// use larder_compress::{Coding, Compression};
-    ///
-    /// let mut request = HeaderMap::new();
-    /// request.insert("accept-encoding", HeaderValue::from_static("gzip, deflate, br;q=0.5"));
-    /// assert_eq!(Compression::default().negotiate(&request), Coding::Gzip);
-    /// ```
-    ///
-    /// RFC 9110 §12.5.3.
-    pub fn negotiate(&self, request: &impl RequestHeaders) -> Coding {
-        let mut accepted = Accepted::default();
-        for line in request.lines("accept-encoding") {
-            line.split(|byte| *byte == b',').for_each(|member| accepted.add(member.trim_ascii()));
-        }
-        let mut best = (Coding::Identity, 0);
-        for coding in &self.codings {
-            let weight = accepted.weight(*coding);
-            if weight > best.1 {
-                best = (*coding, weight);
-            }
-        }
-        // Without an explicit weight for `identity`, any accepted coding is preferred to it.
-        if accepted.identity.is_some_and(|weight| weight > best.1) { Coding::Identity } else { best.0 }
+/// Returns the coding of `codings` with the highest weight in the request's `Accept-Encoding`, as
+/// [`Compression::negotiate`](crate::Compression::negotiate) documents.
+pub(crate) fn choose(codings: &[Coding], request: &impl RequestHeaders) -> Coding {
+    let mut accepted = Accepted::default();
+    for line in request.lines("accept-encoding") {
+        line.split(|byte| *byte == b',').for_each(|member| accepted.add(member.trim_ascii()));
     }
+    let mut best = (Coding::Identity, 0);
+    for coding in codings {
+        let weight = accepted.weight(*coding);
+        if weight > best.1 {
+            best = (*coding, weight);
+        }
+    }
+    // Without an explicit weight for `identity`, any accepted coding is preferred to it.
+    if accepted.identity.is_some_and(|weight| weight > best.1) { Coding::Identity } else { best.0 }
 }
 
 /// Weights of the codings in a request's `Accept-Encoding`, in thousandths; 0 is "not acceptable".
@@ -232,6 +214,7 @@ impl<F: RequestHeaders> RequestHeaders for Negotiated<'_, F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Compression;
 
     fn negotiated(accepts: &str) -> &'static str {
         let mut headers = HeaderMap::new();

@@ -1,6 +1,7 @@
 //! Encodes and decodes bodies, whole or chunk by chunk.
 //!
-//! Which bodies are encoded is decided in [`crate::response`] and [`crate::origin`].
+//! Which bodies are encoded is decided in [`crate::response`] and [`crate::origin`]; the levels are
+//! settings in `compression`.
 
 use std::{
     io,
@@ -30,39 +31,37 @@ const MAX_INLINE: usize = 16 * 1024;
 
 type Reader = Pin<Box<dyn AsyncRead + Send>>;
 
-impl Compression {
-    /// Encodes the whole content. Returns `None` if that fails or does not make it shorter.
-    pub(crate) async fn encode_whole(&self, content: Bytes, coding: Coding) -> Option<Bytes> {
-        let length = content.len();
-        let mut reader = self.encoder(io::Cursor::new(content), coding);
-        let encode = async move {
-            let mut encoded = Vec::with_capacity(length / 3 + 64);
-            reader.read_to_end(&mut encoded).await.ok().map(|_| encoded)
-        };
-        let encoded = if length <= MAX_INLINE {
-            encode.await
-        } else {
-            // Reading from memory never waits, so any thread can drive this future.
-            let runtime = tokio::runtime::Handle::current();
-            tokio::task::spawn_blocking(move || runtime.block_on(encode)).await.ok().flatten()
-        };
-        encoded.filter(|encoded| encoded.len() < length).map(Bytes::from)
-    }
+/// Encodes the whole content. Returns `None` if that fails or does not make it shorter.
+pub(crate) async fn encode_whole(settings: &Compression, content: Bytes, coding: Coding) -> Option<Bytes> {
+    let length = content.len();
+    let mut reader = encoder(settings, io::Cursor::new(content), coding);
+    let encode = async move {
+        let mut encoded = Vec::with_capacity(length / 3 + 64);
+        reader.read_to_end(&mut encoded).await.ok().map(|_| encoded)
+    };
+    let encoded = if length <= MAX_INLINE {
+        encode.await
+    } else {
+        // Reading from memory never waits, so any thread can drive this future.
+        let runtime = tokio::runtime::Handle::current();
+        tokio::task::spawn_blocking(move || runtime.block_on(encode)).await.ok().flatten()
+    };
+    encoded.filter(|encoded| encoded.len() < length).map(Bytes::from)
+}
 
-    /// Encodes a body while it is read.
-    pub(crate) fn encode(&self, body: Body, coding: Coding) -> Body {
-        into_body(self.encoder(StreamReader::new(DataStream(body)), coding))
-    }
+/// Encodes a body while it is read.
+pub(crate) fn encode(settings: &Compression, body: Body, coding: Coding) -> Body {
+    into_body(encoder(settings, StreamReader::new(DataStream(body)), coding))
+}
 
-    /// Returns a reader of what `reader` reads, encoded.
-    fn encoder(&self, reader: impl AsyncBufRead + Send + 'static, coding: Coding) -> Reader {
-        let level = |level: u8| Level::Precise(i32::from(level));
-        match coding {
-            Coding::Identity => Box::pin(reader),
-            Coding::Gzip => Box::pin(GzipEncoder::with_quality(reader, level(self.gzip))),
-            Coding::Brotli => Box::pin(BrotliEncoder::with_quality(reader, level(self.brotli))),
-            Coding::Zstd => Box::pin(ZstdEncoder::with_quality(reader, level(self.zstd))),
-        }
+/// Returns a reader of what `reader` reads, encoded.
+fn encoder(settings: &Compression, reader: impl AsyncBufRead + Send + 'static, coding: Coding) -> Reader {
+    let level = |level: u8| Level::Precise(i32::from(level));
+    match coding {
+        Coding::Identity => Box::pin(reader),
+        Coding::Gzip => Box::pin(GzipEncoder::with_quality(reader, level(settings.gzip))),
+        Coding::Brotli => Box::pin(BrotliEncoder::with_quality(reader, level(settings.brotli))),
+        Coding::Zstd => Box::pin(ZstdEncoder::with_quality(reader, level(settings.zstd))),
     }
 }
 

@@ -137,7 +137,7 @@ impl CompressingOrigin {
             return Response::from_parts(parts, body);
         }
         let body = match body.try_into_bytes() {
-            Ok(content) => match self.settings.encode_whole(content.clone(), self.coding).await {
+            Ok(content) => match convert::encode_whole(&self.settings, content.clone(), self.coding).await {
                 Some(encoded) => {
                     response::set_encoded(&mut parts.headers, self.coding, Some(encoded.len()));
                     Body::from(encoded)
@@ -146,7 +146,7 @@ impl CompressingOrigin {
             },
             Err(stream) => {
                 response::set_encoded(&mut parts.headers, self.coding, None);
-                self.settings.encode(stream, self.coding)
+                convert::encode(&self.settings, stream, self.coding)
             }
         };
         Response::from_parts(parts, body)

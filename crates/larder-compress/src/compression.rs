@@ -1,0 +1,68 @@
+//! Defines the settings of the compression, and their defaults.
+//!
+//! They are applied elsewhere: `coding` chooses among the codings, `convert` encodes at the levels,
+//! and `origin` decides by the length.
+
+use larder_core::RequestHeaders;
+
+use crate::coding::{Coding, choose};
+
+/// Settings of the compression: which responses are encoded, in which codings and at which levels.
+///
+/// The defaults suit responses that are encoded once and served often. Levels above their maximum
+/// are lowered to it.
+///
+/// ```
+/// use larder_compress::{Coding, Compression};
+///
+/// let mut compression = Compression::default();
+/// compression.codings = vec![Coding::Zstd, Coding::Gzip];
+/// compression.min_length = 1024;
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Compression {
+    /// Shortest content that is encoded, in bytes. Shorter content is passed on unchanged; content
+    /// of unknown length is encoded. Default: 256.
+    pub min_length: u64,
+    /// Codings that may be chosen, in order of preference: among those that a client accepts with
+    /// equal weight, the first one is taken. With an empty list nothing is encoded. Default: `br`,
+    /// `zstd`, `gzip`, from the smallest encoded page to the largest at the default levels.
+    pub codings: Vec<Coding>,
+    /// Quality of Brotli, 0 to 11. Default: 5.
+    pub brotli: u8,
+    /// Level of Zstandard, 1 to 22. Default: 9.
+    pub zstd: u8,
+    /// Level of gzip, 1 to 9. Default: 6.
+    pub gzip: u8,
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        let codings = vec![Coding::Brotli, Coding::Zstd, Coding::Gzip];
+        Self { min_length: 256, codings, brotli: 5, zstd: 9, gzip: 6 }
+    }
+}
+
+impl Compression {
+    /// Chooses the coding for a request with these headers.
+    ///
+    /// Returns the coding with the highest weight in `Accept-Encoding`, and among equal weights the
+    /// first one in [`codings`](Self::codings). Returns [`Coding::Identity`] if there is no
+    /// `Accept-Encoding`, if it accepts no configured coding, or if it lists `identity` with a
+    /// higher weight than all of them.
+    ///
+    /// ```
+    /// use http::{HeaderMap, HeaderValue};
+    /// use larder_compress::{Coding, Compression};
+    ///
+    /// let mut request = HeaderMap::new();
+    /// request.insert("accept-encoding", HeaderValue::from_static("gzip, deflate, br;q=0.5"));
+    /// assert_eq!(Compression::default().negotiate(&request), Coding::Gzip);
+    /// ```
+    ///
+    /// RFC 9110 §12.5.3.
+    pub fn negotiate(&self, request: &impl RequestHeaders) -> Coding {
+        choose(&self.codings, request)
+    }
+}
