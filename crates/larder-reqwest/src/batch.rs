@@ -112,7 +112,7 @@ enum PauseEnd {
 
 impl Batch {
     /// Creates a batch with the default settings.
-    fn new(client: CachedClient, urls: Pin<Box<dyn Stream<Item = String> + Send>>) -> Self {
+    pub(crate) fn new(client: CachedClient, urls: Pin<Box<dyn Stream<Item = String> + Send>>) -> Self {
         Self {
             client,
             urls,
@@ -338,41 +338,5 @@ impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let running = self.running.len();
         f.debug_struct("Batch").field("taken", &self.taken).field("running", &running).finish_non_exhaustive()
-    }
-}
-
-impl CachedClient {
-    /// Fetches many URLs concurrently with GET, each through the cache.
-    ///
-    /// Returns a [`Batch`]: configure it, then read it as a stream. Defaults: 32 concurrent
-    /// requests, 6 to one host, no retries. An invalid URL is reported as the result of that URL.
-    ///
-    /// ```no_run
-    /// # async fn example(client: larder_reqwest::CachedClient) {
-    /// use futures_util::StreamExt as _;
-    ///
-    /// let urls = (1..=100).map(|n| format!("https://example.com/{n}"));
-    /// let mut pages = client.fetch_all(urls).concurrency(32).per_host(6).retry(2);
-    /// while let Some(page) = pages.next().await {
-    ///     match page.result {
-    ///         Ok(response) => println!("{} {}", page.url, response.outcome()),
-    ///         Err(error) => println!("{error}"),
-    ///     }
-    /// }
-    /// # }
-    /// ```
-    pub fn fetch_all<I>(&self, urls: I) -> Batch
-    where
-        I: IntoIterator<Item: Into<String> + 'static, IntoIter: Send + 'static>,
-    {
-        self.fetch_stream(futures_util::stream::iter(urls.into_iter().map(Into::into)))
-    }
-
-    /// Fetches the URLs of a stream concurrently with GET, each through the cache.
-    ///
-    /// URLs are taken from the stream as slots become free. See [`fetch_all`](Self::fetch_all) for
-    /// a list.
-    pub fn fetch_stream(&self, urls: impl Stream<Item = String> + Send + 'static) -> Batch {
-        Batch::new(self.clone(), Box::pin(urls))
     }
 }

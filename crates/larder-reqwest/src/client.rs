@@ -1,10 +1,12 @@
 //! The client: looks up each request in the cache, fetches it on a miss, and follows redirects.
 //!
 //! `redirect` computes the next request of a chain, `cookies` holds the jar, `request_options` the
-//! cache options.
+//! cache options. `batch` fetches many URLs, `refresh` on a schedule.
 
 use std::sync::Arc;
 
+use futures_core::Stream;
+use futures_util::stream;
 use http::{HeaderMap, Method, header::Entry};
 use larder_core::{
     Body, Cache, CacheKey, CacheMode, CacheResponse, FetchError, FetchOptions, Lookup, Miss, Origin,
@@ -13,7 +15,7 @@ use larder_core::{
 use reqwest::{IntoUrl, Request, Url};
 
 use crate::{
-    CachedClientBuilder, Error, ErrorKind, RedirectPolicy, RequestBuilder, Response, cookies::Cookies,
+    Batch, CachedClientBuilder, Error, ErrorKind, RedirectPolicy, RequestBuilder, Response, cookies::Cookies,
     origin::origin_error, parts::key_of, redirect, replayable_body::ReplayableBody,
     request_options::RequestOptions,
 };
@@ -161,6 +163,46 @@ impl CachedClient {
         let url = url.into_url()?;
         let purged = self.inner.cache.purge_key(&self.key(&url)?).await;
         purged.map_err(|error| Error::new(ErrorKind::Request, Some(&url)).with_source(error))
+    }
+
+    /// Fetches many URLs concurrently with GET, each through the cache.
+    ///
+    /// Returns a [`Batch`]: configure it, then read it as a stream. Defaults: 32 concurrent
+    /// requests, 6 to one host, no retries. An invalid URL is reported as the result of that URL.
+    ///
+    /// ```no_run
+    /// # async fn example(client: larder_reqwest::CachedClient) {
+    /// use futures_util::StreamExt as _;
+    ///
+    /// let urls = (1..=100).map(|n| format!("https://example.com/{n}"));
+    /// let mut pages = client.fetch_all(urls).concurrency(32).per_host(6).retry(2);
+    /// while let Some(page) = pages.next().await {
+    ///     match page.result {
+    ///         Ok(response) => println!("{} {}", page.url, response.outcome()),
+    ///         Err(error) => println!("{error}"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub fn fetch_all<I>(&self, urls: I) -> Batch
+    where
+        I: IntoIterator<Item: Into<String> + 'static, IntoIter: Send + 'static>,
+    {
+        self.fetch_stream(stream::iter(urls.into_iter().map(Into::into)))
+    }
+
+    /// Fetches the URLs of a stream concurrently with GET, each through the cache.
+    ///
+    /// URLs are taken from the stream as slots become free. See [`fetch_all`](Self::fetch_all) for
+    /// a list.
+    pub fn fetch_stream(&self, urls: impl Stream<Item = String> + Send + 'static) -> Batch {
+        Batch::new(self.clone(), Box::pin(urls))
+    }
+
+    /// Creates a builder of a [`Refresher`](crate::Refresher), which fetches pages on a schedule.
+    #[cfg(feature = "refresh")]
+    pub fn refresher(&self) -> crate::RefresherBuilder {
+        crate::RefresherBuilder::new(self.clone())
     }
 
     /// Sends a request through the cache and follows its redirects.

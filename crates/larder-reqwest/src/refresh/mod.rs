@@ -107,14 +107,12 @@ pub enum RefreshOutcome {
 #[derive(Debug)]
 pub struct RefreshEvents(mpsc::Receiver<RefreshEvent>);
 
-impl CachedClient {
-    /// Creates a builder of a [`Refresher`], which fetches pages on a schedule.
-    pub fn refresher(&self) -> RefresherBuilder {
-        RefresherBuilder { client: self.clone(), settings: Settings::default() }
-    }
-}
-
 impl RefresherBuilder {
+    /// Creates a builder with the default settings.
+    pub(crate) fn new(client: CachedClient) -> Self {
+        Self { client, settings: Settings::default() }
+    }
+
     /// Sets the longest random delay that is added to each run, so that not all runs begin at once.
     /// Default: none.
     pub fn jitter(mut self, max: Duration) -> Self {
