@@ -21,7 +21,7 @@ use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
 use tokio::time::Instant;
 
-use super::{Shared, config};
+use super::{config, shared::Shared};
 use crate::store_url::UsageError;
 
 /// The state of the admin listener.

@@ -1,20 +1,21 @@
 //! `larder proxy`: merges command line and configuration file, and runs the proxy until a signal
 //! stops it.
 //!
-//! `config` has the keys of the file, `origins` builds the routes, `admin` is the admin listener,
-//! `access` the access log.
+//! `config` has the keys of the file, `origins` builds the routes, `shared` holds them, `admin` is
+//! the admin listener, `access` the access log.
 
 mod access;
 mod admin;
 mod config;
 mod origins;
+mod shared;
 
 use std::{
     io::Write as _,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -33,6 +34,7 @@ use self::{
     admin::Admin,
     config::{Config, Route, Time, Tls},
     origins::RouteTable,
+    shared::Shared,
 };
 use crate::{
     humanize::{parse_address, parse_duration},
@@ -157,24 +159,6 @@ pub(crate) struct Args {
     tls_key: Option<PathBuf>,
 }
 
-/// What the workers and the admin listener share.
-pub(crate) struct Shared {
-    route_table: Mutex<Arc<RouteTable>>,
-    pub(crate) stores: Stores,
-}
-
-impl Shared {
-    /// Returns the current routes.
-    pub(crate) fn route_table(&self) -> Arc<RouteTable> {
-        Arc::clone(&self.route_table.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Replaces the routes.
-    fn replace(&self, route_table: Arc<RouteTable>) {
-        *self.route_table.lock().unwrap_or_else(PoisonError::into_inner) = route_table;
-    }
-}
-
 /// Runs the command.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = config(&args)?;
@@ -247,7 +231,7 @@ async fn serve(
     let counters = Arc::new(Counters::new());
     let stores = Stores::open(&config.store).await?;
     let cache = cache(&config, &route_table, &stores, &counters);
-    let shared = Arc::new(Shared { route_table: Mutex::new(Arc::clone(&route_table)), stores });
+    let shared = Arc::new(Shared::new(Arc::clone(&route_table), stores));
     let (access_log, _flush_on_drop) = AccessLogger::new(config.log.as_ref(), prometheus.is_some())?;
 
     let mut server = ServerOptions::default();
