@@ -2,28 +2,28 @@
 //!
 //! One task (`task`) holds the due times of all pages (`schedule`) and runs those that are due,
 //! with a limit on concurrent requests (`queue`), through the client's connection pool. Unchanged
-//! pages are revalidated and not transferred again (`snapshot`).
+//! pages are revalidated and not transferred again (`snapshot`). Each run is reported (`event`).
 //!
 //! Several processes can share a store and refresh the same pages: a run accepts a stored response
 //! that is not older than its round, such as one that another process has just fetched.
 
+mod event;
 mod queue;
 mod schedule;
 mod snapshot;
 mod task;
 
 use std::{
-    fmt,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
 use futures_core::Stream;
-use http::StatusCode;
-use reqwest::{IntoUrl, Url};
+use reqwest::IntoUrl;
 use tokio::sync::{mpsc, oneshot};
 
+pub use event::{RefreshEvent, RefreshOutcome};
 pub use schedule::{InvalidCron, Schedule};
 pub use snapshot::Validators;
 
@@ -66,37 +66,6 @@ pub struct Refresher {
 pub struct RefresherBuilder {
     client: CachedClient,
     settings: Settings,
-}
-
-/// A report of one run: the page and the outcome.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct RefreshEvent {
-    /// The URL of the page.
-    pub url: Url,
-    /// The outcome of the run.
-    pub outcome: RefreshOutcome,
-}
-
-/// The outcome of a run.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum RefreshOutcome {
-    /// The page has the same content as before.
-    Unchanged,
-    /// The page has changed, or was fetched for the first time. To read it, send a GET request with
-    /// the client: the response is in the cache if it may be stored.
-    Changed {
-        /// The validators before the change; `None` if the page was not stored.
-        before: Option<Validators>,
-        /// The current validators.
-        now: Validators,
-    },
-    /// The server responded with this error status (400 or above). The stored response is
-    /// unchanged.
-    ErrorStatus(StatusCode),
-    /// The server sent no response, or an incomplete one. The stored response is unchanged.
-    Failed(Error),
 }
 
 /// The stream of a [`Refresher`]'s events, in the order in which the runs end.
@@ -203,29 +172,5 @@ impl Stream for RefreshEvents {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<RefreshEvent>> {
         self.0.poll_recv(cx)
-    }
-}
-
-impl RefreshOutcome {
-    /// Returns the name in lower case: `unchanged`, `changed`, `refused` (an error status) or
-    /// `failed`.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Unchanged => "unchanged",
-            Self::Changed { .. } => "changed",
-            Self::ErrorStatus(_) => "refused",
-            Self::Failed(_) => "failed",
-        }
-    }
-}
-
-impl fmt::Display for RefreshOutcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())?;
-        match self {
-            Self::ErrorStatus(status) => write!(f, ": {status}"),
-            Self::Failed(error) => write!(f, ": {error}"),
-            _ => Ok(()),
-        }
     }
 }

@@ -16,7 +16,12 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{RefreshEvent, RefreshOutcome, Schedule, queue::Queue, schedule::Round, snapshot::Snapshot};
+use super::{
+    event::{RefreshEvent, RefreshOutcome},
+    queue::Queue,
+    schedule::{Round, Schedule},
+    snapshot::Snapshot,
+};
 use crate::{
     CacheOutcome, CachedClient, Error,
     hosts::Hosts,
