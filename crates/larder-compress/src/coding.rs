@@ -1,9 +1,9 @@
 //! Content codings, and the choice of one for a request (RFC 9110 §12.5.3).
 //!
-//! Browsers send many different values of `Accept-Encoding` that lead to the same choice. [`choose`]
-//! reduces the value to the chosen coding, and [`Negotiated`] presents the request to the cache with
-//! that coding alone. So a page has at most one variant per coding. The codings to choose from are
-//! settings in `compression`.
+//! Browsers send many different values of `Accept-Encoding` that lead to the same choice.
+//! [`choose`] reduces the value to the chosen coding, and [`Negotiated`] presents the request to
+//! the cache with that coding alone. So a page has at most one variant per coding. The codings to
+//! choose from are settings in `compression`.
 
 use http::{
     HeaderMap, HeaderValue,

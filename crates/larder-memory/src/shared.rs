@@ -1,4 +1,4 @@
-//! The shared state of a store, its clones and its writers: one map, whose entries are weighed in
+//! The shared state of a store, its clones and its writers: one map. Its entries are weighed in
 //! bytes, and admitted and evicted by TinyLFU.
 //!
 //! Owns what lookups see, the commit of a written entry, and the accounting of bytes. Writers in

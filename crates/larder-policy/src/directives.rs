@@ -1,6 +1,6 @@
 //! Parses `Cache-Control` (RFC 9111 §5.2) once, into a struct with a field for each directive that
-//! this crate implements. `targeted` and `overrides` select the directives that apply to this cache.
-//! What a directive permits or forbids is decided in `storing`, `freshness`, `reuse` and `stale`.
+//! this crate implements. `targeted` and `overrides` select those that apply to this cache. What a
+//! directive permits or forbids is decided in `storing`, `freshness`, `reuse` and `stale`.
 //!
 //! Parsing cannot fail. Of several values for one lifetime the first counts. All other conflicts
 //! are resolved to the strictest directive. A lifetime that is not a number counts as zero, which
