@@ -95,7 +95,6 @@ impl StoredHead {
 
     /// Returns the status code and header fields for a form of this response, without `Age` and
     /// `Cache-Status`.
-    #[inline]
     pub fn fields_for(&self, serve: Serve) -> (StatusCode, HeaderMap) {
         serving::fields_for(self, serve)
     }
