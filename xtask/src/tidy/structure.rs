@@ -1,26 +1,67 @@
-//! Rules across files: each public type name exists once, and the files of a crate import each
-//! other without circles.
+//! Rules across files: each public type name exists once, inherent methods of a type stand in one
+//! file, and the files of a crate import each other without circles.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{File, list::List};
+use super::File;
 
-const CIRCLES: &str = "xtask/tidy/circles.txt";
+/// Types that may have inherent methods in several files of a crate: larder-policy has a file for
+/// each section of the RFC.
+const SPREAD: &[(&str, &str)] = &[("larder-policy", "Rules")];
 
 /// Checks the source files of all crates together.
-pub(super) fn check(files: &[File], findings: &mut Vec<String>) -> anyhow::Result<()> {
+pub(super) fn check(files: &[File], findings: &mut Vec<String>) {
     let sources: Vec<_> = files.iter().filter(|file| file.is_rust() && file.is_crate_source()).collect();
     names(&sources, findings);
-    let known = List::read(CIRCLES, findings)?;
+    methods(&sources, findings);
     for circle in circles(&sources) {
-        if !known.covers(&circle) {
+        findings.push(format!(
+            "import circle {circle}: move what both need into a module of its own, below them"
+        ));
+    }
+}
+
+/// Reports types with inherent methods in several files.
+fn methods(sources: &[&File], findings: &mut Vec<String>) {
+    let mut places: BTreeMap<(&str, String), BTreeSet<&str>> = BTreeMap::new();
+    for file in sources {
+        for (_, line) in file.lines() {
+            if let Some(name) = inherent_impl(line) {
+                places.entry((file.crate_name(), name)).or_default().insert(&file.path);
+            }
+        }
+    }
+    for ((crate_name, name), paths) in places {
+        if paths.len() > 1 && !SPREAD.contains(&(crate_name, &name)) {
+            let paths: Vec<_> = paths.into_iter().collect();
             findings.push(format!(
-                "import circle {circle}: move what both need into a module of its own, below them"
+                "{name} has methods in {}: move them to the file of the type, or make them functions",
+                paths.join(" and ")
             ));
         }
     }
-    known.report_unused(findings);
-    Ok(())
+}
+
+/// Returns the name of the type, if the line begins a block of inherent methods.
+fn inherent_impl(line: &str) -> Option<String> {
+    let line = line.replace("->", "  ");
+    let rest = line.strip_prefix("impl")?;
+    if line.contains(" for ") || !line.ends_with('{') {
+        return None;
+    }
+    let rest = match rest.strip_prefix('<') {
+        Some(parameters) => {
+            let mut depth = 1;
+            let end = parameters.find(|letter| {
+                depth += i32::from(letter == '<') - i32::from(letter == '>');
+                depth == 0
+            })?;
+            &parameters[end + 1..]
+        }
+        None => rest,
+    };
+    let name = rest.trim_start().split(|letter: char| !letter.is_alphanumeric() && letter != '_').next()?;
+    (!name.is_empty()).then(|| name.to_owned())
 }
 
 /// Reports public types of one name in several crates.
@@ -184,6 +225,24 @@ mod tests {
         let mut findings = Vec::new();
         names(&files.iter().collect::<Vec<_>>(), &mut findings);
         assert_eq!(findings, ["Cache is defined in larder-a and larder-b: choose a name for each"]);
+    }
+
+    #[test]
+    fn methods_of_a_type_stand_in_one_file() {
+        let files = [
+            file("a/src/one.rs", "impl<T: Fn() -> u8> Thing<T> {\nimpl Drop for Thing<u8> {\nimpl Other {\n"),
+            file("a/src/two.rs", "impl Thing<u8> {\nimpl fmt::Debug for Other {\n"),
+            file("policy/src/one.rs", "impl Rules {\n"),
+            file("policy/src/two.rs", "impl Rules {\n"),
+            file("b/src/two.rs", "impl Other {\n"),
+        ];
+        let mut findings = Vec::new();
+        methods(&files.iter().collect::<Vec<_>>(), &mut findings);
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(
+            findings[0].starts_with("Thing has methods in crates/larder-a/src/one.rs and "),
+            "{findings:?}"
+        );
     }
 
     #[test]
