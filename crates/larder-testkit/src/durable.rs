@@ -28,7 +28,7 @@ macro_rules! durable_suite {
                 #[test]
                 fn $promise() {
                     let folder = $crate::tempfile::tempdir().expect("a directory");
-                    let open = |path: &std::path::Path| -> std::sync::Arc<dyn ::larder_core::CacheStore> {
+                    let open = |path: &std::path::Path| -> std::sync::Arc<dyn $crate::larder_core::CacheStore> {
                         let open = $open;
                         std::sync::Arc::new(open(path))
                     };

@@ -17,6 +17,10 @@ pub use heads::{head, key};
 pub use origin::{BodySender, FnOrigin, ManualOrigin, ReceivedRequest, ReceivedRequests};
 pub use raw::RawOrigin;
 
+// The macros refer to these through this crate, so that a store's author needs no dependency on
+// them.
+#[doc(hidden)]
+pub use larder_core;
 #[doc(hidden)]
 pub use tempfile;
 

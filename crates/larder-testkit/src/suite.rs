@@ -63,7 +63,7 @@ macro_rules! store_suite {
                 #[test]
                 fn $promise() {
                     $crate::run(async {
-                        let store: std::sync::Arc<dyn ::larder_core::CacheStore> = std::sync::Arc::new($make.await);
+                        let store: std::sync::Arc<dyn $crate::larder_core::CacheStore> = std::sync::Arc::new($make.await);
                         $crate::contract::$promise(store).await;
                     });
                 }
