@@ -14,7 +14,7 @@ const SUITE: &str = "benches/suite/Cargo.toml";
 const FOUND: &str = "benches/suite/target/criterion";
 
 /// The names of all criterion benchmarks.
-pub(super) const QUESTIONS: [&str; 7] = ["policy", "engine", "stores", "codec", "client", "batch", "actix"];
+pub(super) const BENCHMARKS: [&str; 7] = ["policy", "engine", "stores", "codec", "client", "batch", "actix"];
 
 /// The result of one benchmark function.
 #[derive(Debug)]
@@ -28,11 +28,11 @@ pub(super) struct Found {
 }
 
 /// Runs some of the benchmarks with these criterion flags.
-pub(super) fn bench(questions: &[&str], flags: &[&str]) -> anyhow::Result<()> {
+pub(super) fn bench(benchmarks: &[&str], flags: &[&str]) -> anyhow::Result<()> {
     let mut bench = cargo();
     bench.args(["bench", "--manifest-path", SUITE]);
-    for question in questions {
-        bench.args(["--bench", question]);
+    for benchmark in benchmarks {
+        bench.args(["--bench", benchmark]);
     }
     // Criterion prints many lines; the table summarises them.
     call(bench.arg("--").args(flags))
@@ -42,8 +42,8 @@ pub(super) fn bench(questions: &[&str], flags: &[&str]) -> anyhow::Result<()> {
 pub(super) fn quick() -> anyhow::Result<()> {
     let mut test = cargo();
     test.args(["test", "--quiet", "--manifest-path", SUITE]);
-    for question in QUESTIONS {
-        test.args(["--bench", question]);
+    for benchmark in BENCHMARKS {
+        test.args(["--bench", benchmark]);
     }
     call(&mut test)
 }
@@ -119,7 +119,7 @@ pub(super) fn time(nanos: f64) -> String {
 
 /// Compares with a baseline that `bench save` stored, and formats a table.
 pub(super) fn compare(baseline: &str) -> anyhow::Result<String> {
-    bench(&QUESTIONS, &["--baseline-lenient", baseline])?;
+    bench(&BENCHMARKS, &["--baseline-lenient", baseline])?;
     let mut changed = found("")?;
     changed.retain(|found| found.change.is_some());
     let by = |found: &Found| found.change.map_or(0.0, |change| change[0]);

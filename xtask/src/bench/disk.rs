@@ -4,7 +4,7 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use super::{
     peers,
-    proxy::{Question, race},
+    proxy::{Benchmark, race},
 };
 use crate::process::{cargo, output, run as call};
 
@@ -24,10 +24,10 @@ pub(crate) fn run(quick: bool, large: bool) -> anyhow::Result<String> {
     servers.push(peers::larder_on("**larder proxy, on disk**", &format!("disk:{}", store.display()), port)?);
     servers.push(peers::larder(port)?);
     servers.push(peers::nginx(port, folder, false)?);
-    let questions = [
-        Question::hit("hit from disk, 1 KiB", "/1k", &servers),
-        Question::hit("hit from disk, 64 KiB", "/64k", &servers),
+    let benchmarks = [
+        Benchmark::hit("hit from disk, 1 KiB", "/1k", &servers),
+        Benchmark::hit("hit from disk, 64 KiB", "/64k", &servers),
     ];
-    write!(table, "{}", race(&questions, quick)?)?;
+    write!(table, "{}", race(&benchmarks, quick)?)?;
     Ok(table)
 }

@@ -90,7 +90,7 @@ enum What {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     match &args.baseline {
         Some(Baseline::Save { name }) => {
-            return criterion::bench(&criterion::QUESTIONS, &["--noplot", "--save-baseline", name]);
+            return criterion::bench(&criterion::BENCHMARKS, &["--noplot", "--save-baseline", name]);
         }
         Some(Baseline::Compare { base }) => {
             println!("{}", criterion::compare(base)?);
@@ -100,12 +100,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let all = args.what.is_empty();
     let wanted = |what| all || args.what.contains(&what);
-    let questions =
+    let benchmarks =
         [(What::Policy, "policy"), (What::Engine, "engine"), (What::Codec, "codec"), (What::Actix, "actix")];
-    if args.quick && (wanted(What::Stores) || questions.iter().any(|(what, _)| wanted(*what))) {
+    if args.quick && (wanted(What::Stores) || benchmarks.iter().any(|(what, _)| wanted(*what))) {
         criterion::quick()?;
     } else {
-        for (_, name) in questions.into_iter().filter(|(what, _)| wanted(*what)) {
+        for (_, name) in benchmarks.into_iter().filter(|(what, _)| wanted(*what)) {
             criterion::bench(&[name], &["--noplot"])?;
             results::write(name, &criterion::table(&criterion::found(&format!("{name}/"))?), false)?;
         }

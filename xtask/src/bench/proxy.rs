@@ -21,7 +21,7 @@ pub(super) struct Round {
 }
 
 /// A benchmark: a request, the servers, and the one that the others are compared with.
-pub(super) struct Question<'a> {
+pub(super) struct Benchmark<'a> {
     pub(super) title: &'static str,
     pub(super) path: &'static str,
     pub(super) of: Vec<&'a Peer>,
@@ -34,7 +34,7 @@ pub(super) struct Question<'a> {
 /// Number of connections that keep one core busy.
 const CONNECTIONS: u32 = 32;
 
-impl<'a> Question<'a> {
+impl<'a> Benchmark<'a> {
     /// Selects the servers that cache.
     pub(super) fn hit(title: &'static str, path: &'static str, servers: &'a [Peer]) -> Self {
         let of = servers.iter().filter(|peer| peer.caches).collect();
@@ -83,27 +83,27 @@ pub(crate) fn run(quick: bool) -> anyhow::Result<String> {
         servers.push(peers::larder(port)?);
         servers.extend(peers::caches(port, Path::new("target/bench-peers"), false)?);
         servers.extend(others::caches(port, Path::new("target/bench-peers"))?);
-        let questions = [
-            Question::hit("hit, 1 KiB", "/1k", &servers),
-            Question::hit("hit, 64 KiB", "/64k", &servers),
-            Question::miss("miss, 1 KiB", "/nostore/1k", &servers),
-            Question::miss("miss, 64 KiB", "/nostore/64k", &servers),
+        let benchmarks = [
+            Benchmark::hit("hit, 1 KiB", "/1k", &servers),
+            Benchmark::hit("hit, 64 KiB", "/64k", &servers),
+            Benchmark::miss("miss, 1 KiB", "/nostore/1k", &servers),
+            Benchmark::miss("miss, 64 KiB", "/nostore/64k", &servers),
         ];
         if start == 0 {
-            tables = questions.iter().map(Table::of).collect::<anyhow::Result<_>>()?;
+            tables = benchmarks.iter().map(Table::of).collect::<anyhow::Result<_>>()?;
         }
-        for (table, question) in tables.iter_mut().zip(&questions) {
-            table.race(question, if quick { 1 } else { 2 }, quick)?;
+        for (table, benchmark) in tables.iter_mut().zip(&benchmarks) {
+            table.race(benchmark, if quick { 1 } else { 2 }, quick)?;
         }
     }
     written(&tables)
 }
 
 /// Measures all benchmarks with alternating servers and returns a table for each.
-pub(super) fn race(questions: &[Question<'_>], quick: bool) -> anyhow::Result<String> {
-    let mut tables: Vec<Table> = questions.iter().map(Table::of).collect::<anyhow::Result<_>>()?;
-    for (table, question) in tables.iter_mut().zip(questions) {
-        table.race(question, if quick { 1 } else { 5 }, quick)?;
+pub(super) fn race(benchmarks: &[Benchmark<'_>], quick: bool) -> anyhow::Result<String> {
+    let mut tables: Vec<Table> = benchmarks.iter().map(Table::of).collect::<anyhow::Result<_>>()?;
+    for (table, benchmark) in tables.iter_mut().zip(benchmarks) {
+        table.race(benchmark, if quick { 1 } else { 5 }, quick)?;
     }
     written(&tables)
 }
@@ -128,25 +128,25 @@ struct Row {
 }
 
 impl Table {
-    fn of(question: &Question<'_>) -> anyhow::Result<Self> {
-        let rows = question.of.iter().map(|peer| Row { name: peer.name, rounds: Vec::new() }).collect();
-        let base = question.of.iter().position(|peer| peer.name == question.base);
+    fn of(benchmark: &Benchmark<'_>) -> anyhow::Result<Self> {
+        let rows = benchmark.of.iter().map(|peer| Row { name: peer.name, rounds: Vec::new() }).collect();
+        let base = benchmark.of.iter().position(|peer| peer.name == benchmark.base);
         let base = base.context("the server to compare with is not among the servers")?;
-        Ok(Self { title: question.title, rows, base })
+        Ok(Self { title: benchmark.title, rows, base })
     }
 
     /// Measures a number of rounds, with alternating servers.
-    fn race(&mut self, question: &Question<'_>, rounds: usize, quick: bool) -> anyhow::Result<()> {
+    fn race(&mut self, benchmark: &Benchmark<'_>, rounds: usize, quick: bool) -> anyhow::Result<()> {
         for round in 0..rounds {
-            for (row, peer) in self.rows.iter_mut().zip(&question.of) {
+            for (row, peer) in self.rows.iter_mut().zip(&benchmark.of) {
                 eprint!(
                     "\r{:<70}",
-                    format!("{}: round {}: {}", question.title, row.rounds.len() + 1, peer.name)
+                    format!("{}: round {}: {}", benchmark.title, row.rounds.len() + 1, peer.name)
                 );
                 if round == 0 {
-                    measure(peer, question, 1)?;
+                    measure(peer, benchmark, 1)?;
                 }
-                row.rounds.push(measure(peer, question, if quick { 1 } else { 2 })?);
+                row.rounds.push(measure(peer, benchmark, if quick { 1 } else { 2 })?);
             }
         }
         eprintln!();
@@ -207,8 +207,8 @@ impl Row {
     }
 }
 
-pub(super) fn measure(peer: &Peer, question: &Question<'_>, seconds: u32) -> anyhow::Result<Round> {
-    let path = question.path;
+pub(super) fn measure(peer: &Peer, benchmark: &Benchmark<'_>, seconds: u32) -> anyhow::Result<Round> {
+    let path = benchmark.path;
     let url = format!("http://127.0.0.1:{}{path}", peer.port);
     let before = peer.cpu();
     let mut wrk = Command::new("taskset");
@@ -217,11 +217,11 @@ pub(super) fn measure(peer: &Peer, question: &Question<'_>, seconds: u32) -> any
         "1",
         "wrk",
         "-t1",
-        &format!("-c{}", question.connections),
+        &format!("-c{}", benchmark.connections),
         "--latency",
         &format!("-d{seconds}s"),
         "-H",
-        question.field,
+        benchmark.field,
         &url,
     ]);
     let printed = output(&mut wrk)?;

@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use super::{
     peers::{self, Peer},
     plots::{self, Plot},
-    proxy::{self, GZIP, Question},
+    proxy::{self, Benchmark, GZIP},
 };
 use crate::process::{cargo, output, run as call};
 
@@ -61,9 +61,9 @@ fn connections(table: &mut String, larder: &Peer, quick: bool) -> anyhow::Result
     writeln!(table, "|---|---|---|---|---|---|")?;
     let before = larder.memory();
     for count in [1, 10, 100, 1000, 10_000] {
-        let question = Question { connections: count, ..Question::alone("/1k", larder, GZIP) };
-        proxy::measure(larder, &question, 1)?;
-        let found = proxy::measure(larder, &question, if quick { 1 } else { 5 })?;
+        let benchmark = Benchmark { connections: count, ..Benchmark::alone("/1k", larder, GZIP) };
+        proxy::measure(larder, &benchmark, 1)?;
+        let found = proxy::measure(larder, &benchmark, if quick { 1 } else { 5 })?;
         let memory = larder.memory().saturating_sub(before) as f64 / 1024.0 / f64::from(count);
         let memory = if count < 100 { String::new() } else { format!("{memory:.1}") };
         writeln!(

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 
 use super::{
     peers::{Peer, on_core},
-    proxy::{GZIP, Question, race},
+    proxy::{Benchmark, GZIP, race},
     python,
 };
 use crate::process::{Server, cargo, free_port, run as call};
@@ -47,8 +47,8 @@ pub(crate) fn run(quick: bool) -> anyhow::Result<String> {
         start("PostgreSQL", "database", &postgres.url())?,
         start("SQLite in memory", "database", "sqlite::memory:")?,
     ];
-    let ask = |title, path, servers| Question::of(title, path, servers, GZIP);
-    let mut questions = vec![
+    let ask = |title, path, servers| Benchmark::of(title, path, servers, GZIP);
+    let mut benchmarks = vec![
         ask("middleware, hit, 1 KiB", "/1k", &web[..]),
         ask("middleware, hit, 64 KiB", "/64k", &web[..]),
         ask("middleware, not to be stored, 1 KiB", "/nostore/1k", &web[..4]),
@@ -59,11 +59,11 @@ pub(crate) fn run(quick: bool) -> anyhow::Result<String> {
         ("64 KiB of HTML, br", "Accept-Encoding: br"),
         ("64 KiB of HTML, zstd", "Accept-Encoding: zstd"),
     ] {
-        questions.push(Question::of(title, "/page", &compressed, field));
+        benchmarks.push(Benchmark::of(title, "/page", &compressed, field));
     }
-    questions.push(ask("a row of a database, read each time", "/direct/42", &databases));
-    questions.push(ask("a row of a database, kept", "/kept/42", &databases));
-    race(&questions, quick)
+    benchmarks.push(ask("a row of a database, read each time", "/direct/42", &databases));
+    benchmarks.push(ask("a row of a database, kept", "/kept/42", &databases));
+    race(&benchmarks, quick)
 }
 
 fn start(name: &'static str, mode: &str, what: &str) -> anyhow::Result<Peer> {

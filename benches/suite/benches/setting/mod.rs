@@ -1,5 +1,5 @@
 //! What the benchmarks share: keys, bodies, runtimes, and an origin.
-#![allow(dead_code, reason = "each question uses a part of it")]
+#![allow(dead_code, reason = "each benchmark uses a part of it")]
 
 use std::{
     io::Write as _,
