@@ -28,7 +28,7 @@ pub use local_origin::{OriginRequest, OriginRequests, Responder, local_origin};
 pub use origin::{Origin, OriginError, OriginErrorKind};
 pub use store::{
     BodySource, ByteStream, CacheStore, Candidate, Candidates, Claim, EntryId, HeldLease, Invalidation,
-    InvalidationFeed, InvalidationStream, Lease, Leases, Reservation, StoreError, StoreErrorKind,
+    InvalidationFeed, InvalidationStream, Lease, Leases, Reservation, Scope, StoreError, StoreErrorKind,
     StoreWriter, StoredBody,
 };
 pub use timeout::head_within;

@@ -12,6 +12,7 @@ mod error;
 mod invalidation;
 mod leases;
 mod prepared;
+mod scope;
 mod writer;
 
 use std::{fmt, sync::Arc};
@@ -23,6 +24,7 @@ pub use body::{BodySource, ByteStream, StoredBody};
 pub use error::{StoreError, StoreErrorKind};
 pub use invalidation::{Invalidation, InvalidationFeed, InvalidationStream};
 pub use leases::{Claim, HeldLease, Lease, Leases};
+pub use scope::Scope;
 pub use writer::{Reservation, StoreWriter};
 
 /// Identifies one committed entry of a store.
