@@ -21,7 +21,7 @@ use actix_web::{
         header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE},
     },
 };
-use larder_core::{Body, CacheKey, Lookup, Miss, OriginRequest, OriginRequests, local_origin};
+use larder_core::{Body, Bypass, CacheKey, Lookup, Miss, OriginRequest, OriginRequests, local_origin};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -66,10 +66,12 @@ where
                     let response = respond(response, is_head, cache_status);
                     Ok(ServiceResponse::new(request, response.into()).map_into_right_body())
                 }
-                (Lookup::Miss(miss), encoding) if miss.can_bypass() && encoding.is_none() => {
-                    bypass(&settings.cache, &miss, &service, request).await
-                }
                 (Lookup::Miss(miss), encoding) => {
+                    let allowed = if encoding.is_none() { miss.into_bypass() } else { Err(miss) };
+                    let miss = match allowed {
+                        Ok(allowed) => return bypass(&settings.cache, allowed, &service, request).await,
+                        Err(miss) => miss,
+                    };
                     let context = MissContext { settings, service, method, key, encoding };
                     // Boxed: the future of a hit should not have the size of a whole fetch.
                     Box::pin(context.resume(miss, request)).await
@@ -114,16 +116,16 @@ fn scheme(request: &ServiceRequest) -> &'static str {
 /// which the last response must not be stored (`no-store`, for example).
 async fn bypass<S, B>(
     cache: &larder_core::Cache,
-    miss: &Miss,
+    bypass: Bypass,
     service: &S,
     request: ServiceRequest,
 ) -> Result<ServiceResponse<EitherBody<B, ResponseBody>>, Error>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
 {
-    let mut response = cache.bypass(service.call(request)).await.map_err(|_| handler_timeout())??;
+    let mut response = bypass.call(service.call(request)).await.map_err(|_| handler_timeout())??;
     let status = convert::status_from_actix(response.status());
-    let cache_status = cache.record_bypass(miss, status, &convert::ActixHeaders(response.headers()));
+    let cache_status = bypass.record(status, &convert::ActixHeaders(response.headers()));
     convert::insert_cache_headers(response.headers_mut(), None, cache.status_bytes(&cache_status));
     Ok(response.map_into_left_body())
 }
@@ -164,7 +166,7 @@ where
         let cache = self.settings.cache.clone();
         let (origin, mut origin_requests) = local_origin(true);
         let origin = self.encoding.origin(Arc::new(origin), &cache, self.key, forward.headers_mut());
-        let resuming = cache.resume(miss, forward, origin, &self.settings.options);
+        let resuming = miss.fetch(forward, origin, &self.settings.options);
         tokio::pin!(resuming);
         let mut handler = HandlerState::NotStarted(Box::new(request));
         let result = loop {

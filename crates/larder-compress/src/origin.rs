@@ -19,7 +19,7 @@ use larder_core::{
 use crate::{Coding, Compression, Negotiated, convert, response, tags};
 
 /// An origin that wraps the origin of one request and encodes its response; pass it to
-/// [`Cache::resume`] instead of that origin.
+/// [`Miss::fetch`](larder_core::Miss::fetch) instead of that origin.
 ///
 /// If the cache has a fresh response in another coding, that one is converted, and the origin
 /// receives no request. A response is not encoded if it already has a coding, does not compress

@@ -45,7 +45,7 @@ impl TestCache {
                     Arc::clone(&self.compression),
                 );
                 let options = FetchOptions::default();
-                self.cache.resume(miss, request, Arc::new(origin), &options).await.expect("a response")
+                miss.fetch(request, Arc::new(origin), &options).await.expect("a response")
             }
         }
     }

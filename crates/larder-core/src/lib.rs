@@ -20,8 +20,8 @@ mod timeout;
 pub use body::{Body, BodyError};
 pub use clock::{Clock, SystemClock};
 pub use engine::{
-    Cache, CacheBuilder, CacheResponse, Event, FetchError, FetchOptions, Limits, Lookup, Miss, Observer,
-    OverrideFn, ResponseContext, StoreStep,
+    Bypass, Cache, CacheBuilder, CacheResponse, Event, FetchError, FetchOptions, Limits, Lookup, Miss,
+    Observer, OverrideFn, ResponseContext, StoreStep,
 };
 pub use larder_policy::*;
 pub use local_origin::{OriginRequest, OriginRequests, Responder, local_origin};

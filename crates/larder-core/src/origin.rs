@@ -1,7 +1,7 @@
 //! Defines [`Origin`], the source of responses that the cache does not have, and its error.
 //!
 //! Implementations over HTTP are in `larder-origin`; adapters implement it for handlers, mostly
-//! with `local_origin`. `engine::forward` calls it and limits its time.
+//! with `local_origin`. `engine::fetch` calls it and limits its time.
 
 use std::{error::Error, fmt, time::Duration};
 

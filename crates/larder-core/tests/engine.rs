@@ -135,8 +135,7 @@ async fn a_request_overtaken_by_a_revalidation_starts_no_second_one() {
     it.requests.next().await.respond(200, &fields, b"new");
     assert!(it.cache.drain(Duration::from_secs(5)).await);
     let origin = Arc::clone(&it.origin) as Arc<dyn Origin>;
-    let response =
-        it.cache.resume(miss, overtaken, origin, &FetchOptions::default()).await.expect("a response");
+    let response = miss.fetch(overtaken, origin, &FetchOptions::default()).await.expect("a response");
     assert!(response.cache_status().hit);
     assert!(it.cache.drain(Duration::from_secs(5)).await);
     assert!(it.requests.is_empty(), "a second revalidation was sent");

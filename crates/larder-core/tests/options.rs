@@ -19,7 +19,7 @@ fn send(it: &Setting, request: Request<Body>, extra: &[u8], options: FetchOption
         let method = if options.body_in_key { &Method::GET } else { request.method() };
         match cache.lookup(&key, &RequestHead::new(method, request.headers())).await {
             Lookup::Hit(response) => Ok(response),
-            Lookup::Miss(miss) => cache.resume(miss, request, origin, &options).await,
+            Lookup::Miss(miss) => miss.fetch(request, origin, &options).await,
         }
     })
 }
@@ -199,10 +199,10 @@ async fn a_key_that_forbade_storing_can_be_bypassed() {
             Lookup::Hit(_) => None,
         }
     };
-    assert!(!lookup_miss(&[]).await.expect("nothing is stored").can_bypass(), "the key is unknown");
+    let lookup_bypass = async || lookup_miss(&[]).await.expect("nothing is stored").into_bypass();
+    assert!(lookup_bypass().await.is_err(), "the key is unknown");
     it.fetch_and_store("/", &[("cache-control", "no-store")], b"mine").await;
-    let miss = lookup_miss(&[]).await.expect("nothing is stored");
-    assert!(miss.can_bypass());
+    let bypass = lookup_bypass().await.expect("the last response forbade storing");
     assert!(
         lookup_miss(&[("cache-control", "only-if-cached")]).await.is_none(),
         "the lookup itself returns the 504"
@@ -210,22 +210,25 @@ async fn a_key_that_forbade_storing_can_be_bypassed() {
     let head = |value: &'static str| {
         http::HeaderMap::from_iter([(http::header::CACHE_CONTROL, http::HeaderValue::from_static(value))])
     };
-    let status = cache.record_bypass(&miss, http::StatusCode::OK, &head("private, no-store"));
+    let status = bypass.record(http::StatusCode::OK, &head("private, no-store"));
     assert_eq!(status.to_string(), "fwd=uri-miss; fwd-status=200; detail=no-store");
-    let miss = lookup_miss(&[]).await.expect("nothing is stored");
-    let status = cache.record_bypass(&miss, http::StatusCode::OK, &head("max-age=60"));
+    let bypass = lookup_bypass().await.expect("the last response forbade storing");
+    let status = bypass.record(http::StatusCode::OK, &head("max-age=60"));
     assert_eq!(status.to_string(), "fwd=uri-miss; fwd-status=200");
-    assert!(
-        !lookup_miss(&[]).await.expect("nothing is stored").can_bypass(),
-        "the last response allowed storing"
-    );
+    assert!(lookup_bypass().await.is_err(), "the last response allowed storing");
     it.fetch_and_store("/", &[("cache-control", "max-age=60")], b"ours").await;
     assert_eq!(it.get_stored("/").await.1, b"ours");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_bypass_has_a_timeout() {
-    let it = setting();
-    let error = it.cache.bypass(std::future::pending::<()>()).await.expect_err("the origin never responds");
+    let mut it = setting();
+    it.fetch_and_store("/", &[("cache-control", "no-store")], b"mine").await;
+    let fetch = request("GET", "/", &[]);
+    let key = CacheKey::new(&TargetUri::from_uri(fetch.uri()).expect("a target"));
+    let head = RequestHead::new(fetch.method(), fetch.headers());
+    let Lookup::Miss(miss) = it.cache.lookup(&key, &head).await else { panic!("nothing is stored") };
+    let bypass = miss.into_bypass().expect("the last response forbade storing");
+    let error = bypass.call(std::future::pending::<()>()).await.expect_err("the origin never responds");
     assert_eq!(it.cache.error_response(&error).status(), http::StatusCode::GATEWAY_TIMEOUT);
 }

@@ -219,7 +219,7 @@ impl Value {
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = self.key.target().parse().map_err(|_| TargetError::Path)?;
         *request.headers_mut() = headers;
-        self.cache.resume(miss, request, loader, &options).await
+        miss.fetch(request, loader, &options).await
     }
 }
 

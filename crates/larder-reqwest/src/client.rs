@@ -275,7 +275,7 @@ impl CachedClient {
         // the timeout.
         let copy = request.try_clone().expect("a request without body can be cloned");
         let request = http::Request::<reqwest::Body>::try_from(copy).map_err(origin_error)?.map(|_| body);
-        self.inner.cache.resume(miss, request, Arc::clone(&self.inner.origin), options).await
+        miss.fetch(request, Arc::clone(&self.inner.origin), options).await
     }
 
     /// Adds the client's default headers and the mode to a request. This happens once and not for

@@ -104,7 +104,7 @@ impl CachingMiddleware {
         let mut body = ReplayableBody::take_from(&mut request);
         let forward = http::Request::<reqwest::Body>::try_from(request)?.map(|_| body.take());
         let (origin, mut origin_requests) = local_origin(false);
-        let resuming = self.cache.resume(miss, forward, Arc::new(origin), &options);
+        let resuming = miss.fetch(forward, Arc::new(origin), &options);
         tokio::pin!(resuming);
         // An error of the rest of the stack, which is returned unchanged.
         let mut stack_error = None;

@@ -15,7 +15,7 @@ use http::{
     request::Parts,
     uri::{PathAndQuery, Scheme},
 };
-use larder_core::{Body, BodyError, Cache, CacheKey, Lookup, Miss, RequestHead, header_names};
+use larder_core::{Body, BodyError, Bypass, Cache, CacheKey, Lookup, Miss, RequestHead, header_names};
 use parking_lot::Mutex;
 use tower::{Service, ServiceExt as _};
 
@@ -66,14 +66,14 @@ where
             };
             match layer.cache.lookup(&key, &RequestHead::new(&parts.method, &parts.headers)).await {
                 Lookup::Hit(response) => Ok(layer.cache.into_http(response)),
-                Lookup::Miss(miss) if miss.can_bypass() => {
-                    let call = service.oneshot(Request::from_parts(parts, Body::stream(body)));
-                    bypass(&layer.cache, &miss, call).await
-                }
-                // Boxed, so that the future of a hit does not reserve space for a fetch.
-                Lookup::Miss(miss) => {
-                    Box::pin(forward(layer, service, miss, parts, Body::stream(body))).await
-                }
+                Lookup::Miss(miss) => match miss.into_bypass() {
+                    Ok(allowed) => {
+                        let call = service.oneshot(Request::from_parts(parts, Body::stream(body)));
+                        bypass(&layer.cache, allowed, call).await
+                    }
+                    // Boxed, so that the future of a hit does not reserve space for a fetch.
+                    Err(miss) => Box::pin(forward(layer, service, miss, parts, Body::stream(body))).await,
+                },
             }
         })
     }
@@ -83,16 +83,16 @@ where
 /// `Cache-Status` to its response.
 async fn bypass<R, E>(
     cache: &Cache,
-    miss: &Miss,
+    bypass: Bypass,
     call: impl Future<Output = Result<Response<R>, E>>,
 ) -> Result<Response<Body>, E>
 where
     R: http_body::Body<Data: Send, Error: Into<BodyError>> + Send + 'static,
 {
-    match cache.bypass(call).await {
+    match bypass.call(call).await {
         Ok(response) => {
             let mut response = response?.map(Body::stream);
-            let status = cache.record_bypass(miss, response.status(), response.headers());
+            let status = bypass.record(response.status(), response.headers());
             if let Ok(value) = HeaderValue::from_maybe_shared(cache.status_bytes(&status)) {
                 response.headers_mut().append(header_names::CACHE_STATUS, value);
             }
@@ -124,7 +124,7 @@ where
     let service_error: ErrorSlot<S::Error> = Arc::default();
     let origin = ServiceOrigin { service: Mutex::new(service), error: Arc::clone(&service_error), relative };
     let request = Request::from_parts(parts, body);
-    match layer.cache.resume(miss, request, Arc::new(origin), &layer.options).await {
+    match miss.fetch(request, Arc::new(origin), &layer.options).await {
         Ok(response) => Ok(layer.cache.into_http(response)),
         Err(error) => match service_error.lock().take() {
             Some(service_error) => Err(service_error),

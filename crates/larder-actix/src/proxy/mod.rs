@@ -172,7 +172,7 @@ impl ReverseProxy {
             trace_id = format_args!("{:032x}", trace.trace),
             span_id = format_args!("{:016x}", trace.span),
         );
-        match self.cache.resume(miss, forward, origin, &route.options).instrument(span).await {
+        match miss.fetch(forward, origin, &route.options).instrument(span).await {
             Ok(response) => self.completed(response, is_head, Some(trace)),
             Err(error) => ProxyExchange { trace: Some(trace), ..self.failed(&error, is_head) },
         }

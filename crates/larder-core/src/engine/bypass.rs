@@ -5,33 +5,59 @@
 //! the same program and many of its pages have `no-store`. Once a response no longer forbids
 //! storing, the next request goes through the engine again.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 
-use super::{context::Context, error::FetchError, events::Event, lookup::Miss};
-use crate::{CacheStatus, OriginError, OriginErrorKind, RequestHeaders, timeout::within};
+use super::{context::Context, error::FetchError, events::Event};
+use crate::{
+    CacheKey, CacheStatus, ForwardReason, OriginError, OriginErrorKind, RequestHeaders, timeout::within,
+};
 
-/// Waits for `request`, for at most the timeout of the origin.
-pub(super) async fn call<T>(cx: &Context, request: impl Future<Output = T>) -> Result<T, FetchError> {
-    let limit = cx.limits.origin_timeout;
-    let timeout = || FetchError::Origin(OriginError::new(OriginErrorKind::Timeout(limit)));
-    within(limit, request).await.ok_or_else(timeout)
+/// The permission to call the origin for one request without the engine; see
+/// [`Miss::into_bypass`](crate::Miss::into_bypass).
+///
+/// Wait for the response with [`call`](Self::call), then pass its head to
+/// [`record`](Self::record).
+#[derive(Debug)]
+pub struct Bypass {
+    pub(super) context: Arc<Context>,
+    pub(super) key: CacheKey,
+    pub(super) fwd: ForwardReason,
 }
 
-/// Records a response that the adapter fetched directly, and returns its `Cache-Status`.
-pub(super) fn record<F: RequestHeaders>(
-    cx: &Context,
-    miss: &Miss,
-    status: StatusCode,
-    fields: &F,
-) -> CacheStatus {
-    let mut cache_status = CacheStatus::default();
-    (cache_status.fwd, cache_status.fwd_status) = (miss.bypass, Some(status));
-    if let Some(why) = cx.rules.forbids_storing(fields) {
-        cache_status.detail = Some(why.token());
-        cx.observe(&Event::NotStored(why));
-    } else {
-        cx.uncacheable.allow_storing(&miss.key);
+impl Bypass {
+    /// Waits for the head of the origin's response, for at most
+    /// [`Limits::origin_timeout`](crate::Limits::origin_timeout).
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`FetchError`] if the time has passed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops `response`.
+    pub async fn call<T>(&self, response: impl Future<Output = T>) -> Result<T, FetchError> {
+        let limit = self.context.limits.origin_timeout;
+        let timeout = || FetchError::Origin(OriginError::new(OriginErrorKind::Timeout(limit)));
+        within(limit, response).await.ok_or_else(timeout)
     }
-    cx.observe(&Event::Answered(&cache_status));
-    cache_status
+
+    /// Records the head of the response, and returns its `Cache-Status`.
+    ///
+    /// If the response no longer forbids storing, the next request for the key goes through the
+    /// engine.
+    pub fn record<F: RequestHeaders>(self, status: StatusCode, fields: &F) -> CacheStatus {
+        let cx = &self.context;
+        let mut cache_status = CacheStatus::forwarded(self.fwd);
+        cache_status.fwd_status = Some(status);
+        if let Some(why) = cx.rules.forbids_storing(fields) {
+            cache_status.detail = Some(why.token());
+            cx.observe(&Event::NotStored(why));
+        } else {
+            cx.uncacheable.allow_storing(&self.key);
+        }
+        cx.observe(&Event::Answered(&cache_status));
+        cache_status
+    }
 }

@@ -4,23 +4,20 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use tokio::sync::Semaphore;
 
 use super::{
-    bypass,
     context::Context,
     error::FetchError,
     events::Observer,
-    flights::Flights,
     limits::Limits,
-    lookup::{self, Lookup, Miss},
-    miss,
+    lookup::{self, Lookup},
+    miss::{flights::Flights, uncacheable::UncacheableKeys},
     options::FetchOptions,
     purge,
     response::CacheResponse,
     tasks::Tasks,
-    uncacheable::UncacheableKeys,
 };
 use crate::{
     Body, CacheGroup, CacheKey, CacheStatus, CacheStore, Clock, Origin, RequestHead, RequestHeaders, Rules,
@@ -81,33 +78,6 @@ impl Cache {
         lookup::peek(&self.context, key, request).await
     }
 
-    /// Serves a request after a [`lookup`](Self::lookup) that was a miss, with the origin.
-    ///
-    /// The request's URI must be absolute, with scheme and authority; this method normalizes it. It
-    /// also removes hop-by-hop header fields. `miss` must be the result of a lookup of the same
-    /// request.
-    ///
-    /// # Errors
-    ///
-    /// Returns a [`FetchError`] if the URI cannot be fetched, or if the origin returned no response
-    /// and no stored response may be served instead.
-    ///
-    /// # Cancel safety
-    ///
-    /// Can be dropped at any point. If other requests wait for the fetch, one of them takes over,
-    /// or the fetch continues if its head has arrived.
-    pub async fn resume(
-        &self,
-        miss: Miss,
-        request: Request<Body>,
-        origin: Arc<dyn Origin>,
-        options: &FetchOptions,
-    ) -> Result<CacheResponse, FetchError> {
-        let target = TargetUri::from_uri(request.uri())?;
-        let result = miss::handle(&self.context, miss, target, request, origin, options).await;
-        result.map(|response| self.context.record_outcome(response))
-    }
-
     /// Serves a request: looks it up and, where necessary, fetches it from the origin.
     ///
     /// The request's URI must be absolute, with scheme and authority.
@@ -130,32 +100,8 @@ impl Cache {
         let key = CacheKey::new(&target);
         match self.lookup(&key, &RequestHead::new(request.method(), request.headers())).await {
             Lookup::Hit(response) => Ok(response),
-            Lookup::Miss(miss) => self.resume(miss, request, origin, &FetchOptions::default()).await,
+            Lookup::Miss(miss) => miss.fetch(request, origin, &FetchOptions::default()).await,
         }
-    }
-
-    /// Waits for the head of the origin's response, for at most
-    /// [`Limits::origin_timeout`](crate::Limits::origin_timeout).
-    ///
-    /// # Errors
-    ///
-    /// Returns a [`FetchError`] if the time has passed.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future drops `request`.
-    pub async fn bypass<T>(&self, request: impl Future<Output = T>) -> Result<T, FetchError> {
-        bypass::call(&self.context, request).await
-    }
-
-    /// Records a response that the adapter fetched directly, and returns its `Cache-Status`.
-    pub fn record_bypass<F: RequestHeaders>(
-        &self,
-        miss: &Miss,
-        status: StatusCode,
-        fields: &F,
-    ) -> CacheStatus {
-        bypass::record(&self.context, miss, status, fields)
     }
 
     /// Returns the value of the `Cache-Status` header for this response: one list member (RFC 9211

@@ -7,11 +7,10 @@ use tokio::sync::Semaphore;
 
 use super::{
     events::{Event, Observer, StoreStep},
-    flights::{FlightOutcome, Flights, Leader},
     limits::Limits,
+    miss::{flights::Flights, uncacheable::UncacheableKeys},
     response::CacheResponse,
     tasks::Tasks,
-    uncacheable::UncacheableKeys,
 };
 use crate::{CacheKey, CacheStore, Candidates, Clock, Rules, StoreError, Timestamp, timeout::within};
 
@@ -77,19 +76,5 @@ impl Context {
     pub(super) fn store_failed(&self, step: StoreStep, error: Option<&StoreError>) {
         tracing::debug!(?step, error = error.map(tracing::field::display), "store failed");
         self.observe(&Event::StoreFailed { step, error });
-    }
-
-    /// Completes the flight as not shared, and records that the next requests for the key must not
-    /// wait.
-    pub(super) fn complete_not_shared(&self, leader: &Leader) {
-        self.complete_uncacheable(leader, false);
-    }
-
-    /// Completes the flight as not shared, and records the key as uncacheable.
-    ///
-    /// `forbids_storing` states whether the response's header fields forbid storing.
-    pub(super) fn complete_uncacheable(&self, leader: &Leader, forbids_storing: bool) {
-        self.uncacheable.insert(leader.key(), forbids_storing, self.now());
-        leader.complete(FlightOutcome::NotShared);
     }
 }

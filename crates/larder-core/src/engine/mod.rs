@@ -1,58 +1,64 @@
 //! The engine: takes a request from lookup to response.
 //!
 //! [`Cache`] (`cache`) is the front: each of its methods enters one of the phases, which are
-//! functions that share one `Context`. A request passes through them in this order:
+//! functions that share one `Context`. A request passes through them in this order, and each calls
+//! only those after it:
 //!
 //! 1. **Key.** The adapter derives the [`CacheKey`](crate::CacheKey) from the target URI.
 //! 2. **Look up** (`lookup`) the candidates.
 //! 3. **Decide** (`decide`) by [`Rules::reuse`](crate::Rules::reuse). A fresh response is served
 //!    (`serve`), and none of the following phases is entered.
-//! 4. **Collapse** (`miss`, `flights`): one fetch for each key; the other requests follow it.
-//! 5. **Forward** (`forward`), with conditions if a stored response can be validated.
-//! 6. **Fill** (`fill`, `fanout`, `backfill`): the body goes to the client and to the store, and
-//!    the flight completes.
+//! 4. **Collapse** (`miss`): one fetch for each key. Its first request leads (`miss/lead`), the
+//!    other requests follow (`miss/follow`), and `miss/flights` connects them.
+//! 5. **Fetch** (`fetch`): send the request, with conditions if a stored response can be validated
+//!    (`fetch/exchange`), and handle what comes back: `fetch/on_response`, `fetch/on_not_modified`
+//!    or `fetch/on_error`.
+//! 6. **Fill** (`fill`): the body goes to the client and to the store (`fill/writing`). A body that
+//!    is still arriving is distributed to its readers by `fill/fanout`.
 //!
-//! A stale response that may be served while it is revalidated is served, and step 4 continues in
-//! the background. Unsafe requests are forwarded and invalidate stored responses on the way back
-//! (`purge`).
+//! Each phase returns a value to the one before it. The fetch returns the response, the outcome for
+//! the followers (`outcome`) and the rest of the writing; `miss/lead` then completes the flight, in
+//! one place.
+//!
+//! A stale response that may be served while it is revalidated is served, and step 5 continues in
+//! the background (`background`). Unsafe requests are forwarded (`fetch/unchanged`) and invalidate
+//! stored responses on the way back (`purge`).
 //!
 //! Below the phases: `context` has the state that they share and the calls to the store, `limits`
-//! the limits, `options` what one request can set, `pending` the request on its way through steps 4
-//! to 6, `uncacheable` the keys of which requests are not collapsed, `response` and `error` the
-//! results, `events` the observer, `tasks` the background tasks, and `readers` the clients of one
-//! arriving body. `bypass` is the way around the engine.
+//! the limits, `options` what one request can set, `request` the request on its way through steps 4
+//! to 6, `response` and `error` the results, `events` the observer, and `tasks` the background
+//! tasks. `bypass` is the way around the engine.
 //!
 //! This is the only module that awaits both an origin and a store. It holds no lock across an await
 //! and decides no caching rule: those are in `larder-policy`. A store failure is a miss. Each wait
 //! has a limit ([`Limits`]), except the removal of a URL prefix and bodies that are not stored.
 
-mod backfill;
+mod background;
 mod bypass;
 mod cache;
 mod context;
 mod decide;
 mod error;
 mod events;
-mod fanout;
+mod fetch;
 mod fill;
-mod flights;
-mod forward;
 mod limits;
 mod lookup;
 mod miss;
 mod options;
-mod pending;
+mod outcome;
 mod purge;
-mod readers;
+mod request;
 mod response;
 mod serve;
 mod tasks;
-mod uncacheable;
 
+pub use bypass::Bypass;
 pub use cache::{Cache, CacheBuilder};
 pub use error::FetchError;
 pub use events::{Event, Observer, StoreStep};
 pub use limits::Limits;
-pub use lookup::{Lookup, Miss};
+pub use lookup::Lookup;
+pub use miss::Miss;
 pub use options::{FetchOptions, OverrideFn, ResponseContext};
 pub use response::CacheResponse;

@@ -1,5 +1,5 @@
-//! Defines the options of a single request that its header fields cannot express. `pending` and
-//! `forward` apply them.
+//! Defines the options of a single request that its header fields cannot express. `request` and
+//! `fetch` apply them.
 
 use std::{fmt, sync::Arc};
 

@@ -4,7 +4,7 @@
 //! Once a removal has returned, no later request gets the removed response. Flights that could
 //! still deliver it are detached first, so that later requests start a new fetch. The store
 //! prevents the commit of every response that was reserved before the removal. Which targets and
-//! groups an unsafe request invalidates is decided in `larder-policy`; `forward` calls it.
+//! groups an unsafe request invalidates is decided in `larder-policy`; `fetch` calls it.
 
 use std::sync::Arc;
 

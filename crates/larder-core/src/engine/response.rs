@@ -1,6 +1,6 @@
 //! Defines [`CacheResponse`], the response to one request before an adapter converts it to its
 //! framework's type, and adds `Age` and `Cache-Status` to it. `serve` creates it from a stored
-//! response, `forward` from the origin's.
+//! response, `fetch` from the origin's.
 
 use std::time::Duration;
 

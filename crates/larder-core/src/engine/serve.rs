@@ -9,12 +9,10 @@ use super::{
     context::Context,
     decide::ForwardPlan,
     events::StoreStep,
-    pending::PendingRequest,
+    request::PendingRequest,
     response::{CacheResponse, ResponseHead},
 };
-use crate::{
-    Body, CacheStatus, Candidates, Failure, RequestHead, RequestHeaders, Serve, StoredBody, StoredHead,
-};
+use crate::{Body, CacheStatus, Candidates, Failure, RequestHead, RequestHeaders, Serve, StoredBody};
 
 /// The stored response cannot be read. The engine treats it as a miss.
 #[derive(Debug)]
@@ -105,15 +103,4 @@ pub(super) async fn serve_stale_on_error(
         status.fwd_status = Some(code);
     }
     serve(cx, candidates.clone(), selected.index, &head, Some(selected.age), status).await.ok()
-}
-
-/// Returns whether a response with this head may be served to requests that waited while it was
-/// fetched.
-///
-/// It may not if it has to be validated for each request.
-pub(super) fn is_shareable(head: &StoredHead) -> bool {
-    let freshness = &head.freshness;
-    !freshness.no_cache
-        && freshness.lifetime.lifetime > freshness.corrected_initial_age
-        && !head.selecting.never_matches()
 }

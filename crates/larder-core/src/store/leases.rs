@@ -1,5 +1,5 @@
 //! Defines request collapsing across processes, for stores that several processes share. Collapsing
-//! within a process needs no store: see `engine::flights`.
+//! within a process needs no store: see `engine::miss`.
 
 use std::fmt;
 

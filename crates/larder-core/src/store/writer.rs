@@ -1,4 +1,4 @@
-//! Defines how a response is written to a store: reserve, begin, write, commit. `engine::forward`
+//! Defines how a response is written to a store: reserve, begin, write, commit. `engine::fetch`
 //! reserves, `engine::fill` does the rest.
 
 use std::{fmt, sync::Arc};

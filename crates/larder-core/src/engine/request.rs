@@ -1,7 +1,7 @@
 //! Holds a request that needs the origin, without its body: normalizes its URI, removes the fields
 //! that are not forwarded, and applies its [`FetchOptions`].
 //!
-//! `miss` decides what happens to it, `forward` sends it.
+//! `miss` decides what happens to it, `fetch` sends it.
 
 use std::{borrow::Cow, sync::Arc};
 

@@ -26,25 +26,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::{CacheKey, Candidate, Lease, OriginErrorKind, PrehashedBuildHasher};
-
-/// The outcome of a flight.
-#[derive(Debug, Clone)]
-pub(crate) enum FlightOutcome {
-    /// The response can be shared. Its head has arrived; its body has arrived or is arriving.
-    Shared(Candidate),
-    /// The response cannot be shared. All followers go to the origin at once.
-    NotShared,
-    /// The origin returned no response. After a first failure other than a timeout, one follower
-    /// leads again, because the fault may have been limited to that connection. After a timeout or
-    /// a second failure all followers get the error; otherwise the waits of successive attempts
-    /// would add up.
-    Failed(OriginErrorKind),
-    /// The origin returned this server error, and the leader served a stale response instead.
-    ServerError(http::StatusCode),
-    /// The leader was dropped before the headers arrived. Another request leads.
-    Abandoned,
-}
+use crate::{CacheKey, Lease, PrehashedBuildHasher, engine::outcome::FlightOutcome};
 
 /// A fetch in progress, as followers see it.
 #[derive(Debug)]

@@ -1,0 +1,48 @@
+//! Revalidates stale responses in background tasks, after they have been served.
+//!
+//! `miss` decides which responses are revalidated, `tasks` counts the tasks.
+
+use std::sync::Arc;
+
+use super::{
+    context::Context,
+    decide::{Decision, ForwardPlan, decide},
+    fetch::fetch,
+    miss::{flights::Role, lead::finish},
+    request::PendingRequest,
+};
+use crate::Candidates;
+
+/// Revalidates a stale response in a background task, unless another request for the key does
+/// so.
+///
+/// `generation` was read before the lookup that found the candidates.
+pub(super) fn revalidate_in_background(
+    cx: &Arc<Context>,
+    request: PendingRequest,
+    mut candidates: Candidates,
+    mut plan: ForwardPlan,
+    generation: u64,
+) {
+    let Ok(permit) = Arc::clone(&cx.background).try_acquire_owned() else { return };
+    // One revalidation for each key. A follower has nothing to wait for: it has been served.
+    let Role::Leader(leader) = cx.flights.join(&request.key, 0) else { return };
+    let shared = Arc::clone(cx);
+    cx.tasks.spawn(async move {
+        let cx = &shared;
+        if cx.flights.generation(&request.key) != generation {
+            // Another fetch ended between the lookup and this point: the stored response may be
+            // fresh now.
+            candidates = cx.candidates(&request.key).await;
+            plan = match decide(cx, &request.head(), &candidates) {
+                Decision::ServeStale(selected) => ForwardPlan::revalidate(selected),
+                Decision::Forward(plan) => plan,
+                Decision::Serve(_) | Decision::OnlyIfCached => return,
+            };
+        }
+        // The response itself is not used; the store has it.
+        let fetched = fetch(cx, request, candidates, plan).await;
+        let _ = finish(cx, fetched, Some(leader));
+        drop(permit);
+    });
+}

@@ -1,0 +1,53 @@
+//! Fetches from the origin: sends a request, and handles what comes back.
+//!
+//! `exchange` reserves the key in the store and sends the request. `on_response` stores a full
+//! response, `on_not_modified` freshens the stored one, and `on_error` serves a stale one where the
+//! rules permit it. `unchanged` forwards requests that the cache does not answer. Bodies go through
+//! `fill`; `miss` decides which requests are fetched.
+
+mod exchange;
+mod on_error;
+mod on_not_modified;
+mod on_response;
+mod unchanged;
+
+use std::sync::Arc;
+
+use self::{
+    exchange::OriginExchange, on_error::on_error, on_not_modified::on_not_modified, on_response::on_response,
+};
+use super::{context::Context, decide::ForwardPlan, request::PendingRequest};
+use crate::Candidates;
+
+pub(super) use self::{exchange::Fetched, unchanged::fetch_unchanged};
+
+/// Fetches the response to a request: with conditions if a stored response can be validated.
+///
+/// The request has no body, except one that is part of the key
+/// ([`FetchOptions::body_in_key`](super::FetchOptions)).
+pub(super) async fn fetch(
+    cx: &Arc<Context>,
+    request: PendingRequest,
+    candidates: Candidates,
+    plan: ForwardPlan,
+) -> Fetched {
+    let mut exchange = OriginExchange::new(cx, request, candidates, plan).await;
+    match exchange.send(cx).await {
+        Ok((response, times)) if exchange.is_validated_by(&response) => {
+            match on_not_modified(cx, exchange, response.headers(), times).await {
+                Ok(fetched) => fetched,
+                Err(exchange) => fetch_unconditionally(cx, exchange.without_conditions(cx).await).await,
+            }
+        }
+        Ok((response, times)) => on_response(cx, exchange, response, times).await,
+        Err(error) => on_error(cx, exchange, error).await,
+    }
+}
+
+/// Fetches the response to a request without conditions.
+async fn fetch_unconditionally(cx: &Arc<Context>, mut exchange: OriginExchange) -> Fetched {
+    match exchange.send(cx).await {
+        Ok((response, times)) => on_response(cx, exchange, response, times).await,
+        Err(error) => on_error(cx, exchange, error).await,
+    }
+}

@@ -1,0 +1,77 @@
+//! Handles a 304 to conditions that this cache added: freshens the stored response (RFC 9111
+//! §4.3.4) and serves it.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, StatusCode};
+
+use super::{
+    super::{
+        context::Context, events::StoreStep, fill::Writing, outcome::FlightOutcome, purge, serve::serve,
+    },
+    exchange::{Fetched, OriginExchange},
+};
+use crate::{CacheKey, Candidate, Exchange, Freshen, StoredHead};
+
+/// Freshens the stored response and serves it.
+///
+/// # Errors
+///
+/// Returns the exchange if the request has to be sent again without conditions.
+pub(super) async fn on_not_modified(
+    cx: &Arc<Context>,
+    exchange: OriginExchange,
+    fields: &HeaderMap,
+    times: Exchange,
+) -> Result<Fetched, OriginExchange> {
+    let OriginExchange { request, candidates, plan, .. } = &exchange;
+    let selected = plan.selected.map_or(0, |selected| selected.index);
+    let heads = candidates.iter().map(|candidate| &*candidate.head);
+    let head = request.head();
+    let stored = &candidates[selected].head;
+    let rules = request.rules(&cx.rules, stored.status, &stored.fields);
+    let mut status = plan.status();
+    status.fwd_status = Some(StatusCode::NOT_MODIFIED);
+    let (freshened, outcome, writing) =
+        match rules.freshen(&request.target, &head, heads, selected, fields, times) {
+            Freshen::Updated { index, head } => {
+                let (freshened, stored, writing) =
+                    store_freshened(cx, &request.key, &candidates[index], head).await;
+                status.stored = stored;
+                (freshened.clone(), FlightOutcome::of_stored(freshened), writing)
+            }
+            Freshen::NoLongerStorable { index, head, .. } => {
+                // The freshened response may no longer be stored, and its older version must not
+                // outlive it.
+                let _ = purge::key(cx, &request.key).await;
+                let old = &candidates[index];
+                let freshened = Candidate::new(old.id, Arc::from(head), old.body.clone());
+                (freshened, FlightOutcome::UNSHAREABLE, None)
+            }
+            _ => return Err(exchange),
+        };
+    // If it fails, the body was removed while the origin validated it.
+    match serve(cx, freshened.into(), 0, &head, None, status).await {
+        Ok(response) => Ok(Fetched { response: Ok(response), outcome, writing }),
+        Err(_) => Err(exchange),
+    }
+}
+
+/// Replaces the head of a validated entry in the store. Returns the freshened entry, whether the
+/// store accepts it, and the rest of the writing.
+pub(super) async fn store_freshened(
+    cx: &Arc<Context>,
+    key: &CacheKey,
+    old: &Candidate,
+    head: Box<StoredHead>,
+) -> (Candidate, bool, Option<Writing>) {
+    let freshened = Candidate::new(old.id, Arc::from(head), old.body.clone());
+    let (shared, key) = (Arc::clone(cx), key.clone());
+    let (id, head) = (old.id, Arc::clone(&freshened.head));
+    let (stored, writing) = Writing::start(async move {
+        let freshening = shared.store.freshen(&key, id, head);
+        shared.store_call(StoreStep::Freshen, shared.limits.store_timeout, freshening).await.is_some()
+    })
+    .await;
+    (freshened, stored, writing)
+}

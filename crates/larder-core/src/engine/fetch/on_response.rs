@@ -1,0 +1,151 @@
+//! Handles a full response: serves a stale one instead of a server error if permitted; otherwise
+//! stores it if the rules allow that, and returns it in any case.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, Response, StatusCode, response::Parts};
+
+use super::{
+    super::{
+        context::Context,
+        events::{Event, StoreStep},
+        fill::{Fill, Filled, fill},
+        outcome::{FlightOutcome, NextRequests},
+        purge,
+        request::PendingRequest,
+        response::{CacheResponse, ResponseHead},
+        serve::serve_stale_on_error,
+    },
+    exchange::{Fetched, OriginExchange},
+    on_not_modified::store_freshened,
+};
+use crate::{
+    Body, CacheStatus, Candidates, Exchange, Failure, HeadFreshen, NotStorable, StoredHead, not_modified,
+    not_modified_fields,
+};
+
+/// Returns a stored response instead of a server error if the rules permit it, otherwise the
+/// response, which is stored if the rules allow that.
+pub(super) async fn on_response(
+    cx: &Arc<Context>,
+    exchange: OriginExchange,
+    response: Response<Body>,
+    times: Exchange,
+) -> Fetched {
+    let status = response.status();
+    if status.is_server_error() {
+        let OriginExchange { request, candidates, plan, .. } = &exchange;
+        let failure = Failure::Status(status);
+        if let Some(stale) = serve_stale_on_error(cx, request, candidates, *plan, failure).await {
+            let outcome = FlightOutcome::ServerError(status);
+            return Fetched { response: Ok(stale), outcome, writing: None };
+        }
+    }
+    store_response(cx, exchange, response, times).await
+}
+
+/// Stores a response if the rules allow that, and returns it.
+pub(super) async fn store_response(
+    cx: &Arc<Context>,
+    mut exchange: OriginExchange,
+    response: Response<Body>,
+    times: Exchange,
+) -> Fetched {
+    let (parts, body) = response.into_parts();
+    let request = exchange.request.head();
+    let mut status = exchange.plan.status();
+    status.fwd_status = Some(parts.status);
+    if request.method() == Method::HEAD {
+        freshen_by_head(cx, &exchange.request, &exchange.candidates, &parts, times).await;
+    }
+    let rules = exchange.request.rules(&cx.rules, parts.status, &parts.headers);
+    let storable = rules.storable(&exchange.request.target, &request, parts.status, &parts.headers, times);
+    if storable.is_ok() {
+        cx.uncacheable.allow_storing(&exchange.request.key);
+    }
+    let reservation = exchange.reservation.take();
+    let filled = match storable {
+        Ok(head) if head.weight() <= cx.limits.max_head => {
+            let head = Arc::new(head);
+            let max_len = exchange.request.options.max_object.unwrap_or(u64::MAX).min(cx.limits.max_object);
+            enforce_max_variants(cx, &exchange.request, &exchange.candidates, &head).await;
+            fill(cx, Fill { reservation, head, max_len }, body).await
+        }
+        Ok(_) => Filled::unstored(body, FlightOutcome::UNSHAREABLE),
+        Err(why) => unstorable(cx, why, &parts.headers, &mut status, body),
+    };
+    status.stored = filled.stored;
+    let response = own_response(&exchange, parts, status, filled.body);
+    Fetched { response: Ok(response), outcome: filled.outcome, writing: filled.writing }
+}
+
+/// Returns the body of a response that the rules exclude from the store, and reports why.
+fn unstorable(
+    cx: &Context,
+    why: NotStorable,
+    fields: &HeaderMap,
+    status: &mut CacheStatus,
+    body: Body,
+) -> Filled {
+    status.detail = Some(why.token());
+    cx.observe(&Event::NotStored(why));
+    let forbids_storing = cx.rules.forbids_storing(fields).is_some();
+    Filled::unstored(body, FlightOutcome::NotShared(NextRequests::GoAlone { forbids_storing }))
+}
+
+/// Creates the response for this request from the origin's.
+///
+/// This cache's conditions replaced those of the client, so the client's are evaluated here.
+fn own_response(
+    exchange: &OriginExchange,
+    parts: Parts,
+    cache_status: CacheStatus,
+    body: Body,
+) -> CacheResponse {
+    let (status, fields, body) =
+        if exchange.conditional && not_modified(&exchange.request.head(), parts.status, &parts.headers) {
+            (StatusCode::NOT_MODIFIED, not_modified_fields(&parts.headers), Body::empty())
+        } else {
+            (parts.status, parts.headers, body)
+        };
+    CacheResponse { status, head: ResponseHead::Own(fields), age: None, cache_status, body }
+}
+
+/// Removes all variants of the key if one more would exceed the limit.
+///
+/// This keeps a `Vary` that differs for each client from filling the store with one page.
+async fn enforce_max_variants(
+    cx: &Context,
+    request: &PendingRequest,
+    candidates: &Candidates,
+    head: &StoredHead,
+) {
+    let replaces = candidates.iter().any(|candidate| candidate.head.selecting == head.selecting);
+    if candidates.len() >= cx.limits.max_variants && !replaces {
+        let removing = cx.store.remove(&request.key);
+        cx.store_call(StoreStep::Remove, cx.limits.store_timeout, removing).await;
+    }
+}
+
+/// Applies a response to HEAD to the stored responses to GET (RFC 9111 §4.3.5).
+async fn freshen_by_head(
+    cx: &Arc<Context>,
+    request: &PendingRequest,
+    candidates: &Candidates,
+    parts: &Parts,
+    times: Exchange,
+) {
+    let heads = candidates.iter().map(|candidate| &*candidate.head);
+    let (status, fields) = (parts.status, &parts.headers);
+    let rules = request.rules(&cx.rules, status, fields);
+    match rules.freshen_by_head(&request.target, &request.head(), heads, status, fields, times) {
+        HeadFreshen::Updated { index, head } => {
+            let (_, _, writing) = store_freshened(cx, &request.key, &candidates[index], head).await;
+            writing.into_iter().for_each(|writing| writing.spawn(cx, ()));
+        }
+        HeadFreshen::Stale { .. } => {
+            let _ = purge::key(cx, &request.key).await;
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,96 @@
+//! Forwards a request with a body, or with a method other than GET and HEAD, and removes what it
+//! invalidates.
+
+use std::sync::Arc;
+
+use http::Response;
+
+use super::{
+    super::{
+        context::Context,
+        decide::ForwardPlan,
+        error::FetchError,
+        outcome::FlightOutcome,
+        purge,
+        request::PendingRequest,
+        response::{CacheResponse, ResponseHead},
+    },
+    exchange::{Fetched, OriginExchange, reserve, send},
+    on_response::store_response,
+};
+use crate::{
+    Body, CacheGroup, CacheKey, CacheStatus, Candidates, ForwardReason, TargetUri, invalidation_groups,
+    invalidation_targets,
+};
+
+/// Forwards a request with a body, or with a method other than GET and HEAD.
+///
+/// No conditions are added. Whatever it invalidates has been removed before the client gets the
+/// response (RFC 9111 §4.4).
+pub(in super::super) async fn fetch_unchanged(
+    cx: &Arc<Context>,
+    request: PendingRequest,
+    body: Body,
+    candidates: Candidates,
+) -> Fetched {
+    let outgoing = request.outgoing(body);
+    let (response, times) = match send(cx, &request, outgoing).await {
+        Ok(received) => received,
+        Err(error) => {
+            let outcome = FlightOutcome::Failed(error.kind());
+            return Fetched { response: Err(FetchError::Origin(error)), outcome, writing: None };
+        }
+    };
+    if request.head().may_reuse() {
+        // A GET with content: the content is not in the key.
+        return pass(response, ForwardReason::Request);
+    }
+    invalidate(cx, &request, invalidation_scope(&request, &response)).await;
+    let plan = ForwardPlan { selected: None, fwd: ForwardReason::Method };
+    // Not earlier: the request may have invalidated its own key.
+    let reservation = reserve(cx, &request).await;
+    let exchange = OriginExchange { request, candidates, plan, conditional: false, reservation };
+    store_response(cx, exchange, response, times).await
+}
+
+/// Returns a response that is not stored.
+fn pass(response: Response<Body>, fwd: ForwardReason) -> Fetched {
+    let (parts, body) = response.into_parts();
+    let mut cache_status = CacheStatus::forwarded(fwd);
+    cache_status.fwd_status = Some(parts.status);
+    let head = ResponseHead::Own(parts.headers);
+    let response = CacheResponse { status: parts.status, head, age: None, cache_status, body };
+    Fetched { response: Ok(response), outcome: FlightOutcome::UNSHAREABLE, writing: None }
+}
+
+/// Purges the targets and groups that an unsafe request has invalidated.
+async fn invalidate(cx: &Context, request: &PendingRequest, scope: (Vec<TargetUri>, Vec<CacheGroup>)) {
+    // A failure is reported where it occurs; the client still gets the origin's response.
+    for target in scope.0 {
+        // A request with a key of its own has changed what is stored under that key and under
+        // the plain key.
+        let mut keys = vec![CacheKey::new(&target), request.key.for_target(&target)];
+        if target == request.target {
+            keys.push(request.key.clone());
+        }
+        keys.dedup();
+        for key in keys {
+            let _ = purge::key(cx, &key).await;
+        }
+    }
+    for group in scope.1 {
+        let _ = purge::group(cx, &group).await;
+    }
+}
+
+/// Returns the targets and groups that an exchange with an unsafe method invalidates.
+fn invalidation_scope(
+    request: &PendingRequest,
+    response: &Response<Body>,
+) -> (Vec<TargetUri>, Vec<CacheGroup>) {
+    let (method, status, fields) = (&request.parts.method, response.status(), response.headers());
+    (
+        invalidation_targets(method, &request.target, status, fields),
+        invalidation_groups(method, &request.target, status, fields),
+    )
+}

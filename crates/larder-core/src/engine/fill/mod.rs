@@ -1,0 +1,157 @@
+//! Sends a response body to the client and to the store at the same time.
+//!
+//! Chunks that arrived together with the head are read without waiting. If they are the whole body,
+//! it is stored and served from memory, and no task is spawned. Otherwise a task continues to read
+//! the body ([`BodyFanout`]), even if the client disconnects.
+//!
+//! The response never waits for the store: store operations that are not ready at once continue in
+//! the background (`writing`). `fetch` decides which responses are stored, `read_ahead` reads what
+//! has arrived, `fanout` distributes the bodies that are still arriving, and `backfill` reads one
+//! of them for one client.
+
+mod backfill;
+mod fanout;
+mod read_ahead;
+mod readers;
+mod writing;
+
+use std::{collections::VecDeque, sync::Arc, task::Poll};
+
+use bytes::Bytes;
+use http_body::Body as _;
+
+pub(super) use self::writing::Writing;
+use self::{
+    fanout::BodyFanout,
+    read_ahead::{PrefixedBody, ReadAhead, Tail, read_ahead, total},
+    writing::{Begun, StreamingFill, write_whole},
+};
+use super::{
+    context::Context,
+    events::{Event, StoreStep},
+    outcome::{FlightOutcome, NextRequests},
+};
+use crate::{
+    Body, BodyError, BodySource, Candidate, EntryId, Reservation, StoredBody, StoredHead,
+    timeout::{poll_once, within},
+};
+
+/// A response to be stored.
+pub(super) struct Fill {
+    /// The reservation from before the request to the origin; `None` if there is none, so that the
+    /// response is not stored.
+    pub(super) reservation: Option<Box<dyn Reservation>>,
+    pub(super) head: Arc<StoredHead>,
+    /// Longest body that is stored, in bytes.
+    pub(super) max_len: u64,
+}
+
+/// The result of a fill, as far as it is known when the response is sent.
+pub(super) struct Filled {
+    /// The client's body.
+    pub(super) body: Body,
+    /// Whether the store accepts the response.
+    pub(super) stored: bool,
+    /// What the requests that wait for this response may do with it.
+    pub(super) outcome: FlightOutcome,
+    /// The rest of the writing, if any.
+    pub(super) writing: Option<Writing>,
+}
+
+impl Filled {
+    /// Creates the result for a body that is not stored.
+    pub(super) fn unstored(body: Body, outcome: FlightOutcome) -> Self {
+        Self { body, stored: false, outcome, writing: None }
+    }
+}
+
+/// Sends `body` to the client and to the store.
+pub(super) async fn fill(cx: &Arc<Context>, fill: Fill, mut body: Body) -> Filled {
+    let announced = body.size_hint().exact();
+    // The body of a 206 must be as long as its Content-Range states (RFC 9110 §14.4).
+    let length = fill.head.part.map(|part| part.last - part.first + 1).or(announced);
+    if length.is_some_and(|length| length > fill.max_len) || announced.is_some_and(|a| Some(a) != length) {
+        return Filled::unstored(body, FlightOutcome::UNSHAREABLE);
+    }
+    match read_ahead(&mut body).await {
+        ReadAhead::Complete(bytes) if bytes.len() as u64 > fill.max_len => {
+            Filled::unstored(Body::from(bytes), FlightOutcome::UNSHAREABLE)
+        }
+        ReadAhead::Complete(bytes) if length.is_none_or(|length| length == bytes.len() as u64) => {
+            fill_whole(cx, fill, bytes).await
+        }
+        ReadAhead::Complete(bytes) => {
+            let error = "the body does not have the announced length".into();
+            fail_body(cx, VecDeque::from([bytes]), error)
+        }
+        ReadAhead::Failed(chunks, error) => fail_body(cx, chunks, error),
+        ReadAhead::Partial(chunks) if length.is_some_and(|length| length < total(&chunks)) => {
+            fail_body(cx, chunks, "the body is longer than announced".into())
+        }
+        ReadAhead::Partial(chunks) => fill_streaming(cx, fill, chunks, body, length).await,
+    }
+}
+
+/// Returns a body of the chunks that arrived, followed by the error. Followers fetch again on
+/// their own.
+fn fail_body(cx: &Context, chunks: VecDeque<Bytes>, error: BodyError) -> Filled {
+    cx.observe(&Event::BodyBroken);
+    let body = Body::stream(PrefixedBody { chunks, tail: Tail::Failure(Some(error)) });
+    Filled::unstored(body, FlightOutcome::NotShared(NextRequests::Collapse))
+}
+
+/// Serves and stores a body that is in memory.
+async fn fill_whole(cx: &Arc<Context>, fill: Fill, bytes: Bytes) -> Filled {
+    let Fill { reservation, head, .. } = fill;
+    let body = StoredBody::Whole(bytes.clone());
+    let outcome = FlightOutcome::of_stored(Candidate::new(EntryId(0), Arc::clone(&head), body));
+    let Some(reservation) = reservation else {
+        return Filled { body: Body::from(bytes), stored: false, outcome, writing: None };
+    };
+    let (shared, chunk) = (Arc::clone(cx), bytes.clone());
+    let (stored, writing) =
+        Writing::start(async move { write_whole(&shared, reservation, head, chunk).await }).await;
+    Filled { body: Body::from(bytes), stored, outcome, writing }
+}
+
+/// Serves and stores a body that is still arriving. The result's `writing` reads it for all
+/// readers.
+async fn fill_streaming(
+    cx: &Arc<Context>,
+    fill: Fill,
+    chunks: VecDeque<Bytes>,
+    rest: Body,
+    length: Option<u64>,
+) -> Filled {
+    let Fill { reservation, head, max_len } = fill;
+    let unstored = |chunks, rest| {
+        let body = Body::stream(PrefixedBody { chunks, tail: Tail::Body(rest) });
+        Filled::unstored(body, FlightOutcome::UNSHAREABLE)
+    };
+    let Some(reservation) = reservation else { return unstored(chunks, rest) };
+    let mut begin = {
+        let (limit, head) = (cx.limits.store_timeout, Arc::clone(&head));
+        Box::pin(async move { within(limit, reservation.begin(head, length)).await })
+    };
+    let begun = match poll_once(begin.as_mut()).await {
+        Poll::Ready(Some(Ok(writer))) => Begun::Writer(writer),
+        Poll::Ready(failed) => {
+            cx.store_failed(StoreStep::Write, failed.and_then(Result::err).as_ref());
+            return unstored(chunks, rest);
+        }
+        Poll::Pending => Begun::Pending(begin),
+    };
+    let fanout = BodyFanout::new(length, chunks);
+    let source: Arc<dyn BodySource> = Arc::new(Arc::clone(&fanout));
+    let body = match source.stream(None).await {
+        Ok(stream) => Body::stored(stream, length),
+        Err(error) => return fail_body(cx, VecDeque::new(), error.into()),
+    };
+    let candidate = Candidate::new(EntryId(0), head, StoredBody::Source(source));
+    Filled {
+        body,
+        stored: true,
+        outcome: FlightOutcome::of_stored(candidate),
+        writing: Some(Writing::Streaming(Box::new(StreamingFill { fanout, rest, begun, max_len }))),
+    }
+}

@@ -1,0 +1,86 @@
+//! Follows the fetch of another request: waits for its headers, and serves its response if this
+//! request's header fields allow it.
+
+use std::sync::Arc;
+
+use super::{
+    super::{
+        context::Context,
+        decide::{Decision, ForwardPlan, decide},
+        error::FetchError,
+        outcome::FlightOutcome,
+        request::PendingRequest,
+        response::CacheResponse,
+        serve::{serve, serve_stale_on_error},
+    },
+    flights::Flight,
+};
+use crate::{CacheKey, Candidate, Candidates, Failure, OriginError, timeout::within};
+
+/// Waits for the leader's headers and acts on the outcome of the flight.
+pub(super) async fn follow(
+    cx: &Context,
+    request: &PendingRequest,
+    candidates: &Candidates,
+    plan: ForwardPlan,
+    flight: &Arc<Flight>,
+) -> Followed {
+    let Some(outcome) = within(cx.limits.collapse_timeout, flight.outcome()).await else {
+        return Followed::Uncollapsed;
+    };
+    match outcome {
+        FlightOutcome::Shared(candidate) => share(cx, request, plan, candidate).await,
+        FlightOutcome::NotShared(_) => Followed::Uncollapsed,
+        FlightOutcome::Abandoned => Followed::Retry { failed: false },
+        FlightOutcome::Failed(kind) => {
+            match serve_stale_on_error(cx, request, candidates, plan, Failure::Disconnected).await {
+                Some(response) => Followed::Response(response),
+                None if flight.attempt == 0 && !kind.is_timeout() => Followed::Retry { failed: true },
+                None => Followed::Failed(OriginError::new(kind).into()),
+            }
+        }
+        FlightOutcome::ServerError(status) => {
+            match serve_stale_on_error(cx, request, candidates, plan, Failure::Status(status)).await {
+                Some(response) => Followed::Response(response),
+                None => Followed::Uncollapsed,
+            }
+        }
+    }
+}
+
+/// Serves the leader's response, if this request's header fields allow it.
+async fn share(cx: &Context, request: &PendingRequest, plan: ForwardPlan, candidate: Candidate) -> Followed {
+    let head = request.head();
+    if !candidate.head.selecting.matches(&head) {
+        let variant = candidate.head.selecting.variant_of(&head);
+        return variant.map_or(Followed::Uncollapsed, |variant| {
+            Followed::OtherVariant(request.key.with_extra(b"variant").with_extra(&variant))
+        });
+    }
+    let candidates = Candidates::from(candidate);
+    let (Decision::Serve(selected) | Decision::ServeStale(selected)) = decide(cx, &head, &candidates) else {
+        return Followed::Uncollapsed;
+    };
+    let mut status = plan.status();
+    status.collapsed = true;
+    match serve(cx, candidates, 0, &head, Some(selected.age), status).await {
+        Ok(response) => Followed::Response(response),
+        Err(_) => Followed::Uncollapsed,
+    }
+}
+
+/// The result of following a flight.
+pub(super) enum Followed {
+    Response(CacheResponse),
+    Failed(FetchError),
+    /// The response is for other values of the fields that it varies on. Requests with the same
+    /// values are collapsed under this key.
+    OtherVariant(CacheKey),
+    /// The request goes to the origin on its own.
+    Uncollapsed,
+    /// The leader was dropped or failed: try to lead.
+    Retry {
+        /// Whether the origin failed the leader.
+        failed: bool,
+    },
+}

@@ -1,0 +1,118 @@
+//! Leads the fetch of a key: claims its lease where processes share the store, looks up what other
+//! fetches have stored, fetches, and completes the flight.
+
+use std::sync::Arc;
+
+use super::{
+    super::{
+        context::Context,
+        decide::{ForwardPlan, decide},
+        error::FetchError,
+        events::StoreStep,
+        fetch::{Fetched, fetch},
+        outcome::{FlightOutcome, NextRequests},
+        request::PendingRequest,
+        response::CacheResponse,
+    },
+    flights::Leader,
+    stored::{Step, use_stored},
+};
+use crate::{Candidates, Claim, timeout::within};
+
+/// Number of times that a request waits for another process's fetch before it fetches without a
+/// lease.
+const MAX_CLAIMS: u32 = 3;
+
+/// Serves a request as the leader of a flight.
+///
+/// `found` is what the lookup found, unless that may be out of date.
+pub(super) async fn lead(
+    cx: &Arc<Context>,
+    request: PendingRequest,
+    found: Option<(ForwardPlan, Candidates)>,
+    mut leader: Leader,
+) -> Result<CacheResponse, FetchError> {
+    let (plan, candidates) = match found {
+        Some(found) if cx.store.leases().is_none() => found,
+        found => match prepare(cx, &request, found, &mut leader).await {
+            Step::Forward(plan, candidates) => (plan, candidates),
+            Step::Serve(response) | Step::ServeAndRevalidate(response, ..) => {
+                let outcome = FlightOutcome::of_served(&response);
+                return finish(cx, Fetched { response: Ok(response), outcome, writing: None }, Some(leader));
+            }
+        },
+    };
+    let fetched = fetch(cx, request, candidates, plan).await;
+    finish(cx, fetched, Some(leader))
+}
+
+/// Ends a fetch: completes its flight, if it has one, and lets the writing to the store continue
+/// in the background. This is the only function that completes a flight of a request that has not
+/// been dropped.
+pub(in super::super) fn finish(
+    cx: &Arc<Context>,
+    fetched: Fetched,
+    leader: Option<Leader>,
+) -> Result<CacheResponse, FetchError> {
+    let Fetched { response, outcome, writing } = fetched;
+    if let Some(leader) = &leader {
+        if let FlightOutcome::NotShared(NextRequests::GoAlone { forbids_storing }) = outcome {
+            cx.uncacheable.insert(leader.key(), forbids_storing, cx.now());
+        }
+        leader.complete(outcome);
+    }
+    if let Some(writing) = writing {
+        // Until the response is in the store, requests find it through the flight.
+        writing.spawn(cx, leader);
+    }
+    response
+}
+
+/// Prepares the leader of a flight for its fetch: claims the key's lease where processes share the
+/// store, and looks up what other fetches have stored.
+///
+/// `found` is what the lookup found, unless that may be out of date.
+async fn prepare(
+    cx: &Context,
+    request: &PendingRequest,
+    mut found: Option<(ForwardPlan, Candidates)>,
+    leader: &mut Leader,
+) -> Step {
+    let mut claims = if cx.store.leases().is_some() { 0 } else { MAX_CLAIMS };
+    loop {
+        let (plan, candidates) = match found.take() {
+            Some(found) => found,
+            None => {
+                let candidates = cx.candidates(&request.key).await;
+                let decision = decide(cx, &request.head(), &candidates);
+                match use_stored(cx, request, candidates, decision).await {
+                    Step::Forward(plan, candidates) => (plan, candidates),
+                    served => return served,
+                }
+            }
+        };
+        if leader.lease.is_some() || claims >= MAX_CLAIMS {
+            return Step::Forward(plan, candidates);
+        }
+        // Granted or not: another process may have stored the response since the lookup, so the
+        // next turn looks again.
+        claims = if claim(cx, leader).await { MAX_CLAIMS } else { claims + 1 };
+    }
+}
+
+/// Claims the lease of the leader's key among the processes that share the store.
+///
+/// Returns `false` after another process has fetched or has released its lease: the caller then
+/// looks up the response. A store that fails does not prevent the fetch.
+async fn claim(cx: &Context, leader: &mut Leader) -> bool {
+    let Some(leases) = cx.store.leases() else { return true };
+    let claiming = leases.claim(leader.key());
+    match cx.store_call(StoreStep::Lookup, cx.limits.lookup_timeout, claiming).await {
+        Some(Claim::Granted(lease)) => {
+            leader.lease = Some(lease);
+            true
+        }
+        Some(Claim::Held(held)) => within(cx.limits.collapse_timeout, held.released()).await.is_none(),
+        None => true,
+    }
+}

@@ -1,0 +1,169 @@
+//! Serves a request after a lookup that was a miss: serve a stale response, follow a flight, lead
+//! one, or go to the origin uncollapsed.
+//!
+//! [`Miss`] is what the lookup found. `stored` uses it, `lead` and `follow` are the two roles in a
+//! flight, `flights` holds the state of collapsing, and `uncacheable` the keys that are not
+//! collapsed. `fetch` sends the request to the origin.
+
+pub(super) mod flights;
+mod follow;
+pub(super) mod lead;
+mod stored;
+pub(super) mod uncacheable;
+
+use std::sync::Arc;
+
+use http::Request;
+
+use self::{
+    flights::Role,
+    follow::{Followed, follow},
+    lead::{finish, lead},
+    stored::{Step, use_stored},
+};
+use super::{
+    background::revalidate_in_background,
+    bypass::Bypass,
+    context::Context,
+    decide::{Decision, ForwardPlan, decide},
+    error::FetchError,
+    fetch::{fetch, fetch_unchanged},
+    options::FetchOptions,
+    request::PendingRequest,
+    response::CacheResponse,
+};
+use crate::{Body, CacheKey, Candidates, ForwardReason, Origin, TargetUri};
+
+/// The result of a lookup that could not be served, so that it need not be repeated.
+#[derive(Debug)]
+pub struct Miss {
+    pub(super) context: Arc<Context>,
+    pub(super) key: CacheKey,
+    pub(super) candidates: Candidates,
+    /// The result of [`Flights::generation`](flights::Flights::generation) before the lookup.
+    pub(super) generation: u64,
+    /// The decision on the candidates, if one was taken.
+    pub(super) decision: Option<Decision>,
+    /// The reason for forwarding, if the adapter may [bypass](Self::into_bypass) the engine.
+    pub(super) bypass: Option<ForwardReason>,
+}
+
+impl Miss {
+    /// Returns the permission to call the origin without the engine, if that is correct for this
+    /// request.
+    ///
+    /// It is if nothing is stored under the key and the last response forbade storing, such as with
+    /// `no-store`. The adapter need not convert the request and the response then.
+    ///
+    /// # Errors
+    ///
+    /// Returns the miss unchanged if the request has to go through the engine.
+    pub fn into_bypass(self) -> Result<Bypass, Self> {
+        match self.bypass {
+            Some(fwd) => Ok(Bypass { context: self.context, key: self.key, fwd }),
+            None => Err(self),
+        }
+    }
+
+    /// Serves the request that was looked up, with the origin where necessary.
+    ///
+    /// The request's URI must be absolute, with scheme and authority; this method normalizes it. It
+    /// also removes hop-by-hop header fields. `request` must be the request that was looked up.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`FetchError`] if the URI cannot be fetched, or if the origin returned no response
+    /// and no stored response may be served instead.
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped at any point. If other requests wait for the fetch, one of them takes over,
+    /// or the fetch continues if its head has arrived.
+    pub async fn fetch(
+        self,
+        request: Request<Body>,
+        origin: Arc<dyn Origin>,
+        options: &FetchOptions,
+    ) -> Result<CacheResponse, FetchError> {
+        let Self { context, key, candidates, generation, decision, .. } = self;
+        let target = TargetUri::from_uri(request.uri())?;
+        let (request, body) = PendingRequest::new(key, target, request, origin, options)?;
+        let cx = &context;
+        let result = if body.is_empty() && request.head().may_reuse() {
+            collapse(cx, request, candidates, decision, generation).await
+        } else {
+            finish(cx, fetch_unchanged(cx, request, body, candidates).await, None)
+        };
+        result.map(|response| context.record_outcome(response))
+    }
+}
+
+/// Serves a request for which the response can be shared: with a stored response, with the
+/// response of another request's fetch, or with its own.
+///
+/// `generation` was read before the lookup that found the candidates.
+async fn collapse(
+    cx: &Arc<Context>,
+    request: PendingRequest,
+    candidates: Candidates,
+    decision: Option<Decision>,
+    generation: u64,
+) -> Result<CacheResponse, FetchError> {
+    let decision = decision.unwrap_or_else(|| decide(cx, &request.head(), &candidates));
+    let (plan, candidates) = match use_stored(cx, &request, candidates, decision).await {
+        Step::Forward(plan, candidates) => (plan, candidates),
+        Step::Serve(response) => return Ok(response),
+        Step::ServeAndRevalidate(response, plan, candidates) => {
+            revalidate_in_background(cx, request, candidates, plan, generation);
+            return Ok(response);
+        }
+    };
+    // The flight to follow: that of the key or, if the response turns out to vary, that of the same
+    // variant.
+    let mut flight_key = request.key.clone();
+    let mut attempt = 0;
+    loop {
+        match join_flight(cx, &request, &flight_key, attempt) {
+            Role::Uncollapsed => break,
+            Role::Leader(leader) => {
+                // Another fetch may have ended between the lookup and this request becoming the
+                // leader.
+                let is_current =
+                    cx.flights.generation(&request.key) == generation && flight_key == request.key;
+                let found = is_current.then_some((plan, candidates));
+                return lead(cx, request, found, leader).await;
+            }
+            Role::Follower(flight) => match follow(cx, &request, &candidates, plan, &flight).await {
+                Followed::Response(response) => return Ok(response),
+                Followed::Failed(error) => return Err(error),
+                Followed::OtherVariant(key) if flight_key == request.key => flight_key = key,
+                // An origin with a different `Vary` in each response.
+                Followed::OtherVariant(_) | Followed::Uncollapsed => break,
+                // The next leader looks up what the flight stored.
+                Followed::Retry { failed } => attempt = flight.attempt + u32::from(failed),
+            },
+        }
+    }
+    fetch_alone(cx, request, candidates, plan).await
+}
+
+/// Fetches the response for this request only.
+async fn fetch_alone(
+    cx: &Arc<Context>,
+    request: PendingRequest,
+    candidates: Candidates,
+    plan: ForwardPlan,
+) -> Result<CacheResponse, FetchError> {
+    finish(cx, fetch(cx, request, candidates, plan).await, None)
+}
+
+/// Joins or starts the flight of `key`, unless the key is uncacheable.
+fn join_flight(cx: &Context, request: &PendingRequest, key: &CacheKey, attempt: u32) -> Role {
+    if cx.uncacheable.contains(key, cx.now()) {
+        Role::Uncollapsed
+    } else if request.can_lead() {
+        cx.flights.join(key, attempt)
+    } else {
+        cx.flights.follow(key).map_or(Role::Uncollapsed, Role::Follower)
+    }
+}

@@ -1,0 +1,56 @@
+//! Uses the stored responses of a request that its lookup could not serve: a stale one is served
+//! while it is revalidated.
+
+use super::super::{
+    context::Context,
+    decide::{Decision, ForwardPlan, decide},
+    request::PendingRequest,
+    response::CacheResponse,
+    serve::serve,
+};
+use crate::{CacheStatus, Candidates};
+
+/// What the stored responses are good for.
+pub(super) enum Step {
+    /// Serve this response.
+    Serve(CacheResponse),
+    /// Serve this response, and revalidate it in the background.
+    ServeAndRevalidate(CacheResponse, ForwardPlan, Candidates),
+    /// Send the request to the origin, or follow another one.
+    Forward(ForwardPlan, Candidates),
+}
+
+/// Serves a stored response if the decision on these candidates permits it.
+pub(super) async fn use_stored(
+    cx: &Context,
+    request: &PendingRequest,
+    mut candidates: Candidates,
+    mut decision: Decision,
+) -> Step {
+    loop {
+        let (selected, revalidate) = match decision {
+            Decision::Forward(plan) => return Step::Forward(plan, candidates),
+            Decision::OnlyIfCached => return Step::Serve(CacheResponse::only_if_cached()),
+            Decision::Serve(selected) => (selected, None),
+            Decision::ServeStale(selected) => {
+                let plan = ForwardPlan::revalidate(selected);
+                if !request.origin.supports_background_revalidation() {
+                    return Step::Forward(plan, candidates);
+                }
+                (selected, Some((plan, candidates.clone())))
+            }
+        };
+        let (age, status) = (Some(selected.age), CacheStatus::hit(selected.ttl));
+        match serve(cx, candidates, selected.index, &request.head(), age, status).await {
+            Ok(response) => {
+                return match revalidate {
+                    Some((plan, candidates)) => Step::ServeAndRevalidate(response, plan, candidates),
+                    None => Step::Serve(response),
+                };
+            }
+            // The body has been removed: nothing is stored.
+            Err(_) => candidates = Candidates::none(),
+        }
+        decision = decide(cx, &request.head(), &candidates);
+    }
+}

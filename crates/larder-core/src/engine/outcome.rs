@@ -1,0 +1,69 @@
+//! Defines what the requests that wait for a fetch may do with its result.
+//!
+//! `fetch` and `fill` produce the value, `miss::lead` completes the flight with it, and
+//! `miss::follow` acts on it.
+
+use http::StatusCode;
+
+use super::response::{CacheResponse, ResponseHead};
+use crate::{Candidate, OriginErrorKind, StoredHead};
+
+/// The outcome of a flight, for its followers.
+#[derive(Debug, Clone)]
+pub(crate) enum FlightOutcome {
+    /// The response can be shared. Its head has arrived; its body has arrived or is arriving.
+    Shared(Candidate),
+    /// The response cannot be shared. All followers go to the origin at once.
+    NotShared(NextRequests),
+    /// The origin returned no response. After a first failure other than a timeout, one follower
+    /// leads again, because the fault may have been limited to that connection. After a timeout or
+    /// a second failure all followers get the error; otherwise the waits of successive attempts
+    /// would add up.
+    Failed(OriginErrorKind),
+    /// The origin returned this server error, and the leader served a stale response instead.
+    ServerError(StatusCode),
+    /// The leader was dropped before the headers arrived. Another request leads.
+    Abandoned,
+}
+
+/// What happens to the next requests for a key with a response that could not be shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NextRequests {
+    /// They are collapsed: the reason was limited to this response.
+    Collapse,
+    /// They go to the origin uncollapsed for a while, because waiting doubles their latency.
+    GoAlone {
+        /// Whether the header fields of the response forbid storing.
+        forbids_storing: bool,
+    },
+}
+
+impl FlightOutcome {
+    /// The outcome for a response that cannot be shared although its header fields permit storing.
+    pub(crate) const UNSHAREABLE: Self = Self::NotShared(NextRequests::GoAlone { forbids_storing: false });
+
+    /// Returns the outcome for a leader that served a stored response: shared if it is a fresh hit,
+    /// so that the followers need not look it up one after the other.
+    pub(crate) fn of_served(response: &CacheResponse) -> Self {
+        let is_fresh = response.cache_status.hit && response.cache_status.ttl.is_some_and(|ttl| ttl > 0);
+        match &response.head {
+            ResponseHead::Stored(candidates, index) if is_fresh => Self::Shared(candidates[*index].clone()),
+            _ => Self::Abandoned,
+        }
+    }
+
+    /// Returns the outcome for a stored response: shared, unless it has to be validated for each
+    /// request.
+    pub(crate) fn of_stored(candidate: Candidate) -> Self {
+        if is_shareable(&candidate.head) { Self::Shared(candidate) } else { Self::UNSHAREABLE }
+    }
+}
+
+/// Returns whether a response with this head may be served to requests that waited while it was
+/// fetched.
+fn is_shareable(head: &StoredHead) -> bool {
+    let freshness = &head.freshness;
+    !freshness.no_cache
+        && freshness.lifetime.lifetime > freshness.corrected_initial_age
+        && !head.selecting.never_matches()
+}
