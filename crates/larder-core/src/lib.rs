@@ -17,7 +17,7 @@ mod origin;
 mod store;
 mod timeout;
 
-pub use body::{Body, BodyError};
+pub use body::{Body, BodyEnd, BodyError};
 pub use clock::{Clock, SystemClock};
 pub use engine::{
     Bypass, Cache, CacheBuilder, CacheResponse, Event, FetchError, FetchOptions, Limits, Lookup, Miss,

@@ -7,15 +7,13 @@ use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll},
+    task::Poll,
     time::Duration,
 };
 
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
 use tokio::{sync::Notify, time::sleep};
 
-use crate::{Body, BodyError};
+use crate::{Body, BodyEnd, body::BodyEvent};
 
 /// Runs `future` for at most `limit` and returns its output, or `None` if the time has passed.
 ///
@@ -50,7 +48,13 @@ where
         return within(limit, fetch(body)).await;
     }
     let progress = Arc::new(Notify::new());
-    let mut head = pin!(fetch(Body::stream(ProgressBody { body, progress: Arc::clone(&progress) })));
+    let read = Arc::clone(&progress);
+    let body = body.observe(move |event| {
+        if !matches!(event, BodyEvent::End(BodyEnd::Dropped)) {
+            read.notify_one();
+        }
+    });
+    let mut head = pin!(fetch(body));
     loop {
         tokio::select! {
             biased;
@@ -58,35 +62,5 @@ where
             () = progress.notified() => {}
             () = sleep(limit) => return None,
         }
-    }
-}
-
-/// A request body that notifies each time it is polled successfully.
-struct ProgressBody {
-    body: Body,
-    progress: Arc<Notify>,
-}
-
-impl http_body::Body for ProgressBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        if frame.is_ready() {
-            self.progress.notify_one();
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

@@ -1,0 +1,334 @@
+//! Defines [`Body`], the body of a request or response, whole in memory or streaming. `frames` has
+//! the bodies that a streaming one consists of.
+
+mod frames;
+
+use std::{
+    any::Any,
+    error::Error,
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use http_body::{Frame, SizeHint};
+use parking_lot::Mutex;
+
+pub(crate) use self::frames::BodyEvent;
+use self::frames::{Chunks, Erased, MapErr, Observed};
+use crate::ByteStream;
+
+/// The reason why a body ended before it was complete.
+///
+/// Code that reads a body must forward its error: a failed body is never treated as a shorter body.
+pub type BodyError = Box<dyn Error + Send + Sync>;
+
+/// The body of a request or response, either whole in memory or a stream of chunks.
+///
+/// Trailers are dropped: a cache would have to store them, and RFC 9111 §3.1 allows it not to. A
+/// body is `Send` and `Sync`, as some frameworks require.
+///
+/// ```
+/// use larder_core::Body;
+///
+/// let body = Body::from("hello");
+/// assert!(!body.is_empty());
+/// assert_eq!(body.try_into_bytes().expect("in memory"), "hello");
+/// ```
+#[derive(Default)]
+pub struct Body(Kind);
+
+#[derive(Default)]
+enum Kind {
+    #[default]
+    Empty,
+    Whole(Bytes),
+    /// The lock makes the body `Sync`. Reading goes through `&mut` and does not lock; only
+    /// `is_end_stream` and `size_hint` do.
+    Stream(Mutex<Pin<Box<Frames>>>),
+}
+
+/// A streaming body of any kind.
+type Frames = dyn http_body::Body<Data = Bytes, Error = BodyError> + Send;
+
+/// How a body ended; see [`Body::on_end`].
+///
+/// ```
+/// use larder_core::{Body, BodyEnd};
+///
+/// let body = Body::from("hello").on_end(|end| assert_eq!(end, BodyEnd::Dropped));
+/// drop(body);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BodyEnd {
+    /// The body was read to its end.
+    Complete,
+    /// The body failed: its reader got an error.
+    Failed,
+    /// The body was dropped before its end, for example because the client disconnected.
+    Dropped,
+}
+
+impl Body {
+    /// Creates a body of zero bytes.
+    pub const fn empty() -> Self {
+        Self(Kind::Empty)
+    }
+
+    /// Creates a body from any [`http_body::Body`], which it boxes. Trailers are dropped.
+    ///
+    /// A `Body` is returned unchanged.
+    pub fn stream<B>(body: B) -> Self
+    where
+        B: http_body::Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BodyError>,
+    {
+        let mut body = Some(body);
+        if let Some(unchanged) = (&mut body as &mut dyn Any).downcast_mut::<Option<Self>>() {
+            return unchanged.take().unwrap_or_default();
+        }
+        match body {
+            Some(body) if body.size_hint().exact() != Some(0) || !body.is_end_stream() => {
+                Self::boxed(Erased { body })
+            }
+            _ => Self::empty(),
+        }
+    }
+
+    /// Creates a body of unknown length from a stream of chunks, which it boxes.
+    ///
+    /// An error of the stream is an error of the body: the body is incomplete then.
+    ///
+    /// ```
+    /// use larder_core::Body;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let chunks = ["one", " and ", "two"].map(Ok::<_, std::io::Error>);
+    /// let mut body = Body::from_stream(futures_util::stream::iter(chunks));
+    /// assert_eq!(body.chunk().await.expect("a chunk").expect("no error"), "one");
+    /// # });
+    /// ```
+    pub fn from_stream<S, C, E>(stream: S) -> Self
+    where
+        S: Stream<Item = Result<C, E>> + Send + 'static,
+        C: Into<Bytes> + 'static,
+        E: Into<BodyError> + 'static,
+    {
+        Self::boxed(Chunks::new(stream, None))
+    }
+
+    /// Creates a body of `length` bytes from a stream of chunks, which it boxes.
+    ///
+    /// If the stream has another length, the body ends with an error: a truncated stream is never a
+    /// shorter body.
+    ///
+    /// ```
+    /// use larder_core::Body;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let chunks = ["hel", "lo"].map(Ok::<_, std::io::Error>);
+    /// let mut body = Body::from_stream_with_length(futures_util::stream::iter(chunks), 6);
+    /// assert_eq!(body.chunk().await.expect("a chunk").expect("no error"), "hel");
+    /// assert_eq!(body.chunk().await.expect("a chunk").expect("no error"), "lo");
+    /// assert!(body.chunk().await.expect("an error").is_err());
+    /// # });
+    /// ```
+    pub fn from_stream_with_length<S, C, E>(stream: S, length: u64) -> Self
+    where
+        S: Stream<Item = Result<C, E>> + Send + 'static,
+        C: Into<Bytes> + 'static,
+        E: Into<BodyError> + 'static,
+    {
+        if length == 0 { Self::empty() } else { Self::boxed(Chunks::new(stream, Some(length))) }
+    }
+
+    /// Boxes a streaming body.
+    fn boxed(body: impl http_body::Body<Data = Bytes, Error = BodyError> + Send + 'static) -> Self {
+        Self(Kind::Stream(Mutex::new(Box::pin(body))))
+    }
+
+    /// Converts the body's error with `convert`, if the body fails. A body in memory cannot fail
+    /// and is returned unchanged.
+    ///
+    /// ```
+    /// use larder_core::Body;
+    ///
+    /// let body = Body::from("hello").map_err(|error| format!("upload failed: {error}"));
+    /// assert_eq!(body.try_into_bytes().expect("in memory"), "hello");
+    /// ```
+    #[must_use]
+    pub fn map_err<F, E>(self, convert: F) -> Self
+    where
+        F: FnMut(BodyError) -> E + Send + 'static,
+        E: Into<BodyError> + 'static,
+    {
+        if self.is_whole() { self } else { Self::boxed(MapErr { body: self, convert }) }
+    }
+
+    /// Calls `report` exactly once, when the body has ended, with how it ended.
+    ///
+    /// For an empty body it is called at once. A body in memory that is not empty becomes a stream
+    /// of one chunk.
+    ///
+    /// ```
+    /// use larder_core::{Body, BodyEnd};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let (sender, receiver) = std::sync::mpsc::channel();
+    /// let mut body = Body::from("hello").on_end(move |end| sender.send(end).expect("a receiver"));
+    /// while let Some(chunk) = body.chunk().await {
+    ///     chunk.expect("a chunk");
+    /// }
+    /// assert_eq!(receiver.recv(), Ok(BodyEnd::Complete));
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn on_end(self, report: impl FnOnce(BodyEnd) + Send + 'static) -> Self {
+        let mut report = Some(report);
+        self.observe(move |event| {
+            if let BodyEvent::End(end) = event
+                && let Some(report) = report.take()
+            {
+                report(end);
+            }
+        })
+    }
+
+    /// Calls `observe` for each chunk that is read, and once when the body has ended.
+    pub(crate) fn observe(self, mut observe: impl FnMut(BodyEvent) + Send + 'static) -> Self {
+        if self.is_empty() {
+            observe(BodyEvent::End(BodyEnd::Complete));
+            return self;
+        }
+        Self::boxed(Observed::new(self, observe))
+    }
+
+    /// Returns all bytes of the body if they are in memory, without polling.
+    ///
+    /// # Errors
+    ///
+    /// Returns the body unchanged if it is a stream.
+    pub fn try_into_bytes(self) -> Result<Bytes, Self> {
+        match self.0 {
+            Kind::Empty => Ok(Bytes::new()),
+            Kind::Whole(bytes) => Ok(bytes),
+            Kind::Stream(_) => Err(self),
+        }
+    }
+
+    /// Creates a body from a store's stream that must have `length` bytes, if the length is known.
+    pub(crate) fn stored(stream: ByteStream, length: Option<u64>) -> Self {
+        match length {
+            Some(length) => Self::from_stream_with_length(stream, length),
+            None => Self::from_stream(stream),
+        }
+    }
+
+    /// Returns whether all bytes are in memory.
+    pub(crate) fn is_whole(&self) -> bool {
+        !matches!(self.0, Kind::Stream(_))
+    }
+
+    /// Returns whether no more bytes will follow.
+    pub fn is_empty(&self) -> bool {
+        match &self.0 {
+            Kind::Empty => true,
+            Kind::Whole(bytes) => bytes.is_empty(),
+            Kind::Stream(body) => body.lock().is_end_stream(),
+        }
+    }
+
+    /// Returns the next chunk that is not empty, or `None` at the end of the body.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`BodyError`] if the body failed. It is then incomplete.
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped at any point; no chunk is lost.
+    pub async fn chunk(&mut self) -> Option<Result<Bytes, BodyError>> {
+        std::future::poll_fn(|cx| self.poll_chunk(cx)).await
+    }
+
+    /// Polls for the next chunk that is not empty, or `None` at the end of the body.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`BodyError`] if the body failed. It is then incomplete.
+    pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        use http_body::Body as _;
+        loop {
+            match ready!(Pin::new(&mut *self).poll_frame(cx)).map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(chunk))) if !chunk.is_empty() => return Poll::Ready(Some(Ok(chunk))),
+                // Trailers, and chunks without bytes.
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        if bytes.is_empty() { Self(Kind::Empty) } else { Self(Kind::Whole(bytes)) }
+    }
+}
+
+impl From<&'static str> for Body {
+    fn from(text: &'static str) -> Self {
+        Bytes::from_static(text.as_bytes()).into()
+    }
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        Bytes::from(text).into()
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Empty => f.write_str("Body::Empty"),
+            Kind::Whole(bytes) => write!(f, "Body::Whole({} bytes)", bytes.len()),
+            Kind::Stream(_) => f.write_str("Body::Stream"),
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.0 {
+            Kind::Empty => Poll::Ready(None),
+            Kind::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.0 = Kind::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Kind::Stream(body) => body.get_mut().as_mut().poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Stream(body) => body.lock().size_hint(),
+        }
+    }
+}
