@@ -127,20 +127,9 @@ impl Kind {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(std::mem::take(bytes)))),
             Self::Absent(_) => Poll::Ready(None),
-            Self::Stream(body, _) => loop {
-                match ready!(Pin::new(&mut *body).poll_frame(cx)) {
-                    None => return Poll::Ready(None),
-                    Some(Err(error)) => return Poll::Ready(Some(Err(error as Box<dyn std::error::Error>))),
-                    Some(Ok(frame)) => {
-                        // An empty chunk would end a chunked body. Trailers are not passed on.
-                        if let Ok(chunk) = frame.into_data()
-                            && !chunk.is_empty()
-                        {
-                            return Poll::Ready(Some(Ok(chunk)));
-                        }
-                    }
-                }
-            },
+            // An empty chunk would end a chunked body, and trailers are not passed on: `poll_chunk`
+            // skips both.
+            Self::Stream(body, _) => body.poll_chunk(cx).map_err(|error| error as Box<dyn std::error::Error>),
         }
     }
 }

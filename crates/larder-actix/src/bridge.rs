@@ -14,7 +14,6 @@ use std::{
 use actix_http::body::{BodySize, MessageBody};
 use bytes::Bytes;
 use futures_core::Stream;
-use http_body::{Frame, SizeHint};
 use larder_core::{Body, BodyError};
 use tokio::sync::mpsc;
 
@@ -75,7 +74,12 @@ pub(crate) fn from_message_body<B: MessageBody + 'static>(body: B) -> Body {
 /// Creates a channel, and the body that reads from it.
 fn channel(length: Option<u64>) -> (mpsc::Sender<Message>, Body) {
     let (sender, receiver) = mpsc::channel(CAPACITY);
-    (sender, Body::stream(ChannelBody { receiver, remaining: length, ended: false }))
+    let chunks = Chunks(receiver);
+    let body = match length {
+        Some(length) => Body::from_stream_with_length(chunks, length),
+        None => Body::from_stream(chunks),
+    };
+    (sender, body)
 }
 
 /// Sends a chunk or an error. Returns whether more may be sent: not after an error, and not when
@@ -86,52 +90,15 @@ async fn send(sender: &mpsc::Sender<Message>, chunk: Result<Bytes, BodyError>) -
 }
 
 /// The engine's end of the channel.
-struct ChannelBody {
-    receiver: mpsc::Receiver<Message>,
-    /// Announced bytes that have not arrived; `None` if no length was announced.
-    remaining: Option<u64>,
-    ended: bool,
-}
+struct Chunks(mpsc::Receiver<Message>);
 
-impl http_body::Body for ChannelBody {
-    type Data = Bytes;
-    type Error = BodyError;
+impl Stream for Chunks {
+    type Item = Result<Bytes, BodyError>;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.ended {
-            return Poll::Ready(None);
-        }
-        let message = ready!(self.receiver.poll_recv(cx));
-        Poll::Ready(match message {
-            Some(Ok(Some(chunk))) => {
-                if let Some(remaining) = &mut self.remaining {
-                    *remaining = remaining.saturating_sub(chunk.len() as u64);
-                }
-                Some(Ok(Frame::data(chunk)))
-            }
-            Some(Ok(None)) => {
-                self.ended = true;
-                None
-            }
-            Some(Err(error)) => {
-                self.ended = true;
-                Some(Err(error))
-            }
-            None => {
-                self.ended = true;
-                Some(Err("the body ended before it was complete".into()))
-            }
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(match ready!(self.0.poll_recv(cx)) {
+            Some(message) => message.transpose(),
+            None => Some(Err("the body ended before it was complete".into())),
         })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.ended || self.remaining == Some(0)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.remaining.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

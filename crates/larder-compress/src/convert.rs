@@ -6,7 +6,7 @@
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use async_compression::{
@@ -15,8 +15,7 @@ use async_compression::{
 };
 use bytes::Bytes;
 use futures_core::Stream;
-use http_body::{Body as _, Frame, SizeHint};
-use larder_core::{Body, BodyError};
+use larder_core::Body;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio_util::io::{ReaderStream, StreamReader};
 
@@ -78,7 +77,7 @@ pub(crate) fn decode(body: Body, coding: Coding) -> Body {
 
 /// Converts a reader into a body.
 fn into_body(reader: Reader) -> Body {
-    Body::stream(ConvertedBody(ReaderStream::with_capacity(reader, CHUNK_SIZE)))
+    Body::from_stream(ReaderStream::with_capacity(reader, CHUNK_SIZE))
 }
 
 /// The data chunks of a body, as a stream that a reader can be made from. Trailers are dropped.
@@ -88,36 +87,6 @@ impl Stream for DataStream {
     type Item = io::Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            match ready!(Pin::new(&mut self.0).poll_frame(cx)) {
-                None => return Poll::Ready(None),
-                Some(Err(error)) => return Poll::Ready(Some(Err(io::Error::other(error)))),
-                Some(Ok(frame)) => {
-                    if let Ok(chunk) = frame.into_data() {
-                        return Poll::Ready(Some(Ok(chunk)));
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// The body that an encoder or decoder produces; its length is unknown.
-struct ConvertedBody(ReaderStream<Reader>);
-
-impl http_body::Body for ConvertedBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let chunk = ready!(Pin::new(&mut self.0).poll_next(cx));
-        Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data).map_err(Into::into)))
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
+        self.0.poll_chunk(cx).map_err(io::Error::other)
     }
 }

@@ -1,18 +1,10 @@
 //! A `reqwest::Client` as the origin of the cache engine, and conversions between the body types of
 //! both.
 
-use std::{
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
-
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{Request, Response};
-use http_body::{Body as _, Frame, SizeHint};
-use larder_core::{Body, BodyError, Origin, OriginError, OriginErrorKind};
-use sync_wrapper::SyncWrapper;
+use larder_core::{Body, Origin, OriginError, OriginErrorKind};
 
 /// An [`Origin`] that sends requests with a `reqwest::Client`, for programs that use a
 /// [`Cache`](larder_core::Cache) without [`CachedClient`](crate::CachedClient).
@@ -101,10 +93,7 @@ pub(crate) fn from_reqwest_body(body: reqwest::Body) -> Body {
 pub(crate) fn to_reqwest_body(body: Body) -> reqwest::Body {
     match body.try_into_bytes() {
         Ok(bytes) => reqwest::Body::from(bytes),
-        Err(body) => {
-            let remaining = body.size_hint().exact();
-            reqwest::Body::wrap(SyncBody { body: SyncWrapper::new(body), remaining })
-        }
+        Err(body) => reqwest::Body::wrap(body),
     }
 }
 
@@ -121,31 +110,4 @@ pub(crate) fn origin_error(error: reqwest::Error) -> OriginError {
         OriginErrorKind::Protocol
     };
     OriginError::new(kind).with_source(error)
-}
-
-/// A body that is `Sync`, since no code reads it through a shared reference.
-struct SyncBody {
-    body: SyncWrapper<Body>,
-    /// Bytes still to come, if the length is known.
-    remaining: Option<u64>,
-}
-
-impl http_body::Body for SyncBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = ready!(Pin::new(self.body.get_mut()).poll_frame(cx));
-        if let (Some(remaining), Some(Ok(frame))) = (&mut self.remaining, &frame) {
-            *remaining = remaining.saturating_sub(frame.data_ref().map_or(0, |data| data.len() as u64));
-        }
-        Poll::Ready(frame)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.remaining.map_or_else(SizeHint::default, SizeHint::with_exact)
-    }
 }

@@ -183,24 +183,17 @@ impl Response {
 
     /// Polls for the next chunk, and checks the limit.
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
-        loop {
-            let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                None => return Poll::Ready(None),
-                Some(frame) => frame.map_err(|error| Error::reading(error, &self.url)),
-            };
-            // Trailers and empty chunks are skipped.
-            let chunk = match frame.map(http_body::Frame::into_data) {
-                Ok(Ok(chunk)) if !chunk.is_empty() => chunk,
-                Ok(_) => continue,
-                Err(error) => return Poll::Ready(Some(Err(error))),
-            };
-            self.read += chunk.len() as u64;
-            if let Some(max) = self.max_body.filter(|max| self.read > *max) {
-                self.body = Body::empty();
-                return Poll::Ready(Some(Err(Error::new(ErrorKind::BodyTooLarge(max), Some(&self.url)))));
-            }
-            return Poll::Ready(Some(Ok(chunk)));
+        let chunk = match ready!(self.body.poll_chunk(cx)) {
+            None => return Poll::Ready(None),
+            Some(Err(error)) => return Poll::Ready(Some(Err(Error::reading(error, &self.url)))),
+            Some(Ok(chunk)) => chunk,
+        };
+        self.read += chunk.len() as u64;
+        if let Some(max) = self.max_body.filter(|max| self.read > *max) {
+            self.body = Body::empty();
+            return Poll::Ready(Some(Err(Error::new(ErrorKind::BodyTooLarge(max), Some(&self.url)))));
         }
+        Poll::Ready(Some(Ok(chunk)))
     }
 
     /// Converts the response into a stream of the chunks of its body.

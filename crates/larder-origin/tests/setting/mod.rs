@@ -129,23 +129,13 @@ pub(crate) fn sending(
 /// the sender fails it.
 pub(crate) fn upload() -> (tokio::sync::mpsc::Sender<Option<&'static [u8]>>, Body) {
     let (chunks, receiver) = tokio::sync::mpsc::channel(1);
-    (chunks, Body::stream(Upload(receiver)))
-}
-
-struct Upload(tokio::sync::mpsc::Receiver<Option<&'static [u8]>>);
-
-impl http_body::Body for Upload {
-    type Data = bytes::Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, BodyError>>> {
-        self.0.poll_recv(cx).map(|message| match message {
-            Some(Some(chunk)) => Some(Ok(http_body::Frame::data(bytes::Bytes::from_static(chunk)))),
+    let chunks_of = |receiver: Option<tokio::sync::mpsc::Receiver<_>>| async {
+        let mut receiver = receiver?;
+        match receiver.recv().await {
+            Some(Some(chunk)) => Some((Ok(chunk), Some(receiver))),
             Some(None) => None,
-            None => Some(Err("the client disconnected".into())),
-        })
-    }
+            None => Some((Err("the client disconnected"), None)),
+        }
+    };
+    (chunks, Body::from_stream(futures_util::stream::unfold(Some(receiver), chunks_of)))
 }
