@@ -45,6 +45,7 @@ pub struct CachedClientBuilder {
     cookies: Cookies,
     options: RequestOptions,
     redirect: RedirectPolicy,
+    timeout: Option<Duration>,
     /// The error of an invalid `User-Agent`, which `build` returns.
     user_agent: Result<(), Error>,
 }
@@ -64,6 +65,7 @@ impl CachedClientBuilder {
             cookies: Cookies::default(),
             options: RequestOptions::default(),
             redirect: RedirectPolicy::default(),
+            timeout: None,
             user_agent: Ok(()),
         }
     }
@@ -248,7 +250,8 @@ impl CachedClientBuilder {
     /// Default: no timeout. The cache's own timeouts apply in any case: 60 s for the head of a
     /// response ([`Limits::origin_timeout`]), and 60 s between two chunks of a body that is being
     /// stored ([`Limits::body_timeout`]).
-    pub fn timeout(self, timeout: Duration) -> Self {
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
         self.reqwest(|http| http.timeout(timeout))
     }
 
@@ -337,6 +340,7 @@ impl CachedClientBuilder {
                 cookies: self.cookies,
                 options: self.options,
                 redirect: self.redirect,
+                timeout: self.timeout,
             }),
         })
     }

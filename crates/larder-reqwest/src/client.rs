@@ -3,7 +3,7 @@
 //! `redirect` computes the next request of a chain, `cookies` holds the jar, `request_options` the
 //! cache options. `batch` fetches many URLs, `refresh` on a schedule.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_core::Stream;
 use futures_util::stream;
@@ -16,7 +16,7 @@ use reqwest::{IntoUrl, Request, Url};
 
 use crate::{
     Batch, CachedClientBuilder, Error, ErrorKind, RedirectPolicy, RequestBuilder, Response, cookies::Cookies,
-    origin::origin_error, parts::key_of, redirect, replayable_body::ReplayableBody,
+    deadline::Deadline, origin::origin_error, parts::key_of, redirect, replayable_body::ReplayableBody,
     request_options::RequestOptions,
 };
 
@@ -50,6 +50,8 @@ pub(crate) struct Inner {
     pub(crate) cookies: Cookies,
     pub(crate) options: RequestOptions,
     pub(crate) redirect: RedirectPolicy,
+    /// Longest time of an exchange with the origin, as far as it is known.
+    pub(crate) timeout: Option<Duration>,
 }
 
 impl CachedClient {
@@ -205,12 +207,39 @@ impl CachedClient {
         crate::RefresherBuilder::new(self.clone())
     }
 
-    /// Sends a request through the cache and follows its redirects.
+    /// Sends a request through the cache and follows its redirects, within the request's limit.
     pub(crate) async fn send(
         &self,
         mut request: Request,
         options: &RequestOptions,
     ) -> Result<Response, Error> {
+        match request.timeout_mut().take() {
+            None => self.follow(request, options).await,
+            // Boxed, so that a future without a limit does not reserve space for one with it.
+            Some(limit) => Box::pin(self.send_within(limit, request, options)).await,
+        }
+    }
+
+    /// Sends a request whose caller waits for at most `limit`, to the end of the response's body.
+    async fn send_within(
+        &self,
+        limit: Duration,
+        mut request: Request,
+        options: &RequestOptions,
+    ) -> Result<Response, Error> {
+        let deadline = Deadline::start(limit);
+        // Other callers may share the exchange with the origin: a limit may lengthen it, but not
+        // shorten it.
+        *request.timeout_mut() = self.inner.timeout.is_some_and(|usual| limit > usual).then_some(limit);
+        let url = request.url().clone();
+        match deadline.wait(self.follow(request, options)).await {
+            Ok(result) => result.map(|response| response.within(deadline)),
+            Err(passed) => Err(Error::new(ErrorKind::Timeout, Some(&url)).with_source(passed)),
+        }
+    }
+
+    /// Sends a request through the cache and follows its redirects.
+    async fn follow(&self, mut request: Request, options: &RequestOptions) -> Result<Response, Error> {
         let mut body = ReplayableBody::take_from(&mut request);
         self.prepare(&mut request, options.mode);
         let policy = self.inner.redirect;

@@ -1,6 +1,6 @@
 //! The error type: its kind, the URL of the request and the innermost cause.
 
-use std::{error::Error as StdError, fmt};
+use std::{error::Error as StdError, fmt, io};
 
 use http::StatusCode;
 use larder_core::{BodyError, FetchError, OriginErrorKind};
@@ -100,9 +100,8 @@ impl Error {
 
     /// Creates an error from a body that failed while it was read.
     pub(crate) fn reading(error: BodyError, url: &Url) -> Self {
-        let timeout =
-            causes(&*error).any(|cause| cause.downcast_ref().is_some_and(reqwest::Error::is_timeout));
-        Self::new(if timeout { ErrorKind::Timeout } else { ErrorKind::Body }, Some(url)).with_source(error)
+        let kind = if causes(&*error).any(is_timeout) { ErrorKind::Timeout } else { ErrorKind::Body };
+        Self::new(kind, Some(url)).with_source(error)
     }
 
     /// Returns what failed.
@@ -174,6 +173,12 @@ impl fmt::Display for Error {
 /// context.
 fn innermost(error: &Error) -> Option<&(dyn StdError + 'static)> {
     causes(error.source()?).last()
+}
+
+/// Returns whether an error reports that a time limit has passed.
+fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
+    error.downcast_ref().is_some_and(reqwest::Error::is_timeout)
+        || error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
 }
 
 /// Iterates over an error and its causes, outermost first.

@@ -4,6 +4,7 @@ mod batch;
 mod builder;
 mod client;
 mod cookies;
+mod deadline;
 mod error;
 mod hosts;
 #[cfg(feature = "middleware")]

@@ -85,9 +85,14 @@ impl RequestBuilder {
         self.map(|request| request.body(body))
     }
 
-    /// Sets the timeout of the exchange with the origin, from connecting to the end of the body.
+    /// Sets how long the caller waits, from sending the request to the end of the response's body.
     ///
-    /// Default: that of the client.
+    /// When it has passed, the result is an error of kind
+    /// [`Timeout`](crate::ErrorKind::Timeout), also if the request waits for the fetch of another
+    /// one. It does not end a fetch that other requests share. Default: no limit except that of the
+    /// client for the exchange with the origin
+    /// ([`CachedClientBuilder::timeout`](crate::CachedClientBuilder::timeout)), which a longer
+    /// `timeout` replaces.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.map(|request| request.timeout(timeout))
     }

@@ -13,7 +13,7 @@ use http_body::Body as _;
 use larder_core::{Body, Cache, CacheResponse, CacheStatus};
 use reqwest::{ResponseBuilderExt as _, Url};
 
-use crate::{CacheOutcome, Error, ErrorKind, origin::to_reqwest_body};
+use crate::{CacheOutcome, Error, ErrorKind, deadline::Deadline, origin::to_reqwest_body};
 
 /// Longest body that is read into memory, in bytes, unless `max_body` sets another limit.
 const DEFAULT_MAX_IN_MEMORY: u64 = 256 << 20;
@@ -46,6 +46,12 @@ impl Response {
     pub(crate) fn new(cache: Cache, url: Url, mut response: CacheResponse, max_body: Option<u64>) -> Self {
         let body = std::mem::take(response.body_mut());
         Self { cache, url, head: response, body, max_body, read: 0 }
+    }
+
+    /// Limits the time for reading the body.
+    pub(crate) fn within(mut self, deadline: Deadline) -> Self {
+        self.body = deadline.limit(self.body);
+        self
     }
 
     /// Returns the status code.

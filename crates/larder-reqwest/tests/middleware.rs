@@ -7,14 +7,15 @@ use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
+use std::time::Duration;
 
 use larder_core::{Cache, Rules};
 use larder_memory::MemoryStore;
 use larder_reqwest::{
-    CacheMode, CachingMiddleware,
+    CacheMode, CachingMiddleware, ErrorKind,
     reqwest::{Client, Request, Response, redirect::Policy},
 };
-use origin::{count, origin};
+use origin::{GatedOrigin, count, origin};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware, Next};
 
 /// Counts the requests that reach it. The hundredth fails.
@@ -101,4 +102,53 @@ async fn concurrent_requests_are_collapsed() {
     let all: Vec<reqwest_middleware::Result<String>> = futures_util::future::join_all(requests).await;
     assert!(all.iter().all(|text| text.as_ref().is_ok_and(|text| text == "hello")), "{all:?}");
     assert_eq!(behind.load(Ordering::SeqCst), 1);
+}
+
+/// Returns the kind of the cache's own error.
+fn kind(error: &reqwest_middleware::Error) -> Option<ErrorKind> {
+    match error {
+        reqwest_middleware::Error::Middleware(error) => {
+            error.downcast_ref::<larder_reqwest::Error>().map(larder_reqwest::Error::kind)
+        }
+        reqwest_middleware::Error::Reqwest(_) => None,
+    }
+}
+
+/// Two callers shared a fetch, and the first had a limit of 50 ms. It travelled with the request to
+/// the origin: the second caller, which had no limit, also got a timeout error.
+#[tokio::test]
+async fn a_limit_before_the_head_ends_only_its_callers_wait() {
+    let origin = GatedOrigin::start("");
+    let (client, _) = stack(http(Policy::none()));
+    let url = origin.url();
+    let limited = async {
+        let result = client.get(&url).timeout(Duration::from_millis(50)).send().await;
+        origin.open();
+        result
+    };
+    let unlimited = async { client.get(&url).send().await?.text().await.map_err(Into::into) };
+    let (limited, unlimited): (_, reqwest_middleware::Result<String>) = tokio::join!(limited, unlimited);
+    let error = limited.expect_err("a timeout");
+    assert_eq!(kind(&error), Some(ErrorKind::Timeout), "{error:?}");
+    assert_eq!(unlimited.expect("a response"), "hello");
+    assert!(count(&origin.server, "/") <= 2);
+}
+
+/// The limit of the first caller passed within the body. The transfer failed for the second caller
+/// as well, and nothing was stored.
+#[tokio::test]
+async fn a_limit_within_the_body_ends_only_its_callers_wait() {
+    let origin = GatedOrigin::start("hel");
+    let (client, _) = stack(http(Policy::none()));
+    let url = origin.url();
+    let mut limited = client.get(&url).timeout(Duration::from_secs(1)).send().await.expect("a head");
+    assert_eq!(limited.chunk().await.expect("no error").expect("a chunk"), "hel");
+    let mut unlimited = client.get(&url).send().await.expect("a head");
+    assert_eq!(unlimited.chunk().await.expect("no error").expect("a chunk"), "hel");
+    let error = limited.chunk().await.expect_err("a timeout");
+    assert!(error.is_timeout(), "{error:?}");
+    origin.open();
+    assert_eq!(unlimited.text().await.expect("the rest of the body"), "lo");
+    assert_eq!(client.get(&url).send().await.expect("a response").text().await.expect("a body"), "hello");
+    assert_eq!(count(&origin.server, "/"), 1);
 }

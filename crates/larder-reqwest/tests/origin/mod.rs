@@ -1,7 +1,10 @@
 //! A real server that sends responses from a table.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::io::Write as _;
+use std::{
+    io::Write as _,
+    sync::{Arc, Condvar, Mutex},
+};
 
 use larder_testkit::RawOrigin;
 
@@ -20,4 +23,42 @@ pub(crate) fn origin(table: &'static [(&'static str, &'static str, &'static str)
 /// Returns the number of requests that arrived for a path.
 pub(crate) fn count(origin: &RawOrigin, path: &str) -> usize {
     origin.heads().iter().filter(|head| head.split(' ').nth(1) == Some(path)).count()
+}
+
+/// A server that responds with `hello`, which is fresh for a minute. It sends the rest of the
+/// response once the test has opened its gate.
+pub(crate) struct GatedOrigin {
+    pub(crate) server: RawOrigin,
+    gate: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl GatedOrigin {
+    /// Starts the server. It sends the head and `before`, the beginning of the body, at once; or
+    /// nothing if `before` is empty.
+    pub(crate) fn start(before: &'static str) -> Self {
+        let gate: Arc<(Mutex<bool>, Condvar)> = Arc::default();
+        let opened = Arc::clone(&gate);
+        let server = RawOrigin::start(move |_, stream| {
+            let head = "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 5\r\n\r\n";
+            let response = format!("{head}hello");
+            let (before, after) =
+                response.split_at(if before.is_empty() { 0 } else { head.len() + before.len() });
+            let begun = stream.write_all(before.as_bytes());
+            let open = opened.1.wait_while(opened.0.lock().expect("no panic"), |open| !*open);
+            drop(open.expect("no panic"));
+            begun.is_ok() && stream.write_all(after.as_bytes()).is_ok()
+        });
+        Self { server, gate }
+    }
+
+    /// Returns the URL of the response.
+    pub(crate) fn url(&self) -> String {
+        format!("{}/", self.server.url())
+    }
+
+    /// Opens the gate, for all responses from now on.
+    pub(crate) fn open(&self) {
+        *self.gate.0.lock().expect("no panic") = true;
+        self.gate.1.notify_all();
+    }
 }
