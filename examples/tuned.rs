@@ -40,9 +40,8 @@ async fn report() -> HttpResponse {
 async fn store(redis: Option<String>) -> Result<Arc<dyn CacheStore>, Box<dyn std::error::Error>> {
     let near = Arc::new(MemoryStore::with_capacity(256 << 20));
     let Some(url) = redis else { return Ok(near) };
-    let mut options = RedisOptions::default();
     // Connect in the background: the server must start even if Redis is unavailable.
-    options.lazy_connect = true;
+    let options = RedisOptions::default().with_lazy_connect(true);
     let far = RedisStore::connect(&url, options).await?;
     Ok(Arc::new(TieredStore::new(near, Arc::new(far))))
 }

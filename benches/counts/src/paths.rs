@@ -124,8 +124,7 @@ fn memory_fill() -> Path {
 
 fn disk_lookup() -> Path {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut options = DiskOptions::with_max_bytes(1 << 30);
-    options.read_cache_bytes = 0;
+    let options = DiskOptions::default().with_max_bytes(1 << 30).with_read_cache_bytes(0);
     let store = DiskStore::open(folder.path().join("larder"), options).expect("it opens");
     let (key, head) = (key("/42"), head());
     // Filling waits for the disk; reading what was just written does not, because it is in memory.

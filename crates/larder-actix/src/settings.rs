@@ -143,11 +143,7 @@ impl CacheMiddleware {
     where
         G: IntoIterator<Item: Into<Box<str>>>,
     {
-        self.overrides(move |response| {
-            let mut overrides = Overrides::default();
-            overrides.groups = compute(response).into_iter().map(Into::into).collect();
-            overrides
-        })
+        self.overrides(move |response| Overrides::default().with_groups(compute(response)))
     }
 
     /// Sets an addition to the cache key, computed from the request, such as the id of a user or a

@@ -150,9 +150,9 @@ fn serve_default() -> TestServer {
 fn a_store_that_is_down() {
     let store = FaultyStore::new(Arc::new(MemoryStore::default()));
     store.set(Fault::Down);
-    let mut limits = Limits::default();
-    limits.lookup_timeout = Duration::from_millis(20);
-    limits.store_timeout = Duration::from_millis(20);
+    let limits = Limits::default()
+        .with_lookup_timeout(Duration::from_millis(20))
+        .with_store_timeout(Duration::from_millis(20));
     let server = serve_with(Arc::new(store.clone()), limits, Rules::shared());
     for fault in [Fault::Down, Fault::Hangs, Fault::FailsAtCommit, Fault::FullAfter(1), Fault::Down] {
         store.set(fault);
@@ -173,8 +173,7 @@ fn a_store_that_is_down() {
 /// A handler that hangs costs its clients a 504, and does not affect other requests.
 #[test]
 fn a_handler_that_exceeds_its_timeout() {
-    let mut limits = Limits::default();
-    limits.origin_timeout = Duration::from_millis(100);
+    let limits = Limits::default().with_origin_timeout(Duration::from_millis(100));
     let server = serve_with(Arc::new(MemoryStore::default()), limits, Rules::shared());
     let clients: Vec<_> = (0..5).map(|_| thread::spawn(move || get(server.address, "/slow"))).collect();
     for client in clients {
@@ -259,8 +258,7 @@ fn events_and_upgrades_are_passed_on_unchanged() {
 /// A body over the limit is passed on whole, and not stored.
 #[test]
 fn a_body_larger_than_the_limit() {
-    let mut limits = Limits::default();
-    limits.max_object = 2 << 20;
+    let limits = Limits::default().with_max_object(2 << 20);
     let server = serve_with(Arc::new(MemoryStore::default()), limits, Rules::shared());
     for calls in 1..3 {
         server.shared.gate.notify_one();
@@ -313,8 +311,7 @@ fn a_cookie_on_a_public_page() {
             "{response}"
         );
     }
-    let mut rules = Rules::shared();
-    rules.store_set_cookie = true;
+    let rules = Rules::shared().with_store_set_cookie(true);
     let server = serve_with(Arc::new(MemoryStore::default()), Limits::default(), rules);
     get(server.address, "/login");
     let shared = get(server.address, "/login");

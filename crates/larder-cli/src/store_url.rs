@@ -174,7 +174,7 @@ fn user_cache_dir() -> anyhow::Result<PathBuf> {
 
 /// Opens a disk store of `max` bytes, or of the default limit of 1 GiB.
 fn open_disk(path: &PathBuf, max: Option<u64>) -> anyhow::Result<DiskStore> {
-    let options = max.map_or_else(DiskOptions::default, DiskOptions::with_max_bytes);
+    let options = max.map_or_else(DiskOptions::default, |max| DiskOptions::default().with_max_bytes(max));
     DiskStore::open(path, options).with_context(|| format!("can't open the disk store {}", path.display()))
 }
 

@@ -15,9 +15,9 @@ use crate::coding::{Coding, choose};
 /// ```
 /// use larder_compress::{Coding, Compression};
 ///
-/// let mut compression = Compression::default();
-/// compression.codings = vec![Coding::Zstd, Coding::Gzip];
-/// compression.min_length = 1024;
+/// let compression = Compression::default()
+///     .with_codings([Coding::Zstd, Coding::Gzip])
+///     .with_min_length(1024);
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -64,5 +64,40 @@ impl Compression {
     /// RFC 9110 §12.5.3.
     pub fn negotiate(&self, request: &impl RequestHeaders) -> Coding {
         choose(&self.codings, request)
+    }
+
+    /// Sets the shortest content that is encoded, in bytes ([`min_length`](Self::min_length)).
+    #[must_use]
+    pub fn with_min_length(mut self, min_length: u64) -> Self {
+        self.min_length = min_length;
+        self
+    }
+
+    /// Sets the codings that may be chosen, in order of preference ([`codings`](Self::codings)).
+    #[must_use]
+    pub fn with_codings(mut self, codings: impl IntoIterator<Item = Coding>) -> Self {
+        self.codings = codings.into_iter().collect();
+        self
+    }
+
+    /// Sets the quality of Brotli, 0 to 11 ([`brotli`](Self::brotli)).
+    #[must_use]
+    pub fn with_brotli(mut self, brotli: u8) -> Self {
+        self.brotli = brotli;
+        self
+    }
+
+    /// Sets the level of Zstandard, 1 to 22 ([`zstd`](Self::zstd)).
+    #[must_use]
+    pub fn with_zstd(mut self, zstd: u8) -> Self {
+        self.zstd = zstd;
+        self
+    }
+
+    /// Sets the level of gzip, 1 to 9 ([`gzip`](Self::gzip)).
+    #[must_use]
+    pub fn with_gzip(mut self, gzip: u8) -> Self {
+        self.gzip = gzip;
+        self
     }
 }

@@ -273,8 +273,7 @@ async fn a_slow_client_does_not_slow_the_others() {
 
 #[tokio::test(start_paused = true)]
 async fn followers_stop_waiting_for_a_slow_leader() {
-    let mut limits = Limits::default();
-    limits.collapse_timeout = Duration::from_secs(5);
+    let limits = Limits::default().with_collapse_timeout(Duration::from_secs(5));
     let mut it = with(limits);
     let leader = it.get("/", &[]);
     let _first = it.requests.next().await;

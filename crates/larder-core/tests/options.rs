@@ -28,8 +28,7 @@ fn send(it: &Setting, request: Request<Body>, extra: &[u8], options: FetchOption
 fn with_override(
     decide: impl Fn(&larder_core::ResponseContext<'_>) -> Overrides + Send + Sync + 'static,
 ) -> FetchOptions {
-    let mut options = FetchOptions::default();
-    options.overrides = Some(OverrideFn::new(decide));
+    let options = FetchOptions::default().with_overrides(OverrideFn::new(decide));
     options
 }
 
@@ -60,8 +59,7 @@ async fn overrides_see_the_exchange_and_apply_after_a_304() {
 #[tokio::test]
 async fn a_body_over_the_requests_max_object_is_not_stored() {
     let mut it = setting();
-    let mut options = FetchOptions::default();
-    options.max_object = Some(3);
+    let options = FetchOptions::default().with_max_object(3);
     for (path, content, how) in [("/a", &b"abc"[..], "; stored"), ("/b", b"abcd", "")] {
         let fetch = send(&it, request("GET", path, &[]), b"", options.clone());
         it.requests.next().await.respond(200, &[("cache-control", "max-age=60")], content);
@@ -78,8 +76,7 @@ fn query(content: &'static str) -> Request<Body> {
 #[tokio::test]
 async fn a_query_is_served_again_and_invalidates_nothing() {
     let mut it = setting();
-    let mut options = FetchOptions::default();
-    options.body_in_key = true;
+    let options = FetchOptions::default().with_body_in_key(true);
     let fields = [("cache-control", "max-age=60"), ("etag", "\"a\"")];
     it.fetch_and_store("/search", &fields, b"a page").await;
     for text in ["one", "two"] {

@@ -8,9 +8,10 @@
 /// ```
 /// use larder_disk::{DiskOptions, Durability};
 ///
-/// let mut options = DiskOptions::with_max_bytes(10 << 30); // 10 GiB
-/// options.max_object = Some(512 << 20);
-/// options.durability = Durability::PowerFailure;
+/// let options = DiskOptions::default()
+///     .with_max_bytes(10 << 30) // 10 GiB
+///     .with_max_object(512 << 20)
+///     .with_durability(Durability::PowerFailure);
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -61,9 +62,35 @@ impl Default for DiskOptions {
 }
 
 impl DiskOptions {
-    /// Creates options with this limit in bytes, and defaults for the rest.
-    pub fn with_max_bytes(max_bytes: u64) -> Self {
-        Self { max_bytes, ..Self::default() }
+    /// Sets the space that the directory may occupy in the file system, in bytes
+    /// ([`max_bytes`](Self::max_bytes)).
+    #[must_use]
+    pub fn with_max_bytes(mut self, max_bytes: u64) -> Self {
+        self.max_bytes = max_bytes;
+        self
+    }
+
+    /// Sets the longest body that is stored, in bytes ([`max_object`](Self::max_object)).
+    #[must_use]
+    pub fn with_max_object(mut self, max_object: u64) -> Self {
+        self.max_object = Some(max_object);
+        self
+    }
+
+    /// Sets the memory for recently read short entries in decoded form, in bytes
+    /// ([`read_cache_bytes`](Self::read_cache_bytes)).
+    #[must_use]
+    pub fn with_read_cache_bytes(mut self, read_cache_bytes: u64) -> Self {
+        self.read_cache_bytes = read_cache_bytes;
+        self
+    }
+
+    /// Sets the failure that a committed entry is guaranteed to survive
+    /// ([`durability`](Self::durability)).
+    #[must_use]
+    pub fn with_durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
     }
 
     /// Returns the limit of the directory in bytes, at least 4 MiB.

@@ -36,7 +36,7 @@ use crate::{
 /// use larder_disk::{DiskOptions, DiskStore};
 ///
 /// # fn open() -> std::io::Result<DiskStore> {
-/// let store = DiskStore::open("/var/cache/app", DiskOptions::with_max_bytes(10 << 30))?;
+/// let store = DiskStore::open("/var/cache/app", DiskOptions::default().with_max_bytes(10 << 30))?;
 /// # Ok(store)
 /// # }
 /// ```

@@ -22,7 +22,7 @@ const KEYS: u64 = 400;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn victim() {
     let Some(directory) = std::env::var_os(DIRECTORY) else { return };
-    let options = larder_disk::DiskOptions::with_max_bytes(LIMIT);
+    let options = larder_disk::DiskOptions::default().with_max_bytes(LIMIT);
     let store = larder_disk::DiskStore::open(directory, options).expect("open succeeds after every crash");
     let seed = u64::from(std::process::id());
     println!("writing");

@@ -69,7 +69,8 @@ impl Mounted {
     }
 
     fn store(&self, max_bytes: u64) -> DiskStore {
-        DiskStore::open(self.at.join("cache"), DiskOptions::with_max_bytes(max_bytes)).expect("open succeeds")
+        DiskStore::open(self.at.join("cache"), DiskOptions::default().with_max_bytes(max_bytes))
+            .expect("open succeeds")
     }
 }
 

@@ -4,7 +4,6 @@
 use larder_disk::{DiskOptions, DiskStore};
 
 larder_testkit::bounded_memory_suite!(disk, |path: &std::path::Path| {
-    let mut options = DiskOptions::with_max_bytes(4 << 30);
-    options.max_object = Some(2 << 30);
+    let options = DiskOptions::default().with_max_bytes(4 << 30).with_max_object(2 << 30);
     DiskStore::open(path, options).expect("open succeeds")
 });

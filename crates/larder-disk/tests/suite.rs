@@ -5,7 +5,8 @@ use larder_disk::{DiskOptions, DiskStore};
 
 fn store(max_bytes: u64) -> DiskStore {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("create a directory").keep();
-    DiskStore::open(directory.join("cache"), DiskOptions::with_max_bytes(max_bytes)).expect("open succeeds")
+    DiskStore::open(directory.join("cache"), DiskOptions::default().with_max_bytes(max_bytes))
+        .expect("open succeeds")
 }
 
 larder_testkit::store_suite!(roomy, async { store(1 << 30) });

@@ -62,8 +62,7 @@ pub trait Values {
 #[async_trait]
 impl Values for Cache {
     fn value(&self, name: &str) -> Value {
-        let mut overrides = Overrides::default();
-        overrides.freshness = Some(Duration::from_secs(60));
+        let overrides = Overrides::default().with_freshness(Duration::from_secs(60));
         Value { cache: self.clone(), key: key(name), overrides, negative_ttl: None }
     }
 
@@ -214,8 +213,7 @@ impl Value {
             Lookup::Hit(response) => return Ok(response),
             Lookup::Miss(miss) => miss,
         };
-        let mut options = FetchOptions::default();
-        options.overrides = Some(OverrideFn::always(self.overrides.clone()));
+        let options = FetchOptions::default().with_overrides(OverrideFn::always(self.overrides.clone()));
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = self.key.target().parse().map_err(|_| TargetError::Path)?;
         *request.headers_mut() = headers;

@@ -7,8 +7,7 @@
 /// ```
 /// use larder_memory::{MemoryOptions, MemoryStore};
 ///
-/// let mut options = MemoryOptions::with_capacity(256 * 1024 * 1024);
-/// options.max_unannounced = 1024 * 1024;
+/// let options = MemoryOptions::default().with_capacity(256 << 20).with_max_unannounced(1 << 20);
 /// let store = MemoryStore::new(options);
 /// ```
 #[derive(Debug, Clone)]
@@ -19,21 +18,45 @@ pub struct MemoryOptions {
     /// evicted. One eighth is for bodies that are being written; at that limit, further writes fail
     /// with [`Full`](larder_core::StoreErrorKind::Full) and their responses are not stored.
     pub capacity: u64,
-    /// Longest body with an announced length, in bytes. Default: an eighth of the capacity. Longer
-    /// bodies are rejected before anything is read. Values above 2 GiB count as 2 GiB. A body also
-    /// has to fit into the eighth of the capacity for bodies that are being written.
-    pub max_object: u64,
-    /// Longest body without an announced length, in bytes. Default: 8 MiB, or `max_object` if
-    /// that is less. Up to this many bytes are in memory before such a body is rejected. Values
-    /// above 2 GiB count as 2 GiB.
-    pub max_unannounced: u64,
+    /// Longest body with an announced length, in bytes. Default (`None`): an eighth of the
+    /// capacity. Longer bodies are rejected before anything is read. Values above 2 GiB count as
+    /// 2 GiB. A body also has to fit into the eighth of the capacity for bodies that are being
+    /// written.
+    pub max_object: Option<u64>,
+    /// Longest body without an announced length, in bytes. Default (`None`): 8 MiB, or the longest
+    /// body with an announced length if that is less. Up to this many bytes are in memory before such a body is
+    /// rejected. Values above 2 GiB count as 2 GiB.
+    pub max_unannounced: Option<u64>,
 }
 
 impl MemoryOptions {
-    /// Creates options with this capacity in bytes. The other limits follow from it.
-    pub fn with_capacity(capacity: u64) -> Self {
-        let max_object = capacity / 8;
-        Self { capacity, max_object, max_unannounced: max_object.min(8 * 1024 * 1024) }
+    /// Sets the memory for everything, in bytes ([`capacity`](Self::capacity)).
+    #[must_use]
+    pub fn with_capacity(mut self, capacity: u64) -> Self {
+        self.capacity = capacity;
+        self
+    }
+
+    /// Sets the longest body with an announced length, in bytes ([`max_object`](Self::max_object)).
+    #[must_use]
+    pub fn with_max_object(mut self, max_object: u64) -> Self {
+        self.max_object = Some(max_object);
+        self
+    }
+
+    /// Sets the longest body without an announced length, in bytes
+    /// ([`max_unannounced`](Self::max_unannounced)).
+    #[must_use]
+    pub fn with_max_unannounced(mut self, max_unannounced: u64) -> Self {
+        self.max_unannounced = Some(max_unannounced);
+        self
+    }
+
+    /// Returns the length of the longest body that is stored. `announced` is whether its length is
+    /// known before its first byte.
+    pub(crate) fn longest_body(&self, announced: bool) -> u64 {
+        let max_object = self.max_object.unwrap_or(self.capacity / 8);
+        if announced { max_object } else { self.max_unannounced.unwrap_or(max_object.min(8 << 20)) }
     }
 
     /// Returns the bytes that all bodies being written may use together.
@@ -49,6 +72,6 @@ impl MemoryOptions {
 
 impl Default for MemoryOptions {
     fn default() -> Self {
-        Self::with_capacity(512 * 1024 * 1024)
+        Self { capacity: 512 << 20, max_object: None, max_unannounced: None }
     }
 }

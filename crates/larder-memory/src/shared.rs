@@ -112,7 +112,7 @@ impl Shared {
     /// Returns the length of the longest body that is accepted. The map counts an entry's bytes in
     /// 32 bits.
     pub(crate) fn longest(&self, announced: bool) -> u64 {
-        let max = if announced { self.options.max_object } else { self.options.max_unannounced };
+        let max = self.options.longest_body(announced);
         max.min(u64::from(u32::MAX) / 2)
     }
 

@@ -49,7 +49,7 @@ impl MemoryStore {
     /// Creates an empty store of at most `capacity` bytes. The other limits follow from the
     /// capacity; see [`MemoryOptions`].
     pub fn with_capacity(capacity: u64) -> Self {
-        Self::new(MemoryOptions::with_capacity(capacity))
+        Self::new(MemoryOptions::default().with_capacity(capacity))
     }
 
     /// Returns the approximate number of keys that have stored responses. Applies pending evictions

@@ -76,7 +76,7 @@ async fn bodies_that_are_being_written_count() {
 
 #[tokio::test]
 async fn a_body_over_the_limit_is_rejected_before_it_is_read() {
-    let store = MemoryStore::new(MemoryOptions::with_capacity(80 * 1024 * 1024));
+    let store = MemoryStore::new(MemoryOptions::default().with_capacity(80 * 1024 * 1024));
     let error = store
         .reserve(&key("/a"))
         .await

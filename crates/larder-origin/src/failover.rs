@@ -33,9 +33,7 @@ pub enum Balance {
 /// ```
 /// use larder_origin::{Balance, FailoverOptions};
 ///
-/// let mut options = FailoverOptions::default();
-/// options.balance = Balance::RoundRobin;
-/// options.retries = 1;
+/// let options = FailoverOptions::default().with_balance(Balance::RoundRobin).with_retries(1);
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -60,6 +58,38 @@ pub struct FailoverOptions {
 impl Default for FailoverOptions {
     fn default() -> Self {
         Self { balance: Balance::First, retries: 2, failure_threshold: 3, cooldown: Duration::from_secs(10) }
+    }
+}
+
+impl FailoverOptions {
+    /// Sets how the first origin for a request is chosen ([`balance`](Self::balance)).
+    #[must_use]
+    pub fn with_balance(mut self, balance: Balance) -> Self {
+        self.balance = balance;
+        self
+    }
+
+    /// Sets the maximum number of retries of a failed request, each on the next origin
+    /// ([`retries`](Self::retries)).
+    #[must_use]
+    pub fn with_retries(mut self, retries: u32) -> Self {
+        self.retries = retries;
+        self
+    }
+
+    /// Sets the number of failures in a row after which an origin is unhealthy
+    /// ([`failure_threshold`](Self::failure_threshold)).
+    #[must_use]
+    pub fn with_failure_threshold(mut self, failure_threshold: u32) -> Self {
+        self.failure_threshold = failure_threshold;
+        self
+    }
+
+    /// Sets how long an origin is unhealthy after too many failures ([`cooldown`](Self::cooldown)).
+    #[must_use]
+    pub fn with_cooldown(mut self, cooldown: Duration) -> Self {
+        self.cooldown = cooldown;
+        self
     }
 }
 

@@ -14,13 +14,13 @@ use larder_core::{Body, Origin, OriginError};
 /// use http::{HeaderValue, header};
 /// use larder_origin::HeaderRules;
 ///
-/// let rules = HeaderRules {
-///     remove: vec![header::SERVER],
-///     set: vec![(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"))],
-/// };
+/// let rules = HeaderRules::default()
+///     .with_remove([header::SERVER])
+///     .with_set([(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"))]);
 /// assert!(!rules.is_empty());
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HeaderRules {
     /// Names of headers to remove, with all their values.
     pub remove: Vec<HeaderName>,
@@ -33,6 +33,20 @@ impl HeaderRules {
     /// Returns whether these rules change nothing.
     pub fn is_empty(&self) -> bool {
         self.remove.is_empty() && self.set.is_empty()
+    }
+
+    /// Sets the names of headers to remove, with all their values ([`remove`](Self::remove)).
+    #[must_use]
+    pub fn with_remove(mut self, remove: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.remove = remove.into_iter().collect();
+        self
+    }
+
+    /// Sets the headers to set, each in place of all headers of the same name ([`set`](Self::set)).
+    #[must_use]
+    pub fn with_set(mut self, set: impl IntoIterator<Item = (HeaderName, HeaderValue)>) -> Self {
+        self.set = set.into_iter().collect();
+        self
     }
 
     /// Applies the rules to `fields`.
@@ -56,10 +70,9 @@ impl HeaderRules {
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let inner = HyperOrigin::new(HyperOptions::to("http://127.0.0.1:3000")?)?;
-/// let response = HeaderRules {
-///     remove: vec![header::SERVER],
-///     set: vec![(header::CACHE_CONTROL, HeaderValue::from_static("max-age=60"))],
-/// };
+/// let response = HeaderRules::default()
+///     .with_remove([header::SERVER])
+///     .with_set([(header::CACHE_CONTROL, HeaderValue::from_static("max-age=60"))]);
 /// let origin = HeaderRewrite::new(Arc::new(inner), HeaderRules::default(), response);
 /// # drop(origin);
 /// # Ok(())

@@ -25,9 +25,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 ///
 /// use larder_origin::HealthCheck;
 ///
-/// let mut check = HealthCheck::default();
-/// check.uri = http::Uri::from_static("http://example.com/healthz");
-/// check.interval = Duration::from_secs(10);
+/// let check = HealthCheck::default()
+///     .with_uri(http::Uri::from_static("http://example.com/healthz"))
+///     .with_interval(Duration::from_secs(10));
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -61,6 +61,52 @@ impl Default for HealthCheck {
             healthy_after: 1,
             status: (StatusCode::OK, last),
         }
+    }
+}
+
+impl HealthCheck {
+    /// Sets the absolute URI to request with GET ([`uri`](Self::uri)).
+    #[must_use]
+    pub fn with_uri(mut self, uri: Uri) -> Self {
+        self.uri = uri;
+        self
+    }
+
+    /// Sets the interval between two checks ([`interval`](Self::interval)).
+    #[must_use]
+    pub fn with_interval(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    /// Sets the timeout for the head of the response ([`timeout`](Self::timeout)).
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sets the number of failed checks in a row after which the origin is unhealthy
+    /// ([`unhealthy_after`](Self::unhealthy_after)).
+    #[must_use]
+    pub fn with_unhealthy_after(mut self, unhealthy_after: u32) -> Self {
+        self.unhealthy_after = unhealthy_after;
+        self
+    }
+
+    /// Sets the number of successful checks in a row after which the origin is healthy again
+    /// ([`healthy_after`](Self::healthy_after)).
+    #[must_use]
+    pub fn with_healthy_after(mut self, healthy_after: u32) -> Self {
+        self.healthy_after = healthy_after;
+        self
+    }
+
+    /// Sets the first and last status code of a successful check ([`status`](Self::status)).
+    #[must_use]
+    pub fn with_status(mut self, first: StatusCode, last: StatusCode) -> Self {
+        self.status = (first, last);
+        self
     }
 }
 

@@ -14,9 +14,9 @@ use http::Uri;
 /// use larder_origin::HyperOptions;
 ///
 /// # fn main() -> Result<(), larder_origin::OptionsError> {
-/// let mut options = HyperOptions::to("http://127.0.0.1:3000")?;
-/// options.head_timeout = Duration::from_secs(30);
-/// options.idle_timeout = Duration::from_secs(60);
+/// let options = HyperOptions::to("http://127.0.0.1:3000")?
+///     .with_head_timeout(Duration::from_secs(30))
+///     .with_idle_timeout(Duration::from_secs(60));
 /// # Ok(())
 /// # }
 /// ```
@@ -102,6 +102,90 @@ impl HyperOptions {
             return Err(OptionsError("the origin's URL must not contain a user name or password"));
         }
         Ok(Self { to: Some(uri), ..Self::default() })
+    }
+
+    /// Sets the server that receives every request ([`to`](Self::to)).
+    #[must_use]
+    pub fn with_to(mut self, to: Uri) -> Self {
+        self.to = Some(to);
+        self
+    }
+
+    /// Sets whether the origin receives its own name as `Host` instead of the name in the request's
+    /// URI ([`origin_host`](Self::origin_host)).
+    #[must_use]
+    pub fn with_origin_host(mut self, origin_host: bool) -> Self {
+        self.origin_host = origin_host;
+        self
+    }
+
+    /// Sets the timeout for connecting: name resolution, TCP and TLS together
+    /// ([`connect_timeout`](Self::connect_timeout)).
+    #[must_use]
+    pub fn with_connect_timeout(mut self, connect_timeout: Duration) -> Self {
+        self.connect_timeout = connect_timeout;
+        self
+    }
+
+    /// Sets the timeout for the head of a response ([`head_timeout`](Self::head_timeout)).
+    #[must_use]
+    pub fn with_head_timeout(mut self, head_timeout: Duration) -> Self {
+        self.head_timeout = head_timeout;
+        self
+    }
+
+    /// Sets the longest time between two chunks of a response body
+    /// ([`body_timeout`](Self::body_timeout)).
+    #[must_use]
+    pub fn with_body_timeout(mut self, body_timeout: Duration) -> Self {
+        self.body_timeout = body_timeout;
+        self
+    }
+
+    /// Sets how long an idle connection stays in the pool ([`idle_timeout`](Self::idle_timeout)).
+    #[must_use]
+    pub fn with_idle_timeout(mut self, idle_timeout: Duration) -> Self {
+        self.idle_timeout = idle_timeout;
+        self
+    }
+
+    /// Sets the maximum number of idle connections in the pool for each server
+    /// ([`idle_connections`](Self::idle_connections)).
+    #[must_use]
+    pub fn with_idle_connections(mut self, idle_connections: usize) -> Self {
+        self.idle_connections = idle_connections;
+        self
+    }
+
+    /// Sets the maximum number of headers in an HTTP/1 response
+    /// ([`max_headers`](Self::max_headers)).
+    #[must_use]
+    pub fn with_max_headers(mut self, max_headers: usize) -> Self {
+        self.max_headers = max_headers;
+        self
+    }
+
+    /// Sets the largest head of a response, in bytes ([`max_head`](Self::max_head)).
+    #[must_use]
+    pub fn with_max_head(mut self, max_head: usize) -> Self {
+        self.max_head = max_head;
+        self
+    }
+
+    /// Sets whether to use HTTP/2 without negotiation, with TLS and without
+    /// ([`http2_only`](Self::http2_only)).
+    #[must_use]
+    pub fn with_http2_only(mut self, http2_only: bool) -> Self {
+        self.http2_only = http2_only;
+        self
+    }
+
+    /// Sets the root certificates in PEM to trust in addition to Mozilla's
+    /// ([`root_certificates`](Self::root_certificates)).
+    #[must_use]
+    pub fn with_root_certificates(mut self, root_certificates: impl Into<Vec<u8>>) -> Self {
+        self.root_certificates = root_certificates.into();
+        self
     }
 }
 

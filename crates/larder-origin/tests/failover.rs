@@ -115,16 +115,14 @@ async fn an_unavailable_origin_gets_one_attempt() {
 #[tokio::test(start_paused = true)]
 async fn each_origin_is_tried_before_one_is_tried_twice() {
     let health = Health::new(["first", "second"]);
-    let mut check = HealthCheck::default();
-    check.unhealthy_after = 1;
+    let check = HealthCheck::default().with_unhealthy_after(1);
     let watch = tokio::spawn(Arc::clone(&health).watch(1, with_status(500), check));
     while health.report()[1].healthy {
         tokio::task::yield_now().await;
     }
     let (first, second) = (failing(OriginErrorKind::Connect), responding_with("second"));
     let origins: Vec<Arc<dyn Origin>> = vec![Arc::clone(&first) as _, Arc::clone(&second) as _];
-    let mut options = FailoverOptions::default();
-    (options.failure_threshold, options.retries) = (1, 1);
+    let options = FailoverOptions::default().with_failure_threshold(1).with_retries(1);
     let failover = Failover::new(origins, health, options);
     assert_eq!(send(&failover, "GET", Body::empty()).await, Ok((200, "second".to_owned())));
     assert_eq!((first.count(), second.count()), (1, 1));
@@ -191,9 +189,9 @@ async fn health_checks_detect_failure_and_recovery() {
         Ok(Response::builder().status(status).body(Body::empty()).expect("a status"))
     });
     let health = Health::new(["first", "second"]);
-    let mut check = HealthCheck::default();
-    check.uri = "http://first/healthz".parse().expect("a URI");
-    check.interval = Duration::from_secs(5);
+    let check = HealthCheck::default()
+        .with_uri("http://first/healthz".parse().expect("a URI"))
+        .with_interval(Duration::from_secs(5));
     tokio::spawn(Arc::clone(&health).watch(0, Arc::clone(&checked) as Arc<dyn Origin>, check));
     let origins = vec![checked as Arc<dyn Origin>, responding_with("second")];
     let pool = Failover::new(origins, Arc::clone(&health), FailoverOptions::default());
@@ -233,11 +231,10 @@ async fn header_rules_apply_to_requests_and_responses() {
             .body(Body::empty())
             .expect("fields"))
     });
-    let request = HeaderRules {
-        remove: vec![http::header::COOKIE],
-        set: vec![(http::HeaderName::from_static("x-from"), HeaderValue::from_static("larder"))],
-    };
-    let response = HeaderRules { remove: vec![SERVER], set: vec![] };
+    let request = HeaderRules::default()
+        .with_remove([http::header::COOKIE])
+        .with_set([(http::HeaderName::from_static("x-from"), HeaderValue::from_static("larder"))]);
+    let response = HeaderRules::default().with_remove([SERVER]);
     let rewrite = HeaderRewrite::new(origin, request, response);
     let incoming = Request::get("http://example.com/").header("cookie", "a=b").header("x-from", "me");
     let response = rewrite.fetch(incoming.body(Body::empty()).expect("a request")).await.expect("a response");

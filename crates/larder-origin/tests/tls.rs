@@ -94,8 +94,7 @@ async fn a_configured_root_is_trusted_and_others_are_not() {
 fn invalid_root_certificates_are_rejected() {
     let key = rcgen::KeyPair::generate().expect("a key").serialize_pem();
     for roots in ["not PEM", key.as_str(), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
-        let mut options = HyperOptions::default();
-        options.root_certificates = roots.as_bytes().to_vec();
+        let options = HyperOptions::default().with_root_certificates(roots.as_bytes().to_vec());
         assert!(HyperOrigin::new(options).is_err(), "{roots}");
     }
 }

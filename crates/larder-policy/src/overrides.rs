@@ -22,8 +22,9 @@ use crate::directives::{DirectiveSource, EffectiveDirectives, ResponseDirectives
 /// use std::time::Duration;
 /// use larder_policy::Overrides;
 ///
-/// let mut overrides = Overrides::default();
-/// overrides.default_freshness = Some(Duration::from_secs(60));
+/// let overrides = Overrides::default()
+///     .with_default_freshness(Duration::from_secs(60))
+///     .with_groups(["news"]);
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -63,6 +64,62 @@ impl Overrides {
         self.vary.extend(others.vary);
         self.groups.extend(others.groups);
         self.no_store |= others.no_store;
+        self
+    }
+
+    /// Sets the freshness lifetime of a response, whatever it specifies
+    /// ([`freshness`](Self::freshness)).
+    #[must_use]
+    pub fn with_freshness(mut self, freshness: Duration) -> Self {
+        self.freshness = Some(freshness);
+        self
+    }
+
+    /// Sets the freshness lifetime of a response that specifies neither a lifetime nor `no-cache`
+    /// ([`default_freshness`](Self::default_freshness)).
+    #[must_use]
+    pub fn with_default_freshness(mut self, default_freshness: Duration) -> Self {
+        self.default_freshness = Some(default_freshness);
+        self
+    }
+
+    /// Sets `stale-while-revalidate` for responses that do not specify it
+    /// ([`stale_while_revalidate`](Self::stale_while_revalidate)).
+    #[must_use]
+    pub fn with_stale_while_revalidate(mut self, stale_while_revalidate: Duration) -> Self {
+        self.stale_while_revalidate = Some(stale_while_revalidate);
+        self
+    }
+
+    /// Sets `stale-if-error` for responses that do not specify it
+    /// ([`stale_if_error`](Self::stale_if_error)).
+    #[must_use]
+    pub fn with_stale_if_error(mut self, stale_if_error: Duration) -> Self {
+        self.stale_if_error = Some(stale_if_error);
+        self
+    }
+
+    /// Sets the request fields that select the response, in addition to those in its `Vary`
+    /// ([`vary`](Self::vary)).
+    #[must_use]
+    pub fn with_vary(mut self, vary: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.vary = vary.into_iter().collect();
+        self
+    }
+
+    /// Sets the cache groups of the response, in addition to those in its `Cache-Groups`
+    /// ([`groups`](Self::groups)).
+    #[must_use]
+    pub fn with_groups(mut self, groups: impl IntoIterator<Item: Into<Box<str>>>) -> Self {
+        self.groups = groups.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets whether storing is forbidden, whatever the response specifies
+    /// ([`no_store`](Self::no_store)).
+    #[must_use]
+    pub fn with_no_store(mut self, no_store: bool) -> Self {
+        self.no_store = no_store;
         self
     }
 

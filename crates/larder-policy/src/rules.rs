@@ -22,8 +22,7 @@ pub enum CacheKind {
 /// ```
 /// use larder_policy::Rules;
 ///
-/// let mut rules = Rules::shared();
-/// rules.heuristic_percent = 0; // no heuristic freshness
+/// let rules = Rules::shared().with_heuristic_percent(0); // no heuristic freshness
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -77,5 +76,52 @@ impl Rules {
     /// Creates the rules of a cache that serves one user, such as a client's own cache.
     pub fn private() -> Self {
         Self { kind: CacheKind::Private, targets: Vec::new(), store_set_cookie: true, ..Self::shared() }
+    }
+
+    /// Sets the kind of cache, and leaves the other choices as they are
+    /// ([`kind`](Self::kind)).
+    #[must_use]
+    pub fn with_kind(mut self, kind: CacheKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Sets the percentage of the time since `Last-Modified` for which a response without explicit
+    /// lifetime is fresh ([`heuristic_percent`](Self::heuristic_percent)).
+    #[must_use]
+    pub fn with_heuristic_percent(mut self, heuristic_percent: u8) -> Self {
+        self.heuristic_percent = heuristic_percent;
+        self
+    }
+
+    /// Sets the longest heuristic lifetime ([`heuristic_max`](Self::heuristic_max)).
+    #[must_use]
+    pub fn with_heuristic_max(mut self, heuristic_max: Duration) -> Self {
+        self.heuristic_max = heuristic_max;
+        self
+    }
+
+    /// Sets the names of the targeted fields for this class of cache, in order of precedence
+    /// ([`targets`](Self::targets)).
+    #[must_use]
+    pub fn with_targets(mut self, targets: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.targets = targets.into_iter().collect();
+        self
+    }
+
+    /// Sets the longest time past its lifetime for which a response may be served while the origin
+    /// cannot be reached ([`stale_when_disconnected`](Self::stale_when_disconnected)).
+    #[must_use]
+    pub fn with_stale_when_disconnected(mut self, stale_when_disconnected: Duration) -> Self {
+        self.stale_when_disconnected = stale_when_disconnected;
+        self
+    }
+
+    /// Sets whether a shared cache stores responses with `Set-Cookie`
+    /// ([`store_set_cookie`](Self::store_set_cookie)).
+    #[must_use]
+    pub fn with_store_set_cookie(mut self, store_set_cookie: bool) -> Self {
+        self.store_set_cookie = store_set_cookie;
+        self
     }
 }

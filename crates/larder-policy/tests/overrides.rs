@@ -98,9 +98,8 @@ fn stale_windows_apply_only_to_responses_without_their_own() {
 
 #[test]
 fn names_and_groups_are_added() {
-    let mut overrides = Overrides::default();
-    overrides.vary = vec!["x-tenant".parse().expect("a name")];
-    overrides.groups = vec!["users".into()];
+    let overrides =
+        Overrides::default().with_vary(["x-tenant".parse().expect("a name")]).with_groups(["users"]);
     let rules = rules("shared").with_overrides(overrides);
     let head =
         stored(&rules, "GET X-Tenant: a; Accept: b", "200 max-age=5; Vary: accept; Cache-Groups: \"own\"");

@@ -71,8 +71,7 @@ fn a_shared_cache_does_not_store_cookies() {
         private | GET                          | 200 max-age=9; Set-Cookie: a=b         | stored
     ",
     );
-    let mut rules = larder_policy::Rules::shared();
-    rules.store_set_cookie = true;
+    let rules = larder_policy::Rules::shared().with_store_set_cookie(true);
     assert!(stored(&rules, "GET", "200 max-age=9; Set-Cookie: a=b").is_ok());
 }
 

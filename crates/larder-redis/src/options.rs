@@ -10,9 +10,8 @@ use std::time::Duration;
 ///
 /// use larder_redis::RedisOptions;
 ///
-/// let mut options = RedisOptions::default();
-/// options.prefix = "shop".to_owned();
-/// options.command_timeout = Duration::from_millis(20);
+/// let options =
+///     RedisOptions::default().with_prefix("shop").with_command_timeout(Duration::from_millis(20));
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -52,5 +51,59 @@ impl Default for RedisOptions {
             lazy_connect: false,
             lease_duration: Duration::from_secs(6),
         }
+    }
+}
+
+impl RedisOptions {
+    /// Sets the first part of the name of each Redis key ([`prefix`](Self::prefix)).
+    #[must_use]
+    pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Sets the timeout for connecting ([`connect_timeout`](Self::connect_timeout)).
+    #[must_use]
+    pub fn with_connect_timeout(mut self, connect_timeout: Duration) -> Self {
+        self.connect_timeout = connect_timeout;
+        self
+    }
+
+    /// Sets the timeout of a command ([`command_timeout`](Self::command_timeout)).
+    #[must_use]
+    pub fn with_command_timeout(mut self, command_timeout: Duration) -> Self {
+        self.command_timeout = command_timeout;
+        self
+    }
+
+    /// Sets the largest body that is stored, in bytes ([`max_object`](Self::max_object)).
+    #[must_use]
+    pub fn with_max_object(mut self, max_object: u64) -> Self {
+        self.max_object = max_object;
+        self
+    }
+
+    /// Sets the certificate authorities to trust for servers over TLS, in PEM
+    /// ([`root_certificates`](Self::root_certificates)).
+    #[must_use]
+    pub fn with_root_certificates(mut self, root_certificates: impl Into<Vec<u8>>) -> Self {
+        self.root_certificates = root_certificates.into();
+        self
+    }
+
+    /// Sets whether connecting succeeds if the servers can't be reached or do not respond
+    /// ([`lazy_connect`](Self::lazy_connect)).
+    #[must_use]
+    pub fn with_lazy_connect(mut self, lazy_connect: bool) -> Self {
+        self.lazy_connect = lazy_connect;
+        self
+    }
+
+    /// Sets the time after which a lease expires unless its holder renews it
+    /// ([`lease_duration`](Self::lease_duration)).
+    #[must_use]
+    pub fn with_lease_duration(mut self, lease_duration: Duration) -> Self {
+        self.lease_duration = lease_duration;
+        self
     }
 }

@@ -105,8 +105,7 @@ async fn a_server_that_is_killed_and_comes_back() {
 /// soon as they are available.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_that_are_not_there_at_the_start() {
-    let mut options = RedisOptions::default();
-    options.lazy_connect = true;
+    let options = RedisOptions::default().with_lazy_connect(true);
     let port = free_port();
     let url = format!("redis://127.0.0.1:{port}/0");
     RedisStore::connect(&url, RedisOptions::default()).await.expect_err("by default that is an error");

@@ -151,8 +151,7 @@ impl CachedClientBuilder {
     /// one, as in `https://api.example.com/*`. If several patterns match, the one added last
     /// applies.
     pub fn default_freshness(self, pattern: &str, freshness: Duration) -> Self {
-        let mut overrides = Overrides::default();
-        overrides.default_freshness = Some(freshness);
+        let overrides = Overrides::default().with_default_freshness(freshness);
         self.for_urls(pattern, overrides)
     }
 
@@ -162,8 +161,7 @@ impl CachedClientBuilder {
     /// 3xx responses; see [`Overrides::freshness`]. For the pattern, see
     /// [`default_freshness`](Self::default_freshness).
     pub fn override_freshness(self, pattern: &str, freshness: Duration) -> Self {
-        let mut overrides = Overrides::default();
-        overrides.freshness = Some(freshness);
+        let overrides = Overrides::default().with_freshness(freshness);
         self.for_urls(pattern, overrides)
     }
 

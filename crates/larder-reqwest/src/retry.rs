@@ -21,8 +21,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// use std::time::Duration;
 /// use larder_reqwest::Retry;
 ///
-/// let mut retry = Retry::new(3);
-/// retry.base_delay = Duration::from_millis(100);
+/// let retry = Retry::new(3).with_base_delay(Duration::from_millis(100));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -46,6 +45,27 @@ impl Retry {
             base_delay: Duration::from_millis(250),
             max_delay: Duration::from_secs(30),
         }
+    }
+
+    /// Sets the highest number of retries of one request ([`max_retries`](Self::max_retries)).
+    #[must_use]
+    pub fn with_max_retries(mut self, max_retries: u32) -> Self {
+        self.max_retries = max_retries;
+        self
+    }
+
+    /// Sets the pause after the first failure ([`base_delay`](Self::base_delay)).
+    #[must_use]
+    pub fn with_base_delay(mut self, base_delay: Duration) -> Self {
+        self.base_delay = base_delay;
+        self
+    }
+
+    /// Sets the longest pause, without a `Retry-After` ([`max_delay`](Self::max_delay)).
+    #[must_use]
+    pub fn with_max_delay(mut self, max_delay: Duration) -> Self {
+        self.max_delay = max_delay;
+        self
     }
 
     /// Returns the pause after a number of `failures` in a row, with jitter.

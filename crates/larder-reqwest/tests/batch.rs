@@ -125,8 +125,7 @@ async fn transient_failures_are_retried() {
         write!(stream, "HTTP/1.1 {head}\r\ncontent-length: 2\r\n\r\nok").is_ok()
     });
     let urls = ["/busy", "/broken", "/never", "/wrong"].map(|path| format!("{}{path}", origin.url()));
-    let mut retry = larder_reqwest::Retry::new(2);
-    retry.base_delay = Duration::from_millis(1);
+    let retry = larder_reqwest::Retry::new(2).with_base_delay(Duration::from_millis(1));
     let results: HashMap<String, (u16, u32)> = client()
         .fetch_all(urls)
         .retry(retry)

@@ -49,10 +49,8 @@ impl CacheLayer {
     /// use larder_tower::CacheLayer;
     ///
     /// fn layer(cache: Cache) -> CacheLayer {
-    ///     let mut overrides = Overrides::default();
-    ///     overrides.default_freshness = Some(Duration::from_secs(60));
-    ///     let mut options = FetchOptions::default();
-    ///     options.overrides = Some(OverrideFn::always(overrides));
+    ///     let overrides = Overrides::default().with_default_freshness(Duration::from_secs(60));
+    ///     let options = FetchOptions::default().with_overrides(OverrideFn::always(overrides));
     ///     CacheLayer::new(cache).options(options)
     /// }
     /// ```

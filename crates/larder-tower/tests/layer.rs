@@ -156,10 +156,8 @@ async fn a_client_with_a_default_freshness() {
         }),
     ))
     .await;
-    let mut options = FetchOptions::default();
-    let mut overrides = Overrides::default();
-    overrides.default_freshness = Some(Duration::from_secs(60));
-    options.overrides = Some(OverrideFn::always(overrides));
+    let overrides = Overrides::default().with_default_freshness(Duration::from_secs(60));
+    let options = FetchOptions::default().with_overrides(OverrideFn::always(overrides));
     let client = ServiceBuilder::new()
         .layer(CacheLayer::new(cache(&ManualClock::at(0))).options(options))
         .service(Client::builder(TokioExecutor::new()).build_http::<Body>());

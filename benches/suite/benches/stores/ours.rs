@@ -31,7 +31,8 @@ pub(super) fn memory() -> Making {
 pub(super) fn disk() -> Making {
     Box::pin(async {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = DiskStore::open(folder.path().join("larder"), DiskOptions::with_max_bytes(8 << 30));
+        let store =
+            DiskStore::open(folder.path().join("larder"), DiskOptions::default().with_max_bytes(8 << 30));
         let store = Arc::new(store.expect("it opens"));
         Arc::new(Ours { store, head: fixtures::head(), _folder: Some(folder) }) as Arc<dyn Subject>
     })

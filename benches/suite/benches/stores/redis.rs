@@ -31,8 +31,7 @@ pub(super) fn tiered() -> Making {
 
 async fn connect() -> RedisStore {
     let url = format!("redis://127.0.0.1:{}", port());
-    let mut options = RedisOptions::default();
-    options.command_timeout = Duration::from_secs(5);
+    let options = RedisOptions::default().with_command_timeout(Duration::from_secs(5));
     RedisStore::connect(&url, options).await.expect("it connects")
 }
 

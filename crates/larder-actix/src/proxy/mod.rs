@@ -48,6 +48,31 @@ pub struct ProxyOptions {
     pub access_log: Option<Arc<dyn AccessLog>>,
 }
 
+impl ProxyOptions {
+    /// Sets whether clients use TLS ([`https`](Self::https)).
+    #[must_use]
+    pub fn with_https(mut self, https: bool) -> Self {
+        self.https = https;
+        self
+    }
+
+    /// Sets whether `Forwarded`, `X-Forwarded-*` and similar headers of a request are trusted
+    /// ([`trust_forwarded`](Self::trust_forwarded)).
+    #[must_use]
+    pub fn with_trust_forwarded(mut self, trust_forwarded: bool) -> Self {
+        self.trust_forwarded = trust_forwarded;
+        self
+    }
+
+    /// Sets the log that receives a report of each request when its response has ended
+    /// ([`access_log`](Self::access_log)).
+    #[must_use]
+    pub fn with_access_log(mut self, access_log: Arc<dyn AccessLog>) -> Self {
+        self.access_log = Some(access_log);
+        self
+    }
+}
+
 /// A reverse proxy that answers requests from a cache, and forwards the others to an origin.
 ///
 /// [`ProxyServer`] runs it. Clones share the cache and the origins.
@@ -58,8 +83,7 @@ pub struct ProxyOptions {
 /// use larder_core::{Cache, Origin};
 ///
 /// fn proxy(cache: Cache, site: Arc<dyn Origin>, api: Arc<dyn Origin>) -> ReverseProxy {
-///     let mut options = ProxyOptions::default();
-///     options.https = true;
+///     let options = ProxyOptions::default().with_https(true);
 ///     let routes = vec![Route::to(site), Route::to(api).prefix("/api")];
 ///     ReverseProxy::with_routes(cache, routes, options)
 /// }

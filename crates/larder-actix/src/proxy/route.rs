@@ -22,8 +22,7 @@ use crate::{encoding::Encoding, query::IgnoredQuery};
 /// use larder_core::{Origin, OverrideFn, Overrides};
 ///
 /// fn route(origin: Arc<dyn Origin>) -> Route {
-///     let mut overrides = Overrides::default();
-///     overrides.default_freshness = Some(std::time::Duration::from_secs(60));
+///     let overrides = Overrides::default().with_default_freshness(std::time::Duration::from_secs(60));
 ///     Route::to(origin)
 ///         .host("*.example.com")
 ///         .prefix("/static")

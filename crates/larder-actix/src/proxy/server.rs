@@ -25,9 +25,7 @@ use super::ReverseProxy;
 /// Options of a [`ProxyServer`].
 ///
 /// ```
-/// let mut options = larder_actix::ServerOptions::default();
-/// options.workers = Some(2);
-/// options.signals = false;
+/// let options = larder_actix::ServerOptions::default().with_workers(2).with_signals(false);
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -62,6 +60,53 @@ impl Default for ServerOptions {
             max_connections: 25_000,
             signals: true,
         }
+    }
+}
+
+impl ServerOptions {
+    /// Sets the number of worker threads ([`workers`](Self::workers)).
+    #[must_use]
+    pub fn with_workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Sets the time after which an idle connection is closed ([`keep_alive`](Self::keep_alive)).
+    #[must_use]
+    pub fn with_keep_alive(mut self, keep_alive: Duration) -> Self {
+        self.keep_alive = keep_alive;
+        self
+    }
+
+    /// Sets the longest time from the opening of a connection to the end of the first request's
+    /// headers ([`request_timeout`](Self::request_timeout)).
+    #[must_use]
+    pub fn with_request_timeout(mut self, request_timeout: Duration) -> Self {
+        self.request_timeout = request_timeout;
+        self
+    }
+
+    /// Sets the time for requests in flight to end after a shutdown has begun
+    /// ([`shutdown_timeout`](Self::shutdown_timeout)).
+    #[must_use]
+    pub fn with_shutdown_timeout(mut self, shutdown_timeout: Duration) -> Self {
+        self.shutdown_timeout = shutdown_timeout;
+        self
+    }
+
+    /// Sets the maximum number of connections of one worker
+    /// ([`max_connections`](Self::max_connections)).
+    #[must_use]
+    pub fn with_max_connections(mut self, max_connections: usize) -> Self {
+        self.max_connections = max_connections;
+        self
+    }
+
+    /// Sets whether SIGTERM and SIGINT shut down the server ([`signals`](Self::signals)).
+    #[must_use]
+    pub fn with_signals(mut self, signals: bool) -> Self {
+        self.signals = signals;
+        self
     }
 }
 

@@ -309,8 +309,7 @@ fn reload(args: &Args) -> anyhow::Result<RouteTable> {
 fn cache(config: &Config, route_table: &RouteTable, stores: &Stores, counters: &Arc<Counters>) -> Cache {
     let mut rules = if config.private { Rules::private() } else { Rules::shared() };
     rules.store_set_cookie |= config.share_set_cookie;
-    let mut limits = Limits::default();
-    limits.origin_timeout = route_table.max_origin_timeout();
+    let limits = Limits::default().with_origin_timeout(route_table.max_origin_timeout());
     let builder = Cache::builder(stores.store()).rules(rules).limits(limits);
     // Without an admin listener, no one could read the counters.
     let builder = if config.admin.is_some() { builder.observer(Arc::clone(counters) as _) } else { builder };

@@ -114,12 +114,11 @@ impl ValidatedRoute {
             return Err(UsageError(message.to_owned()));
         }
         let origins = route.origins.iter().map(|url| origin(url, route)).collect::<Result<Vec<_>, _>>()?;
-        let mut failover = FailoverOptions::default();
-        failover.retries = route.retries;
-        failover.balance = match route.balance {
+        let balance = match route.balance {
             config::Balance::First => Balance::First,
             config::Balance::RoundRobin => Balance::RoundRobin,
         };
+        let failover = FailoverOptions::default().with_retries(route.retries).with_balance(balance);
         Ok(Self {
             host: route.host.clone(),
             prefix: route.prefix.clone(),
@@ -174,9 +173,10 @@ fn hyper(options: &HyperOptions) -> Arc<dyn Origin> {
 /// Validates one origin of a route.
 fn origin(url: &str, route: &config::Route) -> Result<HyperOptions, UsageError> {
     let invalid = |error: &dyn std::fmt::Display| UsageError(format!("origin {url}: {error}"));
-    let mut options = HyperOptions::to(url).map_err(|error| invalid(&error))?;
-    options.origin_host = route.origin_host;
-    options.head_timeout = route.origin_timeout.map_or(DEFAULT_ORIGIN_TIMEOUT, |time| time.0);
+    let options = HyperOptions::to(url)
+        .map_err(|error| invalid(&error))?
+        .with_origin_host(route.origin_host)
+        .with_head_timeout(route.origin_timeout.map_or(DEFAULT_ORIGIN_TIMEOUT, |time| time.0));
     HyperOrigin::new(options.clone()).map_err(|error| invalid(&error))?;
     Ok(options)
 }
@@ -211,10 +211,9 @@ fn header_rules(headers: &config::Headers) -> Result<HeaderRules, UsageError> {
             .map_err(|_| UsageError(format!("the value of '{name}' is not a valid header value")));
         Ok((header_name(name)?, value?))
     });
-    Ok(HeaderRules {
-        remove: headers.remove.iter().map(|name| header_name(name)).collect::<Result<_, _>>()?,
-        set: set.collect::<Result<_, UsageError>>()?,
-    })
+    let remove = headers.remove.iter().map(|name| header_name(name)).collect::<Result<Vec<_>, _>>()?;
+    let set = set.collect::<Result<Vec<_>, UsageError>>()?;
+    Ok(HeaderRules::default().with_remove(remove).with_set(set))
 }
 
 /// Collects the caching rules of a route.

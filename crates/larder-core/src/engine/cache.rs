@@ -241,8 +241,7 @@ impl Cache {
 /// use larder_core::{Cache, CacheStore, Limits, Rules};
 ///
 /// fn build(store: Arc<dyn CacheStore>) -> Cache {
-///     let mut limits = Limits::default();
-///     limits.origin_timeout = Duration::from_secs(10);
+///     let limits = Limits::default().with_origin_timeout(Duration::from_secs(10));
 ///     Cache::builder(store).rules(Rules::shared()).name("edge-1").limits(limits).build()
 /// }
 /// ```

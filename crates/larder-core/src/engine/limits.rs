@@ -4,6 +4,15 @@
 use std::time::Duration;
 
 /// Limits on what one request, one key or the whole cache may use. The defaults suit a server.
+///
+/// ```
+/// use std::time::Duration;
+/// use larder_core::Limits;
+///
+/// let limits = Limits::default()
+///     .with_origin_timeout(Duration::from_secs(10))
+///     .with_max_object(1 << 20);
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Limits {
@@ -59,5 +68,84 @@ impl Default for Limits {
             lookup_timeout: Duration::from_secs(1),
             store_timeout: Duration::from_secs(10),
         }
+    }
+}
+
+impl Limits {
+    /// Sets the longest body that is stored, in bytes ([`max_object`](Self::max_object)).
+    #[must_use]
+    pub fn with_max_object(mut self, max_object: u64) -> Self {
+        self.max_object = max_object;
+        self
+    }
+
+    /// Sets the largest head that is stored, in bytes ([`max_head`](Self::max_head)).
+    #[must_use]
+    pub fn with_max_head(mut self, max_head: usize) -> Self {
+        self.max_head = max_head;
+        self
+    }
+
+    /// Sets the maximum number of variants of one key ([`max_variants`](Self::max_variants)).
+    #[must_use]
+    pub fn with_max_variants(mut self, max_variants: usize) -> Self {
+        self.max_variants = max_variants;
+        self
+    }
+
+    /// Sets the maximum number of keys that are fetched with collapsing at the same time
+    /// ([`max_concurrent_fetches`](Self::max_concurrent_fetches)).
+    #[must_use]
+    pub fn with_max_concurrent_fetches(mut self, max_concurrent_fetches: usize) -> Self {
+        self.max_concurrent_fetches = max_concurrent_fetches;
+        self
+    }
+
+    /// Sets the maximum number of concurrent background revalidations
+    /// ([`max_background_revalidations`](Self::max_background_revalidations)).
+    #[must_use]
+    pub fn with_max_background_revalidations(mut self, max_background_revalidations: usize) -> Self {
+        self.max_background_revalidations = max_background_revalidations;
+        self
+    }
+
+    /// Sets the longest time that a request waits for another request's fetch
+    /// ([`collapse_timeout`](Self::collapse_timeout)).
+    #[must_use]
+    pub fn with_collapse_timeout(mut self, collapse_timeout: Duration) -> Self {
+        self.collapse_timeout = collapse_timeout;
+        self
+    }
+
+    /// Sets the longest time until the head of the origin's response arrives
+    /// ([`origin_timeout`](Self::origin_timeout)).
+    #[must_use]
+    pub fn with_origin_timeout(mut self, origin_timeout: Duration) -> Self {
+        self.origin_timeout = origin_timeout;
+        self
+    }
+
+    /// Sets the longest time between two chunks of a response body that is being stored
+    /// ([`body_timeout`](Self::body_timeout)).
+    #[must_use]
+    pub fn with_body_timeout(mut self, body_timeout: Duration) -> Self {
+        self.body_timeout = body_timeout;
+        self
+    }
+
+    /// Sets the longest time that a store lookup may take
+    /// ([`lookup_timeout`](Self::lookup_timeout)).
+    #[must_use]
+    pub fn with_lookup_timeout(mut self, lookup_timeout: Duration) -> Self {
+        self.lookup_timeout = lookup_timeout;
+        self
+    }
+
+    /// Sets the longest time that any other store operation may take
+    /// ([`store_timeout`](Self::store_timeout)).
+    #[must_use]
+    pub fn with_store_timeout(mut self, store_timeout: Duration) -> Self {
+        self.store_timeout = store_timeout;
+        self
     }
 }

@@ -13,11 +13,10 @@ use crate::Overrides;
 /// use std::time::Duration;
 /// use larder_core::{FetchOptions, OverrideFn, Overrides};
 ///
-/// let mut overrides = Overrides::default();
-/// overrides.default_freshness = Some(Duration::from_secs(60));
-/// let mut options = FetchOptions::default();
-/// options.overrides = Some(OverrideFn::always(overrides));
-/// options.max_object = Some(1 << 20);
+/// let overrides = Overrides::default().with_default_freshness(Duration::from_secs(60));
+/// let options = FetchOptions::default()
+///     .with_overrides(OverrideFn::always(overrides))
+///     .with_max_object(1 << 20);
 /// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
@@ -38,6 +37,32 @@ pub struct FetchOptions {
     pub body_in_key: bool,
 }
 
+impl FetchOptions {
+    /// Sets the overrides of the origin's caching directives for this response
+    /// ([`overrides`](Self::overrides)).
+    #[must_use]
+    pub fn with_overrides(mut self, overrides: OverrideFn) -> Self {
+        self.overrides = Some(overrides);
+        self
+    }
+
+    /// Sets the longest body of this response that is stored, in bytes
+    /// ([`max_object`](Self::max_object)).
+    #[must_use]
+    pub fn with_max_object(mut self, max_object: u64) -> Self {
+        self.max_object = Some(max_object);
+        self
+    }
+
+    /// Sets whether the request is a safe query although its method is not GET
+    /// ([`body_in_key`](Self::body_in_key)).
+    #[must_use]
+    pub fn with_body_in_key(mut self, body_in_key: bool) -> Self {
+        self.body_in_key = body_in_key;
+        self
+    }
+}
+
 /// The function in an [`OverrideFn`].
 type Callback = dyn Fn(&ResponseContext<'_>) -> Overrides + Send + Sync;
 
@@ -48,11 +73,12 @@ type Callback = dyn Fn(&ResponseContext<'_>) -> Overrides + Send + Sync;
 /// use larder_core::{OverrideFn, Overrides};
 ///
 /// let images = OverrideFn::new(|response| {
-///     let mut overrides = Overrides::default();
+///     let overrides = Overrides::default();
 ///     if response.uri.path().starts_with("/images/") {
-///         overrides.default_freshness = Some(Duration::from_secs(3600));
+///         overrides.with_default_freshness(Duration::from_secs(3600))
+///     } else {
+///         overrides
 ///     }
-///     overrides
 /// });
 /// ```
 #[derive(Clone)]

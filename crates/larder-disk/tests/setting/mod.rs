@@ -32,7 +32,7 @@ impl TestDir {
 
     /// Opens a store with this limit in bytes.
     pub(crate) fn sized(&self, max_bytes: u64) -> DiskStore {
-        DiskStore::open(self.path(), DiskOptions::with_max_bytes(max_bytes)).expect("open succeeds")
+        DiskStore::open(self.path(), DiskOptions::default().with_max_bytes(max_bytes)).expect("open succeeds")
     }
 
     /// Lists the files of the store.

@@ -207,12 +207,11 @@ pub(crate) fn shared() -> &'static str {
 /// timeouts.
 pub(crate) fn options() -> RedisOptions {
     static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-    let mut options = RedisOptions::default();
     let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    options.prefix = format!("test{}-{count}", std::process::id());
-    options.connect_timeout = Duration::from_secs(2);
-    options.command_timeout = Duration::from_secs(2);
-    options
+    RedisOptions::default()
+        .with_prefix(format!("test{}-{count}", std::process::id()))
+        .with_connect_timeout(Duration::from_secs(2))
+        .with_command_timeout(Duration::from_secs(2))
 }
 
 /// Connects a store with its own prefix.

@@ -26,8 +26,7 @@ fn main() -> anyhow::Result<()> {
 
 /// A store that has room for everything that is measured.
 fn store() -> Arc<MemoryStore> {
-    let mut options = MemoryOptions::default();
-    options.capacity = 2 << 30;
+    let options = MemoryOptions::default().with_capacity(2 << 30);
     Arc::new(MemoryStore::new(options))
 }
 

@@ -115,9 +115,8 @@ impl Contestants {
         let keys: Vec<CacheKey> = (0..keys).map(key).collect();
         let file =
             File::options().create(true).truncate(true).read(true).write(true).open(place.join("file"))?;
-        let store = DiskStore::open(place.join("larder"), DiskOptions::with_max_bytes(16 << 30))?;
-        let mut options = DiskOptions::with_max_bytes(16 << 30);
-        options.read_cache_bytes = 0;
+        let store = DiskStore::open(place.join("larder"), DiskOptions::default().with_max_bytes(16 << 30))?;
+        let options = DiskOptions::default().with_max_bytes(16 << 30).with_read_cache_bytes(0);
         let cold = DiskStore::open(place.join("larder"), options)?;
         let tree = place.join("tree");
         for n in 0..256 {
@@ -234,7 +233,8 @@ async fn fills(quick: bool) -> anyhow::Result<()> {
     {
         let place = place()?;
         let body = Bytes::from(vec![b'x'; length]);
-        let store = DiskStore::open(place.path().join("larder"), DiskOptions::with_max_bytes(16 << 30))?;
+        let store =
+            DiskStore::open(place.path().join("larder"), DiskOptions::default().with_max_bytes(16 << 30))?;
         let tree = place.path().join("tree");
         for n in 0..256 {
             fs::create_dir_all(tree.join(format!("{n:02x}")))?;

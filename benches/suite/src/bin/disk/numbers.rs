@@ -22,7 +22,7 @@ pub(crate) async fn numbers(sizes: &[u64]) -> anyhow::Result<()> {
     for &size in sizes {
         let place = place()?;
         let path = place.path().join("larder");
-        let options = DiskOptions::with_max_bytes(40 << 30);
+        let options = DiskOptions::default().with_max_bytes(40 << 30);
         let store = DiskStore::open(&path, options.clone())?;
         let (head, body) = (Arc::new(larder_testkit::head(&[], &[])), Bytes::from(vec![b'x'; 100]));
         let fillers = 64;

@@ -92,8 +92,7 @@ async fn read(store: &dyn CacheStore, path: &str, length: usize) -> anyhow::Resu
 }
 
 async fn hits(url: &str, length: usize, at_once: usize, quick: bool) -> anyhow::Result<()> {
-    let mut options = RedisOptions::default();
-    options.command_timeout = std::time::Duration::from_secs(5);
+    let options = RedisOptions::default().with_command_timeout(std::time::Duration::from_secs(5));
     let store = RedisStore::connect(url, options).await?;
     put(&store, "/hit", length).await?;
     let bare = redis::Client::open(url)?.get_multiplexed_async_connection().await?;

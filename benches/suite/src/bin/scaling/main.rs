@@ -52,8 +52,7 @@ fn put(store: &MemoryStore, key: &CacheKey, head: &Arc<StoredHead>) {
 }
 
 fn cache(store: &MemoryStore) -> Cache {
-    let mut limits = Limits::default();
-    limits.max_variants = 2_000;
+    let limits = Limits::default().with_max_variants(2_000);
     let clock = Arc::new(ManualClock::at(NOW));
     Cache::builder(Arc::new(store.clone())).clock(clock).limits(limits).build()
 }
