@@ -99,7 +99,7 @@ async fn explain_stored(
     let reuse = rules.reuse(&request, candidates.iter().map(|candidate| &*candidate.head), now);
     let selected = match reuse {
         Reuse::Fresh(selected) | Reuse::Stale(selected, _) | Reuse::Validate(selected, _) => Some(selected),
-        _ => None,
+        Reuse::Forward(_) | Reuse::OnlyIfCached => None,
     };
     for (index, candidate) in candidates.iter().enumerate() {
         let head = &candidate.head;
@@ -142,7 +142,6 @@ fn print_now(reuse: Reuse, candidates: &Candidates) {
             "answered with 504: only-if-cached, and no stored response may be used (RFC 9111 §5.2.1.7)"
                 .to_owned()
         }
-        _ => "forwarded to the origin".to_owned(),
     };
     println!("now       {now}");
 }
@@ -180,7 +179,7 @@ fn print_freshness(head: &StoredHead, selected: Option<Selected>) {
         Some(Validator::LastModified(date)) => {
             println!("validator Last-Modified: {} (RFC 9110 §8.8.2)", text(date))
         }
-        _ => println!("validator none: fetched again once it is stale (RFC 9111 §4.3.1)"),
+        None => println!("validator none: fetched again once it is stale (RFC 9111 §4.3.1)"),
     }
 }
 

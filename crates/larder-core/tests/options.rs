@@ -28,8 +28,7 @@ fn send(it: &Setting, request: Request<Body>, extra: &[u8], options: FetchOption
 fn with_override(
     decide: impl Fn(&larder_core::ResponseContext<'_>) -> Overrides + Send + Sync + 'static,
 ) -> FetchOptions {
-    let options = FetchOptions::default().with_overrides(OverrideFn::new(decide));
-    options
+    FetchOptions::default().with_overrides(OverrideFn::new(decide))
 }
 
 #[tokio::test]

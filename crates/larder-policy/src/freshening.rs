@@ -16,8 +16,9 @@ use crate::{
 };
 
 /// The effect of a 304 on the stored responses (§4.3.4).
+///
+/// The enum is exhaustive, so that no match misses a new variant: adding one is a breaking change.
 #[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
 #[must_use]
 pub enum Freshen {
     /// Candidate `index` was validated. The caller replaces its stored head with this one.
@@ -43,8 +44,9 @@ pub enum Freshen {
 }
 
 /// The effect of a response to HEAD on the responses stored for GET (§4.3.5).
+///
+/// The enum is exhaustive, so that no match misses a new variant: adding one is a breaking change.
 #[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
 pub enum HeadFreshen {
     /// Candidate `index` was validated. The caller replaces its stored head with this one.
     Updated {

@@ -27,8 +27,9 @@ pub struct FreshnessLifetime {
 }
 
 /// The source of a freshness lifetime, in the order of precedence of RFC 9111 §4.2.1.
+///
+/// The enum is exhaustive, so that no match misses a new variant: adding one is a breaking change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
 pub enum LifetimeSource {
     /// `s-maxage`, in a shared cache (§5.2.2.10).
     SMaxage,

@@ -29,8 +29,9 @@ pub struct Selected {
 }
 
 /// The decision on a request, given the stored responses.
+///
+/// The enum is exhaustive, so that no match misses a new variant: adding one is a breaking change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 #[must_use]
 pub enum Reuse {
     /// Serve the selected response, which is fresh.
@@ -48,8 +49,9 @@ pub enum Reuse {
 }
 
 /// The rule that permits a stale response (§4.2.4).
+///
+/// The enum is exhaustive, so that no match misses a new variant: adding one is a breaking change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum StalePermission {
     /// `max-stale` in the request (§5.2.1.2).
     MaxStale,

@@ -16,8 +16,9 @@ use crate::{
 };
 
 /// The form in which a stored response is served.
+///
+/// The enum is exhaustive, so that no match misses a new variant: adding one is a breaking change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Serve {
     /// The response as it is stored.
     Whole,

@@ -13,6 +13,8 @@ use crate::{
 };
 
 /// The reason why the origin gave no usable response.
+///
+/// The enum is exhaustive, so that no match misses a new variant: adding one is a breaking change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
     /// The origin could not be reached, or the connection broke: this cache is *disconnected*

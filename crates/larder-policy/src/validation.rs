@@ -15,8 +15,9 @@ use crate::{
 const MAX_ENTITY_TAGS: usize = 16;
 
 /// The validator of a response, by which it is compared with others (RFC 9110 §8.8).
+///
+/// The enum is exhaustive, so that no match misses a new variant: adding one is a breaking change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Validator<'a> {
     /// A strong entity tag, as it was sent.
     Strong(&'a [u8]),

@@ -175,7 +175,7 @@ fn append_fixed(
     put(at::FIELDS, &counts.fields.to_le_bytes());
     put(at::SELECTING, &counts.selecting.to_le_bytes());
     put(at::GROUPS, &counts.groups.to_le_bytes());
-    put(at::LIFETIME_FROM, &[lifetime_code(freshness.lifetime.from)?]);
+    put(at::LIFETIME_FROM, &[lifetime_code(freshness.lifetime.from)]);
     out.extend_from_slice(&fixed);
     Ok(())
 }
@@ -186,15 +186,14 @@ fn bit(set: bool, bit: u16) -> u16 {
 }
 
 /// Returns the code of a source of the lifetime; the inverse of the decoder's `lifetime_from`.
-fn lifetime_code(from: LifetimeSource) -> Result<u8, NotEncodable> {
+fn lifetime_code(from: LifetimeSource) -> u8 {
     match from {
-        LifetimeSource::Unspecified => Ok(0),
-        LifetimeSource::SMaxage => Ok(1),
-        LifetimeSource::MaxAge => Ok(2),
-        LifetimeSource::Expires => Ok(3),
-        LifetimeSource::Heuristic => Ok(4),
-        LifetimeSource::Override => Ok(5),
-        _ => Err(NotEncodable::NoCode("source of its lifetime")),
+        LifetimeSource::Unspecified => 0,
+        LifetimeSource::SMaxage => 1,
+        LifetimeSource::MaxAge => 2,
+        LifetimeSource::Expires => 3,
+        LifetimeSource::Heuristic => 4,
+        LifetimeSource::Override => 5,
     }
 }
 

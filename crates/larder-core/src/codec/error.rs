@@ -38,8 +38,6 @@ pub enum NotEncodable {
         /// The limit.
         limit: usize,
     },
-    /// It contains a value for which this version of the format has no code.
-    NoCode(&'static str),
 }
 
 impl fmt::Display for NotAnEntry {
@@ -62,7 +60,6 @@ impl fmt::Display for NotEncodable {
             Self::TooLarge { what, limit } => {
                 write!(f, "the response has more {what} than can be stored ({limit})")
             }
-            Self::NoCode(what) => write!(f, "format version {} has no code for its {what}", super::VERSION),
         }
     }
 }

@@ -54,13 +54,14 @@ pub(super) fn decide<F: RequestHeaders>(
         Reuse::Fresh(selected) | Reuse::Stale(selected, StalePermission::MaxStale) => {
             Decision::Serve(selected)
         }
-        Reuse::Stale(selected, _) => Decision::ServeStale(selected),
+        Reuse::Stale(
+            selected,
+            StalePermission::WhileRevalidate | StalePermission::IfError | StalePermission::Disconnected,
+        ) => Decision::ServeStale(selected),
         Reuse::Validate(selected, why) => {
             Decision::Forward(ForwardPlan { selected: Some(selected), fwd: why.forward_reason() })
         }
         Reuse::Forward(why) => Decision::Forward(ForwardPlan { selected: None, fwd: why.forward_reason() }),
         Reuse::OnlyIfCached => Decision::OnlyIfCached,
-        // A variant that this engine does not know: forwarding is always correct.
-        _ => Decision::Forward(ForwardPlan { selected: None, fwd: ForwardReason::Miss }),
     }
 }

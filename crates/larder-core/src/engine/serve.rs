@@ -44,7 +44,7 @@ pub(super) async fn serve<F: RequestHeaders>(
             Some(part.first - offset..part.last + 1 - offset)
         }
         Serve::NotModified | Serve::NotSatisfiable { .. } => Some(0..0),
-        _ => return Err(Unreadable),
+        Serve::NotInPart => return Err(Unreadable),
     };
     let body = if request.method() == Method::HEAD {
         Body::empty()

@@ -48,7 +48,7 @@ pub(super) async fn on_not_modified(
                 let freshened = Candidate::new(old.id, Arc::from(head), old.body.clone());
                 (freshened, FlightOutcome::UNSHAREABLE, None)
             }
-            _ => return Err(exchange),
+            Freshen::Unmatched => return Err(exchange),
         };
     // If it fails, the body was removed while the origin validated it.
     match serve(cx, freshened.into(), 0, &head, None, status).await {

@@ -146,6 +146,6 @@ async fn freshen_by_head(
         HeadFreshen::Stale { .. } => {
             let _ = purge::key(cx, &request.key).await;
         }
-        _ => {}
+        HeadFreshen::Unrelated => {}
     }
 }
