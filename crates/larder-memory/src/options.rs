@@ -24,8 +24,8 @@ pub struct MemoryOptions {
     /// written.
     pub max_object: Option<u64>,
     /// Longest body without an announced length, in bytes. Default (`None`): 8 MiB, or the longest
-    /// body with an announced length if that is less. Up to this many bytes are in memory before such a body is
-    /// rejected. Values above 2 GiB count as 2 GiB.
+    /// body with an announced length if that is less. Up to this many bytes are in memory before
+    /// such a body is rejected. Values above 2 GiB count as 2 GiB.
     pub max_unannounced: Option<u64>,
 }
 

@@ -43,7 +43,7 @@ fn methods(sources: &[&File], findings: &mut Vec<String>) {
 }
 
 /// Returns the name of the type, if the line begins a block of inherent methods.
-fn inherent_impl(line: &str) -> Option<String> {
+pub(super) fn inherent_impl(line: &str) -> Option<String> {
     let line = line.replace("->", "  ");
     let rest = line.strip_prefix("impl")?;
     if line.contains(" for ") || !line.ends_with('{') {
