@@ -20,8 +20,9 @@ mod timeout;
 pub use body::{Body, BodyEnd, BodyError};
 pub use clock::{Clock, SystemClock};
 pub use engine::{
-    Bypass, Cache, CacheBuilder, CacheResponse, Event, FetchError, FetchOptions, Limits, Lookup, Miss,
-    Observer, OverrideFn, ResponseContext, StoreStep,
+    Answered, BodyBroken, Bypass, Cache, CacheBuilder, CacheResponse, Event, FetchError, FetchOptions,
+    Finished, Limits, Lookup, Miss, NotStored, Observer, OverrideFn, ResponseContext, StoreFailed, StoreStep,
+    Stored,
 };
 pub use larder_policy::*;
 pub use local_origin::{OriginRequest, OriginRequests, Responder, local_origin};

@@ -12,15 +12,6 @@ use metrics::{Counter, counter, describe_counter};
 
 use crate::CacheOutcome;
 
-/// Steps of a store's work, with the value of the label `step`.
-const STEPS: [(StoreStep, &str); 5] = [
-    (StoreStep::Lookup, "lookup"),
-    (StoreStep::Open, "open"),
-    (StoreStep::Write, "write"),
-    (StoreStep::Freshen, "freshen"),
-    (StoreStep::Remove, "remove"),
-];
-
 /// Counts the events of a cache: an [`Observer`] for
 /// [`CacheBuilder::observer`](larder_core::CacheBuilder::observer).
 ///
@@ -44,7 +35,7 @@ pub struct Counters {
     stored: Count,
     not_stored: AtomicU64,
     broken: Count,
-    failures: [Count; STEPS.len()],
+    failures: [Count; StoreStep::ALL.len()],
 }
 
 /// The totals of [`Counters`] at one moment.
@@ -123,8 +114,8 @@ impl Counters {
             stored: Count::new(counter!("larder_stored_total")),
             not_stored: AtomicU64::new(0),
             broken: Count::new(counter!("larder_broken_bodies_total")),
-            failures: STEPS
-                .map(|(_, step)| Count::new(counter!("larder_store_failures_total", "step" => step))),
+            failures: StoreStep::ALL
+                .map(|step| Count::new(counter!("larder_store_failures_total", "step" => step.name()))),
         }
     }
 
@@ -159,18 +150,14 @@ impl fmt::Debug for Counters {
 impl Observer for Counters {
     fn on_event(&self, event: &Event<'_>) {
         match event {
-            Event::Answered(status) => self.requests[status.outcome() as usize].increment(),
-            Event::NotStored(reason) => {
+            Event::Answered(answered) => self.requests[answered.outcome as usize].increment(),
+            Event::NotStored(not_stored) => {
                 self.not_stored.fetch_add(1, Ordering::Relaxed);
-                counter!("larder_not_stored_total", "reason" => reason.token()).increment(1);
+                counter!("larder_not_stored_total", "reason" => not_stored.reason.token()).increment(1);
             }
-            Event::Stored => self.stored.increment(),
-            Event::BodyBroken => self.broken.increment(),
-            Event::StoreFailed { step, .. } => {
-                if let Some(index) = STEPS.iter().position(|(one, _)| one == step) {
-                    self.failures[index].increment();
-                }
-            }
+            Event::Stored(_) => self.stored.increment(),
+            Event::BodyBroken(_) => self.broken.increment(),
+            Event::StoreFailed(failed) => self.failures[failed.step as usize].increment(),
             // `Event` is non-exhaustive: events that this version does not know are ignored.
             _ => {}
         }

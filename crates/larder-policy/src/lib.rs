@@ -58,7 +58,7 @@ pub use reuse::{MissReason, Reuse, Selected, StalePermission, ValidateReason};
 pub use rules::{CacheKind, Rules};
 pub use serving::{Serve, not_modified, not_modified_fields};
 pub use stale::Failure;
-pub use status::{CacheOutcome, CacheStatus, ForwardReason};
+pub use status::{CacheDetail, CacheOutcome, CacheStatus, ForwardReason};
 pub use storing::NotStorable;
 pub use target::{TargetError, TargetUri};
 pub use time::Timestamp;

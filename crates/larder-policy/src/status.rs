@@ -5,6 +5,8 @@ use std::fmt;
 
 use http::{HeaderValue, StatusCode};
 
+use crate::NotStorable;
+
 /// How the cache handled a request: the parameters of `Cache-Status` (RFC 9211).
 ///
 /// The header field, events and logs are derived from this value. [`outcome`](Self::outcome)
@@ -31,8 +33,64 @@ pub struct CacheStatus {
     pub stored: bool,
     /// Whether the request was collapsed: the response was fetched for another request (§2.6).
     pub collapsed: bool,
-    /// Further detail, as a token (§2.8).
-    pub detail: Option<&'static str>,
+    /// Further detail (§2.8).
+    pub detail: Option<CacheDetail>,
+}
+
+/// A further detail of how a request was handled (RFC 9211 §2.8).
+///
+/// ```
+/// use larder_policy::{CacheDetail, NotStorable};
+///
+/// assert_eq!(CacheDetail::NotStored(NotStorable::NoStore).token(), "no-store");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CacheDetail {
+    /// The response was not stored, for this reason.
+    NotStored(NotStorable),
+    /// A stale response was served because the origin failed (RFC 5861 §4).
+    StaleIfError,
+    /// The request had `only-if-cached`, and no stored response satisfies it.
+    OnlyIfCached,
+    /// The target of the request cannot be fetched.
+    BadTarget,
+    /// The origin could not be reached.
+    OriginUnreachable,
+    /// The connection to the origin was lost, or the origin sent something that is not HTTP.
+    OriginProtocolError,
+    /// The origin did not respond in time.
+    OriginTimeout,
+    /// The request's body failed while it was being sent.
+    RequestBodyFailed,
+    /// The exchange was cancelled, for example by a shutdown.
+    Closing,
+    /// The request was rejected before it reached the cache.
+    Refused,
+}
+
+impl CacheDetail {
+    /// Returns the detail as a token, such as `stale-if-error`.
+    pub fn token(self) -> &'static str {
+        match self {
+            Self::NotStored(reason) => reason.token(),
+            Self::StaleIfError => "stale-if-error",
+            Self::OnlyIfCached => "only-if-cached",
+            Self::BadTarget => "bad-target",
+            Self::OriginUnreachable => "origin-unreachable",
+            Self::OriginProtocolError => "origin-protocol-error",
+            Self::OriginTimeout => "origin-timeout",
+            Self::RequestBodyFailed => "request-body-failed",
+            Self::Closing => "closing",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+impl fmt::Display for CacheDetail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.token())
+    }
 }
 
 /// The reason why a request was forwarded to the origin (RFC 9211 §2.2).
@@ -136,7 +194,7 @@ impl CacheStatus {
             _ if self.hit && stale => CacheOutcome::Stale,
             _ if self.hit => CacheOutcome::Hit,
             _ if self.collapsed => CacheOutcome::Collapsed,
-            Some(_) if self.detail == Some("stale-if-error") => CacheOutcome::Stale,
+            Some(_) if self.detail == Some(CacheDetail::StaleIfError) => CacheOutcome::Stale,
             Some(_) if self.fwd_status == Some(StatusCode::NOT_MODIFIED) => CacheOutcome::Revalidated,
             Some(ForwardReason::Method | ForwardReason::Request | ForwardReason::Bypass)
                 if self.fwd_status.is_some() =>
@@ -202,7 +260,7 @@ impl CacheStatus {
         }
         if let Some(detail) = self.detail {
             text.extend_from_slice(b"; detail=");
-            text.extend_from_slice(detail.as_bytes());
+            text.extend_from_slice(detail.token().as_bytes());
         }
     }
 }

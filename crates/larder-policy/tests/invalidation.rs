@@ -3,7 +3,7 @@
 mod table;
 
 use http::StatusCode;
-use larder_policy::{CacheStatus, ForwardReason, invalidation_groups, invalidation_targets};
+use larder_policy::{CacheDetail, CacheStatus, ForwardReason, invalidation_groups, invalidation_targets};
 use table::{check, message, method, rules, stored, target};
 
 #[test]
@@ -71,13 +71,13 @@ fn cache_status() {
     forwarded.fwd_status = Some(StatusCode::OK);
     forwarded.stored = true;
     forwarded.collapsed = true;
-    forwarded.detail = Some("x");
+    forwarded.detail = Some(CacheDetail::StaleIfError);
     for (status, expected) in [
         (CacheStatus::hit(30), "larder; hit; ttl=30"),
         (CacheStatus::hit(-5), "larder; hit; ttl=-5"),
         (CacheStatus::hit(i64::MAX), "larder; hit; ttl=999999999999999"),
         (CacheStatus::forwarded(ForwardReason::Stale), "larder; fwd=stale"),
-        (forwarded, "larder; fwd=uri-miss; fwd-status=200; stored; collapsed; detail=x"),
+        (forwarded, "larder; fwd=uri-miss; fwd-status=200; stored; collapsed; detail=stale-if-error"),
     ] {
         assert_eq!(status.to_value("larder"), expected);
     }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use actix_http::{HttpMessage as _, Request, Response, header::HeaderMap};
 use actix_web::http::header::CONTENT_LENGTH;
 use bytes::Bytes;
-use larder_core::{Body, Cache, CacheKey, CacheResponse, CacheStatus, Lookup, Miss, Origin};
+use larder_core::{Body, Cache, CacheDetail, CacheKey, CacheResponse, CacheStatus, Lookup, Miss, Origin};
 use tracing::Instrument as _;
 
 pub use access::{Access, AccessLog};
@@ -212,7 +212,7 @@ impl ReverseProxy {
     /// Adds `Cache-Status` to the response to a rejected request, which never reached the cache.
     fn rejected(&self, mut response: Response<ResponseBody>) -> ProxyExchange {
         let mut status = CacheStatus::default();
-        status.detail = Some("refused");
+        status.detail = Some(CacheDetail::Refused);
         let cache_status = status.to_bytes(self.cache.name());
         convert::insert_cache_headers(response.headers_mut(), None, cache_status.clone());
         ProxyExchange { response, cache_status, trace: None }

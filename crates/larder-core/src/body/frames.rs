@@ -138,8 +138,8 @@ where
 /// What an observer of a body learns.
 #[derive(Debug)]
 pub(crate) enum BodyEvent {
-    /// A chunk was read.
-    Chunk,
+    /// A chunk of this many bytes was read.
+    Chunk(u64),
     /// The body has ended. No event follows.
     End(BodyEnd),
 }
@@ -175,9 +175,9 @@ impl<F: FnMut(BodyEvent)> http_body::Body for Observed<F> {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PollFrame {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         match &frame {
-            Some(Ok(_)) => {
+            Some(Ok(frame)) => {
                 if let Some(observe) = &mut self.observe {
-                    observe(BodyEvent::Chunk);
+                    observe(BodyEvent::Chunk(frame.data_ref().map_or(0, |chunk| chunk.len() as u64)));
                 }
                 // A reader that knows the end does not poll again.
                 if self.body.is_end_stream() {

@@ -227,6 +227,15 @@ impl Body {
         }
     }
 
+    /// Returns the length in bytes if all bytes are in memory.
+    pub(crate) fn whole_length(&self) -> Option<u64> {
+        match &self.0 {
+            Kind::Empty => Some(0),
+            Kind::Whole(bytes) => Some(bytes.len() as u64),
+            Kind::Stream(_) => None,
+        }
+    }
+
     /// Returns whether all bytes are in memory.
     pub(crate) fn is_whole(&self) -> bool {
         !matches!(self.0, Kind::Stream(_))

@@ -7,11 +7,18 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 
-use super::{context::Context, error::FetchError, events::Event};
+use super::{
+    context::Context,
+    error::FetchError,
+    events::{Event, NotStored},
+    report,
+    stopwatch::Stopwatch,
+};
 use crate::{
-    CacheKey, CacheStatus, ForwardReason, OriginError, OriginErrorKind, RequestHeaders, timeout::within,
+    CacheDetail, CacheKey, CacheStatus, ForwardReason, OriginError, OriginErrorKind, RequestHeaders,
+    timeout::within,
 };
 
 /// The permission to call the origin for one request without the engine; see
@@ -23,7 +30,10 @@ use crate::{
 pub struct Bypass {
     pub(super) context: Arc<Context>,
     pub(super) key: CacheKey,
+    pub(super) method: Method,
     pub(super) fwd: ForwardReason,
+    /// Exists if the cache has an observer.
+    pub(super) stopwatch: Option<Stopwatch>,
 }
 
 impl Bypass {
@@ -52,12 +62,12 @@ impl Bypass {
         let mut cache_status = CacheStatus::forwarded(self.fwd);
         cache_status.fwd_status = Some(status);
         if let Some(why) = cx.rules.forbids_storing(fields) {
-            cache_status.detail = Some(why.token());
-            cx.observe(&Event::NotStored(why));
+            cache_status.detail = Some(CacheDetail::NotStored(why));
+            cx.observe(&Event::NotStored(NotStored { key: &self.key, reason: why }));
         } else {
             cx.uncacheable.allow_storing(&self.key);
         }
-        cx.observe(&Event::Answered(&cache_status));
+        report::bypassed(cx, &self.key, &self.method, self.stopwatch, (status, cache_status));
         cache_status
     }
 }

@@ -60,10 +60,7 @@ impl Cache {
     ///
     /// Can be dropped at any point.
     pub async fn lookup<F: RequestHeaders>(&self, key: &CacheKey, request: &RequestHead<'_, F>) -> Lookup {
-        match lookup::peek(&self.context, key, request).await {
-            Lookup::Hit(response) => Lookup::Hit(self.context.record_outcome(response)),
-            miss => miss,
-        }
+        lookup::lookup(&self.context, key, request).await
     }
 
     /// Looks up a request as [`lookup`](Self::lookup) does, without reporting a hit to the
@@ -75,7 +72,7 @@ impl Cache {
     ///
     /// Can be dropped at any point.
     pub async fn peek<F: RequestHeaders>(&self, key: &CacheKey, request: &RequestHead<'_, F>) -> Lookup {
-        lookup::peek(&self.context, key, request).await
+        lookup::peek(&self.context, key, request, self.context.stopwatch()).await
     }
 
     /// Serves a request: looks it up and, where necessary, fetches it from the origin.
@@ -123,13 +120,12 @@ impl Cache {
         response.into_http(&self.context.name)
     }
 
-    /// Returns the response that a proxy sends to its client after a failure, and reports it to the
-    /// [`Observer`].
+    /// Returns the response that a proxy sends to its client after a failure.
     ///
     /// Its status is that of [`FetchError::status`], and its body is one line of text that names
     /// the failure.
     pub fn error_response(&self, error: &FetchError) -> CacheResponse {
-        self.context.record_outcome(error.to_response())
+        error.to_response()
     }
 
     /// Removes all variants stored for `target`.

@@ -6,10 +6,10 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 
 use super::{
-    events::{Event, Observer, StoreStep},
+    events::{Event, Observer, StoreFailed, StoreStep},
     limits::Limits,
     miss::{flights::Flights, uncacheable::UncacheableKeys},
-    response::CacheResponse,
+    stopwatch::Stopwatch,
     tasks::Tasks,
 };
 use crate::{CacheKey, CacheStore, Candidates, Clock, Rules, StoreError, Timestamp, timeout::within};
@@ -66,15 +66,14 @@ impl Context {
         }
     }
 
-    /// Reports the outcome of a request to the observer.
-    pub(super) fn record_outcome(&self, response: CacheResponse) -> CacheResponse {
-        self.observe(&Event::Answered(&response.cache_status));
-        response
+    /// Starts to measure a request, if there is an observer.
+    pub(super) fn stopwatch(&self) -> Option<Stopwatch> {
+        self.observer.as_ref().map(|_| Stopwatch::start())
     }
 
     /// Reports a failed store operation to the observer and to the log.
     pub(super) fn store_failed(&self, step: StoreStep, error: Option<&StoreError>) {
         tracing::debug!(?step, error = error.map(tracing::field::display), "store failed");
-        self.observe(&Event::StoreFailed { step, error });
+        self.observe(&Event::StoreFailed(StoreFailed { step, error }));
     }
 }

@@ -5,7 +5,7 @@ use std::{error::Error, fmt};
 use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
 
 use super::response::{CacheResponse, ResponseHead};
-use crate::{Body, CacheStatus, ForwardReason, OriginError, OriginErrorKind, TargetError};
+use crate::{Body, CacheDetail, CacheStatus, ForwardReason, OriginError, OriginErrorKind, TargetError};
 
 /// The reason why neither the store nor the origin could provide a response.
 #[derive(Debug)]
@@ -32,29 +32,36 @@ impl FetchError {
         }
     }
 
+    /// Returns the status of a request that failed with this error.
+    pub(crate) fn cache_status(&self) -> CacheStatus {
+        let mut cache_status = CacheStatus::forwarded(ForwardReason::Miss);
+        cache_status.detail = Some(match self {
+            Self::Target(_) => CacheDetail::BadTarget,
+            Self::Origin(error) => match error.kind() {
+                OriginErrorKind::Connect => CacheDetail::OriginUnreachable,
+                OriginErrorKind::Protocol => CacheDetail::OriginProtocolError,
+                OriginErrorKind::Timeout(_) => CacheDetail::OriginTimeout,
+                OriginErrorKind::RequestBody => CacheDetail::RequestBodyFailed,
+                OriginErrorKind::Closed => CacheDetail::Closing,
+            },
+        });
+        cache_status
+    }
+
     /// Returns a response with that status and one line of text that describes the failure.
     ///
     /// It contains no internal address: the causes are in [`source`](Error::source), for logs.
     pub(crate) fn to_response(&self) -> CacheResponse {
         let mut fields = HeaderMap::with_capacity(4);
         fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        let mut cache_status = CacheStatus::forwarded(ForwardReason::Miss);
-        cache_status.detail = Some(match self {
-            Self::Target(_) => "bad-target",
-            Self::Origin(error) => match error.kind() {
-                OriginErrorKind::Connect => "origin-unreachable",
-                OriginErrorKind::Protocol => "origin-protocol-error",
-                OriginErrorKind::Timeout(_) => "origin-timeout",
-                OriginErrorKind::RequestBody => "request-body-failed",
-                OriginErrorKind::Closed => "closing",
-            },
-        });
+        let cache_status = self.cache_status();
         let status = self.status();
         let text = format!("{} {}: {self}\n", status.as_u16(), status.canonical_reason().unwrap_or_default());
         CacheResponse {
             status,
             head: ResponseHead::Own(fields),
             age: None,
+            origin_head: None,
             cache_status,
             body: Body::from(text),
         }

@@ -9,8 +9,10 @@ use super::{
     context::Context,
     decide::{Decision, decide},
     miss::Miss,
+    report,
     response::CacheResponse,
     serve::serve,
+    stopwatch::Stopwatch,
 };
 use crate::{CacheKey, CacheStatus, Candidates, RequestHead, RequestHeaders};
 
@@ -23,16 +25,34 @@ pub enum Lookup {
     Miss(Miss),
 }
 
-/// Looks up a request, without reporting a hit to the observer.
-pub(super) async fn peek<F: RequestHeaders>(
+/// Looks up a request, and reports a hit to the observer.
+pub(super) async fn lookup<F: RequestHeaders>(
     cx: &Arc<Context>,
     key: &CacheKey,
     request: &RequestHead<'_, F>,
 ) -> Lookup {
+    let stopwatch = cx.stopwatch();
+    match peek(cx, key, request, stopwatch).await {
+        Lookup::Hit(response) => {
+            let stopwatch = stopwatch.map(Stopwatch::after_lookup);
+            Lookup::Hit(report::answered(cx, key, request.method(), stopwatch, response))
+        }
+        miss => miss,
+    }
+}
+
+/// Looks up a request, without reporting a hit to the observer. `stopwatch` was started before.
+pub(super) async fn peek<F: RequestHeaders>(
+    cx: &Arc<Context>,
+    key: &CacheKey,
+    request: &RequestHead<'_, F>,
+    stopwatch: Option<Stopwatch>,
+) -> Lookup {
     let generation = cx.flights.generation(key);
     let miss = |candidates, decision| {
         let (context, key) = (Arc::clone(cx), key.clone());
-        Miss { context, key, candidates, generation, decision, bypass: None }
+        let stopwatch = stopwatch.map(Stopwatch::after_lookup);
+        Miss { context, key, candidates, generation, decision, bypass: None, stopwatch }
     };
     if !request.may_reuse() {
         return Lookup::Miss(miss(Candidates::none(), None));
@@ -45,7 +65,7 @@ pub(super) async fn peek<F: RequestHeaders>(
         Decision::Forward(plan) => {
             // Nothing is stored, and the last response forbade storing.
             let bypassable = candidates.is_empty() && cx.uncacheable.forbids_storing(key, cx.now());
-            let bypass = bypassable.then_some(plan.fwd);
+            let bypass = bypassable.then(|| (request.method().clone(), plan.fwd));
             return Lookup::Miss(Miss { bypass, ..miss(candidates, Some(decision)) });
         }
         Decision::ServeStale(_) => return Lookup::Miss(miss(candidates, Some(decision))),

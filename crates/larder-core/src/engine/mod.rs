@@ -26,7 +26,8 @@
 //!
 //! Below the phases: `context` has the state that they share and the calls to the store, `limits`
 //! the limits, `options` what one request can set, `request` the request on its way through steps 4
-//! to 6, `response` and `error` the results, `events` the observer, and `tasks` the background
+//! to 6, `response` and `error` the results, `events`, `report`
+//! and `stopwatch` what the observer receives, and `tasks` the background
 //! tasks. `bypass` is the way around the engine.
 //!
 //! This is the only module that awaits both an origin and a store. It holds no lock across an await
@@ -48,15 +49,19 @@ mod miss;
 mod options;
 mod outcome;
 mod purge;
+mod report;
 mod request;
 mod response;
 mod serve;
+mod stopwatch;
 mod tasks;
 
 pub use bypass::Bypass;
 pub use cache::{Cache, CacheBuilder};
 pub use error::FetchError;
-pub use events::{Event, Observer, StoreStep};
+pub use events::{
+    Answered, BodyBroken, Event, Finished, NotStored, Observer, StoreFailed, StoreStep, Stored,
+};
 pub use limits::Limits;
 pub use lookup::Lookup;
 pub use miss::Miss;

@@ -10,10 +10,7 @@ use http::{
 };
 use http_body::Body as _;
 
-use crate::{Body, CacheStatus, Candidates, ForwardReason, StoredHead, header_names};
-
-/// The `Cache-Status` detail of a response to `only-if-cached` for which nothing was stored.
-const NOT_CACHED: &str = "only-if-cached";
+use crate::{Body, CacheDetail, CacheStatus, Candidates, ForwardReason, StoredHead, header_names};
 
 /// The response to one request, before an adapter converts it to its framework's type.
 ///
@@ -23,6 +20,9 @@ pub struct CacheResponse {
     pub(crate) status: StatusCode,
     pub(crate) head: ResponseHead,
     pub(crate) age: Option<Duration>,
+    /// The time from sending the request to the origin until the head of its response arrived, if
+    /// it was measured.
+    pub(crate) origin_head: Option<Duration>,
     pub(crate) cache_status: CacheStatus,
     pub(crate) body: Body,
 }
@@ -78,7 +78,7 @@ impl CacheResponse {
     /// Returns whether this is the 504 to an `only-if-cached` request that no stored response could
     /// satisfy (RFC 9111 §5.2.1.7).
     pub fn is_not_cached(&self) -> bool {
-        self.cache_status.detail == Some(NOT_CACHED) && self.cache_status.fwd_status.is_none()
+        self.cache_status.detail == Some(CacheDetail::OnlyIfCached) && self.cache_status.fwd_status.is_none()
     }
 
     /// Returns whether the origin sent this response to this request.
@@ -125,13 +125,14 @@ impl CacheResponse {
     pub(crate) fn only_if_cached() -> Self {
         let mut cache_status = CacheStatus::forwarded(ForwardReason::Miss);
         cache_status.fwd = None;
-        cache_status.detail = Some(NOT_CACHED);
+        cache_status.detail = Some(CacheDetail::OnlyIfCached);
         let mut fields = HeaderMap::with_capacity(4);
         fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         Self {
             status: StatusCode::GATEWAY_TIMEOUT,
             head: ResponseHead::Own(fields),
             age: None,
+            origin_head: None,
             cache_status,
             body: Body::from(
                 "504 Gateway Timeout: no stored response satisfies this only-if-cached request\n",

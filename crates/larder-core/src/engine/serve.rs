@@ -12,7 +12,9 @@ use super::{
     request::PendingRequest,
     response::{CacheResponse, ResponseHead},
 };
-use crate::{Body, CacheStatus, Candidates, Failure, RequestHead, RequestHeaders, Serve, StoredBody};
+use crate::{
+    Body, CacheDetail, CacheStatus, Candidates, Failure, RequestHead, RequestHeaders, Serve, StoredBody,
+};
 
 /// The stored response cannot be read. The engine treats it as a miss.
 #[derive(Debug)]
@@ -57,12 +59,13 @@ pub(super) async fn serve<F: RequestHeaders>(
             status,
             head: ResponseHead::Stored(candidates, index),
             age,
+            origin_head: None,
             cache_status,
             body,
         });
     }
     let (status, fields) = stored.fields_for(serve);
-    Ok(CacheResponse { status, head: ResponseHead::Own(fields), age, cache_status, body })
+    Ok(CacheResponse { status, head: ResponseHead::Own(fields), age, origin_head: None, cache_status, body })
 }
 
 /// Opens the bytes of `range`, or the whole body for `None`.
@@ -98,7 +101,7 @@ pub(super) async fn serve_stale_on_error(
     cx.rules.stale_on_failure(&head, stored, now, failure)?;
     let mut status = plan.status();
     status.ttl = Some(selected.ttl);
-    status.detail = Some("stale-if-error");
+    status.detail = Some(CacheDetail::StaleIfError);
     if let Failure::Status(code) = failure {
         status.fwd_status = Some(code);
     }

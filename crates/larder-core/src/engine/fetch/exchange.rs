@@ -1,6 +1,8 @@
 //! Holds one exchange with the origin: the request, the stored response that it concerns, and the
 //! reservation in the store.
 
+use std::time::Duration;
+
 use http::{Request, Response, StatusCode};
 
 use super::super::{
@@ -24,6 +26,15 @@ pub(super) struct OriginExchange {
     pub(super) reservation: Option<Box<dyn Reservation>>,
 }
 
+/// The origin's final response, of which the head has arrived.
+pub(super) struct Reply {
+    pub(super) response: Response<Body>,
+    /// The times of the request and of the response.
+    pub(super) times: Exchange,
+    /// How long the head took to arrive, if the cache has an observer.
+    pub(super) head_time: Option<Duration>,
+}
+
 /// The result of a fetch.
 pub(in super::super) struct Fetched {
     /// The response to this request.
@@ -32,6 +43,17 @@ pub(in super::super) struct Fetched {
     pub(in super::super) outcome: FlightOutcome,
     /// The rest of the writing to the store, if any.
     pub(in super::super) writing: Option<Writing>,
+}
+
+impl Fetched {
+    /// Sets the time that the head of the origin's response took, unless a later exchange of the
+    /// same fetch has set it.
+    pub(super) fn with_head_time(mut self, head_time: Option<Duration>) -> Self {
+        if let Ok(response) = &mut self.response {
+            response.origin_head = response.origin_head.or(head_time);
+        }
+        self
+    }
 }
 
 impl OriginExchange {
@@ -55,9 +77,8 @@ impl OriginExchange {
         Self::new(cx, self.request, Candidates::none(), plan).await
     }
 
-    /// Sends the request and returns the final response once its head has arrived, with the times
-    /// of both.
-    pub(super) async fn send(&mut self, cx: &Context) -> Result<(Response<Body>, Exchange), OriginError> {
+    /// Sends the request and returns the final response once its head has arrived.
+    pub(super) async fn send(&mut self, cx: &Context) -> Result<Reply, OriginError> {
         let mut outgoing = self.request.outgoing(Body::from(self.request.content.clone()));
         if let Some(selected) = self.plan.selected.filter(|_| self.conditional) {
             let heads = self.candidates.iter().map(|candidate| &*candidate.head);
@@ -66,10 +87,10 @@ impl OriginExchange {
         send(cx, &self.request, outgoing).await
     }
 
-    /// Returns whether the response validates a stored one: it is a 304 to conditions that this
+    /// Returns whether the reply validates a stored response: it is a 304 to conditions that this
     /// cache added.
-    pub(super) fn is_validated_by(&self, response: &Response<Body>) -> bool {
-        self.conditional && response.status() == StatusCode::NOT_MODIFIED
+    pub(super) fn is_validated_by(&self, reply: &Reply) -> bool {
+        self.conditional && reply.response.status() == StatusCode::NOT_MODIFIED
     }
 }
 
@@ -86,13 +107,14 @@ pub(super) async fn reserve(cx: &Context, request: &PendingRequest) -> Option<Bo
     cx.store_call(StoreStep::Write, cx.limits.lookup_timeout, cx.store.reserve(&request.key)).await
 }
 
-/// Sends `outgoing` to the origin of `request`, within the timeout, and returns the final response
-/// with the times of both.
+/// Sends `outgoing` to the origin of `request`, and waits for the head of the final response until
+/// the timeout.
 pub(super) async fn send(
     cx: &Context,
     request: &PendingRequest,
     outgoing: Request<Body>,
-) -> Result<(Response<Body>, Exchange), OriginError> {
+) -> Result<Reply, OriginError> {
+    let stopwatch = cx.stopwatch();
     let request_time = cx.now();
     let limit = cx.limits.origin_timeout;
     let (parts, body) = outgoing.into_parts();
@@ -101,5 +123,6 @@ pub(super) async fn send(
         .await
         .unwrap_or_else(|| Err(OriginError::new(OriginErrorKind::Timeout(limit))))?;
     strip_hop_by_hop(response.headers_mut());
-    Ok((response, Exchange { request_time, response_time: cx.now() }))
+    let times = Exchange { request_time, response_time: cx.now() };
+    Ok(Reply { response, times, head_time: stopwatch.map(|stopwatch| stopwatch.whole()) })
 }

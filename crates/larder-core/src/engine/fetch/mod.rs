@@ -32,22 +32,29 @@ pub(super) async fn fetch(
     plan: ForwardPlan,
 ) -> Fetched {
     let mut exchange = OriginExchange::new(cx, request, candidates, plan).await;
-    match exchange.send(cx).await {
-        Ok((response, times)) if exchange.is_validated_by(&response) => {
-            match on_not_modified(cx, exchange, response.headers(), times).await {
-                Ok(fetched) => fetched,
-                Err(exchange) => fetch_unconditionally(cx, exchange.without_conditions(cx).await).await,
-            }
+    let reply = match exchange.send(cx).await {
+        Ok(reply) => reply,
+        Err(error) => return on_error(cx, exchange, error).await,
+    };
+    let head_time = reply.head_time;
+    let fetched = if exchange.is_validated_by(&reply) {
+        match on_not_modified(cx, exchange, &reply).await {
+            Ok(fetched) => fetched,
+            Err(exchange) => fetch_unconditionally(cx, exchange.without_conditions(cx).await).await,
         }
-        Ok((response, times)) => on_response(cx, exchange, response, times).await,
-        Err(error) => on_error(cx, exchange, error).await,
-    }
+    } else {
+        on_response(cx, exchange, reply).await
+    };
+    fetched.with_head_time(head_time)
 }
 
 /// Fetches the response to a request without conditions.
 async fn fetch_unconditionally(cx: &Arc<Context>, mut exchange: OriginExchange) -> Fetched {
     match exchange.send(cx).await {
-        Ok((response, times)) => on_response(cx, exchange, response, times).await,
+        Ok(reply) => {
+            let head_time = reply.head_time;
+            on_response(cx, exchange, reply).await.with_head_time(head_time)
+        }
         Err(error) => on_error(cx, exchange, error).await,
     }
 }

@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 
 use super::{
     super::{
         context::Context, events::StoreStep, fill::Writing, outcome::FlightOutcome, purge, serve::serve,
     },
-    exchange::{Fetched, OriginExchange},
+    exchange::{Fetched, OriginExchange, Reply},
 };
-use crate::{CacheKey, Candidate, Exchange, Freshen, StoredHead};
+use crate::{CacheKey, Candidate, Freshen, StoredHead};
 
 /// Freshens the stored response and serves it.
 ///
@@ -21,8 +21,7 @@ use crate::{CacheKey, Candidate, Exchange, Freshen, StoredHead};
 pub(super) async fn on_not_modified(
     cx: &Arc<Context>,
     exchange: OriginExchange,
-    fields: &HeaderMap,
-    times: Exchange,
+    reply: &Reply,
 ) -> Result<Fetched, OriginExchange> {
     let OriginExchange { request, candidates, plan, .. } = &exchange;
     let selected = plan.selected.map_or(0, |selected| selected.index);
@@ -33,7 +32,7 @@ pub(super) async fn on_not_modified(
     let mut status = plan.status();
     status.fwd_status = Some(StatusCode::NOT_MODIFIED);
     let (freshened, outcome, writing) =
-        match rules.freshen(&request.target, &head, heads, selected, fields, times) {
+        match rules.freshen(&request.target, &head, heads, selected, reply.response.headers(), reply.times) {
             Freshen::Updated { index, head } => {
                 let (freshened, stored, writing) =
                     store_freshened(cx, &request.key, &candidates[index], head).await;

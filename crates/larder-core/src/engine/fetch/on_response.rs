@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, Response, StatusCode, response::Parts};
+use http::{HeaderMap, Method, StatusCode, response::Parts};
 
 use super::{
     super::{
         context::Context,
-        events::{Event, StoreStep},
+        events::{Event, NotStored, StoreStep},
         fill::{Fill, Filled, fill},
         outcome::{FlightOutcome, NextRequests},
         purge,
@@ -16,23 +16,18 @@ use super::{
         response::{CacheResponse, ResponseHead},
         serve::serve_stale_on_error,
     },
-    exchange::{Fetched, OriginExchange},
+    exchange::{Fetched, OriginExchange, Reply},
     on_not_modified::store_freshened,
 };
 use crate::{
-    Body, CacheStatus, Candidates, Exchange, Failure, HeadFreshen, NotStorable, StoredHead, not_modified,
-    not_modified_fields,
+    Body, CacheDetail, CacheKey, CacheStatus, Candidates, Exchange, Failure, HeadFreshen, NotStorable,
+    StoredHead, not_modified, not_modified_fields,
 };
 
 /// Returns a stored response instead of a server error if the rules permit it, otherwise the
 /// response, which is stored if the rules allow that.
-pub(super) async fn on_response(
-    cx: &Arc<Context>,
-    exchange: OriginExchange,
-    response: Response<Body>,
-    times: Exchange,
-) -> Fetched {
-    let status = response.status();
+pub(super) async fn on_response(cx: &Arc<Context>, exchange: OriginExchange, reply: Reply) -> Fetched {
+    let status = reply.response.status();
     if status.is_server_error() {
         let OriginExchange { request, candidates, plan, .. } = &exchange;
         let failure = Failure::Status(status);
@@ -41,16 +36,12 @@ pub(super) async fn on_response(
             return Fetched { response: Ok(stale), outcome, writing: None };
         }
     }
-    store_response(cx, exchange, response, times).await
+    store_response(cx, exchange, reply).await
 }
 
 /// Stores a response if the rules allow that, and returns it.
-pub(super) async fn store_response(
-    cx: &Arc<Context>,
-    mut exchange: OriginExchange,
-    response: Response<Body>,
-    times: Exchange,
-) -> Fetched {
+pub(super) async fn store_response(cx: &Arc<Context>, mut exchange: OriginExchange, reply: Reply) -> Fetched {
+    let Reply { response, times, .. } = reply;
     let (parts, body) = response.into_parts();
     let request = exchange.request.head();
     let mut status = exchange.plan.status();
@@ -69,10 +60,11 @@ pub(super) async fn store_response(
             let head = Arc::new(head);
             let max_len = exchange.request.options.max_object.unwrap_or(u64::MAX).min(cx.limits.max_object);
             enforce_max_variants(cx, &exchange.request, &exchange.candidates, &head).await;
-            fill(cx, Fill { reservation, head, max_len }, body).await
+            let key = exchange.request.key.clone();
+            fill(cx, Fill { key, reservation, head, max_len }, body).await
         }
         Ok(_) => Filled::unstored(body, FlightOutcome::UNSHAREABLE),
-        Err(why) => unstorable(cx, why, &parts.headers, &mut status, body),
+        Err(why) => unstorable(cx, &exchange.request.key, why, &parts.headers, &mut status, body),
     };
     status.stored = filled.stored;
     let response = own_response(&exchange, parts, status, filled.body);
@@ -82,13 +74,14 @@ pub(super) async fn store_response(
 /// Returns the body of a response that the rules exclude from the store, and reports why.
 fn unstorable(
     cx: &Context,
+    key: &CacheKey,
     why: NotStorable,
     fields: &HeaderMap,
     status: &mut CacheStatus,
     body: Body,
 ) -> Filled {
-    status.detail = Some(why.token());
-    cx.observe(&Event::NotStored(why));
+    status.detail = Some(CacheDetail::NotStored(why));
+    cx.observe(&Event::NotStored(NotStored { key, reason: why }));
     let forbids_storing = cx.rules.forbids_storing(fields).is_some();
     Filled::unstored(body, FlightOutcome::NotShared(NextRequests::GoAlone { forbids_storing }))
 }
@@ -108,7 +101,14 @@ fn own_response(
         } else {
             (parts.status, parts.headers, body)
         };
-    CacheResponse { status, head: ResponseHead::Own(fields), age: None, cache_status, body }
+    CacheResponse {
+        status,
+        head: ResponseHead::Own(fields),
+        age: None,
+        origin_head: None,
+        cache_status,
+        body,
+    }
 }
 
 /// Removes all variants of the key if one more would exceed the limit.

@@ -15,7 +15,7 @@ use super::{
         request::PendingRequest,
         response::{CacheResponse, ResponseHead},
     },
-    exchange::{Fetched, OriginExchange, reserve, send},
+    exchange::{Fetched, OriginExchange, Reply, reserve, send},
     on_response::store_response,
 };
 use crate::{
@@ -34,8 +34,8 @@ pub(in super::super) async fn fetch_unchanged(
     candidates: Candidates,
 ) -> Fetched {
     let outgoing = request.outgoing(body);
-    let (response, times) = match send(cx, &request, outgoing).await {
-        Ok(received) => received,
+    let reply = match send(cx, &request, outgoing).await {
+        Ok(reply) => reply,
         Err(error) => {
             let outcome = FlightOutcome::Failed(error.kind());
             return Fetched { response: Err(FetchError::Origin(error)), outcome, writing: None };
@@ -43,24 +43,27 @@ pub(in super::super) async fn fetch_unchanged(
     };
     if request.head().may_reuse() {
         // A GET with content: the content is not in the key.
-        return pass(response, ForwardReason::Request);
+        return pass(reply, ForwardReason::Request);
     }
-    invalidate(cx, &request, invalidation_scope(&request, &response)).await;
+    invalidate(cx, &request, invalidation_scope(&request, &reply.response)).await;
     let plan = ForwardPlan { selected: None, fwd: ForwardReason::Method };
     // Not earlier: the request may have invalidated its own key.
     let reservation = reserve(cx, &request).await;
     let exchange = OriginExchange { request, candidates, plan, conditional: false, reservation };
-    store_response(cx, exchange, response, times).await
+    let head_time = reply.head_time;
+    store_response(cx, exchange, reply).await.with_head_time(head_time)
 }
 
 /// Returns a response that is not stored.
-fn pass(response: Response<Body>, fwd: ForwardReason) -> Fetched {
-    let (parts, body) = response.into_parts();
+fn pass(reply: Reply, fwd: ForwardReason) -> Fetched {
+    let (parts, body) = reply.response.into_parts();
     let mut cache_status = CacheStatus::forwarded(fwd);
     cache_status.fwd_status = Some(parts.status);
     let head = ResponseHead::Own(parts.headers);
-    let response = CacheResponse { status: parts.status, head, age: None, cache_status, body };
+    let response =
+        CacheResponse { status: parts.status, head, age: None, origin_head: None, cache_status, body };
     Fetched { response: Ok(response), outcome: FlightOutcome::UNSHAREABLE, writing: None }
+        .with_head_time(reply.head_time)
 }
 
 /// Purges the targets and groups that an unsafe request has invalidated.

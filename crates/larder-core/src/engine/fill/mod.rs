@@ -28,16 +28,17 @@ use self::{
 };
 use super::{
     context::Context,
-    events::{Event, StoreStep},
+    events::{BodyBroken, Event, StoreStep},
     outcome::{FlightOutcome, NextRequests},
 };
 use crate::{
-    Body, BodyError, BodySource, Candidate, EntryId, Reservation, StoredBody, StoredHead,
+    Body, BodyError, BodySource, CacheKey, Candidate, EntryId, Reservation, StoredBody, StoredHead,
     timeout::{poll_once, within},
 };
 
 /// A response to be stored.
 pub(super) struct Fill {
+    pub(super) key: CacheKey,
     /// The reservation from before the request to the origin; `None` if there is none, so that the
     /// response is not stored.
     pub(super) reservation: Option<Box<dyn Reservation>>,
@@ -82,11 +83,11 @@ pub(super) async fn fill(cx: &Arc<Context>, fill: Fill, mut body: Body) -> Fille
         }
         ReadAhead::Complete(bytes) => {
             let error = "the body does not have the announced length".into();
-            fail_body(cx, VecDeque::from([bytes]), error)
+            fail_body(cx, &fill.key, VecDeque::from([bytes]), error)
         }
-        ReadAhead::Failed(chunks, error) => fail_body(cx, chunks, error),
+        ReadAhead::Failed(chunks, error) => fail_body(cx, &fill.key, chunks, error),
         ReadAhead::Partial(chunks) if length.is_some_and(|length| length < total(&chunks)) => {
-            fail_body(cx, chunks, "the body is longer than announced".into())
+            fail_body(cx, &fill.key, chunks, "the body is longer than announced".into())
         }
         ReadAhead::Partial(chunks) => fill_streaming(cx, fill, chunks, body, length).await,
     }
@@ -94,15 +95,15 @@ pub(super) async fn fill(cx: &Arc<Context>, fill: Fill, mut body: Body) -> Fille
 
 /// Returns a body of the chunks that arrived, followed by the error. Followers fetch again on
 /// their own.
-fn fail_body(cx: &Context, chunks: VecDeque<Bytes>, error: BodyError) -> Filled {
-    cx.observe(&Event::BodyBroken);
+fn fail_body(cx: &Context, key: &CacheKey, chunks: VecDeque<Bytes>, error: BodyError) -> Filled {
+    cx.observe(&Event::BodyBroken(BodyBroken { key }));
     let body = Body::stream(PrefixedBody { chunks, tail: Tail::Failure(Some(error)) });
     Filled::unstored(body, FlightOutcome::NotShared(NextRequests::Collapse))
 }
 
 /// Serves and stores a body that is in memory.
 async fn fill_whole(cx: &Arc<Context>, fill: Fill, bytes: Bytes) -> Filled {
-    let Fill { reservation, head, .. } = fill;
+    let Fill { key, reservation, head, .. } = fill;
     let body = StoredBody::Whole(bytes.clone());
     let outcome = FlightOutcome::of_stored(Candidate::new(EntryId(0), Arc::clone(&head), body));
     let Some(reservation) = reservation else {
@@ -110,7 +111,7 @@ async fn fill_whole(cx: &Arc<Context>, fill: Fill, bytes: Bytes) -> Filled {
     };
     let (shared, chunk) = (Arc::clone(cx), bytes.clone());
     let (stored, writing) =
-        Writing::start(async move { write_whole(&shared, reservation, head, chunk).await }).await;
+        Writing::start(async move { write_whole(&shared, &key, reservation, head, chunk).await }).await;
     Filled { body: Body::from(bytes), stored, outcome, writing }
 }
 
@@ -123,7 +124,7 @@ async fn fill_streaming(
     rest: Body,
     length: Option<u64>,
 ) -> Filled {
-    let Fill { reservation, head, max_len } = fill;
+    let Fill { key, reservation, head, max_len } = fill;
     let unstored = |chunks, rest| {
         let body = Body::stream(PrefixedBody { chunks, tail: Tail::Body(rest) });
         Filled::unstored(body, FlightOutcome::UNSHAREABLE)
@@ -145,13 +146,13 @@ async fn fill_streaming(
     let source: Arc<dyn BodySource> = Arc::new(Arc::clone(&fanout));
     let body = match source.stream(None).await {
         Ok(stream) => Body::stored(stream, length),
-        Err(error) => return fail_body(cx, VecDeque::new(), error.into()),
+        Err(error) => return fail_body(cx, &key, VecDeque::new(), error.into()),
     };
     let candidate = Candidate::new(EntryId(0), head, StoredBody::Source(source));
     Filled {
         body,
         stored: true,
         outcome: FlightOutcome::of_stored(candidate),
-        writing: Some(Writing::Streaming(Box::new(StreamingFill { fanout, rest, begun, max_len }))),
+        writing: Some(Writing::Streaming(Box::new(StreamingFill { key, fanout, rest, begun, max_len }))),
     }
 }

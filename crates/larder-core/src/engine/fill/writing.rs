@@ -8,12 +8,12 @@ use bytes::Bytes;
 use super::{
     super::{
         context::Context,
-        events::{Event, StoreStep},
+        events::{BodyBroken, Event, StoreStep, Stored},
     },
     fanout::{BodyFanout, Completion, FanoutTimeouts},
 };
 use crate::{
-    Body, EntryId, Reservation, StoreError, StoreErrorKind, StoreWriter, StoredHead,
+    Body, CacheKey, EntryId, Reservation, StoreError, StoreErrorKind, StoreWriter, StoredHead,
     timeout::{poll_once, within},
 };
 
@@ -57,26 +57,33 @@ impl Writing {
 /// Writes a body that is in memory to the store, and returns whether it was stored.
 pub(super) async fn write_whole(
     cx: &Context,
+    key: &CacheKey,
     reservation: Box<dyn Reservation>,
     head: Arc<StoredHead>,
     bytes: Bytes,
 ) -> bool {
+    let length = bytes.len() as u64;
     let write = async {
-        let mut writer = reservation.begin(head, Some(bytes.len() as u64)).await?;
+        let mut writer = reservation.begin(head, Some(length)).await?;
         if !bytes.is_empty() {
             writer.write(bytes).await?;
         }
         writer.commit().await
     };
     let written = within(cx.limits.store_timeout, write).await;
-    record_write(cx, written)
+    record_write(cx, key, length, written)
 }
 
 /// Reports the outcome of a write to the observer, and returns whether the entry was stored.
-fn record_write(cx: &Context, written: Option<Result<EntryId, StoreError>>) -> bool {
+fn record_write(
+    cx: &Context,
+    key: &CacheKey,
+    bytes: u64,
+    written: Option<Result<EntryId, StoreError>>,
+) -> bool {
     match written {
         Some(Ok(_)) => {
-            cx.observe(&Event::Stored);
+            cx.observe(&Event::Stored(Stored { key, bytes }));
             true
         }
         failed => {
@@ -88,6 +95,7 @@ fn record_write(cx: &Context, written: Option<Result<EntryId, StoreError>>) -> b
 
 /// A body that is still arriving, for its readers and for the store.
 pub(in super::super) struct StreamingFill {
+    pub(super) key: CacheKey,
     pub(super) fanout: Arc<BodyFanout>,
     /// The part of the body that has not arrived.
     pub(super) rest: Body,
@@ -108,7 +116,7 @@ impl StreamingFill {
     /// Reads the body to its end, for the clients and for the store. Drops `until_stored` once the
     /// response is in the store, or will not be.
     async fn run(self, cx: &Context, until_stored: impl Send) {
-        let Self { fanout, rest, begun, max_len } = self;
+        let Self { key, fanout, rest, begun, max_len } = self;
         let limits = &cx.limits;
         let timeouts = FanoutTimeouts { origin: limits.body_timeout, slow_reader: limits.store_timeout };
         let store = async {
@@ -116,24 +124,30 @@ impl StreamingFill {
                 Begun::Writer(writer) => Some(Ok(writer)),
                 Begun::Pending(begin) => begin.await,
             };
-            write_streaming(cx, &fanout, writer, max_len).await;
+            write_streaming(cx, &key, &fanout, writer, max_len).await;
             // Not earlier: until the response is in the store, requests find it through the flight.
             drop(until_stored);
         };
         let (completion, ()) = tokio::join!(fanout.pump(rest, timeouts), store);
         if completion == Completion::Broken {
-            cx.observe(&Event::BodyBroken);
+            cx.observe(&Event::BodyBroken(BodyBroken { key: &key }));
         }
     }
 }
 
 /// Writes an arriving body to the store, and commits once the body is known to be complete.
-async fn write_streaming(cx: &Context, fanout: &Arc<BodyFanout>, writer: BeginResult, max_len: u64) {
+async fn write_streaming(
+    cx: &Context,
+    key: &CacheKey,
+    fanout: &Arc<BodyFanout>,
+    writer: BeginResult,
+    max_len: u64,
+) {
     let limit = cx.limits.store_timeout;
     let mut writer = match writer {
         Some(Ok(writer)) => writer,
         failed => {
-            record_write(cx, failed.map(|begun| begun.map(|_| EntryId(0))));
+            record_write(cx, key, 0, failed.map(|begun| begun.map(|_| EntryId(0))));
             return fanout.store_failed(limit).await;
         }
     };
@@ -153,14 +167,14 @@ async fn write_streaming(cx: &Context, fanout: &Arc<BodyFanout>, writer: BeginRe
                     within(limit, writer.write(chunk)).await
                 };
                 if !matches!(written, Some(Ok(()))) {
-                    record_write(cx, written.map(|result| result.map(|()| EntryId(0))));
+                    record_write(cx, key, position, written.map(|result| result.map(|()| EntryId(0))));
                     // Keep the writer until the clients that read from it have caught up.
                     return fanout.store_failed(limit).await;
                 }
             }
             Ok(None) => {
                 let committed = within(limit, writer.commit()).await;
-                record_write(cx, committed);
+                record_write(cx, key, position, committed);
                 return;
             }
             // Dropping the writer abandons the entry.

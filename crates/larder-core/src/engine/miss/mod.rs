@@ -13,7 +13,7 @@ pub(super) mod uncacheable;
 
 use std::sync::Arc;
 
-use http::Request;
+use http::{Method, Request};
 
 use self::{
     flights::Role,
@@ -29,10 +29,12 @@ use super::{
     error::FetchError,
     fetch::{fetch, fetch_unchanged},
     options::FetchOptions,
+    report,
     request::PendingRequest,
     response::CacheResponse,
+    stopwatch::Stopwatch,
 };
-use crate::{Body, CacheKey, Candidates, ForwardReason, Origin, TargetUri};
+use crate::{Body, CacheKey, Candidates, ForwardReason, Origin};
 
 /// The result of a lookup that could not be served, so that it need not be repeated.
 #[derive(Debug)]
@@ -44,8 +46,10 @@ pub struct Miss {
     pub(super) generation: u64,
     /// The decision on the candidates, if one was taken.
     pub(super) decision: Option<Decision>,
-    /// The reason for forwarding, if the adapter may [bypass](Self::into_bypass) the engine.
-    pub(super) bypass: Option<ForwardReason>,
+    /// The method, and the reason for forwarding, if the adapter may [bypass](Self::into_bypass) the engine.
+    pub(super) bypass: Option<(Method, ForwardReason)>,
+    /// Exists if the cache has an observer.
+    pub(super) stopwatch: Option<Stopwatch>,
 }
 
 impl Miss {
@@ -59,10 +63,8 @@ impl Miss {
     ///
     /// Returns the miss unchanged if the request has to go through the engine.
     pub fn into_bypass(self) -> Result<Bypass, Self> {
-        match self.bypass {
-            Some(fwd) => Ok(Bypass { context: self.context, key: self.key, fwd }),
-            None => Err(self),
-        }
+        let Some((method, fwd)) = self.bypass else { return Err(self) };
+        Ok(Bypass { context: self.context, key: self.key, method, fwd, stopwatch: self.stopwatch })
     }
 
     /// Serves the request that was looked up, with the origin where necessary.
@@ -85,16 +87,20 @@ impl Miss {
         origin: Arc<dyn Origin>,
         options: &FetchOptions,
     ) -> Result<CacheResponse, FetchError> {
-        let Self { context, key, candidates, generation, decision, .. } = self;
-        let target = TargetUri::from_uri(request.uri())?;
-        let (request, body) = PendingRequest::new(key, target, request, origin, options)?;
+        let Self { context, key, candidates, generation, decision, stopwatch, .. } = self;
         let cx = &context;
+        // Copied only if there is an observer to report to.
+        let reported = stopwatch.map(|stopwatch| (key.clone(), request.method().clone(), stopwatch));
+        let (request, body) = PendingRequest::new(key, request, origin, options)?;
         let result = if body.is_empty() && request.head().may_reuse() {
             collapse(cx, request, candidates, decision, generation).await
         } else {
             finish(cx, fetch_unchanged(cx, request, body, candidates).await, None)
         };
-        result.map(|response| context.record_outcome(response))
+        match reported {
+            Some((key, method, stopwatch)) => report::result(cx, &key, &method, stopwatch, result),
+            None => result,
+        }
     }
 }
 
