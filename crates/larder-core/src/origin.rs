@@ -85,7 +85,7 @@ pub enum OriginErrorKind {
     Connect,
     /// The connection was lost, or the origin sent something that is not HTTP. Status 502.
     Protocol,
-    /// No response head arrived within this time. Status 504.
+    /// No response head arrived within this time; zero if the limit is not known. Status 504.
     Timeout(Duration),
     /// The *client's* request body failed while it was being sent. Status 400, if the client still
     /// reads.
@@ -112,7 +112,38 @@ impl OriginError {
         self.kind
     }
 
-    /// Returns the text of the innermost source, for logs.
+    /// Returns the source if it is an `E`: an origin's own error, with which it created this one.
+    ///
+    /// Only the request that was sent to the origin gets that error back. Requests that waited for
+    /// its response get an error of the same kind, and a source with only the text of the cause.
+    ///
+    /// ```
+    /// use larder_core::{OriginError, OriginErrorKind};
+    ///
+    /// let own = std::io::Error::other("the disk is full");
+    /// let error = OriginError::new(OriginErrorKind::Protocol).with_source(own);
+    /// let own: std::io::Error = error.downcast_source().expect("an io::Error");
+    /// assert_eq!(own.to_string(), "the disk is full");
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns this error unchanged if its source is of another type, or if it has none.
+    pub fn downcast_source<E: Error + 'static>(self) -> Result<E, Self> {
+        let Self { kind, source } = self;
+        match source.map(|source| source.downcast::<E>()) {
+            Some(Ok(source)) => Ok(*source),
+            Some(Err(source)) => Err(Self { kind, source: Some(source) }),
+            None => Err(Self { kind, source: None }),
+        }
+    }
+
+    /// Creates the error of a request that waited for a fetch that failed for this reason.
+    pub(crate) fn of_leader(kind: OriginErrorKind, cause: Option<&str>) -> Self {
+        Self { kind, source: cause.map(Into::into) }
+    }
+
+    /// Returns the text of the innermost source, for logs and for requests that waited.
     pub(crate) fn cause(&self) -> Option<String> {
         let mut cause: &dyn Error = self.source.as_deref()?;
         while let Some(deeper) = cause.source() {
@@ -129,6 +160,12 @@ impl OriginErrorKind {
     }
 }
 
+impl From<OriginErrorKind> for OriginError {
+    fn from(kind: OriginErrorKind) -> Self {
+        Self::new(kind)
+    }
+}
+
 impl fmt::Display for OriginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
@@ -136,6 +173,7 @@ impl fmt::Display for OriginError {
             OriginErrorKind::Protocol => {
                 f.write_str("the origin closed the connection early or did not speak HTTP")
             }
+            OriginErrorKind::Timeout(Duration::ZERO) => f.write_str("the origin did not answer in time"),
             OriginErrorKind::Timeout(limit) => write!(f, "the origin did not answer within {limit:?}"),
             OriginErrorKind::RequestBody => f.write_str("the request body failed while it was being sent"),
             OriginErrorKind::Closed => f.write_str("the exchange was cancelled before the origin answered"),

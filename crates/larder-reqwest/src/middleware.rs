@@ -1,20 +1,21 @@
 //! The cache as a middleware of `reqwest-middleware`, for programs that already use its stack, for
 //! example for retries and tracing.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use http::Extensions;
 use larder_core::{
-    Cache, CacheMode, CacheResponse, FetchOptions, Lookup, Miss, OverrideFn, Overrides, RequestHead,
-    Responder, local_origin,
+    Body, Cache, CacheMode, FetchOptions, Lookup, Miss, OriginError, OriginErrorKind, OverrideFn, Overrides,
+    RequestHead, Responder, local_origin,
 };
 use parking_lot::Mutex;
 use reqwest::{Request, Response, Url};
 use reqwest_middleware::{Error, Middleware, Next};
 
 use crate::{
-    origin::{from_reqwest, origin_error, to_reqwest},
+    deadline::Deadline,
+    origin::{error_kind, from_reqwest, to_reqwest},
     parts::key_of,
     replayable_body::ReplayableBody,
     response::reqwest_response,
@@ -32,6 +33,11 @@ use crate::{
 /// The cache does not see headers that the client adds to requests, such as `default_headers` and
 /// cookies. If the server's `Vary` names one of them, add that header in a middleware in front of
 /// the cache.
+///
+/// The timeout of a request (`client.get(url).timeout(limit)`) ends only that caller's wait, with a
+/// [`larder_reqwest::Error`](crate::Error) of kind [`Timeout`](crate::ErrorKind::Timeout), and not
+/// a fetch that other requests share. The rest of the stack sends the request with the timeout of
+/// the `reqwest::Client`. Errors of the rest of the stack are returned unchanged.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -63,6 +69,9 @@ impl CachingMiddleware {
     }
 }
 
+/// A response and its URL, which differs from that of the request if reqwest followed redirects.
+type UrlResponse = (http::Response<Body>, Url);
+
 #[async_trait]
 impl Middleware for CachingMiddleware {
     async fn handle(
@@ -71,6 +80,42 @@ impl Middleware for CachingMiddleware {
         extensions: &mut Extensions,
         next: Next<'_>,
     ) -> Result<Response, Error> {
+        let (response, url) = match request.timeout_mut().take() {
+            None => self.respond(request, extensions, next).await?,
+            // Boxed, so that a future without a limit does not reserve space for one with it.
+            Some(limit) => Box::pin(self.respond_within(limit, request, extensions, next)).await?,
+        };
+        Ok(reqwest_response(response, url))
+    }
+}
+
+impl CachingMiddleware {
+    /// Returns the response to a request whose caller waits for at most `limit`, to the end of the
+    /// response's body.
+    async fn respond_within(
+        &self,
+        limit: Duration,
+        request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> Result<UrlResponse, Error> {
+        let deadline = Deadline::start(limit);
+        let requested = request.url().clone();
+        match deadline.wait(self.respond(request, extensions, next)).await {
+            Ok(result) => result.map(|(response, url)| (response.map(|body| deadline.limit(body)), url)),
+            Err(passed) => Err(Error::middleware(
+                crate::Error::new(crate::ErrorKind::Timeout, Some(&requested)).with_source(passed),
+            )),
+        }
+    }
+
+    /// Returns the response to a request and its URL, from the cache or from the rest of the stack.
+    async fn respond(
+        &self,
+        mut request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> Result<UrlResponse, Error> {
         if let Some(mode) = extensions.get::<CacheMode>() {
             mode.apply(request.headers_mut());
         }
@@ -79,15 +124,13 @@ impl Middleware for CachingMiddleware {
         match self.cache.lookup(&key, &head).await {
             Lookup::Hit(response) => {
                 let url = request.url().clone();
-                Ok(self.respond(response, url))
+                Ok((self.cache.into_http(response), url))
             }
             // Boxed, so that the future of a hit does not reserve space for a fetch.
             Lookup::Miss(miss) => Box::pin(self.forward(miss, request, extensions, next)).await,
         }
     }
-}
 
-impl CachingMiddleware {
     /// Fetches the response through the engine. The engine's requests to the origin are sent from
     /// this future, since the rest of the stack is only borrowed.
     async fn forward(
@@ -96,7 +139,7 @@ impl CachingMiddleware {
         mut request: Request,
         extensions: &mut Extensions,
         next: Next<'_>,
-    ) -> Result<Response, Error> {
+    ) -> Result<UrlResponse, Error> {
         let url = request.url().clone();
         // The final URL, if reqwest followed redirects.
         let final_url = Arc::new(Mutex::new(None));
@@ -106,8 +149,6 @@ impl CachingMiddleware {
         let (origin, mut origin_requests) = local_origin(false);
         let resuming = miss.fetch(forward, Arc::new(origin), &options);
         tokio::pin!(resuming);
-        // An error of the rest of the stack, which is returned unchanged.
-        let mut stack_error = None;
         let result = loop {
             let origin_request = tokio::select! {
                 biased;
@@ -124,41 +165,31 @@ impl CachingMiddleware {
             );
             tokio::select! {
                 biased;
-                error = sending => stack_error = error.or(stack_error),
+                () = sending => {}
                 // The engine no longer waits for the origin.
                 result = &mut resuming => break result,
             }
         };
-        match (result, stack_error) {
-            (Ok(response), _) => Ok(self.respond(response, final_url.lock().take().unwrap_or(url))),
-            (Err(_), Some(stack_error)) => Err(stack_error),
-            (Err(error), None) => Err(Error::middleware(error)),
+        match result {
+            Ok(response) => Ok((self.cache.into_http(response), final_url.lock().take().unwrap_or(url))),
+            // An error of the rest of the stack is returned unchanged.
+            Err(error) => Err(error.downcast_source::<Error>().unwrap_or_else(Error::middleware)),
         }
-    }
-
-    /// Converts a response of the cache to reqwest's type.
-    fn respond(&self, response: CacheResponse, url: Url) -> Response {
-        reqwest_response(self.cache.into_http(response), url)
     }
 }
 
-/// Sends a request of the engine to the rest of the stack, and its response to the engine.
-///
-/// Returns an error of another middleware, which the engine's error type cannot carry.
+/// Sends a request of the engine to the rest of the stack, and its response or error to the engine.
 async fn send_to_stack(
-    request: http::Request<larder_core::Body>,
+    request: http::Request<Body>,
     responder: Responder,
     next: Next<'_>,
     extensions: &mut Extensions,
     url: &Url,
     final_url: &Mutex<Option<Url>>,
-) -> Option<Error> {
+) {
     let request = match to_reqwest(request) {
         Ok(request) => request,
-        Err(error) => {
-            responder.send(Err(error));
-            return None;
-        }
+        Err(error) => return responder.send(Err(error)),
     };
     match next.run(request, extensions).await {
         Ok(response) => {
@@ -166,15 +197,13 @@ async fn send_to_stack(
                 *final_url.lock() = Some(response.url().clone());
             }
             responder.send(Ok(from_reqwest(response)));
-            None
-        }
-        Err(Error::Reqwest(error)) => {
-            responder.send(Err(origin_error(error)));
-            None
         }
         Err(error) => {
-            responder.send(Err(larder_core::OriginError::new(larder_core::OriginErrorKind::Protocol)));
-            Some(error)
+            let kind = match &error {
+                Error::Reqwest(error) => error_kind(error),
+                Error::Middleware(_) => OriginErrorKind::Protocol,
+            };
+            responder.send(Err(OriginError::new(kind).with_source(error)));
         }
     }
 }

@@ -99,7 +99,12 @@ pub(crate) fn to_reqwest_body(body: Body) -> reqwest::Body {
 
 /// Converts an error of reqwest to an origin error of the matching kind.
 pub(crate) fn origin_error(error: reqwest::Error) -> OriginError {
-    let kind = if error.is_connect() {
+    OriginError::new(error_kind(&error)).with_source(error)
+}
+
+/// Returns the kind of origin error for an error of reqwest.
+pub(crate) fn error_kind(error: &reqwest::Error) -> OriginErrorKind {
+    if error.is_connect() {
         OriginErrorKind::Connect
     } else if error.is_timeout() {
         // reqwest does not report which of its timeouts passed.
@@ -108,6 +113,5 @@ pub(crate) fn origin_error(error: reqwest::Error) -> OriginError {
         OriginErrorKind::RequestBody
     } else {
         OriginErrorKind::Protocol
-    };
-    OriginError::new(kind).with_source(error)
+    }
 }

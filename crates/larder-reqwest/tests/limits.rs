@@ -10,7 +10,7 @@ use origin::{GatedOrigin, count};
 /// A limit that passes while the origin's gate is closed.
 const SHORT: Duration = Duration::from_millis(50);
 /// A limit that is long enough for the head of a response, but passes in a test.
-const MEDIUM: Duration = Duration::from_secs(1);
+const MEDIUM: Duration = Duration::from_secs(2);
 
 fn client() -> CachedClient {
     CachedClient::builder().no_proxy().build().expect("a client")

@@ -3,11 +3,14 @@
 
 mod origin;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    net::TcpListener,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
-use std::time::Duration;
 
 use larder_core::{Cache, Rules};
 use larder_memory::MemoryStore;
@@ -94,6 +97,14 @@ async fn an_error_of_the_stack_is_returned_unchanged() {
 }
 
 #[tokio::test]
+async fn an_error_of_reqwest_is_returned_unchanged() {
+    let (client, _) = stack(http(Policy::none()));
+    let closed = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address");
+    let error = client.get(format!("http://{closed}/")).send().await.expect_err("an error");
+    assert!(error.is_connect(), "{error:?}");
+}
+
+#[tokio::test]
 async fn concurrent_requests_are_collapsed() {
     let origin = origin(&[("/a", "200 OK\r\ncache-control: max-age=60", "hello")]);
     let (client, behind) = stack(http(Policy::none()));
@@ -141,7 +152,7 @@ async fn a_limit_within_the_body_ends_only_its_callers_wait() {
     let origin = GatedOrigin::start("hel");
     let (client, _) = stack(http(Policy::none()));
     let url = origin.url();
-    let mut limited = client.get(&url).timeout(Duration::from_secs(1)).send().await.expect("a head");
+    let mut limited = client.get(&url).timeout(Duration::from_secs(2)).send().await.expect("a head");
     assert_eq!(limited.chunk().await.expect("no error").expect("a chunk"), "hel");
     let mut unlimited = client.get(&url).send().await.expect("a head");
     assert_eq!(unlimited.chunk().await.expect("no error").expect("a chunk"), "hel");

@@ -119,9 +119,9 @@ impl ReceivedRequest {
         BodySender(chunks)
     }
 
-    /// Fails the request without a response.
-    pub fn fail(self, kind: OriginErrorKind) {
-        let _ = self.reply.send(Err(OriginError::new(kind)));
+    /// Fails the request without a response, with an error or with an error of a kind.
+    pub fn fail(self, error: impl Into<OriginError>) {
+        let _ = self.reply.send(Err(error.into()));
     }
 }
 

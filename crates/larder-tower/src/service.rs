@@ -3,6 +3,7 @@
 //! It translates types and computes the cache key. All caching rules are in `larder-core`.
 
 use std::{
+    fmt,
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -21,7 +22,7 @@ use tower::{Service, ServiceExt as _};
 
 use crate::{
     CacheLayer,
-    origin::{ErrorSlot, ServiceOrigin},
+    origin::{ServiceError, ServiceOrigin},
 };
 
 /// A service with an HTTP cache in front of it, created by [`CacheLayer`].
@@ -42,7 +43,10 @@ pub struct CacheService<S> {
 
 impl<S, B, R> Service<Request<B>> for CacheService<S>
 where
-    S: Service<Request<Body>, Response = Response<R>, Future: Send, Error: Send> + Clone + Send + 'static,
+    S: Service<Request<Body>, Response = Response<R>, Future: Send, Error: fmt::Display + Send>
+        + Clone
+        + Send
+        + 'static,
     B: http_body::Body<Data: Send, Error: Into<BodyError>> + Send + 'static,
     R: http_body::Body<Data: Send, Error: Into<BodyError>> + Send + 'static,
 {
@@ -114,22 +118,24 @@ async fn forward<S, R>(
     body: Body,
 ) -> Result<Response<Body>, S::Error>
 where
-    S: Service<Request<Body>, Response = Response<R>, Future: Send, Error: Send> + Clone + Send + 'static,
+    S: Service<Request<Body>, Response = Response<R>, Future: Send, Error: fmt::Display + Send>
+        + Clone
+        + Send
+        + 'static,
     R: http_body::Body<Data: Send, Error: Into<BodyError>> + Send + 'static,
 {
     let relative = parts.uri.authority().is_none();
     if relative && let Some(uri) = absolute_uri(&parts, layer.scheme) {
         parts.uri = uri;
     }
-    let service_error: ErrorSlot<S::Error> = Arc::default();
-    let origin = ServiceOrigin { service: Mutex::new(service), error: Arc::clone(&service_error), relative };
-    let request = Request::from_parts(parts, body);
-    match miss.fetch(request, Arc::new(origin), &layer.options).await {
-        Ok(response) => Ok(layer.cache.into_http(response)),
-        Err(error) => match service_error.lock().take() {
-            Some(service_error) => Err(service_error),
-            None => Ok(layer.cache.into_http(layer.cache.error_response(&error))),
-        },
+    let origin = Arc::new(ServiceOrigin { service: Mutex::new(service), relative });
+    let error = match miss.fetch(Request::from_parts(parts, body), origin, &layer.options).await {
+        Ok(response) => return Ok(layer.cache.into_http(response)),
+        Err(error) => error,
+    };
+    match error.downcast_source::<ServiceError<S::Error>>() {
+        Ok(service_error) => Err(service_error.into_inner()),
+        Err(error) => Ok(layer.cache.into_http(layer.cache.error_response(&error))),
     }
 }
 

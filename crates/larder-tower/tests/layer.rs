@@ -16,16 +16,20 @@ use axum::{
 };
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
-use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
 use larder_core::{Body, Cache, FetchOptions, OverrideFn, Overrides};
 use larder_memory::MemoryStore;
 use larder_testkit::ManualClock;
-use larder_tower::CacheLayer;
+use larder_tower::{CacheLayer, CacheService};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    sync::watch,
 };
-use tower::{ServiceBuilder, ServiceExt as _};
+use tower::{Layer as _, ServiceBuilder, ServiceExt as _, timeout::TimeoutLayer};
 
 const FRESH: [(&str, &str); 1] = [("cache-control", "max-age=60, stale-while-revalidate=60")];
 
@@ -172,6 +176,11 @@ async fn a_client_with_a_default_freshness() {
 async fn an_error_of_the_service_is_returned_unchanged() {
     #[derive(Debug, PartialEq)]
     struct ServiceError;
+    impl std::fmt::Display for ServiceError {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("the service failed")
+        }
+    }
     let service = ServiceBuilder::new()
         .layer(CacheLayer::new(cache(&ManualClock::at(0))))
         .service_fn(async |_: Request<Body>| Err::<Response<Body>, _>(ServiceError));
@@ -201,4 +210,86 @@ async fn grpc_passes_through_unchanged() {
         .await
         .expect("a complete body");
     assert_eq!(collected.trailers().expect("trailers")["grpc-status"], "0");
+}
+
+/// A client with a cache, and a server that sends the rest of its response once `gate` is open.
+/// `before` is the part of the body that it sends at once, and `count` the number of its requests.
+struct Gated {
+    client: CacheService<Client<HttpConnector, Body>>,
+    url: String,
+    gate: watch::Sender<bool>,
+    count: Arc<AtomicUsize>,
+}
+
+impl Gated {
+    async fn start(before: &'static str) -> Self {
+        let (gate, opened) = watch::channel(false);
+        let count = Arc::new(AtomicUsize::new(0));
+        let counting = Arc::clone(&count);
+        let handler = move || {
+            counting.fetch_add(1, Ordering::SeqCst);
+            let mut opened = opened.clone();
+            async move {
+                let mut gate = async move || opened.wait_for(|open| *open).await.map(drop);
+                if before.is_empty() {
+                    gate().await.expect("the test holds the gate");
+                }
+                let first = futures_util::stream::iter([Ok(before)]);
+                let rest =
+                    futures_util::stream::once(
+                        async move { gate().await.map(|()| &"hello"[before.len()..]) },
+                    );
+                (FRESH, axum::body::Body::from_stream(futures_util::StreamExt::chain(first, rest)))
+            }
+        };
+        let url = serve(Router::new().route("/", get(handler))).await;
+        let client = ServiceBuilder::new()
+            .layer(CacheLayer::new(cache(&ManualClock::at(0))))
+            .service(Client::builder(TokioExecutor::new()).build_http::<Body>());
+        Self { client, url, gate, count }
+    }
+
+    fn request(&self) -> Request<Body> {
+        Request::get(&self.url).body(Body::empty()).expect("a request")
+    }
+}
+
+async fn text(response: Response<Body>) -> String {
+    let body = response.into_body().collect().await.expect("a complete body").to_bytes();
+    String::from_utf8(body.into()).expect("text")
+}
+
+/// A caller's limit is a layer around the cache. When it passes, the fetch that the caller led ends
+/// for nobody else.
+#[tokio::test]
+async fn a_limit_before_the_head_ends_only_its_callers_wait() {
+    let it = Gated::start("").await;
+    let limited = async {
+        let timeout = TimeoutLayer::new(Duration::from_millis(50)).layer(it.client.clone());
+        let result = timeout.oneshot(it.request()).await;
+        it.gate.send_replace(true);
+        result.expect_err("a timeout")
+    };
+    let unlimited = async { text(it.client.clone().oneshot(it.request()).await.expect("a response")).await };
+    let (limited, unlimited) = tokio::join!(limited, unlimited);
+    assert!(limited.is::<tower::timeout::error::Elapsed>(), "{limited}");
+    assert_eq!(unlimited, "hello");
+    assert!(it.count.load(Ordering::SeqCst) <= 2);
+}
+
+/// A caller that stops reading does not end the transfer for the others, and the response is
+/// stored.
+#[tokio::test]
+async fn a_limit_within_the_body_ends_only_its_callers_wait() {
+    let it = Gated::start("hel").await;
+    let mut limited = it.client.clone().oneshot(it.request()).await.expect("a head").into_body();
+    assert_eq!(limited.chunk().await.expect("a chunk").expect("no error"), "hel");
+    let unlimited = it.client.clone().oneshot(it.request()).await.expect("a head");
+    let rest = tokio::time::timeout(Duration::from_millis(50), limited.chunk()).await;
+    assert!(rest.is_err(), "the gate is closed");
+    drop(limited);
+    it.gate.send_replace(true);
+    assert_eq!(text(unlimited).await, "hello");
+    let again = it.client.clone().oneshot(it.request()).await.expect("a response");
+    assert_eq!((text(again).await, it.count.load(Ordering::SeqCst)), ("hello".to_owned(), 1));
 }

@@ -48,6 +48,19 @@ impl FetchError {
         cache_status
     }
 
+    /// Returns the source of the origin's error if it is an `E`, so that an adapter gets the error
+    /// of its framework back; see [`OriginError::downcast_source`].
+    ///
+    /// # Errors
+    ///
+    /// Returns this error unchanged if its source is of another type, or if it has none.
+    pub fn downcast_source<E: Error + 'static>(self) -> Result<E, Self> {
+        match self {
+            Self::Target(error) => Err(Self::Target(error)),
+            Self::Origin(error) => error.downcast_source().map_err(Self::Origin),
+        }
+    }
+
     /// Returns a response with that status and one line of text that describes the failure.
     ///
     /// It contains no internal address: the causes are in [`source`](Error::source), for logs.

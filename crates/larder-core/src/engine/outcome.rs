@@ -3,10 +3,12 @@
 //! `fetch` and `fill` produce the value, `miss::lead` completes the flight with it, and
 //! `miss::follow` acts on it.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 
 use super::response::{CacheResponse, ResponseHead};
-use crate::{Candidate, OriginErrorKind, StoredHead};
+use crate::{Candidate, OriginError, OriginErrorKind, StoredHead};
 
 /// The outcome of a flight, for its followers.
 #[derive(Debug, Clone)]
@@ -17,9 +19,9 @@ pub(crate) enum FlightOutcome {
     NotShared(NextRequests),
     /// The origin returned no response. After a first failure other than a timeout, one follower
     /// leads again, because the fault may have been limited to that connection. After a timeout or
-    /// a second failure all followers get the error; otherwise the waits of successive attempts
-    /// would add up.
-    Failed(OriginErrorKind),
+    /// a second failure all followers get an error of this kind, with the text of its cause;
+    /// otherwise the waits of successive attempts would add up.
+    Failed(OriginErrorKind, Option<Arc<str>>),
     /// The origin returned this server error, and the leader served a stale response instead.
     ServerError(StatusCode),
     /// The leader was dropped before the headers arrived. Another request leads.
@@ -41,6 +43,11 @@ pub(crate) enum NextRequests {
 impl FlightOutcome {
     /// The outcome for a response that cannot be shared although its header fields permit storing.
     pub(crate) const UNSHAREABLE: Self = Self::NotShared(NextRequests::GoAlone { forbids_storing: false });
+
+    /// Returns the outcome for a fetch that failed with this error.
+    pub(crate) fn of_error(error: &OriginError) -> Self {
+        Self::Failed(error.kind(), error.cause().map(Arc::from))
+    }
 
     /// Returns the outcome for a leader that served a stored response: shared if it is a fresh hit,
     /// so that the followers need not look it up one after the other.

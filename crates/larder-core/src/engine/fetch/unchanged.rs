@@ -37,7 +37,7 @@ pub(in super::super) async fn fetch_unchanged(
     let reply = match send(cx, &request, outgoing).await {
         Ok(reply) => reply,
         Err(error) => {
-            let outcome = FlightOutcome::Failed(error.kind());
+            let outcome = FlightOutcome::of_error(&error);
             return Fetched { response: Err(FetchError::Origin(error)), outcome, writing: None };
         }
     };

@@ -32,11 +32,11 @@ pub(super) async fn follow(
         FlightOutcome::Shared(candidate) => share(cx, request, plan, candidate).await,
         FlightOutcome::NotShared(_) => Followed::Uncollapsed,
         FlightOutcome::Abandoned => Followed::Retry { failed: false },
-        FlightOutcome::Failed(kind) => {
+        FlightOutcome::Failed(kind, cause) => {
             match serve_stale_on_error(cx, request, candidates, plan, Failure::Disconnected).await {
                 Some(response) => Followed::Response(response),
                 None if flight.attempt == 0 && !kind.is_timeout() => Followed::Retry { failed: true },
-                None => Followed::Failed(OriginError::new(kind).into()),
+                None => Followed::Failed(OriginError::of_leader(kind, cause.as_deref()).into()),
             }
         }
         FlightOutcome::ServerError(status) => {
