@@ -14,10 +14,41 @@ pub enum ValueError<E> {
     /// ([`Value::negative_ttl`](crate::Value::negative_ttl)).
     NegativelyCached,
     /// The loaded value could not be converted to JSON, or the JSON could not be converted back.
-    Json(serde_json::Error),
+    Json(JsonError),
     /// The load took longer than [`Limits::origin_timeout`](larder_core::Limits::origin_timeout),
     /// or was aborted.
     Fetch(FetchError),
+}
+
+/// The reason why a value could not be converted to JSON or back; its message names the place.
+///
+/// ```
+/// use larder_memoize::{JsonError, ValueError};
+///
+/// fn json_error<E>(error: &ValueError<E>) -> Option<&JsonError> {
+///     if let ValueError::Json(error) = error { Some(error) } else { None }
+/// }
+/// ```
+#[derive(Debug)]
+pub struct JsonError(serde_json::Error);
+
+impl JsonError {
+    /// Wraps the error of a conversion.
+    pub(crate) fn new(error: serde_json::Error) -> Self {
+        Self(error)
+    }
+}
+
+impl fmt::Display for JsonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for JsonError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
 }
 
 impl<E: fmt::Display> fmt::Display for ValueError<E> {

@@ -4,5 +4,5 @@ mod error;
 mod loader;
 mod value;
 
-pub use error::ValueError;
+pub use error::{JsonError, ValueError};
 pub use value::{Value, Values};

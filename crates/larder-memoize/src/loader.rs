@@ -11,7 +11,7 @@ use larder_core::{Body, Origin, OriginError, set_max_age};
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use crate::ValueError;
+use crate::{JsonError, ValueError};
 
 /// Slot through which a [`Loader`] returns the error of a load to its caller.
 pub(crate) type ErrorSlot<E> = Arc<Mutex<Option<ValueError<E>>>>;
@@ -41,7 +41,7 @@ where
 {
     async fn fetch(&self, _: Request<Body>) -> Result<Response<Body>, OriginError> {
         let loaded = match (self.load)().await {
-            Ok(value) => serde_json::to_vec(&value).map_err(ValueError::Json),
+            Ok(value) => serde_json::to_vec(&value).map_err(|error| ValueError::Json(JsonError::new(error))),
             Err(error) => Err(ValueError::Load(error)),
         };
         let mut response = Response::new(Body::empty());

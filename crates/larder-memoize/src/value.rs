@@ -13,7 +13,7 @@ use larder_core::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    ValueError,
+    JsonError, ValueError,
     loader::{ErrorSlot, Loader},
 };
 
@@ -169,7 +169,9 @@ impl Value {
                 // The value was stored by a program that uses another type for it, or reading its
                 // body from the store failed.
                 let _ = self.cache.purge_key(&self.key).await;
-                self.attempt(CacheMode::NoStore, &loader, &error).await?.map_err(ValueError::Json)
+                self.attempt(CacheMode::NoStore, &loader, &error)
+                    .await?
+                    .map_err(|error| ValueError::Json(JsonError::new(error)))
             }
         }
     }

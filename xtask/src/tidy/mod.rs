@@ -2,15 +2,16 @@
 //!
 //! Each finding names a file and a line and what to write instead. [`files`] checks whole
 //! files, [`prose`] the comments and documents, [`places`] where certain names may stand,
-//! [`structure`] names and imports across files, [`options`] the setters of options. Exceptions
-//! stand in the lists of `xtask/tidy/`, each with its reason; an exception that is no longer needed
-//! is a finding, too.
+//! [`structure`] names and imports across files, [`options`] the setters of options,
+//! [`public`] the other crates in public signatures. Exceptions stand in the lists of
+//! `xtask/tidy/`, each with its reason; an exception that is no longer needed is a finding, too.
 
 mod files;
 mod list;
 mod options;
 mod places;
 mod prose;
+mod public;
 mod structure;
 
 use std::{fs, path::Path};
@@ -78,6 +79,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     places::check(&files, &mut findings)?;
     structure::check(&files, &mut findings);
     options::check(&files, &mut findings);
+    public::check(&files, &mut findings)?;
     anyhow::ensure!(findings.is_empty(), "{} findings:\n  {}", findings.len(), findings.join("\n  "));
     println!("tidy: {} files, no findings", files.len());
     Ok(())

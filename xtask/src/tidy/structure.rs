@@ -168,7 +168,7 @@ fn imports(here: &Module, file: &File, modules: &BTreeMap<Module, &File>) -> BTr
 }
 
 /// Expands `a::{b::C, d::{e, f}}` into single paths.
-fn expanded(path: &str) -> Vec<String> {
+pub(super) fn expanded(path: &str) -> Vec<String> {
     let Some((head, rest)) = path.split_once('{') else { return vec![path.trim().to_owned()] };
     let inner = rest.rfind('}').map_or(rest, |end| &rest[..end]);
     let (mut depth, mut start, mut parts) = (0, 0, Vec::new());
