@@ -20,7 +20,7 @@ use std::{
 use actix_web::{App, HttpResponse, HttpServer, dev::ServerHandle, web};
 use larder::{
     actix::CacheMiddleware,
-    core::{Body, Cache as Engine, TargetUri},
+    core::{Body, Cache as Engine, CacheKey, Scope, TargetUri},
     prelude::{HyperOptions, HyperOrigin, MemoryStore, Origin as _, RedisOptions, RedisStore, TieredStore},
 };
 
@@ -70,15 +70,15 @@ fn main() -> Result<(), AnyError> {
     let redis = std::env::args().nth(1).unwrap_or_else(|| "redis://127.0.0.1:6379/0".to_owned());
     actix_rt::System::new().block_on(async {
         let ((one, first, a), (_, second, b)) = (server(&redis).await?, server(&redis).await?);
-        let page = TargetUri::parse("http://example.com/report")?;
-        one.purge(&page).await?;
+        let page = CacheKey::new(&TargetUri::parse("http://example.com/report")?);
+        one.purge(Scope::Key(&page)).await?;
         for _ in 0..2 {
             for server in [&first, &second] {
                 request(server).await?;
                 actix_rt::time::sleep(Duration::from_millis(100)).await;
             }
         }
-        one.purge(&page).await?;
+        one.purge(Scope::Key(&page)).await?;
         println!("purged at {first}");
         // The purge reaches the other server within a few milliseconds. A busy machine may take
         // longer.

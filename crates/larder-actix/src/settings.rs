@@ -136,8 +136,8 @@ impl CacheMiddleware {
     /// Adds names of cache groups, computed from the response, in addition to those in its
     /// `Cache-Groups` (RFC 9875).
     ///
-    /// [`Cache::purge_group`](larder_core::Cache::purge_group) removes the responses of a group
-    /// together.
+    /// [`Cache::purge`](larder_core::Cache::purge) with [`Scope::Group`](larder_core::Scope::Group)
+    /// removes the responses of a group together.
     #[must_use]
     pub fn groups<G>(self, compute: impl Fn(&ResponseContext<'_>) -> G + Send + Sync + 'static) -> Self
     where
@@ -150,7 +150,9 @@ impl CacheMiddleware {
     /// tenant.
     ///
     /// Requests with different additions share no responses. Purge such responses by group, or with
-    /// [`Cache::purge_key`](larder_core::Cache::purge_key). A second call replaces the first.
+    /// the key that has the same addition
+    /// ([`CacheKey::with_extra`](larder_core::CacheKey::with_extra)). A second call replaces the
+    /// first.
     #[must_use]
     pub fn key(mut self, compute: impl Fn(&ServiceRequest) -> Vec<u8> + Send + Sync + 'static) -> Self {
         self.key_fn = Some(Arc::new(compute));

@@ -18,7 +18,7 @@ use std::{
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use bytes::Bytes;
 use larder_actix::CacheMiddleware;
-use larder_core::{CacheStore, Limits, Rules, TargetUri};
+use larder_core::{CacheKey, CacheStore, Limits, Rules, Scope, TargetUri};
 use larder_memory::MemoryStore;
 use larder_testkit::{Fault, FaultyStore};
 use server::{content, get, open, send, serve};
@@ -350,18 +350,20 @@ fn a_storm_of_purges() {
         })
         .collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let targets = [0, 1].map(|n| {
+    let keys = [0, 1].map(|n| {
         let url: http::Uri = format!("http://example.com/page?{n}").parse().expect("a URI");
-        TargetUri::from_uri(&url).expect("a target")
+        CacheKey::new(&TargetUri::from_uri(&url).expect("a target"))
     });
     for round in 1..=2000 {
         server.shared.version.store(round, Ordering::SeqCst);
         runtime.block_on(async {
             match round % 3 {
-                0 => server.cache.purge_all().await.expect("the purge succeeds"),
+                0 => {
+                    server.cache.purge(Scope::All).await.expect("the purge succeeds");
+                }
                 _ => {
-                    for target in &targets {
-                        server.cache.purge(target).await.expect("the purge succeeds");
+                    for key in &keys {
+                        server.cache.purge(Scope::Key(key)).await.expect("the purge succeeds");
                     }
                 }
             }

@@ -77,8 +77,8 @@ async fn fails(handlers: web::Data<Handlers>) -> Result<HttpResponse, actix_web:
 /// A handler that purges the responses of other handlers.
 async fn purge_silent(cache: web::Data<larder_core::Cache>) -> HttpResponse {
     let group = larder_core::CacheGroup::new("http://example.com", "silent");
-    match cache.purge_group(&group).await {
-        Ok(()) => HttpResponse::NoContent().finish(),
+    match cache.purge(larder_core::Scope::Group(&group)).await {
+        Ok(_) => HttpResponse::NoContent().finish(),
         Err(error) => HttpResponse::ServiceUnavailable().body(error.to_string()),
     }
 }

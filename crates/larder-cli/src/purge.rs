@@ -3,7 +3,7 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use larder::core::{Cache, CacheGroup, CacheKey, CacheStore};
+use larder::core::{Cache, CacheGroup, CacheKey, CacheStore, Scope, StoreError};
 
 use crate::{
     admin_client::AdminArgs,
@@ -85,45 +85,33 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             return purge_through(admin, args).await;
         }
         let store = store_url::open_shared(args.store.as_deref()).await?.into_store();
+        let verb = if args.soft { "marked stale:" } else { "removed" };
         if let Some(prefix) = &args.prefix {
-            if args.soft {
-                cache(&store).soft_purge_prefix(prefix).await?;
-                println!("marked stale: {prefix}");
-                return Ok(ExitCode::SUCCESS);
+            match purge(&store, Scope::Prefix(prefix), args.soft).await? {
+                Some(count) if !args.soft => println!("{verb} {count}"),
+                count => println!("{verb} {prefix}{}", in_parentheses(count)),
             }
-            let removed = store.remove_prefix(prefix).await?;
-            println!("removed {removed}");
             return Ok(ExitCode::SUCCESS);
         }
         match (&args.url, &args.tag) {
             (Some(url), _) => {
                 let key = CacheKey::new(&parse_target(url, "larder purge --url")?);
-                let mut count = 0;
                 // The responses of `larder get`, and those of a proxy.
-                for key in [key.with_extra(PRIVATE.as_bytes()), key] {
-                    count += store.lookup(&key).await?.len();
-                    match args.soft {
-                        true => cache(&store).soft_purge_key(&key).await?,
-                        false => store.remove(&key).await?,
-                    }
+                let private = key.with_extra(PRIVATE.as_bytes());
+                let private = purge(&store, Scope::Key(&private), args.soft).await?;
+                match private.zip(purge(&store, Scope::Key(&key), args.soft).await?) {
+                    Some((private, shared)) => println!("{verb} {}", private + shared),
+                    None => println!("{verb} {url}"),
                 }
-                println!("{} {count}", if args.soft { "marked stale:" } else { "removed" });
             }
             (_, Some(tag)) => {
                 let group = group(args.of.as_deref().unwrap_or_default(), tag)?;
-                match args.soft {
-                    true => cache(&store).soft_purge_group(&group).await?,
-                    false => store.invalidate_group(&group).await?,
-                }
-                println!("{} the group {tag}", if args.soft { "marked stale:" } else { "removed" });
-            }
-            _ if args.soft => {
-                cache(&store).soft_purge_prefix("").await?;
-                println!("marked stale: everything");
+                let count = purge(&store, Scope::Group(&group), args.soft).await?;
+                println!("{verb} the group {tag}{}", in_parentheses(count));
             }
             _ => {
-                store.clear().await?;
-                println!("removed everything");
+                let count = purge(&store, Scope::All, args.soft).await?;
+                println!("{verb} everything{}", in_parentheses(count));
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -136,11 +124,34 @@ async fn purge_through(admin: &str, args: &Args) -> anyhow::Result<ExitCode> {
         "url": args.url, "tag": args.tag, "of": args.of, "prefix": args.prefix, "all": args.all, "soft": args.soft,
     });
     let response = args.admin.post(admin, "purge", &body).await?;
-    match response.get("removed").and_then(serde_json::Value::as_u64) {
+    let number = |name: &str| response.get(name).and_then(serde_json::Value::as_u64);
+    match number("removed") {
         Some(count) => println!("removed {count}"),
-        None => println!("purged {}", response["purged"].as_str().unwrap_or_default()),
+        None => {
+            let purged = response["purged"].as_str().unwrap_or_default();
+            println!("purged {purged}{}", in_parentheses(number("entries")));
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Removes the entries of `scope` or marks them as stale, and returns how many that were, if the
+/// store knows it.
+async fn purge(
+    store: &Arc<dyn CacheStore>,
+    scope: Scope<'_>,
+    is_soft: bool,
+) -> Result<Option<u64>, StoreError> {
+    if is_soft { cache(store).soft_purge(scope).await } else { store.remove(scope).await }
+}
+
+/// Returns the number of entries in the form that follows the name of what was purged.
+fn in_parentheses(count: Option<u64>) -> String {
+    match count {
+        None => String::new(),
+        Some(1) => " (1 entry)".to_owned(),
+        Some(count) => format!(" ({count} entries)"),
+    }
 }
 
 /// Creates an engine over the store, for soft purges.

@@ -30,6 +30,6 @@ pub use origin::{Origin, OriginError, OriginErrorKind};
 pub use store::{
     BodySource, ByteStream, CacheStore, Candidate, Candidates, Claim, EntryId, HeldLease, Invalidation,
     InvalidationFeed, InvalidationStream, Lease, Leases, Reservation, Scope, StoreError, StoreErrorKind,
-    StoreWriter, StoredBody,
+    StoreWriter, StoredBody, mark_key_stale,
 };
 pub use timeout::head_within;

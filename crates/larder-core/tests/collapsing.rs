@@ -10,8 +10,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use larder_core::{
     Cache, CacheGroup, CacheKey, CacheStore, Candidates, Claim, EntryId, FetchError, HeldLease,
-    InvalidationFeed, Lease, Leases, Limits, Origin, OriginError, OriginErrorKind, Reservation, StoreError,
-    StoredHead, TargetUri, Timestamp,
+    InvalidationFeed, Lease, Leases, Limits, Origin, OriginError, OriginErrorKind, Reservation, Scope,
+    StoreError, StoredHead, TargetUri, Timestamp,
 };
 use larder_memory::MemoryStore;
 use larder_testkit::ManualOrigin;
@@ -216,7 +216,10 @@ async fn a_purge_during_a_fill_wins() {
     let old = it.requests.next().await.respond_streaming(200, FRESH, None);
     assert!(old.chunk("old").await);
     let mut before = response_of(before).await.into_body();
-    it.cache.purge(&TargetUri::parse("http://example.com/").expect("a target")).await.expect("it purges");
+    it.cache
+        .purge(Scope::Key(&CacheKey::new(&TargetUri::parse("http://example.com/").expect("a target"))))
+        .await
+        .expect("it purges");
     let after = it.get("/", &[]);
     it.requests.next().await.respond(200, FRESH, b"new");
     assert_eq!(read(after).await.1, b"new", "a request after the purge got the purged response");
@@ -236,12 +239,14 @@ async fn a_purge_while_the_origin_is_working_wins() {
         let mut it = setting();
         let fetch = it.get("/", &[]);
         let received = it.requests.next().await;
-        let purged = match purge {
-            0 => it.cache.purge(&TargetUri::parse("http://example.com/").expect("a target")).await,
-            1 => it.cache.purge_group(&CacheGroup::new("http://example.com", "g")).await,
-            _ => it.cache.purge_all().await,
+        let key = CacheKey::new(&TargetUri::parse("http://example.com/").expect("a target"));
+        let group = CacheGroup::new("http://example.com", "g");
+        let scope = match purge {
+            0 => Scope::Key(&key),
+            1 => Scope::Group(&group),
+            _ => Scope::All,
         };
-        purged.expect("it purges");
+        it.cache.purge(scope).await.expect("it purges");
         received.respond(200, &fields, b"old");
         assert_eq!(read(fetch).await.1, b"old", "a request from before the purge gets the response");
         assert!(it.cache.drain(Duration::from_secs(5)).await);
@@ -262,8 +267,8 @@ async fn a_purge_of_a_group_or_of_everything_wins_too() {
         assert!(old.chunk("old").await);
         let before = response_of(before).await;
         let group = CacheGroup::new("http://example.com", "g");
-        let purged = if everything { it.cache.purge_all().await } else { it.cache.purge_group(&group).await };
-        purged.expect("it purges");
+        let scope = if everything { Scope::All } else { Scope::Group(&group) };
+        it.cache.purge(scope).await.expect("it purges");
         old.end().await;
         assert_eq!(content(before).await.expect("whole"), b"old");
         assert!(it.cache.drain(Duration::from_secs(5)).await);
@@ -346,28 +351,21 @@ impl CacheStore for Leasing {
     async fn reserve(&self, key: &CacheKey) -> Result<Box<dyn Reservation>, StoreError> {
         self.inner.reserve(key).await
     }
-    async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
-        self.inner.freshen(key, id, head).await
+    async fn freshen(
+        &self,
+        key: &CacheKey,
+        id: EntryId,
+        head: Arc<StoredHead>,
+        keep_until: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.inner.freshen(key, id, head, keep_until).await
     }
-    async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
-        self.inner.remove(key).await
-    }
-    async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
-        self.inner.invalidate_group(group).await
-    }
-    async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError> {
-        self.inner.remove_prefix(url).await
-    }
-
-    async fn clear(&self) -> Result<(), StoreError> {
-        self.inner.clear().await
-    }
-    async fn mark_group_stale(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
-        self.inner.mark_group_stale(group, at).await
+    async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
+        self.inner.remove(scope).await
     }
 
-    async fn mark_prefix_stale(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
-        self.inner.mark_prefix_stale(url, at).await
+    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Option<u64>, StoreError> {
+        self.inner.mark_stale(scope, at).await
     }
 
     fn leases(&self) -> Option<&dyn Leases> {

@@ -5,7 +5,7 @@ use std::{io, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use larder_core::{
-    CacheGroup, CacheKey, CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Reservation, StoreError,
+    CacheKey, CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Reservation, Scope, StoreError,
     StoredHead, Timestamp,
 };
 
@@ -99,7 +99,7 @@ impl DiskStore {
     /// Runs an operation that may block on a blocking thread. Counts its failure.
     async fn run_blocking<T: Send + 'static>(
         &self,
-        operation: impl FnOnce(&Volume) -> Result<T, StoreError> + Send + 'static,
+        operation: impl FnOnce(&Arc<Volume>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let volume = self.shared.volume();
         blocking(move || {
@@ -141,50 +141,71 @@ impl CacheStore for DiskStore {
         Ok(Box::new(DiskReservation { volume, key: key.clone(), reserved_at }))
     }
 
-    async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
+    async fn freshen(
+        &self,
+        key: &CacheKey,
+        id: EntryId,
+        head: Arc<StoredHead>,
+        _keep_until: Timestamp,
+    ) -> Result<(), StoreError> {
         let key = key.clone();
         self.run_blocking(move |volume| freshen(volume, &key, id, &head)).await
     }
 
-    async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
-        let key = key.clone();
-        self.run_blocking(move |volume| {
-            removal::remove(volume, &key).map_err(failed("could not remove entries"))
-        })
-        .await
+    async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
+        match scope {
+            Scope::Key(key) => {
+                let key = key.clone();
+                let removed = self.run_blocking(move |volume| {
+                    removal::remove(volume, &key).map_err(failed("could not remove entries"))
+                });
+                removed.await.map(Some)
+            }
+            Scope::Group(group) => {
+                let group = group.clone();
+                let removed = self.run_blocking(move |volume| {
+                    removal::remove_group(volume, &group).map_err(failed("could not remove a group"))
+                });
+                removed.await.map(|()| None)
+            }
+            Scope::Prefix(url) => {
+                let url = url.to_owned();
+                let removed = self.run_blocking(move |volume| {
+                    removal::remove_prefix(volume, &url).map_err(failed("could not remove entries"))
+                });
+                removed.await.map(Some)
+            }
+            Scope::All => {
+                let removed = self.run_blocking(|volume| {
+                    removal::remove_all(volume).map_err(failed("could not remove all entries"))
+                });
+                removed.await.map(|()| None)
+            }
+        }
     }
 
-    async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
-        let group = group.clone();
-        self.run_blocking(move |volume| {
-            removal::invalidate_group(volume, &group).map_err(failed("could not remove a group"))
-        })
-        .await
-    }
-
-    async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError> {
-        let url = url.to_owned();
-        self.run_blocking(move |volume| {
-            removal::remove_prefix(volume, &url).map_err(failed("could not remove entries"))
-        })
-        .await
-    }
-
-    async fn clear(&self) -> Result<(), StoreError> {
-        self.run_blocking(|volume| removal::clear(volume).map_err(failed("could not clear the store"))).await
-    }
-
-    async fn mark_group_stale(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
-        let group = group.clone();
-        self.run_blocking(move |volume| {
-            removal::mark_group_stale(volume, &group, at).map_err(failed("could not mark a group stale"))
-        })
-        .await
-    }
-
-    async fn mark_prefix_stale(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
-        let (url, volume) = (url.to_owned(), self.shared.volume());
-        blocking(move || removal::mark_prefix_stale(&volume, &url, at)).await
+    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Option<u64>, StoreError> {
+        match scope {
+            Scope::Key(key) => {
+                let key = key.clone();
+                self.run_blocking(move |volume| removal::mark_stale(volume, &key, at)).await.map(Some)
+            }
+            Scope::Group(group) => {
+                let group = group.clone();
+                let marked = self.run_blocking(move |volume| {
+                    let marked = removal::mark_group_stale(volume, &group, at);
+                    marked.map_err(failed("could not mark a group stale"))
+                });
+                marked.await.map(|()| None)
+            }
+            Scope::Prefix(url) => {
+                let url = url.to_owned();
+                self.run_blocking(move |volume| removal::mark_prefix_stale(volume, &url, at)).await.map(Some)
+            }
+            Scope::All => {
+                self.run_blocking(move |volume| removal::mark_prefix_stale(volume, "", at)).await.map(Some)
+            }
+        }
     }
 
     fn leases(&self) -> Option<&dyn Leases> {

@@ -6,7 +6,8 @@ use std::{fmt, fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
-    BodySource, CacheKey, EntryId, Reservation, StoreError, StoreWriter, StoredHead, codec::BodyChecksum,
+    BodySource, CacheKey, EntryId, Reservation, StoreError, StoreWriter, StoredHead, Timestamp,
+    codec::BodyChecksum,
 };
 
 use crate::{
@@ -50,6 +51,7 @@ impl Reservation for DiskReservation {
         self: Box<Self>,
         head: Arc<StoredHead>,
         length: Option<u64>,
+        _keep_until: Timestamp,
     ) -> Result<Box<dyn StoreWriter>, StoreError> {
         let Self { volume, key, reserved_at } = *self;
         let max = volume.options.longest_body();

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use larder_core::CacheStore as _;
+use larder_core::{CacheStore as _, Scope};
 use setting::{TestDir, find, is_intact, key, put};
 
 const DIRECTORY: &str = "LARDER_CRASH_DIRECTORY";
@@ -37,11 +37,14 @@ async fn victim() {
                 random ^= random << 17;
                 let n = random % KEYS;
                 match random >> 32 & 15 {
-                    0 => store.remove(&key(n)).await.expect("remove succeeds"),
+                    0 => {
+                        store.remove(Scope::Key(&key(n))).await.expect("remove succeeds");
+                    }
                     1 => {
                         if let Some(found) = find(&store, n).await {
                             let head = setting::head();
-                            let _ = store.freshen(&key(n), found.id, head).await;
+                            let keep_until = head.keep_until();
+                            let _ = store.freshen(&key(n), found.id, head, keep_until).await;
                         }
                     }
                     2 => drop(is_intact(&store, n).await),

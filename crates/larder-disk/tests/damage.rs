@@ -6,7 +6,7 @@ mod setting;
 
 use std::{fs, os::unix::fs::FileExt as _, path::PathBuf};
 
-use larder_core::CacheStore as _;
+use larder_core::{CacheStore as _, Scope};
 use proptest::prelude::*;
 use setting::{TestDir, find, is_intact, key, put, read};
 
@@ -175,6 +175,6 @@ async fn files_are_private_and_symbolic_links_are_not_followed() {
     if let Some(found) = find(&store, 2).await {
         assert!(read(&found.body, None).await.is_err(), "a link was followed");
     }
-    store.remove(&key(2)).await.expect("remove succeeds");
+    store.remove(Scope::Key(&key(2))).await.expect("remove succeeds");
     assert!(secret.exists());
 }

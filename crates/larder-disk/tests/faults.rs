@@ -12,7 +12,7 @@ use std::{
 };
 
 use http::{Request, Response};
-use larder_core::{Body, Cache, CacheStore as _, Origin};
+use larder_core::{Body, Cache, CacheStore as _, Origin, Scope};
 use larder_disk::{DiskOptions, DiskStore};
 use larder_testkit::{FnOrigin, ManualClock};
 use setting::{TestDir, content, find, is_intact, put};
@@ -157,7 +157,7 @@ async fn a_file_system_that_became_read_only() {
     }
     assert!(cache.drain(Duration::from_secs(10)).await);
     assert!(origin.count() <= before + 60, "stored entries are still found");
-    store.remove(&setting::key(1)).await.expect_err("a removal that is not possible fails");
+    store.remove(Scope::Key(&setting::key(1))).await.expect_err("a removal that is not possible fails");
     assert!(failures(&store).await > 0);
 }
 

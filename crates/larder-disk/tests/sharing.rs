@@ -8,7 +8,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use larder_core::{CacheGroup, CacheStore as _};
+use larder_core::{CacheGroup, CacheStore as _, Scope};
 use larder_disk::{DiskOptions, DiskStore};
 use setting::{TestDir, content, find, head, is_intact, key, put, read};
 
@@ -45,11 +45,11 @@ async fn two_stores_on_one_directory_see_each_others_changes_at_once() {
         put(&second, n, length + 1).await.expect("replace succeeds");
         let found = find(&first, n).await.expect("it exists");
         assert_eq!(found.body.content_length(), Some(length as u64 + 1));
-        first.remove(&key(n)).await.expect("remove succeeds");
+        first.remove(Scope::Key(&key(n))).await.expect("remove succeeds");
         assert!(find(&second, n).await.is_none());
     }
     put(&first, 1, 10).await.expect("put succeeds");
-    second.clear().await.expect("clear succeeds");
+    second.remove(Scope::All).await.expect("clear succeeds");
     assert!(find(&first, 1).await.is_none());
     put(&first, 1, 10).await.expect("put succeeds after the clear");
     assert!(is_intact(&second, 1).await);
@@ -65,19 +65,19 @@ async fn a_group_removed_by_one_store_is_removed_for_the_other() {
         .reserve(&key(2))
         .await
         .expect("reserve succeeds")
-        .begin(std::sync::Arc::clone(&grouped), None)
+        .begin(std::sync::Arc::clone(&grouped), None, grouped.keep_until())
         .await
         .expect("begin succeeds");
     let writer = first
         .reserve(&key(1))
         .await
         .expect("reserve succeeds")
-        .begin(grouped, None)
+        .begin(std::sync::Arc::clone(&grouped), None, grouped.keep_until())
         .await
         .expect("begin succeeds");
     writer.commit().await.expect("commit succeeds");
     assert!(find(&second, 1).await.is_some());
-    first.invalidate_group(&group).await.expect("remove succeeds");
+    first.remove(Scope::Group(&group)).await.expect("remove succeeds");
     assert!(find(&second, 1).await.is_none());
     let error = late.commit().await.expect_err("begun before the removal");
     assert_eq!(error.kind(), larder_core::StoreErrorKind::Gone);
@@ -95,7 +95,9 @@ async fn concurrent_stores_never_read_torn_entries() {
                     let n = (round * 7 + task) % 10;
                     match round % 4 {
                         0 => drop(put(&store, n, LENGTHS[(round % 5) as usize]).await),
-                        1 if round % 20 == 1 => store.remove(&key(n)).await.expect("remove succeeds"),
+                        1 if round % 20 == 1 => {
+                            store.remove(Scope::Key(&key(n))).await.expect("remove succeeds");
+                        }
                         _ => drop(is_intact(&store, n).await),
                     }
                 }
@@ -115,7 +117,7 @@ async fn entries_are_removed_by_url_prefix() {
     for n in [1, 10, 11, 2] {
         put(&store, n, if n == 11 { 300_000 } else { 10 }).await.expect("put succeeds");
     }
-    assert_eq!(store.remove_prefix("http://example.com/1").await.expect("remove succeeds"), 3);
+    assert_eq!(store.remove(Scope::Prefix("http://example.com/1")).await.expect("remove succeeds"), Some(3));
     assert!(find(&store, 10).await.is_none() && find(&store, 2).await.is_some());
     assert!(dir.files_named("b-").is_empty());
 }
@@ -206,7 +208,7 @@ async fn abandoned_bodies_are_removed() {
         .reserve(&key(1))
         .await
         .expect("reserve succeeds")
-        .begin(head(), None)
+        .begin(head(), None, head().keep_until())
         .await
         .expect("begin succeeds");
     for chunk in content(1, 3 << 20).chunks(64 << 10) {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use http::{HeaderMap, Method, Request};
 use larder_core::{
     Body, Cache, CacheGroup, CacheKey, CacheMode, CacheResponse, FetchError, FetchOptions, Lookup,
-    OverrideFn, Overrides, RequestHead, StoreError, TargetError,
+    OverrideFn, Overrides, RequestHead, Scope, StoreError, TargetError,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -67,11 +67,11 @@ impl Values for Cache {
     }
 
     async fn remove_value(&self, name: &str) -> Result<(), StoreError> {
-        self.purge_key(&key(name)).await
+        self.purge(Scope::Key(&key(name))).await.map(drop)
     }
 
     async fn remove_value_group(&self, group: &str) -> Result<(), StoreError> {
-        self.purge_group(&CacheGroup::new(&format!("http://{HOST}"), group)).await
+        self.purge(Scope::Group(&CacheGroup::new(&format!("http://{HOST}"), group))).await.map(drop)
     }
 }
 
@@ -168,7 +168,7 @@ impl Value {
             Err(_) => {
                 // The value was stored by a program that uses another type for it, or reading its
                 // body from the store failed.
-                let _ = self.cache.purge_key(&self.key).await;
+                let _ = self.cache.purge(Scope::Key(&self.key)).await;
                 self.attempt(CacheMode::NoStore, &loader, &error)
                     .await?
                     .map_err(|error| ValueError::Json(JsonError::new(error)))

@@ -1,8 +1,8 @@
 //! The shared state of a store, its clones and its writers: one map. Its entries are weighed in
 //! bytes, and admitted and evicted by TinyLFU.
 //!
-//! Owns what lookups see, the commit of a written entry, and the accounting of bytes. Writers in
-//! progress are registered in `inflight`, group removals recorded in `groups`. `store` removes and
+//! Owns what lookups see, the commit of a written entry, removals, and the accounting of bytes.
+//! Writers in progress are registered in `inflight`, group removals recorded in `groups`. `store`
 //! freshens entries, `writer` collects bodies; this module uses neither.
 
 use std::{
@@ -14,8 +14,8 @@ use std::{
 };
 
 use larder_core::{
-    CacheKey, Candidate, Candidates, EntryId, PrehashedBuildHasher, StoreError, StoreErrorKind, StoredBody,
-    StoredHead, Timestamp,
+    CacheGroup, CacheKey, Candidate, Candidates, EntryId, PrehashedBuildHasher, StoreError, StoreErrorKind,
+    StoredBody, StoredHead, Timestamp,
 };
 
 use crate::{MemoryOptions, groups::Groups, inflight::InFlight};
@@ -223,10 +223,69 @@ impl Shared {
         if stored.reserved_at.is_none() {
             return stored.candidates;
         }
-        self.valid(stored).candidates.marked_stale(|head| match self.stale_groups.last(&head.groups) {
+        self.marked_with_groups(self.valid(stored).candidates)
+    }
+
+    /// Marks the candidates stale that have a group that was marked stale.
+    fn marked_with_groups(&self, candidates: Candidates) -> Candidates {
+        candidates.marked_stale(|head| match self.stale_groups.last(&head.groups) {
             0 => None,
             at => Some(Timestamp::from_millis(at)).filter(|_| !head.groups.is_empty()),
         })
+    }
+
+    /// Removes the responses of a key, and returns how many there were.
+    pub(crate) fn remove(&self, key: &CacheKey) -> u64 {
+        // Under the shard's lock, because freshening or storing another variant writes back what it
+        // has read.
+        let mut writers = self.writers.lock(key);
+        InFlight::remove(&mut writers, key);
+        let removed = self.entries.remove(key).filter(|stored| !self.is_cleared(stored));
+        removed.map_or(0, |stored| self.valid(stored).candidates.len() as u64)
+    }
+
+    /// Removes a group, in time that does not depend on the number of entries.
+    pub(crate) fn remove_group(&self, group: &CacheGroup) {
+        let now = self.epoch.fetch_add(1, Ordering::AcqRel) + 1;
+        self.groups.remove(group, now);
+    }
+
+    /// Removes the responses of all URLs that begin with `url`, and returns how many there were.
+    pub(crate) fn remove_prefix(&self, url: &str) -> u64 {
+        let matches = |key: &CacheKey| key.target().starts_with(url);
+        self.writers.remove_where(matches);
+        let keys = self.entries.iter().map(|(key, _)| key).filter(|key| matches(key));
+        keys.map(|key| self.remove(&key)).sum()
+    }
+
+    /// Removes all responses, in time that does not depend on their number.
+    pub(crate) fn remove_all(&self) {
+        self.writers.remove_all();
+        // After the writers: none that was reserved before commits with the new value.
+        self.clears.fetch_add(1, Ordering::AcqRel);
+        self.entries.invalidate_all();
+    }
+
+    /// Marks the responses of a key stale, and returns how many it has marked.
+    pub(crate) fn mark_stale(&self, key: &CacheKey, at: Timestamp) -> u64 {
+        let _shard = self.writers.lock(key);
+        let Some(stored) = self.get(key) else { return 0 };
+        let before = self.marked_with_groups(stored.candidates.clone());
+        let after = before.clone().marked_stale(|_| Some(at));
+        let each = before.iter().zip(after.iter());
+        let marked = each.filter(|(before, after)| !Arc::ptr_eq(&before.head, &after.head)).count();
+        if marked > 0 {
+            let reserved_at = stored.iter().map(|(_, reserved_at)| reserved_at).collect();
+            self.put(key, after.to_vec(), reserved_at, stored.clears);
+        }
+        marked as u64
+    }
+
+    /// Marks the responses of all URLs that begin with `url` stale, and returns how many it has
+    /// marked.
+    pub(crate) fn mark_prefix_stale(&self, url: &str, at: Timestamp) -> u64 {
+        let keys = self.entries.iter().map(|(key, _)| key).filter(|key| key.target().starts_with(url));
+        keys.map(|key| self.mark_stale(&key, at)).sum()
     }
 
     /// Drops the responses that have been removed with their group.

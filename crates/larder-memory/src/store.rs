@@ -1,18 +1,17 @@
 //! The public store: reserves, freshens, removes and marks entries stale.
 //!
-//! `shared` has the map, lookups and commits. Bodies are written in `writer`.
+//! `shared` has the map, lookups, commits and removals. Bodies are written in `writer`.
 
 use std::sync::{Arc, atomic::Ordering};
 
 use async_trait::async_trait;
 use larder_core::{
-    CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, InvalidationFeed, Leases, Reservation,
+    CacheKey, CacheStore, Candidate, Candidates, EntryId, InvalidationFeed, Leases, Reservation, Scope,
     StoreError, StoredHead, Timestamp,
 };
 
 use crate::{
     MemoryOptions,
-    inflight::InFlight,
     shared::{Shared, gone},
     writer::MemoryReservation,
 };
@@ -82,7 +81,13 @@ impl CacheStore for MemoryStore {
         Ok(Box::new(MemoryReservation { store: Arc::clone(&self.shared), registration }))
     }
 
-    async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
+    async fn freshen(
+        &self,
+        key: &CacheKey,
+        id: EntryId,
+        head: Arc<StoredHead>,
+        _keep_until: Timestamp,
+    ) -> Result<(), StoreError> {
         let _shard = self.shared.writers.lock(key);
         let before = self.shared.get(key);
         let Some(before) = before.filter(|stored| stored.candidates.iter().any(|one| one.id == id)) else {
@@ -101,55 +106,31 @@ impl CacheStore for MemoryStore {
         Ok(())
     }
 
-    async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
-        let mut writers = self.shared.writers.lock(key);
-        InFlight::remove(&mut writers, key);
-        self.shared.entries.invalidate(key);
-        Ok(())
+    async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
+        Ok(match scope {
+            Scope::Key(key) => Some(self.shared.remove(key)),
+            Scope::Group(group) => {
+                self.shared.remove_group(group);
+                None
+            }
+            Scope::Prefix(url) => Some(self.shared.remove_prefix(url)),
+            Scope::All => {
+                self.shared.remove_all();
+                None
+            }
+        })
     }
 
-    async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
-        let now = self.shared.epoch.fetch_add(1, Ordering::AcqRel) + 1;
-        self.shared.groups.remove(group, now);
-        Ok(())
-    }
-
-    async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError> {
-        let matches = |key: &CacheKey| key.target().starts_with(url);
-        self.shared.writers.remove_where(matches);
-        let mut count = 0;
-        for (key, _) in self.shared.entries.iter().filter(|(key, _)| matches(key)) {
-            // Under the shard's lock, because freshening or storing another variant writes back
-            // what it has read.
-            let _shard = self.shared.writers.lock(&key);
-            count += self.shared.get(&key).map_or(0, |stored| stored.candidates.len()) as u64;
-            self.shared.entries.invalidate(&*key);
-        }
-        Ok(count)
-    }
-
-    async fn clear(&self) -> Result<(), StoreError> {
-        self.shared.writers.remove_all();
-        // After the writers: none that was reserved before commits with the new value.
-        self.shared.clears.fetch_add(1, Ordering::AcqRel);
-        self.shared.entries.invalidate_all();
-        Ok(())
-    }
-
-    async fn mark_group_stale(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
-        self.shared.stale_groups.remove(group, at.as_millis());
-        Ok(())
-    }
-
-    async fn mark_prefix_stale(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
-        for (key, _) in self.shared.entries.iter().filter(|(key, _)| key.target().starts_with(url)) {
-            let _shard = self.shared.writers.lock(&key);
-            let Some(stored) = self.shared.get(&key) else { continue };
-            let reserved_at = stored.iter().map(|(_, reserved_at)| reserved_at).collect();
-            let candidates = stored.candidates.clone().marked_stale(|_| Some(at));
-            self.shared.put(&key, candidates.to_vec(), reserved_at, stored.clears);
-        }
-        Ok(())
+    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Option<u64>, StoreError> {
+        Ok(match scope {
+            Scope::Key(key) => Some(self.shared.mark_stale(key, at)),
+            Scope::Group(group) => {
+                self.shared.stale_groups.remove(group, at.as_millis());
+                None
+            }
+            Scope::Prefix(url) => Some(self.shared.mark_prefix_stale(url, at)),
+            Scope::All => Some(self.shared.mark_prefix_stale("", at)),
+        })
     }
 
     fn leases(&self) -> Option<&dyn Leases> {

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 use larder_core::{
     BodySource, ByteStream, EntryId, Reservation, StoreError, StoreErrorKind, StoreWriter, StoredHead,
+    Timestamp,
 };
 use parking_lot::Mutex;
 
@@ -51,6 +52,7 @@ impl Reservation for MemoryReservation {
         self: Box<Self>,
         head: Arc<StoredHead>,
         length: Option<u64>,
+        _keep_until: Timestamp,
     ) -> Result<Box<dyn StoreWriter>, StoreError> {
         let max = self.store.longest(length.is_some());
         if length.is_some_and(|length| length > max) {

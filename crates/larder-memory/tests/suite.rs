@@ -11,8 +11,11 @@ store_suite!(memory, async { MemoryStore::default() });
 
 /// Stores a response with this body.
 async fn put(store: &MemoryStore, path: &str, body: Bytes) -> Result<(), larder_core::StoreError> {
-    let mut writer =
-        store.reserve(&key(path)).await?.begin(Arc::new(head(&[], &[])), Some(body.len() as u64)).await?;
+    let mut writer = store
+        .reserve(&key(path))
+        .await?
+        .begin(Arc::new(head(&[], &[])), Some(body.len() as u64), head(&[], &[]).keep_until())
+        .await?;
     writer.write(body).await?;
     writer.commit().await?;
     Ok(())
@@ -58,7 +61,7 @@ async fn bodies_that_are_being_written_count() {
                 .reserve(&key(&path))
                 .await
                 .expect("reserve succeeds")
-                .begin(Arc::new(head(&[], &[])), None)
+                .begin(Arc::new(head(&[], &[])), None, head(&[], &[]).keep_until())
                 .await
                 .expect("begin succeeds");
             if let Err(error) = writer.write(vec![0; 100_000].into()).await {
@@ -81,7 +84,7 @@ async fn a_body_over_the_limit_is_rejected_before_it_is_read() {
         .reserve(&key("/a"))
         .await
         .expect("reserve succeeds")
-        .begin(Arc::new(head(&[], &[])), Some(1 << 30))
+        .begin(Arc::new(head(&[], &[])), Some(1 << 30), head(&[], &[]).keep_until())
         .await
         .expect_err("too long");
     assert_eq!(error.kind(), StoreErrorKind::Full);
@@ -90,7 +93,7 @@ async fn a_body_over_the_limit_is_rejected_before_it_is_read() {
         .reserve(&key("/a"))
         .await
         .expect("reserve succeeds")
-        .begin(Arc::new(head(&[], &[])), None)
+        .begin(Arc::new(head(&[], &[])), None, head(&[], &[]).keep_until())
         .await
         .expect("the length is unknown");
     let mut written = 0_u64;

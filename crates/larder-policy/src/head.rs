@@ -14,6 +14,13 @@ use crate::{
     Timestamp, Validator, age::current_age, serving,
 };
 
+/// Longest time after its arrival that a response is kept.
+const MAX_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long a response with a validator is kept after it became stale: it can be revalidated.
+const REVALIDATION_GRACE: Duration = Duration::from_secs(24 * 3600);
+/// How long a response without a validator is kept after it became stale.
+const NO_VALIDATOR_GRACE: Duration = Duration::from_secs(10);
+
 /// The stored part of a response without its body (RFC 9111 §3.1).
 ///
 /// It does not change once it is stored. `Age` and `Cache-Status` are not part of it; they are
@@ -82,6 +89,43 @@ impl StoredHead {
         let was_fresh = *lifetime > age;
         *lifetime = (*lifetime).min(age);
         was_fresh.then_some(stale)
+    }
+
+    /// Returns the time after which a cache has no use for this response, for stores that expire
+    /// what they keep.
+    ///
+    /// It is fresh first; then it may be served stale (RFC 5861 §3, §4) or revalidated. It is kept
+    /// for the longer of the two: the stale windows, or 24 h with a validator and 10 s without.
+    /// Not longer than 30 days after the response arrived.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use http::{HeaderMap, HeaderValue, Method, StatusCode};
+    /// use larder_policy::{Exchange, RequestHead, Rules, TargetUri, Timestamp};
+    ///
+    /// let (method, request) = (Method::GET, HeaderMap::new());
+    /// let mut response = HeaderMap::new();
+    /// response.insert("cache-control", HeaderValue::from_static("max-age=60"));
+    /// let now = Timestamp::from_secs(1_700_000_000);
+    /// let head = Rules::shared()
+    ///     .storable(
+    ///         &TargetUri::parse("http://example.com/").expect("a target"),
+    ///         &RequestHead::new(&method, &request),
+    ///         StatusCode::OK,
+    ///         &response,
+    ///         Exchange { request_time: now, response_time: now },
+    ///     )
+    ///     .expect("it may be stored");
+    /// assert_eq!(head.keep_until().since(now), Duration::from_secs(60 + 10));
+    /// ```
+    pub fn keep_until(&self) -> Timestamp {
+        let freshness = &self.freshness;
+        let fresh = freshness.lifetime.lifetime.saturating_sub(freshness.corrected_initial_age);
+        let stale = freshness.stale_while_revalidate.max(freshness.stale_if_error).unwrap_or_default();
+        let grace = if self.validator().is_some() { REVALIDATION_GRACE } else { NO_VALIDATOR_GRACE };
+        let kept = fresh.saturating_add(stale.max(grace)).min(MAX_KEPT);
+        freshness.response_time.saturating_add(kept)
     }
 
     /// Returns the form in which this response is served for a request. Conditions are evaluated

@@ -5,8 +5,8 @@ use std::sync::{Arc, atomic::Ordering};
 
 use async_trait::async_trait;
 use larder_core::{
-    CacheGroup, CacheKey, CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Reservation, StoreError,
-    StoredHead, Timestamp,
+    CacheKey, CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Reservation, Scope, StoreError,
+    StoredHead, Timestamp, mark_key_stale,
 };
 use redis::Value;
 
@@ -127,32 +127,32 @@ impl CacheStore for RedisStore {
         Ok(Box::new(writer::reserve(&self.shared, key).await?))
     }
 
-    async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
-        freshen::freshen(&self.shared, key, id, head).await
+    async fn freshen(
+        &self,
+        key: &CacheKey,
+        id: EntryId,
+        head: Arc<StoredHead>,
+        keep_until: Timestamp,
+    ) -> Result<(), StoreError> {
+        freshen::freshen(&self.shared, key, id, head, keep_until).await
     }
 
-    async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
-        removal::remove(&self.shared, key).await
+    async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
+        match scope {
+            Scope::Key(key) => removal::remove(&self.shared, key).await.map(Some),
+            Scope::Group(group) => removal::remove_group(&self.shared, group).await.map(|()| None),
+            Scope::Prefix(url) => scan::remove_prefix(&self.shared, url).await.map(Some),
+            Scope::All => scan::remove_all(&self.shared).await.map(Some),
+        }
     }
 
-    async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
-        removal::invalidate_group(&self.shared, group).await
-    }
-
-    async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError> {
-        scan::remove_prefix(&self.shared, url).await
-    }
-
-    async fn clear(&self) -> Result<(), StoreError> {
-        scan::clear(&self.shared).await
-    }
-
-    async fn mark_group_stale(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
-        removal::mark_group_stale(&self.shared, group, at).await
-    }
-
-    async fn mark_prefix_stale(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
-        scan::mark_prefix_stale(&self.shared, url, at).await
+    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Option<u64>, StoreError> {
+        match scope {
+            Scope::Key(key) => mark_key_stale(self, key, at).await.map(Some),
+            Scope::Group(group) => removal::mark_group_stale(&self.shared, group, at).await.map(|()| None),
+            Scope::Prefix(url) => scan::mark_prefix_stale(&self.shared, self, url, at).await.map(Some),
+            Scope::All => scan::mark_prefix_stale(&self.shared, self, "", at).await.map(Some),
+        }
     }
 
     fn leases(&self) -> Option<&dyn Leases> {

@@ -5,7 +5,7 @@ mod setting;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use larder_core::{CacheKey, CacheStore, Claim, StoreErrorKind, StoreWriter, StoredBody, StoredHead};
+use larder_core::{CacheKey, CacheStore, Claim, Scope, StoreErrorKind, StoreWriter, StoredBody, StoredHead};
 use larder_redis::{RedisOptions, RedisStore};
 use larder_testkit::{head, key};
 use setting::{Server, options, store};
@@ -16,8 +16,13 @@ fn fresh() -> Arc<StoredHead> {
 
 /// Writes a body without committing it.
 async fn uncommitted(store: &RedisStore, key: &CacheKey, body: &[u8]) -> Box<dyn StoreWriter> {
-    let mut writer =
-        store.reserve(key).await.expect("it reserves").begin(fresh(), None).await.expect("it begins");
+    let mut writer = store
+        .reserve(key)
+        .await
+        .expect("it reserves")
+        .begin(fresh(), None, fresh().keep_until())
+        .await
+        .expect("it begins");
     for chunk in body.chunks(64 << 10) {
         writer.write(Bytes::copy_from_slice(chunk)).await.expect("it takes a chunk");
     }
@@ -75,8 +80,8 @@ async fn everything_expires() {
     let store = store(&server.url()).await;
     put(&store, &key("/short"), b"short").await;
     put(&store, &key("/long"), &vec![b'x'; 1 << 20]).await;
-    store.remove(&key("/gone")).await.expect("it removes");
-    store.clear().await.expect("it clears");
+    store.remove(Scope::Key(&key("/gone"))).await.expect("it removes");
+    store.remove(Scope::All).await.expect("it clears");
     put(&store, &key("/short"), b"short").await;
     put(&store, &key("/long"), &vec![b'x'; 1 << 20]).await;
     let unfinished = uncommitted(&store, &key("/dies"), &vec![b'x'; 1 << 20]).await;
@@ -114,7 +119,7 @@ async fn replaced_and_removed_bodies_are_gone_at_once() {
         put(&store, &key("/a"), &vec![b'x'; 1 << 20]).await;
     }
     assert_eq!(server.cli(&["dbsize"]), "2", "{}", server.cli(&["keys", "*"]));
-    store.remove(&key("/a")).await.expect("it removes");
+    store.remove(Scope::Key(&key("/a"))).await.expect("it removes");
     assert_eq!(server.cli(&["dbsize"]), "1", "only the tombstone: {}", server.cli(&["keys", "*"]));
 }
 
@@ -230,9 +235,12 @@ async fn urls_are_removed_by_prefix() {
         put(&store, &key(path), b"x").await;
     }
     let there = async |path: &str| content(&store, &key(path)).await.is_some();
-    assert_eq!(store.remove_prefix("http://example.com/news/").await.expect("it removes"), 2);
+    assert_eq!(store.remove(Scope::Prefix("http://example.com/news/")).await.expect("it removes"), Some(2));
     assert!(!there("/news/1").await && there("/new").await);
-    assert_eq!(store.remove_prefix("http://example.com/sports?a=[b]*").await.expect("it removes"), 1);
+    assert_eq!(
+        store.remove(Scope::Prefix("http://example.com/sports?a=[b]*")).await.expect("it removes"),
+        Some(1)
+    );
     assert!(there("/sports?a=xb").await);
     assert_eq!(store.stats().await.expect("statistics").entries, 2);
 }
@@ -242,7 +250,7 @@ async fn caches_with_other_prefixes_are_left_alone() {
     let (one, other) = (store(setting::shared()).await, store(setting::shared()).await);
     put(&one, &key("/a"), b"one").await;
     put(&other, &key("/a"), b"other").await;
-    one.clear().await.expect("it clears");
+    one.remove(Scope::All).await.expect("it clears");
     assert_eq!(content(&one, &key("/a")).await, None);
     assert_eq!(content(&other, &key("/a")).await, Some(Ok(b"other".to_vec())));
 }

@@ -12,7 +12,7 @@ use std::{
 
 use async_trait::async_trait;
 use http::{Request, Response};
-use larder_core::{Body, Cache, CacheStore, Origin, OriginError, TargetUri};
+use larder_core::{Body, Cache, CacheKey, CacheStore, Origin, OriginError, Scope, TargetUri};
 use larder_memory::MemoryStore;
 use larder_redis::{RedisOptions, RedisStore};
 use larder_tiered::TieredStore;
@@ -110,7 +110,7 @@ async fn a_purge_on_one_node_is_seen_by_all() {
                 assert_eq!(get(cache, &origin).await, now);
             }
         }
-        nodes[round % 4].purge(&target()).await.expect("it purges");
+        nodes[round % 4].purge(Scope::Key(&CacheKey::new(&target()))).await.expect("it purges");
         let start = Instant::now();
         // The purging node does not serve it any more.
         assert_eq!(get(&nodes[round % 4], &origin).await, format!("response {}", round + 1));
@@ -138,7 +138,7 @@ async fn a_purge_during_a_lost_connection_reaches_near_copies() {
         assert_eq!(get(cache, &origin).await, "response 1");
     }
     server.cli(&["client", "kill", "type", "pubsub"]);
-    one.purge(&target()).await.expect("it purges");
+    one.purge(Scope::Key(&CacheKey::new(&target()))).await.expect("it purges");
     let start = Instant::now();
     while get(&other, &origin).await == "response 1" {
         assert!(start.elapsed() < Duration::from_secs(5), "the purged response is served");

@@ -10,7 +10,7 @@ use futures_util::stream;
 use http::{HeaderMap, Method, header::Entry};
 use larder_core::{
     Body, Cache, CacheKey, CacheMode, CacheResponse, FetchError, FetchOptions, Lookup, Miss, Origin,
-    RequestHead,
+    RequestHead, Scope, StoreError,
 };
 use reqwest::{IntoUrl, Request, Url};
 
@@ -131,8 +131,8 @@ impl CachedClient {
 
     /// Returns the cache.
     ///
-    /// Use it to purge groups or everything, or to wait until background tasks have stored their
-    /// responses before the process ends ([`Cache::drain`]).
+    /// Use it to wait until background tasks have stored their responses before the process ends
+    /// ([`Cache::drain`]).
     pub fn cache(&self) -> &Cache {
         &self.inner.cache
     }
@@ -151,20 +151,75 @@ impl CachedClient {
         })
     }
 
-    /// Removes the stored responses of a URL.
+    /// Removes the stored responses of a URL in all their variants, and returns how many that were,
+    /// or `None` if the store does not know it.
     ///
-    /// Requests that begin after this method has returned do not receive them. It does not remove
-    /// responses with a [`key_part`](RequestBuilder::key_part) or of a
-    /// [`safe_query`](RequestBuilder::safe_query).
+    /// Requests that begin after this method has returned do not receive them. Only responses of
+    /// this client's [partition](crate::CachedClientBuilder::partition) are removed, and none with a
+    /// [`key_part`](RequestBuilder::key_part) or of a [`safe_query`](RequestBuilder::safe_query).
+    /// [`purge`](Self::purge) removes other sets of responses.
     ///
     /// # Errors
     ///
     /// Returns an [`Error`] of kind [`Request`](ErrorKind::Request) if the URL is invalid or its
     /// scheme is neither http nor https, or if the store cannot confirm the removal.
-    pub async fn purge(&self, url: impl IntoUrl) -> Result<(), Error> {
+    pub async fn purge_url(&self, url: impl IntoUrl) -> Result<Option<u64>, Error> {
         let url = url.into_url()?;
-        let purged = self.inner.cache.purge_key(&self.key(&url)?).await;
-        purged.map_err(|error| Error::new(ErrorKind::Request, Some(&url)).with_source(error))
+        let purged = self.inner.cache.purge(Scope::Key(&self.key(&url)?)).await;
+        purged.map_err(|error| purge_error(error, Some(&url)))
+    }
+
+    /// Marks the stored responses of a URL as stale in all their variants, and returns how many it
+    /// has marked, or `None` if the store does not know it.
+    ///
+    /// They are revalidated at their next request. It concerns the same responses as
+    /// [`purge_url`](Self::purge_url).
+    ///
+    /// # Errors
+    ///
+    /// Returns an [`Error`] of kind [`Request`](ErrorKind::Request) if the URL is invalid or its
+    /// scheme is neither http nor https, or if the store cannot confirm that they are stale.
+    pub async fn soft_purge_url(&self, url: impl IntoUrl) -> Result<Option<u64>, Error> {
+        let url = url.into_url()?;
+        let marked = self.inner.cache.soft_purge(Scope::Key(&self.key(&url)?)).await;
+        marked.map_err(|error| purge_error(error, Some(&url)))
+    }
+
+    /// Removes all responses of `scope` from the client's cache, and returns how many that were, or
+    /// `None` if the store does not know it.
+    ///
+    /// It is not limited to this client's [partition](crate::CachedClientBuilder::partition).
+    ///
+    /// ```
+    /// use larder_core::{CacheGroup, Scope};
+    ///
+    /// # async fn example(client: larder_reqwest::CachedClient) -> Result<(), larder_reqwest::Error> {
+    /// client.purge(Scope::Group(&CacheGroup::new("https://example.com", "news"))).await?;
+    /// client.purge(Scope::Prefix("https://example.com/blog/")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns an [`Error`] of kind [`Request`](ErrorKind::Request) if the store cannot confirm the
+    /// removal.
+    pub async fn purge(&self, scope: Scope<'_>) -> Result<Option<u64>, Error> {
+        self.inner.cache.purge(scope).await.map_err(|error| purge_error(error, None))
+    }
+
+    /// Marks all responses of `scope` in the client's cache as stale, and returns how many it has
+    /// marked, or `None` if the store does not know it.
+    ///
+    /// They are revalidated at their next request. It is not limited to this client's
+    /// [partition](crate::CachedClientBuilder::partition).
+    ///
+    /// # Errors
+    ///
+    /// Returns an [`Error`] of kind [`Request`](ErrorKind::Request) if the store cannot confirm that
+    /// they are stale.
+    pub async fn soft_purge(&self, scope: Scope<'_>) -> Result<Option<u64>, Error> {
+        self.inner.cache.soft_purge(scope).await.map_err(|error| purge_error(error, None))
     }
 
     /// Fetches many URLs concurrently with GET, each through the cache.
@@ -317,4 +372,9 @@ impl CachedClient {
         }
         mode.apply(request.headers_mut());
     }
+}
+
+/// Creates the error of a purge that the store could not confirm.
+fn purge_error(error: StoreError, url: Option<&Url>) -> Error {
+    Error::new(ErrorKind::Request, url).with_source(error)
 }

@@ -41,7 +41,7 @@ async fn the_second_request_is_a_hit() {
     assert_eq!(converted.url().as_str(), url);
     assert_eq!(converted.text().await.expect("a complete body"), "hello");
     assert_eq!(count(&origin, "/a"), 1);
-    client.purge(&url).await.expect("a purge");
+    client.purge_url(&url).await.expect("a purge");
     assert_eq!(outcome(&client, &url).await.0, CacheOutcome::Miss);
 }
 

@@ -59,7 +59,7 @@ pub mod durable_contract {
     use std::{future::poll_fn, sync::Arc};
 
     use bytes::Bytes;
-    use larder_core::{CacheGroup, CacheStore, StoreErrorKind, StoreWriter, StoredBody, StoredHead};
+    use larder_core::{CacheGroup, CacheStore, Scope, StoreErrorKind, StoreWriter, StoredBody, StoredHead};
 
     use crate::{head, key};
 
@@ -88,7 +88,7 @@ pub mod durable_contract {
             .reserve(&key(path))
             .await
             .expect("it reserves")
-            .begin(plain(), None)
+            .begin(plain(), None, plain().keep_until())
             .await
             .expect("it begins");
         for chunk in body.chunks(50_000) {
@@ -150,12 +150,12 @@ pub mod durable_contract {
             .reserve(&key("/b"))
             .await
             .expect("it reserves")
-            .begin(grouped, Some(0))
+            .begin(grouped, Some(0), plain().keep_until())
             .await
             .expect("it begins");
         writer.commit().await.expect("it commits");
-        store.remove(&key("/a")).await.expect("it removes");
-        store.invalidate_group(&CacheGroup::new("http://example.com", "g")).await.expect("it removes");
+        store.remove(Scope::Key(&key("/a"))).await.expect("it removes");
+        store.remove(Scope::Group(&CacheGroup::new("http://example.com", "g"))).await.expect("it removes");
         drop(store);
         let store = open();
         assert!(content(&store, "/a").await.is_none() && content(&store, "/b").await.is_none());
@@ -168,7 +168,7 @@ pub mod durable_contract {
             uncommitted(&one, &path(n), &pattern(length)).await.commit().await.expect("it commits");
             assert!(content(&other, &path(n)).await == Some(pattern(length)), "{length} bytes");
             let late = uncommitted(&one, &path(n), b"late").await;
-            other.remove(&key(&path(n))).await.expect("it removes");
+            other.remove(Scope::Key(&key(&path(n)))).await.expect("it removes");
             assert!(content(&one, &path(n)).await.is_none(), "{length} bytes");
             let refused = late.commit().await.expect_err("the write was begun before the removal");
             assert_eq!(refused.kind(), StoreErrorKind::Gone);
@@ -180,8 +180,12 @@ pub mod durable_contract {
     pub async fn a_gibibyte_body_uses_bounded_memory(open: impl Fn() -> Store) {
         let store = open();
         let chunk = Bytes::from(pattern(1 << 20));
-        let Ok(mut writer) =
-            store.reserve(&key("/a")).await.expect("it reserves").begin(plain(), Some(1 << 30)).await
+        let Ok(mut writer) = store
+            .reserve(&key("/a"))
+            .await
+            .expect("it reserves")
+            .begin(plain(), Some(1 << 30), plain().keep_until())
+            .await
         else {
             return;
         };

@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
-    BodySource, CacheGroup, CacheKey, CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Reservation,
+    BodySource, CacheKey, CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Reservation, Scope,
     StoreError, StoreErrorKind, StoreWriter, StoredHead, Timestamp,
 };
 use parking_lot::Mutex;
@@ -106,39 +106,25 @@ impl CacheStore for FaultyStore {
         Ok(Box::new(FaultyReservation { store: self.clone(), inner }))
     }
 
-    async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
+    async fn freshen(
+        &self,
+        key: &CacheKey,
+        id: EntryId,
+        head: Arc<StoredHead>,
+        keep_until: Timestamp,
+    ) -> Result<(), StoreError> {
         self.on_call().await?;
-        self.inner.freshen(key, id, head).await
+        self.inner.freshen(key, id, head, keep_until).await
     }
 
-    async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
+    async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
         self.on_call().await?;
-        self.inner.remove(key).await
+        self.inner.remove(scope).await
     }
 
-    async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
+    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Option<u64>, StoreError> {
         self.on_call().await?;
-        self.inner.invalidate_group(group).await
-    }
-
-    async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError> {
-        self.on_call().await?;
-        self.inner.remove_prefix(url).await
-    }
-
-    async fn clear(&self) -> Result<(), StoreError> {
-        self.on_call().await?;
-        self.inner.clear().await
-    }
-
-    async fn mark_group_stale(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
-        self.on_call().await?;
-        self.inner.mark_group_stale(group, at).await
-    }
-
-    async fn mark_prefix_stale(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
-        self.on_call().await?;
-        self.inner.mark_prefix_stale(url, at).await
+        self.inner.mark_stale(scope, at).await
     }
 
     fn leases(&self) -> Option<&dyn Leases> {
@@ -162,9 +148,10 @@ impl Reservation for FaultyReservation {
         self: Box<Self>,
         head: Arc<StoredHead>,
         length: Option<u64>,
+        keep_until: Timestamp,
     ) -> Result<Box<dyn StoreWriter>, StoreError> {
         self.store.on_call().await?;
-        let inner = self.inner.begin(head, length).await?;
+        let inner = self.inner.begin(head, length, keep_until).await?;
         Ok(Box::new(FaultyWriter { store: self.store, inner, written: 0 }))
     }
 }

@@ -66,7 +66,7 @@ pub async fn put(
     body: Bytes,
 ) -> Result<(), StoreError> {
     let reserved = store.reserve(key).await?;
-    let mut writer = reserved.begin(Arc::clone(head), Some(body.len() as u64)).await?;
+    let mut writer = reserved.begin(Arc::clone(head), Some(body.len() as u64), head.keep_until()).await?;
     writer.write(body).await?;
     writer.commit().await.map(drop)
 }

@@ -44,7 +44,11 @@ macro_rules! store_suite {
             a_clear_removes_everything
             marking_a_group_stale_marks_all_its_entries
             marking_a_prefix_stale_marks_all_its_urls
+            marking_a_key_stale_marks_all_its_variants
             removing_a_prefix_removes_all_its_urls
+            the_empty_prefix_is_everything
+            a_removal_returns_how_many_entries_it_removed
+            marking_stale_returns_how_many_entries_it_marked
             a_prefix_removal_wins_over_concurrent_writes
             a_clear_wins_over_concurrent_writes
             a_group_removal_wins_over_concurrent_writes

@@ -6,8 +6,8 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
-    BodySource, CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, InvalidationFeed, Leases,
-    Reservation, StoreError, StoreErrorKind, StoreWriter, StoredBody, StoredHead, Timestamp,
+    BodySource, CacheKey, CacheStore, Candidate, Candidates, EntryId, InvalidationFeed, Leases, Reservation,
+    Scope, StoreError, StoreErrorKind, StoreWriter, StoredBody, StoredHead, Timestamp,
 };
 use larder_memory::MemoryStore;
 use larder_testkit::{FaultyStore, contract, store_suite};
@@ -23,7 +23,11 @@ enum Wrong {
     ReservesLate,
     IgnoresGroups,
     IgnoresPrefixes,
-    IgnoresClear,
+    IgnoresAll,
+    IgnoresTheEmptyPrefix,
+    CountsKeys,
+    CountsStaleEntries,
+    MarksOneVariant,
     IgnoresMarkStale,
     RemovesOneVariant,
     FreshensAnyEntry,
@@ -63,52 +67,61 @@ impl CacheStore for WrongStore {
         Ok(Box::new(WrongReservation { store: self.clone(), key: key.clone(), inner }))
     }
 
-    async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
+    async fn freshen(
+        &self,
+        key: &CacheKey,
+        id: EntryId,
+        head: Arc<StoredHead>,
+        keep_until: Timestamp,
+    ) -> Result<(), StoreError> {
         if self.wrong == Wrong::FreshensAnyEntry
             && let Some(there) = self.inner.lookup(key).await?.first()
         {
-            return self.inner.freshen(key, there.id, head).await;
+            return self.inner.freshen(key, there.id, head, keep_until).await;
         }
-        self.inner.freshen(key, id, head).await
+        self.inner.freshen(key, id, head, keep_until).await
     }
 
-    async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
-        if self.wrong == Wrong::RemovesOneVariant {
-            let entries = self.inner.lookup(key).await?.to_vec();
-            self.inner.remove(key).await?;
-            for one in entries.iter().skip(1) {
-                self.inner.reserve(key).await?.begin(Arc::clone(&one.head), None).await?.commit().await?;
+    async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
+        match (self.wrong, scope) {
+            (Wrong::RemovesOneVariant, Scope::Key(key)) => {
+                let entries = self.inner.lookup(key).await?.to_vec();
+                let removed = self.inner.remove(scope).await?;
+                for one in entries.iter().skip(1) {
+                    let (reserved, keep_until) = (self.inner.reserve(key).await?, one.head.keep_until());
+                    reserved.begin(Arc::clone(&one.head), None, keep_until).await?.commit().await?;
+                }
+                Ok(removed)
             }
-            return Ok(());
-        }
-        self.inner.remove(key).await
-    }
-
-    async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
-        if self.wrong == Wrong::IgnoresGroups { Ok(()) } else { self.inner.invalidate_group(group).await }
-    }
-
-    async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError> {
-        if self.wrong == Wrong::IgnoresPrefixes { Ok(0) } else { self.inner.remove_prefix(url).await }
-    }
-
-    async fn clear(&self) -> Result<(), StoreError> {
-        if self.wrong == Wrong::IgnoresClear { Ok(()) } else { self.inner.clear().await }
-    }
-
-    async fn mark_group_stale(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
-        if self.wrong == Wrong::IgnoresMarkStale {
-            Ok(())
-        } else {
-            self.inner.mark_group_stale(group, at).await
+            (Wrong::IgnoresGroups, Scope::Group(_))
+            | (Wrong::IgnoresPrefixes, Scope::Prefix(_))
+            | (Wrong::IgnoresAll, Scope::All)
+            | (Wrong::IgnoresTheEmptyPrefix, Scope::Prefix("")) => Ok(None),
+            (Wrong::CountsKeys, Scope::Key(_)) => {
+                Ok(self.inner.remove(scope).await?.map(|count| count.min(1)))
+            }
+            _ => self.inner.remove(scope).await,
         }
     }
 
-    async fn mark_prefix_stale(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
-        if self.wrong == Wrong::IgnoresMarkStale {
-            Ok(())
-        } else {
-            self.inner.mark_prefix_stale(url, at).await
+    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Option<u64>, StoreError> {
+        match (self.wrong, scope) {
+            (Wrong::IgnoresMarkStale, _) => Ok(None),
+            (Wrong::MarksOneVariant, Scope::Key(key)) => {
+                let found = self.inner.lookup(key).await?;
+                if let Some((one, stale)) =
+                    found.first().and_then(|one| Some((one, one.head.marked_stale(at)?)))
+                {
+                    let keep_until = stale.keep_until();
+                    self.inner.freshen(key, one.id, Arc::new(stale), keep_until).await?;
+                }
+                Ok(None)
+            }
+            (Wrong::CountsStaleEntries, Scope::Key(key)) => {
+                self.inner.mark_stale(scope, at).await?;
+                Ok(Some(self.inner.lookup(key).await?.len() as u64))
+            }
+            _ => self.inner.mark_stale(scope, at).await,
         }
     }
 
@@ -134,22 +147,23 @@ impl Reservation for WrongReservation {
         self: Box<Self>,
         head: Arc<StoredHead>,
         length: Option<u64>,
+        keep_until: Timestamp,
     ) -> Result<Box<dyn StoreWriter>, StoreError> {
         let Self { store, key, inner } = *self;
         let mut inner = inner.expect("taken once");
         let reserve = || store.inner.reserve(&key);
         match store.wrong {
             Wrong::VisibleAtBegin => {
-                reserve().await?.begin(Arc::clone(&head), length).await?.commit().await?;
+                reserve().await?.begin(Arc::clone(&head), length, keep_until).await?.commit().await?;
             }
             Wrong::StoresOneVariant | Wrong::RemovesOldEntryAtBegin => {
-                store.inner.remove(&key).await?;
+                store.inner.remove(Scope::Key(&key)).await?;
                 inner = reserve().await?;
             }
             Wrong::ReservesLate => inner = reserve().await?,
             _ => {}
         }
-        let inner = Some(inner.begin(Arc::clone(&head), length).await?);
+        let inner = Some(inner.begin(Arc::clone(&head), length, keep_until).await?);
         Ok(Box::new(WrongWriter { store, key, head, inner, written: Vec::new() }))
     }
 }
@@ -186,8 +200,9 @@ impl StoreWriter for WrongWriter {
         }
         match inner.commit().await {
             Err(error) if error.kind() == StoreErrorKind::Gone => {
-                let mut retry =
-                    self.store.inner.reserve(&self.key).await?.begin(Arc::clone(&self.head), None).await?;
+                let (head, keep_until) = (Arc::clone(&self.head), self.head.keep_until());
+                let reserved = self.store.inner.reserve(&self.key).await?;
+                let mut retry = reserved.begin(head, None, keep_until).await?;
                 retry.write(std::mem::take(&mut self.written).into()).await?;
                 retry.commit().await
             }
@@ -242,8 +257,13 @@ fn each_wrong_store_is_detected() {
         ReservesLate: a_reservation_before_a_removal_is_refused;
         IgnoresGroups: invalidating_a_group_removes_all_its_entries;
         IgnoresPrefixes: removing_a_prefix_removes_all_its_urls, a_reservation_before_a_removal_is_refused;
-        IgnoresClear: a_clear_removes_everything;
-        IgnoresMarkStale: marking_a_group_stale_marks_all_its_entries, marking_a_prefix_stale_marks_all_its_urls;
+        IgnoresTheEmptyPrefix: the_empty_prefix_is_everything, a_reservation_before_a_removal_is_refused;
+        CountsKeys: a_removal_returns_how_many_entries_it_removed;
+        CountsStaleEntries: marking_stale_returns_how_many_entries_it_marked;
+        MarksOneVariant: marking_a_key_stale_marks_all_its_variants;
+        IgnoresAll: a_clear_removes_everything, the_empty_prefix_is_everything;
+        IgnoresMarkStale: marking_a_group_stale_marks_all_its_entries, marking_a_prefix_stale_marks_all_its_urls,
+            marking_a_key_stale_marks_all_its_variants;
         RemovesOneVariant: a_removal_removes_every_variant;
         FreshensAnyEntry: freshening_a_removed_entry_changes_nothing;
         StoresOneVariant: a_commit_replaces_only_the_same_variant, a_removal_removes_every_variant;

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use larder_core::{CacheKey, CacheStore, Invalidation, InvalidationStream, StoreError};
+use larder_core::{CacheKey, CacheStore, Invalidation, InvalidationStream, Scope, StoreError};
 
 /// The state that decides about near copies, shared by the store and the invalidation task.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl Coherence {
     /// Removes the near copies of a key, which are no longer all variants that the far store has.
     pub(crate) async fn invalidate(&self, key: &CacheKey) -> Result<(), StoreError> {
         self.record_removal();
-        self.near.remove(key).await
+        self.near.remove(Scope::Key(key)).await.map(drop)
     }
 
     /// Applies an invalidation by another process. Clears the near store if invalidations were
@@ -108,22 +108,22 @@ impl Coherence {
     async fn apply(&self, invalidation: Invalidation) {
         self.record_removal();
         let result = match &invalidation {
-            Invalidation::Key(key) => self.near.remove(key).await,
-            Invalidation::Group(group) => self.near.invalidate_group(group).await,
+            Invalidation::Key(key) => self.near.remove(Scope::Key(key)).await,
+            Invalidation::Group(group) => self.near.remove(Scope::Group(group)).await,
             Invalidation::Disconnected => {
                 self.valid.store(false, Ordering::Release);
                 return;
             }
             // Everything was removed, or it is unknown which invalidations were missed.
-            _ => self.near.clear().await,
+            _ => self.near.remove(Scope::All).await,
         };
         match result {
-            Ok(()) if invalidation == Invalidation::Connected => self.valid.store(true, Ordering::Release),
-            Ok(()) => {}
+            Ok(_) if invalidation == Invalidation::Connected => self.valid.store(true, Ordering::Release),
+            Ok(_) => {}
             Err(error) => {
                 tracing::warn!(%error, "the near store failed to remove entries, clearing it");
                 self.valid.store(false, Ordering::Release);
-                while self.near.clear().await.is_err() {
+                while self.near.remove(Scope::All).await.is_err() {
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
                 self.valid.store(true, Ordering::Release);

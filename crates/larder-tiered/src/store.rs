@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
-    CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, InvalidationFeed, Leases, Reservation,
+    CacheKey, CacheStore, Candidate, Candidates, EntryId, InvalidationFeed, Leases, Reservation, Scope,
     StoreError, StoreErrorKind, StoreWriter, StoredBody, StoredHead, Timestamp,
 };
 
@@ -111,7 +111,8 @@ impl TieredStore {
         body: Bytes,
     ) -> Option<Box<dyn StoreWriter>> {
         let reserved = self.near.reserve(key).await.ok()?;
-        let mut writer = reserved.begin(head, Some(body.len() as u64)).await.ok()?;
+        let keep_until = head.keep_until();
+        let mut writer = reserved.begin(head, Some(body.len() as u64), keep_until).await.ok()?;
         if !body.is_empty() {
             writer.write(body).await.ok()?;
         }
@@ -123,6 +124,12 @@ impl TieredStore {
         let found = self.far.lookup(key).await?;
         Ok(found.iter().find(|candidate| *candidate.head == *head).map(|candidate| candidate.id))
     }
+}
+
+/// Returns the number of entries that an operation has reached in either store, if the far store
+/// knows it. That one has each near entry, too, except those that have expired there.
+fn number_of_entries(near: Option<u64>, far: Option<u64>) -> Option<u64> {
+    far.map(|far| far.max(near.unwrap_or_default()))
 }
 
 /// Commits all variants of a key to the near store, or none.
@@ -168,67 +175,56 @@ impl CacheStore for TieredStore {
         Ok(Box::new(Reserved { coherence: Arc::clone(&self.coherence), key: key.clone(), near, far }))
     }
 
-    async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
+    async fn freshen(
+        &self,
+        key: &CacheKey,
+        id: EntryId,
+        head: Arc<StoredHead>,
+        keep_until: Timestamp,
+    ) -> Result<(), StoreError> {
         let near = self.near.lookup(key).await.unwrap_or_default();
         let Some(old) = near.iter().find(|candidate: &&Candidate| candidate.id == id) else {
-            return self.far.freshen(key, id, head).await;
+            return self.far.freshen(key, id, head, keep_until).await;
         };
         let old = Arc::clone(&old.head);
         match self.far_id(key, &old).await {
             Ok(Some(far)) => {
-                let freshened = self.far.freshen(key, far, Arc::clone(&head)).await;
+                let freshened = self.far.freshen(key, far, Arc::clone(&head), keep_until).await;
                 match freshened {
                     Err(error) if error.kind() == StoreErrorKind::Gone => {
                         // The far entry was removed or replaced, so the near copies are not valid.
                         let _ = self.coherence.invalidate(key).await;
                         Err(error)
                     }
-                    _ => self.near.freshen(key, id, head).await,
+                    _ => self.near.freshen(key, id, head, keep_until).await,
                 }
             }
             // The far entry has expired or been evicted, or the far store is unavailable. The near
             // copy is still valid.
-            _ => self.near.freshen(key, id, head).await,
+            _ => self.near.freshen(key, id, head, keep_until).await,
         }
     }
 
-    async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
+    async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
         // The far store first: otherwise the removed entry could be promoted again.
-        let far = self.far.remove(key).await;
-        self.coherence.invalidate(key).await.and(far)
+        let far = self.far.remove(scope).await;
+        self.coherence.record_removal();
+        let near = self.near.remove(scope).await?;
+        Ok(number_of_entries(near, far?))
     }
 
-    async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
-        let far = self.far.invalidate_group(group).await;
+    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Option<u64>, StoreError> {
+        let far = self.far.mark_stale(scope, at).await;
         self.coherence.record_removal();
-        self.near.invalidate_group(group).await.and(far)
-    }
-
-    async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError> {
-        let far = self.far.remove_prefix(url).await;
-        self.coherence.record_removal();
-        let near = self.near.remove_prefix(url).await?;
-        // The far store has each near entry, too, except those that have expired there.
-        Ok(far?.max(near))
-    }
-
-    async fn clear(&self) -> Result<(), StoreError> {
-        let far = self.far.clear().await;
-        self.coherence.record_removal();
-        self.near.clear().await.and(far)
-    }
-
-    async fn mark_group_stale(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
-        let far = self.far.mark_group_stale(group, at).await;
-        self.coherence.record_removal();
-        // The next lookup promotes the stale entries from the far store.
-        self.near.invalidate_group(group).await.and(far)
-    }
-
-    async fn mark_prefix_stale(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
-        let far = self.far.mark_prefix_stale(url, at).await;
-        self.coherence.record_removal();
-        self.near.mark_prefix_stale(url, at).await.and(far)
+        let near = match (scope, &far) {
+            // The next lookup promotes the stale entries from the far store.
+            (Scope::Group(_), _) | (Scope::Key(_), Ok(Some(1..))) => {
+                self.near.remove(scope).await?;
+                None
+            }
+            _ => self.near.mark_stale(scope, at).await?,
+        };
+        Ok(number_of_entries(near, far?))
     }
 
     fn leases(&self) -> Option<&dyn Leases> {

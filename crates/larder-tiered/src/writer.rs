@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
     BodySource, CacheKey, EntryId, Reservation, StoreError, StoreErrorKind, StoreWriter, StoredHead,
+    Timestamp,
 };
 
 use crate::coherence::Coherence;
@@ -26,16 +27,19 @@ impl Reservation for Reserved {
         self: Box<Self>,
         head: Arc<StoredHead>,
         length: Option<u64>,
+        keep_until: Timestamp,
     ) -> Result<Box<dyn StoreWriter>, StoreError> {
         let Self { coherence, key, near, far } = *self;
         // A single near variant would hide the others. The next lookup promotes all of them.
         let incomplete = varies(&head).then_some((coherence, key));
         let near = match near {
-            Some(near) if incomplete.is_none() => near.begin(Arc::clone(&head), length).await.ok(),
+            Some(near) if incomplete.is_none() => {
+                near.begin(Arc::clone(&head), length, keep_until).await.ok()
+            }
             _ => None,
         };
         let far = match far {
-            Some(far) => match far.begin(head, length).await {
+            Some(far) => match far.begin(head, length, keep_until).await {
                 Ok(far) => Some(far),
                 Err(error) if near.is_none() || error.kind() == StoreErrorKind::Gone => return Err(error),
                 // The far store is full or unavailable: store the response in the near store alone.

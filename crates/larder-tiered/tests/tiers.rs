@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
     CacheGroup, CacheKey, CacheStore, Candidates, EntryId, Invalidation, InvalidationFeed,
-    InvalidationStream, Leases, Reservation, StoreError, StoredBody, StoredHead, Timestamp,
+    InvalidationStream, Leases, Reservation, Scope, StoreError, StoredBody, StoredHead, Timestamp,
 };
 use larder_memory::MemoryStore;
 use larder_testkit::{Fault, FaultyStore, head, key};
@@ -49,32 +49,22 @@ impl CacheStore for FeedStore {
         self.inner.reserve(key).await
     }
 
-    async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError> {
-        self.inner.freshen(key, id, head).await
+    async fn freshen(
+        &self,
+        key: &CacheKey,
+        id: EntryId,
+        head: Arc<StoredHead>,
+        keep_until: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.inner.freshen(key, id, head, keep_until).await
     }
 
-    async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
-        self.inner.remove(key).await
+    async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
+        self.inner.remove(scope).await
     }
 
-    async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
-        self.inner.invalidate_group(group).await
-    }
-
-    async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError> {
-        self.inner.remove_prefix(url).await
-    }
-
-    async fn clear(&self) -> Result<(), StoreError> {
-        self.inner.clear().await
-    }
-
-    async fn mark_group_stale(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError> {
-        self.inner.mark_group_stale(group, at).await
-    }
-
-    async fn mark_prefix_stale(&self, url: &str, at: Timestamp) -> Result<(), StoreError> {
-        self.inner.mark_prefix_stale(url, at).await
+    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Option<u64>, StoreError> {
+        self.inner.mark_stale(scope, at).await
     }
 
     fn leases(&self) -> Option<&dyn Leases> {
@@ -124,8 +114,13 @@ async fn content(store: &dyn CacheStore) -> Option<Bytes> {
 }
 
 async fn put(store: &dyn CacheStore, body: &'static [u8]) {
-    let mut writer =
-        store.reserve(&key("/a")).await.expect("it reserves").begin(plain(), None).await.expect("it begins");
+    let mut writer = store
+        .reserve(&key("/a"))
+        .await
+        .expect("it reserves")
+        .begin(plain(), None, plain().keep_until())
+        .await
+        .expect("it begins");
     writer.write(Bytes::from_static(body)).await.expect("it writes");
     writer.commit().await.expect("it commits");
 }
@@ -149,7 +144,7 @@ async fn what_is_written_is_in_both() {
     put(&it.tiers, b"both").await;
     assert_eq!(content(&it.near).await.as_deref(), Some(&b"both"[..]));
     assert_eq!(content(&*it.far).await.as_deref(), Some(&b"both"[..]));
-    it.tiers.remove(&key("/a")).await.expect("it removes");
+    it.tiers.remove(Scope::Key(&key("/a"))).await.expect("it removes");
     assert!(content(&it.near).await.is_none() && content(&*it.far).await.is_none());
 }
 
@@ -159,7 +154,10 @@ async fn one_tier_that_is_down_does_not_keep_the_other_from_working() {
     it.far.inner.set(Fault::Down);
     put(&it.tiers, b"near").await;
     assert_eq!(it.content().await.as_deref(), Some(&b"near"[..]));
-    it.tiers.remove(&key("/a")).await.expect_err("it is unknown whether the far entry was removed");
+    it.tiers
+        .remove(Scope::Key(&key("/a")))
+        .await
+        .expect_err("it is unknown whether the far entry was removed");
     assert!(content(&it.near).await.is_none(), "it is removed near");
     it.far.inner.set(Fault::None);
     it.near.set(Fault::Down);
@@ -176,7 +174,7 @@ async fn what_others_remove_is_removed_near() {
     ] {
         let it = Setting::new().await;
         put(&it.tiers, b"old").await;
-        it.far.inner.remove(&key("/a")).await.expect("another process removes it");
+        it.far.inner.remove(Scope::Key(&key("/a"))).await.expect("another process removes it");
         it.announce(invalidation.clone()).await;
         assert_eq!(it.content().await, None, "{invalidation:?}");
     }
@@ -188,7 +186,7 @@ async fn near_copies_are_not_served_while_disconnected() {
     let it = Setting::new().await;
     put(&it.tiers, b"old").await;
     it.announce(Invalidation::Disconnected).await;
-    it.far.inner.remove(&key("/a")).await.expect("another process removes it");
+    it.far.inner.remove(Scope::Key(&key("/a"))).await.expect("another process removes it");
     assert_eq!(it.content().await, None);
     put(&*it.far, b"new").await;
     assert_eq!(it.content().await.as_deref(), Some(&b"new"[..]));
@@ -207,7 +205,7 @@ async fn a_write_that_a_removal_has_overtaken_is_not_near() {
         .reserve(&key("/a"))
         .await
         .expect("it reserves")
-        .begin(plain(), None)
+        .begin(plain(), None, plain().keep_until())
         .await
         .expect("it begins");
     writer.write(Bytes::from_static(b"old")).await.expect("it writes");
@@ -219,7 +217,13 @@ async fn a_write_that_a_removal_has_overtaken_is_not_near() {
 async fn put_variant(store: &dyn CacheStore, language: &str) {
     let head = Arc::new(head(&[("vary", "accept-language")], &[("accept-language", language)]));
     let reserved = store.reserve(&key("/v")).await.expect("it reserves");
-    reserved.begin(head, None).await.expect("it begins").commit().await.expect("it commits");
+    reserved
+        .begin(head, None, plain().keep_until())
+        .await
+        .expect("it begins")
+        .commit()
+        .await
+        .expect("it commits");
 }
 
 /// A page that varies, as most compressible pages do, was read from Redis at each request.
@@ -248,7 +252,10 @@ async fn freshening_reaches_both() {
     put(&it.tiers, b"body").await;
     let found = it.tiers.lookup(&key("/a")).await.expect("it looks up");
     let freshened = Arc::new(head(&[("x-freshened", "yes")], &[]));
-    it.tiers.freshen(&key("/a"), found[0].id, Arc::clone(&freshened)).await.expect("it freshens");
+    it.tiers
+        .freshen(&key("/a"), found[0].id, Arc::clone(&freshened), freshened.keep_until())
+        .await
+        .expect("it freshens");
     for store in [&it.near as &dyn CacheStore, &*it.far] {
         let found = store.lookup(&key("/a")).await.expect("it looks up");
         assert_eq!(found[0].head.fields, freshened.fields);

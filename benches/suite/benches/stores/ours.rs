@@ -69,6 +69,6 @@ impl Subject for Ours {
     async fn freshen(&self, n: u64) {
         let key = setting::key(n);
         let id = self.store.lookup(&key).await.expect("it looks up")[0].id;
-        self.store.freshen(&key, id, Arc::clone(&self.head)).await.expect("it is there");
+        self.store.freshen(&key, id, Arc::clone(&self.head), self.head.keep_until()).await.expect("it is there");
     }
 }

@@ -13,7 +13,7 @@ use actix_web::{
 };
 use anyhow::Context as _;
 use larder::{
-    core::{Cache, CacheGroup, TargetUri},
+    core::{Cache, CacheGroup, CacheKey, Scope, TargetUri},
     metrics::Counters,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -158,37 +158,40 @@ impl Admin {
         };
         if let Some(url) = &request.url {
             let target = target(url)?;
-            if request.soft {
-                self.cache.soft_purge(&target).await?
-            } else {
-                self.cache.purge(&target).await?
-            }
-            return Ok(serde_json::json!({ "purged": target.as_str(), "soft": request.soft }));
+            let key = CacheKey::new(&target);
+            return self.purge_scope(Scope::Key(&key), target.as_str(), request.soft).await;
         }
         if let Some(tag) = &request.tag {
             let of = request.of.as_deref().ok_or_else(|| {
                 usage("tag needs of, the origin of the group, e.g. https://example.com".to_owned())
             })?;
             let group = CacheGroup::new(target(of)?.origin(), tag);
-            match request.soft {
-                true => self.cache.soft_purge_group(&group).await?,
-                false => self.cache.purge_group(&group).await?,
+            return self.purge_scope(Scope::Group(&group), tag, request.soft).await;
+        }
+        match &request.prefix {
+            Some(prefix) => self.purge_scope(Scope::Prefix(prefix), prefix, request.soft).await,
+            None => self.purge_scope(Scope::All, "all", request.soft).await,
+        }
+    }
+
+    /// Purges a scope, and returns the body of the response, with the number of entries if the store
+    /// knows it.
+    async fn purge_scope(
+        &self,
+        scope: Scope<'_>,
+        name: &str,
+        is_soft: bool,
+    ) -> anyhow::Result<serde_json::Value> {
+        let entries =
+            if is_soft { self.cache.soft_purge(scope).await? } else { self.cache.purge(scope).await? };
+        let mut body = serde_json::json!({ "purged": name, "soft": is_soft });
+        if let Some(entries) = entries {
+            body["entries"] = entries.into();
+            if matches!(scope, Scope::Prefix(_)) && !is_soft {
+                body["removed"] = entries.into();
             }
-            return Ok(serde_json::json!({ "purged": tag, "soft": request.soft }));
         }
-        if request.soft {
-            let prefix = request.prefix.as_deref().unwrap_or_default();
-            self.cache.soft_purge_prefix(prefix).await?;
-            return Ok(
-                serde_json::json!({ "purged": if request.all { "all" } else { prefix }, "soft": true }),
-            );
-        }
-        if let Some(prefix) = &request.prefix {
-            let removed = self.cache.purge_prefix(prefix).await?;
-            return Ok(serde_json::json!({ "purged": prefix, "removed": removed }));
-        }
-        self.cache.purge_all().await?;
-        Ok(serde_json::json!({ "purged": "all" }))
+        Ok(body)
     }
 }
 

@@ -20,7 +20,7 @@ use super::{
     tasks::Tasks,
 };
 use crate::{
-    Body, CacheGroup, CacheKey, CacheStatus, CacheStore, Clock, Origin, RequestHead, RequestHeaders, Rules,
+    Body, CacheKey, CacheStatus, CacheStore, Clock, Origin, RequestHead, RequestHeaders, Rules, Scope,
     StoreError, SystemClock, TargetUri, timeout::within,
 };
 
@@ -128,97 +128,50 @@ impl Cache {
         error.to_response()
     }
 
-    /// Removes all variants stored for `target`.
+    /// Removes all responses of `scope`, and returns how many entries that were, or `None` if the
+    /// store does not know it.
+    ///
+    /// Once this has returned, no later request gets a removed response. A store usually knows the
+    /// number for a key and for a prefix. The wait has the limit [`Limits::store_timeout`], except
+    /// for [`Scope::Prefix`], for which the store may examine every entry.
+    ///
+    /// ```no_run
+    /// use larder_core::{Cache, CacheGroup, CacheKey, Scope, StoreError, TargetUri};
+    ///
+    /// # async fn purge(cache: &Cache, target: &TargetUri) -> Result<(), StoreError> {
+    /// cache.purge(Scope::Key(&CacheKey::new(target))).await?;
+    /// cache.purge(Scope::Group(&CacheGroup::new("https://example.com", "news"))).await?;
+    /// if let Some(entries) = cache.purge(Scope::Prefix("https://example.com/news/")).await? {
+    ///     println!("purged {entries} entries");
+    /// }
+    /// cache.purge(Scope::All).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
     /// Returns a [`StoreError`] if the store cannot confirm the removal.
-    pub async fn purge(&self, target: &TargetUri) -> Result<(), StoreError> {
-        self.purge_key(&CacheKey::new(target)).await
+    pub async fn purge(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
+        purge::remove(&self.context, scope).await
     }
 
-    /// Removes all variants stored under `key`.
-    ///
-    /// # Errors
-    ///
-    /// Returns a [`StoreError`] if the store cannot confirm the removal.
-    pub async fn purge_key(&self, key: &CacheKey) -> Result<(), StoreError> {
-        purge::key(&self.context, key).await
-    }
-
-    /// Removes all responses of `group` (RFC 9875).
-    ///
-    /// # Errors
-    ///
-    /// Returns a [`StoreError`] if the store cannot confirm the removal.
-    pub async fn purge_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
-        purge::group(&self.context, group).await
-    }
-
-    /// Removes the responses of all URLs that begin with `url`, and returns how many entries were
-    /// found.
-    ///
-    /// The store may examine every entry; there is no timeout.
-    ///
-    /// # Errors
-    ///
-    /// Returns a [`StoreError`] if the store cannot confirm the removal.
-    pub async fn purge_prefix(&self, url: &str) -> Result<u64, StoreError> {
-        purge::prefix(&self.context, url).await
-    }
-
-    /// Removes all responses.
-    ///
-    /// # Errors
-    ///
-    /// Returns a [`StoreError`] if the store cannot confirm the removal.
-    pub async fn purge_all(&self) -> Result<(), StoreError> {
-        purge::all(&self.context).await
-    }
-
-    /// Marks all variants stored for `target` as stale.
+    /// Marks all responses of `scope` as stale, and returns how many entries it has marked, or
+    /// `None` if the store does not know it. Responses that were stale already are not counted.
     ///
     /// They are revalidated at their next request. Until then they may be served while they are
     /// revalidated, or instead of an error, as far as the response permits that for stale
-    /// responses. A fetch in progress is not affected.
+    /// responses. A fetch in progress is not affected, except that a response of a
+    /// [`Scope::Group`] that was requested before and arrives later is stale, too.
+    ///
+    /// The wait has the limit [`Limits::store_timeout`], except for [`Scope::Prefix`] and
+    /// [`Scope::All`], for which the store may examine every entry.
     ///
     /// # Errors
     ///
     /// Returns a [`StoreError`] if the store cannot confirm that they are stale.
-    pub async fn soft_purge(&self, target: &TargetUri) -> Result<(), StoreError> {
-        self.soft_purge_key(&CacheKey::new(target)).await
-    }
-
-    /// Marks all variants stored under `key` as stale, as [`soft_purge`](Self::soft_purge) does.
-    ///
-    /// # Errors
-    ///
-    /// Returns a [`StoreError`] if the store cannot confirm that they are stale.
-    pub async fn soft_purge_key(&self, key: &CacheKey) -> Result<(), StoreError> {
-        purge::soft_key(&self.context, key).await
-    }
-
-    /// Marks all responses of `group` as stale, as [`soft_purge`](Self::soft_purge) does.
-    ///
-    /// This includes responses that were requested before and arrive later.
-    ///
-    /// # Errors
-    ///
-    /// Returns a [`StoreError`] if the store cannot confirm that they are stale.
-    pub async fn soft_purge_group(&self, group: &CacheGroup) -> Result<(), StoreError> {
-        purge::soft_group(&self.context, group).await
-    }
-
-    /// Marks the responses of all URLs that begin with `url` as stale, as
-    /// [`soft_purge`](Self::soft_purge) does.
-    ///
-    /// An empty `url` marks all responses. The store may examine every entry; there is no timeout.
-    ///
-    /// # Errors
-    ///
-    /// Returns a [`StoreError`] if the store cannot confirm that they are stale.
-    pub async fn soft_purge_prefix(&self, url: &str) -> Result<(), StoreError> {
-        purge::soft_prefix(&self.context, url).await
+    pub async fn soft_purge(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
+        purge::mark_stale(&self.context, scope).await
     }
 
     /// Waits until no background task is running, for at most `limit`, and returns whether all have

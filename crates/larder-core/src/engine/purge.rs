@@ -6,74 +6,51 @@
 //! prevents the commit of every response that was reserved before the removal. Which targets and
 //! groups an unsafe request invalidates is decided in `larder-policy`; `fetch` calls it.
 
-use std::sync::Arc;
-
 use super::{context::Context, events::StoreStep};
 use crate::timeout::within;
-use crate::{CacheGroup, CacheKey, StoreError, StoreErrorKind};
+use crate::{Scope, StoreError, StoreErrorKind};
 
-/// Removes all variants stored under `key`.
-pub(super) async fn key(cx: &Context, key: &CacheKey) -> Result<(), StoreError> {
-    cx.flights.detach(key);
-    cx.uncacheable.remove(key);
-    record_removal(cx, within(cx.limits.store_timeout, cx.store.remove(key)).await)
-}
-
-/// Marks all variants stored under `key` as stale.
-pub(super) async fn soft_key(cx: &Context, key: &CacheKey) -> Result<(), StoreError> {
-    cx.flights.detach(key);
-    let now = cx.now();
-    let marking = async {
-        for candidate in cx.store.lookup(key).await?.iter() {
-            let Some(stale) = candidate.head.marked_stale(now) else { continue };
-            match cx.store.freshen(key, candidate.id, Arc::new(stale)).await {
-                // It has been removed or replaced in the meantime.
-                Err(error) if error.kind() == StoreErrorKind::Gone => {}
-                done => done?,
-            }
-        }
-        Ok(())
+/// Removes all responses of `scope`, and returns how many entries that were, if the store knows.
+pub(super) async fn remove(cx: &Context, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
+    detach_flights(cx, scope);
+    if let Scope::Key(key) = scope {
+        cx.uncacheable.remove(key);
+    }
+    let removing = cx.store.remove(scope);
+    let removed = match scope {
+        Scope::Prefix(_) => Some(removing.await),
+        Scope::Key(_) | Scope::Group(_) | Scope::All => within(cx.limits.store_timeout, removing).await,
     };
-    record_removal(cx, within(cx.limits.store_timeout, marking).await)
+    record_removal(cx, removed)
 }
 
-/// Removes all responses of `group`.
-pub(super) async fn group(cx: &Context, group: &CacheGroup) -> Result<(), StoreError> {
-    // Whether a flight's response belongs to the group is not known before it has arrived.
-    cx.flights.detach_all();
-    let removing = cx.store.invalidate_group(group);
-    record_removal(cx, within(cx.limits.store_timeout, removing).await)
+/// Marks all responses of `scope` as stale, and returns how many entries that were, if the store
+/// knows.
+pub(super) async fn mark_stale(cx: &Context, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
+    detach_flights(cx, scope);
+    let marking = cx.store.mark_stale(scope, cx.now());
+    let marked = match scope {
+        // The store may examine every entry.
+        Scope::Prefix(_) | Scope::All => Some(marking.await),
+        Scope::Key(_) | Scope::Group(_) => within(cx.limits.store_timeout, marking).await,
+    };
+    record_removal(cx, marked)
 }
 
-/// Marks all responses of `group` as stale.
-pub(super) async fn soft_group(cx: &Context, group: &CacheGroup) -> Result<(), StoreError> {
-    cx.flights.detach_all();
-    let marking = cx.store.mark_group_stale(group, cx.now());
-    record_removal(cx, within(cx.limits.store_timeout, marking).await)
-}
-
-/// Marks the responses of all URLs that begin with `url` as stale.
-pub(super) async fn soft_prefix(cx: &Context, url: &str) -> Result<(), StoreError> {
-    cx.flights.detach_all();
-    let marking = cx.store.mark_prefix_stale(url, cx.now());
-    record_removal(cx, Some(marking.await))
-}
-
-/// Removes the responses of all URLs that begin with `url`.
-pub(super) async fn prefix(cx: &Context, url: &str) -> Result<u64, StoreError> {
-    cx.flights.detach_all();
-    let removed = cx.store.remove_prefix(url).await;
-    removed.inspect_err(|error| cx.store_failed(StoreStep::Remove, Some(error)))
-}
-
-/// Removes all responses.
-pub(super) async fn all(cx: &Context) -> Result<(), StoreError> {
-    cx.flights.detach_all();
-    record_removal(cx, within(cx.limits.store_timeout, cx.store.clear()).await)
+/// Detaches the flights that could still deliver a response of `scope`.
+fn detach_flights(cx: &Context, scope: Scope<'_>) {
+    match scope {
+        Scope::Key(key) => cx.flights.detach(key),
+        // Whether a flight's response belongs to a group is not known before it has arrived.
+        Scope::Group(_) | Scope::Prefix(_) | Scope::All => cx.flights.detach_all(),
+    }
 }
 
 /// Reports a failed removal to the observer, and turns a timeout (`None`) into an error.
-fn record_removal(cx: &Context, result: Option<Result<(), StoreError>>) -> Result<(), StoreError> {
+fn record_removal(
+    cx: &Context,
+    result: Option<Result<Option<u64>, StoreError>>,
+) -> Result<Option<u64>, StoreError> {
     let result = result.unwrap_or_else(|| {
         let limit = cx.limits.store_timeout;
         let detail = format!("it did not confirm the removal within {limit:?}; try again");

@@ -2,15 +2,16 @@
 //!
 //! Nothing in this module depends on the engine, on origins or on an HTTP rule. A store holds bytes
 //! under keys, makes each entry visible in one step, and removes entries permanently when
-//! requested. `writer` has the traits for writing an entry, `body` those for reading one, `leases`
-//! and `invalidation` the optional abilities of stores that several processes share. When these
-//! methods are called is decided in `engine`; the bytes of an entry outside memory are defined by
-//! `codec`.
+//! requested. `writer` has the traits for writing an entry, `body` those for reading one, `scope`
+//! what a removal selects, `marking` the part of a soft purge that stores share, `leases` and
+//! `invalidation` the optional abilities of stores that several processes share. When these methods
+//! are called is decided in `engine`; the bytes of an entry outside memory are defined by `codec`.
 
 mod body;
 mod error;
 mod invalidation;
 mod leases;
+mod marking;
 mod prepared;
 mod scope;
 mod writer;
@@ -18,12 +19,13 @@ mod writer;
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use larder_policy::{CacheGroup, CacheKey, StoredHead, Timestamp};
+use larder_policy::{CacheKey, StoredHead, Timestamp};
 
 pub use body::{BodySource, ByteStream, StoredBody};
 pub use error::{StoreError, StoreErrorKind};
 pub use invalidation::{Invalidation, InvalidationFeed, InvalidationStream};
 pub use leases::{Claim, HeldLease, Lease, Leases};
+pub use marking::mark_key_stale;
 pub use scope::Scope;
 pub use writer::{Reservation, StoreWriter};
 
@@ -127,7 +129,9 @@ impl std::ops::Deref for Candidates {
 ///   engine drops the reservation or the writer if the response is not storable, fails, or is too
 ///   long.
 /// - After a 304: [`freshen`](Self::freshen), with the id that a lookup returned.
-/// - For a purge and for an unsafe request: the methods that remove or mark as stale.
+/// - For a purge and for an unsafe request: [`remove`](Self::remove), with the [`Scope`] of what is
+///   no longer valid.
+/// - For a soft purge: [`mark_stale`](Self::mark_stale), with its scope and the current time.
 ///
 /// Calls overlap, including several writes of one key.
 ///
@@ -139,16 +143,17 @@ impl std::ops::Deref for Candidates {
 /// 2. *An opened body can be read to its end*, even if its entry is replaced, removed or evicted in
 ///    the meantime. A store that cannot guarantee this fails the stream. A stream never ends early
 ///    as if it were complete.
-/// 3. *Removal wins.* A response that was reserved before its key, a group of its head, or a prefix
-///    of its URL was removed cannot be committed afterwards, and neither can one that was reserved
-///    before [`clear`](Self::clear). The engine reserves before it sends the request to the origin,
-///    because a response may date from before the removal, however late it arrives.
+/// 3. *Removal wins.* A response that was reserved before its key, a group of its head, a prefix of
+///    its URL, or everything was removed cannot be committed afterwards. The engine reserves before
+///    it sends the request to the origin, because a response may date from before the removal,
+///    however late it arrives.
 /// 4. *Freshening changes only the head*, and only of the entry with the given id.
 /// 5. *One entry for each set of selecting header values.* A commit replaces the key's entry with
 ///    an equal [`StoredHead::selecting`], and leaves the key's other entries unchanged.
 ///
 /// Everything else is allowed: a store may evict entries, reject writes, be slow and fail. It needs
-/// no clock and no HTTP rule, because it need not expire what it stores.
+/// no clock and no HTTP rule: it need not expire what it stores, and with each head it gets the
+/// time after which the engine has no use for the entry (`keep_until`).
 ///
 /// `larder_testkit::store_suite!` generates tests of these guarantees and of each method except
 /// [`invalidations`](Self::invalidations).
@@ -197,69 +202,65 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
 
     /// Replaces the head of entry `id` after the origin has validated it (RFC 9111 §4.3.4).
     ///
-    /// The body and the entry's id stay the same. Soft purges call this, too, with a head that is
-    /// [marked as stale](StoredHead::marked_stale).
+    /// The body and the entry's id stay the same. `keep_until` replaces the time that was passed to
+    /// [`Reservation::begin`], and has the same meaning. A store that implements
+    /// [`mark_stale`](Self::mark_stale) with [`mark_key_stale`] gets calls of this method from
+    /// there, too, with a head that is [marked as stale](StoredHead::marked_stale).
     ///
     /// # Errors
     ///
     /// Returns [`Gone`](StoreErrorKind::Gone) if the entry no longer exists; nothing changes then.
-    async fn freshen(&self, key: &CacheKey, id: EntryId, head: Arc<StoredHead>) -> Result<(), StoreError>;
+    async fn freshen(
+        &self,
+        key: &CacheKey,
+        id: EntryId,
+        head: Arc<StoredHead>,
+        keep_until: Timestamp,
+    ) -> Result<(), StoreError>;
 
-    /// Removes every entry of `key`. It is not an error if there is none.
+    /// Removes every entry of `scope`, and returns how many entries that were, or `None` if the
+    /// store cannot know it without more work. It is not an error if there are none.
+    ///
+    /// The number counts entries, not keys. It may include entries that no lookup would have found,
+    /// such as those of a group that was removed before.
+    ///
+    /// - [`Scope::Key`]: every variant of the key. Takes time that does not depend on the number of
+    ///   other entries.
+    /// - [`Scope::Group`]: takes time that does not depend on the number of entries (RFC 9875), so
+    ///   the number is usually unknown.
+    /// - [`Scope::Prefix`]: the entries of all URLs that begin with the text. The URL of an entry is
+    ///   [`CacheKey::target`]. The store may examine every entry, and may reject writes that are in
+    ///   progress at the same time, including those of other URLs. The engine waits for it without
+    ///   a timeout. The empty text removes the same entries as [`Scope::All`].
+    /// - [`Scope::All`]: every entry.
     ///
     /// # Errors
     ///
     /// Returns a [`StoreError`] if the store cannot confirm that the entries are removed.
-    async fn remove(&self, key: &CacheKey) -> Result<(), StoreError>;
+    async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError>;
 
-    /// Removes every entry of `group` (RFC 9875), in time that does not depend on the number of
-    /// entries.
+    /// Marks as stale the entries of `scope` that were requested from the origin at `at` or before,
+    /// and returns how many entries it has marked, or `None` if the store cannot know it without
+    /// more work.
     ///
-    /// # Errors
+    /// From now on a lookup returns such an entry with its head marked as stale
+    /// ([`StoredHead::marked_stale`]), until it is freshened or replaced. An entry that was stale at
+    /// `at` anyway is not changed and not counted.
     ///
-    /// Returns a [`StoreError`] if the store cannot confirm that the entries are removed.
-    async fn invalidate_group(&self, group: &CacheGroup) -> Result<(), StoreError>;
-
-    /// Removes the entries of all URLs that begin with `url`, and returns how many it found.
-    ///
-    /// The URL of an entry is [`CacheKey::target`]. A store may count keys instead of entries. It
-    /// may examine every entry, and may reject writes that are in progress at the same time,
-    /// including those of other URLs. The engine waits for it without a timeout.
-    ///
-    /// # Errors
-    ///
-    /// Returns a [`StoreError`] if the store cannot confirm that the entries are removed.
-    async fn remove_prefix(&self, url: &str) -> Result<u64, StoreError>;
-
-    /// Removes every entry.
-    ///
-    /// # Errors
-    ///
-    /// Returns a [`StoreError`] if the store cannot confirm that the entries are removed.
-    async fn clear(&self) -> Result<(), StoreError>;
-
-    /// Marks as stale the entries of `group` that were requested from the origin at `at` or before.
-    ///
-    /// From now on a lookup returns such an entry with its head marked as stale, until it is
-    /// freshened or replaced; [`Candidates::marked_stale`] does this. It also applies to an entry
-    /// that is committed later, if it was requested at `at` or before. Takes time that does not
-    /// depend on the number of entries.
+    /// - [`Scope::Key`]: every variant of the key. It need not apply to entries that are committed
+    ///   later. [`mark_key_stale`] implements it.
+    /// - [`Scope::Group`]: takes time that does not depend on the number of entries, so the number
+    ///   is usually unknown. It also applies to an entry that is committed later, if it was
+    ///   requested at `at` or before. [`Candidates::marked_stale`] applies it in a lookup.
+    /// - [`Scope::Prefix`] and [`Scope::All`]: the entries of all URLs that begin with the text, or
+    ///   every entry. The store may examine every entry; the engine waits for it without a timeout.
+    ///   It need not apply to entries that are committed later. The empty text marks the same
+    ///   entries as [`Scope::All`].
     ///
     /// # Errors
     ///
     /// Returns a [`StoreError`] if the store cannot confirm that the entries are stale.
-    async fn mark_group_stale(&self, group: &CacheGroup, at: Timestamp) -> Result<(), StoreError>;
-
-    /// Marks as stale the entries of URLs that begin with `url`, if they were requested from the
-    /// origin at `at` or before.
-    ///
-    /// An empty `url` marks all entries. It may examine every entry; the engine waits for it
-    /// without a timeout. It need not apply to entries that are committed later.
-    ///
-    /// # Errors
-    ///
-    /// Returns a [`StoreError`] if the store cannot confirm that the entries are stale.
-    async fn mark_prefix_stale(&self, url: &str, at: Timestamp) -> Result<(), StoreError>;
+    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Option<u64>, StoreError>;
 
     /// Returns the interface for request collapsing across processes, or `None` if the store does
     /// not support it. The engine then collapses requests of its own process only.

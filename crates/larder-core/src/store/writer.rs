@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use larder_policy::StoredHead;
+use larder_policy::{StoredHead, Timestamp};
 
 use super::{BodySource, EntryId, StoreError};
 
@@ -16,8 +16,13 @@ use super::{BodySource, EntryId, StoreError};
 /// It does not prevent other writes: several reservations of one key can exist at the same time.
 #[async_trait]
 pub trait Reservation: fmt::Debug + Send {
-    /// Starts an entry with this head. `length` is the body's length in bytes, if it is known; the
-    /// engine then commits only after exactly that many bytes.
+    /// Starts an entry with this head.
+    ///
+    /// `length` is the body's length in bytes, if it is known; the engine then commits only after
+    /// exactly that many bytes. After `keep_until` the engine has no use for the entry
+    /// ([`StoredHead::keep_until`]): a store may remove it then, earlier or later, or ignore this.
+    /// A store without the engine's clock can count from the arrival of the response: the entry is
+    /// useful for `keep_until.since(head.freshness.response_time)`.
     ///
     /// # Errors
     ///
@@ -27,6 +32,7 @@ pub trait Reservation: fmt::Debug + Send {
         self: Box<Self>,
         head: Arc<StoredHead>,
         length: Option<u64>,
+        keep_until: Timestamp,
     ) -> Result<Box<dyn StoreWriter>, StoreError>;
 }
 

@@ -15,8 +15,9 @@ use crate::{
     },
 };
 
-/// Removes all entries of a key, and prevents the commit of those that are being written.
-pub(crate) fn remove(volume: &Volume, key: &CacheKey) -> io::Result<()> {
+/// Removes all entries of a key, and prevents the commit of those that are being written. Returns
+/// the number of entries removed.
+pub(crate) fn remove(volume: &Volume, key: &CacheKey) -> io::Result<u64> {
     let hash = volume.state_file.hash(key);
     let tag = hash as u32;
     let mut files = Vec::new();
@@ -27,8 +28,9 @@ pub(crate) fn remove(volume: &Volume, key: &CacheKey) -> io::Result<()> {
     let mut bucket = volume.index.bucket(tag, ReadMode::Blocking)?;
     let found: Vec<(usize, Slot)> = bucket.matching(tag).collect();
     if found.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
+    let removed = found.len() as u64;
     for (slot_number, slot) in found {
         files.extend(file_of(volume, &slot));
         bucket.clear(slot_number);
@@ -38,12 +40,13 @@ pub(crate) fn remove(volume: &Volume, key: &CacheKey) -> io::Result<()> {
         let freed = volume.discard(file)?;
         guard.state.used = guard.state.used.saturating_sub(freed);
     }
-    guard.save()
+    guard.save()?;
+    Ok(removed)
 }
 
 /// Removes a group by recording a tombstone. Entries that were reserved before it are neither
 /// found nor committed.
-pub(crate) fn invalidate_group(volume: &Volume, group: &CacheGroup) -> io::Result<()> {
+pub(crate) fn remove_group(volume: &Volume, group: &CacheGroup) -> io::Result<()> {
     let hash = volume.state_file.group_hash(group);
     let mut guard = volume.state_file.lock()?;
     let sequence = guard.next_sequence();
@@ -68,38 +71,49 @@ pub(crate) fn remove_prefix(volume: &Volume, url: &str) -> io::Result<u64> {
     let mut removed = 0;
     for_each_key(volume, |key, _| {
         if key.target().starts_with(url) {
-            remove(volume, &key)?;
-            removed += 1;
+            removed += remove(volume, &key)?;
         }
         Ok(())
     })?;
     Ok(removed)
 }
 
-/// Marks the entries of all URLs that begin with `url` stale.
-pub(crate) fn mark_prefix_stale(volume: &Arc<Volume>, url: &str, at: Timestamp) -> Result<(), StoreError> {
-    let mut failure = None;
-    let result = for_each_key(volume, |key, _| {
-        if !key.target().starts_with(url) {
-            return Ok(());
+/// Marks the entries of a key stale that were requested at `at` or before. Returns the number of
+/// entries that it has marked.
+pub(crate) fn mark_stale(volume: &Arc<Volume>, key: &CacheKey, at: Timestamp) -> Result<u64, StoreError> {
+    let mut marked = 0;
+    let found = lookup(volume, key, ReadMode::Blocking).map_err(failed("could not look up an entry"))?;
+    for candidate in found.iter() {
+        let Some(stale) = candidate.head.marked_stale(at) else { continue };
+        match freshen(volume, key, candidate.id, &Arc::new(stale)) {
+            Ok(()) => marked += 1,
+            // The entry has been removed or replaced meanwhile.
+            Err(error) if error.kind() == StoreErrorKind::Gone => {}
+            Err(error) => return Err(error),
         }
-        for candidate in lookup(volume, &key, ReadMode::Blocking)?.iter() {
-            let Some(stale) = candidate.head.marked_stale(at) else { continue };
-            match freshen(volume, &key, candidate.id, &Arc::new(stale)) {
-                // The entry has been removed or replaced meanwhile.
-                Err(error) if error.kind() == StoreErrorKind::Gone => {}
+    }
+    Ok(marked)
+}
+
+/// Marks the entries of all URLs that begin with `url` stale. Returns the number of entries that it
+/// has marked.
+pub(crate) fn mark_prefix_stale(volume: &Arc<Volume>, url: &str, at: Timestamp) -> Result<u64, StoreError> {
+    let (mut marked, mut failure) = (0, None);
+    let result = for_each_key(volume, |key, _| {
+        if key.target().starts_with(url) {
+            match mark_stale(volume, &key, at) {
+                Ok(of_key) => marked += of_key,
                 Err(error) => failure = Some(error),
-                Ok(()) => {}
             }
         }
         Ok(())
     });
     result.map_err(failed("could not read the index"))?;
-    failure.map_or(Ok(()), Err)
+    failure.map_or(Ok(marked), Err)
 }
 
 /// Removes everything, and prevents the commit of entries that are being written.
-pub(crate) fn clear(volume: &Volume) -> io::Result<()> {
+pub(crate) fn remove_all(volume: &Volume) -> io::Result<()> {
     let mut guard = volume.state_file.lock()?;
     let sequence = guard.next_sequence();
     guard.state.clear_epoch = sequence;

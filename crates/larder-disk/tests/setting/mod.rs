@@ -80,7 +80,7 @@ pub(crate) fn content(n: u64, length: usize) -> Bytes {
 
 /// Stores entry `n` with a body of `length` bytes.
 pub(crate) async fn put(store: &DiskStore, n: u64, length: usize) -> Result<EntryId, StoreError> {
-    let mut writer = store.reserve(&key(n)).await?.begin(head(), None).await?;
+    let mut writer = store.reserve(&key(n)).await?.begin(head(), None, head().keep_until()).await?;
     for chunk in content(n, length).chunks(64 << 10) {
         writer.write(Bytes::copy_from_slice(chunk)).await?;
     }

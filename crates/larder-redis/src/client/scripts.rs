@@ -79,13 +79,15 @@ if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KE
 redis.call('PUBLISH', ARGV[5], ARGV[6])
 return 1";
 
-/// Removes all variants of a key with their bodies and stores a new tombstone token.
+/// Removes all variants of a key with their bodies and stores a new tombstone token. Returns the
+/// number of variants.
 ///
 /// KEYS: entry, tombstone. ARGV: tombstone token, its TTL in ms, prefix of the names of bodies,
 /// channel, message or '' to publish nothing.
 const REMOVE: &str = "
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
-for _, old in ipairs(redis.call('HVALS', KEYS[1])) do
+local variants = redis.call('HVALS', KEYS[1])
+for _, old in ipairs(variants) do
   if string.len(old) >= 18 and string.byte(old, 17) == 1 then
     local name = ''
     for at = 16, 9, -1 do name = name .. string.format('%02x', string.byte(old, at)) end
@@ -94,7 +96,7 @@ for _, old in ipairs(redis.call('HVALS', KEYS[1])) do
 end
 redis.call('UNLINK', KEYS[1])
 if ARGV[5] ~= '' then redis.call('PUBLISH', ARGV[4], ARGV[5]) end
-return 1";
+return #variants";
 
 /// Extends a lease. Returns 1, or 0 if the lease has expired or has another holder.
 ///

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use larder_core::{CacheKey, EntryId, StoreError, StoredHead};
+use larder_core::{CacheKey, EntryId, StoreError, StoredHead, Timestamp};
 
 use crate::{
     entries::{
@@ -23,6 +23,7 @@ pub(crate) async fn freshen(
     key: &CacheKey,
     id: EntryId,
     head: Arc<StoredHead>,
+    keep_until: Timestamp,
 ) -> Result<(), StoreError> {
     let names = shared.keys.of(key);
     let entry_gone = || gone("the revalidated entry has been removed or replaced");
@@ -42,7 +43,8 @@ pub(crate) async fn freshen(
     let record = record.map_err(not_encodable)?;
     let body = if envelope.own_key { names.body(id) } else { String::new() };
     let mut script = shared.scripts.freshen.prepare_invoke();
-    script.key(&names.entry).arg(&variant.field).arg(record).arg(millis(entry_ttl(&head))).arg(body);
+    let ttl = millis(entry_ttl(&head, keep_until));
+    script.key(&names.entry).arg(&variant.field).arg(record).arg(ttl).arg(body);
     script.arg(shared.keys.channel()).arg(shared.sender.key(key.as_bytes()));
     if shared.client.invoke("freshening", &script).await? { Ok(()) } else { Err(entry_gone()) }
 }

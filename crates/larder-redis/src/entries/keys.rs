@@ -87,6 +87,13 @@ impl Keys {
     }
 }
 
+/// Returns whether a name that a scan has found is that of an entry, not that of a body, a
+/// tombstone or a lease.
+pub(crate) fn is_entry(name: &[u8]) -> bool {
+    let tag_end = name.iter().position(|byte| *byte == b'}');
+    tag_end.is_some_and(|end| name.get(end + 1) == Some(&b':'))
+}
+
 impl Names {
     /// Parses the name of an entry that a scan has found. `None` if it is not such a name.
     pub(crate) fn of_entry(entry: Vec<u8>) -> Option<Self> {

@@ -14,23 +14,27 @@ use crate::{
     token::Token,
 };
 
-/// Removes all entries of a key and publishes that.
-pub(crate) async fn remove(shared: &Shared, key: &CacheKey) -> Result<(), StoreError> {
+/// Removes all entries of a key and publishes that. Returns the number of entries removed.
+pub(crate) async fn remove(shared: &Shared, key: &CacheKey) -> Result<u64, StoreError> {
     remove_names(shared, &shared.keys.of(key), shared.sender.key(key.as_bytes())).await
 }
 
-/// Removes all entries under the names of a key and publishes `message` unless it is empty.
-pub(crate) async fn remove_names(shared: &Shared, names: &Names, message: Vec<u8>) -> Result<(), StoreError> {
+/// Removes all entries under the names of a key and publishes `message` unless it is empty. Returns
+/// the number of entries removed.
+pub(crate) async fn remove_names(
+    shared: &Shared,
+    names: &Names,
+    message: Vec<u8>,
+) -> Result<u64, StoreError> {
     let mut script = shared.scripts.remove.prepare_invoke();
     script.key(&names.entry).key(names.tombstone()).arg(Token::new().as_str()).arg(millis(TOMBSTONE_TTL));
     script.arg(names.bodies()).arg(shared.keys.channel()).arg(message);
-    let _: i64 = shared.client.invoke("removal", &script).await?;
-    Ok(())
+    shared.client.invoke("removal", &script).await
 }
 
 /// Changes the token of a group, so that no lookup returns the entries that were in it, and
 /// publishes that.
-pub(crate) async fn invalidate_group(shared: &Shared, group: &CacheGroup) -> Result<(), StoreError> {
+pub(crate) async fn remove_group(shared: &Shared, group: &CacheGroup) -> Result<(), StoreError> {
     let now = removal_time(shared).await?;
     let mut command = redis::cmd("SET");
     command.arg(shared.keys.group(group)).arg(&now.to_le_bytes()[..]).arg("PX").arg(millis(GROUP_TTL));

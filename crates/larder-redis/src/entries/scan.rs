@@ -5,11 +5,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use larder_core::{StoreError, StoreErrorKind, Timestamp};
+use larder_core::{CacheStore, StoreError, Timestamp, mark_key_stale};
 
 use crate::{
     entries::{
-        barrier::begin_epoch, freshen::freshen, keys::Names, lookup::look_up, record, removal::remove_names,
+        barrier::begin_epoch,
+        keys::{Names, is_entry},
+        record,
+        removal::remove_names,
     },
     shared::Shared,
 };
@@ -21,15 +24,15 @@ const MAX_IN_FLIGHT: usize = 64;
 
 /// What a scan does with each key it finds.
 #[derive(Debug, Clone, Copy)]
-enum ScanAction {
+enum ScanAction<'a> {
     /// Counts the key.
     Count,
     /// Removes the entry and its bodies, and stores a tombstone.
     Remove,
     /// Removes only the key.
     Unlink,
-    /// Marks the entry stale as of a time.
-    MarkStale(Timestamp),
+    /// Marks the entry stale as of a time, in this store.
+    MarkStale(&'a dyn CacheStore, Timestamp),
 }
 
 /// Returns how many cache keys have a stored response.
@@ -38,7 +41,7 @@ pub(crate) async fn count(shared: &Arc<Shared>) -> Result<u64, StoreError> {
 }
 
 /// Removes the entries with a URL that begins with `url`, and publishes that. Returns how many
-/// cache keys had one.
+/// entries it has removed.
 pub(crate) async fn remove_prefix(shared: &Arc<Shared>, url: &str) -> Result<u64, StoreError> {
     begin_epoch(shared).await?;
     let count = scan(shared, &shared.keys.prefix_pattern(url), ScanAction::Remove).await?;
@@ -46,26 +49,31 @@ pub(crate) async fn remove_prefix(shared: &Arc<Shared>, url: &str) -> Result<u64
     Ok(count)
 }
 
-/// Removes everything and publishes that.
-pub(crate) async fn clear(shared: &Arc<Shared>) -> Result<(), StoreError> {
+/// Removes everything and publishes that. Returns how many entries it has removed.
+pub(crate) async fn remove_all(shared: &Arc<Shared>) -> Result<u64, StoreError> {
     begin_epoch(shared).await?;
-    scan(shared, &shared.keys.all_pattern(), ScanAction::Unlink).await?;
-    shared.publish(shared.sender.everything()).await
+    let count = scan(shared, &shared.keys.all_pattern(), ScanAction::Unlink).await?;
+    shared.publish(shared.sender.everything()).await?;
+    Ok(count)
 }
 
 /// Marks the entries with a URL that begins with `url` stale as of a time, and publishes that.
+/// Returns how many entries it has marked. `store` is the store that has `shared`.
 pub(crate) async fn mark_prefix_stale(
     shared: &Arc<Shared>,
+    store: &dyn CacheStore,
     url: &str,
     at: Timestamp,
-) -> Result<(), StoreError> {
-    scan(shared, &shared.keys.prefix_pattern(url), ScanAction::MarkStale(at)).await?;
-    shared.publish(shared.sender.everything()).await
+) -> Result<u64, StoreError> {
+    let pattern = shared.keys.prefix_pattern(url);
+    let count = scan(shared, &pattern, ScanAction::MarkStale(store, at)).await?;
+    shared.publish(shared.sender.everything()).await?;
+    Ok(count)
 }
 
-/// Applies an action to the keys that match a pattern, on every master. Returns how many keys
-/// it found.
-async fn scan(shared: &Arc<Shared>, pattern: &str, action: ScanAction) -> Result<u64, StoreError> {
+/// Applies an action to the keys that match a pattern, on every master. Returns how many keys it
+/// has counted, or how many entries it has removed or marked.
+async fn scan(shared: &Arc<Shared>, pattern: &str, action: ScanAction<'_>) -> Result<u64, StoreError> {
     let mut count = 0;
     for node in shared.client.masters().await? {
         let mut cursor = 0u64;
@@ -74,24 +82,12 @@ async fn scan(shared: &Arc<Shared>, pattern: &str, action: ScanAction) -> Result
             command.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SCAN_COUNT);
             let (next, found): (u64, Vec<Vec<u8>>) =
                 shared.client.query_at(node.as_ref(), "key scan", command).await?;
-            count += found.len() as u64;
-            match action {
-                ScanAction::Count => {}
-                ScanAction::Unlink => unlink(shared, found).await?,
-                ScanAction::Remove => {
-                    let names: Vec<Names> = found.into_iter().filter_map(Names::of_entry).collect();
-                    for batch in names.chunks(MAX_IN_FLIGHT) {
-                        // The caller publishes one invalidation when all are removed.
-                        let removed = batch.iter().map(|names| remove_names(shared, names, Vec::new()));
-                        futures_util::future::try_join_all(removed).await?;
-                    }
-                }
-                ScanAction::MarkStale(at) => {
-                    for name in found {
-                        mark_entry_stale(shared, &name, at).await?;
-                    }
-                }
-            }
+            count += match action {
+                ScanAction::Count => found.len() as u64,
+                ScanAction::Unlink => unlink(shared, &found).await?,
+                ScanAction::Remove => remove_entries(shared, found).await?,
+                ScanAction::MarkStale(store, at) => mark_entries_stale(shared, store, &found, at).await?,
+            };
             cursor = next;
             if cursor == 0 {
                 break;
@@ -101,30 +97,57 @@ async fn scan(shared: &Arc<Shared>, pattern: &str, action: ScanAction) -> Result
     Ok(count)
 }
 
-/// Marks all variants under the name of an entry stale.
-async fn mark_entry_stale(shared: &Arc<Shared>, name: &[u8], at: Timestamp) -> Result<(), StoreError> {
-    let records: Vec<Bytes> = shared.client.query("lookup", redis::cmd("HVALS").arg(name)).await?;
-    let Some(key) = records.iter().find_map(record::stored_key) else { return Ok(()) };
-    for candidate in look_up(shared, &key).await?.iter() {
-        let Some(stale) = candidate.head.marked_stale(at) else { continue };
-        match freshen(shared, &key, candidate.id, Arc::new(stale)).await {
-            // The entry has been removed or replaced since the lookup.
-            Err(error) if error.kind() == StoreErrorKind::Gone => {}
-            result => result?,
-        }
+/// Removes the entries with these names and returns how many they were. The caller publishes one
+/// invalidation when all are removed.
+async fn remove_entries(shared: &Shared, found: Vec<Vec<u8>>) -> Result<u64, StoreError> {
+    let names: Vec<Names> = found.into_iter().filter_map(Names::of_entry).collect();
+    let mut count = 0;
+    for batch in names.chunks(MAX_IN_FLIGHT) {
+        let removed = batch.iter().map(|names| remove_names(shared, names, Vec::new()));
+        count += futures_util::future::try_join_all(removed).await?.iter().sum::<u64>();
     }
-    Ok(())
+    Ok(count)
 }
 
-/// Removes keys, in one command where one server has all of them.
-async fn unlink(shared: &Shared, keys: Vec<Vec<u8>>) -> Result<(), StoreError> {
+/// Marks all variants of the entries with these names stale, and returns how many it has marked.
+async fn mark_entries_stale(
+    shared: &Shared,
+    store: &dyn CacheStore,
+    found: &[Vec<u8>],
+    at: Timestamp,
+) -> Result<u64, StoreError> {
+    let mut marked = 0;
+    for name in found {
+        let records: Vec<Bytes> = shared.client.query("lookup", redis::cmd("HVALS").arg(name)).await?;
+        if let Some(key) = records.iter().find_map(record::stored_key) {
+            marked += mark_key_stale(store, &key, at).await?;
+        }
+    }
+    Ok(marked)
+}
+
+/// Removes keys, and returns how many entries they had. One server gets all commands at once.
+async fn unlink(shared: &Shared, keys: &[Vec<u8>]) -> Result<u64, StoreError> {
+    let entries = keys.iter().filter(|key| is_entry(key));
+    let counting = entries.map(|key| redis::cmd("HLEN").arg(key).to_owned());
     if shared.client.is_cluster() {
         // The keys are in different slots, which one command may not access together.
-        let commands: Vec<_> = keys.iter().map(|key| redis::cmd("UNLINK").arg(key).to_owned()).collect();
-        let removed = commands.iter().map(|command| shared.client.query::<i64>("removal", command));
+        let counting: Vec<_> = counting.collect();
+        let counts = counting.iter().map(|command| shared.client.query::<u64>("removal", command));
+        let count = futures_util::future::try_join_all(counts).await?.iter().sum();
+        let removing: Vec<_> = keys.iter().map(|key| redis::cmd("UNLINK").arg(key).to_owned()).collect();
+        let removed = removing.iter().map(|command| shared.client.query::<i64>("removal", command));
         futures_util::future::try_join_all(removed).await?;
-    } else if !keys.is_empty() {
-        let _: i64 = shared.client.query("removal", redis::cmd("UNLINK").arg(keys)).await?;
+        return Ok(count);
     }
-    Ok(())
+    if keys.is_empty() {
+        return Ok(0);
+    }
+    let mut pipeline = redis::pipe();
+    counting.for_each(|command| {
+        pipeline.add_command(command);
+    });
+    pipeline.cmd("UNLINK").arg(keys).ignore();
+    let counts: Vec<u64> = shared.client.pipeline("removal", &pipeline).await?;
+    Ok(counts.iter().sum())
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use larder_core::StoredHead;
+use larder_core::{StoredHead, Timestamp};
 
 /// How long a tombstone or an epoch is stored: longer than any fetch takes, so that each write that
 /// began before the removal finds it.
@@ -11,22 +11,14 @@ pub(crate) const TOMBSTONE_TTL: Duration = Duration::from_secs(24 * 3600);
 /// How long the tokens of a group are stored: they outlive each entry that was in the group when it
 /// was removed or marked stale.
 pub(crate) const GROUP_TTL: Duration = MAX_TTL.saturating_add(TOMBSTONE_TTL);
-/// Longest time that an entry is stored.
+/// Longest time that an entry is stored, so that the tokens of its groups outlive it.
 const MAX_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
-/// How long a response with a validator is stored after it became stale: it can be revalidated.
-const REVALIDATION_GRACE: Duration = Duration::from_secs(24 * 3600);
-/// How long a response without a validator is stored after it became stale.
-const NO_VALIDATOR_GRACE: Duration = Duration::from_secs(10);
 
-/// Returns how long the server stores a response: its remaining freshness lifetime, then its
-/// stale windows (RFC 5861 §3, §4) or the time in which it can be revalidated, whichever is
-/// longer. At most 30 days.
-pub(crate) fn entry_ttl(head: &StoredHead) -> Duration {
-    let freshness = &head.freshness;
-    let fresh = freshness.lifetime.lifetime.saturating_sub(freshness.corrected_initial_age);
-    let stale = freshness.stale_while_revalidate.max(freshness.stale_if_error).unwrap_or_default();
-    let grace = if head.validator().is_some() { REVALIDATION_GRACE } else { NO_VALIDATOR_GRACE };
-    fresh.saturating_add(stale.max(grace)).min(MAX_TTL)
+/// Returns how long the server stores an entry that the engine uses until `keep_until`. It is
+/// counted from the arrival of the response, because the clocks of the server, of this process and
+/// of the engine may differ. At most 30 days.
+pub(crate) fn entry_ttl(head: &StoredHead, keep_until: Timestamp) -> Duration {
+    keep_until.since(head.freshness.response_time).min(MAX_TTL)
 }
 
 /// Returns a duration in whole milliseconds, at least 1: Redis rejects a TTL of 0.

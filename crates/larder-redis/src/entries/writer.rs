@@ -8,7 +8,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
-    BodySource, CacheKey, EntryId, Reservation, StoreError, StoreWriter, StoredHead,
+    BodySource, CacheKey, EntryId, Reservation, StoreError, StoreWriter, StoredHead, Timestamp,
     codec::{BodyChecksum, NotEncodable},
 };
 
@@ -39,6 +39,7 @@ struct RedisWriter {
     key: CacheKey,
     names: Names,
     head: Arc<StoredHead>,
+    keep_until: Timestamp,
     barrier: WriteBarrier,
     envelope: Envelope,
     /// Bytes that have not been sent to the server.
@@ -80,6 +81,7 @@ impl Reservation for Reserved {
         self: Box<Self>,
         head: Arc<StoredHead>,
         length: Option<u64>,
+        keep_until: Timestamp,
     ) -> Result<Box<dyn StoreWriter>, StoreError> {
         let Self { shared, key, names, order, barrier } = *self;
         let limit = shared.options.max_object;
@@ -99,6 +101,7 @@ impl Reservation for Reserved {
             key,
             names,
             head,
+            keep_until,
             barrier,
             envelope: Envelope { order, entry, own_key: false, groups },
             buffer: Vec::new(),
@@ -143,7 +146,7 @@ impl StoreWriter for RedisWriter {
     }
 
     async fn commit(mut self: Box<Self>) -> Result<EntryId, StoreError> {
-        let ttl = entry_ttl(&self.head);
+        let ttl = entry_ttl(&self.head, self.keep_until);
         let record = if self.envelope.own_key {
             self.flush().await?;
             let mut trailer = Vec::new();

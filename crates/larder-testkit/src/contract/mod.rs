@@ -1,10 +1,12 @@
 //! The `CacheStore` contract: one function for each promise, which panics if the store breaks it.
 //!
 //! [`store_suite!`](crate::store_suite) runs all of them. `prefixes` has the promises about URL
-//! prefixes, `races` those about removals during concurrent writes. Promises of stores that persist
+//! prefixes and about marking a key stale, `counts` those about the numbers that removals return,
+//! `races` those about removals during concurrent writes. Promises of stores that persist
 //! entries are in `durable`.
 #![allow(clippy::missing_panics_doc, reason = "a contract function panics if the store breaks it")]
 
+mod counts;
 mod prefixes;
 mod races;
 
@@ -12,10 +14,11 @@ use std::{collections::VecDeque, future::poll_fn, ops::Range, sync::Arc, time::D
 
 use bytes::Bytes;
 use larder_core::{
-    ByteStream, CacheGroup, CacheKey, CacheStore, Candidate, Claim, StoreError, StoreErrorKind, StoreWriter,
-    StoredBody, StoredHead,
+    ByteStream, CacheGroup, CacheKey, CacheStore, Candidate, Claim, Scope, StoreError, StoreErrorKind,
+    StoreWriter, StoredBody, StoredHead,
 };
 
+pub use counts::*;
 pub use prefixes::*;
 pub use races::*;
 
@@ -50,11 +53,12 @@ async fn uncommitted(
     head: Arc<StoredHead>,
     body: &[u8],
 ) -> Box<dyn StoreWriter> {
+    let keep_until = head.keep_until();
     let mut writer = store
         .reserve(key)
         .await
         .expect("it reserves")
-        .begin(head, Some(body.len() as u64))
+        .begin(head, Some(body.len() as u64), keep_until)
         .await
         .expect("it begins");
     for chunk in body.chunks(1000) {
@@ -160,7 +164,7 @@ pub async fn a_body_in_many_chunks_is_one_body(store: Store) {
         .reserve(&key("/a"))
         .await
         .expect("it reserves")
-        .begin(plain(), None)
+        .begin(plain(), None, plain().keep_until())
         .await
         .expect("it begins without a length");
     for chunk in body.chunks(7) {
@@ -214,13 +218,16 @@ pub async fn a_reader_finishes_a_replaced_body(store: Store) {
 
 /// Checks that a reader receives the whole body, or an error, if its entry is removed meanwhile.
 pub async fn a_reader_finishes_a_removed_body(store: Store) {
-    reader_survives(store, async |store| store.remove(&key("/a")).await.expect("it removes")).await;
+    let remove = async |store: &Store| {
+        store.remove(Scope::Key(&key("/a"))).await.expect("it removes");
+    };
+    reader_survives(store, remove).await;
 }
 
 /// Checks that a write begun before its key was removed cannot be committed.
 pub async fn a_commit_after_the_removal_of_its_key_is_refused(store: Store) {
     let writer = uncommitted(&store, &key("/a"), plain(), b"old").await;
-    store.remove(&key("/a")).await.expect("it removes");
+    store.remove(Scope::Key(&key("/a"))).await.expect("it removes");
     assert!(is_gone(writer.commit().await), "a write begun before the removal was committed after it");
     assert!(found(&store, &key("/a")).await.is_empty());
 }
@@ -228,7 +235,7 @@ pub async fn a_commit_after_the_removal_of_its_key_is_refused(store: Store) {
 /// Checks that a write begun before a clear cannot be committed.
 pub async fn a_commit_after_a_clear_is_refused(store: Store) {
     let writer = uncommitted(&store, &key("/a"), plain(), b"old").await;
-    store.clear().await.expect("it clears");
+    store.remove(Scope::All).await.expect("it clears");
     assert!(is_gone(writer.commit().await), "a write begun before the clear was committed after it");
     assert!(found(&store, &key("/a")).await.is_empty());
 }
@@ -236,7 +243,7 @@ pub async fn a_commit_after_a_clear_is_refused(store: Store) {
 /// Checks that a write begun before one of its groups was invalidated cannot be committed.
 pub async fn a_commit_after_the_removal_of_its_group_is_refused(store: Store) {
     let writer = uncommitted(&store, &key("/a"), grouped("g"), b"old").await;
-    store.invalidate_group(&group("g")).await.expect("it removes");
+    store.remove(Scope::Group(&group("g"))).await.expect("it removes");
     assert!(is_gone(writer.commit().await), "a write begun before the removal was committed after it");
     assert!(found(&store, &key("/a")).await.is_empty());
 }
@@ -244,16 +251,18 @@ pub async fn a_commit_after_the_removal_of_its_group_is_refused(store: Store) {
 /// Checks that a reservation made before a removal cannot lead to a commit: the origin may have
 /// produced the response before the removal, whenever it arrives.
 pub async fn a_reservation_before_a_removal_is_refused(store: Store) {
-    for removal in 0..4 {
+    for removal in 0..5 {
         let reserved = store.reserve(&key("/a")).await.expect("it reserves");
-        let removed = match removal {
-            0 => store.remove(&key("/a")).await,
-            1 => store.invalidate_group(&group("g")).await,
-            2 => store.remove_prefix(&key("/").target()).await.map(drop),
-            _ => store.clear().await,
+        let (key_a, group, prefix) = (key("/a"), group("g"), key("/").target());
+        let scope = match removal {
+            0 => Scope::Key(&key_a),
+            1 => Scope::Group(&group),
+            2 => Scope::Prefix(&prefix),
+            3 => Scope::Prefix(""),
+            _ => Scope::All,
         };
-        removed.expect("it removes");
-        let writer = reserved.begin(grouped("g"), Some(3)).await;
+        store.remove(scope).await.expect("it removes");
+        let writer = reserved.begin(grouped("g"), Some(3), plain().keep_until()).await;
         let committed = async {
             let mut writer = writer?;
             writer.write(Bytes::from_static(b"old")).await?;
@@ -267,9 +276,9 @@ pub async fn a_reservation_before_a_removal_is_refused(store: Store) {
     }
     // A removal of another key and another group does not affect the reservation.
     let reserved = store.reserve(&key("/a")).await.expect("it reserves");
-    store.remove(&key("/b")).await.expect("it removes");
-    store.invalidate_group(&group("h")).await.expect("it removes");
-    let writer = reserved.begin(grouped("g"), Some(0)).await.expect("it begins");
+    store.remove(Scope::Key(&key("/b"))).await.expect("it removes");
+    store.remove(Scope::Group(&group("h"))).await.expect("it removes");
+    let writer = reserved.begin(grouped("g"), Some(0), plain().keep_until()).await.expect("it begins");
     writer.commit().await.expect("only another key and another group were removed");
     assert_eq!(found(&store, &key("/a")).await.len(), 1);
 }
@@ -277,8 +286,8 @@ pub async fn a_reservation_before_a_removal_is_refused(store: Store) {
 /// Checks that a write begun after a removal is stored, also if an older write is refused.
 pub async fn a_write_begun_after_a_removal_is_stored(store: Store) {
     let old = uncommitted(&store, &key("/a"), grouped("g"), b"old").await;
-    store.remove(&key("/a")).await.expect("it removes");
-    store.invalidate_group(&group("g")).await.expect("it removes");
+    store.remove(Scope::Key(&key("/a"))).await.expect("it removes");
+    store.remove(Scope::Group(&group("g"))).await.expect("it removes");
     put(&store, &key("/a"), grouped("g"), b"new").await;
     assert!(is_gone(old.commit().await));
     assert_eq!(read(&only(&store, &key("/a")).await.body, None).await, b"new");
@@ -291,9 +300,9 @@ pub async fn a_removal_removes_every_variant(store: Store) {
         put(&store, &key("/a"), variant(language), language.as_bytes()).await;
     }
     assert_eq!(found(&store, &key("/a")).await.len(), 3);
-    store.remove(&key("/a")).await.expect("it removes");
+    store.remove(Scope::Key(&key("/a"))).await.expect("it removes");
     assert!(found(&store, &key("/a")).await.is_empty(), "a variant was left");
-    store.remove(&key("/a")).await.expect("removing a key without entries is not an error");
+    store.remove(Scope::Key(&key("/a"))).await.expect("removing a key without entries is not an error");
 }
 
 /// Checks that removing a key leaves similar keys and keys with additions in place.
@@ -303,7 +312,7 @@ pub async fn a_removal_leaves_other_keys(store: Store) {
     for key in &keys {
         put(&store, key, plain(), key.as_bytes()).await;
     }
-    store.remove(&keys[0]).await.expect("it removes");
+    store.remove(Scope::Key(&keys[0])).await.expect("it removes");
     for key in &keys[1..] {
         assert_eq!(read(&only(&store, key).await.body, None).await, key.as_bytes(), "{key:?}");
     }
@@ -318,7 +327,10 @@ pub async fn freshening_changes_only_the_head(store: Store) {
     let old = all.iter().find(|one| one.head == variant("de")).expect("the entry is stored");
     let mut new = (*old.head).clone();
     new.freshness.lifetime.lifetime *= 2;
-    store.freshen(&key("/a"), old.id, Arc::new(new.clone())).await.expect("the entry is stored");
+    store
+        .freshen(&key("/a"), old.id, Arc::new(new.clone()), new.keep_until())
+        .await
+        .expect("the entry is stored");
     let all = found(&store, &key("/a")).await;
     assert_eq!(all.len(), 2);
     let fresh = all.iter().find(|one| one.id == old.id).expect("the entry keeps its id");
@@ -336,12 +348,13 @@ pub async fn freshening_a_removed_entry_changes_nothing(store: Store) {
     put(&store, &key("/a"), plain(), b"new").await;
     let mut freshened = (*old.head).clone();
     freshened.freshness.lifetime.lifetime *= 2;
-    let result = store.freshen(&key("/a"), old.id, Arc::new(freshened.clone())).await;
+    let result = store.freshen(&key("/a"), old.id, Arc::new(freshened.clone()), freshened.keep_until()).await;
+    let keep_until = freshened.keep_until();
     assert!(is_gone(result), "an entry that was replaced was freshened");
     let new = only(&store, &key("/a")).await;
     assert_eq!(*new.head, *plain(), "the new entry got the old one's head");
-    store.remove(&key("/a")).await.expect("it removes");
-    assert!(is_gone(store.freshen(&key("/a"), new.id, Arc::new(freshened)).await));
+    store.remove(Scope::Key(&key("/a"))).await.expect("it removes");
+    assert!(is_gone(store.freshen(&key("/a"), new.id, Arc::new(freshened), keep_until).await));
     assert!(found(&store, &key("/a")).await.is_empty(), "freshening restored a removed entry");
 }
 
@@ -375,7 +388,7 @@ pub async fn invalidating_a_group_removes_all_its_entries(store: Store) {
     }
     put(&store, &key("/other"), grouped("h"), b"other").await;
     put(&store, &key("/none"), plain(), b"none").await;
-    store.invalidate_group(&group("g")).await.expect("it removes");
+    store.remove(Scope::Group(&group("g"))).await.expect("it removes");
     for n in 0..1000 {
         assert!(found(&store, &key(&format!("/in/{n}"))).await.is_empty(), "entry {n} of the group was left");
     }
@@ -386,7 +399,7 @@ pub async fn invalidating_a_group_removes_all_its_entries(store: Store) {
 /// Checks that groups of different origins are different, even if they have the same name.
 pub async fn a_group_of_another_origin_stays(store: Store) {
     put(&store, &key("/a"), grouped("g"), b"a").await;
-    store.invalidate_group(&CacheGroup::new("http://other.org", "g")).await.expect("it removes");
+    store.remove(Scope::Group(&CacheGroup::new("http://other.org", "g"))).await.expect("it removes");
     assert_eq!(found(&store, &key("/a")).await.len(), 1);
 }
 
@@ -415,7 +428,7 @@ pub async fn marking_a_group_stale_marks_all_its_entries(store: Store) {
     let fresh = lifetime(&store, &key("/a")).await;
     let head = only(&store, &key("/a")).await.head;
     let at = head.freshness.response_time.saturating_add(second);
-    store.mark_group_stale(&group("g"), at).await.expect("it marks");
+    store.mark_stale(Scope::Group(&group("g")), at).await.expect("it marks");
     for path in ["/a", "/b"] {
         assert!(lifetime(&store, &key(path)).await <= second, "{path} is fresh after that time");
     }
@@ -427,16 +440,18 @@ pub async fn marking_a_group_stale_marks_all_its_entries(store: Store) {
     put(&store, &key("/b"), later(&head, second * 2), b"new").await;
     assert_eq!(lifetime(&store, &key("/b")).await, fresh);
     let stale = only(&store, &key("/a")).await;
-    store.freshen(&key("/a"), stale.id, later(&head, second * 2)).await.expect("the entry is stored");
+    let head = later(&head, second * 2);
+    let keep_until = head.keep_until();
+    store.freshen(&key("/a"), stale.id, head, keep_until).await.expect("the entry is stored");
     assert_eq!(lifetime(&store, &key("/a")).await, fresh, "it was revalidated");
 }
 
-/// Checks that a clear removes all entries, and that the store accepts new ones.
+/// Checks that removing everything removes all entries, and that the store accepts new ones.
 pub async fn a_clear_removes_everything(store: Store) {
     for n in 0..100 {
         put(&store, &key(&format!("/{n}")), plain(), b"x").await;
     }
-    store.clear().await.expect("it clears");
+    store.remove(Scope::All).await.expect("it clears");
     for n in 0..100 {
         assert!(found(&store, &key(&format!("/{n}"))).await.is_empty(), "entry {n} was left");
     }
@@ -448,8 +463,13 @@ pub async fn a_clear_removes_everything(store: Store) {
 /// commit.
 pub async fn an_uncommitted_write_can_be_followed(store: Store) {
     let body = pattern(30_000);
-    let mut writer =
-        store.reserve(&key("/a")).await.expect("it reserves").begin(plain(), None).await.expect("it begins");
+    let mut writer = store
+        .reserve(&key("/a"))
+        .await
+        .expect("it reserves")
+        .begin(plain(), None, plain().keep_until())
+        .await
+        .expect("it begins");
     let Some(source) = writer.follow() else { return };
     writer.write(Bytes::copy_from_slice(&body[..10_000])).await.expect("it takes a chunk");
     let part = drain(source.stream(Some(2000..9000)).await.expect("it opens")).await.expect("it reads");
@@ -492,7 +512,7 @@ pub async fn concurrent_writes_never_mix_bodies(store: Store) {
                     .reserve(&key("/a"))
                     .await
                     .expect("it reserves")
-                    .begin(plain(), None)
+                    .begin(plain(), None, plain().keep_until())
                     .await
                     .expect("it begins");
                 for chunk in vec![task; length].chunks(512) {
@@ -503,7 +523,7 @@ pub async fn concurrent_writes_never_mix_bodies(store: Store) {
                     Err(error) => assert_eq!(error.kind(), StoreErrorKind::Gone),
                 }
                 if round % 10 == 0 {
-                    store.remove(&key("/a")).await.expect("it removes");
+                    store.remove(Scope::Key(&key("/a"))).await.expect("it removes");
                 }
                 for one in found(&store, &key("/a")).await {
                     let length = one.body.content_length().expect("it is committed");

@@ -10,7 +10,9 @@ use std::{
     time::Duration,
 };
 
-use larder_core::{CacheKey, Clock as _, Reservation, StoreError, StoreErrorKind, StoredHead, SystemClock};
+use larder_core::{
+    CacheKey, Clock as _, Reservation, Scope, StoreError, StoreErrorKind, StoredHead, SystemClock,
+};
 
 use super::{Store, found, group, read};
 use crate::{head, key};
@@ -56,12 +58,12 @@ enum Removal {
 impl Removal {
     async fn run(self, store: &Store) -> Result<(), StoreError> {
         match self {
-            Self::Prefix => store.remove_prefix(&key("/news/").target()).await.map(drop),
-            Self::Everything => store.clear().await,
-            Self::Group => store.invalidate_group(&group("news")).await,
+            Self::Prefix => store.remove(Scope::Prefix(&key("/news/").target())).await.map(drop),
+            Self::Everything => store.remove(Scope::All).await.map(drop),
+            Self::Group => store.remove(Scope::Group(&group("news"))).await.map(drop),
             Self::Keys => {
                 for n in 0..KEYS {
-                    store.remove(&page(n)).await?;
+                    store.remove(Scope::Key(&page(n))).await?;
                 }
                 Ok(())
             }
@@ -145,7 +147,8 @@ async fn fill(
     head: Arc<StoredHead>,
     version: usize,
 ) -> Result<(), StoreError> {
-    let mut writer = reserved.begin(head, None).await?;
+    let keep_until = head.keep_until();
+    let mut writer = reserved.begin(head, None, keep_until).await?;
     writer.write(version.to_string().into()).await?;
     writer.commit().await.map(drop)
 }
@@ -153,7 +156,7 @@ async fn fill(
 /// Freshens all entries of a key.
 async fn freshen(store: &Store, key: &CacheKey) -> Result<(), StoreError> {
     for one in found(store, key).await {
-        store.freshen(key, one.id, Arc::clone(&one.head)).await?;
+        store.freshen(key, one.id, Arc::clone(&one.head), one.head.keep_until()).await?;
     }
     Ok(())
 }

@@ -127,7 +127,7 @@ impl Contestants {
         let foyer = foyer_in(&place.join("foyer")).await?;
         for (n, key) in (0..).zip(&keys) {
             file.write_all_at(&body, n * length as u64)?;
-            let mut writer = store.reserve(key).await?.begin(head(), Some(length as u64)).await?;
+            let mut writer = store.reserve(key).await?.begin(head(), Some(length as u64), head().keep_until()).await?;
             writer.write(body.clone()).await?;
             writer.commit().await?;
             let whole = whole(key, &body);
@@ -256,7 +256,7 @@ async fn fills(quick: bool) -> anyhow::Result<()> {
                 let (store, body) = (&store, body.clone());
                 async move {
                     let mut writer =
-                        store.reserve(&key(at(n))).await?.begin(head(), Some(body.len() as u64)).await?;
+                        store.reserve(&key(at(n))).await?.begin(head(), Some(body.len() as u64), head().keep_until()).await?;
                     writer.write(body).await?;
                     writer.commit().await?;
                     Ok(())

@@ -31,7 +31,7 @@ pub(crate) async fn numbers(sizes: &[u64]) -> anyhow::Result<()> {
             tokio::spawn(async move {
                 for n in (part..size).step_by(fillers as usize) {
                     let mut writer =
-                        store.reserve(&key(n)).await?.begin(Arc::clone(&head), Some(100)).await?;
+                        store.reserve(&key(n)).await?.begin(Arc::clone(&head), Some(100), head.keep_until()).await?;
                     writer.write(body.clone()).await?;
                     writer.commit().await?;
                 }

@@ -52,7 +52,7 @@ impl Subject for Larder {
                 return true;
             }
             let reserved = self.store.reserve(&self.keys[n]).await.expect("it reserves");
-            let mut writer = reserved.begin(Arc::clone(&self.head), Some(1)).await.expect("it begins");
+            let mut writer = reserved.begin(Arc::clone(&self.head), Some(1), self.head.keep_until()).await.expect("it begins");
             writer.write(Bytes::from_static(b"x")).await.expect("it takes it");
             writer.commit().await.expect("it commits");
             false

@@ -13,7 +13,7 @@ use std::{
 use anyhow::Context as _;
 use bytes::Bytes;
 use http::Request;
-use larder_core::{Body, Cache, CacheStore, Origin, TargetUri};
+use larder_core::{Body, Cache, CacheKey, CacheStore, Origin, Scope, TargetUri};
 use larder_memory::MemoryStore;
 use larder_origin::{HyperOptions, HyperOrigin};
 use larder_redis::{RedisOptions, RedisStore};
@@ -142,7 +142,7 @@ pub(crate) async fn node(url: &str, origin: &str) -> anyhow::Result<()> {
             }
             "get" => println!("{}", String::from_utf8_lossy(&ask(&cache, &origin).await?)),
             "purge" => {
-                cache.purge(&TargetUri::parse(PAGE)?).await?;
+                cache.purge(Scope::Key(&CacheKey::new(&TargetUri::parse(PAGE)?))).await?;
                 println!("{}", now());
             }
             "watch" => {

@@ -78,7 +78,7 @@ fn print(what: &str, rows: Vec<(&str, Vec<f64>)>) {
 }
 
 async fn put(store: &dyn CacheStore, path: &str, length: usize) -> anyhow::Result<()> {
-    let mut writer = store.reserve(&key(path)).await?.begin(head(), Some(length as u64)).await?;
+    let mut writer = store.reserve(&key(path)).await?.begin(head(), Some(length as u64), head().keep_until()).await?;
     writer.write(Bytes::from(vec![b'x'; length])).await?;
     writer.commit().await?;
     Ok(())

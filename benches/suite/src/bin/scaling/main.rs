@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, Method};
-use larder_core::{Cache, CacheGroup, CacheKey, CacheStore, Limits, Lookup, RequestHead, StoredHead};
+use larder_core::{Scope, Cache, CacheGroup, CacheKey, CacheStore, Limits, Lookup, RequestHead, StoredHead};
 use larder_memory::MemoryStore;
 use larder_testkit::{ManualClock, head, key};
 
@@ -45,7 +45,7 @@ fn put(store: &MemoryStore, key: &CacheKey, head: &Arc<StoredHead>) {
     let body = Bytes::from_static(&[b'x'; 100]);
     now(async {
         let reserved = store.reserve(key).await.expect("it reserves");
-        let mut writer = reserved.begin(Arc::clone(head), Some(100)).await.expect("it begins");
+        let mut writer = reserved.begin(Arc::clone(head), Some(100), head.keep_until()).await.expect("it begins");
         writer.write(body).await.expect("it takes it");
         writer.commit().await.expect("it commits");
     });
@@ -151,7 +151,7 @@ fn groups(most: u64) {
     for count in std::iter::once(0).chain(powers(most)) {
         let store = MemoryStore::with_capacity(1 << 40);
         for n in 0..count {
-            now(store.invalidate_group(&CacheGroup::new("http://example.com", &format!("group-{n}"))))
+            now(store.remove(Scope::Group(&CacheGroup::new("http://example.com", &format!("group-{n}")))))
                 .expect("it removes");
         }
         let grouped = |name: &str| Arc::new(head(&[("cache-groups", name)], &[]));
@@ -166,7 +166,7 @@ fn groups(most: u64) {
             }
             let group = CacheGroup::new("http://example.com", &format!("mine-{round}"));
             let begun = Instant::now();
-            now(store.invalidate_group(&group)).expect("it removes");
+            now(store.remove(Scope::Group(&group))).expect("it removes");
             took += begun.elapsed();
         }
         println!(

@@ -11,7 +11,7 @@ use super::{
     },
     exchange::{Fetched, OriginExchange, Reply},
 };
-use crate::{CacheKey, Candidate, Freshen, StoredHead};
+use crate::{CacheKey, Candidate, Freshen, Scope, StoredHead};
 
 /// Freshens the stored response and serves it.
 ///
@@ -42,7 +42,7 @@ pub(super) async fn on_not_modified(
             Freshen::NoLongerStorable { index, head, .. } => {
                 // The freshened response may no longer be stored, and its older version must not
                 // outlive it.
-                let _ = purge::key(cx, &request.key).await;
+                let _ = purge::remove(cx, Scope::Key(&request.key)).await;
                 let old = &candidates[index];
                 let freshened = Candidate::new(old.id, Arc::from(head), old.body.clone());
                 (freshened, FlightOutcome::UNSHAREABLE, None)
@@ -68,7 +68,8 @@ pub(super) async fn store_freshened(
     let (shared, key) = (Arc::clone(cx), key.clone());
     let (id, head) = (old.id, Arc::clone(&freshened.head));
     let (stored, writing) = Writing::start(async move {
-        let freshening = shared.store.freshen(&key, id, head);
+        let keep_until = head.keep_until();
+        let freshening = shared.store.freshen(&key, id, head, keep_until);
         shared.store_call(StoreStep::Freshen, shared.limits.store_timeout, freshening).await.is_some()
     })
     .await;

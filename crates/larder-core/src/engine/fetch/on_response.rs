@@ -20,7 +20,7 @@ use super::{
     on_not_modified::store_freshened,
 };
 use crate::{
-    Body, CacheDetail, CacheKey, CacheStatus, Candidates, Exchange, Failure, HeadFreshen, NotStorable,
+    Body, CacheDetail, CacheKey, CacheStatus, Candidates, Exchange, Failure, HeadFreshen, NotStorable, Scope,
     StoredHead, not_modified, not_modified_fields,
 };
 
@@ -122,7 +122,7 @@ async fn enforce_max_variants(
 ) {
     let replaces = candidates.iter().any(|candidate| candidate.head.selecting == head.selecting);
     if candidates.len() >= cx.limits.max_variants && !replaces {
-        let removing = cx.store.remove(&request.key);
+        let removing = cx.store.remove(Scope::Key(&request.key));
         cx.store_call(StoreStep::Remove, cx.limits.store_timeout, removing).await;
     }
 }
@@ -144,7 +144,7 @@ async fn freshen_by_head(
             writing.into_iter().for_each(|writing| writing.spawn(cx, ()));
         }
         HeadFreshen::Stale { .. } => {
-            let _ = purge::key(cx, &request.key).await;
+            let _ = purge::remove(cx, Scope::Key(&request.key)).await;
         }
         HeadFreshen::Unrelated => {}
     }

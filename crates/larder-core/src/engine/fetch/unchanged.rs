@@ -19,8 +19,8 @@ use super::{
     on_response::store_response,
 };
 use crate::{
-    Body, CacheGroup, CacheKey, CacheStatus, Candidates, ForwardReason, TargetUri, invalidation_groups,
-    invalidation_targets,
+    Body, CacheGroup, CacheKey, CacheStatus, Candidates, ForwardReason, Scope, TargetUri,
+    invalidation_groups, invalidation_targets,
 };
 
 /// Forwards a request with a body, or with a method other than GET and HEAD.
@@ -78,11 +78,11 @@ async fn invalidate(cx: &Context, request: &PendingRequest, scope: (Vec<TargetUr
         }
         keys.dedup();
         for key in keys {
-            let _ = purge::key(cx, &key).await;
+            let _ = purge::remove(cx, Scope::Key(&key)).await;
         }
     }
     for group in scope.1 {
-        let _ = purge::group(cx, &group).await;
+        let _ = purge::remove(cx, Scope::Group(&group)).await;
     }
 }
 

@@ -132,7 +132,8 @@ async fn fill_streaming(
     let Some(reservation) = reservation else { return unstored(chunks, rest) };
     let mut begin = {
         let (limit, head) = (cx.limits.store_timeout, Arc::clone(&head));
-        Box::pin(async move { within(limit, reservation.begin(head, length)).await })
+        let keep_until = head.keep_until();
+        Box::pin(async move { within(limit, reservation.begin(head, length, keep_until)).await })
     };
     let begun = match poll_once(begin.as_mut()).await {
         Poll::Ready(Some(Ok(writer))) => Begun::Writer(writer),

@@ -64,7 +64,8 @@ pub(super) async fn write_whole(
 ) -> bool {
     let length = bytes.len() as u64;
     let write = async {
-        let mut writer = reservation.begin(head, Some(length)).await?;
+        let keep_until = head.keep_until();
+        let mut writer = reservation.begin(head, Some(length), keep_until).await?;
         if !bytes.is_empty() {
             writer.write(bytes).await?;
         }
