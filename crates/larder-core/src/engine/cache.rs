@@ -11,11 +11,11 @@ use super::{
     context::Context,
     error::FetchError,
     events::Observer,
+    invalidate,
     limits::Limits,
     lookup::{self, Lookup},
     miss::{flights::Flights, uncacheable::UncacheableKeys},
     options::FetchOptions,
-    purge,
     response::CacheResponse,
     tasks::Tasks,
 };
@@ -153,7 +153,7 @@ impl Cache {
     ///
     /// Returns a [`StoreError`] if the store cannot confirm the removal.
     pub async fn purge(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
-        purge::remove(&self.context, scope).await
+        invalidate::remove(&self.context, scope).await
     }
 
     /// Marks all responses of `scope` as stale, and returns how many entries it has marked, or
@@ -171,7 +171,7 @@ impl Cache {
     ///
     /// Returns a [`StoreError`] if the store cannot confirm that they are stale.
     pub async fn soft_purge(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
-        purge::mark_stale(&self.context, scope).await
+        invalidate::mark_stale(&self.context, scope).await
     }
 
     /// Waits until no background task is running, for at most `limit`, and returns whether all have

@@ -22,7 +22,7 @@
 //!
 //! A stale response that may be served while it is revalidated is served, and step 5 continues in
 //! the background (`background`). Unsafe requests are forwarded (`fetch/unchanged`) and invalidate
-//! stored responses on the way back (`purge`).
+//! stored responses on the way back (`invalidate`).
 //!
 //! Below the phases: `context` has the state that they share and the calls to the store, `limits`
 //! the limits, `options` what one request can set, `request` the request on its way through steps 4
@@ -43,12 +43,12 @@ mod error;
 mod events;
 mod fetch;
 mod fill;
+mod invalidate;
 mod limits;
 mod lookup;
 mod miss;
 mod options;
 mod outcome;
-mod purge;
 mod report;
 mod request;
 mod response;

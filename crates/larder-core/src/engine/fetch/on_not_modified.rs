@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use super::{
     super::{
-        context::Context, events::StoreStep, fill::Writing, outcome::FlightOutcome, purge, serve::serve,
+        context::Context, events::StoreStep, fill::Writing, invalidate, outcome::FlightOutcome, serve::serve,
     },
     exchange::{Fetched, OriginExchange, Reply},
 };
@@ -42,7 +42,7 @@ pub(super) async fn on_not_modified(
             Freshen::NoLongerStorable { index, head, .. } => {
                 // The freshened response may no longer be stored, and its older version must not
                 // outlive it.
-                let _ = purge::remove(cx, Scope::Key(&request.key)).await;
+                let _ = invalidate::remove(cx, Scope::Key(&request.key)).await;
                 let old = &candidates[index];
                 let freshened = Candidate::new(old.id, Arc::from(head), old.body.clone());
                 (freshened, FlightOutcome::UNSHAREABLE, None)

@@ -10,8 +10,8 @@ use super::{
         context::Context,
         events::{Event, NotStored, StoreStep},
         fill::{Fill, Filled, fill},
+        invalidate,
         outcome::{FlightOutcome, NextRequests},
-        purge,
         request::PendingRequest,
         response::{CacheResponse, ResponseHead},
         serve::serve_stale_on_error,
@@ -144,7 +144,7 @@ async fn freshen_by_head(
             writing.into_iter().for_each(|writing| writing.spawn(cx, ()));
         }
         HeadFreshen::Stale { .. } => {
-            let _ = purge::remove(cx, Scope::Key(&request.key)).await;
+            let _ = invalidate::remove(cx, Scope::Key(&request.key)).await;
         }
         HeadFreshen::Unrelated => {}
     }

@@ -10,8 +10,8 @@ use super::{
         context::Context,
         decide::ForwardPlan,
         error::FetchError,
+        invalidate,
         outcome::FlightOutcome,
-        purge,
         request::PendingRequest,
         response::{CacheResponse, ResponseHead},
     },
@@ -78,11 +78,11 @@ async fn invalidate(cx: &Context, request: &PendingRequest, scope: (Vec<TargetUr
         }
         keys.dedup();
         for key in keys {
-            let _ = purge::remove(cx, Scope::Key(&key)).await;
+            let _ = invalidate::remove(cx, Scope::Key(&key)).await;
         }
     }
     for group in scope.1 {
-        let _ = purge::remove(cx, Scope::Group(&group)).await;
+        let _ = invalidate::remove(cx, Scope::Group(&group)).await;
     }
 }
 
