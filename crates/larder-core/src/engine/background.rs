@@ -41,7 +41,7 @@ pub(super) fn revalidate_in_background(
             };
         }
         // The response itself is not used; the store has it.
-        let fetched = fetch(cx, request, candidates, plan).await;
+        let fetched = fetch(cx, &request, candidates, plan).await;
         let _ = finish(cx, fetched, Some(leader));
         drop(permit);
     });

@@ -97,7 +97,7 @@ impl Cache {
         let key = CacheKey::new(&target);
         match self.lookup(&key, &RequestHead::new(request.method(), request.headers())).await {
             Lookup::Hit(response) => Ok(response),
-            Lookup::Miss(miss) => miss.fetch(request, origin, &FetchOptions::default()).await,
+            Lookup::Miss(miss) => miss.fetch_target(target, request, origin, &FetchOptions::default()).await,
         }
     }
 

@@ -35,11 +35,11 @@ impl PendingRequest {
     /// Returns a [`FetchError`] if the URI cannot be fetched.
     pub(super) fn new(
         key: CacheKey,
+        target: TargetUri,
         request: Request<Body>,
         origin: Arc<dyn Origin>,
         options: &FetchOptions,
     ) -> Result<(Self, Body), FetchError> {
-        let target = TargetUri::from_uri(request.uri())?;
         let (mut parts, body) = request.into_parts();
         if !target.is_written_as(&parts.uri) {
             parts.uri = target.to_uri().ok_or(TargetError::Path)?;

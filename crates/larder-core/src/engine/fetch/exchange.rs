@@ -15,8 +15,8 @@ use crate::{
 };
 
 /// A request that is sent to the origin, with everything that the handling of its response needs.
-pub(super) struct OriginExchange {
-    pub(super) request: PendingRequest,
+pub(super) struct OriginExchange<'a> {
+    pub(super) request: &'a PendingRequest,
     /// The stored responses of the key.
     pub(super) candidates: Candidates,
     pub(super) plan: ForwardPlan,
@@ -56,17 +56,17 @@ impl Fetched {
     }
 }
 
-impl OriginExchange {
+impl<'a> OriginExchange<'a> {
     /// Reserves the key in the store and prepares the exchange, with conditions if a stored
     /// response can be validated.
     pub(super) async fn new(
         cx: &Context,
-        request: PendingRequest,
+        request: &'a PendingRequest,
         candidates: Candidates,
         plan: ForwardPlan,
     ) -> Self {
         let conditional = plan.selected.is_some() && !request.options.body_in_key;
-        let reservation = reserve(cx, &request).await;
+        let reservation = reserve(cx, request).await;
         Self { request, candidates, plan, conditional, reservation }
     }
 
@@ -84,7 +84,7 @@ impl OriginExchange {
             let heads = self.candidates.iter().map(|candidate| &*candidate.head);
             self.conditional = cx.rules.make_conditional(outgoing.headers_mut(), heads, selected.index);
         }
-        send(cx, &self.request, outgoing).await
+        send(cx, self.request, outgoing).await
     }
 
     /// Returns whether the reply validates a stored response: it is a 304 to conditions that this

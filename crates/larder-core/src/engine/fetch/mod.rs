@@ -27,7 +27,7 @@ pub(super) use self::{exchange::Fetched, unchanged::fetch_unchanged};
 /// ([`FetchOptions::body_in_key`](super::FetchOptions)).
 pub(super) async fn fetch(
     cx: &Arc<Context>,
-    request: PendingRequest,
+    request: &PendingRequest,
     candidates: Candidates,
     plan: ForwardPlan,
 ) -> Fetched {
@@ -49,7 +49,7 @@ pub(super) async fn fetch(
 }
 
 /// Fetches the response to a request without conditions.
-async fn fetch_unconditionally(cx: &Arc<Context>, mut exchange: OriginExchange) -> Fetched {
+async fn fetch_unconditionally(cx: &Arc<Context>, mut exchange: OriginExchange<'_>) -> Fetched {
     match exchange.send(cx).await {
         Ok(reply) => {
             let head_time = reply.head_time;

@@ -7,10 +7,10 @@ use super::{
 use crate::{Failure, OriginError};
 
 /// Returns a stale response instead of the error, if the rules permit it.
-pub(super) async fn on_error(cx: &Context, exchange: OriginExchange, error: OriginError) -> Fetched {
+pub(super) async fn on_error(cx: &Context, exchange: OriginExchange<'_>, error: OriginError) -> Fetched {
     tracing::debug!(%error, cause = error.cause(), "the origin failed");
     let outcome = FlightOutcome::of_error(&error);
     let OriginExchange { request, candidates, plan, .. } = exchange;
-    let stale = serve_stale_on_error(cx, &request, &candidates, plan, Failure::Disconnected).await;
+    let stale = serve_stale_on_error(cx, request, &candidates, plan, Failure::Disconnected).await;
     Fetched { response: stale.ok_or(FetchError::Origin(error)), outcome, writing: None }
 }

@@ -18,11 +18,11 @@ use crate::{CacheKey, Candidate, Freshen, Scope, StoredHead};
 /// # Errors
 ///
 /// Returns the exchange if the request has to be sent again without conditions.
-pub(super) async fn on_not_modified(
+pub(super) async fn on_not_modified<'a>(
     cx: &Arc<Context>,
-    exchange: OriginExchange,
+    exchange: OriginExchange<'a>,
     reply: &Reply,
-) -> Result<Fetched, OriginExchange> {
+) -> Result<Fetched, OriginExchange<'a>> {
     let OriginExchange { request, candidates, plan, .. } = &exchange;
     let selected = plan.selected.map_or(0, |selected| selected.index);
     let heads = candidates.iter().map(|candidate| &*candidate.head);

@@ -26,7 +26,7 @@ use crate::{
 
 /// Returns a stored response instead of a server error if the rules permit it, otherwise the
 /// response, which is stored if the rules allow that.
-pub(super) async fn on_response(cx: &Arc<Context>, exchange: OriginExchange, reply: Reply) -> Fetched {
+pub(super) async fn on_response(cx: &Arc<Context>, exchange: OriginExchange<'_>, reply: Reply) -> Fetched {
     let status = reply.response.status();
     if status.is_server_error() {
         let OriginExchange { request, candidates, plan, .. } = &exchange;
@@ -40,14 +40,18 @@ pub(super) async fn on_response(cx: &Arc<Context>, exchange: OriginExchange, rep
 }
 
 /// Stores a response if the rules allow that, and returns it.
-pub(super) async fn store_response(cx: &Arc<Context>, mut exchange: OriginExchange, reply: Reply) -> Fetched {
+pub(super) async fn store_response(
+    cx: &Arc<Context>,
+    mut exchange: OriginExchange<'_>,
+    reply: Reply,
+) -> Fetched {
     let Reply { response, times, .. } = reply;
     let (parts, body) = response.into_parts();
     let request = exchange.request.head();
     let mut status = exchange.plan.status();
     status.fwd_status = Some(parts.status);
     if request.method() == Method::HEAD {
-        freshen_by_head(cx, &exchange.request, &exchange.candidates, &parts, times).await;
+        freshen_by_head(cx, exchange.request, &exchange.candidates, &parts, times).await;
     }
     let rules = exchange.request.rules(&cx.rules, parts.status, &parts.headers);
     let storable = rules.storable(&exchange.request.target, &request, parts.status, &parts.headers, times);
@@ -59,7 +63,7 @@ pub(super) async fn store_response(cx: &Arc<Context>, mut exchange: OriginExchan
         Ok(head) if head.weight() <= cx.limits.max_head => {
             let head = Arc::new(head);
             let max_len = exchange.request.options.max_object.unwrap_or(u64::MAX).min(cx.limits.max_object);
-            enforce_max_variants(cx, &exchange.request, &exchange.candidates, &head).await;
+            enforce_max_variants(cx, exchange.request, &exchange.candidates, &head).await;
             let key = exchange.request.key.clone();
             fill(cx, Fill { key, reservation, head, max_len }, body).await
         }
@@ -90,7 +94,7 @@ fn unstorable(
 ///
 /// This cache's conditions replaced those of the client, so the client's are evaluated here.
 fn own_response(
-    exchange: &OriginExchange,
+    exchange: &OriginExchange<'_>,
     parts: Parts,
     cache_status: CacheStatus,
     body: Body,

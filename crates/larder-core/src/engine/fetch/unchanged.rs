@@ -29,12 +29,12 @@ use crate::{
 /// response (RFC 9111 §4.4).
 pub(in super::super) async fn fetch_unchanged(
     cx: &Arc<Context>,
-    request: PendingRequest,
+    request: &PendingRequest,
     body: Body,
     candidates: Candidates,
 ) -> Fetched {
     let outgoing = request.outgoing(body);
-    let reply = match send(cx, &request, outgoing).await {
+    let reply = match send(cx, request, outgoing).await {
         Ok(reply) => reply,
         Err(error) => {
             let outcome = FlightOutcome::of_error(&error);
@@ -45,10 +45,10 @@ pub(in super::super) async fn fetch_unchanged(
         // A GET with content: the content is not in the key.
         return pass(reply, ForwardReason::Request);
     }
-    invalidate(cx, &request, invalidation_scope(&request, &reply.response)).await;
+    invalidate(cx, request, invalidation_scope(request, &reply.response)).await;
     let plan = ForwardPlan { selected: None, fwd: ForwardReason::Method };
     // Not earlier: the request may have invalidated its own key.
-    let reservation = reserve(cx, &request).await;
+    let reservation = reserve(cx, request).await;
     let exchange = OriginExchange { request, candidates, plan, conditional: false, reservation };
     let head_time = reply.head_time;
     store_response(cx, exchange, reply).await.with_head_time(head_time)

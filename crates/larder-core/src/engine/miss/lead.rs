@@ -28,13 +28,13 @@ const MAX_CLAIMS: u32 = 3;
 /// `found` is what the lookup found, unless that may be out of date.
 pub(super) async fn lead(
     cx: &Arc<Context>,
-    request: PendingRequest,
+    request: &PendingRequest,
     found: Option<(ForwardPlan, Candidates)>,
     mut leader: Leader,
 ) -> Result<CacheResponse, FetchError> {
     let (plan, candidates) = match found {
         Some(found) if cx.store.leases().is_none() => found,
-        found => match prepare(cx, &request, found, &mut leader).await {
+        found => match prepare(cx, request, found, &mut leader).await {
             Step::Forward(plan, candidates) => (plan, candidates),
             Step::Serve(response) | Step::ServeAndRevalidate(response, ..) => {
                 let outcome = FlightOutcome::of_served(&response);

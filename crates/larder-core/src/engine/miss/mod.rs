@@ -34,7 +34,7 @@ use super::{
     response::CacheResponse,
     stopwatch::Stopwatch,
 };
-use crate::{Body, CacheKey, Candidates, ForwardReason, Origin};
+use crate::{Body, CacheKey, Candidates, ForwardReason, Origin, TargetUri};
 
 /// The result of a lookup that could not be served, so that it need not be repeated.
 #[derive(Debug)]
@@ -87,15 +87,36 @@ impl Miss {
         origin: Arc<dyn Origin>,
         options: &FetchOptions,
     ) -> Result<CacheResponse, FetchError> {
+        let target = TargetUri::from_uri(request.uri())?;
+        self.fetch_target(target, request, origin, options).await
+    }
+
+    /// Serves the request that was looked up, with the target that the caller has parsed
+    /// already.
+    pub(super) async fn fetch_target(
+        self,
+        target: TargetUri,
+        request: Request<Body>,
+        origin: Arc<dyn Origin>,
+        options: &FetchOptions,
+    ) -> Result<CacheResponse, FetchError> {
         let Self { context, key, candidates, generation, decision, stopwatch, .. } = self;
         let cx = &context;
         // Copied only if there is an observer to report to.
         let reported = stopwatch.map(|stopwatch| (key.clone(), request.method().clone(), stopwatch));
-        let (request, body) = PendingRequest::new(key, request, origin, options)?;
+        let (request, body) = PendingRequest::new(key, target, request, origin, options)?;
         let result = if body.is_empty() && request.head().may_reuse() {
-            collapse(cx, request, candidates, decision, generation).await
+            let decision = decision.unwrap_or_else(|| decide(cx, &request.head(), &candidates));
+            match use_stored(cx, &request, candidates, decision).await {
+                Step::Forward(plan, candidates) => collapse(cx, &request, plan, candidates, generation).await,
+                Step::Serve(response) => Ok(response),
+                Step::ServeAndRevalidate(response, plan, candidates) => {
+                    revalidate_in_background(cx, request, candidates, plan, generation);
+                    Ok(response)
+                }
+            }
         } else {
-            finish(cx, fetch_unchanged(cx, request, body, candidates).await, None)
+            finish(cx, fetch_unchanged(cx, &request, body, candidates).await, None)
         };
         match reported {
             Some((key, method, stopwatch)) => report::result(cx, &key, &method, stopwatch, result),
@@ -104,32 +125,23 @@ impl Miss {
     }
 }
 
-/// Serves a request for which the response can be shared: with a stored response, with the
-/// response of another request's fetch, or with its own.
+/// Serves a request that has to be forwarded and may share its response: with the response of
+/// another request's fetch, or with its own.
 ///
 /// `generation` was read before the lookup that found the candidates.
 async fn collapse(
     cx: &Arc<Context>,
-    request: PendingRequest,
+    request: &PendingRequest,
+    plan: ForwardPlan,
     candidates: Candidates,
-    decision: Option<Decision>,
     generation: u64,
 ) -> Result<CacheResponse, FetchError> {
-    let decision = decision.unwrap_or_else(|| decide(cx, &request.head(), &candidates));
-    let (plan, candidates) = match use_stored(cx, &request, candidates, decision).await {
-        Step::Forward(plan, candidates) => (plan, candidates),
-        Step::Serve(response) => return Ok(response),
-        Step::ServeAndRevalidate(response, plan, candidates) => {
-            revalidate_in_background(cx, request, candidates, plan, generation);
-            return Ok(response);
-        }
-    };
     // The flight to follow: that of the key or, if the response turns out to vary, that of the same
     // variant.
     let mut flight_key = request.key.clone();
     let mut attempt = 0;
     loop {
-        match join_flight(cx, &request, &flight_key, attempt) {
+        match join_flight(cx, request, &flight_key, attempt) {
             Role::Uncollapsed => break,
             Role::Leader(leader) => {
                 // Another fetch may have ended between the lookup and this request becoming the
@@ -139,7 +151,7 @@ async fn collapse(
                 let found = is_current.then_some((plan, candidates));
                 return lead(cx, request, found, leader).await;
             }
-            Role::Follower(flight) => match follow(cx, &request, &candidates, plan, &flight).await {
+            Role::Follower(flight) => match follow(cx, request, &candidates, plan, &flight).await {
                 Followed::Response(response) => return Ok(response),
                 Followed::Failed(error) => return Err(error),
                 Followed::OtherVariant(key) if flight_key == request.key => flight_key = key,
@@ -150,16 +162,6 @@ async fn collapse(
             },
         }
     }
-    fetch_alone(cx, request, candidates, plan).await
-}
-
-/// Fetches the response for this request only.
-async fn fetch_alone(
-    cx: &Arc<Context>,
-    request: PendingRequest,
-    candidates: Candidates,
-    plan: ForwardPlan,
-) -> Result<CacheResponse, FetchError> {
     finish(cx, fetch(cx, request, candidates, plan).await, None)
 }
 
