@@ -60,7 +60,7 @@ impl Cache {
     ///
     /// Can be dropped at any point.
     pub async fn lookup<F: RequestHeaders>(&self, key: &CacheKey, request: &RequestHead<'_, F>) -> Lookup {
-        lookup::lookup(&self.context, key, request).await
+        lookup::lookup(&self.context, key, request, true).await
     }
 
     /// Looks up a request as [`lookup`](Self::lookup) does, without reporting a hit to the
@@ -72,7 +72,7 @@ impl Cache {
     ///
     /// Can be dropped at any point.
     pub async fn peek<F: RequestHeaders>(&self, key: &CacheKey, request: &RequestHead<'_, F>) -> Lookup {
-        lookup::peek(&self.context, key, request, self.context.stopwatch()).await
+        lookup::lookup(&self.context, key, request, false).await
     }
 
     /// Serves a request: looks it up and, where necessary, fetches it from the origin.

@@ -25,29 +25,14 @@ pub enum Lookup {
     Miss(Miss),
 }
 
-/// Looks up a request, and reports a hit to the observer.
+/// Looks up a request. Reports a hit to the observer if `report` is set.
 pub(super) async fn lookup<F: RequestHeaders>(
     cx: &Arc<Context>,
     key: &CacheKey,
     request: &RequestHead<'_, F>,
+    report: bool,
 ) -> Lookup {
     let stopwatch = cx.stopwatch();
-    match peek(cx, key, request, stopwatch).await {
-        Lookup::Hit(response) => {
-            let stopwatch = stopwatch.map(Stopwatch::after_lookup);
-            Lookup::Hit(report::answered(cx, key, request.method(), stopwatch, response))
-        }
-        miss => miss,
-    }
-}
-
-/// Looks up a request, without reporting a hit to the observer. `stopwatch` was started before.
-pub(super) async fn peek<F: RequestHeaders>(
-    cx: &Arc<Context>,
-    key: &CacheKey,
-    request: &RequestHead<'_, F>,
-    stopwatch: Option<Stopwatch>,
-) -> Lookup {
     let generation = cx.flights.generation(key);
     let miss = |candidates, decision| {
         let (context, key) = (Arc::clone(cx), key.clone());
@@ -59,9 +44,12 @@ pub(super) async fn peek<F: RequestHeaders>(
     }
     let candidates = cx.candidates(key).await;
     let decision = decide(cx, request, &candidates);
-    let selected = match decision {
-        Decision::Serve(selected) => selected,
-        Decision::OnlyIfCached => return Lookup::Hit(CacheResponse::only_if_cached()),
+    let served = match decision {
+        Decision::Serve(selected) => {
+            let status = CacheStatus::hit(selected.ttl);
+            serve(cx, candidates, selected.index, request, Some(selected.age), status).await
+        }
+        Decision::OnlyIfCached => Ok(CacheResponse::only_if_cached()),
         Decision::Forward(plan) => {
             // Nothing is stored, and the last response forbade storing.
             let bypassable = candidates.is_empty() && cx.uncacheable.forbids_storing(key, cx.now());
@@ -70,9 +58,13 @@ pub(super) async fn peek<F: RequestHeaders>(
         }
         Decision::ServeStale(_) => return Lookup::Miss(miss(candidates, Some(decision))),
     };
-    let status = CacheStatus::hit(selected.ttl);
-    match serve(cx, candidates, selected.index, request, Some(selected.age), status).await {
-        Ok(response) => Lookup::Hit(response),
+    match served {
+        Ok(mut response) => {
+            if let Some(stopwatch) = stopwatch.filter(|_| report) {
+                report::answered(cx, key, request.method(), stopwatch.after_lookup(), &mut response);
+            }
+            Lookup::Hit(response)
+        }
         Err(_) => Lookup::Miss(miss(Candidates::none(), None)),
     }
 }

@@ -15,15 +15,15 @@ use super::{
 };
 use crate::{BodyEnd, CacheKey, CacheStatus, body::BodyEvent};
 
-/// Reports a response when its head is ready, and again when its body ends. Returns the response.
+/// Reports a response when its head is ready, and again when its body ends.
 pub(super) fn answered(
     cx: &Context,
     key: &CacheKey,
     method: &Method,
-    stopwatch: Option<Stopwatch>,
-    mut response: CacheResponse,
-) -> CacheResponse {
-    let Some((observer, stopwatch)) = cx.observer.as_ref().zip(stopwatch) else { return response };
+    stopwatch: Stopwatch,
+    response: &mut CacheResponse,
+) {
+    let Some(observer) = &cx.observer else { return };
     let head = Head {
         cache_status: response.cache_status,
         status: response.status,
@@ -47,19 +47,18 @@ pub(super) fn answered(
             });
         }
     }
-    response
 }
 
-/// Reports the result of a fetch, and returns it.
+/// Reports the result of a fetch.
 pub(super) fn result(
     cx: &Context,
     key: &CacheKey,
     method: &Method,
     stopwatch: Stopwatch,
-    result: Result<CacheResponse, FetchError>,
-) -> Result<CacheResponse, FetchError> {
+    result: &mut Result<CacheResponse, FetchError>,
+) {
     match result {
-        Ok(response) => Ok(answered(cx, key, method, Some(stopwatch), response)),
+        Ok(response) => answered(cx, key, method, stopwatch, response),
         Err(error) => {
             let head = Head {
                 cache_status: error.cache_status(),
@@ -69,7 +68,6 @@ pub(super) fn result(
                 stopwatch,
             };
             cx.observe(&Event::Answered(head.answered(key, method)));
-            Err(error)
         }
     }
 }

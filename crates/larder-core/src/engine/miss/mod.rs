@@ -105,7 +105,7 @@ impl Miss {
         // Copied only if there is an observer to report to.
         let reported = stopwatch.map(|stopwatch| (key.clone(), request.method().clone(), stopwatch));
         let (request, body) = PendingRequest::new(key, target, request, origin, options)?;
-        let result = if body.is_empty() && request.head().may_reuse() {
+        let mut result = if body.is_empty() && request.head().may_reuse() {
             let decision = decision.unwrap_or_else(|| decide(cx, &request.head(), &candidates));
             match use_stored(cx, &request, candidates, decision).await {
                 Step::Forward(plan, candidates) => collapse(cx, &request, plan, candidates, generation).await,
@@ -118,10 +118,10 @@ impl Miss {
         } else {
             finish(cx, fetch_unchanged(cx, &request, body, candidates).await, None)
         };
-        match reported {
-            Some((key, method, stopwatch)) => report::result(cx, &key, &method, stopwatch, result),
-            None => result,
+        if let Some((key, method, stopwatch)) = reported {
+            report::result(cx, &key, &method, stopwatch, &mut result);
         }
+        result
     }
 }
 
