@@ -172,3 +172,31 @@ fn response_delay_is_part_of_the_age() {
         .expect("the response is storable");
     assert_eq!(head.freshness.corrected_initial_age, Duration::from_secs(15));
 }
+
+/// §4.2, RFC 5861 §3 and §4: a store may drop a response that can be neither served nor validated.
+#[test]
+fn how_long_a_response_is_kept() {
+    let table = "
+        200 max-age=60                                               | fresh, then 10 s                  | 70
+        200 max-age=60; ETag: \"t\"                                  | fresh, then 24 h to validate it   | 86460
+        200 max-age=60, stale-while-revalidate=30                    | a stale window of more than 10 s  | 90
+        200 max-age=60, stale-if-error=30, stale-while-revalidate=5  | the longer window                 | 90
+        200 max-age=60, stale-if-error=5                             | a stale window of less than 10 s  | 70
+        200 max-age=60; Age: 20                                      | counted from the arrival          | 50
+        200 max-age=99999999                                         | 30 days at most                   | 2592000
+        200 max-age=60, stale-if-error=99999999                      | 30 days at most                   | 2592000
+    ";
+    check(table, |cells| {
+        let head = stored(&rules("shared"), "GET", cells[0]).expect("the response is storable");
+        head.keep_until().since(head.freshness.response_time).as_secs().to_string()
+    });
+}
+
+/// A response that was marked stale is kept as long as one that became stale at that time.
+#[test]
+fn a_response_that_is_marked_stale_is_kept_from_then_on() {
+    let head = stored(&rules("shared"), "GET", "200 max-age=60").expect("the response is storable");
+    let at = head.freshness.response_time.saturating_add(Duration::from_secs(20));
+    let stale = head.marked_stale(at).expect("it was fresh");
+    assert_eq!(stale.keep_until().since(at), Duration::from_secs(10));
+}

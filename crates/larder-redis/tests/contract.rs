@@ -306,3 +306,24 @@ async fn servers_over_tls() {
     assert_eq!(content(&store, &key("/a")).await, Some(Ok(b"secret".to_vec())));
     RedisStore::connect(&url, options()).await.expect_err("the certificate is not trusted");
 }
+
+/// Redis stores an entry for as long as the engine has a use for it, counted from the arrival of
+/// the response, and a revalidation prolongs that.
+#[tokio::test]
+async fn an_entry_expires_when_the_engine_has_no_use_for_it() {
+    let server = Server::start(&[]);
+    let store = store(&server.url()).await;
+    let head = fresh();
+    let until = |secs| head.freshness.response_time.saturating_add(Duration::from_secs(secs));
+    let ttl = || {
+        let names = server.cli(&["--scan", "--pattern", "*/page"]);
+        let ttl = server.cli(&["pttl", names.trim()]);
+        ttl.trim().parse::<u64>().expect("the server has the entry")
+    };
+    let reserved = store.reserve(&key("/page")).await.expect("it reserves");
+    let writer = reserved.begin(Arc::clone(&head), Some(0), until(1000)).await.expect("it begins");
+    let id = writer.commit().await.expect("it commits");
+    assert!((900_000..=1_000_000).contains(&ttl()), "{} ms", ttl());
+    store.freshen(&key("/page"), id, Arc::clone(&head), until(5000)).await.expect("it freshens");
+    assert!((4_900_000..=5_000_000).contains(&ttl()), "{} ms", ttl());
+}

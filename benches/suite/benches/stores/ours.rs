@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use larder_core::{CacheStore, StoreErrorKind, StoredBody, StoredHead};
+use larder_core::{CacheStore, Scope, StoreErrorKind, StoredBody, StoredHead};
 use larder_disk::{DiskOptions, DiskStore};
 use larder_memory::MemoryStore;
 use larder_testkit::fixtures;
@@ -63,7 +63,7 @@ impl Subject for Ours {
     }
 
     async fn remove(&self, n: u64) {
-        self.store.remove(&setting::key(n)).await.expect("it removes");
+        self.store.remove(Scope::Key(&setting::key(n))).await.expect("it removes");
     }
 
     async fn freshen(&self, n: u64) {
