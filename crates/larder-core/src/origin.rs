@@ -3,7 +3,7 @@
 //! Implementations over HTTP are in `larder-origin`; adapters implement it for handlers, mostly
 //! with `local_origin`. `engine::fetch` calls it and limits its time.
 
-use std::{error::Error, fmt, time::Duration};
+use std::{error::Error, fmt, pin::Pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use http::{Request, Response};
@@ -22,6 +22,9 @@ use crate::Body;
 ///
 /// The URI of the request is absolute and normalized. The engine removes hop-by-hop header fields
 /// from the request before it calls the origin, and from the response afterwards.
+///
+/// An `Arc` or a `Box` of an origin is an origin itself, also of a `dyn Origin`. A call through it
+/// costs nothing more.
 ///
 /// # Examples
 ///
@@ -68,6 +71,34 @@ pub trait Origin: fmt::Debug + Send + Sync + 'static {
     /// §3) is revalidated before it is served.
     fn supports_background_revalidation(&self) -> bool;
 }
+
+/// The future that [`Origin::fetch`] returns.
+type FetchFuture<'f> = Pin<Box<dyn Future<Output = Result<Response<Body>, OriginError>> + Send + 'f>>;
+
+/// Implements [`Origin`] for a pointer type. The signature is that which `#[async_trait]` generates:
+/// a call returns the future of the inner origin and allocates nothing more.
+macro_rules! impl_origin {
+    ($pointer:ident) => {
+        impl<T: Origin + ?Sized> Origin for $pointer<T> {
+            #[inline]
+            fn fetch<'s, 'f>(&'s self, request: Request<Body>) -> FetchFuture<'f>
+            where
+                's: 'f,
+                Self: 'f,
+            {
+                (**self).fetch(request)
+            }
+
+            #[inline]
+            fn supports_background_revalidation(&self) -> bool {
+                (**self).supports_background_revalidation()
+            }
+        }
+    };
+}
+
+impl_origin!(Arc);
+impl_origin!(Box);
 
 /// The error of an origin that returned no response.
 #[derive(Debug)]

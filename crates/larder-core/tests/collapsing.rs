@@ -379,6 +379,13 @@ impl CacheStore for Leasing {
 
 larder_testkit::store_suite!(leasing, async { Leasing::default() });
 
+#[test]
+fn the_leases_of_a_store_are_reached_through_pointers() {
+    let shared: Arc<dyn CacheStore> = Arc::new(Leasing::default());
+    let boxed: Box<dyn CacheStore> = Box::new(Arc::clone(&shared));
+    assert!(CacheStore::leases(&shared).is_some() && CacheStore::leases(&boxed).is_some());
+}
+
 #[tokio::test]
 async fn two_processes_fetch_a_cold_key_once() {
     let store = Leasing::default();

@@ -106,6 +106,14 @@ impl Setting {
     }
 }
 
+#[test]
+fn the_feed_of_a_store_is_reached_through_pointers() {
+    let inner = FaultyStore::new(Arc::new(MemoryStore::default()));
+    let shared: Arc<dyn CacheStore> = Arc::new(FeedStore { inner, listeners: Mutex::default() });
+    let boxed: Box<dyn CacheStore> = Box::new(Arc::clone(&shared));
+    assert!(CacheStore::invalidations(&shared).is_some() && CacheStore::invalidations(&boxed).is_some());
+}
+
 async fn content(store: &dyn CacheStore) -> Option<Bytes> {
     match &store.lookup(&key("/a")).await.ok()?.first()?.body {
         StoredBody::Whole(bytes) => Some(bytes.clone()),

@@ -4,14 +4,16 @@
 //! under keys, makes each entry visible in one step, and removes entries permanently when
 //! requested. `writer` has the traits for writing an entry, `body` those for reading one, `scope`
 //! what a removal selects, `marking` the part of a soft purge that stores share, `leases` and
-//! `invalidation` the optional abilities of stores that several processes share. When these methods
-//! are called is decided in `engine`; the bytes of an entry outside memory are defined by `codec`.
+//! `invalidation` the optional abilities of stores that several processes share, and `pointers` the
+//! trait for `Arc` and `Box`. When these methods are called is decided in `engine`; the bytes of an
+//! entry outside memory are defined by `codec`.
 
 mod body;
 mod error;
 mod invalidation;
 mod leases;
 mod marking;
+mod pointers;
 mod prepared;
 mod scope;
 mod writer;
@@ -168,11 +170,29 @@ impl std::ops::Deref for Candidates {
 /// # Wrappers
 ///
 /// No method has a default implementation, on purpose: a wrapper that omits one does not compile.
+/// An `Arc` or a `Box` of a store is a store itself, also of a `dyn CacheStore`. A wrapper can
+/// therefore be generic over its inner store:
+///
+/// ```
+/// use std::sync::Arc;
+/// use larder_core::{CacheKey, CacheStore, StoreError};
+///
+/// /// Returns the number of variants that a store has of a page.
+/// async fn variants(store: impl CacheStore, page: &CacheKey) -> Result<usize, StoreError> {
+///     Ok(store.lookup(page).await?.len())
+/// }
+///
+/// # async fn example(shared: Arc<dyn CacheStore>, page: &CacheKey) -> Result<(), StoreError> {
+/// assert_eq!(variants(Arc::clone(&shared), page).await?, 1);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Cost
 ///
 /// A call through the trait costs about five nanoseconds and one allocation. A wrapper that only
-/// counts or delegates should return the future of its inner store instead of awaiting it.
+/// counts or delegates should return the future of its inner store instead of awaiting it. A call
+/// through an `Arc` or a `Box` costs nothing more.
 #[async_trait]
 #[diagnostic::on_unimplemented(
     note = "implement `larder_core::CacheStore` with `#[async_trait]`; the engine takes an `Arc<dyn CacheStore>`"
