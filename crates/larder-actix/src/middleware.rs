@@ -8,7 +8,7 @@
 //!
 //! The options are in [`crate::settings`].
 
-use std::{pin::Pin, rc::Rc, sync::Arc};
+use std::{fmt, pin::Pin, rc::Rc, sync::Arc};
 
 use actix_http::{body::EitherBody, body::MessageBody};
 use actix_service::Service;
@@ -30,10 +30,15 @@ use crate::{
 };
 
 /// A service behind a cache. [`CacheMiddleware`] creates it from the service that it wraps.
-#[derive(Debug)]
 pub struct CacheMiddlewareService<S> {
     pub(crate) settings: Rc<CacheMiddleware>,
     pub(crate) service: Rc<S>,
+}
+
+impl<S> fmt::Debug for CacheMiddlewareService<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheMiddlewareService").field("cache", &self.settings.cache).finish_non_exhaustive()
+    }
 }
 
 type ResponseFuture<B> =

@@ -243,10 +243,7 @@ impl CacheMiddleware {
 
 impl fmt::Debug for CacheMiddleware {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CacheMiddleware")
-            .field("cache", &self.cache)
-            .field("ignored", &self.ignored)
-            .finish_non_exhaustive()
+        f.debug_struct("CacheMiddleware").field("cache", &self.cache).finish_non_exhaustive()
     }
 }
 

@@ -3,7 +3,7 @@
 //! Which responses can be encoded is decided in [`crate::response`]; the encoders are in
 //! [`crate::convert`].
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use http::{
@@ -35,13 +35,21 @@ use crate::{Coding, Compression, Negotiated, convert, response, tags};
 ///     Arc::new(CompressingOrigin::new(origin, cache.clone(), key, coding, compression))
 /// }
 /// ```
-#[derive(Debug)]
 pub struct CompressingOrigin {
     inner: Arc<dyn Origin>,
     cache: Cache,
     key: CacheKey,
     coding: Coding,
     settings: Arc<Compression>,
+}
+
+impl fmt::Debug for CompressingOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CompressingOrigin")
+            .field("inner", &self.inner)
+            .field("coding", &self.coding)
+            .finish_non_exhaustive()
+    }
 }
 
 impl CompressingOrigin {

@@ -12,6 +12,7 @@ mod body;
 mod clock;
 pub mod codec;
 mod engine;
+mod error_chain;
 mod local_origin;
 mod origin;
 mod store;
@@ -24,6 +25,8 @@ pub use engine::{
     Finished, Limits, Lookup, Miss, NotStored, Observer, OverrideFn, ResponseContext, StoreFailed, StoreStep,
     Stored,
 };
+#[doc(hidden)]
+pub use error_chain::debug_as_chain;
 pub use larder_policy::*;
 pub use local_origin::{OriginRequest, OriginRequests, Responder, local_origin};
 pub use origin::{Origin, OriginError, OriginErrorKind};

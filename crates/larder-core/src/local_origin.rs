@@ -6,6 +6,8 @@
 //! future that called the engine receives it from [`OriginRequests`], runs it, and answers through
 //! the [`Responder`] while it waits for the engine's response.
 
+use std::fmt;
+
 use async_trait::async_trait;
 use http::{Request, Response};
 use tokio::sync::{mpsc, oneshot};
@@ -23,22 +25,25 @@ pub struct OriginRequest {
 }
 
 /// The sending half of the channel on which the engine waits for a response.
-#[derive(Debug)]
 pub struct Responder(oneshot::Sender<Result<Response<Body>, OriginError>>);
 
 /// The receiving end for the engine's requests; see [`local_origin`].
-#[derive(Debug)]
 pub struct OriginRequests(mpsc::UnboundedReceiver<Box<OriginRequest>>);
 
 /// The engine's end of the channel.
 ///
 /// The channel is unbounded, but holds only a few requests: one for each time that the engine
 /// forwards the client's request.
-#[derive(Debug)]
 struct LocalOrigin {
     /// Boxed, because the channel allocates room for 32 messages at once.
     requests: mpsc::UnboundedSender<Box<OriginRequest>>,
     supports_background: bool,
+}
+
+impl fmt::Debug for LocalOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LocalOrigin")
+    }
 }
 
 /// Creates an origin for one request, and the receiver of the requests that the engine sends to it.
@@ -69,12 +74,24 @@ pub fn local_origin(supports_background: bool) -> (impl Origin, OriginRequests) 
     (LocalOrigin { requests: sender, supports_background }, OriginRequests(receiver))
 }
 
+impl fmt::Debug for Responder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Responder")
+    }
+}
+
 impl Responder {
     /// Sends the origin's response, or its error, to the engine.
     ///
     /// Has no effect if the engine has stopped waiting.
     pub fn send(self, result: Result<Response<Body>, OriginError>) {
         let _ = self.0.send(result);
+    }
+}
+
+impl fmt::Debug for OriginRequests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OriginRequests")
     }
 }
 

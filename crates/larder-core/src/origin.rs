@@ -8,7 +8,7 @@ use std::{error::Error, fmt, pin::Pin, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use http::{Request, Response};
 
-use crate::Body;
+use crate::{Body, error_chain::debug_as_chain};
 
 /// Fetches responses that the cache cannot serve, from a server over HTTP, a handler, or any other
 /// source.
@@ -101,7 +101,6 @@ impl_origin!(Arc);
 impl_origin!(Box);
 
 /// The error of an origin that returned no response.
-#[derive(Debug)]
 pub struct OriginError {
     kind: OriginErrorKind,
     source: Option<Box<dyn Error + Send + Sync>>,
@@ -209,6 +208,12 @@ impl fmt::Display for OriginError {
             OriginErrorKind::RequestBody => f.write_str("the request body failed while it was being sent"),
             OriginErrorKind::Closed => f.write_str("the exchange was cancelled before the origin answered"),
         }
+    }
+}
+
+impl fmt::Debug for OriginError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug_as_chain(self, f)
     }
 }
 

@@ -2,7 +2,7 @@
 //! it again. When to reopen it is decided in `maintenance`.
 
 use std::{
-    io,
+    fmt, io,
     path::PathBuf,
     sync::{
         Arc,
@@ -16,13 +16,18 @@ use parking_lot::RwLock;
 use crate::{DiskOptions, volume::Volume};
 
 /// The state that all clones of a store share.
-#[derive(Debug)]
 pub(crate) struct Shared {
     path: PathBuf,
     options: DiskOptions,
     volume: RwLock<Arc<Volume>>,
     /// Ends the maintenance thread when it is dropped.
     _stop: Sender<()>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DiskStore").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl Shared {

@@ -1,7 +1,7 @@
 //! The public store. It decides what runs on the calling task and what on a blocking thread; the
 //! operations themselves are functions of `lookup`, `commit`, `removal` and `stats`.
 
-use std::{io, path::Path, sync::Arc};
+use std::{fmt, io, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use larder_core::{
@@ -46,9 +46,15 @@ use crate::{
 /// All futures can be dropped at any point. An operation that already runs on a blocking thread
 /// completes there. Dropping a writer, or the future of its commit before that runs on a blocking
 /// thread, discards the entry.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct DiskStore {
     shared: Arc<Shared>,
+}
+
+impl fmt::Debug for DiskStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.fmt(f)
+    }
 }
 
 impl DiskStore {

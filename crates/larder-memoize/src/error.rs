@@ -4,8 +4,10 @@ use std::{error::Error, fmt};
 
 use larder_core::FetchError;
 
+/// The text of [`ValueError::NegativelyCached`].
+const NEGATIVELY_CACHED: &str = "an earlier load of the value failed, and the failure is still cached";
+
 /// The error of [`Value::get_or_try_insert_with`](crate::Value::get_or_try_insert_with).
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum ValueError<E> {
     /// The load that this caller ran failed with this error.
@@ -55,11 +57,20 @@ impl<E: fmt::Display> fmt::Display for ValueError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Load(error) => write!(f, "the value could not be loaded: {error}"),
-            Self::NegativelyCached => {
-                f.write_str("an earlier load of the value failed, and the failure is still cached")
-            }
+            Self::NegativelyCached => f.write_str(NEGATIVELY_CACHED),
             Self::Json(error) => write!(f, "the value could not be converted to or from JSON: {error}"),
             Self::Fetch(error) => write!(f, "the load of the value did not complete: {error}"),
+        }
+    }
+}
+
+impl<E: fmt::Debug> fmt::Debug for ValueError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Load(error) => write!(f, "the value could not be loaded: {error:?}"),
+            Self::NegativelyCached => f.write_str(NEGATIVELY_CACHED),
+            Self::Json(error) => write!(f, "the value could not be converted to or from JSON: {error}"),
+            Self::Fetch(error) => write!(f, "the load of the value did not complete: {error:?}"),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `loader` turns the load function into an origin; the engine does everything else.
 
-use std::{future::Future, marker::PhantomData, sync::Arc, time::Duration};
+use std::{fmt, future::Future, marker::PhantomData, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use http::{HeaderMap, Method, Request};
@@ -88,13 +88,22 @@ impl Values for Cache {
 ///     value.get_or_try_insert_with(|| async { Ok((1..10).collect()) }).await
 /// }
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[must_use]
 pub struct Value {
     cache: Cache,
     key: CacheKey,
     overrides: Overrides,
     negative_ttl: Option<Duration>,
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Value")
+            .field("key", &self.key)
+            .field("ttl", &self.overrides.freshness)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Value {

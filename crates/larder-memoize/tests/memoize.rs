@@ -107,6 +107,7 @@ async fn a_failed_load_returns_its_error_and_is_not_cached() {
     let it = setting();
     let failed = it.failing_load("a").await;
     assert!(matches!(&failed, Err(ValueError::Load("the database is down"))), "{failed:?}");
+    assert_eq!(format!("{failed:?}"), r#"Err(the value could not be loaded: "the database is down")"#);
     assert_eq!(it.load_number("a").await, 1, "the next call loads");
     assert_eq!(it.failing_load("a").await.expect("a stored value"), 1);
     it.clock.advance(Duration::from_secs(100));

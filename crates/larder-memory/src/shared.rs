@@ -75,8 +75,8 @@ pub(crate) struct Stored {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared")
-            .field("options", &self.options)
+        f.debug_struct("MemoryStore")
+            .field("capacity", &self.options.capacity)
             .field("stored_bytes", &self.stored_bytes)
             .finish_non_exhaustive()
     }

@@ -2,6 +2,8 @@
 //!
 //! `shared` has the map, lookups, commits and removals. Bodies are written in `writer`.
 
+use std::fmt;
+
 use std::sync::{Arc, atomic::Ordering};
 
 use async_trait::async_trait;
@@ -34,9 +36,15 @@ use crate::{
 ///
 /// All operations complete at their first poll. A writer or reservation that is dropped before its
 /// commit leaves nothing in the store.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct MemoryStore {
     shared: Arc<Shared>,
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.fmt(f)
+    }
 }
 
 impl MemoryStore {

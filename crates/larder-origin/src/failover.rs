@@ -4,6 +4,7 @@
 //! Which origins are healthy is recorded in `health`.
 
 use std::{
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -121,12 +122,20 @@ impl FailoverOptions {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct Failover {
     origins: Box<[Arc<dyn Origin>]>,
     health: Arc<Health>,
     options: FailoverOptions,
     turn: AtomicUsize,
+}
+
+impl fmt::Debug for Failover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Failover")
+            .field("balance", &self.options.balance)
+            .field("origins", &self.health)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Failover {

@@ -1,6 +1,6 @@
 //! An origin that adds and removes headers of requests and responses by fixed rules.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
@@ -78,11 +78,16 @@ impl HeaderRules {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct HeaderRewrite {
     inner: Arc<dyn Origin>,
     request: HeaderRules,
     response: HeaderRules,
+}
+
+impl fmt::Debug for HeaderRewrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeaderRewrite").field("inner", &self.inner).finish_non_exhaustive()
+    }
 }
 
 impl HeaderRewrite {

@@ -117,9 +117,14 @@ impl HealthCheck {
 /// let health = larder_origin::Health::new(["primary", "standby"]);
 /// assert!(health.report().iter().all(|origin| origin.healthy));
 /// ```
-#[derive(Debug)]
 pub struct Health {
     states: Box<[State]>,
+}
+
+impl fmt::Debug for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.states).finish()
+    }
 }
 
 /// The state of one origin.

@@ -3,7 +3,7 @@
 //!
 //! The client is built in `connect`; framing is checked in `framing`; body timeouts are in `body`.
 
-use std::error::Error as _;
+use std::{error::Error as _, fmt};
 
 use async_trait::async_trait;
 use http::{
@@ -37,10 +37,16 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct HyperOrigin {
     client: Client<connect::Connector, Body>,
     options: HyperOptions,
+}
+
+impl fmt::Debug for HyperOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HyperOrigin").field("to", &self.options.to).finish_non_exhaustive()
+    }
 }
 
 impl HyperOrigin {

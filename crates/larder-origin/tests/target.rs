@@ -94,7 +94,8 @@ fn an_invalid_origin_url_is_rejected() {
         "http://example.com/?query",
         "/path",
     ] {
-        assert!(HyperOptions::to(invalid).is_err(), "{invalid:?}");
+        let error = HyperOptions::to(invalid).expect_err(invalid);
+        assert_eq!(format!("{error:?}"), error.to_string());
     }
     for valid in ["http://example.com", "https://example.com:8443/app", "http://[::1]:3000"] {
         assert!(HyperOptions::to(valid).is_ok(), "{valid:?}");

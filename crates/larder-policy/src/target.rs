@@ -34,7 +34,7 @@ pub struct TargetUri {
 }
 
 /// The reason why a target is invalid. It does not contain the target, which may contain secrets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TargetError {
     /// The scheme is not `http` or `https`.
@@ -55,6 +55,12 @@ impl fmt::Display for TargetError {
             Self::Path => "the path does not begin with / or contains bytes that a URI cannot contain",
             Self::TooLong => "the target is longer than 64 KiB",
         })
+    }
+}
+
+impl fmt::Debug for TargetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -41,6 +41,7 @@ fn normal_form() {
         },
     );
     assert_eq!(TargetUri::new("http", "a", &"/a".repeat(40_000)), Err(TargetError::TooLong));
+    assert_eq!(format!("{:?}", TargetError::TooLong), TargetError::TooLong.to_string());
 }
 
 #[test]

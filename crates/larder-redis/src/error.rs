@@ -49,7 +49,6 @@ pub(crate) fn not_encodable(error: NotEncodable) -> StoreError {
 /// the credentials.
 ///
 /// The message contains no credentials.
-#[derive(Debug)]
 pub struct RedisConnectError {
     pub(crate) message: String,
     pub(crate) source: Option<redis::RedisError>,
@@ -75,6 +74,12 @@ impl RedisConnectError {
 impl fmt::Display for RedisConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for RedisConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        larder_core::debug_as_chain(self, f)
     }
 }
 

@@ -1,7 +1,10 @@
 //! The public store: connects, collects the statistics, and passes each operation of the contract
 //! to the module that performs it.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+};
 
 use async_trait::async_trait;
 use larder_core::{
@@ -36,11 +39,17 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RedisStore {
     shared: Arc<Shared>,
     leases: Arc<RedisLeases>,
     invalidations: Arc<RedisInvalidations>,
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore").field("prefix", &self.shared.options.prefix).finish_non_exhaustive()
+    }
 }
 
 impl RedisStore {

@@ -270,6 +270,7 @@ async fn connect_reports_wrong_urls_and_passwords() {
             .expect_err("the URL or the password is wrong");
         assert!(error.to_string().contains(expected), "{url}: {error}");
         assert!(!format!("{error} {error:?}").contains("secret"));
+        assert!(format!("{error:?}").starts_with(&error.to_string()), "{error:?}");
     }
     RedisStore::connect(&with(":secret@"), options()).await.expect("the right one");
 }

@@ -3,7 +3,7 @@
 //! `redirect` computes the next request of a chain, `cookies` holds the jar, `request_options` the
 //! cache options. `batch` fetches many URLs, `refresh` on a schedule.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use futures_core::Stream;
 use futures_util::stream;
@@ -33,13 +33,18 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct CachedClient {
     pub(crate) inner: Arc<Inner>,
 }
 
+impl fmt::Debug for CachedClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CachedClient").field("cache", &self.inner.cache).finish_non_exhaustive()
+    }
+}
+
 /// The state that all clones of a client share.
-#[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) http: reqwest::Client,
     pub(crate) cache: Cache,

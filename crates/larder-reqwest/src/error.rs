@@ -22,10 +22,8 @@ use reqwest::Url;
 /// }
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct Error(Box<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     kind: ErrorKind,
     url: Option<Url>,
@@ -184,6 +182,12 @@ fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
 /// Iterates over an error and its causes, outermost first.
 fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |error| (**error).source())
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        larder_core::debug_as_chain(self, f)
+    }
 }
 
 impl StdError for Error {

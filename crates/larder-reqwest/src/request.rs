@@ -1,6 +1,6 @@
 //! The builder of a request: reqwest's methods, and the cache options of the request.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -24,13 +24,18 @@ use crate::{CachedClient, Error, Response, request_options::RequestOptions};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct RequestBuilder {
     client: CachedClient,
     request: reqwest::RequestBuilder,
     /// The cache options of this request. `None`: those of the client.
     options: Option<Box<RequestOptions>>,
+}
+
+impl fmt::Debug for RequestBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestBuilder").field("request", &self.request).finish_non_exhaustive()
+    }
 }
 
 impl RequestBuilder {

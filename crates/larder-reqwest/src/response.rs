@@ -1,6 +1,7 @@
 //! The response: reqwest's methods, and how the cache handled the request.
 
 use std::{
+    fmt,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -28,7 +29,6 @@ const DEFAULT_MAX_IN_MEMORY: u64 = 256 << 20;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct Response {
     cache: Cache,
     url: Url,
@@ -39,6 +39,17 @@ pub struct Response {
     max_body: Option<u64>,
     /// Bytes of the body read so far.
     read: u64,
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("status", &self.status())
+            .field("url", &self.url.as_str())
+            .field("cache_status", &format_args!("{}", self.cache_status()))
+            .field("body", &self.body)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Response {

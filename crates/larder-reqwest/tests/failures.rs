@@ -47,6 +47,7 @@ async fn no_connection() {
         let error = fails(&client, url).await;
         assert_eq!(error.kind(), kind, "{url}: {error}");
         assert!(error.to_string().contains(cause), "{url}: {error}");
+        assert_eq!(format!("{error:?}"), error.to_string(), "the text ends with the innermost cause");
     }
 }
 

@@ -35,23 +35,26 @@ use tokio::sync::{mpsc, oneshot};
 /// assert_eq!(response.await.unwrap().unwrap().status(), 200);
 /// # });
 /// ```
-#[derive(Debug)]
 pub struct ManualOrigin {
     requests: mpsc::UnboundedSender<ReceivedRequest>,
     background: bool,
 }
 
 /// The requests that a [`ManualOrigin`] receives, in order.
-#[derive(Debug)]
 pub struct ReceivedRequests(mpsc::UnboundedReceiver<ReceivedRequest>);
 
 /// A request that waits for its response. If it is dropped, the request fails with a
 /// [`Protocol`](OriginErrorKind::Protocol) error, as if the origin had closed the connection.
-#[derive(Debug)]
 pub struct ReceivedRequest {
     /// The request as the engine sent it.
     pub request: Request<Body>,
     reply: oneshot::Sender<Result<Response<Body>, OriginError>>,
+}
+
+impl fmt::Debug for ManualOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ManualOrigin")
+    }
 }
 
 impl ManualOrigin {
@@ -83,6 +86,12 @@ impl Origin for ManualOrigin {
     }
 }
 
+impl fmt::Debug for ReceivedRequests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReceivedRequests")
+    }
+}
+
 impl ReceivedRequests {
     /// Waits for the next request.
     ///
@@ -96,6 +105,12 @@ impl ReceivedRequests {
     /// Returns whether there is no request that has arrived and has not been taken with `next`.
     pub fn is_empty(&mut self) -> bool {
         self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for ReceivedRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReceivedRequest").field("request", &self.request).finish_non_exhaustive()
     }
 }
 
@@ -135,8 +150,13 @@ fn response(status: u16, fields: &[(&str, &str)], body: Body) -> Response<Body> 
 }
 
 /// Sends the content of a response. If it is dropped before [`end`](Self::end), the body fails.
-#[derive(Debug)]
 pub struct BodySender(mpsc::Sender<Option<Bytes>>);
+
+impl fmt::Debug for BodySender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BodySender")
+    }
+}
 
 impl BodySender {
     /// Sends a chunk, after the previous one has been received. Returns whether the body still has

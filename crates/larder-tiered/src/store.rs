@@ -2,7 +2,7 @@
 //! from the far store, and promotes what it finds there. `coherence` decides which near copies are
 //! valid.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -33,11 +33,20 @@ use crate::{
 ///     Cache::builder(Arc::new(TieredStore::new(near, far))).build()
 /// }
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct TieredStore {
     near: Arc<dyn CacheStore>,
     far: Arc<dyn CacheStore>,
     coherence: Arc<Coherence>,
+}
+
+impl fmt::Debug for TieredStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TieredStore")
+            .field("near", &self.near)
+            .field("far", &self.far)
+            .finish_non_exhaustive()
+    }
 }
 
 impl TieredStore {

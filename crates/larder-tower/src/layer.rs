@@ -1,6 +1,8 @@
 //! The layer: the cache and the options that all services wrapped by it share. `service` handles
 //! requests.
 
+use std::fmt;
+
 use larder_core::{Cache, FetchOptions};
 use tower::Layer;
 
@@ -22,11 +24,20 @@ use crate::CacheService;
 ///     .route("/", axum::routing::get(|| async { ([("cache-control", "max-age=60")], "hello") }))
 ///     .layer(CacheLayer::new(cache));
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct CacheLayer {
     pub(crate) cache: Cache,
     pub(crate) options: FetchOptions,
     pub(crate) scheme: &'static str,
+}
+
+impl fmt::Debug for CacheLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheLayer")
+            .field("cache", &self.cache)
+            .field("scheme", &self.scheme)
+            .finish_non_exhaustive()
+    }
 }
 
 impl CacheLayer {

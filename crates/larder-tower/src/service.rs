@@ -35,10 +35,16 @@ use crate::{
 ///
 /// The response future can be dropped at any point. A fetch that other requests wait for goes on,
 /// and a body that has begun to arrive is stored.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct CacheService<S> {
     pub(crate) layer: CacheLayer,
     pub(crate) service: S,
+}
+
+impl<S> fmt::Debug for CacheService<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheService").field("cache", &self.layer.cache).finish_non_exhaustive()
+    }
 }
 
 impl<S, B, R> Service<Request<B>> for CacheService<S>

@@ -14,7 +14,7 @@ mod server;
 mod target;
 mod trace;
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use actix_http::{HttpMessage as _, Request, Response, header::HeaderMap};
 use actix_web::http::header::CONTENT_LENGTH;
@@ -88,11 +88,20 @@ impl ProxyOptions {
 ///     ReverseProxy::with_routes(cache, routes, options)
 /// }
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ReverseProxy {
     cache: Cache,
     routes: Routes,
     options: ProxyOptions,
+}
+
+impl fmt::Debug for ReverseProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReverseProxy")
+            .field("cache", &self.cache)
+            .field("routes", &self.routes)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ReverseProxy {

@@ -3,7 +3,7 @@
 //! A route is selected by the normalized, percent-decoded path: an origin may treat `/%61dmin` as
 //! `/admin`, and the rules for one must apply to the other.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use larder_core::{FetchOptions, Origin, OverrideFn, TargetUri};
 
@@ -30,7 +30,7 @@ use crate::{encoding::Encoding, query::IgnoredQuery};
 ///         .ignore_query(["utm_*"])
 /// }
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Route {
     host: Option<Box<str>>,
     prefix: Box<str>,
@@ -38,6 +38,16 @@ pub struct Route {
     pub(super) options: FetchOptions,
     pub(super) ignored: IgnoredQuery,
     pub(super) encoding: Encoding,
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Route")
+            .field("host", &self.host)
+            .field("prefix", &self.prefix)
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Route {

@@ -129,13 +129,18 @@ impl ServerOptions {
 ///         .await
 /// }
 /// ```
-#[derive(Debug)]
 pub struct ProxyServer {
     listener: TcpListener,
     options: ServerOptions,
     reloader: Reloader,
     #[cfg(feature = "tls")]
     tls: Option<rustls::ServerConfig>,
+}
+
+impl fmt::Debug for ProxyServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProxyServer").field("listener", &self.listener).finish_non_exhaustive()
+    }
 }
 
 /// A handle that makes the workers of a [`ProxyServer`] create their [`ReverseProxy`] again, for
@@ -345,7 +350,7 @@ impl RunningProxy {
 }
 
 /// The error of a certificate or private key that cannot be used. Its message states the reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TlsError(&'static str);
 
 impl fmt::Display for TlsError {
@@ -354,4 +359,20 @@ impl fmt::Display for TlsError {
     }
 }
 
+impl fmt::Debug for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl Error for TlsError {}
+
+#[cfg(test)]
+mod tests {
+    use super::TlsError;
+
+    #[test]
+    fn an_error_prints_its_text() {
+        assert_eq!(format!("{:?}", TlsError("no certificate")), "no certificate");
+    }
+}

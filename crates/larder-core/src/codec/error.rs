@@ -3,11 +3,13 @@
 
 use std::fmt;
 
+use crate::error_chain::debug_as_chain;
+
 /// The reason why bytes are not the requested entry.
 ///
 /// The engine treats each of these as a miss. FORMAT.md states for which of them a store removes
 /// the bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotAnEntry {
     /// The bytes do not start like an entry: other software wrote them, or nothing was ever
@@ -28,7 +30,7 @@ pub enum NotAnEntry {
 }
 
 /// The reason why a response cannot be encoded in this format. It is not stored then.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotEncodable {
     /// It exceeds one of the format's limits.
@@ -52,6 +54,12 @@ impl fmt::Display for NotAnEntry {
     }
 }
 
+impl fmt::Debug for NotAnEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug_as_chain(self, f)
+    }
+}
+
 impl std::error::Error for NotAnEntry {}
 
 impl fmt::Display for NotEncodable {
@@ -61,6 +69,12 @@ impl fmt::Display for NotEncodable {
                 write!(f, "the response has more {what} than can be stored ({limit})")
             }
         }
+    }
+}
+
+impl fmt::Debug for NotEncodable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug_as_chain(self, f)
     }
 }
 

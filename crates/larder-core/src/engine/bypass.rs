@@ -5,7 +5,7 @@
 //! the same program and many of its pages have `no-store`. Once a response no longer forbids
 //! storing, the next request goes through the engine again.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use http::{Method, StatusCode};
 
@@ -26,7 +26,6 @@ use crate::{
 ///
 /// Wait for the response with [`call`](Self::call), then pass its head to
 /// [`record`](Self::record).
-#[derive(Debug)]
 pub struct Bypass {
     pub(super) context: Arc<Context>,
     pub(super) key: CacheKey,
@@ -34,6 +33,12 @@ pub struct Bypass {
     pub(super) fwd: ForwardReason,
     /// Exists if the cache has an observer.
     pub(super) stopwatch: Option<Stopwatch>,
+}
+
+impl fmt::Debug for Bypass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bypass").field("key", &self.key).field("fwd", &self.fwd).finish_non_exhaustive()
+    }
 }
 
 impl Bypass {

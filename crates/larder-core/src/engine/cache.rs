@@ -1,7 +1,7 @@
 //! [`Cache`] and its builder: the front of the engine. Each method enters the phase that does the
 //! work.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -29,9 +29,19 @@ use crate::{
 ///
 /// Clones share one cache. [`Limits`] bounds the waits for the store and for the head of the
 /// origin's response, and a store failure is a miss. The crate's front page has a complete example.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Cache {
     context: Arc<Context>,
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("name", &self.context.name)
+            .field("kind", &self.context.rules.kind)
+            .field("store", &self.context.store)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Cache {
@@ -194,7 +204,6 @@ impl Cache {
 ///     Cache::builder(store).rules(Rules::shared()).name("edge-1").limits(limits).build()
 /// }
 /// ```
-#[derive(Debug)]
 pub struct CacheBuilder {
     store: Arc<dyn CacheStore>,
     rules: Rules,
@@ -202,6 +211,16 @@ pub struct CacheBuilder {
     clock: Arc<dyn Clock>,
     limits: Limits,
     observer: Option<Arc<dyn Observer>>,
+}
+
+impl fmt::Debug for CacheBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheBuilder")
+            .field("name", &self.name)
+            .field("kind", &self.rules.kind)
+            .field("store", &self.store)
+            .finish_non_exhaustive()
+    }
 }
 
 impl CacheBuilder {

@@ -1,7 +1,7 @@
 //! The state that all clones of a cache share, and the few operations that every phase needs:
 //! calling the store with a timeout, reporting events, reading the clock.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 
@@ -15,7 +15,6 @@ use super::{
 use crate::{CacheKey, CacheStore, Candidates, Clock, Rules, StoreError, Timestamp, timeout::within};
 
 /// The state that all clones of a [`Cache`](super::Cache) share.
-#[derive(Debug)]
 pub(super) struct Context {
     pub(super) store: Arc<dyn CacheStore>,
     pub(super) rules: Rules,
@@ -27,6 +26,16 @@ pub(super) struct Context {
     pub(super) background: Arc<Semaphore>,
     pub(super) tasks: Arc<Tasks>,
     pub(super) observer: Option<Arc<dyn Observer>>,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("name", &self.name)
+            .field("kind", &self.rules.kind)
+            .field("store", &self.store)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Context {

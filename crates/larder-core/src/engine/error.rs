@@ -5,10 +5,12 @@ use std::{error::Error, fmt};
 use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
 
 use super::response::{CacheResponse, ResponseHead};
-use crate::{Body, CacheDetail, CacheStatus, ForwardReason, OriginError, OriginErrorKind, TargetError};
+use crate::{
+    Body, CacheDetail, CacheStatus, ForwardReason, OriginError, OriginErrorKind, TargetError,
+    error_chain::debug_as_chain,
+};
 
 /// The reason why neither the store nor the origin could provide a response.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum FetchError {
     /// The request's target cannot be fetched.
@@ -87,6 +89,12 @@ impl fmt::Display for FetchError {
             Self::Target(error) => write!(f, "cannot fetch the request's target: {error}"),
             Self::Origin(error) => error.fmt(f),
         }
+    }
+}
+
+impl fmt::Debug for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug_as_chain(self, f)
     }
 }
 

@@ -2,7 +2,7 @@
 //! framework's type, and adds `Age` and `Cache-Status` to it. `serve` creates it from a stored
 //! response, `fetch` from the origin's.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
@@ -15,7 +15,6 @@ use crate::{Body, CacheDetail, CacheStatus, Candidates, ForwardReason, StoredHea
 /// The response to one request, before an adapter converts it to its framework's type.
 ///
 /// A hit copies nothing: it shares the stored head, with `Age` and `Cache-Status` beside it.
-#[derive(Debug)]
 pub struct CacheResponse {
     pub(crate) status: StatusCode,
     pub(crate) head: ResponseHead,
@@ -25,6 +24,17 @@ pub struct CacheResponse {
     pub(crate) origin_head: Option<Duration>,
     pub(crate) cache_status: CacheStatus,
     pub(crate) body: Body,
+}
+
+impl fmt::Debug for CacheResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheResponse")
+            .field("status", &self.status)
+            .field("age", &self.age)
+            .field("cache_status", &format_args!("{}", self.cache_status))
+            .field("body", &self.body)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The header fields of a response.

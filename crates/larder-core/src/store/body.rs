@@ -13,12 +13,21 @@ use super::StoreError;
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, StoreError>> + Send>>;
 
 /// The body of a stored response. It costs nothing until it is read.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum StoredBody {
     /// The whole body, in memory. A hit clones a reference and copies nothing.
     Whole(Bytes),
     /// A body that has to be opened, whole or for a range.
     Source(Arc<dyn BodySource>),
+}
+
+impl fmt::Debug for StoredBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(bytes) => write!(f, "StoredBody::Whole({} bytes)", bytes.len()),
+            Self::Source(source) => f.debug_tuple("StoredBody::Source").field(source).finish(),
+        }
+    }
 }
 
 impl StoredBody {

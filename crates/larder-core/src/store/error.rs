@@ -3,6 +3,8 @@
 
 use std::{borrow::Cow, error::Error, fmt};
 
+use crate::error_chain::debug_as_chain;
+
 /// The error of a store operation.
 ///
 /// The engine reacts to each of these by *using the origin*: a client never receives a `StoreError`
@@ -19,7 +21,6 @@ use std::{borrow::Cow, error::Error, fmt};
 /// let error = StoreError::new(StoreErrorKind::Unavailable, "redis", "no reply within 1 s");
 /// assert_eq!(error.to_string(), "redis store is unavailable: no reply within 1 s");
 /// ```
-#[derive(Debug)]
 pub struct StoreError {
     kind: StoreErrorKind,
     store: &'static str,
@@ -86,6 +87,12 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Gone => "no longer has the entry",
         };
         write!(f, "{} store {state}: {}", self.store, self.detail)
+    }
+}
+
+impl fmt::Debug for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug_as_chain(self, f)
     }
 }
 

@@ -39,7 +39,7 @@ pub use writer::{Reservation, StoreWriter};
 pub struct EntryId(pub u64);
 
 /// One stored response of a key.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Candidate {
     /// The entry's id, for [`CacheStore::freshen`].
@@ -50,6 +50,16 @@ pub struct Candidate {
     pub body: StoredBody,
     /// A value that an adapter has derived from the head, such as its framework's header map.
     pub(crate) prepared: prepared::Prepared,
+}
+
+impl fmt::Debug for Candidate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Candidate")
+            .field("id", &self.id)
+            .field("status", &self.head.status)
+            .field("body", &self.body)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Candidate {

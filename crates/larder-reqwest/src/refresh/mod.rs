@@ -14,6 +14,7 @@ mod snapshot;
 mod task;
 
 use std::{
+    fmt,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -55,9 +56,15 @@ const EVENT_BUFFER: usize = 1024;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Refresher {
     commands: mpsc::UnboundedSender<Command>,
+}
+
+impl fmt::Debug for Refresher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Refresher")
+    }
 }
 
 /// Settings of a [`Refresher`]; created by [`CachedClient::refresher`].
@@ -73,8 +80,13 @@ pub struct RefresherBuilder {
 /// The stream ends when the refresher has stopped. If it is dropped, the refresher continues
 /// without reporting events. If it is not read, the refresher starts no further runs once about
 /// 1,100 events wait.
-#[derive(Debug)]
 pub struct RefreshEvents(mpsc::Receiver<RefreshEvent>);
+
+impl fmt::Debug for RefreshEvents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RefreshEvents")
+    }
+}
 
 impl RefresherBuilder {
     /// Creates a builder with the default settings.

@@ -49,7 +49,6 @@ pub(super) enum Round {
 }
 
 /// The error of an invalid cron expression.
-#[derive(Debug)]
 pub struct InvalidCron {
     expression: String,
     reason: String,
@@ -143,6 +142,12 @@ impl fmt::Display for InvalidCron {
             "'{}' is not a cron expression: {} (minute, hour, day, month, weekday; e.g. '*/5 * * * *' for every five minutes)",
             self.expression, self.reason
         )
+    }
+}
+
+impl fmt::Debug for InvalidCron {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

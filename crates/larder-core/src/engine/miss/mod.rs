@@ -11,7 +11,7 @@ pub(super) mod lead;
 mod stored;
 pub(super) mod uncacheable;
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use http::{Method, Request};
 
@@ -37,7 +37,6 @@ use super::{
 use crate::{Body, CacheKey, Candidates, ForwardReason, Origin, TargetUri};
 
 /// The result of a lookup that could not be served, so that it need not be repeated.
-#[derive(Debug)]
 pub struct Miss {
     pub(super) context: Arc<Context>,
     pub(super) key: CacheKey,
@@ -50,6 +49,15 @@ pub struct Miss {
     pub(super) bypass: Option<(Method, ForwardReason)>,
     /// Exists if the cache has an observer.
     pub(super) stopwatch: Option<Stopwatch>,
+}
+
+impl fmt::Debug for Miss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Miss")
+            .field("key", &self.key)
+            .field("candidates", &self.candidates.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Miss {

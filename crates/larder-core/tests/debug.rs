@@ -1,0 +1,69 @@
+//! What `{:?}` prints: errors as `fn main() -> Result<(), E>` shows them, and one line for a type.
+
+mod setting;
+
+use std::{error::Error, fmt};
+
+use larder_core::{FetchError, OriginError, OriginErrorKind, StoreError, StoreErrorKind, codec};
+use setting::{response_of, setting};
+
+/// An error with a cause.
+#[derive(Debug)]
+struct Layer(&'static str, Option<Box<Layer>>);
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl Error for Layer {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.1.as_deref().map(|cause| cause as _)
+    }
+}
+
+#[test]
+fn an_error_prints_its_text_and_its_causes() {
+    let cause = || Layer("client error", Some(Box::new(Layer("connection refused", None))));
+    let origin = || OriginError::new(OriginErrorKind::Connect).with_source(cause());
+    let store = StoreError::new(StoreErrorKind::Unavailable, "redis", "no reply");
+    let repeated = Layer("refused", Some(Box::new(Layer("context", Some(Box::new(Layer("refused", None)))))));
+    for (printed, expected) in [
+        (format!("{:?}", origin()), "could not connect to the origin: client error: connection refused"),
+        (
+            format!("{:?}", FetchError::from(origin())),
+            "could not connect to the origin: client error: connection refused",
+        ),
+        (format!("{store:?}"), "redis store is unavailable: no reply"),
+        (
+            format!("{:?}", StoreError::new(StoreErrorKind::Gone, "disk", "refused").with_source(repeated)),
+            "disk store no longer has the entry: refused",
+        ),
+        (
+            format!("{:?}", codec::NotAnEntry::UnknownVersion(9)),
+            &codec::NotAnEntry::UnknownVersion(9).to_string(),
+        ),
+    ] {
+        assert_eq!(printed, expected);
+    }
+}
+
+/// No dump of the state, of header fields or of a body.
+#[tokio::test]
+async fn a_type_prints_one_line() {
+    let mut it = setting();
+    let fetch = it.get("/", &[]);
+    it.requests.next().await.respond(200, &[("cache-control", "max-age=60")], &[0; 10_000]);
+    let response = response_of(fetch).await;
+    assert!(format!("{response:?}").contains("Body::Whole(10000 bytes)"), "{response:?}");
+    let hit = it.get("/", &[]).await.expect("no panic").expect("a response");
+    for printed in [
+        format!("{:?}", it.cache),
+        format!("{:?}", larder_core::Cache::builder(std::sync::Arc::new(it.store))),
+        format!("{response:?}"),
+        format!("{hit:?}"),
+    ] {
+        assert!(printed.len() < 250, "{printed}");
+    }
+}
