@@ -5,7 +5,10 @@
 //! without normalization. Otherwise the normal forms are compared. They only differ from the lines
 //! in what has no meaning by the definition of the field.
 
+use std::hash::Hasher as _;
+
 use http::{HeaderMap, HeaderName};
+use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use crate::{
     RequestHead, RequestHeaders,
@@ -100,6 +103,43 @@ impl SelectingHeaders {
             variant.extend_from_slice(value.as_deref().unwrap_or_default());
         }
         (!self.matches_none).then_some(variant)
+    }
+
+    /// Returns a fingerprint of 128 bits of the names and values, for stores that name each variant
+    /// of a key.
+    ///
+    /// Equal values have equal fingerprints, in every process, on every platform and in every
+    /// version of this crate, so a store may write it to disk or to another machine. Different
+    /// values have different ones except by chance, or by a client that searches for a collision:
+    /// the hash is not keyed. Compare the values themselves before a response is served.
+    ///
+    /// It is the SipHash-1-3 of 128 bits, with a key of zeros, of three parts for each name in
+    /// order: the name, `1` or `0` for present or absent, and the value in normal form. If no
+    /// request matches, the part `*` follows. Each part is preceded by its length, 64 bits
+    /// little-endian.
+    ///
+    /// ```
+    /// use larder_policy::SelectingHeaders;
+    ///
+    /// let none = SelectingHeaders::default();
+    /// assert_eq!(none.fingerprint(), SelectingHeaders::from_stored(Vec::new(), false).fingerprint());
+    /// assert_ne!(none.fingerprint(), SelectingHeaders::from_stored(Vec::new(), true).fingerprint());
+    /// ```
+    pub fn fingerprint(&self) -> u128 {
+        let mut hasher = SipHasher13::new();
+        let mut part = |bytes: &[u8]| {
+            hasher.write(&(bytes.len() as u64).to_le_bytes());
+            hasher.write(bytes);
+        };
+        for (name, value) in self.iter() {
+            part(name.as_str().as_bytes());
+            part(if value.is_some() { b"1" } else { b"0" });
+            part(value.unwrap_or_default());
+        }
+        if self.matches_none {
+            part(b"*");
+        }
+        hasher.finish128().as_u128()
     }
 
     /// Returns whether no request matches: `Vary` contains `*`, an invalid name or more than 64

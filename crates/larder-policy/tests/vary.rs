@@ -2,7 +2,8 @@
 
 mod table;
 
-use larder_policy::{RequestHead, Reuse, StoredHead};
+use http::HeaderName;
+use larder_policy::{RequestHead, Reuse, SelectingHeaders, StoredHead};
 use table::{NOW, at, check, message, method, rules, stored};
 
 /// First request | Vary of its response | later request | expected
@@ -76,5 +77,31 @@ fn the_most_recent_matching_response_is_selected() {
     match rules("shared").reuse(&RequestHead::new(&verb, &fields), &heads, at(NOW)) {
         Reuse::Fresh(selected) => assert_eq!(selected.index, 1),
         other => panic!("{other:?}"),
+    }
+}
+
+/// A store names each variant by its fingerprint. If an upgrade changed it, no process would
+/// replace the variants that were stored before.
+#[test]
+fn a_fingerprint_is_the_same_in_every_version() {
+    let of = |pairs: &[(&'static str, Option<&str>)], never| {
+        let pair = |(name, value): &(&'static str, Option<&str>)| {
+            (HeaderName::from_static(name), value.map(|value| value.as_bytes().to_vec()))
+        };
+        SelectingHeaders::from_stored(pairs.iter().map(pair).collect(), never).fingerprint()
+    };
+    let fixed = [
+        (of(&[], false), 0xb91c5ed0_31fb3303_2134935d_61d9b40d),
+        (of(&[], true), 0x99efa049_cd80824b_d4c33038_987115bf),
+        (of(&[("accept-encoding", Some("br,gzip"))], false), 0x09239678_f3034794_d9f838b2_dccd8d67),
+        (of(&[("accept-encoding", None)], false), 0x6cd16aa1_0d8018a9_5e309752_24076938),
+        (of(&[("accept-encoding", Some(""))], false), 0xa33b4fe4_4c23343b_65512089_8ac00cfb),
+        (
+            of(&[("accept-encoding", Some("gzip")), ("accept-language", Some("de"))], false),
+            0xbbab26a6_5eafeb00_a0e34a88_867f7333,
+        ),
+    ];
+    for (n, (fingerprint, expected)) in fixed.into_iter().enumerate() {
+        assert_eq!(fingerprint, expected, "row {n}: {fingerprint:#034x}");
     }
 }

@@ -129,18 +129,9 @@ impl Names {
     }
 }
 
-/// Returns the hash field of a variant: a hash of its selecting header values.
+/// Returns the hash field of a variant: the fingerprint of its selecting header values.
 pub(crate) fn variant(head: &StoredHead) -> [u8; 16] {
-    let mut parts: Vec<&[u8]> = Vec::new();
-    for (name, value) in head.selecting.iter() {
-        parts.push(name.as_str().as_bytes());
-        parts.push(if value.is_some() { b"1" } else { b"0" });
-        parts.push(value.unwrap_or_default());
-    }
-    if head.selecting.never_matches() {
-        parts.push(b"*");
-    }
-    hash(&parts).to_be_bytes()
+    head.selecting.fingerprint().to_be_bytes()
 }
 
 /// Hashes length-prefixed parts. The result is the same in every process and version.
