@@ -31,8 +31,8 @@ pub use larder_policy::*;
 pub use local_origin::{OriginRequest, OriginRequests, Responder, local_origin};
 pub use origin::{Origin, OriginError, OriginErrorKind};
 pub use store::{
-    BodySource, ByteStream, CacheStore, Candidate, Candidates, Claim, EntryId, HeldLease, Invalidation,
-    InvalidationFeed, InvalidationStream, Lease, Leases, Reservation, Scope, StoreError, StoreErrorKind,
-    StoreWriter, StoredBody, mark_key_stale,
+    BodySource, ByteStream, CacheStore, Candidate, Candidates, Change, Claim, EntryId, Epochs, HeldLease,
+    Invalidation, InvalidationFeed, InvalidationStream, Lease, Leases, Removal, Reservation, Scope,
+    StoreError, StoreErrorKind, StoreWriter, StoredBody, Ticket, mark_key_stale,
 };
 pub use timeout::head_within;

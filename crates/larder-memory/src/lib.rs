@@ -1,12 +1,10 @@
 #![doc = include_str!("../README.md")]
 
-// Where to change what: lookup, commit, weights and eviction in `shared`, freshening and removal in
-// `store`, removal of keys during writes in `inflight`, of groups in `groups`, writing in `writer`,
-// bodies and ranges in `body`.
+// Where to change what: lookup, commit, removal, weights and eviction in `shared`, freshening in
+// `store`, writing in `writer`, bodies and ranges in `body`. Which writes a removal revokes, and
+// which entries the removal of a group hides, is decided by `larder_core::Epochs`.
 
 mod body;
-mod groups;
-mod inflight;
 mod options;
 mod shared;
 mod store;

@@ -2,23 +2,23 @@
 //! bytes, and admitted and evicted by TinyLFU.
 //!
 //! Owns what lookups see, the commit of a written entry, removals, and the accounting of bytes.
-//! Writers in progress are registered in `inflight`, group removals recorded in `groups`. `store`
-//! freshens entries, `writer` collects bodies; this module uses neither.
+//! Which writes a removal revokes is decided by [`Epochs`]. `store` freshens entries, `writer`
+//! collects bodies; this module uses neither.
 
 use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
 
 use larder_core::{
-    CacheGroup, CacheKey, Candidate, Candidates, EntryId, PrehashedBuildHasher, StoreError, StoreErrorKind,
-    StoredBody, StoredHead, Timestamp,
+    CacheKey, Candidate, Candidates, EntryId, Epochs, PrehashedBuildHasher, Scope, StoreError,
+    StoreErrorKind, StoredBody, StoredHead, Ticket, Timestamp,
 };
 
-use crate::{MemoryOptions, groups::Groups, inflight::InFlight};
+use crate::MemoryOptions;
 
 /// Estimated bookkeeping of one key, in bytes: the map's entry, its nodes in the policy's lists,
 /// the key's `Arc`.
@@ -32,14 +32,8 @@ pub(crate) struct Shared {
     /// The stored responses of each key.
     pub(crate) entries: moka::sync::Cache<CacheKey, Stored, PrehashedBuildHasher>,
     options: MemoryOptions,
-    /// The writers in progress.
-    pub(crate) writers: InFlight,
-    /// When groups were removed, as values of `epoch`.
-    pub(crate) groups: Groups,
-    /// When groups were marked stale, in ms.
-    pub(crate) stale_groups: Groups,
-    /// Number of group removals so far. The age of an entry is the value at its reservation.
-    pub(crate) epoch: AtomicU64,
+    /// The writers in progress, and when groups were removed or marked stale.
+    pub(crate) epochs: Epochs,
     /// Number of clears so far. An entry with another value has been removed. The map's
     /// `invalidate_all` is not sufficient: it compares times, and while an entry is being replaced,
     /// the old value gets the time of the new one.
@@ -52,20 +46,11 @@ pub(crate) struct Shared {
     pub(crate) stored_bytes: Arc<AtomicU64>,
 }
 
-/// A registered writer: the key that it has reserved, and how a removal prevents its commit.
-pub(crate) struct Registration {
-    pub(crate) key: CacheKey,
-    /// Set when the key is removed.
-    removed: Arc<AtomicBool>,
-    /// Value of `epoch` when the key was reserved.
-    reserved_at: u64,
-}
-
 /// The responses of one key.
 #[derive(Clone)]
 pub(crate) struct Stored {
     pub(crate) candidates: Candidates,
-    /// Value of `epoch` at the reservation of each candidate. `None` if no candidate has groups.
+    /// Epoch of the reservation of each candidate. `None` if no candidate has groups.
     reserved_at: Option<Arc<[u64]>>,
     /// Value of `clears` when this was stored.
     pub(crate) clears: u32,
@@ -98,10 +83,7 @@ impl Shared {
         Self {
             entries,
             options,
-            writers: InFlight::new(),
-            groups: Groups::default(),
-            stale_groups: Groups::default(),
-            epoch: AtomicU64::new(0),
+            epochs: Epochs::new(),
             clears: AtomicU32::new(0),
             ids: AtomicU64::new(0),
             writing: AtomicU64::new(0),
@@ -139,31 +121,19 @@ impl Shared {
         self.writing.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Registers a writer of a key.
-    pub(crate) fn register(&self, key: &CacheKey) -> Registration {
-        // Read before the writer is registered: a group removal in between then counts as later.
-        let reserved_at = self.epoch.load(Ordering::Acquire);
-        let removed = self.writers.register(key);
-        Registration { key: key.clone(), removed, reserved_at }
-    }
-
-    /// Removes the registration of a writer that has ended.
-    pub(crate) fn unregister(&self, writer: &Registration) {
-        self.writers.unregister(&writer.key, &writer.removed);
-    }
-
     /// Makes a written entry visible, in place of the entry with the same selecting header values.
     pub(crate) fn commit(
         &self,
-        writer: &Registration,
+        ticket: &Ticket,
         head: &Arc<StoredHead>,
         body: StoredBody,
     ) -> Result<EntryId, StoreError> {
-        let Registration { key, removed, reserved_at } = writer;
-        let _shard = self.writers.lock(key);
-        if removed.load(Ordering::Acquire) || self.groups.removed_since(&head.groups, *reserved_at) {
-            return Err(gone("the entry was removed while it was being written"));
-        }
+        let committed = ticket.commit(&head.groups, || self.insert(ticket.key(), ticket.epoch(), head, body));
+        committed.ok_or_else(|| gone("the entry was removed while it was being written"))
+    }
+
+    /// Inserts an entry. The caller holds the lock of the key's shard.
+    fn insert(&self, key: &CacheKey, reserved_at: u64, head: &Arc<StoredHead>, body: StoredBody) -> EntryId {
         // Read before the lookup below: what that finds has this value of `clears`, or is ignored.
         let clears = self.clears.load(Ordering::Acquire);
         let id = EntryId(self.ids.fetch_add(1, Ordering::Relaxed));
@@ -175,12 +145,12 @@ impl Shared {
             .iter()
             .flat_map(Stored::iter)
             .filter(|(other, _)| other.head.selecting != candidate.head.selecting);
-        let (candidates, reserved_at): (Vec<_>, Vec<_>) = std::iter::once((&candidate, *reserved_at))
+        let (candidates, reserved_at): (Vec<_>, Vec<_>) = std::iter::once((&candidate, reserved_at))
             .chain(others)
             .map(|(one, reserved_at)| (one.clone(), reserved_at))
             .unzip();
         self.put(key, candidates, reserved_at, clears);
-        Ok(id)
+        id
     }
 
     /// Returns the responses of a key, without those removed by a clear or with their group.
@@ -228,57 +198,53 @@ impl Shared {
 
     /// Marks the candidates stale that have a group that was marked stale.
     fn marked_with_groups(&self, candidates: Candidates) -> Candidates {
-        candidates.marked_stale(|head| match self.stale_groups.last(&head.groups) {
-            0 => None,
-            at => Some(Timestamp::from_millis(at)).filter(|_| !head.groups.is_empty()),
-        })
+        candidates.marked_stale(|head| self.epochs.stale_at(&head.groups))
     }
 
     /// Removes the responses of a key, and returns how many there were.
     pub(crate) fn remove(&self, key: &CacheKey) -> u64 {
-        // Under the shard's lock, because freshening or storing another variant writes back what it
-        // has read.
-        let mut writers = self.writers.lock(key);
-        InFlight::remove(&mut writers, key);
-        let removed = self.entries.remove(key).filter(|stored| !self.is_cleared(stored));
-        removed.map_or(0, |stored| self.valid(stored).candidates.len() as u64)
+        self.epochs.remove(Scope::Key(key));
+        self.remove_stored(key)
     }
 
-    /// Removes a group, in time that does not depend on the number of entries.
-    pub(crate) fn remove_group(&self, group: &CacheGroup) {
-        let now = self.epoch.fetch_add(1, Ordering::AcqRel) + 1;
-        self.groups.remove(group, now);
+    /// Removes the stored responses of a key, and returns how many there were.
+    fn remove_stored(&self, key: &CacheKey) -> u64 {
+        // Within an update, because freshening or storing another variant writes back what it has
+        // read.
+        let removed = self.epochs.update(key, || self.entries.remove(key));
+        let removed = removed.filter(|stored| !self.is_cleared(stored));
+        removed.map_or(0, |stored| self.valid(stored).candidates.len() as u64)
     }
 
     /// Removes the responses of all URLs that begin with `url`, and returns how many there were.
     pub(crate) fn remove_prefix(&self, url: &str) -> u64 {
-        let matches = |key: &CacheKey| key.target().starts_with(url);
-        self.writers.remove_where(matches);
-        let keys = self.entries.iter().map(|(key, _)| key).filter(|key| matches(key));
-        keys.map(|key| self.remove(&key)).sum()
+        self.epochs.remove(Scope::Prefix(url));
+        let keys = self.entries.iter().map(|(key, _)| key).filter(|key| key.target().starts_with(url));
+        keys.map(|key| self.remove_stored(&key)).sum()
     }
 
     /// Removes all responses, in time that does not depend on their number.
     pub(crate) fn remove_all(&self) {
-        self.writers.remove_all();
-        // After the writers: none that was reserved before commits with the new value.
+        self.epochs.remove(Scope::All);
+        // After the writes: none that was reserved before commits with the new value.
         self.clears.fetch_add(1, Ordering::AcqRel);
         self.entries.invalidate_all();
     }
 
     /// Marks the responses of a key stale, and returns how many it has marked.
     pub(crate) fn mark_stale(&self, key: &CacheKey, at: Timestamp) -> u64 {
-        let _shard = self.writers.lock(key);
-        let Some(stored) = self.get(key) else { return 0 };
-        let before = self.marked_with_groups(stored.candidates.clone());
-        let after = before.clone().marked_stale(|_| Some(at));
-        let each = before.iter().zip(after.iter());
-        let marked = each.filter(|(before, after)| !Arc::ptr_eq(&before.head, &after.head)).count();
-        if marked > 0 {
-            let reserved_at = stored.iter().map(|(_, reserved_at)| reserved_at).collect();
-            self.put(key, after.to_vec(), reserved_at, stored.clears);
-        }
-        marked as u64
+        self.epochs.update(key, || {
+            let Some(stored) = self.get(key) else { return 0 };
+            let before = self.marked_with_groups(stored.candidates.clone());
+            let after = before.clone().marked_stale(|_| Some(at));
+            let each = before.iter().zip(after.iter());
+            let marked = each.filter(|(before, after)| !Arc::ptr_eq(&before.head, &after.head)).count();
+            if marked > 0 {
+                let reserved_at = stored.iter().map(|(_, reserved_at)| reserved_at).collect();
+                self.put(key, after.to_vec(), reserved_at, stored.clears);
+            }
+            marked as u64
+        })
     }
 
     /// Marks the responses of all URLs that begin with `url` stale, and returns how many it has
@@ -294,7 +260,7 @@ impl Shared {
             return stored;
         }
         let is_valid = |(candidate, reserved_at): &(&Candidate, u64)| {
-            !self.groups.removed_since(&candidate.head.groups, *reserved_at)
+            !self.epochs.removed_since(&candidate.head.groups, *reserved_at)
         };
         if stored.iter().all(|one| is_valid(&one)) {
             return stored;

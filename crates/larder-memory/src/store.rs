@@ -85,8 +85,8 @@ impl CacheStore for MemoryStore {
     }
 
     async fn reserve(&self, key: &CacheKey) -> Result<Box<dyn Reservation>, StoreError> {
-        let registration = self.shared.register(key);
-        Ok(Box::new(MemoryReservation { store: Arc::clone(&self.shared), registration }))
+        let ticket = self.shared.epochs.reserve(key);
+        Ok(Box::new(MemoryReservation { store: Arc::clone(&self.shared), ticket }))
     }
 
     async fn freshen(
@@ -96,11 +96,6 @@ impl CacheStore for MemoryStore {
         head: Arc<StoredHead>,
         _keep_until: Timestamp,
     ) -> Result<(), StoreError> {
-        let _shard = self.shared.writers.lock(key);
-        let before = self.shared.get(key);
-        let Some(before) = before.filter(|stored| stored.candidates.iter().any(|one| one.id == id)) else {
-            return Err(gone("the entry was removed, replaced or evicted"));
-        };
         let freshened = |(one, reserved_at): (&Candidate, u64)| {
             let one = if one.id == id {
                 Candidate::new(id, Arc::clone(&head), one.body.clone())
@@ -109,16 +104,23 @@ impl CacheStore for MemoryStore {
             };
             (one, reserved_at)
         };
-        let (candidates, reserved_at) = before.iter().map(freshened).unzip();
-        self.shared.put(key, candidates, reserved_at, before.clears);
-        Ok(())
+        self.shared.epochs.update(key, || {
+            let before = self.shared.get(key);
+            let Some(before) = before.filter(|stored| stored.candidates.iter().any(|one| one.id == id))
+            else {
+                return Err(gone("the entry was removed, replaced or evicted"));
+            };
+            let (candidates, reserved_at) = before.iter().map(freshened).unzip();
+            self.shared.put(key, candidates, reserved_at, before.clears);
+            Ok(())
+        })
     }
 
     async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
         Ok(match scope {
             Scope::Key(key) => Some(self.shared.remove(key)),
-            Scope::Group(group) => {
-                self.shared.remove_group(group);
+            Scope::Group(_) => {
+                self.shared.epochs.remove(scope);
                 None
             }
             Scope::Prefix(url) => Some(self.shared.remove_prefix(url)),
@@ -133,7 +135,7 @@ impl CacheStore for MemoryStore {
         Ok(match scope {
             Scope::Key(key) => Some(self.shared.mark_stale(key, at)),
             Scope::Group(group) => {
-                self.shared.stale_groups.remove(group, at.as_millis());
+                self.shared.epochs.mark_group_stale(group, at);
                 None
             }
             Scope::Prefix(url) => Some(self.shared.mark_prefix_stale(url, at)),

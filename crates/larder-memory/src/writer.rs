@@ -15,34 +15,25 @@ use bytes::Bytes;
 use futures_core::Stream;
 use larder_core::{
     BodySource, ByteStream, EntryId, Reservation, StoreError, StoreErrorKind, StoreWriter, StoredHead,
-    Timestamp,
+    Ticket, Timestamp,
 };
 use parking_lot::Mutex;
 
-use crate::{
-    body,
-    shared::{Registration, Shared},
-};
+use crate::{body, shared::Shared};
 
 /// Chunks shorter than this are copied, because they may be slices that keep a larger read buffer
 /// alive.
 const COPY_BELOW: usize = 16 * 1024;
 
-/// A registered reservation of a key. It is unregistered when it is dropped.
+/// The reservation of a key.
 pub(crate) struct MemoryReservation {
     pub(crate) store: Arc<Shared>,
-    pub(crate) registration: Registration,
-}
-
-impl Drop for MemoryReservation {
-    fn drop(&mut self) {
-        self.store.unregister(&self.registration);
-    }
+    pub(crate) ticket: Ticket,
 }
 
 impl fmt::Debug for MemoryReservation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryReservation").field("key", &self.registration.key).finish_non_exhaustive()
+        f.debug_struct("MemoryReservation").field("key", self.ticket.key()).finish_non_exhaustive()
     }
 }
 
@@ -76,7 +67,7 @@ struct MemoryWriter {
 impl fmt::Debug for MemoryWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryWriter")
-            .field("key", &self.reservation.registration.key)
+            .field("key", self.reservation.ticket.key())
             .field("length", &self.length)
             .finish_non_exhaustive()
     }
@@ -101,8 +92,8 @@ impl StoreWriter for MemoryWriter {
 
     async fn commit(self: Box<Self>) -> Result<EntryId, StoreError> {
         let body = body::stored_body(&self.written.state.lock().chunks, self.length);
-        let MemoryReservation { store, registration } = &self.reservation;
-        let id = store.commit(registration, &self.head, body)?;
+        let MemoryReservation { store, ticket } = &self.reservation;
+        let id = store.commit(ticket, &self.head, body)?;
         self.written.end(Ending::Committed);
         Ok(id)
     }

@@ -9,6 +9,7 @@
 //! entry outside memory are defined by `codec`.
 
 mod body;
+mod epochs;
 mod error;
 mod invalidation;
 mod leases;
@@ -24,6 +25,7 @@ use async_trait::async_trait;
 use larder_policy::{CacheKey, StoredHead, Timestamp};
 
 pub use body::{BodySource, ByteStream, StoredBody};
+pub use epochs::{Change, Epochs, Removal, Ticket};
 pub use error::{StoreError, StoreErrorKind};
 pub use invalidation::{Invalidation, InvalidationFeed, InvalidationStream};
 pub use leases::{Claim, HeldLease, Lease, Leases};
