@@ -151,9 +151,12 @@ async fn a_client_that_stops_reading_is_reported_as_incomplete() {
     );
 }
 
+/// The outcome of a request, and the durations of its lookup, the origin's head and the whole.
+type Measured = (CacheOutcome, Duration, Option<Duration>, Duration);
+
 /// Keeps the durations of each request.
 #[derive(Debug, Default)]
-struct Durations(Mutex<Vec<(CacheOutcome, Duration, Option<Duration>, Duration)>>);
+struct Durations(Mutex<Vec<Measured>>);
 
 impl Observer for Durations {
     fn on_event(&self, event: &Event<'_>) {

@@ -11,7 +11,10 @@ use http::{HeaderMap, StatusCode};
 
 use crate::{
     ByteRange, CacheGroup, FreshnessLifetime, RequestHead, RequestHeaders, SelectingHeaders, Serve,
-    Timestamp, Validator, age::current_age, serving,
+    Timestamp, Validator,
+    age::current_age,
+    header_names::{ETAG, LAST_MODIFIED},
+    serving,
 };
 
 /// Longest time after its arrival that a response is kept.
@@ -123,7 +126,8 @@ impl StoredHead {
         let freshness = &self.freshness;
         let fresh = freshness.lifetime.lifetime.saturating_sub(freshness.corrected_initial_age);
         let stale = freshness.stale_while_revalidate.max(freshness.stale_if_error).unwrap_or_default();
-        let grace = if self.validator().is_some() { REVALIDATION_GRACE } else { NO_VALIDATOR_GRACE };
+        let has_validator = self.fields.contains_key(ETAG) || self.fields.contains_key(LAST_MODIFIED);
+        let grace = if has_validator { REVALIDATION_GRACE } else { NO_VALIDATOR_GRACE };
         let kept = fresh.saturating_add(stale.max(grace)).min(MAX_KEPT);
         freshness.response_time.saturating_add(kept)
     }

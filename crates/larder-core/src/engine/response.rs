@@ -30,7 +30,7 @@ impl fmt::Debug for CacheResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CacheResponse")
             .field("status", &self.status)
-            .field("age", &self.age)
+            .field("current_age", &self.age)
             .field("cache_status", &format_args!("{}", self.cache_status))
             .field("body", &self.body)
             .finish_non_exhaustive()

@@ -70,6 +70,7 @@ impl Miss {
     /// # Errors
     ///
     /// Returns the miss unchanged if the request has to go through the engine.
+    #[expect(clippy::result_large_err, reason = "a miss continues in the caller; boxing it would cost more")]
     pub fn into_bypass(self) -> Result<Bypass, Self> {
         let Some((method, fwd)) = self.bypass else { return Err(self) };
         Ok(Bypass { context: self.context, key: self.key, method, fwd, stopwatch: self.stopwatch })
