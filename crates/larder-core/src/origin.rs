@@ -75,8 +75,8 @@ pub trait Origin: fmt::Debug + Send + Sync + 'static {
 /// The future that [`Origin::fetch`] returns.
 type FetchFuture<'f> = Pin<Box<dyn Future<Output = Result<Response<Body>, OriginError>> + Send + 'f>>;
 
-/// Implements [`Origin`] for a pointer type. The signature is that which `#[async_trait]` generates:
-/// a call returns the future of the inner origin and allocates nothing more.
+/// Implements [`Origin`] for a pointer type. The signature is the one that `#[async_trait]`
+/// generates: a call returns the future of the inner origin and allocates nothing more.
 macro_rules! impl_origin {
     ($pointer:ident) => {
         impl<T: Origin + ?Sized> Origin for $pointer<T> {

@@ -5,18 +5,10 @@
 
 mod setting;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::time::Duration;
 
-use async_trait::async_trait;
-use larder_core::{
-    Cache, CacheGroup, CacheKey, CacheStore, Candidates, Claim, EntryId, FetchError, HeldLease,
-    InvalidationFeed, Lease, Leases, Limits, Origin, OriginError, OriginErrorKind, Reservation, Scope,
-    StoreError, StoredHead, TargetUri, Timestamp,
-};
-use larder_memory::MemoryStore;
-use larder_testkit::ManualOrigin;
-use setting::{content, read, request, response_of, setting, settle, with};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use larder_core::{CacheGroup, CacheKey, FetchError, Limits, OriginError, OriginErrorKind, Scope, TargetUri};
+use setting::{content, read, response_of, setting, settle, with};
 
 const FRESH: &[(&str, &str)] = &[("cache-control", "max-age=60")];
 
@@ -309,117 +301,4 @@ async fn followers_stop_waiting_for_a_slow_leader() {
     assert_eq!(read(follower).await.1, b"alone");
     let error = leader.await.expect("no panic").expect_err("the origin did not respond");
     assert_eq!(error.status(), http::StatusCode::GATEWAY_TIMEOUT);
-}
-
-/// A memory store with leases, shared by two caches that represent two processes.
-#[derive(Debug, Clone, Default)]
-struct Leasing {
-    inner: MemoryStore,
-    held: Arc<parking_lot::Mutex<HashMap<CacheKey, Arc<Mutex<()>>>>>,
-}
-
-#[derive(Debug)]
-struct Held(#[allow(dead_code, reason = "held until dropped")] OwnedMutexGuard<()>);
-impl Lease for Held {}
-
-#[derive(Debug)]
-struct Waiting(Arc<Mutex<()>>);
-
-#[async_trait]
-impl HeldLease for Waiting {
-    async fn released(self: Box<Self>) {
-        drop(self.0.lock().await);
-    }
-}
-
-#[async_trait]
-impl Leases for Leasing {
-    async fn claim(&self, key: &CacheKey) -> Result<Claim, StoreError> {
-        let of_key = Arc::clone(self.held.lock().entry(key.clone()).or_default());
-        Ok(match Arc::clone(&of_key).try_lock_owned() {
-            Ok(guard) => Claim::Granted(Box::new(Held(guard))),
-            Err(_) => Claim::Held(Box::new(Waiting(of_key))),
-        })
-    }
-}
-
-#[async_trait]
-impl CacheStore for Leasing {
-    async fn lookup(&self, key: &CacheKey) -> Result<Candidates, StoreError> {
-        self.inner.lookup(key).await
-    }
-    async fn reserve(&self, key: &CacheKey) -> Result<Box<dyn Reservation>, StoreError> {
-        self.inner.reserve(key).await
-    }
-    async fn freshen(
-        &self,
-        key: &CacheKey,
-        id: EntryId,
-        head: Arc<StoredHead>,
-        keep_until: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.inner.freshen(key, id, head, keep_until).await
-    }
-    async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
-        self.inner.remove(scope).await
-    }
-
-    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Option<u64>, StoreError> {
-        self.inner.mark_stale(scope, at).await
-    }
-
-    fn leases(&self) -> Option<&dyn Leases> {
-        Some(self)
-    }
-
-    fn invalidations(&self) -> Option<&dyn InvalidationFeed> {
-        None
-    }
-}
-
-larder_testkit::store_suite!(leasing, async { Leasing::default() });
-
-#[test]
-fn the_leases_of_a_store_are_reached_through_pointers() {
-    let shared: Arc<dyn CacheStore> = Arc::new(Leasing::default());
-    let boxed: Box<dyn CacheStore> = Box::new(Arc::clone(&shared));
-    assert!(CacheStore::leases(&shared).is_some() && CacheStore::leases(&boxed).is_some());
-}
-
-#[tokio::test]
-async fn two_processes_fetch_a_cold_key_once() {
-    let store = Leasing::default();
-    let (origin, mut requests) = ManualOrigin::new();
-    let caches = [0, 1].map(|_| Cache::builder(Arc::new(store.clone())).build());
-    let get = |cache: &Cache| {
-        let (cache, origin) = (cache.clone(), Arc::clone(&origin) as Arc<dyn Origin>);
-        tokio::spawn(async move { cache.fetch(request("GET", "/", &[]), origin).await })
-    };
-    let fetches: Vec<_> = (0..20).map(|n| get(&caches[n % 2])).collect();
-    let first = requests.next().await;
-    settle().await;
-    assert!(requests.is_empty(), "both processes fetched");
-    first.respond(200, FRESH, b"once");
-    for fetch in fetches {
-        assert_eq!(read(fetch).await.1, b"once");
-    }
-    assert!(requests.is_empty());
-}
-
-#[tokio::test]
-async fn another_process_takes_over_when_the_lease_holder_dies() {
-    let store = Leasing::default();
-    let (origin, mut requests) = ManualOrigin::new();
-    let caches = [0, 1].map(|_| Cache::builder(Arc::new(store.clone())).build());
-    let get = |cache: &Cache| {
-        let (cache, origin) = (cache.clone(), Arc::clone(&origin) as Arc<dyn Origin>);
-        tokio::spawn(async move { cache.fetch(request("GET", "/", &[]), origin).await })
-    };
-    let dies = get(&caches[0]);
-    let _lost = requests.next().await;
-    let waits = get(&caches[1]);
-    settle().await;
-    dies.abort();
-    requests.next().await.respond(200, FRESH, b"taken over");
-    assert_eq!(read(waits).await.1, b"taken over");
 }

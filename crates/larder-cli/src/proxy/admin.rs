@@ -174,8 +174,8 @@ impl Admin {
         }
     }
 
-    /// Purges a scope, and returns the body of the response, with the number of entries if the store
-    /// knows it.
+    /// Purges a scope, and returns the body of the response, with the number of entries if the
+    /// store knows it.
     async fn purge_scope(
         &self,
         scope: Scope<'_>,

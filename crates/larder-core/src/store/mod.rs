@@ -260,10 +260,10 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
     ///   other entries.
     /// - [`Scope::Group`]: takes time that does not depend on the number of entries (RFC 9875), so
     ///   the number is usually unknown.
-    /// - [`Scope::Prefix`]: the entries of all URLs that begin with the text. The URL of an entry is
-    ///   [`CacheKey::target`]. The store may examine every entry, and may reject writes that are in
-    ///   progress at the same time, including those of other URLs. The engine waits for it without
-    ///   a timeout. The empty text removes the same entries as [`Scope::All`].
+    /// - [`Scope::Prefix`]: the entries of all URLs that begin with the text. The URL of an entry
+    ///   is [`CacheKey::target`]. The store may examine every entry, and may reject writes that are
+    ///   in progress at the same time, including those of other URLs. The engine waits for it
+    ///   without a timeout. The empty text removes the same entries as [`Scope::All`].
     /// - [`Scope::All`]: every entry.
     ///
     /// # Errors
@@ -276,8 +276,8 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
     /// more work.
     ///
     /// From now on a lookup returns such an entry with its head marked as stale
-    /// ([`StoredHead::marked_stale`]), until it is freshened or replaced. An entry that was stale at
-    /// `at` anyway is not changed and not counted.
+    /// ([`StoredHead::marked_stale`]), until it is freshened or replaced. An entry that was stale
+    /// at `at` anyway is not changed and not counted.
     ///
     /// - [`Scope::Key`]: every variant of the key. It need not apply to entries that are committed
     ///   later. [`mark_key_stale`] implements it.
