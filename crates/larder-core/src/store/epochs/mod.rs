@@ -3,27 +3,24 @@
 //!
 //! A removal marks the writes that were reserved before it, so no tombstones are needed: the table
 //! is as large as the number of writes in progress. The removal of a group records a number, the
-//! epoch, which lookups compare with the epoch of an entry's reservation. `groups` has that table.
+//! epoch, which lookups compare with the epoch of an entry's reservation. `groups` has that record,
+//! `table` what is in progress, `ticket` the commit.
 
 mod groups;
+mod table;
+mod ticket;
 
 use std::{
-    collections::HashMap,
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
 };
 
-use larder_policy::{CacheGroup, CacheKey, PrehashedBuildHasher, Timestamp};
-use parking_lot::{Mutex, MutexGuard};
+use larder_policy::{CacheGroup, CacheKey, Timestamp};
 
-use self::groups::GroupEvents;
+use self::table::{Table, Turn};
 use super::Scope;
 
-/// Number of shards, each with a lock.
-const SHARDS: usize = 64;
+pub use self::{table::Change, ticket::Ticket};
 
 /// Decides, within one process, which writes a removal revokes: the third promise of
 /// [`CacheStore`](crate::CacheStore), "removal wins".
@@ -32,7 +29,7 @@ const SHARDS: usize = 64;
 /// write ends. It calls [`remove`](Self::remove) at the beginning of each removal, before it
 /// deletes anything. A commit must be atomic against removals, which takes one of two forms:
 ///
-/// | the store | makes an entry visible in | replaces a head, and deletes the entries of a key, in |
+/// | the store | makes an entry visible in | replaces heads and deletes entries in |
 /// |---|---|---|
 /// | completes without waiting | [`Ticket::commit`] | [`Epochs::update`] |
 /// | waits for a file, a server, a task | [`Ticket::begin_commit`] | [`Epochs::change`] |
@@ -41,9 +38,10 @@ const SHARDS: usize = 64;
 ///
 /// *Groups.* The removal of a group takes constant time: it deletes nothing. A store keeps
 /// [`Ticket::epoch`] with each entry that has groups, and a lookup leaves out those for which
-/// [`removed_since`](Self::removed_since) returns true. [`mark_group_stale`](Self::mark_group_stale)
-/// and [`stale_at`](Self::stale_at) do the same for soft purges. A store that outlives the process
-/// keeps a record of its own, since epochs start at zero in each process.
+/// [`removed_since`](Self::removed_since) returns true.
+/// [`mark_group_stale`](Self::mark_group_stale) and [`stale_at`](Self::stale_at) do the same for
+/// soft purges. A store that outlives the process keeps a record of its own, since epochs start at
+/// zero in each process.
 ///
 /// *Memory.* The table has an entry for each write in progress, and the last 65,536 removals of
 /// groups. If older ones are dropped, all older entries that have a group count as removed.
@@ -68,54 +66,19 @@ const SHARDS: usize = 64;
 /// assert!(epochs.removed_since(&[news], stored_at));
 /// ```
 #[derive(Clone)]
-pub struct Epochs(Arc<Shared>);
-
-struct Shared {
-    shards: Box<[Mutex<Shard>]>,
-    /// Number of group removals so far. The age of an entry is the value at its reservation.
-    epoch: AtomicU64,
-    /// When groups were removed, as values of `epoch`.
-    removed: GroupEvents,
-    /// When groups were marked stale, in ms.
-    stale: GroupEvents,
-    /// Number of changes that are in progress or waiting.
-    changes: AtomicUsize,
-}
-
-/// The keys of one shard that have something in progress.
-type Shard = HashMap<CacheKey, Pending, PrehashedBuildHasher>;
-
-/// What is in progress for one key.
-#[derive(Default)]
-struct Pending {
-    /// The flag of each write in progress, set when a removal revokes it.
-    writes: Vec<Arc<AtomicBool>>,
-    /// Held by the change in progress. `None` if there is none, and always in a store that uses no
-    /// asynchronous changes.
-    turn: Option<Arc<tokio::sync::Mutex<()>>>,
-}
+pub struct Epochs(Arc<Table>);
 
 impl Epochs {
     /// Creates an empty table.
     pub fn new() -> Self {
-        Self(Arc::new(Shared {
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            epoch: AtomicU64::new(0),
-            removed: GroupEvents::default(),
-            stale: GroupEvents::default(),
-            changes: AtomicUsize::new(0),
-        }))
+        Self(Arc::new(Table::new()))
     }
 
     /// Registers a write of `key`, for [`CacheStore::reserve`](crate::CacheStore::reserve).
     ///
     /// A removal after this call revokes the ticket. It is unregistered when it is dropped.
     pub fn reserve(&self, key: &CacheKey) -> Ticket {
-        // Read before the write is registered: a group removal in between then counts as later.
-        let epoch = self.0.epoch.load(Ordering::Acquire);
-        let revoked = Arc::new(AtomicBool::new(false));
-        self.shard(key).entry(key.clone()).or_default().writes.push(Arc::clone(&revoked));
-        Ticket { epochs: self.clone(), key: key.clone(), revoked, epoch }
+        Ticket::new(&self.0, key)
     }
 
     /// Revokes the tickets of a scope that were reserved before this call. For a group, also
@@ -129,10 +92,10 @@ impl Epochs {
         let mut turns = Vec::new();
         match scope {
             Scope::Key(key) => {
-                let mut shard = self.shard(key);
+                let mut shard = self.0.shard(key);
                 if let Some(pending) = shard.get_mut(key) {
                     pending.revoke();
-                    turns.extend(pending.turn.as_ref().map(|lock| self.turn(key, lock)));
+                    turns.extend(pending.turn.as_ref().map(|lock| self.0.turn(key, lock)));
                     if pending.is_over() {
                         shard.remove(key);
                     }
@@ -142,35 +105,22 @@ impl Epochs {
                 self.0.removed.record(group, || self.0.epoch.fetch_add(1, Ordering::AcqRel) + 1);
                 // The groups of a write are not known here. Its commit compares the epochs.
                 if self.0.changes.load(Ordering::Acquire) > 0 {
-                    self.visit(&mut turns, |_, _| true);
+                    self.0.visit(&mut turns, |_, _| true);
                 }
             }
-            Scope::Prefix(prefix) => self.visit(&mut turns, |key, pending| {
+            Scope::Prefix(prefix) => self.0.visit(&mut turns, |key, pending| {
                 let matches = key.target().starts_with(prefix);
                 if matches {
                     pending.revoke();
                 }
                 matches
             }),
-            Scope::All => self.visit(&mut turns, |_, pending| {
+            Scope::All => self.0.visit(&mut turns, |_, pending| {
                 pending.revoke();
                 true
             }),
         }
         Removal { turns }
-    }
-
-    /// Calls `visit` for each key with something in progress, and collects the changes in progress
-    /// of the keys for which it returns true.
-    fn visit(&self, turns: &mut Vec<Turn>, visit: impl Fn(&CacheKey, &mut Pending) -> bool) {
-        for shard in &self.0.shards {
-            shard.lock().retain(|key, pending| {
-                if visit(key, pending) {
-                    turns.extend(pending.turn.as_ref().map(|lock| self.turn(key, lock)));
-                }
-                !pending.is_over()
-            });
-        }
     }
 
     /// Runs a change of the entries of `key` that does not wait. No [`Ticket::commit`] and no other
@@ -179,7 +129,7 @@ impl Epochs {
     /// `change` runs under a lock that other keys share. It must be short and must not call
     /// `reserve`, `remove`, `update` or `commit`, nor drop a ticket.
     pub fn update<R>(&self, key: &CacheKey, change: impl FnOnce() -> R) -> R {
-        let _shard = self.shard(key);
+        let _shard = self.0.shard(key);
         change()
     }
 
@@ -193,18 +143,13 @@ impl Epochs {
     ///
     /// Can be dropped at any point: the change has not begun then.
     pub async fn change(&self, key: &CacheKey) -> Change {
-        let turn = {
-            let mut shard = self.shard(key);
-            let pending = shard.entry(key.clone()).or_default();
-            self.turn(key, pending.turn.get_or_insert_default())
-        };
-        Change { _held: Arc::clone(&turn.lock).lock_owned().await, _turn: turn }
+        self.0.change(key).await
     }
 
     /// Returns whether an entry of these groups that was reserved at this epoch has been removed
     /// with one of them since. An entry without groups has not.
     pub fn removed_since(&self, groups: &[CacheGroup], epoch: u64) -> bool {
-        epoch < self.0.removed.last(groups)
+        self.0.removed_since(groups, epoch)
     }
 
     /// Marks the entries of a group as stale that were requested from the origin at `at` or before,
@@ -217,17 +162,6 @@ impl Epochs {
     /// [`Candidates::marked_stale`](crate::Candidates::marked_stale).
     pub fn stale_at(&self, groups: &[CacheGroup]) -> Option<Timestamp> {
         Some(self.0.stale.last(groups)).filter(|at| *at > 0).map(Timestamp::from_millis)
-    }
-
-    /// Locks the shard of a key.
-    fn shard(&self, key: &CacheKey) -> MutexGuard<'_, Shard> {
-        self.0.shards[(key.process_hash() >> 40) as usize % SHARDS].lock()
-    }
-
-    /// Returns a reference to the lock of a key's changes. The caller holds the lock of the shard.
-    fn turn(&self, key: &CacheKey, lock: &Arc<tokio::sync::Mutex<()>>) -> Turn {
-        self.0.changes.fetch_add(1, Ordering::AcqRel);
-        Turn { epochs: self.clone(), key: key.clone(), lock: Arc::clone(lock) }
     }
 }
 
@@ -244,126 +178,6 @@ impl fmt::Debug for Epochs {
             .field("removed_groups", &self.0.removed.recorded())
             .field("stale_groups", &self.0.stale.recorded())
             .finish_non_exhaustive()
-    }
-}
-
-impl Pending {
-    /// Revokes all writes in progress.
-    fn revoke(&mut self) {
-        for write in self.writes.drain(..) {
-            write.store(true, Ordering::Release);
-        }
-    }
-
-    /// Returns whether nothing is in progress.
-    fn is_over(&self) -> bool {
-        self.writes.is_empty() && self.turn.is_none()
-    }
-}
-
-/// The right to commit one write, unless a removal revokes it. Dropping it unregisters the write.
-///
-/// [`Epochs`] has an example.
-pub struct Ticket {
-    epochs: Epochs,
-    key: CacheKey,
-    /// Set when a removal of the key, of a prefix or of everything revokes the ticket.
-    revoked: Arc<AtomicBool>,
-    epoch: u64,
-}
-
-impl Ticket {
-    /// Returns the key that was reserved.
-    pub fn key(&self) -> &CacheKey {
-        &self.key
-    }
-
-    /// Returns the epoch of the reservation, for [`Epochs::removed_since`]. Epochs of different
-    /// processes can't be compared.
-    pub fn epoch(&self) -> u64 {
-        self.epoch
-    }
-
-    /// Returns whether a removal has revoked the ticket, for an early end of the write. A ticket
-    /// that is not revoked yet may be in the next moment.
-    pub fn is_revoked(&self, groups: &[CacheGroup]) -> bool {
-        self.revoked.load(Ordering::Acquire) || self.epochs.removed_since(groups, self.epoch)
-    }
-
-    /// Makes an entry of these groups visible by `make_visible`, unless the ticket is revoked.
-    /// Returns `None` if it is.
-    ///
-    /// No removal of the key can come between the check and the end of `make_visible`, which is
-    /// subject to the rules of [`Epochs::update`].
-    pub fn commit<R>(&self, groups: &[CacheGroup], make_visible: impl FnOnce() -> R) -> Option<R> {
-        let _shard = self.epochs.shard(&self.key);
-        (!self.is_revoked(groups)).then(make_visible)
-    }
-
-    /// Begins to make an entry of these groups visible, as a [change](Epochs::change) of the key.
-    /// Returns `None` if the ticket is revoked.
-    ///
-    /// Removals from now on wait for the end of the change: see [`Removal::settled`]. If the store
-    /// keeps the tokens of groups, it reads them before this call: then no removal can be recorded
-    /// between the check and the tokens.
-    ///
-    /// # Cancel safety
-    ///
-    /// Can be dropped at any point: the commit has not begun then.
-    pub async fn begin_commit(&self, groups: &[CacheGroup]) -> Option<Change> {
-        let change = self.epochs.change(&self.key).await;
-        // Under the lock: a removal either finds the change in the table, or revokes before.
-        let revoked = {
-            let _shard = self.epochs.shard(&self.key);
-            self.is_revoked(groups)
-        };
-        (!revoked).then_some(change)
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        let mut shard = self.epochs.shard(&self.key);
-        if let Some(pending) = shard.get_mut(&self.key) {
-            pending.writes.retain(|write| !Arc::ptr_eq(write, &self.revoked));
-            if pending.is_over() {
-                shard.remove(&self.key);
-            }
-        }
-    }
-}
-
-impl fmt::Debug for Ticket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ticket")
-            .field("key", &self.key)
-            .field("revoked", &self.revoked)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A change of a key's entries that is in progress. It ends when this is dropped.
-///
-/// ```
-/// use larder_core::{CacheKey, Epochs, Scope};
-///
-/// # async fn example(key: &CacheKey) {
-/// let epochs = Epochs::new();
-/// let change = epochs.change(key).await;
-/// // Read the head, and write another in its place.
-/// drop(change);
-/// # }
-/// ```
-#[must_use = "the change ends when it is dropped"]
-pub struct Change {
-    // Dropped before `_turn`, which then sees whether another change waits.
-    _held: tokio::sync::OwnedMutexGuard<()>,
-    _turn: Turn,
-}
-
-impl fmt::Debug for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Change").field("key", &self._turn.key).finish_non_exhaustive()
     }
 }
 
@@ -404,30 +218,5 @@ impl Removal {
 impl fmt::Debug for Removal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Removal").field("changes", &self.turns.len()).finish_non_exhaustive()
-    }
-}
-
-/// A reference to the lock of a key's changes. The last one removes it from the table.
-struct Turn {
-    epochs: Epochs,
-    key: CacheKey,
-    lock: Arc<tokio::sync::Mutex<()>>,
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        let mut shard = self.epochs.shard(&self.key);
-        self.epochs.0.changes.fetch_sub(1, Ordering::AcqRel);
-        let Some(pending) = shard.get_mut(&self.key) else { return };
-        // New references are created under the lock of the shard only: one is the table's, the
-        // other this one.
-        if pending.turn.as_ref().is_some_and(|turn| Arc::ptr_eq(turn, &self.lock))
-            && Arc::strong_count(&self.lock) == 2
-        {
-            pending.turn = None;
-        }
-        if pending.is_over() {
-            shard.remove(&self.key);
-        }
     }
 }
