@@ -11,7 +11,7 @@
 //! - the *head*: the key, [`FreshnessInfo`](crate::FreshnessInfo) as numbers, and the header block
 //!   as text ([`encode_head`], [`decode_head`]);
 //! - the *body*: its bytes unchanged, then a *trailer* with a checksum for each block of 64 KiB
-//!   ([`BodyChecksum`], [`Trailer`]).
+//!   ([`BodyChecksum`], [`Trailer`]). [`BlockReader`] reads it.
 //!
 //! A store that holds both in one place writes the body record after the head ([`encode_whole`],
 //! [`decode_whole`]).
@@ -32,12 +32,14 @@
 //! }
 //! ```
 
+mod block_reader;
 mod body;
 mod decode;
 mod encode;
 mod error;
 mod layout;
 
+pub use block_reader::BlockReader;
 pub use body::{BodyChecksum, Trailer};
 pub use decode::{DecodedHead, decode_head, decode_whole, head_length, stored_key};
 pub use encode::{encode_head, encode_whole};

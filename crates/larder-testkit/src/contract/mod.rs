@@ -508,13 +508,15 @@ pub async fn concurrent_writes_never_mix_bodies(store: Store) {
         tasks.push(tokio::spawn(async move {
             for round in 0..500_usize {
                 let length = 1 + round * 7 % 5000;
-                let mut writer = store
-                    .reserve(&key("/a"))
-                    .await
-                    .expect("it reserves")
-                    .begin(plain(), None, plain().keep_until())
-                    .await
-                    .expect("it begins");
+                let reserved = store.reserve(&key("/a")).await.expect("it reserves");
+                let mut writer = match reserved.begin(plain(), None, plain().keep_until()).await {
+                    Ok(writer) => writer,
+                    // Another task's removal came in between.
+                    Err(error) => {
+                        assert_eq!(error.kind(), StoreErrorKind::Gone);
+                        continue;
+                    }
+                };
                 for chunk in vec![task; length].chunks(512) {
                     writer.write(Bytes::copy_from_slice(chunk)).await.expect("it takes a chunk");
                 }
