@@ -5,10 +5,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use larder_core::{
-    Exchange, Failure, RequestHead, Rules, StoredHead, TargetUri, Timestamp, header_names,
-    invalidation_groups, invalidation_targets,
-};
+use larder_core::{RequestHead, Rules, StoredHead, TargetUri, Timestamp, policy::{Exchange, Failure, header_names, invalidation_groups, invalidation_targets}};
 use libfuzzer_sys::fuzz_target;
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -90,7 +87,7 @@ fn reuse(rules: &Rules, target: &TargetUri, request: &RequestHead<'_>, head: &St
     for later in [0, 1, 86_400, 1 << 31, u64::MAX / 1000] {
         let now = NOW.saturating_add(Duration::from_secs(later));
         let decision = rules.reuse(request, [head], now);
-        if let larder_core::Reuse::Fresh(_) = decision {
+        if let larder_core::policy::Reuse::Fresh(_) = decision {
             assert!(!head.freshness.no_cache, "a response with no-cache was served without revalidation");
             assert!(head.selecting.matches(request));
         }

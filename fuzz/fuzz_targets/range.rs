@@ -4,7 +4,7 @@
 #![no_main]
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use larder_core::{Exchange, RequestHead, Rules, Serve, StoredHead, TargetUri, Timestamp, header_names};
+use larder_core::{RequestHead, Rules, StoredHead, TargetUri, Timestamp, policy::{Exchange, Serve, header_names}};
 use libfuzzer_sys::fuzz_target;
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{HeaderValue, Method, Request, StatusCode};
 use larder_core::{
-    Body, Cache, CacheKey, CacheStore, EntryId, Exchange, Lookup, RequestHead, Rules, StoredBody, TargetUri,
-    Timestamp, codec,
+    Body, Cache, CacheKey, CacheStore, EntryId, Lookup, RequestHead, Rules, StoredBody, TargetUri, Timestamp,
+    codec, policy::Exchange,
 };
 use larder_disk::{DiskOptions, DiskStore};
 use larder_memory::MemoryStore;

@@ -8,7 +8,7 @@ use std::{hint::black_box, time::SystemTime};
 use criterion::{BatchSize, Criterion};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_cache_semantics::CachePolicy;
-use larder_core::{CacheKey, Exchange, RequestHead, Rules, TargetUri, Timestamp};
+use larder_core::{CacheKey, RequestHead, Rules, TargetUri, Timestamp, policy::Exchange};
 use larder_testkit::fixtures::{NOW, REQUEST, RESPONSE, fields, head};
 use setting::criterion;
 

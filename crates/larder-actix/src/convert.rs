@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use actix_http::header as actix;
 use actix_web::http as web;
 use bytes::Bytes;
-use larder_core::{RequestHeaders, StoredHead, header_names};
+use larder_core::{RequestHeaders, StoredHead, policy::header_names};
 
 /// The headers of a request in actix's map, for the engine to read. The names are lower case.
 #[derive(Debug)]

@@ -1,7 +1,10 @@
 //! Entity tags for responses of handlers that set none.
 
 use http::{HeaderValue, Response, StatusCode};
-use larder_core::{Body, has_no_store, header_names::ETAG};
+use larder_core::{
+    Body,
+    policy::{has_no_store, header_names::ETAG},
+};
 use xxhash_rust::xxh3::xxh3_128;
 
 /// Adds a strong entity tag to a 200 response that has none and may be stored. Its content must be

@@ -17,7 +17,9 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
 };
 use http::{Response, StatusCode};
-use larder_core::{Body, CacheKey, FetchOptions, OverrideFn, Overrides, ResponseContext, set_immutable};
+use larder_core::{
+    Body, CacheKey, FetchOptions, OverrideFn, Overrides, ResponseContext, policy::set_immutable,
+};
 
 use crate::{
     ResponseBody, encoding::Encoding, etag::add_etag, middleware::CacheMiddlewareService, query::IgnoredQuery,

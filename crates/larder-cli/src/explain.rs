@@ -8,9 +8,12 @@ use anyhow::Context as _;
 use http::{HeaderMap, Method, Request, response};
 use larder::{
     core::{
-        Body, CacheKey, CacheKind, CacheStore, Candidates, Clock as _, Exchange, Origin as _, RequestHead,
-        Reuse, Rules, Selected, StalePermission, StoredHead, SystemClock, TargetUri, Timestamp, Validator,
-        format_http_date, header_names::is_caching_header,
+        Body, CacheKey, CacheKind, CacheStore, Candidates, Clock as _, Origin as _, RequestHead, Rules,
+        StoredHead, SystemClock, TargetUri, Timestamp,
+        policy::{
+            Exchange, Reuse, Selected, StalePermission, Validator, format_http_date,
+            header_names::is_caching_header,
+        },
     },
     origin::{HyperOptions, HyperOrigin},
 };

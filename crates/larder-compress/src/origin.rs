@@ -13,7 +13,7 @@ use http::{
 use http_body::Body as _;
 use larder_core::{
     Body, Cache, CacheKey, Lookup, Origin, OriginError, RequestHead,
-    header_names::{AGE, CONTENT_LENGTH, IF_MODIFIED_SINCE, IF_NONE_MATCH, VARY},
+    policy::header_names::{AGE, CONTENT_LENGTH, IF_MODIFIED_SINCE, IF_NONE_MATCH, VARY},
 };
 
 use crate::{Coding, Compression, Negotiated, convert, response, tags};

@@ -6,7 +6,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
 };
-use larder_core::{
+use larder_core::policy::{
     has_no_transform,
     header_names::{CONTENT_RANGE, VARY},
 };

@@ -6,7 +6,7 @@
 //! for the origin, and the tag in the origin's 304 is replaced by the one in the request.
 
 use http::{HeaderMap, HeaderValue};
-use larder_core::header_names::{ETAG, IF_NONE_MATCH};
+use larder_core::policy::header_names::{ETAG, IF_NONE_MATCH};
 
 use crate::Coding;
 

@@ -8,9 +8,9 @@ use std::{hint::black_box, io::Write, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use larder_core::{
-    CacheKey, Clock, EntryId, FreshnessInfo, SelectingHeaders, StoredHead, SystemClock,
+    CacheKey, Clock, EntryId, StoredHead, SystemClock,
     codec::{self, BodyChecksum},
-    header_names,
+    policy::{FreshnessInfo, SelectingHeaders, header_names},
 };
 
 const ENTRY: EntryId = EntryId(0x0123_4567_89AB_CDEF);

@@ -15,6 +15,7 @@ mod engine;
 mod error_chain;
 mod local_origin;
 mod origin;
+pub mod policy;
 mod store;
 mod timeout;
 
@@ -27,7 +28,11 @@ pub use engine::{
 };
 #[doc(hidden)]
 pub use error_chain::debug_as_chain;
-pub use larder_policy::*;
+pub use larder_policy::{
+    CacheDetail, CacheGroup, CacheKey, CacheKind, CacheMode, CacheOutcome, CacheStatus, ForwardReason,
+    NotStorable, Overrides, RequestHead, RequestHeaders, Rules, StoredHead, TargetError, TargetUri,
+    Timestamp,
+};
 pub use local_origin::{OriginRequest, OriginRequests, Responder, local_origin};
 pub use origin::{Origin, OriginError, OriginErrorKind};
 pub use store::{

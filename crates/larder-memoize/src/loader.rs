@@ -7,7 +7,7 @@ use std::{fmt, future::Future, marker::PhantomData, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use http::{Request, Response, StatusCode};
-use larder_core::{Body, Origin, OriginError, set_max_age};
+use larder_core::{Body, Origin, OriginError, policy::set_max_age};
 use parking_lot::Mutex;
 use serde::Serialize;
 

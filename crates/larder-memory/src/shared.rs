@@ -14,8 +14,8 @@ use std::{
 };
 
 use larder_core::{
-    CacheKey, Candidate, Candidates, EntryId, Epochs, PrehashedBuildHasher, Scope, StoreError,
-    StoreErrorKind, StoredBody, StoredHead, Ticket, Timestamp,
+    CacheKey, Candidate, Candidates, EntryId, Epochs, Scope, StoreError, StoreErrorKind, StoredBody,
+    StoredHead, Ticket, Timestamp, policy::PrehashedBuildHasher,
 };
 
 use crate::MemoryOptions;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
-use larder_core::{Clock as _, SystemClock, parse_http_date};
+use larder_core::{Clock as _, SystemClock, policy::parse_http_date};
 
 use crate::{Error, Response};
 

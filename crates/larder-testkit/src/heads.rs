@@ -1,7 +1,7 @@
 //! Creates keys and stored heads as the engine does, for tests of stores.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use larder_core::{CacheKey, Exchange, RequestHead, Rules, StoredHead, TargetUri, Timestamp};
+use larder_core::{CacheKey, RequestHead, Rules, StoredHead, TargetUri, Timestamp, policy::Exchange};
 
 /// Returns the key of a path on `http://example.com`.
 ///

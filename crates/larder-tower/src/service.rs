@@ -16,7 +16,9 @@ use http::{
     request::Parts,
     uri::{PathAndQuery, Scheme},
 };
-use larder_core::{Body, BodyError, Bypass, Cache, CacheKey, Lookup, Miss, RequestHead, header_names};
+use larder_core::{
+    Body, BodyError, Bypass, Cache, CacheKey, Lookup, Miss, RequestHead, policy::header_names,
+};
 use parking_lot::Mutex;
 use tower::{Service, ServiceExt as _};
 

@@ -54,7 +54,7 @@ fn place(file: &File, headers: &List, clocks: &List, findings: &mut Vec<String>)
         let has = |names: &[&str]| names.iter().any(|name| code.contains(name));
         if file.crate_name() != "larder-policy" && has(CACHING_HEADERS) && !headers.covers(&file.path) {
             findings.push(format!(
-                "{at}: use larder_core::header_names; caching headers are named in larder-policy"
+                "{at}: use larder_core::policy::header_names; caching headers are named in larder-policy"
             ));
         }
         if has(CLOCK_READERS) && !clocks.covers(&file.path) {

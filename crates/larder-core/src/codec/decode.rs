@@ -19,8 +19,8 @@ use super::{
     },
 };
 use crate::{
-    ByteRange, CacheGroup, CacheKey, EntryId, FreshnessInfo, FreshnessLifetime, LifetimeSource,
-    SelectingHeaders, StoredHead, Timestamp,
+    CacheGroup, CacheKey, EntryId, StoredHead, Timestamp,
+    policy::{ByteRange, FreshnessInfo, FreshnessLifetime, LifetimeSource, SelectingHeaders},
 };
 
 /// The error for a flag that this version does not define.

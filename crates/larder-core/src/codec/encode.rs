@@ -12,7 +12,7 @@ use super::{
         CHECKSUM, MAGIC, MAX_FIELDS, MAX_GROUPS, MAX_SELECTING, STATUS_LINE, STATUS_LINE_END, at, flag, line,
     },
 };
-use crate::{CacheGroup, CacheKey, EntryId, LifetimeSource, StoredHead};
+use crate::{CacheGroup, CacheKey, EntryId, StoredHead, policy::LifetimeSource};
 
 /// Appends the encoded head of `entry` to `out`. `body_length` is `None` if the body's length is
 /// not known yet.

@@ -8,7 +8,7 @@
 //!
 //! An entry has two records, which share an [`EntryId`](crate::EntryId):
 //!
-//! - the *head*: the key, [`FreshnessInfo`](crate::FreshnessInfo) as numbers, and the header block
+//! - the *head*: the key, [`FreshnessInfo`](crate::policy::FreshnessInfo) as numbers, and the header block
 //!   as text ([`encode_head`], [`decode_head`]);
 //! - the *body*: its bytes unchanged, then a *trailer* with a checksum for each block of 64 KiB
 //!   ([`BodyChecksum`], [`Trailer`]). [`BlockReader`] reads it.

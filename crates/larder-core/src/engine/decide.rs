@@ -6,7 +6,8 @@
 
 use super::context::Context;
 use crate::{
-    CacheStatus, Candidates, ForwardReason, RequestHead, RequestHeaders, Reuse, Selected, StalePermission,
+    CacheStatus, Candidates, ForwardReason, RequestHead, RequestHeaders,
+    policy::{Reuse, Selected, StalePermission},
 };
 
 /// The next step for a request.

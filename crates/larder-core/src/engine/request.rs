@@ -12,7 +12,9 @@ use super::{
     FetchError,
     options::{FetchOptions, ResponseContext},
 };
-use crate::{Body, CacheKey, Origin, RequestHead, Rules, TargetError, TargetUri, strip_unforwardable};
+use crate::{
+    Body, CacheKey, Origin, RequestHead, Rules, TargetError, TargetUri, policy::strip_unforwardable,
+};
 
 /// A request in progress, without its body.
 #[derive(Debug, Clone)]

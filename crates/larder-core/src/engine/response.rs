@@ -10,7 +10,7 @@ use http::{
 };
 use http_body::Body as _;
 
-use crate::{Body, CacheDetail, CacheStatus, Candidates, ForwardReason, StoredHead, header_names};
+use crate::{Body, CacheDetail, CacheStatus, Candidates, ForwardReason, StoredHead, policy::header_names};
 
 /// The response to one request, before an adapter converts it to its framework's type.
 ///

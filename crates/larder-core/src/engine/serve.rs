@@ -13,7 +13,8 @@ use super::{
     response::{CacheResponse, ResponseHead},
 };
 use crate::{
-    Body, CacheDetail, CacheStatus, Candidates, Failure, RequestHead, RequestHeaders, Serve, StoredBody,
+    Body, CacheDetail, CacheStatus, Candidates, RequestHead, RequestHeaders, StoredBody,
+    policy::{Failure, Serve},
 };
 
 /// The stored response cannot be read. The engine treats it as a miss.

@@ -12,10 +12,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use larder_core::{
-    ByteRange, CacheGroup, CacheKey, EntryId, FreshnessInfo, FreshnessLifetime, LifetimeSource,
-    SelectingHeaders, StoredHead, Timestamp,
+    CacheGroup, CacheKey, EntryId, StoredHead, Timestamp,
     codec::{self, NotAnEntry, NotEncodable, PREFIX},
-    header_names,
+    policy::{ByteRange, FreshnessInfo, FreshnessLifetime, LifetimeSource, SelectingHeaders, header_names},
 };
 
 const ENTRY: EntryId = EntryId(0x0123_4567_89AB_CDEF);

@@ -6,10 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use larder_core::{
-    ByteRange, CacheGroup, CacheKey, EntryId, FreshnessInfo, LifetimeSource, SelectingHeaders, StoredHead,
-    Timestamp,
+    CacheGroup, CacheKey, EntryId, StoredHead, Timestamp,
     codec::{self, BLOCK, BodyChecksum, PREFIX, Trailer},
-    header_names,
+    policy::{ByteRange, FreshnessInfo, LifetimeSource, SelectingHeaders, header_names},
 };
 use proptest::{collection::vec, option, prelude::*};
 

@@ -10,8 +10,8 @@ use super::super::{
     outcome::FlightOutcome, request::PendingRequest, response::CacheResponse,
 };
 use crate::{
-    Body, Candidates, Exchange, ForwardReason, OriginError, OriginErrorKind, Reservation, head_within,
-    strip_hop_by_hop,
+    Body, Candidates, ForwardReason, OriginError, OriginErrorKind, Reservation, head_within,
+    policy::{Exchange, strip_hop_by_hop},
 };
 
 /// A request that is sent to the origin, with everything that the handling of its response needs.

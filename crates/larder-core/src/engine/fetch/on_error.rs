@@ -4,7 +4,7 @@ use super::{
     super::{context::Context, error::FetchError, outcome::FlightOutcome, serve::serve_stale_on_error},
     exchange::{Fetched, OriginExchange},
 };
-use crate::{Failure, OriginError};
+use crate::{OriginError, policy::Failure};
 
 /// Returns a stale response instead of the error, if the rules permit it.
 pub(super) async fn on_error(cx: &Context, exchange: OriginExchange<'_>, error: OriginError) -> Fetched {

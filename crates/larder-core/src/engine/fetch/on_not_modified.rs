@@ -11,7 +11,7 @@ use super::{
     },
     exchange::{Fetched, OriginExchange, Reply},
 };
-use crate::{CacheKey, Candidate, Freshen, Scope, StoredHead};
+use crate::{CacheKey, Candidate, Scope, StoredHead, policy::Freshen};
 
 /// Freshens the stored response and serves it.
 ///

@@ -20,8 +20,8 @@ use super::{
     on_not_modified::store_freshened,
 };
 use crate::{
-    Body, CacheDetail, CacheKey, CacheStatus, Candidates, Exchange, Failure, HeadFreshen, NotStorable, Scope,
-    StoredHead, not_modified, not_modified_fields,
+    Body, CacheDetail, CacheKey, CacheStatus, Candidates, NotStorable, Scope, StoredHead,
+    policy::{Exchange, Failure, HeadFreshen, not_modified, not_modified_fields},
 };
 
 /// Returns a stored response instead of a server error if the rules permit it, otherwise the

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     Body, CacheGroup, CacheKey, CacheStatus, Candidates, ForwardReason, Scope, TargetUri,
-    invalidation_groups, invalidation_targets,
+    policy::{invalidation_groups, invalidation_targets},
 };
 
 /// Forwards a request with a body, or with a method other than GET and HEAD.

@@ -26,7 +26,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::{CacheKey, Lease, PrehashedBuildHasher, engine::outcome::FlightOutcome};
+use crate::{CacheKey, Lease, engine::outcome::FlightOutcome, policy::PrehashedBuildHasher};
 
 /// A fetch in progress, as followers see it.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use super::{
     },
     flights::Flight,
 };
-use crate::{CacheKey, Candidate, Candidates, Failure, OriginError, timeout::within};
+use crate::{CacheKey, Candidate, Candidates, OriginError, policy::Failure, timeout::within};
 
 /// Waits for the leader's headers and acts on the outcome of the flight.
 pub(super) async fn follow(
