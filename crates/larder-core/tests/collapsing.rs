@@ -7,7 +7,7 @@ mod setting;
 
 use std::time::Duration;
 
-use larder_core::{CacheGroup, CacheKey, FetchError, Limits, OriginError, OriginErrorKind, Scope, TargetUri};
+use larder_core::{CacheGroup, CacheKey, Limits, OriginErrorKind, Scope, TargetUri};
 use setting::{content, read, response_of, setting, settle, with};
 
 const FRESH: &[(&str, &str)] = &[("cache-control", "max-age=60")];
@@ -83,26 +83,6 @@ async fn a_failed_leader_is_followed_by_one_more_attempt_and_then_an_error_for_a
         assert_eq!(error.status(), http::StatusCode::BAD_GATEWAY);
     }
     assert!(it.requests.is_empty(), "a queue of attempts");
-}
-
-/// A leader gets the origin's own error back. Its followers get the text of the cause.
-#[tokio::test]
-async fn the_cause_of_a_failure_reaches_all_who_waited() {
-    let mut it = setting();
-    let fetches: Vec<_> = (0..10).map(|_| it.get("/", &[])).collect();
-    for _ in 0..2 {
-        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
-        it.requests.next().await.fail(OriginError::new(OriginErrorKind::Connect).with_source(refused));
-    }
-    let mut leaders = 0;
-    for fetch in fetches {
-        let error = fetch.await.expect("no panic").expect_err("no response");
-        let FetchError::Origin(origin) = &error else { panic!("{error}") };
-        assert_eq!(origin.kind(), OriginErrorKind::Connect);
-        assert_eq!(std::error::Error::source(&error).expect("a cause").to_string(), "connection refused");
-        leaders += usize::from(error.downcast_source::<std::io::Error>().is_ok());
-    }
-    assert_eq!(leaders, 2);
 }
 
 /// A lock on an uncacheable page made two hundred clients wait for one another: 10 s for a page of

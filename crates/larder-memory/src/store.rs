@@ -2,9 +2,10 @@
 //!
 //! `shared` has the map, lookups, commits and removals. Bodies are written in `writer`.
 
-use std::fmt;
-
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+};
 
 use async_trait::async_trait;
 use larder_core::{

@@ -280,7 +280,8 @@ impl CachedClient {
         }
     }
 
-    /// Sends a request whose caller waits for at most `limit`, to the end of the response's body.
+    /// Sends a request of a caller that waits for at most `limit`, to the end of the response's
+    /// body.
     async fn send_within(
         &self,
         limit: Duration,

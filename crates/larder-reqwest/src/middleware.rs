@@ -90,8 +90,8 @@ impl Middleware for CachingMiddleware {
 }
 
 impl CachingMiddleware {
-    /// Returns the response to a request whose caller waits for at most `limit`, to the end of the
-    /// response's body.
+    /// Returns the response to a request of a caller that waits for at most `limit`, to the end of
+    /// the response's body.
     async fn respond_within(
         &self,
         limit: Duration,

@@ -259,8 +259,8 @@ async fn text(response: Response<Body>) -> String {
     String::from_utf8(body.into()).expect("text")
 }
 
-/// A caller's limit is a layer around the cache. When it passes, the fetch that the caller led ends
-/// for nobody else.
+/// A caller's limit is a layer around the cache. When it passes, the requests that wait for the
+/// caller's fetch still get a response.
 #[tokio::test]
 async fn a_limit_before_the_head_ends_only_its_callers_wait() {
     let it = Gated::start("").await;

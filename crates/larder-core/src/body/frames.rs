@@ -1,4 +1,4 @@
-//! The bodies behind a streaming [`Body`]: conversions from other bodies and from streams, and the
+//! The bodies behind a streaming [`Body`](super::Body): conversions from other bodies and from streams, and the
 //! combinators that observe one on its way.
 
 use std::{
@@ -8,10 +8,10 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use futures_core::Stream;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::{Body, BodyEnd, BodyError};
+use super::end::{BodyEnd, BodyError, BodyEvent};
 
 /// The result of polling a body.
 type PollFrame = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
@@ -21,9 +21,9 @@ pin_project! {
     pub(super) struct Erased<B> { #[pin] pub(super) body: B }
 }
 
-impl<B> http_body::Body for Erased<B>
+impl<B> Body for Erased<B>
 where
-    B: http_body::Body,
+    B: Body,
     B::Error: Into<BodyError>,
 {
     type Data = Bytes;
@@ -65,7 +65,7 @@ impl<S> Chunks<S> {
     }
 }
 
-impl<S, C, E> http_body::Body for Chunks<S>
+impl<S, C, E> Body for Chunks<S>
 where
     S: Stream<Item = Result<C, E>>,
     C: Into<Bytes>,
@@ -105,16 +105,17 @@ where
 }
 
 /// A body with another error.
-pub(super) struct MapErr<F> {
-    pub(super) body: Body,
+pub(super) struct MapErr<B, F> {
+    pub(super) body: B,
     pub(super) convert: F,
 }
 
 // The function is never pinned.
-impl<F> Unpin for MapErr<F> {}
+impl<B: Unpin, F> Unpin for MapErr<B, F> {}
 
-impl<F, E> http_body::Body for MapErr<F>
+impl<B, F, E> Body for MapErr<B, F>
 where
+    B: Body<Data = Bytes, Error = BodyError> + Unpin,
     F: FnMut(BodyError) -> E,
     E: Into<BodyError>,
 {
@@ -135,28 +136,19 @@ where
     }
 }
 
-/// What an observer of a body learns.
-#[derive(Debug)]
-pub(crate) enum BodyEvent {
-    /// A chunk of this many bytes was read.
-    Chunk(u64),
-    /// The body has ended. No event follows.
-    End(BodyEnd),
-}
-
 /// A body that reports its chunks and its end to `observe`.
-pub(super) struct Observed<F: FnMut(BodyEvent)> {
-    body: Body,
+pub(super) struct Observed<B: Body, F: FnMut(BodyEvent)> {
+    body: B,
     /// `None` once the end has been reported.
     observe: Option<F>,
 }
 
 // The function is never pinned.
-impl<F: FnMut(BodyEvent)> Unpin for Observed<F> {}
+impl<B: Body + Unpin, F: FnMut(BodyEvent)> Unpin for Observed<B, F> {}
 
-impl<F: FnMut(BodyEvent)> Observed<F> {
+impl<B: Body, F: FnMut(BodyEvent)> Observed<B, F> {
     /// Creates a body that reports to `observe`.
-    pub(super) fn new(body: Body, observe: F) -> Self {
+    pub(super) fn new(body: B, observe: F) -> Self {
         Self { body, observe: Some(observe) }
     }
 
@@ -168,7 +160,11 @@ impl<F: FnMut(BodyEvent)> Observed<F> {
     }
 }
 
-impl<F: FnMut(BodyEvent)> http_body::Body for Observed<F> {
+impl<B, F> Body for Observed<B, F>
+where
+    B: Body<Data = Bytes, Error = BodyError> + Unpin,
+    F: FnMut(BodyEvent),
+{
     type Data = Bytes;
     type Error = BodyError;
 
@@ -199,7 +195,7 @@ impl<F: FnMut(BodyEvent)> http_body::Body for Observed<F> {
     }
 }
 
-impl<F: FnMut(BodyEvent)> Drop for Observed<F> {
+impl<B: Body, F: FnMut(BodyEvent)> Drop for Observed<B, F> {
     fn drop(&mut self) {
         let end = if self.body.is_end_stream() { BodyEnd::Complete } else { BodyEnd::Dropped };
         self.end(end);

@@ -1,11 +1,11 @@
 //! Defines [`Body`], the body of a request or response, whole in memory or streaming. `frames` has
-//! the bodies that a streaming one consists of.
+//! the bodies that a streaming one consists of, `end` how a body ends.
 
+mod end;
 mod frames;
 
 use std::{
     any::Any,
-    error::Error,
     fmt,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -16,14 +16,10 @@ use futures_core::Stream;
 use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 
-pub(crate) use self::frames::BodyEvent;
+pub(crate) use self::end::BodyEvent;
+pub use self::end::{BodyEnd, BodyError};
 use self::frames::{Chunks, Erased, MapErr, Observed};
 use crate::ByteStream;
-
-/// The reason why a body ended before it was complete.
-///
-/// Code that reads a body must forward its error: a failed body is never treated as a shorter body.
-pub type BodyError = Box<dyn Error + Send + Sync>;
 
 /// The body of a request or response, either whole in memory or a stream of chunks.
 ///
@@ -52,24 +48,6 @@ enum Kind {
 
 /// A streaming body of any kind.
 type Frames = dyn http_body::Body<Data = Bytes, Error = BodyError> + Send;
-
-/// How a body ended; see [`Body::on_end`].
-///
-/// ```
-/// use larder_core::{Body, BodyEnd};
-///
-/// let body = Body::from("hello").on_end(|end| assert_eq!(end, BodyEnd::Dropped));
-/// drop(body);
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum BodyEnd {
-    /// The body was read to its end.
-    Complete,
-    /// The body failed: its reader got an error.
-    Failed,
-    /// The body was dropped before its end, for example because the client disconnected.
-    Dropped,
-}
 
 impl Body {
     /// Creates a body of zero bytes.

@@ -1,4 +1,5 @@
-//! What `{:?}` prints: errors as `fn main() -> Result<(), E>` shows them, and one line for a type.
+//! Errors on their way to all who waited, and what `{:?}` prints: errors as
+//! `fn main() -> Result<(), E>` shows them, and one line for a type.
 
 mod setting;
 
@@ -66,4 +67,24 @@ async fn a_type_prints_one_line() {
     ] {
         assert!(printed.len() < 250, "{printed}");
     }
+}
+
+/// A leader gets the origin's own error back. Its followers get the text of the cause.
+#[tokio::test]
+async fn the_cause_of_a_failure_reaches_all_who_waited() {
+    let mut it = setting();
+    let fetches: Vec<_> = (0..10).map(|_| it.get("/", &[])).collect();
+    for _ in 0..2 {
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        it.requests.next().await.fail(OriginError::new(OriginErrorKind::Connect).with_source(refused));
+    }
+    let mut leaders = 0;
+    for fetch in fetches {
+        let error = fetch.await.expect("no panic").expect_err("no response");
+        let FetchError::Origin(origin) = &error else { panic!("{error}") };
+        assert_eq!(origin.kind(), OriginErrorKind::Connect);
+        assert_eq!(error.source().expect("a cause").to_string(), "connection refused");
+        leaders += usize::from(error.downcast_source::<std::io::Error>().is_ok());
+    }
+    assert_eq!(leaders, 2);
 }
