@@ -7,22 +7,19 @@ mod setting;
 use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
-use larder_core::{
-    Cache, CacheKey, CacheStore, Candidates, Claim, EntryId, HeldLease, InvalidationFeed, Lease, Leases,
-    Origin, Reservation, Scope, StoreError, StoredHead, Timestamp,
-};
+use larder_core::{Cache, CacheKey, CacheStore, Claim, HeldLease, Lease, Leases, Origin, StoreError};
 use larder_memory::MemoryStore;
-use larder_testkit::ManualOrigin;
+use larder_testkit::{DelegatingStore, ManualOrigin, StoreDelegate};
 use setting::{read, request, settle};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 const FRESH: &[(&str, &str)] = &[("cache-control", "max-age=60")];
 
 /// A memory store with leases, shared by two caches that represent two processes.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 struct Leasing {
     inner: MemoryStore,
-    held: Arc<parking_lot::Mutex<HashMap<CacheKey, Arc<Mutex<()>>>>>,
+    held: parking_lot::Mutex<HashMap<CacheKey, Arc<Mutex<()>>>>,
 }
 
 #[derive(Debug)]
@@ -50,52 +47,28 @@ impl Leases for Leasing {
     }
 }
 
-#[async_trait]
-impl CacheStore for Leasing {
-    async fn lookup(&self, key: &CacheKey) -> Result<Candidates, StoreError> {
-        self.inner.lookup(key).await
-    }
-    async fn reserve(&self, key: &CacheKey) -> Result<Box<dyn Reservation>, StoreError> {
-        self.inner.reserve(key).await
-    }
-    async fn freshen(
-        &self,
-        key: &CacheKey,
-        id: EntryId,
-        head: Arc<StoredHead>,
-        keep_until: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.inner.freshen(key, id, head, keep_until).await
-    }
-    async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
-        self.inner.remove(scope).await
-    }
-
-    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Option<u64>, StoreError> {
-        self.inner.mark_stale(scope, at).await
+impl StoreDelegate for Leasing {
+    fn inner(&self) -> &dyn CacheStore {
+        &self.inner
     }
 
     fn leases(&self) -> Option<&dyn Leases> {
         Some(self)
     }
-
-    fn invalidations(&self) -> Option<&dyn InvalidationFeed> {
-        None
-    }
 }
 
-larder_testkit::store_suite!(leasing, async { Leasing::default() });
+larder_testkit::store_suite!(leasing, async { DelegatingStore::<Leasing>::default() });
 
 #[test]
 fn the_leases_of_a_store_are_reached_through_pointers() {
-    let shared: Arc<dyn CacheStore> = Arc::new(Leasing::default());
+    let shared: Arc<dyn CacheStore> = Arc::new(DelegatingStore::<Leasing>::default());
     let boxed: Box<dyn CacheStore> = Box::new(Arc::clone(&shared));
     assert!(CacheStore::leases(&shared).is_some() && CacheStore::leases(&boxed).is_some());
 }
 
 #[tokio::test]
 async fn two_processes_fetch_a_cold_key_once() {
-    let store = Leasing::default();
+    let store = DelegatingStore::<Leasing>::default();
     let (origin, mut requests) = ManualOrigin::new();
     let caches = [0, 1].map(|_| Cache::builder(Arc::new(store.clone())).build());
     let get = |cache: &Cache| {
@@ -115,7 +88,7 @@ async fn two_processes_fetch_a_cold_key_once() {
 
 #[tokio::test]
 async fn another_process_takes_over_when_the_lease_holder_dies() {
-    let store = Leasing::default();
+    let store = DelegatingStore::<Leasing>::default();
     let (origin, mut requests) = ManualOrigin::new();
     let caches = [0, 1].map(|_| Cache::builder(Arc::new(store.clone())).build());
     let get = |cache: &Cache| {

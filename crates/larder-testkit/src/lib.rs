@@ -2,6 +2,7 @@
 
 mod clock;
 pub mod contract;
+mod delegating;
 mod durable;
 mod faulty;
 pub mod fixtures;
@@ -11,6 +12,7 @@ mod raw;
 mod suite;
 
 pub use clock::ManualClock;
+pub use delegating::{DelegatingStore, StoreDelegate};
 pub use durable::durable_contract;
 pub use faulty::{Fault, FaultyStore};
 pub use heads::{head, key};

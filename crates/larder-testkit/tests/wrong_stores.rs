@@ -6,11 +6,11 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
-    BodySource, CacheKey, CacheStore, Candidate, Candidates, EntryId, InvalidationFeed, Leases, Reservation,
-    Scope, StoreError, StoreErrorKind, StoreWriter, StoredBody, StoredHead, Timestamp,
+    BodySource, CacheKey, CacheStore, Candidate, Candidates, EntryId, Reservation, Scope, StoreError,
+    StoreErrorKind, StoreWriter, StoredBody, StoredHead, Timestamp,
 };
 use larder_memory::MemoryStore;
-use larder_testkit::{FaultyStore, contract, store_suite};
+use larder_testkit::{DelegatingStore, FaultyStore, StoreDelegate, contract, store_suite};
 
 // A wrapper without a fault keeps the contract.
 store_suite!(around_memory, async { FaultyStore::new(Arc::new(MemoryStore::default())) });
@@ -45,7 +45,11 @@ struct WrongStore {
 }
 
 #[async_trait]
-impl CacheStore for WrongStore {
+impl StoreDelegate for WrongStore {
+    fn inner(&self) -> &dyn CacheStore {
+        &self.inner
+    }
+
     async fn lookup(&self, key: &CacheKey) -> Result<Candidates, StoreError> {
         let mut found = self.inner.lookup(key).await?.to_vec();
         if self.wrong == Wrong::OldestFirst {
@@ -123,14 +127,6 @@ impl CacheStore for WrongStore {
             }
             _ => self.inner.mark_stale(scope, at).await,
         }
-    }
-
-    fn leases(&self) -> Option<&dyn Leases> {
-        None
-    }
-
-    fn invalidations(&self) -> Option<&dyn InvalidationFeed> {
-        None
     }
 }
 
@@ -242,7 +238,7 @@ fn each_wrong_store_is_detected() {
         ($($wrong:ident: $($promise:ident),+;)*) => {
             $($(
                 let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-                let store = Arc::new(WrongStore { inner: MemoryStore::default(), wrong: Wrong::$wrong });
+                let store = Arc::new(DelegatingStore::new(WrongStore { inner: MemoryStore::default(), wrong: Wrong::$wrong }));
                 let result = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(contract::$promise(store))));
                 assert!(result.is_err(), "{} was not detected by {}", stringify!($wrong), stringify!($promise));
             )+)*

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
-    CacheGroup, CacheKey, CacheStore, Candidates, EntryId, Invalidation, InvalidationFeed,
-    InvalidationStream, Leases, Reservation, Scope, StoreError, StoredBody, StoredHead, Timestamp,
+    CacheGroup, CacheStore, Invalidation, InvalidationFeed, InvalidationStream, Scope, StoredBody, StoredHead,
 };
 use larder_memory::MemoryStore;
-use larder_testkit::{Fault, FaultyStore, head, key};
+use larder_testkit::{DelegatingStore, Fault, FaultyStore, StoreDelegate, head, key};
 use larder_tiered::TieredStore;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -39,36 +38,9 @@ impl InvalidationFeed for FeedStore {
     }
 }
 
-#[async_trait]
-impl CacheStore for FeedStore {
-    async fn lookup(&self, key: &CacheKey) -> Result<Candidates, StoreError> {
-        self.inner.lookup(key).await
-    }
-
-    async fn reserve(&self, key: &CacheKey) -> Result<Box<dyn Reservation>, StoreError> {
-        self.inner.reserve(key).await
-    }
-
-    async fn freshen(
-        &self,
-        key: &CacheKey,
-        id: EntryId,
-        head: Arc<StoredHead>,
-        keep_until: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.inner.freshen(key, id, head, keep_until).await
-    }
-
-    async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
-        self.inner.remove(scope).await
-    }
-
-    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Option<u64>, StoreError> {
-        self.inner.mark_stale(scope, at).await
-    }
-
-    fn leases(&self) -> Option<&dyn Leases> {
-        self.inner.leases()
+impl StoreDelegate for FeedStore {
+    fn inner(&self) -> &dyn CacheStore {
+        &self.inner
     }
 
     fn invalidations(&self) -> Option<&dyn InvalidationFeed> {
@@ -78,7 +50,7 @@ impl CacheStore for FeedStore {
 
 struct Setting {
     near: FaultyStore,
-    far: Arc<FeedStore>,
+    far: DelegatingStore<FeedStore>,
     tiers: TieredStore,
 }
 
@@ -86,8 +58,8 @@ impl Setting {
     async fn new() -> Self {
         let near = FaultyStore::new(Arc::new(MemoryStore::default()));
         let inner = FaultyStore::new(Arc::new(MemoryStore::default()));
-        let far = Arc::new(FeedStore { inner, listeners: Mutex::default() });
-        let tiers = TieredStore::new(Arc::new(near.clone()), Arc::clone(&far) as Arc<dyn CacheStore>);
+        let far = DelegatingStore::new(FeedStore { inner, listeners: Mutex::default() });
+        let tiers = TieredStore::new(Arc::new(near.clone()), Arc::new(far.clone()));
         let it = Self { near, far, tiers };
         it.announce(Invalidation::Connected).await;
         it
@@ -109,7 +81,8 @@ impl Setting {
 #[test]
 fn the_feed_of_a_store_is_reached_through_pointers() {
     let inner = FaultyStore::new(Arc::new(MemoryStore::default()));
-    let shared: Arc<dyn CacheStore> = Arc::new(FeedStore { inner, listeners: Mutex::default() });
+    let shared: Arc<dyn CacheStore> =
+        Arc::new(DelegatingStore::new(FeedStore { inner, listeners: Mutex::default() }));
     let boxed: Box<dyn CacheStore> = Box::new(Arc::clone(&shared));
     assert!(CacheStore::invalidations(&shared).is_some() && CacheStore::invalidations(&boxed).is_some());
 }
@@ -140,7 +113,7 @@ fn plain() -> Arc<StoredHead> {
 #[tokio::test]
 async fn what_is_found_far_is_near_the_next_time() {
     let it = Setting::new().await;
-    put(&*it.far, b"far").await;
+    put(&it.far, b"far").await;
     assert_eq!(it.content().await.as_deref(), Some(&b"far"[..]));
     it.far.inner.set(Fault::Down);
     assert_eq!(it.content().await.as_deref(), Some(&b"far"[..]), "from near");
@@ -151,9 +124,9 @@ async fn what_is_written_is_in_both() {
     let it = Setting::new().await;
     put(&it.tiers, b"both").await;
     assert_eq!(content(&it.near).await.as_deref(), Some(&b"both"[..]));
-    assert_eq!(content(&*it.far).await.as_deref(), Some(&b"both"[..]));
+    assert_eq!(content(&it.far).await.as_deref(), Some(&b"both"[..]));
     it.tiers.remove(Scope::Key(&key("/a"))).await.expect("it removes");
-    assert!(content(&it.near).await.is_none() && content(&*it.far).await.is_none());
+    assert!(content(&it.near).await.is_none() && content(&it.far).await.is_none());
 }
 
 #[tokio::test]
@@ -196,7 +169,7 @@ async fn near_copies_are_not_served_while_disconnected() {
     it.announce(Invalidation::Disconnected).await;
     it.far.inner.remove(Scope::Key(&key("/a"))).await.expect("another process removes it");
     assert_eq!(it.content().await, None);
-    put(&*it.far, b"new").await;
+    put(&it.far, b"new").await;
     assert_eq!(it.content().await.as_deref(), Some(&b"new"[..]));
     it.announce(Invalidation::Connected).await;
     assert_eq!(it.content().await.as_deref(), Some(&b"new"[..]), "the old near copies are removed");
@@ -240,12 +213,12 @@ async fn all_variants_are_near_or_none() {
     let it = Setting::new().await;
     let found = async || it.tiers.lookup(&key("/v")).await.map_or(0, |found| found.len());
     put_variant(&it.tiers, "de").await;
-    put_variant(&*it.far, "en").await;
+    put_variant(&it.far, "en").await;
     assert_eq!(found().await, 2, "including the one of another process");
     it.far.inner.set(Fault::Down);
     assert_eq!(found().await, 2, "from near");
     it.far.inner.set(Fault::None);
-    put_variant(&*it.far, "fr").await;
+    put_variant(&it.far, "fr").await;
     it.announce(Invalidation::Key(key("/v"))).await;
     assert_eq!(found().await, 3, "another process has stored another variant");
     put_variant(&it.tiers, "it").await;
@@ -264,7 +237,7 @@ async fn freshening_reaches_both() {
         .freshen(&key("/a"), found[0].id, Arc::clone(&freshened), freshened.keep_until())
         .await
         .expect("it freshens");
-    for store in [&it.near as &dyn CacheStore, &*it.far] {
+    for store in [&it.near as &dyn CacheStore, &it.far] {
         let found = store.lookup(&key("/a")).await.expect("it looks up");
         assert_eq!(found[0].head.fields, freshened.fields);
     }
