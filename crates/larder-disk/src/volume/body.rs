@@ -1,13 +1,12 @@
-//! Reads stored bodies in blocks. Each block's checksum is verified before its bytes are returned;
-//! the entry of a damaged block is removed by `damage`.
+//! Reads stored bodies in blocks, which `larder_core::codec::BlockReader` verifies. The entry of a
+//! damaged block is removed by `damage`.
 
 use std::{fmt, fs::File, io, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use larder_core::{
     BodySource, ByteStream, EntryId, StoreError,
-    codec::{BLOCK, Trailer},
+    codec::{BlockReader, Trailer},
 };
 
 use crate::{
@@ -16,9 +15,6 @@ use crate::{
     fs::blocking::{blocking, read_bytes},
     volume::{Volume, damage::remove_damaged},
 };
-
-/// Blocks of 64 KiB that one read returns, at most.
-const BLOCKS_PER_READ: u64 = 4;
 
 /// A stored body that is read on demand.
 pub(crate) struct DiskBody {
@@ -88,52 +84,17 @@ impl BodySource for DiskBody {
             _ => failed("could not open a stored body")(error),
         })?;
         let trailer = self.trailer(&file).await?;
-        let Range { start, end } = range.unwrap_or(0..self.length);
-        let end = end.min(self.length);
-        let reader = BodyReader {
-            volume: Arc::clone(&self.volume),
-            slot: self.slot,
-            file,
-            start: self.start,
-            trailer,
-            next: start,
-            end,
+        let (volume, start) = (Arc::clone(&self.volume), self.start);
+        let read = move |blocks: Range<u64>| {
+            let (volume, file) = (Arc::clone(&volume), Arc::clone(&file));
+            async move {
+                let length = usize::try_from(blocks.end - blocks.start).unwrap_or(usize::MAX);
+                read_bytes(&volume.buffers, &file, start + blocks.start, length).await
+            }
         };
-        Ok(Box::pin(futures_util::stream::try_unfold(reader, BodyReader::next)))
-    }
-}
-
-/// State of a stream over the body.
-struct BodyReader {
-    volume: Arc<Volume>,
-    slot: Slot,
-    file: Arc<File>,
-    start: u64,
-    trailer: Trailer,
-    /// Position of the next byte to return, within the body.
-    next: u64,
-    /// End of the requested range, within the body.
-    end: u64,
-}
-
-impl BodyReader {
-    /// Reads and verifies the next blocks. Returns the part of them that lies in the range.
-    async fn next(mut self) -> Result<Option<(Bytes, Self)>, StoreError> {
-        if self.next >= self.end {
-            return Ok(None);
-        }
-        let max_end = self.next / BLOCK as u64 * BLOCK as u64 + BLOCKS_PER_READ * BLOCK as u64;
-        let blocks = self.trailer.covering(self.next..self.end.min(max_end));
-        let length = usize::try_from(blocks.end - blocks.start).unwrap_or(usize::MAX);
-        let bytes = read_bytes(&self.volume.buffers, &self.file, self.start + blocks.start, length).await?;
-        if bytes.len() < length || self.trailer.verify(blocks.start, &bytes).is_err() {
-            return Err(remove_damaged_entry(&self.volume, self.slot).await);
-        }
-        let within = |position: u64| usize::try_from(position - blocks.start).unwrap_or(usize::MAX);
-        let end = self.end.min(blocks.end);
-        let chunk = bytes.slice(within(self.next)..within(end));
-        self.next = end;
-        Ok(Some((chunk, self)))
+        let (volume, slot) = (Arc::clone(&self.volume), self.slot);
+        let damaged = move |_| async move { remove_damaged_entry(&volume, slot).await };
+        Ok(BlockReader::new(trailer, range).into_stream(read, damaged))
     }
 }
 

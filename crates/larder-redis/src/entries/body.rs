@@ -1,5 +1,5 @@
 //! Reads long bodies, which are in their own keys, in chunks of 256 KiB. No chunk is returned
-//! before its checksum has been verified.
+//! before `larder_core::codec::BlockReader` has verified it.
 
 use std::{ops::Range, sync::Arc};
 
@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
     BodySource, ByteStream, EntryId, StoreError,
-    codec::{BLOCK, Trailer},
+    codec::{BLOCK, BlockReader, Trailer},
 };
 
 use crate::{
@@ -44,37 +44,28 @@ impl BodySource for RedisBody {
             Ok(trailer) if (trailer.entry(), trailer.length()) == (self.entry, self.length) => trailer,
             _ => return Err(corrupt("the body has no valid trailer")),
         };
-        let Range { start, end } = range.unwrap_or(0..self.length);
-        let state = (Arc::clone(&self.shared), self.name.clone(), trailer, start..end.min(self.length));
-        Ok(Box::pin(futures_util::stream::try_unfold(state, next_chunk)))
+        let blocks = BlockReader::new(trailer, range).with_aligned_reads();
+        let (shared, name) = (Arc::clone(&self.shared), Arc::<str>::from(&*self.name));
+        let read = {
+            let (shared, name) = (Arc::clone(&shared), Arc::clone(&name));
+            move |blocks| {
+                let (shared, name) = (Arc::clone(&shared), Arc::clone(&name));
+                async move {
+                    let bytes = read_range(&shared, &name, blocks).await?;
+                    if bytes.is_empty() {
+                        return Err(gone("the body was removed or evicted while it was read"));
+                    }
+                    Ok(bytes)
+                }
+            }
+        };
+        let damaged = move |_| async move {
+            shared.count_corrupt(1);
+            let _: Result<i64, _> = shared.client.query("removal", redis::cmd("UNLINK").arg(&*name)).await;
+            corrupt("the body does not match its checksums and has been removed")
+        };
+        Ok(blocks.into_stream(read, damaged))
     }
-}
-
-/// Store, name of the body's key, checksums, and the range that has not been read yet.
-type StreamState = (Arc<Shared>, String, Trailer, Range<u64>);
-
-/// Reads and verifies the blocks of the next chunk. Removes the body if a checksum does not match.
-async fn next_chunk(
-    (shared, name, trailer, remaining): StreamState,
-) -> Result<Option<(Bytes, StreamState)>, StoreError> {
-    if remaining.is_empty() {
-        return Ok(None);
-    }
-    let chunk_end = remaining.start / CHUNK_BYTES * CHUNK_BYTES + CHUNK_BYTES;
-    let blocks = trailer.covering(remaining.start..remaining.end.min(chunk_end));
-    let bytes = read_range(&shared, &name, blocks.clone()).await?;
-    if bytes.is_empty() {
-        return Err(gone("the body was removed or evicted while it was read"));
-    }
-    if trailer.verify(blocks.start, &bytes).is_err() || bytes.len() as u64 != blocks.end - blocks.start {
-        shared.count_corrupt(1);
-        let _: Result<i64, _> = shared.client.query("removal", redis::cmd("UNLINK").arg(&name)).await;
-        return Err(corrupt("the body does not match its checksums and has been removed"));
-    }
-    let offset = |position: u64| usize::try_from(position - blocks.start).unwrap_or(usize::MAX);
-    let end = remaining.end.min(blocks.end);
-    let chunk = bytes.slice(offset(remaining.start)..offset(end));
-    Ok(Some((chunk, (shared, name, trailer, end..remaining.end))))
 }
 
 /// Reads a range of a string value. Returns fewer bytes if the value is shorter, none if it
