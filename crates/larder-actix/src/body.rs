@@ -80,8 +80,8 @@ impl ResponseBody {
     }
 
     /// Creates a body of text.
-    pub(crate) fn text(text: &'static str) -> Self {
-        Self::of(Kind::Whole(Bytes::from_static(text.as_bytes())))
+    pub(crate) fn text(text: impl Into<Bytes>) -> Self {
+        Self::of(Kind::Whole(text.into()))
     }
 }
 

@@ -8,7 +8,6 @@ mod etag;
 mod fingerprint;
 mod middleware;
 mod proxy;
-mod query;
 mod respond;
 mod settings;
 

@@ -8,20 +8,26 @@
 //!
 //! The options are in [`crate::settings`].
 
-use std::{fmt, pin::Pin, rc::Rc, sync::Arc};
+use std::{borrow::Cow, fmt, pin::Pin, rc::Rc, sync::Arc};
 
 use actix_http::{body::EitherBody, body::MessageBody};
 use actix_service::Service;
 use actix_web::{
-    Error, HttpRequest,
-    dev::{Payload, ServiceRequest, ServiceResponse},
+    Error, HttpMessage as _, HttpRequest,
+    dev::{ConnectionInfo, Payload, ServiceRequest, ServiceResponse},
     error::InternalError,
     http::{
-        Method,
-        header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE},
+        Method, Uri, Version,
+        header::{
+            CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING, UPGRADE, X_FORWARDED_HOST, X_FORWARDED_PROTO,
+        },
     },
 };
-use larder_core::{Body, Bypass, CacheKey, Lookup, Miss, OriginRequest, OriginRequests, local_origin};
+use larder_core::{
+    Body, Bypass, CacheKey, Lookup, Miss, OriginRequest, OriginRequests,
+    adapter::{ReceivedTarget, RequestTarget, is_steering},
+    local_origin,
+};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -55,12 +61,15 @@ where
 
     actix_service::forward_ready!(service);
 
-    fn call(&self, request: ServiceRequest) -> Self::Future {
+    fn call(&self, mut request: ServiceRequest) -> Self::Future {
         let (settings, service) = (Rc::clone(&self.settings), Rc::clone(&self.service));
         Box::pin(async move {
-            let Some(key) = cache_key(&request, &settings) else {
+            let Some((key, steered)) = cache_key(&request, &settings) else {
                 return Ok(service.call(request).await?.map_into_left_body());
             };
+            if steered {
+                set_target(&mut request, &key, &settings);
+            }
             let method = convert::method_from_actix(request.method());
             let is_head = method == http::Method::HEAD;
             let headers = convert::ActixHeaders(request.headers());
@@ -86,14 +95,70 @@ where
     }
 }
 
-/// Returns the cache key of a request; `None` if the request goes to its handler without the cache.
-fn cache_key(request: &ServiceRequest, settings: &CacheMiddleware) -> Option<CacheKey> {
+/// Returns the cache key of a request, and whether the request differs from it: in fields that steer
+/// the handler, or in ignored query parameters. `None` if it goes to its handler without the cache.
+fn cache_key(request: &ServiceRequest, settings: &CacheMiddleware) -> Option<(CacheKey, bool)> {
     if request.headers().contains_key(UPGRADE) || is_get_with_content(request) || settings.skips(request) {
         return None;
     }
-    let path = settings.ignored.strip(request.uri().path_and_query()?.as_str());
-    let key = CacheKey::from_parts(scheme(request), authority(request)?, &path).ok()?;
-    Some(settings.extend_key(key, request))
+    let head = request.head();
+    let mut received = ReceivedTarget::new(scheme(request), head.uri.path_and_query()?.as_str());
+    received.uri_scheme = head.uri.scheme_str();
+    received.uri_authority = head.uri.authority().map(|authority| authority.as_str());
+    received.is_http_2 = head.version >= Version::HTTP_2;
+    received.is_http_1_0 = head.version <= Version::HTTP_10;
+    let peer = request.peer_addr().map(|peer| peer.ip());
+    let headers = convert::ActixHeaders(request.headers());
+    let target = RequestTarget::of(&received, &headers, peer, &settings.trusted_proxies).ok()?;
+    if has_other_normal_path(&target) {
+        return None;
+    }
+    let steered = request.headers().keys().any(|name| is_steering(name.as_str()))
+        || matches!(settings.key_rules.path(target.path), Cow::Owned(_));
+    let key = settings.key_rules.key(&target).ok()?;
+    Some((settings.extend_key(key, request), steered))
+}
+
+/// Returns whether the key of a target would have another path than the one that handlers see: the
+/// target has dot segments, and the router does not remove them.
+fn has_other_normal_path(target: &RequestTarget<'_>) -> bool {
+    let may_have_dots = target.path.contains("/.") || target.path.contains("%2");
+    may_have_dots
+        && target.to_uri().is_ok_and(|normal| !normal.path_and_query().eq_ignore_ascii_case(target.path))
+}
+
+/// Makes the request what its key states, before a handler sees it: without ignored query
+/// parameters, and with the scheme and host of the key in `X-Forwarded-*`, if a trusted proxy has
+/// sent them, or without such fields.
+fn set_target(request: &mut ServiceRequest, key: &CacheKey, settings: &CacheMiddleware) {
+    let is_trusted = request.peer_addr().is_some_and(|peer| settings.trusted_proxies.contains(peer.ip()));
+    let steering: Vec<_> =
+        request.headers().keys().filter(|name| is_steering(name.as_str())).cloned().collect();
+    for name in steering {
+        if !is_trusted || name != "x-forwarded-for" {
+            request.headers_mut().remove(name);
+        }
+    }
+    if is_trusted && let Ok(target) = key.target().parse::<Uri>() {
+        let scheme = HeaderValue::from_str(target.scheme_str().unwrap_or_default());
+        let host = HeaderValue::from_str(target.authority().map_or("", |authority| authority.as_str()));
+        if let (Ok(scheme), Ok(host)) = (scheme, host) {
+            request.headers_mut().insert(X_FORWARDED_PROTO, scheme);
+            request.headers_mut().insert(X_FORWARDED_HOST, host);
+        }
+    }
+    // Computed by another middleware before, from the fields that are removed here.
+    request.extensions_mut().remove::<ConnectionInfo>();
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    if let Cow::Owned(path) = settings.key_rules.path(path)
+        && let Ok(path) = path.parse()
+    {
+        let mut parts = request.uri().clone().into_parts();
+        parts.path_and_query = Some(path);
+        if let Ok(uri) = Uri::from_parts(parts) {
+            request.head_mut().uri = uri;
+        }
+    }
 }
 
 /// Returns whether this is a GET or HEAD with content. The response may depend on the content,
@@ -102,14 +167,6 @@ fn is_get_with_content(request: &ServiceRequest) -> bool {
     let get_or_head = matches!(*request.method(), Method::GET | Method::HEAD);
     let announced = request.headers().get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
     get_or_head && (announced || request.headers().contains_key(TRANSFER_ENCODING))
-}
-
-/// Returns the authority of the target URI: from the request line, or from `Host`.
-fn authority(request: &ServiceRequest) -> Option<&str> {
-    match request.uri().authority() {
-        Some(authority) => Some(authority.as_str()),
-        None => request.headers().get(HOST)?.to_str().ok(),
-    }
 }
 
 /// Returns the scheme of the target URI: that of the listener.
@@ -167,7 +224,7 @@ where
         request: ServiceRequest,
     ) -> Result<ServiceResponse<EitherBody<B, ResponseBody>>, Error> {
         let is_head = self.method == http::Method::HEAD;
-        let mut forward = forward(&self.method, &request)?;
+        let mut forward = forward(&self.method, &self.key, &request)?;
         let cache = self.settings.cache.clone();
         let (origin, mut origin_requests) = local_origin(true);
         let origin = self.encoding.origin(Arc::new(origin), &cache, self.key, forward.headers_mut());
@@ -214,12 +271,15 @@ where
 
 /// Converts the request for the engine. Its content is left out: the handler reads it from the
 /// original request.
-fn forward(method: &http::Method, request: &ServiceRequest) -> Result<http::Request<Body>, Error> {
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    let uri = format!("{}://{}{path}", scheme(request), authority(request).unwrap_or_default());
+fn forward(
+    method: &http::Method,
+    key: &CacheKey,
+    request: &ServiceRequest,
+) -> Result<http::Request<Body>, Error> {
     let mut forward = http::Request::new(Body::empty());
     *forward.method_mut() = method.clone();
-    *forward.uri_mut() = uri.parse().map_err(actix_web::error::ErrorBadRequest::<http::uri::InvalidUri>)?;
+    *forward.uri_mut() =
+        key.target().parse().map_err(actix_web::error::ErrorBadRequest::<http::uri::InvalidUri>)?;
     *forward.headers_mut() = convert::headers_from_actix(request.headers(), |_| true);
     Ok(forward)
 }

@@ -18,12 +18,12 @@ use actix_web::{
 };
 use http::{Response, StatusCode};
 use larder_core::{
-    Body, CacheKey, FetchOptions, OverrideFn, Overrides, ResponseContext, policy::set_immutable,
+    Body, CacheKey, FetchOptions, OverrideFn, Overrides, ResponseContext,
+    adapter::{KeyRules, TrustedProxies},
+    policy::set_immutable,
 };
 
-use crate::{
-    ResponseBody, encoding::Encoding, etag::add_etag, middleware::CacheMiddlewareService, query::IgnoredQuery,
-};
+use crate::{ResponseBody, encoding::Encoding, etag::add_etag, middleware::CacheMiddlewareService};
 
 /// Returns the addition to the cache key of a request.
 type KeyFn = dyn Fn(&ServiceRequest) -> Vec<u8> + Send + Sync;
@@ -63,7 +63,8 @@ pub struct CacheMiddleware {
     pub(crate) encoding: Encoding,
     key_fn: Option<Arc<KeyFn>>,
     skip: Option<Arc<SkipFn>>,
-    pub(crate) ignored: IgnoredQuery,
+    pub(crate) key_rules: KeyRules,
+    pub(crate) trusted_proxies: TrustedProxies,
 }
 
 impl CacheMiddleware {
@@ -77,7 +78,8 @@ impl CacheMiddleware {
             encoding: Encoding::default(),
             key_fn: None,
             skip: None,
-            ignored: IgnoredQuery::default(),
+            key_rules: KeyRules::default(),
+            trusted_proxies: TrustedProxies::default(),
         }
     }
 
@@ -163,12 +165,47 @@ impl CacheMiddleware {
 
     /// Sets the query parameters that responses do not depend on, such as `utm_*`.
     ///
-    /// They are left out of the cache key, and handlers still receive them. A `*` at the end of a
-    /// name matches any rest. Default: none. A second call replaces the first.
+    /// They are left out of the cache key, and handlers do not receive them: a parameter that only
+    /// one client sends must not change the response of all. A `*` at the end of a name matches
+    /// any rest. Default: none. A second call replaces the first.
     #[must_use]
     pub fn ignore_query<P: Into<String>>(mut self, parameters: impl IntoIterator<Item = P>) -> Self {
-        self.ignored = parameters.into_iter().collect();
+        self.key_rules = self.key_rules.with_ignored_query(parameters);
         self
+    }
+
+    /// Sets the proxies in front of the application, of which `Forwarded` and `X-Forwarded-*` are
+    /// trusted. Default: none.
+    ///
+    /// The scheme and host that a trusted proxy has received are the target of the request: they
+    /// are in the cache key, and handlers get them from `connection_info()`. From any other peer
+    /// these fields and similar ones are removed before the handler is called, because any client
+    /// can send them. A second call replaces the first.
+    ///
+    /// ```
+    /// # fn example(cache: larder_core::Cache) -> Result<larder_actix::CacheMiddleware, Box<dyn std::error::Error>> {
+    /// # Ok(
+    /// larder_actix::CacheMiddleware::new(cache).trusted_proxies("10.0.0.0/8".parse()?)
+    /// # )
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
+        self.trusted_proxies = proxies;
+        self
+    }
+
+    /// Returns the key under which the responses of a URL are stored, for a purge. The URL is that
+    /// of the client: with its scheme and host, and with ignored query parameters or without.
+    ///
+    /// What [`key`](Self::key) adds is not part of it; see
+    /// [`CacheKey::with_extra`](larder_core::CacheKey::with_extra).
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`TargetError`](larder_core::TargetError) if the URL is invalid.
+    pub fn key_of_url(&self, url: &str) -> Result<CacheKey, larder_core::TargetError> {
+        self.key_rules.key_of_url(url)
     }
 
     /// Sets a predicate for requests that go to their handler without the cache. Default: none. A

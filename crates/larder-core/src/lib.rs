@@ -8,6 +8,7 @@
 // - origins that run inside the request's own future: `local_origin`
 // - caching rules: none here; see `larder-policy`
 
+pub mod adapter;
 mod body;
 mod clock;
 pub mod codec;

@@ -3,30 +3,31 @@
 //! It runs on actix-http, without actix-web and its routing. A hit is served without converting the
 //! request's headers; only a request that has to be forwarded is converted to an `http` 1 request.
 //!
-//! Which requests are rejected is decided in `reject`, their target in `target`, their route in
-//! `route`. Listening and shutdown are in `server`.
+//! Which requests are rejected is decided in `reject`, their route in `route`, and their target,
+//! key and forwarded fields in [`larder_core::adapter`]. Listening and shutdown are in `server`.
 
 mod access;
-mod forwarded;
 mod reject;
 mod route;
 mod server;
-mod target;
 mod trace;
 
 use std::{fmt, sync::Arc};
 
-use actix_http::{HttpMessage as _, Request, Response, header::HeaderMap};
-use actix_web::http::header::CONTENT_LENGTH;
+use actix_http::{HttpMessage as _, Request, RequestHead, Response, header::HeaderMap};
+use actix_web::http::{Method, Version, header::CONTENT_LENGTH};
 use bytes::Bytes;
-use larder_core::{Body, Cache, CacheDetail, CacheKey, CacheResponse, CacheStatus, Lookup, Miss, Origin};
+use larder_core::{
+    Body, Cache, CacheDetail, CacheKey, CacheResponse, CacheStatus, Lookup, Miss, Origin, TargetUri,
+    adapter::{Forwarding, ReceivedTarget, RequestTarget, TrustedProxies},
+};
 use tracing::Instrument as _;
 
 pub use access::{Access, AccessLog};
 pub use route::Route;
 pub use server::{ProxyServer, Reloader, RunningProxy, ServerOptions, TlsError};
 
-use self::{access::RequestStart, reject::reject, route::Routes, target::Target, trace::Trace};
+use self::{access::RequestStart, reject::reject, route::Routes, trace::Trace};
 use crate::{ResponseBody, bridge, convert, encoding::NegotiatedEncoding, respond::respond};
 
 /// Options of a [`ReverseProxy`].
@@ -36,14 +37,14 @@ pub struct ProxyOptions {
     /// Whether clients use TLS. The scheme of their target URIs, and so of the cache keys, is then
     /// `https`. Also set it behind a load balancer that ends TLS. Default: false.
     pub https: bool,
-    /// Whether `Forwarded`, `X-Forwarded-*` and similar headers of a request are trusted. Default:
-    /// false.
+    /// The proxies in front of this one, of which `Forwarded` and `X-Forwarded-*` are trusted.
+    /// Default: none.
     ///
-    /// If false, they are removed, because any client can send them, and this proxy sets
-    /// `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host`. If true, they are forwarded,
-    /// and the peer's address is appended to `X-Forwarded-For`. Set it only behind another proxy
-    /// that sets these headers.
-    pub trust_forwarded: bool,
+    /// The scheme and host that a trusted proxy has received are the target of the request, and so
+    /// in the cache key; its `X-Forwarded-For` is continued. From any other peer these fields and
+    /// similar ones are removed, because any client can send them. In both cases this proxy sets
+    /// `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host`.
+    pub trusted_proxies: TrustedProxies,
     /// The log that receives a report of each request when its response has ended. Default: none.
     pub access_log: Option<Arc<dyn AccessLog>>,
 }
@@ -56,11 +57,11 @@ impl ProxyOptions {
         self
     }
 
-    /// Sets whether `Forwarded`, `X-Forwarded-*` and similar headers of a request are trusted
-    /// ([`trust_forwarded`](Self::trust_forwarded)).
+    /// Sets the proxies in front of this one, of which `Forwarded` and `X-Forwarded-*` are trusted
+    /// ([`trusted_proxies`](Self::trusted_proxies)).
     #[must_use]
-    pub fn with_trust_forwarded(mut self, trust_forwarded: bool) -> Self {
-        self.trust_forwarded = trust_forwarded;
+    pub fn with_trusted_proxies(mut self, trusted_proxies: TrustedProxies) -> Self {
+        self.trusted_proxies = trusted_proxies;
         self
     }
 
@@ -93,6 +94,7 @@ pub struct ReverseProxy {
     cache: Cache,
     routes: Routes,
     options: ProxyOptions,
+    forwarding: Forwarding,
 }
 
 impl fmt::Debug for ReverseProxy {
@@ -112,12 +114,13 @@ impl ReverseProxy {
 
     /// Creates a proxy for several origins.
     ///
-    /// Of the routes that match a request, the one with the longest prefix is taken. Among equal
-    /// prefixes, a route for one host precedes a route for `*.` names, and that one precedes a
-    /// route for all hosts. If two routes are still equal, the first in `routes` is taken. A
-    /// request without a matching route receives 404.
+    /// Of the routes that match a request, one for its host precedes one for `*.` names, and that one
+    /// precedes one for all hosts. Among those, the one with the longest prefix is taken, and the
+    /// first in `routes` if two are still equal. A request without a matching route receives 404,
+    /// and one with a path that origins could read as that of another route 400.
     pub fn with_routes(cache: Cache, routes: Vec<Route>, options: ProxyOptions) -> Self {
-        Self { cache, routes: Routes::new(routes), options }
+        let forwarding = Forwarding::new("larder");
+        Self { cache, routes: Routes::new(routes), options, forwarding }
     }
 
     /// Returns the cache.
@@ -148,22 +151,28 @@ impl ReverseProxy {
         let method = convert::method_from_actix(request.method());
         let is_head = method == http::Method::HEAD;
         let scheme = if self.options.https { "https" } else { "http" };
-        let target = match Target::of(scheme, request.head()) {
+        let headers = convert::ActixHeaders(request.headers());
+        let peer = request.peer_addr().map(|peer| peer.ip());
+        let received = received_target(scheme, request.head());
+        let target = match RequestTarget::of(&received, &headers, peer, &self.options.trusted_proxies) {
             Ok(target) => target,
-            Err(rejection) => return self.rejected(rejection),
+            Err(rejection) => return self.rejected(reject::bad_target(rejection)),
         };
-        let Some(route) = self.routes.find(target.authority, target.path) else {
-            return self.rejected(reject::not_found());
+        let route = match self.routes.find(&target.authority, target.path) {
+            Ok(route) => route,
+            Err(no_route) => return self.rejected(reject::no_route(no_route)),
         };
-        let key = match CacheKey::from_parts(scheme, target.authority, &route.ignored.strip(target.path)) {
+        let key = match route.key_rules.key(&target) {
             Ok(key) => key,
             Err(error) => return self.failed(&error.into(), is_head),
         };
-        let headers = convert::ActixHeaders(request.headers());
         match route.encoding.lookup(&self.cache, &key, &method, &headers).await {
             (Lookup::Hit(response), _) => self.completed(response, is_head, None),
             (Lookup::Miss(miss), encoding) => {
-                let Ok(uri) = http::Uri::from_maybe_shared(Bytes::from(target.uri(scheme))) else {
+                // What is looked up is also requested: the normal form, without what the key lacks.
+                let path = route.key_rules.path(target.path);
+                let normal = TargetUri::new(target.scheme, &target.authority, &path);
+                let Some(uri) = normal.ok().and_then(|normal| normal.to_uri()) else {
                     return self.rejected(reject::bad_request(
                         "400 Bad Request: the request target is not a valid URI\n",
                     ));
@@ -191,9 +200,13 @@ impl ReverseProxy {
     ) -> ProxyExchange {
         let is_head = forward.method() == http::Method::HEAD;
         let peer = request.peer_addr().map(|peer| peer.ip());
-        let mut headers =
-            convert::headers_from_actix(request.headers(), forwarded::forwardable(&self.options));
-        forwarded::set_headers(&mut headers, &self.options, peer, forward.uri());
+        let mut headers = convert::headers_from_actix(request.headers(), |_| true);
+        let scheme = forward.uri().scheme_str().unwrap_or("http");
+        let authority = forward.uri().authority().map_or("", |authority| authority.as_str());
+        let trusted = &self.options.trusted_proxies;
+        if self.forwarding.prepare(&mut headers, scheme, authority, peer, trusted).is_err() {
+            return self.rejected(reject::loop_detected());
+        }
         let trace = Trace::continue_or_start(&mut headers);
         let origin = encoding.origin(Arc::clone(&route.origin), &self.cache, key, &mut headers);
         *forward.headers_mut() = headers;
@@ -239,6 +252,18 @@ struct ProxyExchange {
     response: Response<ResponseBody>,
     cache_status: Bytes,
     trace: Option<Trace>,
+}
+
+/// Returns what the request names as its target.
+fn received_target<'a>(scheme: &'a str, head: &'a RequestHead) -> ReceivedTarget<'a> {
+    let path = head.uri.path_and_query().map_or("", |path| path.as_str());
+    let mut received = ReceivedTarget::new(scheme, path);
+    received.uri_scheme = head.uri.scheme_str();
+    received.uri_authority = head.uri.authority().map(|authority| authority.as_str());
+    received.is_http_2 = head.version >= Version::HTTP_2;
+    received.is_http_1_0 = head.version <= Version::HTTP_10;
+    received.is_options = head.method == Method::OPTIONS;
+    received
 }
 
 /// Takes the content of a request; empty if it has none.

@@ -7,6 +7,9 @@ use actix_web::http::{
     header::{ALLOW, CONTENT_TYPE, HeaderValue, UPGRADE},
 };
 
+use larder_core::adapter::TargetRejection;
+
+use super::route::NoRoute;
 use crate::ResponseBody;
 
 /// Methods with which other caches purge. Purging is for the operator, not for clients of the
@@ -59,14 +62,37 @@ pub(super) fn bad_request(reason: &'static str) -> Response<ResponseBody> {
     text(StatusCode::BAD_REQUEST, reason)
 }
 
-/// Creates the 404 response for a request without a matching route.
-pub(super) fn not_found() -> Response<ResponseBody> {
-    text(StatusCode::NOT_FOUND, "404 Not Found: this proxy has no route for this host and path\n")
+/// Creates the 400 response for a request without a target that can be trusted.
+pub(super) fn bad_target(rejection: TargetRejection) -> Response<ResponseBody> {
+    let reason = format!("400 Bad Request: {rejection}\n");
+    with_text(StatusCode::BAD_REQUEST, ResponseBody::text(reason))
+}
+
+/// Creates the response for a request for which no route can be chosen.
+pub(super) fn no_route(no_route: NoRoute) -> Response<ResponseBody> {
+    match no_route {
+        NoRoute::Unknown => {
+            text(StatusCode::NOT_FOUND, "404 Not Found: this proxy has no route for this host and path\n")
+        }
+        NoRoute::Ambiguous => bad_request(
+            "400 Bad Request: origins read this path in two ways, which belong to different routes\n",
+        ),
+    }
+}
+
+/// Creates the 508 response for a request that this proxy has sent to itself.
+pub(super) fn loop_detected() -> Response<ResponseBody> {
+    text(StatusCode::LOOP_DETECTED, "508 Loop Detected: an origin of this proxy is the proxy itself\n")
 }
 
 /// Creates a response of plain text.
 fn text(status: StatusCode, reason: &'static str) -> Response<ResponseBody> {
-    let mut response = Response::with_body(status, ResponseBody::text(reason));
+    with_text(status, ResponseBody::text(reason))
+}
+
+/// Creates a response of plain text with this body.
+fn with_text(status: StatusCode, body: ResponseBody) -> Response<ResponseBody> {
+    let mut response = Response::with_body(status, body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }

@@ -5,9 +5,9 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use larder_core::{FetchOptions, Origin, OverrideFn, TargetUri};
+use larder_core::{FetchOptions, Origin, OverrideFn, TargetUri, adapter::KeyRules};
 
-use crate::{encoding::Encoding, query::IgnoredQuery};
+use crate::encoding::Encoding;
 
 /// A rule that selects requests by host and path prefix, with the origin to which they are
 /// forwarded and the options for their responses.
@@ -36,7 +36,7 @@ pub struct Route {
     prefix: Box<str>,
     pub(super) origin: Arc<dyn Origin>,
     pub(super) options: FetchOptions,
-    pub(super) ignored: IgnoredQuery,
+    pub(super) key_rules: KeyRules,
     pub(super) encoding: Encoding,
 }
 
@@ -58,7 +58,7 @@ impl Route {
             prefix: "/".into(),
             origin,
             options: FetchOptions::default(),
-            ignored: IgnoredQuery::default(),
+            key_rules: KeyRules::default(),
             encoding: Encoding::default(),
         }
     }
@@ -100,11 +100,12 @@ impl Route {
 
     /// Sets the query parameters that responses do not depend on, such as `utm_*`.
     ///
-    /// They are left out of the cache key, and the origin still receives them. A `*` at the end of
-    /// a name matches any rest. Default: none. A second call replaces the first.
+    /// They are left out of the cache key and of the request to the origin: a parameter that only
+    /// one client sends must not change the response of all. A `*` at the end of a name matches
+    /// any rest. Default: none. A second call replaces the first.
     #[must_use]
     pub fn ignore_query<P: Into<String>>(mut self, parameters: impl IntoIterator<Item = P>) -> Self {
-        self.ignored = parameters.into_iter().collect();
+        self.key_rules = self.key_rules.with_ignored_query(parameters);
         self
     }
 
@@ -132,15 +133,15 @@ impl Route {
         host_matches && prefix_matches()
     }
 
-    /// Returns the precedence: by the length of the prefix, then a full host name over a pattern,
-    /// and a pattern over every host.
-    fn precedence(&self) -> (usize, u8) {
+    /// Returns the precedence: a full host name over a pattern, a pattern over every host, then by
+    /// the length of the prefix. A route for one host is never taken by another host's prefix.
+    fn precedence(&self) -> (u8, usize) {
         let host = match self.host.as_deref() {
             None => 0,
             Some(host) if host.starts_with('*') => 1,
             Some(_) => 2,
         };
-        (self.prefix.trim_end_matches('/').len(), host)
+        (host, self.prefix.trim_end_matches('/').len())
     }
 }
 
@@ -160,44 +161,86 @@ impl Routes {
         Self(routes.into())
     }
 
-    /// Returns the route for a request; `None` if no route matches. `authority` may have a port,
-    /// and `path` a query.
-    pub(super) fn find(&self, authority: &str, path: &str) -> Option<&Route> {
+    /// Returns the route for a request. `authority` may have a port, and `path` a query.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`NoRoute`] if no route matches, or if origins read the path in two ways that belong
+    /// to different routes: the response that one of them gives must not be stored by the rules of
+    /// the other.
+    pub(super) fn find(&self, authority: &str, path: &str) -> Result<&Route, NoRoute> {
         if let [only] = &*self.0
             && only.host.is_none()
             && &*only.prefix == "/"
         {
-            return Some(only);
+            return Ok(only);
         }
         let host = match authority.rfind(':') {
             Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
             _ => authority,
         };
-        let path = routing_path(path);
-        self.0.iter().find(|route| route.matches(host, &path))
+        let find = |path: &str| self.0.iter().position(|route| route.matches(host, path));
+        let path = path.split('?').next().unwrap_or_default();
+        let literal = find(&literal_path(path));
+        if path.contains("//") || path.contains(['%', '\\']) {
+            if find(&decoded_path(path)) != literal {
+                return Err(NoRoute::Ambiguous);
+            }
+        }
+        literal.map(|index| &self.0[index]).ok_or(NoRoute::Unknown)
     }
 }
 
-/// Returns the path by which the route is selected: without the query, percent-decoded and
-/// normalized.
-fn routing_path(path: &str) -> Cow<'_, str> {
-    let path = path.split('?').next().unwrap_or_default();
-    if !path.contains(['%', '.', '\\']) {
+/// The reason why no route is chosen for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoRoute {
+    /// No route is for this host and path.
+    Unknown,
+    /// The path has two readings, which belong to different routes.
+    Ambiguous,
+}
+
+/// Returns a path as an origin reads it that decodes only what needs no encoding (RFC 3986
+/// §6.2.2.2), without dot segments.
+fn literal_path(path: &str) -> Cow<'_, str> {
+    if !path.contains(['%', '.']) {
         return path.into();
     }
+    let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    normal(&decoded(path, is_unreserved))
+}
+
+/// Returns a path as an origin reads it that decodes everything, takes a backslash for a slash, and
+/// several slashes for one.
+fn decoded_path(path: &str) -> Cow<'_, str> {
+    let path = decoded(path, |_| true).replace('\\', "/");
+    let mut collapsed = String::with_capacity(path.len());
+    for character in path.chars() {
+        if character != '/' || !collapsed.ends_with('/') {
+            collapsed.push(character);
+        }
+    }
+    normal(&collapsed)
+}
+
+/// Decodes the percent-encoded bytes for which `select` returns true.
+fn decoded(path: &str, select: impl Fn(u8) -> bool) -> String {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
     while let Some((byte, after)) = rest.split_first() {
-        let decoded = (*byte == b'%').then(|| after.first_chunk::<2>()).flatten().and_then(hexadecimal);
-        bytes.push(decoded.unwrap_or(*byte));
-        rest = if decoded.is_some() { &after[2..] } else { after };
+        let encoded = (*byte == b'%').then(|| after.first_chunk::<2>()).flatten().and_then(hexadecimal);
+        let encoded = encoded.filter(|byte| select(*byte));
+        bytes.push(encoded.unwrap_or(*byte));
+        rest = if encoded.is_some() { &after[2..] } else { after };
     }
-    let decoded = String::from_utf8_lossy(&bytes);
-    // Removes the dot segments that decoding has revealed. What is not a valid path is matched as
-    // decoded.
-    match TargetUri::new("http", "host", &decoded.replace(['?', '#'], "_")) {
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Removes the dot segments of a path. What is not a valid path is returned unchanged.
+fn normal(path: &str) -> Cow<'static, str> {
+    match TargetUri::new("http", "host", &path.replace(['?', '#'], "_")) {
         Ok(target) => target.path_and_query().to_owned().into(),
-        Err(_) => decoded.into_owned().into(),
+        Err(_) => path.to_owned().into(),
     }
 }
 
@@ -239,19 +282,24 @@ mod tests {
             ("other.org", "/%2e%2e/api/users", (None, "/api")),
             ("other.org", "/static/../api/x", (None, "/api")),
             ("other.org", "/static/%2e%2E/api/x", (None, "/api")),
-            ("other.org", "/static%2f..%2fapi/x", (None, "/api")),
             ("other.org", "/api%3fx", (None, "/")),
             ("other.org", "/%zz", (None, "/")),
             ("a.example.com:8080", "/", (Some("*.example.com"), "/")),
             ("example.com", "/", (None, "/")),
             ("WWW.example.com", "/", (Some("www.example.com"), "/")),
             ("www.example.com", "/api/private", (Some("www.example.com"), "/api/private/")),
-            ("www.example.com", "/api/other", (None, "/api")),
+            ("www.example.com", "/api/other", (Some("www.example.com"), "/")),
             ("[::1]:80", "/", (None, "/")),
         ] {
             let found = routes.find(host, path).map(|route| (route.host.as_deref(), &*route.prefix));
-            assert_eq!(found, Some(expected), "{host}{path}");
+            assert_eq!(found, Ok(expected), "{host}{path}");
         }
-        assert!(Routes::new(vec![route(Some("a"), "/")]).find("b", "/").is_none());
+        for ambiguous in
+            ["//api", "/x//../api", "/static%2f..%2fapi/x", "/%2fapi/x", "/\\api", "/a/%5c../%5c../api"]
+        {
+            assert_eq!(routes.find("other.org", ambiguous).err(), Some(NoRoute::Ambiguous), "{ambiguous}");
+        }
+        let only = Routes::new(vec![route(Some("a"), "/")]);
+        assert_eq!(only.find("b", "/").err(), Some(NoRoute::Unknown));
     }
 }

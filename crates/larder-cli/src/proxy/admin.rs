@@ -13,7 +13,7 @@ use actix_web::{
 };
 use anyhow::Context as _;
 use larder::{
-    core::{Cache, CacheGroup, CacheKey, Scope, TargetUri},
+    core::{Cache, CacheGroup, Scope, TargetUri},
     metrics::Counters,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -121,7 +121,12 @@ async fn require_token(
     next: actix_web::middleware::Next<actix_web::body::BoxBody>,
 ) -> Result<actix_web::dev::ServiceResponse<actix_web::body::BoxBody>, actix_web::Error> {
     let admin = request.app_data::<web::Data<Admin>>().and_then(|admin| admin.token.clone());
-    let Some(token) = admin else { return next.call(request).await };
+    let Some(token) = admin else {
+        if let Some(why) = foreign_page(request.headers()) {
+            return Ok(request.into_response(error_response(actix_web::http::StatusCode::FORBIDDEN, why)));
+        }
+        return next.call(request).await;
+    };
     let given = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
     let given = given.and_then(|value| value.strip_prefix(b"Bearer ")).unwrap_or_default();
     if bool::from(given.ct_eq(token.as_bytes())) {
@@ -131,6 +136,27 @@ async fn require_token(
     let mut response = error_response(actix_web::http::StatusCode::UNAUTHORIZED, message);
     response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
     Ok(request.into_response(response))
+}
+
+/// Returns why a request to a listener without a token is rejected: a page of another site in a
+/// browser has sent it.
+///
+/// A page whose name its owner lets resolve to this machine (DNS rebinding) has that name in `Host`,
+/// so only addresses and `localhost` are accepted there. A page of another origin has it in
+/// `Origin`.
+fn foreign_page(headers: &header::HeaderMap) -> Option<&'static str> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let host = text(header::HOST).unwrap_or_default();
+    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let name = name.map_or(host, |(name, _)| name).trim_matches(['[', ']']);
+    if !name.eq_ignore_ascii_case("localhost") && name.parse::<std::net::IpAddr>().is_err() {
+        return Some("Host must be an address or localhost; set --admin-token-file to use another name");
+    }
+    let own = |origin: &str| origin.split_once("://").is_some_and(|(_, authority)| authority == host);
+    if headers.contains_key(header::ORIGIN) && !text(header::ORIGIN).is_some_and(own) {
+        return Some("a page of another origin has sent this request");
+    }
+    None
 }
 
 /// Answers `POST /purge`.
@@ -157,37 +183,42 @@ impl Admin {
                 .map_err(|error| usage(format!("{url}: {error}; e.g. https://example.com/page")))
         };
         if let Some(url) = &request.url {
-            let target = target(url)?;
-            let key = CacheKey::new(&target);
-            return self.purge_scope(Scope::Key(&key), target.as_str(), request.soft).await;
+            let name = target(url)?;
+            let keys = self.shared.route_table().keys_of_url(url)?;
+            let scopes: Vec<_> = keys.iter().map(Scope::Key).collect();
+            return self.purge_scopes(&scopes, name.as_str(), request.soft).await;
         }
         if let Some(tag) = &request.tag {
             let of = request.of.as_deref().ok_or_else(|| {
                 usage("tag needs of, the origin of the group, e.g. https://example.com".to_owned())
             })?;
             let group = CacheGroup::new(target(of)?.origin(), tag);
-            return self.purge_scope(Scope::Group(&group), tag, request.soft).await;
+            return self.purge_scopes(&[Scope::Group(&group)], tag, request.soft).await;
         }
         match &request.prefix {
-            Some(prefix) => self.purge_scope(Scope::Prefix(prefix), prefix, request.soft).await,
-            None => self.purge_scope(Scope::All, "all", request.soft).await,
+            Some(prefix) => self.purge_scopes(&[Scope::Prefix(prefix)], prefix, request.soft).await,
+            None => self.purge_scopes(&[Scope::All], "all", request.soft).await,
         }
     }
 
-    /// Purges a scope, and returns the body of the response, with the number of entries if the
+    /// Purges scopes, and returns the body of the response, with the number of entries if the
     /// store knows it.
-    async fn purge_scope(
+    async fn purge_scopes(
         &self,
-        scope: Scope<'_>,
+        scopes: &[Scope<'_>],
         name: &str,
         is_soft: bool,
     ) -> anyhow::Result<serde_json::Value> {
-        let entries =
-            if is_soft { self.cache.soft_purge(scope).await? } else { self.cache.purge(scope).await? };
+        let mut entries = Some(0);
+        for scope in scopes {
+            let purged =
+                if is_soft { self.cache.soft_purge(*scope).await? } else { self.cache.purge(*scope).await? };
+            entries = entries.zip(purged).map(|(sum, purged)| sum + purged);
+        }
         let mut body = serde_json::json!({ "purged": name, "soft": is_soft });
         if let Some(entries) = entries {
             body["entries"] = entries.into();
-            if matches!(scope, Scope::Prefix(_)) && !is_soft {
+            if matches!(scopes, [Scope::Prefix(_)]) && !is_soft {
                 body["removed"] = entries.into();
             }
         }

@@ -8,6 +8,8 @@ use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use serde::Deserialize;
 
+use larder::core::adapter::TrustedProxies;
+
 use crate::store_url::{self, UsageError};
 
 /// The file. Command-line options override it.
@@ -20,12 +22,51 @@ pub(crate) struct Config {
     pub(crate) workers: Option<u16>,
     pub(crate) keep_alive: Option<Time>,
     pub(crate) trust_forwarded: bool,
+    pub(crate) trusted_proxies: TrustedNetworks,
     pub(crate) share_set_cookie: bool,
     pub(crate) compress: bool,
     pub(crate) tls: Option<Tls>,
     pub(crate) admin: Option<Admin>,
     pub(crate) log: Option<Log>,
     pub(crate) route: Vec<Route>,
+}
+
+/// The value of `trusted_proxies`: one text, or a list of them.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum TrustedNetworks {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Default for TrustedNetworks {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl Config {
+    /// Returns the proxies of which the forwarded headers are trusted. An invalid network is a
+    /// [`UsageError`].
+    pub(crate) fn trusted_proxies(&self) -> Result<TrustedProxies, UsageError> {
+        let networks = match &self.trusted_proxies {
+            TrustedNetworks::One(network) => std::slice::from_ref(network),
+            TrustedNetworks::Many(networks) => networks,
+        };
+        let mut trusted = TrustedProxies::default();
+        if self.trust_forwarded {
+            trusted = trusted.and(&TrustedProxies::private_networks());
+        }
+        for network in networks {
+            trusted = trusted.and(&match &**network {
+                "private" => TrustedProxies::private_networks(),
+                network => network
+                    .parse()
+                    .map_err(|error| UsageError(format!("trusted_proxies (--trust-forwarded): {error}")))?,
+            });
+        }
+        Ok(trusted)
+    }
 }
 
 /// The table `[tls]`.

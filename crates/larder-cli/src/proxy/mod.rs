@@ -141,12 +141,13 @@ pub(crate) struct Args {
     /// Send the origin's own name in the Host header, instead of the client's Host.
     #[arg(long, conflicts_with = "config")]
     origin_host: bool,
-    /// Trust the Forwarded and X-Forwarded-* headers of requests.
+    /// Trust the Forwarded and X-Forwarded-* headers of the proxies in these networks.
     ///
-    /// Use this only behind another proxy that sets these headers, since any client can send them.
-    /// Without this option they are replaced.
-    #[arg(long)]
-    trust_forwarded: bool,
+    /// A list such as 10.0.0.0/8,192.0.2.7; without a value, loopback and private networks. The
+    /// scheme and host that a trusted proxy has received are the target of the request. From other
+    /// clients these headers are replaced, since anyone can send them.
+    #[arg(long, value_name = "NETWORKS", num_args = 0..=1, require_equals = true, default_missing_value = "private")]
+    trust_forwarded: Option<String>,
     /// Store responses with Set-Cookie where Cache-Control allows it. Every client gets the same
     /// cookie.
     #[arg(long)]
@@ -190,7 +191,9 @@ fn config(args: &Args) -> anyhow::Result<Config> {
     config.workers = args.workers.or(config.workers);
     config.keep_alive = args.keep_alive.map(Time).or(config.keep_alive);
     config.compress |= args.compress;
-    config.trust_forwarded |= args.trust_forwarded;
+    if let Some(networks) = &args.trust_forwarded {
+        config.trusted_proxies = config::TrustedNetworks::One(networks.clone());
+    }
     config.share_set_cookie |= args.share_set_cookie;
     if let (Some(cert), Some(key)) = (&args.tls_cert, &args.tls_key) {
         config.tls = Some(Tls { cert: cert.clone(), key: key.clone() });
@@ -246,7 +249,7 @@ async fn serve(
         })?;
     }
     let mut options = ProxyOptions::default();
-    options.trust_forwarded = config.trust_forwarded;
+    options.trusted_proxies = config.trusted_proxies()?;
     options.https = config.tls.is_some();
     options.access_log = access_log.map(|log| log as _);
     let scheme = if options.https { "https" } else { "http" };

@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, Uri};
 use larder::{
     actix::Route,
     compress::Compression,
-    core::{Origin, OverrideFn, Overrides},
+    core::{CacheKey, Origin, OverrideFn, Overrides, TargetError, adapter::KeyRules},
     origin::{
         Balance, Failover, FailoverOptions, HeaderRewrite, HeaderRules, Health, HealthCheck, HyperOptions,
         HyperOrigin, OriginHealth,
@@ -44,7 +44,7 @@ struct ValidatedRoute {
     request: HeaderRules,
     response: HeaderRules,
     overrides: Overrides,
-    ignore_query: Vec<String>,
+    key_rules: KeyRules,
     max_object: Option<u64>,
     compress: Option<Arc<Compression>>,
 }
@@ -75,6 +75,21 @@ impl RouteTable {
             attempt * (route.failover.retries + 1)
         });
         timeouts.max().unwrap_or(DEFAULT_ORIGIN_TIMEOUT)
+    }
+
+    /// Returns the keys under which the routes store the responses of a URL.
+    ///
+    /// The URL is that of the client. Which route it belongs to makes a difference only for the
+    /// query, so the key of each route is purged.
+    pub(crate) fn keys_of_url(&self, url: &str) -> Result<Vec<CacheKey>, TargetError> {
+        let mut keys = vec![KeyRules::default().key_of_url(url)?];
+        for route in &self.routes {
+            let key = route.key_rules.key_of_url(url)?;
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        Ok(keys)
     }
 
     /// Builds the routes, with origins for the worker that calls this.
@@ -129,7 +144,7 @@ impl ValidatedRoute {
             request: header_rules(&route.request_headers)?,
             response: header_rules(&route.response_headers)?,
             overrides: overrides(route)?,
-            ignore_query: route.ignore_query.clone(),
+            key_rules: KeyRules::default().with_ignored_query(route.ignore_query.iter().cloned()),
             max_object: route.max_object.map(|size| size.0),
             compress,
         })
@@ -148,7 +163,8 @@ impl ValidatedRoute {
         if !(self.request.is_empty() && self.response.is_empty()) {
             origin = Arc::new(HeaderRewrite::new(origin, self.request.clone(), self.response.clone()));
         }
-        let mut route = Route::to(origin).prefix(&self.prefix).ignore_query(self.ignore_query.clone());
+        let mut route =
+            Route::to(origin).prefix(&self.prefix).ignore_query(self.key_rules.ignored_query.iter().cloned());
         if let Some(host) = &self.host {
             route = route.host(host);
         }

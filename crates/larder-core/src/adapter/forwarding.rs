@@ -1,0 +1,144 @@
+//! Prepares the fields of a client's request for the origin, in the one safe order.
+
+use std::{error::Error, fmt, net::IpAddr};
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{COOKIE, HOST, VIA},
+};
+
+use super::{TrustedProxies, strip_steering};
+use crate::policy::strip_unforwardable;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// The field by which networks of caches detect loops (RFC 8586).
+const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
+
+/// How a proxy prepares the fields of requests for its origins.
+///
+/// ```
+/// use http::HeaderMap;
+/// use larder_core::adapter::{Forwarding, ReceivedTarget, RequestTarget, TrustedProxies};
+///
+/// let mut headers = HeaderMap::new();
+/// headers.insert("host", "example.com".parse()?);
+/// headers.insert("connection", "x-forwarded-proto".parse()?);
+/// headers.insert("x-forwarded-host", "evil.example".parse()?);
+/// let (peer, trusted) = (Some("192.0.2.7".parse()?), TrustedProxies::default());
+/// let received = ReceivedTarget::new("https", "/");
+/// let target = RequestTarget::of(&received, &headers.clone(), peer, &trusted)?.to_uri()?;
+///
+/// Forwarding::new("larder").prepare(&mut headers, target.scheme(), target.authority(), peer, &trusted)?;
+/// assert_eq!(headers["x-forwarded-host"], "example.com");
+/// assert_eq!(headers["x-forwarded-proto"], "https", "the client's Connection removes nothing of ours");
+/// assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Forwarding {
+    /// The value that this proxy appends to `Via`.
+    via: HeaderValue,
+    /// The name of this instance in `CDN-Loop`.
+    id: HeaderValue,
+}
+
+impl Forwarding {
+    /// Creates the preparation of a proxy with this name in `Via`, which must be a token.
+    ///
+    /// Each value has an identifier of its own in `CDN-Loop`, so that a chain of two proxies with
+    /// one name is no loop.
+    pub fn new(name: &str) -> Self {
+        let hash = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), name);
+        let value =
+            |text: String, default| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(default));
+        Self {
+            via: value(format!("1.1 {name}"), "1.1 larder"),
+            id: value(format!("{name}-{hash:016x}"), "larder"),
+        }
+    }
+
+    /// Prepares the fields of a request to be sent to an origin.
+    ///
+    /// First it removes the fields that `Connection` lists and every other field that concerns the
+    /// client's connection (RFC 9110 §7.6.1); then the fields with which a client could steer the
+    /// origin ([`is_steering`](super::is_steering)). Last it writes `Host`, `X-Forwarded-Proto` and
+    /// `X-Forwarded-Host` of the target in normal form, `X-Forwarded-For`, `Via` and `CDN-Loop`.
+    /// `X-Forwarded-For` continues that of a trusted `peer`, and begins anew for any other.
+    /// Several `Cookie` lines become one (RFC 9113 §8.2.3).
+    ///
+    /// # Errors
+    ///
+    /// Returns [`LoopDetected`] if the request has been here before (RFC 8586).
+    pub fn prepare(
+        &self,
+        headers: &mut HeaderMap,
+        scheme: &str,
+        authority: &str,
+        peer: Option<IpAddr>,
+        trusted: &TrustedProxies,
+    ) -> Result<(), LoopDetected> {
+        if self.has_been_here(headers) {
+            return Err(LoopDetected);
+        }
+        let is_trusted = peer.is_some_and(|peer| trusted.contains(peer));
+        let clients = is_trusted.then(|| joined(headers, &X_FORWARDED_FOR, ", "));
+        let clients = clients.filter(|clients| !clients.is_empty());
+        strip_unforwardable(headers);
+        strip_steering(headers);
+        if headers.get_all(COOKIE).iter().nth(1).is_some() {
+            let cookies = joined(headers, &COOKIE, "; ");
+            set(headers, COOKIE, &cookies);
+        }
+        set(headers, HOST, authority);
+        set(headers, X_FORWARDED_PROTO, scheme);
+        set(headers, X_FORWARDED_HOST, authority);
+        if let Some(peer) = peer {
+            let peer = peer.to_canonical();
+            let chain = clients.map_or_else(|| peer.to_string(), |clients| format!("{clients}, {peer}"));
+            set(headers, X_FORWARDED_FOR, &chain);
+        }
+        headers.append(VIA, self.via.clone());
+        headers.append(CDN_LOOP, self.id.clone());
+        Ok(())
+    }
+
+    /// Returns whether `CDN-Loop` names this instance.
+    fn has_been_here(&self, headers: &HeaderMap) -> bool {
+        let names = |line: &HeaderValue| {
+            line.as_bytes().split(|byte| *byte == b',').any(|member| {
+                let name = member.split(|byte| *byte == b';').next().unwrap_or_default();
+                name.trim_ascii() == self.id.as_bytes()
+            })
+        };
+        headers.get_all(CDN_LOOP).iter().any(names)
+    }
+}
+
+/// Returns the lines of a field joined by `separator`, without those that are not text.
+fn joined(headers: &HeaderMap, name: &HeaderName, separator: &str) -> String {
+    let lines: Vec<_> = headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect();
+    lines.join(separator)
+}
+
+/// Sets a field; removes it if the value is not valid in one.
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    match HeaderValue::from_str(value) {
+        Ok(value) => headers.insert(name, value),
+        Err(_) => headers.remove(name),
+    };
+}
+
+/// The request has been sent by this proxy before: an origin of this proxy is the proxy itself. The
+/// status code of the response is 508.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoopDetected;
+
+impl fmt::Display for LoopDetected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the request has been forwarded by this proxy before (loop detected)")
+    }
+}
+
+impl Error for LoopDetected {}

@@ -1,0 +1,25 @@
+//! What every adapter needs, and none should write twice: which target a request has, which of its
+//! fields may be forwarded, and under which key its response is stored.
+//!
+//! Strangers attack a cache here, before and after the caching rules. The order is always the same:
+//!
+//! 1. [`RequestTarget::of`] determines the target as the origin or handler will understand it. The
+//!    fields of a proxy in front ([`TrustedProxies`]) are part of it; those of any other client are
+//!    not.
+//! 2. [`KeyRules`] puts path and query into the form that is looked up *and* requested, and makes
+//!    the key. A purge goes through the same rules.
+//! 3. [`Forwarding`] prepares the fields of a request for the origin: it removes what concerns the
+//!    connection, then what could steer the origin and is not in the key, and then writes its own.
+//!    A client can remove nothing that is written last.
+
+mod forwarding;
+mod key_rules;
+mod steering;
+mod target;
+mod trusted;
+
+pub use forwarding::{Forwarding, LoopDetected};
+pub use key_rules::KeyRules;
+pub use steering::{is_steering, strip_steering};
+pub use target::{ReceivedTarget, RequestTarget, TargetRejection};
+pub use trusted::{InvalidNetwork, TrustedProxies};
