@@ -1,4 +1,5 @@
-//! [`DelegatingStore`]: forwards each call to another store, except for those that a test overrides.
+//! [`DelegatingStore`]: forwards each call to another store, except for those that a test
+//! overrides.
 
 use std::{ops::Deref, sync::Arc};
 
