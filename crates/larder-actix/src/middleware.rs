@@ -110,21 +110,13 @@ fn cache_key(request: &ServiceRequest, settings: &CacheMiddleware) -> Option<(Ca
     let peer = request.peer_addr().map(|peer| peer.ip());
     let headers = convert::ActixHeaders(request.headers());
     let target = RequestTarget::of(&received, &headers, peer, &settings.trusted_proxies).ok()?;
-    if has_other_normal_path(&target) {
+    if target.has_dot_segments() {
         return None;
     }
     let steered = request.headers().keys().any(|name| is_steering(name.as_str()))
         || matches!(settings.key_rules.path(target.path), Cow::Owned(_));
     let key = settings.key_rules.key(&target).ok()?;
     Some((settings.extend_key(key, request), steered))
-}
-
-/// Returns whether the key of a target would have another path than the one that handlers see: the
-/// target has dot segments, and the router does not remove them.
-fn has_other_normal_path(target: &RequestTarget<'_>) -> bool {
-    let may_have_dots = target.path.contains("/.") || target.path.contains("%2");
-    may_have_dots
-        && target.to_uri().is_ok_and(|normal| !normal.path_and_query().eq_ignore_ascii_case(target.path))
 }
 
 /// Makes the request what its key states, before a handler sees it: without ignored query

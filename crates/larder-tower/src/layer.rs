@@ -3,7 +3,10 @@
 
 use std::fmt;
 
-use larder_core::{Cache, FetchOptions};
+use std::net::IpAddr;
+
+use http::Extensions;
+use larder_core::{Cache, FetchOptions, adapter::TrustedProxies};
 use tower::Layer;
 
 use crate::CacheService;
@@ -29,6 +32,14 @@ pub struct CacheLayer {
     pub(crate) cache: Cache,
     pub(crate) options: FetchOptions,
     pub(crate) scheme: &'static str,
+    pub(crate) trust: Option<Trust>,
+}
+
+/// Which peers are trusted, and how the peer of a request is found.
+#[derive(Debug, Clone)]
+pub(crate) struct Trust {
+    pub(crate) proxies: TrustedProxies,
+    pub(crate) peer: fn(&Extensions) -> Option<IpAddr>,
 }
 
 impl fmt::Debug for CacheLayer {
@@ -46,7 +57,7 @@ impl CacheLayer {
     /// Layers with the same cache share its stored responses. The key of a response is its URL: if
     /// two services respond to the same URL, they share one stored response.
     pub fn new(cache: Cache) -> Self {
-        Self { cache, options: FetchOptions::default(), scheme: "http" }
+        Self { cache, options: FetchOptions::default(), scheme: "http", trust: None }
     }
 
     /// Sets the cache options of all requests, such as a default freshness for responses without a
@@ -78,6 +89,39 @@ impl CacheLayer {
     #[must_use]
     pub fn https(mut self) -> Self {
         self.scheme = "https";
+        self
+    }
+
+    /// Sets the proxies in front of the server, of which `Forwarded` and `X-Forwarded-*` are
+    /// trusted. Default: none. A second call replaces the first.
+    ///
+    /// The scheme and host that a trusted proxy has received are the target of the request: they
+    /// are in the cache key, and the wrapped service gets them in `X-Forwarded-Proto` and
+    /// `X-Forwarded-Host`. From any other peer these fields and similar ones are removed, because
+    /// any client can send them.
+    ///
+    /// `peer` returns the address of the connection's other end from the request's extensions.
+    ///
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use larder_core::Cache;
+    /// use larder_tower::CacheLayer;
+    ///
+    /// fn layer(cache: Cache) -> Result<CacheLayer, Box<dyn std::error::Error>> {
+    ///     let proxies = "10.0.0.0/8".parse()?;
+    ///     Ok(CacheLayer::new(cache).trusted_proxies(proxies, |extensions| {
+    ///         // Set by the server, for example from axum's `ConnectInfo`.
+    ///         extensions.get::<SocketAddr>().map(SocketAddr::ip)
+    ///     }))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn trusted_proxies(
+        mut self,
+        proxies: TrustedProxies,
+        peer: fn(&Extensions) -> Option<IpAddr>,
+    ) -> Self {
+        self.trust = Some(Trust { proxies, peer });
         self
     }
 }

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use http::{Request, Response, Uri};
 use larder_core::{Body, BodyError, Origin, OriginError, OriginErrorKind};
 use parking_lot::Mutex;
@@ -47,9 +46,9 @@ impl<E> std::error::Error for ServiceError<E> {}
 /// is ready.
 pub(crate) struct ServiceOrigin<S> {
     pub(crate) service: Mutex<S>,
-    /// Whether the URI of the client's request contained no host. The service then gets the URI in
-    /// the same form.
-    pub(crate) relative: bool,
+    /// The URI of the client's request. The service gets it unchanged: a router in front may have
+    /// removed the beginning of its path.
+    pub(crate) uri: Uri,
 }
 
 impl<S> fmt::Debug for ServiceOrigin<S> {
@@ -68,12 +67,7 @@ where
     R: http_body::Body<Data: Send, Error: Into<BodyError>> + Send + 'static,
 {
     async fn fetch(&self, mut request: Request<Body>) -> Result<Response<Body>, OriginError> {
-        if self.relative {
-            let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-            let path = Uri::from_maybe_shared(Bytes::copy_from_slice(path.as_bytes()));
-            *request.uri_mut() =
-                path.map_err(|error| OriginError::new(OriginErrorKind::Protocol).with_source(error))?;
-        }
+        *request.uri_mut() = self.uri.clone();
         let service = self.service.lock().clone();
         match service.oneshot(request).await {
             Ok(response) => Ok(response.map(Body::stream)),

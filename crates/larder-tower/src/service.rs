@@ -12,12 +12,14 @@ use std::{
 
 use http::{
     HeaderValue, Request, Response, Uri,
-    header::{CONTENT_TYPE, HOST, UPGRADE},
+    header::{CONTENT_TYPE, UPGRADE},
     request::Parts,
-    uri::{PathAndQuery, Scheme},
+    uri::Authority,
 };
 use larder_core::{
-    Body, BodyError, Bypass, Cache, CacheKey, Lookup, Miss, RequestHead, policy::header_names,
+    Body, BodyError, Bypass, Cache, CacheKey, Lookup, Miss, RequestHead,
+    adapter::{KeyRules, ReceivedTarget, RequestTarget, TrustedProxies, is_steering, set_target_fields},
+    policy::header_names,
 };
 use parking_lot::Mutex;
 use tower::{Service, ServiceExt as _};
@@ -71,8 +73,8 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (layer, service) = (self.layer.clone(), self.service.clone());
         Box::pin(async move {
-            let (parts, body) = request.into_parts();
-            let Some(key) = cache_key(&parts, layer.scheme) else {
+            let (mut parts, body) = request.into_parts();
+            let Some(key) = cache_key(&layer, &mut parts) else {
                 let request = Request::from_parts(parts, Body::stream(body));
                 return Ok(service.oneshot(request).await?.map(Body::stream));
             };
@@ -84,7 +86,13 @@ where
                         bypass(&layer.cache, allowed, call).await
                     }
                     // Boxed, so that the future of a hit does not reserve space for a fetch.
-                    Err(miss) => Box::pin(forward(layer, service, miss, parts, Body::stream(body))).await,
+                    Err(miss) => {
+                        let Ok(target) = key.target().parse() else {
+                            let request = Request::from_parts(parts, Body::stream(body));
+                            return Ok(service.oneshot(request).await?.map(Body::stream));
+                        };
+                        Box::pin(forward(layer, service, miss, target, parts, Body::stream(body))).await
+                    }
                 },
             }
         })
@@ -122,6 +130,7 @@ async fn forward<S, R>(
     layer: CacheLayer,
     service: S,
     miss: Miss,
+    target: Uri,
     mut parts: Parts,
     body: Body,
 ) -> Result<Response<Body>, S::Error>
@@ -132,11 +141,8 @@ where
         + 'static,
     R: http_body::Body<Data: Send, Error: Into<BodyError>> + Send + 'static,
 {
-    let relative = parts.uri.authority().is_none();
-    if relative && let Some(uri) = absolute_uri(&parts, layer.scheme) {
-        parts.uri = uri;
-    }
-    let origin = Arc::new(ServiceOrigin { service: Mutex::new(service), relative });
+    let uri = std::mem::replace(&mut parts.uri, target);
+    let origin = Arc::new(ServiceOrigin { service: Mutex::new(service), uri });
     let error = match miss.fetch(Request::from_parts(parts, body), origin, &layer.options).await {
         Ok(response) => return Ok(layer.cache.into_http(response)),
         Err(error) => error,
@@ -147,36 +153,42 @@ where
     }
 }
 
-/// Returns the cache key of a request.
+/// Returns the cache key of a request, and removes the fields that steer the service from it.
 ///
 /// Returns `None` for a request that does not go through the cache: an upgrade, gRPC, or a request
 /// with an ambiguous host or target.
-fn cache_key(parts: &Parts, scheme: &str) -> Option<CacheKey> {
+fn cache_key(layer: &CacheLayer, parts: &mut Parts) -> Option<CacheKey> {
     let is_grpc = |value: &http::HeaderValue| value.as_bytes().starts_with(b"application/grpc");
     if parts.headers.contains_key(UPGRADE) || parts.headers.get(CONTENT_TYPE).is_some_and(is_grpc) {
         return None;
     }
-    let path = parts.uri.path_and_query()?.as_str();
-    match (parts.uri.scheme_str(), parts.uri.authority()) {
-        (Some(scheme), Some(authority)) => CacheKey::from_parts(scheme, authority.as_str(), path).ok(),
-        (None, None) => CacheKey::from_parts(scheme, host(parts)?, path).ok(),
-        _ => None,
+    let uri = original_uri(parts);
+    let scheme = parts.uri.scheme_str().unwrap_or(layer.scheme);
+    let mut received = ReceivedTarget::of_uri(scheme, &parts.method, uri, parts.version);
+    received.uri_authority = received.uri_authority.or(parts.uri.authority().map(Authority::as_str));
+    let no_trust = TrustedProxies::default();
+    let (peer, trusted) = match &layer.trust {
+        Some(trust) => ((trust.peer)(&parts.extensions), &trust.proxies),
+        None => (None, &no_trust),
+    };
+    let target = RequestTarget::of(&received, &parts.headers, peer, trusted).ok()?;
+    if target.has_dot_segments() {
+        return None;
     }
+    let key = KeyRules::default().key(&target).ok()?;
+    if parts.headers.keys().any(|name| is_steering(name.as_str())) {
+        let is_trusted = peer.is_some_and(|peer| trusted.contains(peer));
+        let (scheme, authority) = (target.scheme, target.authority.into_owned());
+        set_target_fields(&mut parts.headers, scheme, &authority, is_trusted);
+    }
+    Some(key)
 }
 
-/// Returns the value of the request's `Host` header, if there is exactly one and it is not empty
-/// (RFC 9112 §3.2).
-fn host(parts: &Parts) -> Option<&str> {
-    let mut lines = parts.headers.get_all(HOST).iter();
-    let only = lines.next().filter(|_| lines.next().is_none())?;
-    only.to_str().ok().filter(|host| !host.is_empty())
-}
-
-/// Returns the request's URI in absolute form, with the host from its `Host` header.
-fn absolute_uri(parts: &Parts, scheme: &str) -> Option<Uri> {
-    let mut uri = http::uri::Parts::default();
-    uri.scheme = Scheme::try_from(scheme).ok();
-    uri.authority = host(parts)?.parse().ok();
-    uri.path_and_query = Some(parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")));
-    Uri::from_parts(uri).ok()
+/// Returns the URI of a request before a router removed the beginning of its path.
+fn original_uri(parts: &Parts) -> &Uri {
+    #[cfg(feature = "axum")]
+    if let Some(axum::extract::OriginalUri(uri)) = parts.extensions.get() {
+        return uri;
+    }
+    &parts.uri
 }

@@ -20,6 +20,6 @@ mod trusted;
 
 pub use forwarding::{Forwarding, LoopDetected};
 pub use key_rules::KeyRules;
-pub use steering::{is_steering, strip_steering};
+pub use steering::{is_steering, set_target_fields, strip_steering};
 pub use target::{ReceivedTarget, RequestTarget, TargetRejection};
 pub use trusted::{InvalidNetwork, TrustedProxies};

@@ -1,7 +1,7 @@
 //! Identifies the request fields with which a client can make an origin respond for another target,
 //! method or client than the one that the cache has in the key.
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The fields without the prefix `x-`, with `-` for `_`.
 const STEERING: [&str; 27] = [
@@ -71,9 +71,26 @@ pub fn strip_steering(fields: &mut HeaderMap) {
     strip(fields, is_steering);
 }
 
+/// Makes the fields of a request what its key states, before a handler sees them.
+///
+/// Fields that steer the handler are removed. If a trusted proxy has sent the request, the scheme
+/// and authority of the target are written to `X-Forwarded-Proto` and `X-Forwarded-Host`, and
+/// `X-Forwarded-For` stays.
+pub fn set_target_fields(fields: &mut HeaderMap, scheme: &str, authority: &str, is_trusted: bool) {
+    strip(fields, |name| is_steering(name) && !(is_trusted && name == "x-forwarded-for"));
+    if is_trusted {
+        let values = [("x-forwarded-proto", scheme), ("x-forwarded-host", authority)];
+        for (name, value) in values {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                fields.insert(HeaderName::from_static(name), value);
+            }
+        }
+    }
+}
+
 /// Removes the fields for which `is_removed` returns true. Iterating over the present names costs
 /// less than looking up each possible one.
-pub(super) fn strip(fields: &mut HeaderMap, is_removed: impl Fn(&str) -> bool) {
+fn strip(fields: &mut HeaderMap, is_removed: impl Fn(&str) -> bool) {
     let removed: Vec<HeaderName> = fields.keys().filter(|name| is_removed(name.as_str())).cloned().collect();
     for name in removed {
         fields.remove(name);

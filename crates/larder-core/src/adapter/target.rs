@@ -124,6 +124,17 @@ impl<'a> RequestTarget<'a> {
         Ok(Self { scheme, authority, path })
     }
 
+    /// Returns whether the path has dot segments, so that its normal form, which is in the key, is
+    /// another one.
+    ///
+    /// A server whose handlers see the path as it was sent must not store their response under the
+    /// normal form: it is not the response of that path.
+    pub fn has_dot_segments(&self) -> bool {
+        let may_have_some = self.path.contains("/.") || self.path.contains("%2");
+        may_have_some
+            && self.to_uri().is_ok_and(|normal| !normal.path_and_query().eq_ignore_ascii_case(self.path))
+    }
+
     /// Returns the target in normal form.
     ///
     /// # Errors
