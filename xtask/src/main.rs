@@ -10,6 +10,7 @@ mod fuzz;
 mod layers;
 mod process;
 mod setup;
+mod structured_fields;
 mod tests;
 mod tidy;
 
@@ -41,6 +42,8 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Repeat the fault tests of the stores: kills, full disks, failovers.
     Chaos(chaos::Args),
+    /// Run the public test files for structured fields (RFC 9651), from a folder.
+    StructuredFields(structured_fields::Args),
     /// Run the public suite for HTTP caches against `larder proxy`.
     Conformance(conformance::Args),
     /// Count instructions and allocations of the hot paths, and compare with benches/counts.tsv.
@@ -71,6 +74,7 @@ fn run() -> anyhow::Result<()> {
         Command::Features => features::run(),
         Command::Chaos(args) => chaos::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
+        Command::StructuredFields(args) => structured_fields::run(&args),
         Command::Conformance(args) => conformance::run(&args),
         Command::Counts(args) => counts::run(&args),
         Command::Bench(args) => bench::run(&args),

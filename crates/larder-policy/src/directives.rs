@@ -6,6 +6,9 @@
 //! are resolved to the strictest directive. A lifetime that is not a number counts as zero, which
 //! makes the response stale on arrival (§4.2.1 encourages this). A qualified `private` or
 //! `no-cache` with an invalid list of names counts as unqualified.
+//!
+//! An invalid directive restricts, but it permits nothing: `s-maxage=x` neither permits storing
+//! (§3) nor sharing a response to a request with `Authorization` (§3.5).
 
 use std::time::Duration;
 
@@ -27,6 +30,7 @@ pub(crate) struct ResponseDirectives {
     pub(crate) no_store: bool,
     pub(crate) no_cache: QualifiedDirective,
     pub(crate) private: QualifiedDirective,
+    /// `public` without an argument. With one it is invalid, and permits nothing.
     pub(crate) public: bool,
     pub(crate) must_revalidate: bool,
     pub(crate) proxy_revalidate: bool,
@@ -34,6 +38,42 @@ pub(crate) struct ResponseDirectives {
     pub(crate) immutable: bool,
     pub(crate) stale_while_revalidate: Option<Duration>,
     pub(crate) stale_if_error: Option<Duration>,
+    /// The directives among `max-age`, `s-maxage` and `must-revalidate` that are invalid.
+    pub(crate) invalid: InvalidDirectives,
+}
+
+/// The directives that permit something when they are valid, and that are not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct InvalidDirectives {
+    pub(crate) max_age: bool,
+    pub(crate) s_maxage: bool,
+    pub(crate) must_revalidate: bool,
+}
+
+/// The argument that a response directive takes (§5.2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ArgumentType {
+    /// The directive is unknown, and ignored (§5.2.3).
+    Unknown,
+    /// No argument.
+    None,
+    /// A number of seconds.
+    Seconds,
+    /// No argument, or a list of field names.
+    FieldNames,
+}
+
+impl ArgumentType {
+    /// Returns the argument type of a directive with this name in lower case.
+    pub(crate) fn of(name: &str) -> Self {
+        match name {
+            "max-age" | "s-maxage" | "stale-while-revalidate" | "stale-if-error" => Self::Seconds,
+            "no-cache" | "private" => Self::FieldNames,
+            "no-store" | "public" | "must-revalidate" | "proxy-revalidate" | "must-understand"
+            | "immutable" | "no-transform" => Self::None,
+            _ => Self::Unknown,
+        }
+    }
 }
 
 /// Returns whether a response has the `no-store` directive (§5.2.2.5). `must-understand` (§5.2.2.3)
@@ -122,6 +162,24 @@ impl ResponseDirectives {
         self.no_store && !self.must_understand
     }
 
+    /// Returns whether a valid directive permits a shared cache to store the response to a request
+    /// with `Authorization`: `public`, `must-revalidate` or `s-maxage` (§3.5).
+    pub(crate) fn permits_authorization(&self) -> bool {
+        self.public
+            || self.must_revalidate && !self.invalid.must_revalidate
+            || self.valid_s_maxage().is_some()
+    }
+
+    /// Returns `max-age`, or `None` if it is missing or invalid.
+    pub(crate) fn valid_max_age(&self) -> Option<Duration> {
+        self.max_age.filter(|_| !self.invalid.max_age)
+    }
+
+    /// Returns `s-maxage`, or `None` if it is missing or invalid.
+    pub(crate) fn valid_s_maxage(&self) -> Option<Duration> {
+        self.s_maxage.filter(|_| !self.invalid.s_maxage)
+    }
+
     /// Parses the field lines of a response's `Cache-Control`.
     pub(crate) fn parse<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut directives = Self::default();
@@ -137,15 +195,24 @@ impl ResponseDirectives {
             slot.get_or_insert(seconds_or_zero(argument));
         };
         match &*name.to_ascii_lowercase() {
-            b"max-age" => first(&mut self.max_age),
-            b"s-maxage" => first(&mut self.s_maxage),
+            b"max-age" => {
+                first(&mut self.max_age);
+                self.invalid.max_age |= parse_seconds(argument).is_none();
+            }
+            b"s-maxage" => {
+                first(&mut self.s_maxage);
+                self.invalid.s_maxage |= parse_seconds(argument).is_none();
+            }
             b"stale-while-revalidate" => first(&mut self.stale_while_revalidate),
             b"stale-if-error" => first(&mut self.stale_if_error),
             b"no-store" => self.no_store = true,
             b"no-cache" => self.no_cache.add(argument),
             b"private" => self.private.add(argument),
-            b"public" => self.public = true,
-            b"must-revalidate" => self.must_revalidate = true,
+            b"public" => self.public |= argument.is_none(),
+            b"must-revalidate" => {
+                self.must_revalidate = true;
+                self.invalid.must_revalidate |= argument.is_some();
+            }
             b"proxy-revalidate" => self.proxy_revalidate = true,
             b"must-understand" => self.must_understand = true,
             b"immutable" => self.immutable = true,

@@ -4,7 +4,11 @@
 
 use http::HeaderMap;
 
-use crate::{Overrides, TargetUri, header_names::CACHE_GROUPS, structured::parse_strings};
+use crate::{
+    Overrides, TargetUri,
+    header_names::CACHE_GROUPS,
+    structured::{BareItem, Item, ListMember, combined_lines, parse_list},
+};
 
 /// Maximum number of groups of a response. Further ones are ignored. RFC 9875 §2 requires at least
 /// 32.
@@ -76,8 +80,12 @@ pub(crate) fn groups_in_field(
     fields: &HeaderMap,
     field: &http::HeaderName,
 ) -> Box<[CacheGroup]> {
-    let names =
-        parse_strings(fields.get_all(field).iter().map(http::HeaderValue::as_bytes)).unwrap_or_default();
-    let short = names.iter().filter(|name| name.len() <= MAX_NAME_LENGTH).take(MAX_GROUPS);
-    short.map(|name| CacheGroup::new(target.origin(), name)).collect()
+    let value = combined_lines(fields.get_all(field).iter().map(http::HeaderValue::as_bytes));
+    // Members of other types are skipped, and parameters ignored (RFC 9875 §2, §3).
+    let names = parse_list(&value).unwrap_or_default().into_iter().filter_map(|member| match member {
+        ListMember::Item(Item { value: BareItem::String(name), .. }) => Some(name),
+        _ => None,
+    });
+    let short = names.filter(|name| name.len() <= MAX_NAME_LENGTH).take(MAX_GROUPS);
+    short.map(|name| CacheGroup::new(target.origin(), &name)).collect()
 }

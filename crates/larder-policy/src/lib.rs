@@ -32,7 +32,7 @@ mod serving;
 mod stale;
 mod status;
 mod storing;
-mod structured;
+pub mod structured;
 mod target;
 mod targeted;
 mod time;

@@ -250,9 +250,7 @@ impl Rules {
         if self.is_unshareable(directives) {
             return Err(NotStorable::PrivateDirective);
         }
-        let allows_authorization =
-            directives.public || directives.must_revalidate || directives.s_maxage.is_some();
-        if shared && request.has(HeaderFlags::AUTHORIZATION) && !allows_authorization {
+        if shared && request.has(HeaderFlags::AUTHORIZATION) && !directives.permits_authorization() {
             return Err(NotStorable::Authorization);
         }
         if self.has_unshareable_cookie(fields) {
@@ -295,8 +293,8 @@ impl Rules {
         let shared = self.kind == CacheKind::Shared;
         let allowed = directives.public
             || !shared && directives.private.is_all()
-            || directives.max_age.is_some()
-            || shared && directives.s_maxage.is_some()
+            || directives.valid_max_age().is_some()
+            || shared && directives.valid_s_maxage().is_some()
             || !effective.targeted && fields.contains_key(EXPIRES)
             || is_heuristically_cacheable(status);
         if allowed { Ok(()) } else { Err(NotStorable::NotPermitted) }

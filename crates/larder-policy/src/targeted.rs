@@ -6,9 +6,9 @@ use http::{HeaderMap, StatusCode};
 
 use crate::{
     Rules,
-    directives::{DirectiveSource, EffectiveDirectives, ResponseDirectives},
+    directives::{ArgumentType, DirectiveSource, EffectiveDirectives, ResponseDirectives},
     header_names::{CACHE_CONTROL, EXPIRES},
-    structured::{Item, parse_dictionary},
+    structured::{BareItem, Item, ListMember, combined_lines, parse_dictionary},
 };
 
 impl Rules {
@@ -25,9 +25,9 @@ impl Rules {
 
     /// Returns the directives of the response, before overrides.
     fn sent_directives(&self, fields: &HeaderMap) -> EffectiveDirectives {
-        let targeted = self.targets.iter().filter(|name| fields.contains_key(*name)).find_map(|name| {
-            let members = parse_dictionary(fields.get_all(name).iter().map(http::HeaderValue::as_bytes))?;
-            (!members.is_empty()).then(|| from_members(&members))
+        let present = self.targets.iter().filter(|name| fields.contains_key(*name));
+        let targeted = present.into_iter().find_map(|name| {
+            from_field(&combined_lines(fields.get_all(name).iter().map(http::HeaderValue::as_bytes)))
         });
         match targeted {
             Some(directives) => {
@@ -42,20 +42,42 @@ impl Rules {
     }
 }
 
-/// Converts the members of a dictionary to directives.
-///
-/// An integer or string is the argument. `?1` is a directive without argument, and `?0` is no
-/// directive. A lifetime of another type makes the response stale (§2.1).
-fn from_members(members: &[(&str, Item<'_>)]) -> ResponseDirectives {
+/// Parses a targeted field. Returns `None` if it must be ignored: it is empty, it is no dictionary,
+/// or a directive has a value of the wrong type (RFC 9213 §2.1).
+fn from_field(field: &[u8]) -> Option<ResponseDirectives> {
+    let members = parse_dictionary(field)?;
     let mut directives = ResponseDirectives::default();
-    for (name, item) in members {
-        match item {
-            Item::Boolean(false) => {}
-            Item::Boolean(true) => directives.add(name.as_bytes(), None),
-            Item::Integer(number) => directives.add(name.as_bytes(), Some(number.to_string().as_bytes())),
-            Item::String(text) => directives.add(name.as_bytes(), Some(text.as_bytes())),
-            Item::Other => directives.add(name.as_bytes(), Some(b"")),
-        }
+    for (name, member) in &members {
+        add_member(&mut directives, name, member)?;
     }
-    directives
+    (!members.is_empty()).then_some(directives)
+}
+
+/// Adds one member of a targeted field to the directives. Returns `None` if its value has a type
+/// that the directive does not have (RFC 9213 §2.1).
+///
+/// Lifetimes are integers. Directives without argument are `?1`, and `?0` is no directive.
+/// `no-cache` and `private` may also be strings, which list field names. Other directives are
+/// ignored, whatever their value is (§2.2), as are parameters.
+fn add_member(directives: &mut ResponseDirectives, name: &str, member: &ListMember<'_>) -> Option<()> {
+    let value = match member {
+        ListMember::Item(Item { value, .. }) => Some(value),
+        ListMember::InnerList(..) => None,
+    };
+    let types = ArgumentType::of(name);
+    match (types, value) {
+        (ArgumentType::Unknown, _)
+        | (ArgumentType::None | ArgumentType::FieldNames, Some(BareItem::Boolean(false))) => {}
+        (ArgumentType::None | ArgumentType::FieldNames, Some(BareItem::Boolean(true))) => {
+            directives.add(name.as_bytes(), None);
+        }
+        (ArgumentType::Seconds, Some(BareItem::Integer(number))) => {
+            directives.add(name.as_bytes(), Some(number.to_string().as_bytes()));
+        }
+        (ArgumentType::FieldNames, Some(BareItem::String(names))) => {
+            directives.add(name.as_bytes(), Some(names.as_bytes()));
+        }
+        _ => return None,
+    }
+    Some(())
 }

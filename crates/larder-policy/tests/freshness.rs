@@ -6,7 +6,7 @@ mod table;
 use std::time::Duration;
 
 use larder_policy::{LifetimeSource, StoredHead, parse_http_date};
-use table::{NOW, at, check, rules, stored};
+use table::{NOW, at, check, check_cited, rules, stored};
 
 fn with_tag(response: &str) -> String {
     format!("{response}{} ETag: \"t\"", if response.contains(' ') { ";" } else { "" })
@@ -18,17 +18,19 @@ fn store_with_tag(kind: &str, response: &str) -> StoredHead {
 }
 
 fn lifetimes(table: &str) {
-    check(table, |cells| {
-        let lifetime = store_with_tag(cells[0], cells[1]).freshness.lifetime;
-        let from = match lifetime.from {
-            LifetimeSource::SMaxage => "s-maxage",
-            LifetimeSource::MaxAge => "max-age",
-            LifetimeSource::Expires => "expires",
-            LifetimeSource::Heuristic => "heuristic",
-            _ => "unspecified",
-        };
-        format!("{} {from}", lifetime.lifetime.as_secs())
-    });
+    check(table, |cells| describe(&store_with_tag(cells[0], cells[1])));
+}
+
+fn describe(head: &StoredHead) -> String {
+    let lifetime = head.freshness.lifetime;
+    let from = match lifetime.from {
+        LifetimeSource::SMaxage => "s-maxage",
+        LifetimeSource::MaxAge => "max-age",
+        LifetimeSource::Expires => "expires",
+        LifetimeSource::Heuristic => "heuristic",
+        _ => "unspecified",
+    };
+    format!("{} {from}", lifetime.lifetime.as_secs())
 }
 
 /// §4.2.1: the first source that is present counts, in this order.
@@ -83,25 +85,57 @@ fn directives_are_parsed_and_not_matched_as_substrings() {
     );
 }
 
-/// RFC 9213 §2.2: a valid CDN-Cache-Control replaces Cache-Control and Expires.
+/// RFC 9213 §2.2: a valid CDN-Cache-Control replaces Cache-Control and Expires. One with an error
+/// or a value of the wrong type is ignored (`cdn-cc-invalid-sh-type-wrong` of the public suite).
 #[test]
 fn targeted() {
-    lifetimes(
+    check_cited(
         "
-        shared  | 200 max-age=1; CDN-Cache-Control: max-age=60               | 60 max-age
-        private | 200 max-age=1; CDN-Cache-Control: max-age=60               | 1 max-age
-        shared  | 200 Expires: ~60; CDN-Cache-Control: must-revalidate       | 0 unspecified
-        shared  | 200 max-age=9; CDN-Cache-Control: max-age=60, &            | 9 max-age
-        shared  | 200 max-age=9; CDN-Cache-Control: Max-Age=60               | 9 max-age
-        shared  | 200 max-age=9; CDN-Cache-Control:                          | 9 max-age
-        shared  | 200 max-age=9; CDN-Cache-Control: max-age=\"60\"           | 60 max-age
-        shared  | 200 max-age=9; CDN-Cache-Control: max-age=60.5             | 0 max-age
-        shared  | 200 max-age=9; CDN-Cache-Control: max-age=60;a=1           | 60 max-age
-        shared  | 200 max-age=9; CDN-Cache-Control: max-age=60, max-age=61   | 61 max-age
-        shared  | 200 no-store; CDN-Cache-Control: max-age=60                | 60 max-age
-        shared  | 200 max-age=9; CDN-Cache-Control: no-store=?0, max-age=60  | 60 max-age
-    ",
+        shared  | 200 max-age=1; CDN-Cache-Control: max-age=60               | 60 max-age    | RFC 9213 §2.2: the first on the target list
+        private | 200 max-age=1; CDN-Cache-Control: max-age=60               | 1 max-age     | RFC 9213 §2.2: not on the target list
+        shared  | 200 Expires: ~60; CDN-Cache-Control: must-revalidate       | 0 unspecified | RFC 9213 §2.2: MUST ignore Cache-Control and Expires
+        shared  | 200 max-age=9; CDN-Cache-Control: max-age=60, &            | 9 max-age     | RFC 9213 §2.1: a parsing error
+        shared  | 200 max-age=9; CDN-Cache-Control: Max-Age=60               | 9 max-age     | RFC 9651 §3.1.2: keys are in lower case
+        shared  | 200 max-age=9; CDN-Cache-Control:                          | 9 max-age     | RFC 9213 §2.1: empty
+        shared  | 200 max-age=9; CDN-Cache-Control: max-age=\"60\"           | 9 max-age     | RFC 9213 §2.1: max-age has an integer value
+        shared  | 200 no-store; CDN-Cache-Control: max-age=\"10000\"         | no-store      | RFC 9213 §2.1: max-age has an integer value
+        shared  | 200 no-store; CDN-Cache-Control: max-age=10000, &&&&&      | no-store      | RFC 9213 §2.1: a parsing error
+        shared  | 200 max-age=9; CDN-Cache-Control: max-age=60.5             | 9 max-age     | RFC 9213 §2.1: a decimal is not coerced
+        shared  | 200 max-age=9; CDN-Cache-Control: max-age                  | 9 max-age     | RFC 9213 §2.1: max-age has an integer value
+        shared  | 200 max-age=9; CDN-Cache-Control: max-age=(60)             | 9 max-age     | RFC 9213 §2.1: max-age has an integer value
+        shared  | 200 max-age=9; CDN-Cache-Control: max-age=@60              | 9 max-age     | RFC 9213 §2.1: max-age has an integer value
+        shared  | 200 max-age=9; CDN-Cache-Control: max-age=60, no-store=1   | 9 max-age     | RFC 9213 §2.1: no-store is Boolean
+        shared  | 200 max-age=9; CDN-Cache-Control: max-age=60, stale-if-error | 9 max-age   | RFC 9213 §2.1: delta-seconds
+        shared  | 200 max-age=9; CDN-Cache-Control: max-age=60, private=a    | 9 max-age     | RFC 9213 §2.1: Boolean or a string
+        shared  | 200 max-age=9; CDN-Cache-Control: max-age=60, private=\"a\" | 60 max-age   | RFC 9213 §2.1: Boolean or a string
+        shared  | 200 max-age=9; CDN-Cache-Control: max-age=-1               | 0 max-age     | §4.2.1: invalid freshness is stale
+        shared  | 200 max-age=9; CDN-Cache-Control: max-age=60;a=1           | 60 max-age    | RFC 9213 §2.1: parameters are ignored
+        shared  | 200 max-age=9; CDN-Cache-Control: max-age=60, max-age=61   | 61 max-age    | RFC 9651 §4.2.2: the last of one key
+        shared  | 200 no-store; CDN-Cache-Control: max-age=60                | 60 max-age    | RFC 9213 §2.2: MUST ignore Cache-Control
+        shared  | 200 max-age=9; CDN-Cache-Control: no-store=?0, max-age=60  | 60 max-age    | RFC 9213 §2.1: Boolean
+        shared  | 200 max-age=9; CDN-Cache-Control: max-age=60, a=%\"%c3%bc\" | 60 max-age   | RFC 9651 §3.3.8: a display string
+        shared  | 200 max-age=9; CDN-Cache-Control: max-age=60, a=@1         | 60 max-age    | RFC 9651 §3.3.7: a date
+        shared  | 200 max-age=9; CDN-Cache-Control: max-age=60, a=(b \"c\")  | 60 max-age    | RFC 9213 §2.2: unrecognized directives are ignored
+        shared  | 200 max-age=9; CDN-Cache-Control: max-age=60; CDN-Cache-Control: no-cache | 60 max-age | RFC 9651 §4.2: all lines
+        ",
+        |cells| match stored(&rules(cells[0]), "GET", &with_tag(cells[1])) {
+            Ok(head) => describe(&head),
+            Err(why) => why.token().to_owned(),
+        },
     );
+}
+
+/// A CDN-Cache-Control of 301 members was ignored, and the page was stored although it had
+/// `no-store`.
+#[test]
+fn a_targeted_field_may_have_many_members() {
+    for many in [1, 16, 17, 300, 1024, 9000] {
+        let members: Vec<_> = (0..many).map(|n| format!("a{n}=1;b")).collect();
+        let field = format!("{}, no-store", members.join(", "));
+        let response = format!("200 max-age=9; CDN-Cache-Control: {field}");
+        let why = stored(&rules("shared"), "GET", &response).expect_err("no-store");
+        assert_eq!(why.token(), "no-store", "{many}");
+    }
 }
 
 /// §5.3, RFC 9110 §5.6.7: exactly three formats are valid.

@@ -3,7 +3,7 @@
 
 mod table;
 
-use table::{check, rules, stored};
+use table::{check, check_cited, rules, stored};
 
 fn storing(table: &str) {
     check(table, |cells| match stored(&rules(cells[0]), cells[1], cells[2]) {
@@ -58,6 +58,51 @@ fn responses_to_authorization_do_not_leak() {
         shared  | GET Authorization: x         | 200 max-age=9, proxy-revalidate        | Authorization in the request (§3.5)
         private | GET Authorization: x         | 200 max-age=9                          | stored
     ",
+    );
+}
+
+fn storing_cited(table: &str) {
+    check_cited(table, |cells| match stored(&rules(cells[0]), cells[1], cells[2]) {
+        Ok(_) => "stored".to_owned(),
+        Err(why) => why.token().to_owned(),
+    });
+}
+
+/// An origin answered Alice with `s-maxage=foo` and an entity tag. The page was stored, and after a
+/// 304 Bob got it.
+#[test]
+fn an_invalid_directive_does_not_share_a_response_to_authorization() {
+    storing_cited("
+        shared  | GET Authorization: A | 200 s-maxage=foo; ETag: \"a\"               | authorization | §3.5: s-maxage, §1.2.2: its value is delta-seconds
+        shared  | GET Authorization: A | 200 s-maxage; ETag: \"a\"                   | authorization | §5.2.2.10: the argument is required
+        shared  | GET Authorization: A | 200 s-maxage=-1; ETag: \"a\"                | authorization | §1.2.2: non-negative
+        shared  | GET Authorization: A | 200 s-maxage=9, s-maxage=x; ETag: \"a\"     | authorization | §4.2.1: conflicting values
+        shared  | GET Authorization: A | 200 s-maxage=x, s-maxage=9; ETag: \"a\"     | authorization | §4.2.1: conflicting values
+        shared  | GET Authorization: A | 200 max-age=9, public=\"x\"; ETag: \"a\"   | authorization | §5.2.2.9: no argument
+        shared  | GET Authorization: A | 200 max-age=9, must-revalidate=1; ETag: \"a\" | authorization | §5.2.2.2: no argument
+        shared  | GET Authorization: A | 200 max-age=9, xpublic; ETag: \"a\"         | authorization | §5.2.3: unknown directives are ignored
+        shared  | GET Authorization: A | 200 max-age=9, x=\"public\"; ETag: \"a\"   | authorization | §5.2.3: an extension's argument is no directive
+        shared  | GET Authorization: A | 200 s-maxage=\"9\"                          | stored        | §5.2: both forms of an argument ought to be accepted
+        shared  | GET Authorization: A | 200 s-maxage=0; ETag: \"a\"                 | stored        | §3.5: s-maxage
+        shared  | GET Authorization: A | 200 max-age=9; CDN-Cache-Control: s-maxage=\"9\" | authorization | RFC 9213 §2.1: a string is of the wrong type
+        shared  | GET Authorization: A | 200 CDN-Cache-Control: s-maxage=9             | stored        | RFC 9213 §2.2: replaces Cache-Control
+        shared  | GET Authorization: A | 200 public, max-age=9; CDN-Cache-Control: max-age=9 | authorization | RFC 9213 §2.2: Cache-Control is ignored
+    ");
+}
+
+/// §3, last item of the list: only a valid directive permits storing what would not be stored
+/// otherwise.
+#[test]
+fn an_invalid_directive_does_not_permit_storing() {
+    storing_cited(
+        "
+        shared  | GET | 302 max-age=x; ETag: \"a\"              | nothing-allows | §3: a max-age response directive
+        shared  | GET | 302 s-maxage=x; ETag: \"a\"             | nothing-allows | §3: an s-maxage response directive
+        private | GET | 302 s-maxage=9; ETag: \"a\"             | nothing-allows | §3: and the cache is shared
+        shared  | GET | 302 public=x; ETag: \"a\"               | nothing-allows | §3: a public response directive
+        shared  | GET | 302 max-age=0; ETag: \"a\"              | stored         | §3: a max-age response directive
+        shared  | GET | 302 Expires: 0; ETag: \"a\"             | stored         | §5.3: an invalid date is a time in the past
+        ",
     );
 }
 

@@ -30,6 +30,25 @@ pub(crate) fn check(table: &str, run: impl Fn(&[&str]) -> String) {
     assert!(wrong.is_empty(), "{} of {rows} rows:\n  {}", wrong.len(), wrong.join("\n  "));
 }
 
+/// Runs every row of a table. Its last column cites the line of an RFC that requires the result.
+#[track_caller]
+pub(crate) fn check_cited(table: &str, run: impl Fn(&[&str]) -> String) {
+    let mut uncited = Vec::new();
+    let rows = table.lines().map(str::trim).filter(|row| !row.is_empty() && !row.starts_with('#'));
+    let rows: Vec<&str> = rows
+        .filter_map(|row| {
+            let (row, citation) = row.rsplit_once(" | ")?;
+            let cites = citation.trim().starts_with('§') || citation.trim().starts_with("RFC ");
+            if !cites {
+                uncited.push(citation);
+            }
+            Some(row)
+        })
+        .collect();
+    assert!(uncited.is_empty(), "no citations: {uncited:?}");
+    check(&rows.join("\n"), run);
+}
+
 pub(crate) fn rules(kind: &str) -> Rules {
     if kind == "private" { Rules::private() } else { Rules::shared() }
 }
