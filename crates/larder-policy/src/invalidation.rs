@@ -52,6 +52,10 @@ pub fn invalidation_groups(
 
 /// Returns whether a method is not known to be safe (RFC 9110 §9.2.1). An unknown method may change
 /// anything.
+///
+/// Safe are the methods that IANA's HTTP Method Registry lists as such: GET, HEAD, OPTIONS and
+/// TRACE, PRI (RFC 9113 §3.4), PROPFIND (RFC 4918 §9.1), QUERY (RFC 10008), REPORT (RFC 3253 §3.6)
+/// and SEARCH (RFC 5323 §2).
 fn is_unsafe(method: &Method) -> bool {
-    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
+    !method.is_safe() && !matches!(method.as_str(), "PRI" | "PROPFIND" | "QUERY" | "REPORT" | "SEARCH")
 }

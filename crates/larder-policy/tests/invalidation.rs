@@ -4,7 +4,7 @@ mod table;
 
 use http::StatusCode;
 use larder_policy::{CacheDetail, CacheStatus, ForwardReason, invalidation_groups, invalidation_targets};
-use table::{check, message, method, rules, stored, target};
+use table::{check, check_cited, message, method, rules, stored, target};
 
 #[test]
 fn targets() {
@@ -33,6 +33,42 @@ fn targets() {
                 return "nothing".to_owned();
             }
             targets.iter().map(|target| target.path_and_query()).collect::<Vec<_>>().join(" ")
+        },
+    );
+}
+
+/// A client sent QUERY with content, and the stored GET of that page was dropped.
+#[test]
+fn a_safe_method_invalidates_nothing() {
+    check_cited(
+        "
+        GET        | nothing | RFC 9110 §9.3.1
+        HEAD       | nothing | RFC 9110 §9.3.2
+        OPTIONS    | nothing | RFC 9110 §9.3.7
+        TRACE      | nothing | RFC 9110 §9.3.8
+        QUERY      | nothing | RFC 10008
+        PROPFIND   | nothing | RFC 4918 §9.1
+        REPORT     | nothing | RFC 3253 §3.6
+        SEARCH     | nothing | RFC 5323 §2
+        PRI        | nothing | RFC 9113 §3.4
+        POST       | all     | RFC 9110 §9.3.3
+        PUT        | all     | RFC 9110 §9.3.4
+        DELETE     | all     | RFC 9110 §9.3.5
+        CONNECT    | all     | RFC 9110 §9.3.6
+        PATCH      | all     | RFC 5789 §2
+        PROPPATCH  | all     | RFC 4918 §9.2
+        query      | all     | RFC 9110 §9.1: methods are case-sensitive
+        BREW       | all     | §4.4: methods of which the safety is unknown
+        ",
+        |cells| {
+            let (_, fields) = message("200 Cache-Group-Invalidation: \"a\"; Location: /new");
+            let targets = invalidation_targets(&method(cells[0]), &target(), StatusCode::OK, &fields);
+            let groups = invalidation_groups(&method(cells[0]), &target(), StatusCode::OK, &fields);
+            match (targets.len(), groups.len()) {
+                (0, 0) => "nothing".to_owned(),
+                (2, 1) => "all".to_owned(),
+                other => format!("{other:?}"),
+            }
         },
     );
 }
