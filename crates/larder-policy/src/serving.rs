@@ -6,10 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use crate::{
     ByteRange, RequestHead, RequestHeaders, StoredHead,
     dates::parse_http_date,
-    header_names::{
-        ACCEPT_RANGES, CACHE_CONTROL, CDN_CACHE_CONTROL, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE,
-        DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY,
-    },
+    header_names::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, LAST_MODIFIED, VARY},
     range::RequestedRange,
     request::{HeaderFlags, members},
     validation::{strong_tag, without_weak_prefix},
@@ -148,25 +145,33 @@ fn copy_fields(from: &HeaderMap, to: &mut HeaderMap, names: &[HeaderName]) {
 }
 
 /// Returns the header fields of a 304 that replaces a response with these fields
-/// (RFC 9110 §15.4.5).
+/// (RFC 9110 §15.4.5): all lines of each field, since the client replaces all lines that it has
+/// (RFC 9111 §3.2).
 ///
-/// `Content-Length` and the other fields that describe the content are removed, except
-/// `Content-Location`. A 304 has no content, and a client that relies on `Content-Length` resets
-/// the stream.
+/// A 304 must have `Content-Location`, `Date`, `ETag`, `Vary`, `Cache-Control` and `Expires` if the
+/// response has them. Fields that describe the content, such as `Content-Type`, ought not to be
+/// sent. A 304 has no content, and a client that relies on `Content-Length` resets the stream. All
+/// other fields are sent, because they guide the update of what the client has stored.
 pub fn not_modified_fields(fields: &HeaderMap) -> HeaderMap {
-    let mut reduced = HeaderMap::with_capacity(16);
-    let names =
-        [CACHE_CONTROL, CDN_CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY];
-    copy_fields(fields, &mut reduced, &names);
-    // Fields that describe the message and not the representation are also sent with a 304.
+    let mut reduced = HeaderMap::with_capacity(fields.len());
     for (name, value) in fields {
-        let name_text = name.as_str();
-        let about_content = name_text.starts_with("content-") || *name == ACCEPT_RANGES;
-        if !about_content && !reduced.contains_key(name) && !names.contains(name) {
+        if !describes_content(name) {
             reduced.append(name.clone(), value.clone());
         }
     }
     reduced
+}
+
+/// Returns whether a field describes the content, and is of no use without it. That a name begins
+/// with `Content-` does not show it (RFC 9111 §3.2), as `Content-Security-Policy` does.
+fn describes_content(name: &HeaderName) -> bool {
+    *name == ACCEPT_RANGES
+        || name.as_str().strip_prefix("content-").is_some_and(|rest| {
+            matches!(
+                rest,
+                "digest" | "disposition" | "encoding" | "language" | "length" | "md5" | "range" | "type"
+            )
+        })
 }
 
 /// Returns whether the client's copy is current, given a response that has just arrived from the

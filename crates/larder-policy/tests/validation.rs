@@ -8,7 +8,7 @@ use larder_policy::{
     Combined, Freshen, HeadFreshen, NotStorable, PartSource, RequestHead, Rules, Serve, StoredHead,
     not_modified_fields,
 };
-use table::{NOW, check, exchange_at, message, method, rules, stored, target};
+use table::{NOW, check, check_cited, exchange_at, message, method, rules, stored, target};
 
 /// Request | stored response with a body of ten bytes | expected
 #[test]
@@ -78,6 +78,36 @@ fn a_304_has_no_content_length() {
         not_modified_fields(&fields).keys().map(|name| name.as_str().to_owned()).collect();
     names.sort();
     assert_eq!(names, ["cache-control", "date", "etag", "vary", "x-own"]);
+}
+
+/// A page was stored with two Link lines. A client that revalidated it got a 304 with one of them,
+/// and replaced both.
+#[test]
+fn a_304_has_all_lines_of_each_field() {
+    check_cited(
+        "
+        200 max-age=9; Link: <a>; Link: <b>            | link | <a>,<b>       | §3.2: replacing field values that are present
+        200 max-age=9; no-cache=\"a\"                  | cache-control | max-age=9,no-cache=\"a\" | RFC 9110 §15.4.5: MUST generate
+        200 max-age=9; Vary: a; Vary: b                | vary | a,b           | RFC 9110 §15.4.5: MUST generate
+        200 max-age=9; ETag: \"a\"                     | etag | \"a\"          | RFC 9110 §15.4.5: MUST generate
+        200 max-age=9; Content-Location: /a            | content-location | /a | RFC 9110 §15.4.5: MUST generate
+        200 max-age=9; Date: Sun, 06 Nov 1994 08:49:37 GMT | date | Sun, 06 Nov 1994 08:49:37 GMT | RFC 9110 §15.4.5: MUST generate
+        200 max-age=9; Expires: 0                      | expires | 0          | RFC 9110 §15.4.5: MUST generate
+        200 max-age=9; CDN-Cache-Control: a; CDN-Cache-Control: b | cdn-cache-control | a,b | RFC 9213 §2: the semantics of Cache-Control
+        200 max-age=9; Last-Modified: x                | last-modified | x    | RFC 9110 §15.4.5: guides cache updates
+        200 max-age=9; Content-Language: de; Content-Language: en | content-language | none | RFC 9110 §15.4.5: other representation metadata
+        200 max-age=9; Content-Type: a                 | content-type | none | RFC 9110 §15.4.5: other representation metadata
+        200 max-age=9; Content-Security-Policy: a; Content-Security-Policy: b | content-security-policy | a,b | §3.2: the prefix Content- is no signal
+        200 max-age=9; Set-Cookie: a=1; Set-Cookie: b=2 | set-cookie | a=1,b=2 | RFC 6265 §3: not folded
+        ",
+        |cells| {
+            let (_, fields) = message(cells[0]);
+            let fields = not_modified_fields(&fields);
+            let lines = fields.get_all(cells[1]).iter().map(|value| value.to_str().expect("text"));
+            let lines = lines.collect::<Vec<_>>().join(",");
+            if lines.is_empty() { "none".to_owned() } else { lines }
+        },
+    );
 }
 
 /// Stored responses, the selected one first | fields of the request | expected
