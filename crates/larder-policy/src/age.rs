@@ -64,9 +64,9 @@ pub(crate) fn age_value(fields: &HeaderMap) -> Duration {
     number.map(<[u8]>::trim_ascii).and_then(delta_seconds).unwrap_or_default()
 }
 
-/// Largest amount by which the response time may lie in the future. A clock that is set back by no
-/// more than this has no effect.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
+/// Largest difference between clocks that has no effect: the response time may lie in the future by
+/// this much after the clock was set back, and `Date` of a response with a heuristic lifetime.
+pub(crate) const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
 
 /// Returns the current age of a stored response, or `None` if the response time lies in the future.
 /// The clock was then set back, and the age is unknown.

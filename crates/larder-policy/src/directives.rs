@@ -21,6 +21,9 @@ use crate::{
 
 /// Largest number of seconds that is represented. Greater values count as this one (§1.2.2).
 const MAX_DELTA_SECONDS: u64 = 1 << 31;
+/// Longest lifetime that is represented, also in the overrides. Sums and differences with it do not
+/// overflow.
+pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(MAX_DELTA_SECONDS);
 
 /// The directives of a response (§5.2.2).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::{
     CacheKind, Rules, Timestamp,
+    age::CLOCK_TOLERANCE,
     dates::parse_http_date,
     directives::ResponseDirectives,
     header_names::{EXPIRES, LAST_MODIFIED},
@@ -74,7 +75,8 @@ pub(crate) fn is_heuristically_cacheable(status: StatusCode) -> bool {
 impl Rules {
     /// Returns the lifetime of a response from the first source that is present (§4.2.1).
     ///
-    /// `expires_counts` is false if a targeted field replaces `Expires` (RFC 9213 §2.2).
+    /// `expires_counts` is false if a targeted field replaces `Expires` (RFC 9213 §2.2). `received`
+    /// is the time at which the response arrived.
     pub(crate) fn freshness_lifetime(
         &self,
         directives: &ResponseDirectives,
@@ -82,6 +84,7 @@ impl Rules {
         status: StatusCode,
         fields: &HeaderMap,
         date_value: Timestamp,
+        received: Timestamp,
     ) -> FreshnessLifetime {
         if let (CacheKind::Shared, Some(lifetime)) = (self.kind, directives.s_maxage) {
             return FreshnessLifetime { lifetime, from: LifetimeSource::SMaxage };
@@ -95,13 +98,30 @@ impl Rules {
         if !directives.public && !is_heuristically_cacheable(status) {
             return FreshnessLifetime::default();
         }
+        self.heuristic_lifetime(fields, date_value, received)
+    }
+
+    /// Returns a percentage of the time since `Last-Modified` (§4.2.2), or no lifetime without it.
+    ///
+    /// The lifetime is zero if a clock is ahead: if `Last-Modified` is later than `Date`
+    /// (RFC 9110 §8.8.2.1), or `Date` later than the time at which the response was received. How
+    /// long ago the resource was modified is then unknown.
+    fn heuristic_lifetime(
+        &self,
+        fields: &HeaderMap,
+        date_value: Timestamp,
+        received: Timestamp,
+    ) -> FreshnessLifetime {
         let modified =
             fields.get(LAST_MODIFIED).and_then(|value| parse_http_date(value.as_bytes(), date_value));
-        modified.map_or_else(FreshnessLifetime::default, |modified| FreshnessLifetime {
-            lifetime: (date_value.since(modified) * u32::from(self.heuristic_percent) / 100)
-                .min(self.heuristic_max),
-            from: LifetimeSource::Heuristic,
-        })
+        let Some(modified) = modified else { return FreshnessLifetime::default() };
+        let unchanged = if date_value > received.saturating_add(CLOCK_TOLERANCE) {
+            Duration::ZERO
+        } else {
+            date_value.since(modified)
+        };
+        let lifetime = unchanged.saturating_mul(u32::from(self.heuristic_percent)) / 100;
+        FreshnessLifetime { lifetime: lifetime.min(self.heuristic_max), from: LifetimeSource::Heuristic }
     }
 }
 

@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
 
-use crate::directives::{DirectiveSource, EffectiveDirectives, ResponseDirectives};
+use crate::directives::{DirectiveSource, EffectiveDirectives, MAX_LIFETIME, ResponseDirectives};
 
 /// Caching settings for responses where the origin specifies nothing or the wrong thing. The
 /// default overrides nothing.
 ///
 /// No setting makes one user's response available to another: `private`, `Authorization`,
 /// `Set-Cookie` and `Vary` keep their meaning in a shared cache. Lifetimes apply to 2xx and 3xx
-/// responses. Errors keep the lifetimes that they were sent with.
+/// responses. Errors keep the lifetimes that they were sent with. Lifetimes of more than 2^31
+/// seconds count as 2^31 seconds (RFC 9111 §1.2.2).
 ///
 /// ```
 /// use std::time::Duration;
@@ -147,12 +148,14 @@ impl Overrides {
                 };
             }
             if lifetime.is_some() {
-                directives.max_age = lifetime;
+                directives.max_age = lifetime.map(|lifetime| lifetime.min(MAX_LIFETIME));
                 effective.targeted = true;
                 effective.source = DirectiveSource::Override;
             }
         }
-        let default = |slot: &mut Option<Duration>, value| *slot = slot.or(value);
+        let default = |slot: &mut Option<Duration>, value: Option<Duration>| {
+            *slot = slot.or(value.map(|value| value.min(MAX_LIFETIME)));
+        };
         default(&mut directives.stale_while_revalidate, self.stale_while_revalidate);
         default(&mut directives.stale_if_error, self.stale_if_error);
     }

@@ -274,7 +274,10 @@ fn select<'c, F: RequestHeaders>(
             continue;
         }
         let rank = |stored: &StoredHead| {
-            (stored.part.is_none(), stored.freshness.date, stored.freshness.response_time)
+            // A `Date` of a clock that is ahead makes a response no more recent than it is.
+            let freshness = &stored.freshness;
+            let date = freshness.date.min(freshness.response_time);
+            (stored.part.is_none(), date, freshness.response_time)
         };
         if selected.is_none_or(|(_, best)| rank(stored) > rank(best)) {
             selected = Some((index, stored));

@@ -194,7 +194,14 @@ impl Rules {
         let directives = &effective.directives;
         let shared = self.kind == CacheKind::Shared;
         let corrected_initial_age = exchange.corrected_initial_age(date, age_value(fields));
-        let mut lifetime = self.freshness_lifetime(directives, !effective.targeted, status, fields, date);
+        let mut lifetime = self.freshness_lifetime(
+            directives,
+            !effective.targeted,
+            status,
+            fields,
+            date,
+            exchange.response_time,
+        );
         if effective.source == DirectiveSource::Override {
             // The lifetime of an override is counted from arrival, so the age at arrival does not
             // shorten it.
@@ -344,7 +351,8 @@ fn compact(fields: &HeaderMap, is_stored: impl Fn(&HeaderName) -> bool) -> Heade
 /// Returns whether the response can be served at least once without validation.
 fn is_servable_without_validation(freshness: &FreshnessInfo) -> bool {
     let window = freshness.stale_while_revalidate.max(freshness.stale_if_error).unwrap_or_default();
-    !freshness.no_cache && freshness.lifetime.lifetime + window > freshness.corrected_initial_age
+    !freshness.no_cache
+        && freshness.lifetime.lifetime.saturating_add(window) > freshness.corrected_initial_age
 }
 
 /// Returns whether this crate implements the caching requirements of a status code, which makes it

@@ -60,6 +60,35 @@ fn freshness_lifetime() {
     );
 }
 
+/// §4.2.2: what gives a heuristic lifetime. The time of reception is `~0`.
+#[test]
+fn heuristics_do_not_trust_a_clock_that_is_ahead() {
+    check_cited(
+        "
+        200 Last-Modified: ~-1000; Date: ~0              | 100 heuristic   | §4.2.2: a fraction of the interval since that time
+        200 Last-Modified: ~-1000                        | 100 heuristic   | RFC 9110 §6.6.1: without Date, the time of reception
+        200 Last-Modified: ~-1000; Date: foo             | 100 heuristic   | RFC 9110 §6.6.1: without a valid Date, the time of reception
+        200 Last-Modified: ~-1000; Date: ~-500           | 50 heuristic    | §4.2.2: the interval at the origin
+        200 Last-Modified: ~-1000; Date: ~1              | 100 heuristic   | §4.2.3: clocks that are reasonably well synchronized
+        200 Last-Modified: ~-1000; Date: ~100000000      | 0 heuristic     | §4.2.2: no plausible time since the last change
+        200 Last-Modified: ~-1000; Date: ~10             | 0 heuristic     | §4.2.2: no plausible time since the last change
+        200 Last-Modified: ~10; Date: ~0                 | 0 heuristic     | RFC 9110 §8.8.2.1: MUST NOT be later than Date
+        200 Last-Modified: ~10                           | 0 heuristic     | RFC 9110 §8.8.2.1: MUST NOT be later than Date
+        200 Last-Modified: ~100000; Date: ~100000000     | 0 heuristic     | RFC 9110 §8.8.2.1: MUST NOT be later than Date
+        200 Last-Modified: foo; Date: ~0                 | 0 unspecified   | RFC 9110 §5.6.7: no date
+        200 max-age=x; Last-Modified: ~-1000             | 0 max-age       | §4.2.2: MUST NOT if an explicit time is present
+        200 Expires: 0; Last-Modified: ~-1000            | 0 expires       | §4.2.2: MUST NOT if an explicit time is present
+        200 Expires: ~60; Date: ~100                     | 0 expires       | §4.2.1: Expires minus Date
+        200 Expires: ~60; Date: ~-100                    | 160 expires     | §4.2.1: Expires minus Date
+        302 public; Last-Modified: ~-1000                | 100 heuristic   | §4.2.2: explicitly cacheable
+        404 Last-Modified: ~-1000                        | 100 heuristic   | RFC 9110 §15.1: heuristically cacheable
+        206 Last-Modified: ~-1000; Content-Range: bytes 0-1/2 | 100 heuristic | RFC 9110 §15.1: heuristically cacheable
+        302 max-age=0; Last-Modified: ~-1000             | 0 max-age       | §4.2.2: MUST NOT if an explicit time is present
+        ",
+        |cells| describe(&store_with_tag("private", cells[0])),
+    );
+}
+
 /// §1.2.2, §5.2: quoted strings are respected, and an invalid number makes the response stale.
 #[test]
 fn directives_are_parsed_and_not_matched_as_substrings() {

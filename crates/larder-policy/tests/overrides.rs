@@ -4,8 +4,12 @@ mod table;
 
 use std::time::Duration;
 
-use larder_policy::{LifetimeSource, Overrides, Rules};
-use table::{check, rules, stored};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use larder_policy::{
+    Exchange, Failure, LifetimeSource, Overrides, RequestHead, Rules, Timestamp, format_http_date,
+};
+use proptest::prelude::*;
+use table::{check, rules, stored, target};
 
 fn parse_overrides(text: &str) -> Overrides {
     let mut overrides = Overrides::default();
@@ -108,4 +112,96 @@ fn names_and_groups_are_added() {
     assert_eq!(names, ["accept", "x-tenant"]);
     let groups: Vec<_> = head.groups.iter().map(larder_policy::CacheGroup::name).collect();
     assert_eq!(groups, ["own", "users"]);
+}
+
+/// An operator set `freshness = "18446744073709551615s"` and `stale_while_revalidate`. Each request
+/// panicked.
+#[test]
+fn a_lifetime_of_any_length_is_represented() {
+    let longest = Duration::from_secs(1 << 31);
+    for (freshness, window) in [(Duration::MAX, Duration::MAX), (Duration::from_secs(u64::MAX), longest)] {
+        let overrides = Overrides::default()
+            .with_freshness(freshness)
+            .with_stale_while_revalidate(window)
+            .with_stale_if_error(window);
+        let rules = rules("shared").with_overrides(overrides);
+        let head = stored(&rules, "GET", "200 no-store").expect("the response is storable");
+        assert_eq!(head.freshness.lifetime.lifetime, longest, "§1.2.2: 2^31 seconds");
+        assert_eq!(head.freshness.stale_while_revalidate, Some(longest));
+        assert_eq!(head.freshness.stale_if_error, Some(longest));
+    }
+}
+
+/// Returns durations and times at the ends of their ranges, and any between them.
+fn seconds() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), Just(1), Just(1 << 31), Just(u64::MAX / 1000), Just(u64::MAX), any::<u64>()]
+}
+
+proptest! {
+    /// Each decision on a response can be taken, whatever the settings, its dates and the clock are.
+    #[test]
+    fn arithmetic_saturates(
+        settings in proptest::array::uniform6(proptest::option::of(seconds())), percent in any::<u8>(),
+        times in proptest::array::uniform5(seconds()), age in seconds(),
+    ) {
+        let [freshness, default, swr, sie, maximum, disconnected] =
+            settings.map(|secs| secs.map(|secs| Duration::new(secs, 999_999_999)));
+        let mut overrides = Overrides::default();
+        overrides.freshness = freshness;
+        overrides.default_freshness = default;
+        overrides.stale_while_revalidate = swr;
+        overrides.stale_if_error = sie;
+        let [sent, received, now, date, modified] = times.map(Timestamp::from_secs);
+        let mut fields = HeaderMap::new();
+        for (name, value) in [
+            ("date", format_http_date(date)),
+            ("last-modified", format_http_date(modified)),
+            ("expires", format_http_date(now)),
+            ("age", age.to_string()),
+            ("etag", "\"a\"".to_owned()),
+        ] {
+            fields.insert(name, HeaderValue::from_str(&value).expect("visible ASCII"));
+        }
+        let (get, head_method) = (Method::GET, Method::HEAD);
+        let mut request_fields = HeaderMap::new();
+        let directives = format!("max-stale={age}, min-fresh={age}, max-age={age}, stale-if-error={age}");
+        request_fields.insert("cache-control", HeaderValue::from_str(&directives).expect("visible ASCII"));
+        request_fields.insert("if-modified-since", fields["date"].clone());
+        let exchange = Exchange { request_time: sent, response_time: received };
+        for with_expires in [true, false] {
+            if !with_expires {
+                fields.remove("expires");
+            }
+            for rules in [Rules::shared(), Rules::private()] {
+                let rules = rules
+                    .with_overrides(overrides.clone())
+                    .with_heuristic_percent(percent)
+                    .with_heuristic_max(maximum.unwrap_or(Duration::MAX))
+                    .with_stale_when_disconnected(disconnected.unwrap_or(Duration::MAX));
+                let plain = HeaderMap::new();
+                let request = RequestHead::new(&get, &plain);
+                let Ok(head) = rules.storable(&target(), &request, StatusCode::OK, &fields, exchange) else {
+                    continue;
+                };
+                let lifetime = head.freshness.lifetime;
+                prop_assert!(
+                    lifetime.from != LifetimeSource::Override
+                        || lifetime.lifetime.saturating_sub(head.freshness.corrected_initial_age)
+                            <= Duration::from_secs(1 << 31)
+                );
+                for fields_of_request in [&plain, &request_fields] {
+                    let request = RequestHead::new(&get, fields_of_request);
+                    let _ = rules.reuse(&request, [&head], now);
+                    let _ = rules.stale_on_failure(&request, &head, now, Failure::Disconnected);
+                    let _ = head.serve(&request, Some(u64::MAX));
+                    let _ = rules.freshen(&target(), &request, [&head], 0, &fields, exchange);
+                    let request = RequestHead::new(&head_method, fields_of_request);
+                    let _ = rules.freshen_by_head(
+                        &target(), &request, [&head], StatusCode::OK, &fields, exchange,
+                    );
+                }
+                let _ = (head.keep_until(), head.marked_stale(now), head.weight());
+            }
+        }
+    }
 }
