@@ -166,7 +166,8 @@ impl Rules {
             stored.selecting.clone()
         };
         let fields = self.stored_fields(&fields, &effective.directives);
-        let groups = groups(target, &fields, self.overrides.as_deref());
+        // Without its groups the head may not be stored, and `storable` gives the reason.
+        let groups = groups(target, &fields, self.overrides.as_deref()).unwrap_or_default();
         StoredHead { status: stored.status, fields, selecting, freshness, groups, part: stored.part }
     }
 }

@@ -2,20 +2,22 @@
 //!
 //! The `invalidation` module decides which groups an exchange invalidates.
 
+use std::collections::HashSet;
+
 use http::HeaderMap;
 
 use crate::{
-    Overrides, TargetUri,
+    NotStorable, Overrides, TargetUri,
     header_names::CACHE_GROUPS,
     structured::{BareItem, Item, ListMember, combined_lines, parse_list},
 };
 
-/// Maximum number of groups of a response. Further ones are ignored. RFC 9875 §2 requires at least
-/// 32.
-const MAX_GROUPS: usize = 64;
-/// Maximum length of a group name in bytes. Longer names are ignored. RFC 9875 §2 requires at least
-/// 32 characters.
-const MAX_NAME_LENGTH: usize = 128;
+/// Maximum number of groups of a response, its own and those of the overrides. A response with more
+/// is not stored. RFC 9875 §2 requires 32, and parsers of lists support 1,024 (RFC 9651 §3.1).
+const MAX_GROUPS: usize = 2048;
+/// Maximum length of a group name in bytes. A response in a group with a longer name is not stored.
+/// RFC 9875 §2 requires 32 characters, and parsers of strings support 1,024 (RFC 9651 §3.3.3).
+const MAX_NAME_LENGTH: usize = 1024;
 
 /// A group of responses of one origin. Groups of different origins are different, even if they have
 /// the same name.
@@ -51,41 +53,43 @@ impl CacheGroup {
     }
 }
 
-/// Returns the groups of a response: those in its `Cache-Groups`, and those that the overrides add.
+/// Returns the groups of a response, each once: those of the overrides first, then those in its
+/// `Cache-Groups`.
+///
+/// # Errors
+///
+/// Returns [`NotStorable::Groups`] if there are more groups, or longer names, than are kept. A
+/// removal of a group that was left out would miss the response.
 pub(crate) fn groups(
     target: &TargetUri,
     fields: &HeaderMap,
     overrides: Option<&Overrides>,
-) -> Box<[CacheGroup]> {
-    let listed = if fields.contains_key(CACHE_GROUPS) {
-        groups_in_field(target, fields, &CACHE_GROUPS)
-    } else {
-        Box::default()
-    };
-    match overrides.map(|overrides| &*overrides.groups) {
-        None | Some([]) => listed,
-        Some(added) => {
-            let mut groups = listed.into_vec();
-            groups.extend(added.iter().map(|name| CacheGroup::new(target.origin(), name)));
-            groups.truncate(MAX_GROUPS);
-            groups.into()
-        }
+) -> Result<Box<[CacheGroup]>, NotStorable> {
+    let own = overrides.map_or(&[][..], |overrides| &*overrides.groups);
+    if own.is_empty() && !fields.contains_key(CACHE_GROUPS) {
+        return Ok(Box::default());
     }
+    let own = own.iter().map(|name| CacheGroup::new(target.origin(), name));
+    let listed = groups_in_field(target, fields, &CACHE_GROUPS);
+    let mut seen = HashSet::new();
+    let mut groups: Vec<_> = own.chain(listed).collect();
+    groups.retain(|group| seen.insert(group.name.clone()));
+    let kept = groups.len() <= MAX_GROUPS && groups.iter().all(|group| group.name.len() <= MAX_NAME_LENGTH);
+    if kept { Ok(groups.into()) } else { Err(NotStorable::Groups) }
 }
 
-/// Returns the groups of `target`'s origin that `field` lists, within the limits for number and
-/// length.
+/// Returns the groups of `target`'s origin that `field` lists. An invalid field lists none
+/// (RFC 9651 §4.2).
 pub(crate) fn groups_in_field(
     target: &TargetUri,
     fields: &HeaderMap,
     field: &http::HeaderName,
-) -> Box<[CacheGroup]> {
+) -> Vec<CacheGroup> {
     let value = combined_lines(fields.get_all(field).iter().map(http::HeaderValue::as_bytes));
     // Members of other types are skipped, and parameters ignored (RFC 9875 §2, §3).
     let names = parse_list(&value).unwrap_or_default().into_iter().filter_map(|member| match member {
         ListMember::Item(Item { value: BareItem::String(name), .. }) => Some(name),
         _ => None,
     });
-    let short = names.filter(|name| name.len() <= MAX_NAME_LENGTH).take(MAX_GROUPS);
-    short.map(|name| CacheGroup::new(target.origin(), &name)).collect()
+    names.map(|name| CacheGroup::new(target.origin(), &name)).collect()
 }

@@ -35,8 +35,8 @@ pub fn invalidation_targets(
     targets
 }
 
-/// Returns the groups of the target's origin that an exchange invalidates (RFC 9875 §3). Only a 2xx
-/// or 3xx response to an unsafe method invalidates groups.
+/// Returns the groups of the target's origin that an exchange invalidates (RFC 9875 §3), without a
+/// limit. Only a 2xx or 3xx response to an unsafe method invalidates groups.
 pub fn invalidation_groups(
     method: &Method,
     target: &TargetUri,
@@ -47,7 +47,7 @@ pub fn invalidation_groups(
     if !invalidates || !fields.contains_key(CACHE_GROUP_INVALIDATION) {
         return Vec::new();
     }
-    groups_in_field(target, fields, &CACHE_GROUP_INVALIDATION).into_vec()
+    groups_in_field(target, fields, &CACHE_GROUP_INVALIDATION)
 }
 
 /// Returns whether a method is not known to be safe (RFC 9110 §9.2.1). An unknown method may change

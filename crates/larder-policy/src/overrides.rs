@@ -45,8 +45,8 @@ pub struct Overrides {
     /// Request fields that select the response, in addition to those that its `Vary` nominates.
     /// Default: none.
     pub vary: Vec<HeaderName>,
-    /// Cache groups of the response, in addition to those in its `Cache-Groups` (RFC 9875).
-    /// Default: none.
+    /// Cache groups of the response, in addition to those in its `Cache-Groups` (RFC 9875), before
+    /// which they come. Default: none.
     pub groups: Vec<Box<str>>,
     /// Whether storing is forbidden, whatever the response specifies. It takes precedence over all
     /// other settings. Default: false.

@@ -54,10 +54,16 @@ pub enum NotStorable {
     NotReusable,
     /// The response has `Vary: *`, which no later request matches (§4.1).
     VaryStar,
+    /// The response belongs to more than 2,048 groups, or to one with a name of more than 1,024
+    /// bytes (RFC 9875 §2). A removal of a group that is not kept would miss the response.
+    Groups,
+    /// The header section is longer than the cache stores. It is never returned by [`Rules`].
+    HeadTooLarge,
 }
 
 impl NotStorable {
-    /// Returns the section of RFC 9111 that forbids storing, such as `RFC 9111 §5.2.2.5`.
+    /// Returns the section that forbids storing, or on which the limit of this cache is based, such
+    /// as `RFC 9111 §5.2.2.5`.
     pub fn section(self) -> &'static str {
         match self {
             Self::Method | Self::NotFinal | Self::NotPermitted | Self::NotModified => "RFC 9111 §3",
@@ -70,6 +76,8 @@ impl NotStorable {
             Self::SetCookie => "RFC 9111 §7.3",
             Self::NotReusable => "RFC 9111 §4.3.1",
             Self::VaryStar => "RFC 9111 §4.1",
+            Self::Groups => "RFC 9875 §2",
+            Self::HeadTooLarge => "RFC 9110 §5.4",
         }
     }
 
@@ -89,6 +97,8 @@ impl NotStorable {
             Self::NotPermitted => "nothing-allows",
             Self::NotReusable => "no-use",
             Self::VaryStar => "vary-star",
+            Self::Groups => "groups",
+            Self::HeadTooLarge => "head-too-large",
         }
     }
 }
@@ -109,6 +119,8 @@ impl fmt::Display for NotStorable {
             Self::NotPermitted => "no lifetime or other permission to store",
             Self::NotReusable => "stale on arrival, without a validator",
             Self::VaryStar => "Vary: *",
+            Self::Groups => "more or longer cache groups than are kept",
+            Self::HeadTooLarge => "header section longer than the cache stores",
         };
         write!(f, "{reason} ({})", self.section().trim_start_matches("RFC 9111 "))
     }
@@ -147,7 +159,7 @@ impl Rules {
         if !reusable {
             return Err(NotStorable::NotReusable);
         }
-        let groups = groups(target, fields, self.overrides.as_deref());
+        let groups = groups(target, fields, self.overrides.as_deref())?;
         let fields = self.stored_fields(fields, &effective.directives);
         Ok(StoredHead { status, fields, selecting, freshness, groups, part })
     }

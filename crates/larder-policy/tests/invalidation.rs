@@ -3,7 +3,10 @@
 mod table;
 
 use http::StatusCode;
-use larder_policy::{CacheDetail, CacheStatus, ForwardReason, invalidation_groups, invalidation_targets};
+use larder_policy::{
+    CacheDetail, CacheStatus, ForwardReason, NotStorable, Overrides, Rules, invalidation_groups,
+    invalidation_targets,
+};
 use table::{check, check_cited, message, method, rules, stored, target};
 
 #[test]
@@ -98,6 +101,50 @@ fn groups() {
         .expect("the response is storable");
     let names: Vec<_> = head.groups.iter().map(|group| group.name()).collect();
     assert_eq!(names, ["a", "with \"quotes\""]);
+}
+
+fn groups_of(rules: &Rules, listed: usize) -> Result<Vec<String>, NotStorable> {
+    let names = (0..listed).map(|n| format!("\"group {n}\"")).collect::<Vec<_>>().join(", ");
+    let head = stored(rules, "GET", &format!("200 max-age=9; Cache-Groups: {names}"))?;
+    Ok(head.groups.iter().map(|group| group.name().to_owned()).collect())
+}
+
+/// An origin put a page into 65 groups, and then into 257. The purge of the last one did not reach
+/// the page, and it was a hit again.
+#[test]
+fn a_group_is_kept_or_the_response_is_not_stored() {
+    for many in [1, 64, 65, 256, 257, 1024, 2048] {
+        let groups = groups_of(&rules("shared"), many).expect("the response is storable");
+        assert_eq!(groups.len(), many, "RFC 9651 §3.1: at least 1024 members");
+        assert_eq!(groups[many - 1], format!("group {}", many - 1));
+    }
+    let why = groups_of(&rules("shared"), 2049).expect_err("too many groups");
+    assert_eq!(why.to_string(), "more or longer cache groups than are kept (RFC 9875 §2)");
+    for (length, expected) in [(1024, Ok(1)), (1025, Err(NotStorable::Groups))] {
+        let response = format!("200 max-age=9; Cache-Groups: \"{}\"", "x".repeat(length));
+        assert_eq!(stored(&rules("shared"), "GET", &response).map(|head| head.groups.len()), expected);
+    }
+    let repeated = format!("200 max-age=9; Cache-Groups: \"b\"{}", ", \"a\"".repeat(5000));
+    let head = stored(&rules("shared"), "GET", &repeated).expect("the response is storable");
+    assert_eq!(head.groups.len(), 2, "one group, named 5,000 times, and another");
+}
+
+/// A route's own groups were cut off behind 64 groups of the origin.
+#[test]
+fn the_operators_groups_come_first() {
+    let overrides = Overrides::default().with_groups(["route", "group 1"]);
+    let rules = rules("shared").with_overrides(overrides);
+    let groups = groups_of(&rules, 1024).expect("the response is storable");
+    assert_eq!(groups[..4], ["route", "group 1", "group 0", "group 2"]);
+    assert_eq!(groups.len(), 1025);
+}
+
+/// A response invalidated 300 groups, of which the last ones stayed.
+#[test]
+fn all_groups_are_invalidated() {
+    let names = (0..3000).map(|n| format!("\"{n}\"")).collect::<Vec<_>>().join(", ");
+    let (_, fields) = message(&format!("200 Cache-Group-Invalidation: {names}"));
+    assert_eq!(invalidation_groups(&method("POST"), &target(), StatusCode::OK, &fields).len(), 3000);
 }
 
 /// RFC 9211 §2: the parameters and their order.

@@ -111,7 +111,7 @@ fn names_and_groups_are_added() {
     let names: Vec<_> = head.selecting.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["accept", "x-tenant"]);
     let groups: Vec<_> = head.groups.iter().map(larder_policy::CacheGroup::name).collect();
-    assert_eq!(groups, ["own", "users"]);
+    assert_eq!(groups, ["users", "own"]);
 }
 
 /// An operator set `freshness = "18446744073709551615s"` and `stale_while_revalidate`. Each request

@@ -7,7 +7,7 @@
 ///
 /// Stores include it in the name under which they keep entries (a directory, a prefix of keys), so
 /// that two versions can run side by side while a fleet is upgraded.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Maximum length of a head in bytes: 1 MiB. A longer head is not written, and a longer one is not
 /// read.
@@ -36,7 +36,7 @@ pub(super) const MAX_FIELDS: usize = 8192;
 /// Maximum number of selecting header fields.
 pub(super) const MAX_SELECTING: usize = 256;
 /// Maximum number of groups.
-pub(super) const MAX_GROUPS: usize = 256;
+pub(super) const MAX_GROUPS: usize = 2048;
 
 /// The start of the header block, before the three digits of the status.
 pub(super) const STATUS_LINE: &[u8] = b"HTTP/1.1 ";

@@ -21,7 +21,7 @@ pub struct Limits {
     pub max_object: u64,
     /// Largest head that is stored, in bytes. The size is that of the header fields, selecting
     /// header values and groups with their bookkeeping. A response with a larger head is forwarded
-    /// without being stored. Default: 64 KiB.
+    /// without being stored. Default: 256 KiB.
     pub max_head: usize,
     /// Maximum number of variants of one key (RFC 9111 §4.1). At the limit, all variants of the key
     /// are removed before another one is stored. This prevents an origin from filling the store
@@ -58,7 +58,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_object: u64::MAX,
-            max_head: 64 * 1024,
+            max_head: 256 * 1024,
             max_variants: 64,
             max_concurrent_fetches: 65_536,
             max_background_revalidations: 256,

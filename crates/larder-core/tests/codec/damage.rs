@@ -59,7 +59,7 @@ fn a_correct_checksum_is_not_trusted_blindly() {
     for (what, at, with, expected) in [
         ("nothing changed", 0x8B, &[0][..], None),
         ("magic", 0x00, b"h", Some(NotAnEntry::Foreign)),
-        ("version", 0x08, &[2, 0], Some(NotAnEntry::UnknownVersion(2))),
+        ("version", 0x08, &[3, 0], Some(NotAnEntry::UnknownVersion(3))),
         ("flags", 0x0A, &[0, 0x80], Some(NotAnEntry::Corrupt("a flag that this version does not define"))),
         (
             "length, less than the fixed part",

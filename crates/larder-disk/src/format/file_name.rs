@@ -4,7 +4,7 @@
 use std::fmt;
 
 /// Version of the file layout. Together with the codec's version it names the folder, such as
-/// `v1.1`.
+/// `v2.1`.
 pub(crate) const LAYOUT: u16 = 1;
 
 /// Counters that all processes share; see `state_file`.

@@ -27,7 +27,7 @@ const FILE_MODE: RawMode = 0o600;
 /// Mode of new directories: accessible to their owner alone.
 const FOLDER_MODE: RawMode = 0o700;
 
-/// The open folder of this layout, such as `v1.1`, within the directory that the user configured.
+/// The open folder of this layout, such as `v2.1`, within the directory that the user configured.
 #[derive(Debug)]
 pub(crate) struct Directory {
     /// Open for as long as the store, with a shared lock. Other versions of this crate may delete

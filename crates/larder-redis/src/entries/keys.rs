@@ -10,7 +10,7 @@ use larder_core::{CacheGroup, CacheKey, EntryId, StoredHead, codec};
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 /// Version of this store's layout. The names also contain the codec's version.
-const LAYOUT_VERSION: u16 = 1;
+const LAYOUT_VERSION: u16 = 2;
 /// Most bytes of a URL in a name. The hash, not the URL, makes names unique.
 const MAX_READABLE_URL: usize = 1024;
 

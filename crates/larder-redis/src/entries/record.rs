@@ -7,9 +7,9 @@
 //!                 a script can compare it
 //! 8       8       entry id, little-endian
 //! 16      1       1 if the body is in its own key
-//! 17      1       n, the number of groups
-//! 18      n×8     for each group its token at the time of the request; zeros if it has none
-//! 18+n×8  …       head, then (unless the body is in its own key) body and trailer
+//! 17      2       n, the number of groups, little-endian
+//! 19      n×8     for each group its token at the time of the request; zeros if it has none
+//! 19+n×8  …       head, then (unless the body is in its own key) body and trailer
 //! ```
 
 use bytes::Bytes;
@@ -19,9 +19,9 @@ use larder_core::{
 };
 
 /// Bytes of an envelope without its group tokens.
-const FIXED: usize = 18;
+const FIXED: usize = 19;
 /// Most groups of one response. Responses with more are not stored.
-pub(crate) const MAX_GROUPS: usize = 64;
+pub(crate) const MAX_GROUPS: usize = 2048;
 
 /// The part of a stored value that precedes the entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +51,8 @@ impl Envelope {
         out.extend_from_slice(&self.order.to_be_bytes());
         out.extend_from_slice(&self.entry.0.to_le_bytes());
         out.push(u8::from(self.own_key));
-        out.push(u8::try_from(self.groups.len()).unwrap_or(u8::MAX));
+        let groups = u16::try_from(self.groups.len()).unwrap_or(u16::MAX);
+        out.extend_from_slice(&groups.to_le_bytes());
         self.groups.iter().for_each(|token| out.extend_from_slice(&token.to_le_bytes()));
         out
     }
@@ -60,7 +61,7 @@ impl Envelope {
     /// short.
     pub(crate) fn decode(bytes: &[u8]) -> Option<(Self, usize)> {
         let fixed: &[u8; FIXED] = bytes.first_chunk()?;
-        let end = FIXED + usize::from(fixed[17]) * 8;
+        let end = FIXED + usize::from(u16::from_le_bytes([fixed[17], fixed[18]])) * 8;
         let (groups, _) = bytes.get(FIXED..end)?.as_chunks::<8>();
         let envelope = Self {
             order: u64::from_be_bytes(*fixed.first_chunk()?),
@@ -127,7 +128,7 @@ mod tests {
 
     #[test]
     fn envelopes_come_back() {
-        for groups in [vec![], vec![0, 7, u64::MAX]] {
+        for groups in [vec![], vec![0, 7, u64::MAX], vec![5; MAX_GROUPS]] {
             let envelope = Envelope { order: 5, entry: EntryId(9), own_key: !groups.is_empty(), groups };
             let bytes = envelope.encode();
             assert_eq!(Envelope::decode(&bytes), Some((envelope, bytes.len())));

@@ -67,7 +67,10 @@ pub(super) async fn store_response(
             let key = exchange.request.key.clone();
             fill(cx, Fill { key, reservation, head, max_len }, body).await
         }
-        Ok(_) => Filled::unstored(body, FlightOutcome::UNSHAREABLE),
+        Ok(_) => {
+            let why = NotStorable::HeadTooLarge;
+            unstorable(cx, &exchange.request.key, why, &parts.headers, &mut status, body)
+        }
         Err(why) => unstorable(cx, &exchange.request.key, why, &parts.headers, &mut status, body),
     };
     status.stored = filled.stored;
