@@ -233,6 +233,9 @@ pub(crate) struct EffectiveDirectives {
     pub(crate) targeted: bool,
     /// Source of the freshness lifetime.
     pub(crate) source: DirectiveSource,
+    /// Whether a response without explicit lifetime may get one from this cache: a heuristic one
+    /// (§4.2.2), or the default of the overrides.
+    pub(crate) may_guess: bool,
 }
 
 /// The source of a response's freshness lifetime.

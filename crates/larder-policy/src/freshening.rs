@@ -155,7 +155,7 @@ impl Rules {
                 fields.append(name.clone(), line.clone());
             }
         }
-        let effective = self.effective_directives(stored.status, &fields);
+        let effective = self.effective_directives(request, stored.status, &fields);
         let date = date_value(new, exchange);
         // A validating response that came through another cache has an `Age` field. It is still in
         // `fields` here, and counts.

@@ -13,7 +13,7 @@ use crate::{
     CacheKind, Rules, Timestamp,
     age::CLOCK_TOLERANCE,
     dates::parse_http_date,
-    directives::ResponseDirectives,
+    directives::EffectiveDirectives,
     header_names::{EXPIRES, LAST_MODIFIED},
 };
 
@@ -75,27 +75,30 @@ pub(crate) fn is_heuristically_cacheable(status: StatusCode) -> bool {
 impl Rules {
     /// Returns the lifetime of a response from the first source that is present (§4.2.1).
     ///
-    /// `expires_counts` is false if a targeted field replaces `Expires` (RFC 9213 §2.2). `received`
-    /// is the time at which the response arrived.
+    /// `Expires` does not count if a targeted field replaces it (RFC 9213 §2.2). `received` is the
+    /// time at which the response arrived.
     pub(crate) fn freshness_lifetime(
         &self,
-        directives: &ResponseDirectives,
-        expires_counts: bool,
+        effective: &EffectiveDirectives,
         status: StatusCode,
         fields: &HeaderMap,
         date_value: Timestamp,
         received: Timestamp,
     ) -> FreshnessLifetime {
+        let directives = &effective.directives;
         if let (CacheKind::Shared, Some(lifetime)) = (self.kind, directives.s_maxage) {
             return FreshnessLifetime { lifetime, from: LifetimeSource::SMaxage };
         }
         if let Some(lifetime) = directives.max_age {
             return FreshnessLifetime { lifetime, from: LifetimeSource::MaxAge };
         }
-        if expires_counts && let Some(lifetime) = expires_lifetime(fields, date_value) {
+        if !effective.targeted
+            && let Some(lifetime) = expires_lifetime(fields, date_value)
+        {
             return FreshnessLifetime { lifetime, from: LifetimeSource::Expires };
         }
-        if !directives.public && !is_heuristically_cacheable(status) {
+        let heuristic = directives.public || is_heuristically_cacheable(status);
+        if !heuristic || !effective.may_guess {
             return FreshnessLifetime::default();
         }
         self.heuristic_lifetime(fields, date_value, received)

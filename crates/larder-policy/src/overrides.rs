@@ -37,6 +37,10 @@ pub struct Overrides {
     /// Freshness lifetime, counted from the arrival of the response, for a response with neither a
     /// lifetime nor `no-cache`. It replaces the heuristic lifetime (RFC 9111 §4.2.2). Default:
     /// none.
+    ///
+    /// In a shared cache it does not apply to the response to a request with `Authorization` or
+    /// `Cookie`, nor to one with `Set-Cookie`: it could be meant for one user, and nothing in it
+    /// shows the opposite. Such a response is validated each time.
     pub default_freshness: Option<Duration>,
     /// `stale-while-revalidate` (RFC 5861 §3) for responses that do not specify it. Default: none.
     pub stale_while_revalidate: Option<Duration>,
@@ -131,13 +135,14 @@ impl Overrides {
             effective.directives = ResponseDirectives { no_store: true, ..ResponseDirectives::default() };
             return;
         }
+        let may_guess = effective.may_guess;
         let directives = &mut effective.directives;
         if status.is_success() || status.is_redirection() {
             let unspecified = directives.max_age.is_none()
                 && directives.s_maxage.is_none()
                 && !directives.no_cache.is_all()
                 && (effective.targeted || !expires);
-            let lifetime = self.freshness.or(self.default_freshness.filter(|_| unspecified));
+            let lifetime = self.freshness.or(self.default_freshness.filter(|_| unspecified && may_guess));
             if self.freshness.is_some() {
                 *directives = ResponseDirectives {
                     private: std::mem::take(&mut directives.private),

@@ -31,6 +31,9 @@ pub struct Rules {
     pub kind: CacheKind,
     /// Percentage of the time since `Last-Modified` for which a response without explicit lifetime
     /// is fresh (§4.2.2). Default: 10. With 0, the heuristic lifetime is zero.
+    ///
+    /// A shared cache gives no heuristic lifetime to the response to a request with `Authorization`
+    /// or `Cookie`, nor to one with `Set-Cookie`. It is validated each time.
     pub heuristic_percent: u8,
     /// Longest heuristic lifetime. Default: 24 hours.
     pub heuristic_max: Duration,

@@ -144,7 +144,7 @@ impl Rules {
         fields: &HeaderMap,
         exchange: Exchange,
     ) -> Result<StoredHead, NotStorable> {
-        let effective = self.effective_directives(status, fields);
+        let effective = self.effective_directives(request, status, fields);
         let part = parse_part(status, fields)?;
         self.check_prohibitions(request, status, &effective.directives, fields)?;
         let date = date_value(fields, exchange);
@@ -206,14 +206,10 @@ impl Rules {
         let directives = &effective.directives;
         let shared = self.kind == CacheKind::Shared;
         let corrected_initial_age = exchange.corrected_initial_age(date, age_value(fields));
-        let mut lifetime = self.freshness_lifetime(
-            directives,
-            !effective.targeted,
-            status,
-            fields,
-            date,
-            exchange.response_time,
-        );
+        let mut lifetime = self.freshness_lifetime(effective, status, fields, date, exchange.response_time);
+        // What may be meant for one user, without anything that allows to share it, is not served
+        // without validation, also not while the origin fails.
+        let validate_first = !effective.may_guess && !lifetime.from.is_explicit() && !directives.public;
         if effective.source == DirectiveSource::Override {
             // The lifetime of an override is counted from arrival, so the age at arrival does not
             // shorten it.
@@ -227,6 +223,7 @@ impl Rules {
             lifetime,
             date,
             must_revalidate: directives.must_revalidate
+                || validate_first
                 || shared && (directives.proxy_revalidate || directives.s_maxage.is_some()),
             no_cache: directives.no_cache.is_all(),
             immutable: directives.immutable,
@@ -362,7 +359,8 @@ fn compact(fields: &HeaderMap, is_stored: impl Fn(&HeaderName) -> bool) -> Heade
 
 /// Returns whether the response can be served at least once without validation.
 fn is_servable_without_validation(freshness: &FreshnessInfo) -> bool {
-    let window = freshness.stale_while_revalidate.max(freshness.stale_if_error).unwrap_or_default();
+    let window = freshness.stale_while_revalidate.max(freshness.stale_if_error);
+    let window = window.filter(|_| !freshness.must_revalidate).unwrap_or_default();
     !freshness.no_cache
         && freshness.lifetime.lifetime.saturating_add(window) > freshness.corrected_initial_age
 }

@@ -5,9 +5,10 @@
 use http::{HeaderMap, StatusCode};
 
 use crate::{
-    Rules,
+    CacheKind, RequestHead, RequestHeaders, Rules,
     directives::{ArgumentType, DirectiveSource, EffectiveDirectives, ResponseDirectives},
-    header_names::{CACHE_CONTROL, EXPIRES},
+    header_names::{CACHE_CONTROL, EXPIRES, SET_COOKIE},
+    request::HeaderFlags,
     structured::{BareItem, Item, ListMember, combined_lines, parse_dictionary},
 };
 
@@ -15,8 +16,20 @@ impl Rules {
     /// Returns the directives that apply to this cache: those of the first targeted field that is
     /// present, valid and not empty, otherwise those of `Cache-Control`. Overrides are applied to
     /// the result.
-    pub(crate) fn effective_directives(&self, status: StatusCode, fields: &HeaderMap) -> EffectiveDirectives {
+    ///
+    /// A shared cache does not guess the lifetime of a response that may be meant for one user: the
+    /// request has `Authorization` or `Cookie`, or the response has `Set-Cookie`.
+    pub(crate) fn effective_directives<F: RequestHeaders>(
+        &self,
+        request: &RequestHead<'_, F>,
+        status: StatusCode,
+        fields: &HeaderMap,
+    ) -> EffectiveDirectives {
+        let personal = request.has(HeaderFlags::AUTHORIZATION)
+            || request.has(HeaderFlags::COOKIE)
+            || fields.contains_key(SET_COOKIE);
         let mut effective = self.sent_directives(fields);
+        effective.may_guess = self.kind == CacheKind::Private || !personal;
         if let Some(overrides) = &self.overrides {
             overrides.apply(status, fields.contains_key(EXPIRES), &mut effective);
         }
@@ -29,15 +42,16 @@ impl Rules {
         let targeted = present.into_iter().find_map(|name| {
             from_field(&combined_lines(fields.get_all(name).iter().map(http::HeaderValue::as_bytes)))
         });
-        match targeted {
-            Some(directives) => {
-                EffectiveDirectives { directives, targeted: true, source: DirectiveSource::Origin }
-            }
-            None => {
-                let lines = fields.get_all(CACHE_CONTROL).iter().map(http::HeaderValue::as_bytes);
-                let directives = ResponseDirectives::parse(lines);
-                EffectiveDirectives { directives, targeted: false, source: DirectiveSource::Origin }
-            }
+        let is_targeted = targeted.is_some();
+        let directives = targeted.unwrap_or_else(|| {
+            let lines = fields.get_all(CACHE_CONTROL).iter().map(http::HeaderValue::as_bytes);
+            ResponseDirectives::parse(lines)
+        });
+        EffectiveDirectives {
+            directives,
+            targeted: is_targeted,
+            source: DirectiveSource::Origin,
+            may_guess: true,
         }
     }
 }

@@ -89,6 +89,61 @@ fn heuristics_do_not_trust_a_clock_that_is_ahead() {
     );
 }
 
+/// Alice, with her session's cookie, got a page without Cache-Control. `default_freshness` made it
+/// fresh for all; without that setting, its Last-Modified did.
+#[test]
+fn a_shared_cache_guesses_no_lifetime_for_what_may_be_one_users() {
+    let overrides = larder_policy::Overrides::default().with_default_freshness(Duration::from_secs(60));
+    let with_stale_windows = larder_policy::Overrides::default()
+        .with_stale_while_revalidate(Duration::from_secs(60))
+        .with_stale_if_error(Duration::from_secs(60));
+    check_cited(
+        "
+        shared default  | GET                     | 200                                  | 60          | §4.2.2: a heuristic expiration time
+        shared default  | GET Cookie: a=b         | 200                                  | not stored  | §3: the cache MAY store
+        shared default  | GET Cookie: a=b         | 200 ETag: \"a\"                     | validated   | §4.2.2: a cache MAY assign
+        shared default  | GET Authorization: a    | 200 public; ETag: \"a\"             | 0           | §4.2.2: a cache MAY assign
+        shared default  | GET Cookie: a=b         | 200 max-age=9                        | 9           | §4.2.1: an explicit time
+        shared default  | GET Cookie: a=b         | 200 Expires: ~9; Date: ~0            | 9           | §4.2.1: an explicit time
+        shared default  | GET Cookie: a=b         | 200 max-age=9; CDN-Cache-Control: public | not stored | RFC 9213 §2.2: no time in the targeted field
+        private default | GET Cookie: a=b         | 200                                  | 60          | §4.2.2: one user's cache
+        shared          | GET                     | 200 Last-Modified: ~-1000            | 100         | §4.2.2: a heuristic expiration time
+        shared          | GET Cookie: a=b         | 200 Last-Modified: ~-1000            | validated   | §4.2.2: a cache MAY assign
+        shared          | GET Cookie: a=b         | 404 Last-Modified: ~-1000            | validated   | §4.2.2: a cache MAY assign
+        shared          | GET Cookie: a=b         | 200 public; Last-Modified: ~-1000    | 0           | §4.2.2: a cache MAY assign
+        shared          | GET Authorization: a    | 200 public; Last-Modified: ~-1000    | 0           | §4.2.2: a cache MAY assign
+        shared          | GET Authorization: a    | 200 must-revalidate; Last-Modified: ~-1000 | validated | §4.2.2: a cache MAY assign
+        private         | GET Authorization: a    | 200 Last-Modified: ~-1000            | 100         | §4.2.2: one user's cache
+        cookies         | GET                     | 200 Set-Cookie: a=b; Last-Modified: ~-1000 | validated | §7.3: Set-Cookie does not inhibit caching
+        cookies default | GET                     | 200 Set-Cookie: a=b; ETag: \"a\"    | validated   | §7.3: Set-Cookie does not inhibit caching
+        cookies default | GET                     | 200 max-age=9; Set-Cookie: a=b       | 9           | §4.2.1: an explicit time
+        shared stale    | GET                     | 200 ETag: \"a\"                     | 0           | RFC 5861 §3: a stale window from the operator
+        shared stale    | GET Cookie: a=b         | 200 ETag: \"a\"                     | validated   | §4.2.4: no permission to serve it stale
+        shared stale    | GET Cookie: a=b         | 200                                  | not stored  | §4.3.1: nothing to validate it with
+        ",
+        |cells| {
+            let mut words = cells[0].split(' ');
+            let mut rules = match words.next() {
+                Some("cookies") => rules("shared").with_store_set_cookie(true),
+                kind => rules(kind.unwrap_or_default()),
+            };
+            rules = match words.next() {
+                Some("default") => rules.with_overrides(overrides.clone()),
+                Some("stale") => rules.with_overrides(with_stale_windows.clone()),
+                _ => rules,
+            };
+            match stored(&rules, cells[1], cells[2]) {
+                Err(_) => "not stored".to_owned(),
+                Ok(head) if head.freshness.must_revalidate => {
+                    assert_eq!(head.freshness.lifetime.lifetime, Duration::ZERO);
+                    "validated".to_owned()
+                }
+                Ok(head) => head.freshness.lifetime.lifetime.as_secs().to_string(),
+            }
+        },
+    );
+}
+
 /// §1.2.2, §5.2: quoted strings are respected, and an invalid number makes the response stale.
 #[test]
 fn directives_are_parsed_and_not_matched_as_substrings() {
