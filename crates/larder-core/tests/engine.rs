@@ -53,6 +53,38 @@ async fn every_header_line_is_served_unchanged() {
     assert_eq!(lines("cache-status").len(), 2);
 }
 
+/// A page was stored. Alice revalidated it, and the 304 had a cookie for her: the next client got a
+/// hit with Alice's cookie. HEAD with her session did the same.
+#[tokio::test]
+async fn one_users_304_or_head_does_not_change_what_others_get() {
+    let mut it = setting();
+    let page = [("cache-control", "max-age=60"), ("etag", "\"a\"")];
+    it.fetch_and_store("/", &page, b"page").await;
+    let alice = [page[0], page[1], ("set-cookie", "session=alice")];
+    let head = it.send(request("HEAD", "/", &[("cache-control", "no-cache")]));
+    it.requests.next().await.respond(200, &alice, b"");
+    assert_eq!(response_of(head).await.headers()["set-cookie"], "session=alice");
+    assert_eq!(it.get_stored("/").await, ("hit; ttl=60".to_owned(), b"page".to_vec()));
+    let response = response_of(it.get("/", &[])).await;
+    assert!(!response.headers().contains_key("set-cookie"));
+
+    it.advance(61);
+    let fetch = it.get("/", &[]);
+    it.requests.next().await.respond(304, &alice, b"");
+    let response = response_of(fetch).await;
+    assert_eq!(
+        (response.status().as_u16(), response.headers()["set-cookie"].as_bytes()),
+        (200, &b"session=alice"[..])
+    );
+    let fetch = it.get("/", &[]);
+    let received = it.requests.next().await;
+    assert_eq!(received.request.headers()["if-none-match"], "\"a\"", "the page is still stored");
+    received.respond(304, &page, b"");
+    let response = response_of(fetch).await;
+    assert!(!response.headers().contains_key("set-cookie"));
+    assert_eq!(content(response).await.expect("whole"), b"page");
+}
+
 #[tokio::test]
 async fn a_304_freshens_and_the_body_stays() {
     let mut it = setting();

@@ -7,8 +7,8 @@
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::{
-    Exchange, NotStorable, RequestHead, RequestHeaders, Rules, SelectingHeaders, StoredHead, TargetUri,
-    Validator,
+    CacheKind, Exchange, NotStorable, RequestHead, RequestHeaders, Rules, SelectingHeaders, StoredHead,
+    TargetUri, Validator,
     age::date_value,
     groups::groups,
     header_names::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, LAST_MODIFIED, VARY},
@@ -27,6 +27,17 @@ pub enum Freshen {
         index: usize,
         /// Updated head.
         head: Box<StoredHead>,
+    },
+    /// Candidate `index` was validated and may be used for this request alone. The caller leaves what
+    /// is stored as it is: the 304 concerns one user, as with `Set-Cookie`, `private`, or a request
+    /// with `Authorization`.
+    ForThisRequest {
+        /// Index of the validated response among the candidates.
+        index: usize,
+        /// Updated head.
+        head: Box<StoredHead>,
+        /// Reason why the updated head must not be stored.
+        why: NotStorable,
     },
     /// Candidate `index` was validated and may be used for this request, but must not be stored any
     /// longer.
@@ -78,7 +89,8 @@ impl Rules {
     ///
     /// `selected` is the index of the candidate for which the request was made conditional. The
     /// updated response is checked again: it is [`Freshen::NoLongerStorable`] if, for example, the
-    /// 304 contains `no-store`.
+    /// 304 contains `no-store`, and [`Freshen::ForThisRequest`] if the exchange is one that a shared
+    /// cache must not store.
     pub fn freshen<'c, F: RequestHeaders>(
         &self,
         target: &TargetUri,
@@ -92,18 +104,43 @@ impl Rules {
         let Some(index) = validated_candidate(&candidates, selected, fields) else {
             return Freshen::Unmatched;
         };
-        let head = Box::new(self.freshened_head(target, request, candidates[index], fields, exchange));
+        let stored = candidates[index];
+        let head = Box::new(self.freshened_head(target, request, stored, fields, exchange));
         // The updated response must still be storable: the 304 may contain `no-store`.
         match self.storable(target, request, head.status, &head.fields, exchange) {
-            Ok(_) | Err(NotStorable::NotReusable | NotStorable::Method) => Freshen::Updated { index, head },
+            Ok(_) | Err(NotStorable::NotReusable | NotStorable::Method) => {
+                if self.withdraws_sharing(request, stored, &head) {
+                    return Freshen::NoLongerStorable { index, head, why: NotStorable::Authorization };
+                }
+                Freshen::Updated { index, head }
+            }
+            Err(why) if why.concerns_one_user() => Freshen::ForThisRequest { index, head, why },
             Err(why) => Freshen::NoLongerStorable { index, head, why },
         }
+    }
+
+    /// Returns whether a shared cache may have stored the response for a request with
+    /// `Authorization`, and the updated head no longer permits that (§3.5).
+    fn withdraws_sharing<F: RequestHeaders>(
+        &self,
+        request: &RequestHead<'_, F>,
+        stored: &StoredHead,
+        updated: &StoredHead,
+    ) -> bool {
+        let permits = |head: &StoredHead| {
+            let effective = self.effective_directives(request, head.status, &head.fields);
+            effective.directives.permits_authorization()
+        };
+        self.kind == CacheKind::Shared && permits(stored) && !permits(updated)
     }
 
     /// Returns the effect of a response to HEAD on the stored responses to GET (§4.3.5).
     ///
     /// The first candidate that matches the request's selecting header fields is validated if its
     /// validators and `Content-Length` agree with the new response. Otherwise it is outdated.
+    ///
+    /// A response that must not be stored changes nothing that is stored, for example one with
+    /// `Set-Cookie` in a shared cache. §4.3.5 recommends the update, and does not require it.
     pub fn freshen_by_head<'c, F: RequestHeaders>(
         &self,
         target: &TargetUri,
@@ -119,6 +156,10 @@ impl Rules {
         if status != StatusCode::OK || stored.status != StatusCode::OK {
             return HeadFreshen::Unrelated;
         }
+        let effective = self.effective_directives(request, status, fields);
+        if self.check_prohibitions(request, status, &effective.directives, fields).is_err() {
+            return HeadFreshen::Unrelated;
+        }
         let same = |name: &HeaderName| match (stored.fields.get(name), fields.get(name)) {
             (Some(stored), Some(new)) => stored == new,
             // A field that the new response does not have cannot disagree.
@@ -132,6 +173,10 @@ impl Rules {
             return HeadFreshen::Unrelated;
         }
         let head = Box::new(self.freshened_head(target, request, stored, fields, exchange));
+        let keeps_groups = groups(target, &head.fields, self.overrides.as_deref()).is_ok();
+        if head.selecting.never_matches() || !keeps_groups || self.withdraws_sharing(request, stored, &head) {
+            return HeadFreshen::Stale { index };
+        }
         HeadFreshen::Updated { index, head }
     }
 

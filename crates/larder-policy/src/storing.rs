@@ -103,6 +103,14 @@ impl NotStorable {
     }
 }
 
+impl NotStorable {
+    /// Returns whether the reason is that the exchange concerns one user, while the resource may
+    /// have responses that are stored.
+    pub(crate) fn concerns_one_user(self) -> bool {
+        matches!(self, Self::RequestNoStore | Self::PrivateDirective | Self::Authorization | Self::SetCookie)
+    }
+}
+
 impl fmt::Display for NotStorable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let reason = match self {
@@ -238,7 +246,7 @@ impl Rules {
     }
 
     /// Checks the conditions that forbid storing (§3).
-    fn check_prohibitions<F: RequestHeaders>(
+    pub(crate) fn check_prohibitions<F: RequestHeaders>(
         &self,
         request: &RequestHead<'_, F>,
         status: StatusCode,

@@ -251,6 +251,84 @@ fn freshening_by_head() {
     );
 }
 
+/// A page was stored. Alice, with a session, sent HEAD or revalidated it, and the response had a
+/// cookie for her or was private: its fields went into the stored page, and everyone got her cookie.
+#[test]
+fn an_exchange_that_may_not_be_stored_changes_nothing_that_is_stored() {
+    check_cited(
+        "
+        shared  | HEAD                    | 200 max-age=60; ETag: \"a\"                        | updated    | §4.3.5: SHOULD update the stored response
+        shared  | HEAD                    | 200 max-age=60; ETag: \"a\"; Set-Cookie: s=alice  | unrelated  | §7.3: a shared cache of this crate does not store it
+        shared  | HEAD                    | 200 max-age=60, private; ETag: \"a\"              | unrelated  | §5.2.2.7: MUST NOT store the response
+        shared  | HEAD                    | 200 no-store; ETag: \"a\"                         | unrelated  | §5.2.2.5: MUST NOT store any part
+        shared  | HEAD                    | 200 max-age=60; ETag: \"b\"; Set-Cookie: s=alice  | unrelated  | §4.3.5: SHOULD, not MUST
+        shared  | HEAD                    | 200 max-age=60; ETag: \"a\"; CDN-Cache-Control: no-store | unrelated | RFC 9213 §2.2: no-store
+        shared  | HEAD no-store           | 200 max-age=60; ETag: \"a\"                       | unrelated  | §5.2.1.5: MUST NOT store any part of any response to it
+        shared  | HEAD Authorization: a   | 200 max-age=60; ETag: \"a\"                       | unrelated  | §3.5: no directive that allows it
+        shared  | HEAD Authorization: a   | 200 ETag: \"a\"                                   | unrelated  | §3.5: no directive that allows it
+        shared  | HEAD Authorization: a   | 200 max-age=60, public; ETag: \"a\"               | updated    | §3.5: public
+        shared  | HEAD                    | 200 max-age=60; ETag: \"a\"; Vary: *              | outdated   | §4.1: always fails to match
+        private | HEAD Authorization: a   | 200 max-age=60; ETag: \"a\"; Set-Cookie: s=alice  | updated    | §3: one user's cache
+        private | HEAD                    | 200 no-store; ETag: \"a\"                         | unrelated  | §5.2.2.5: MUST NOT store any part
+        shared  | GET                     | 304 max-age=60; ETag: \"a\"                       | updated    | §4.3.4: MUST update its header fields
+        shared  | GET                     | 304 max-age=60; ETag: \"a\"; Set-Cookie: s=alice  | for alice  | §7.3: a shared cache of this crate does not store it
+        shared  | GET                     | 304 ETag: \"a\"; Set-Cookie: s=alice              | for alice  | §7.3: a shared cache of this crate does not store it
+        shared  | GET                     | 304 max-age=60, private; ETag: \"a\"              | for alice  | §5.2.2.7: MUST NOT store the response
+        shared  | GET no-store            | 304 max-age=60; ETag: \"a\"                       | for alice  | §5.2.1.5: MUST NOT store any part of any response to it
+        shared  | GET Authorization: a    | 304 max-age=60; ETag: \"a\"                       | for alice  | §3.5: no directive that allows it
+        shared  | GET Authorization: a    | 304 ETag: \"a\"                                   | for alice  | §3.5: no directive that allows it
+        shared  | GET Authorization: a    | 304 s-maxage=x; ETag: \"a\"                       | for alice  | §3.5: no valid directive that allows it
+        shared  | GET Authorization: a    | 304 max-age=60, public; ETag: \"a\"               | updated    | §3.5: public
+        shared  | GET                     | 304 no-store; ETag: \"a\"                         | removed    | §5.2.2.5: MUST NOT store any part
+        shared  | GET                     | 304 max-age=60; ETag: \"a\"; Vary: *              | removed    | §4.1: always fails to match
+        private | GET Authorization: a    | 304 max-age=60; ETag: \"a\"; Set-Cookie: s=alice  | updated    | §3: one user's cache
+        ",
+        |cells| {
+            let rules = rules(cells[0]);
+            let head = stored(&rules, "GET", "200 max-age=9; ETag: \"a\"").expect("the response is storable");
+            let (verb, request_fields) = message(cells[1]);
+            let (verb, request_fields) = (method(verb), request_fields);
+            let request = RequestHead::new(&verb, &request_fields);
+            let (status, fields) = message(cells[2]);
+            let status = StatusCode::from_bytes(status.as_bytes()).expect("a status code");
+            let result = if verb == http::Method::HEAD {
+                match rules.freshen_by_head(&target(), &request, [&head], status, &fields, exchange_at(NOW)) {
+                    HeadFreshen::Updated { .. } => "updated",
+                    HeadFreshen::Stale { .. } => "outdated",
+                    HeadFreshen::Unrelated => "unrelated",
+                }
+            } else {
+                match rules.freshen(&target(), &request, [&head], 0, &fields, exchange_at(NOW)) {
+                    Freshen::Updated { .. } => "updated",
+                    Freshen::ForThisRequest { .. } => "for alice",
+                    Freshen::NoLongerStorable { .. } => "removed",
+                    Freshen::Unmatched => "unmatched",
+                }
+            };
+            result.to_owned()
+        },
+    );
+}
+
+/// §3.5: a page that was stored for a request with `Authorization` because of `public` is not
+/// served to others once a 304 has withdrawn it.
+#[test]
+fn a_304_may_withdraw_the_permission_to_share() {
+    let rules = rules("shared");
+    let head = stored(&rules, "GET Authorization: a", "200 max-age=9, public; ETag: \"a\"")
+        .expect("the response is storable");
+    for (response, removed) in [("304 max-age=60; ETag: \"a\"", true), ("304 ETag: \"a\"", false)] {
+        let (_, fields) = message(response);
+        let freshened = freshen_get(&rules, std::slice::from_ref(&head), &fields);
+        let expected = NotStorable::Authorization;
+        assert_eq!(
+            matches!(freshened, Freshen::NoLongerStorable { why, .. } if why == expected),
+            removed,
+            "{response}: {freshened:?}"
+        );
+    }
+}
+
 /// §3.4: parts are combined only with the same strong validator and without a gap.
 #[test]
 fn combining_parts() {

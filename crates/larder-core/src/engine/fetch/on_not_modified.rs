@@ -39,6 +39,12 @@ pub(super) async fn on_not_modified<'a>(
                 status.stored = stored;
                 (freshened.clone(), FlightOutcome::of_stored(freshened), writing)
             }
+            // What is stored stays as it is: the 304 concerns the user of this request.
+            Freshen::ForThisRequest { index, head, .. } => {
+                let old = &candidates[index];
+                let freshened = Candidate::new(old.id, Arc::from(head), old.body.clone());
+                (freshened, FlightOutcome::UNSHAREABLE, None)
+            }
             Freshen::NoLongerStorable { index, head, .. } => {
                 // The freshened response may no longer be stored, and its older version must not
                 // outlive it.
