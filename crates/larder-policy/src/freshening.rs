@@ -28,9 +28,9 @@ pub enum Freshen {
         /// Updated head.
         head: Box<StoredHead>,
     },
-    /// Candidate `index` was validated and may be used for this request alone. The caller leaves what
-    /// is stored as it is: the 304 concerns one user, as with `Set-Cookie`, `private`, or a request
-    /// with `Authorization`.
+    /// Candidate `index` was validated and may be used for this request alone. The caller leaves
+    /// what is stored as it is: the 304 concerns one user, as with `Set-Cookie`, `private`, or a
+    /// request with `Authorization`.
     ForThisRequest {
         /// Index of the validated response among the candidates.
         index: usize,
@@ -89,8 +89,8 @@ impl Rules {
     ///
     /// `selected` is the index of the candidate for which the request was made conditional. The
     /// updated response is checked again: it is [`Freshen::NoLongerStorable`] if, for example, the
-    /// 304 contains `no-store`, and [`Freshen::ForThisRequest`] if the exchange is one that a shared
-    /// cache must not store.
+    /// 304 contains `no-store`, and [`Freshen::ForThisRequest`] if the exchange is one that a
+    /// shared cache must not store.
     pub fn freshen<'c, F: RequestHeaders>(
         &self,
         target: &TargetUri,

@@ -3,7 +3,7 @@
 // Where to change what; `rules` has the settings, and most decisions are methods of `Rules`:
 //
 // - may a response be stored: `storing`, with `freshness`, `age`, `directives`, `targeted`,
-//   `overrides`, `groups`
+//   `overrides`, `groups`; reasons: `not_storable`
 // - may it be reused: `reuse`, `stale`, `vary`; in which form: `serving`, `range`, `partial`
 // - validating it: `validation` (the request), `freshening` (the response)
 // - what an unsafe request invalidates: `invalidation`
@@ -22,6 +22,7 @@ mod hop_by_hop;
 mod invalidation;
 mod key;
 mod mode;
+mod not_storable;
 mod overrides;
 mod partial;
 mod range;
@@ -50,6 +51,7 @@ pub use hop_by_hop::{strip_hop_by_hop, strip_unforwardable};
 pub use invalidation::{invalidation_groups, invalidation_targets};
 pub use key::{CacheKey, PrehashedBuildHasher, PrehashedHasher};
 pub use mode::CacheMode;
+pub use not_storable::NotStorable;
 pub use overrides::Overrides;
 pub use partial::{Combined, PartSource};
 pub use range::ByteRange;
@@ -59,7 +61,6 @@ pub use rules::{CacheKind, Rules};
 pub use serving::{Serve, not_modified, not_modified_fields};
 pub use stale::Failure;
 pub use status::{CacheDetail, CacheOutcome, CacheStatus, ForwardReason};
-pub use storing::NotStorable;
 pub use target::{TargetError, TargetUri};
 pub use time::Timestamp;
 pub use validation::Validator;

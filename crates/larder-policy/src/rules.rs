@@ -50,6 +50,17 @@ pub struct Rules {
     /// RFC 9111 §7.3 leaves the decision to `Cache-Control`. But where an origin forgets the
     /// directive, a session cookie is sent to the next user and cannot be revoked.
     pub store_set_cookie: bool,
+    /// Whether errors are stored that a field of one client's request may have caused, while the
+    /// key has nothing of it. Default: false.
+    ///
+    /// These are the status codes 4xx except 404, 410 and 451, and 500, 501, 505 and 510; a 406
+    /// only without `Vary`. A private cache stores them, except 412, 416, 417 and 425, which conditions,
+    /// ranges and expectations cause. Without this setting they are only stored if their lifetime
+    /// is meant for this cache: `s-maxage` in a shared cache, or `max-age` in a targeted field.
+    ///
+    /// Set it if the origin adds lifetimes only to those errors that every client gets. 428, 429,
+    /// 431 and 511 are never stored (RFC 6585).
+    pub store_request_errors: bool,
     /// Overrides of what responses specify. Default: none.
     pub overrides: Option<Arc<Overrides>>,
 }
@@ -65,6 +76,7 @@ impl Rules {
             targets: vec![CDN_CACHE_CONTROL],
             stale_when_disconnected: Duration::from_secs(24 * 60 * 60),
             store_set_cookie: false,
+            store_request_errors: false,
             overrides: None,
         }
     }
@@ -125,6 +137,14 @@ impl Rules {
     #[must_use]
     pub fn with_store_set_cookie(mut self, store_set_cookie: bool) -> Self {
         self.store_set_cookie = store_set_cookie;
+        self
+    }
+
+    /// Sets whether errors are stored that a field of one client's request may have caused
+    /// ([`store_request_errors`](Self::store_request_errors)).
+    #[must_use]
+    pub fn with_store_request_errors(mut self, store_request_errors: bool) -> Self {
+        self.store_request_errors = store_request_errors;
         self
     }
 }

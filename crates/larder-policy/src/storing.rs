@@ -4,135 +4,20 @@
 //! `freshness` computes the lifetime, `targeted` and `overrides` select the directives that count,
 //! `vary` and `groups` read what else is stored. Whether the *body* is complete is for the caller.
 
-use std::fmt;
-
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::{
-    ByteRange, CacheKind, Exchange, FreshnessInfo, LifetimeSource, RequestHead, RequestHeaders, Rules,
-    SelectingHeaders, StoredHead, TargetUri, Validator,
+    ByteRange, CacheKind, Exchange, FreshnessInfo, LifetimeSource, NotStorable, RequestHead, RequestHeaders,
+    Rules, SelectingHeaders, StoredHead, TargetUri, Validator,
     age::{age_value, date_value},
     directives::{DirectiveSource, EffectiveDirectives, RequestDirectives, ResponseDirectives},
     freshness::is_heuristically_cacheable,
     groups::groups,
-    header_names::{AGE, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, EXPIRES, SET_COOKIE},
+    header_names::{AGE, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, EXPIRES, SET_COOKIE, VARY},
     hop_by_hop::Unstorable,
     request::HeaderFlags,
 };
-
-/// The reason why a response must not be stored (RFC 9111 §3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum NotStorable {
-    /// The method has no cacheable responses: only GET has, and POST under certain conditions (§3).
-    Method,
-    /// The response is an interim response (§3).
-    NotFinal,
-    /// The response is a 304 without a stored response that it validates (§3).
-    NotModified,
-    /// The response has `must-understand`, and its status code is not understood (§5.2.2.3).
-    NotUnderstood,
-    /// The response is a 206 with a missing, invalid or repeated `Content-Range`, with several
-    /// parts, or with a `Content-Length` that disagrees with its range (§3.3).
-    InvalidRange,
-    /// The response has `no-store` (§5.2.2.5).
-    NoStore,
-    /// The request has `no-store` (§5.2.1.5).
-    RequestNoStore,
-    /// The response has `private`, and this cache is shared (§5.2.2.7).
-    PrivateDirective,
-    /// The request has `Authorization`, and no directive of the response permits storing (§3.5).
-    Authorization,
-    /// The response has `Set-Cookie`, and this cache is shared (§7.3; see
-    /// [`Rules::store_set_cookie`]).
-    SetCookie,
-    /// The response has no lifetime, no `public`, and no status code with heuristic freshness (§3).
-    NotPermitted,
-    /// The response is stale on arrival and has no validator, so that it could never be reused
-    /// (§4.3.1).
-    NotReusable,
-    /// The response has `Vary: *`, which no later request matches (§4.1).
-    VaryStar,
-    /// The response belongs to more than 2,048 groups, or to one with a name of more than 1,024
-    /// bytes (RFC 9875 §2). A removal of a group that is not kept would miss the response.
-    Groups,
-    /// The header section is longer than the cache stores. It is never returned by [`Rules`].
-    HeadTooLarge,
-}
-
-impl NotStorable {
-    /// Returns the section that forbids storing, or on which the limit of this cache is based, such
-    /// as `RFC 9111 §5.2.2.5`.
-    pub fn section(self) -> &'static str {
-        match self {
-            Self::Method | Self::NotFinal | Self::NotPermitted | Self::NotModified => "RFC 9111 §3",
-            Self::NotUnderstood => "RFC 9111 §5.2.2.3",
-            Self::InvalidRange => "RFC 9111 §3.3",
-            Self::NoStore => "RFC 9111 §5.2.2.5",
-            Self::RequestNoStore => "RFC 9111 §5.2.1.5",
-            Self::PrivateDirective => "RFC 9111 §5.2.2.7",
-            Self::Authorization => "RFC 9111 §3.5",
-            Self::SetCookie => "RFC 9111 §7.3",
-            Self::NotReusable => "RFC 9111 §4.3.1",
-            Self::VaryStar => "RFC 9111 §4.1",
-            Self::Groups => "RFC 9875 §2",
-            Self::HeadTooLarge => "RFC 9110 §5.4",
-        }
-    }
-
-    /// Returns the reason as the `detail` parameter of `Cache-Status`, a token (RFC 9211 §2.8).
-    pub fn token(self) -> &'static str {
-        match self {
-            Self::Method => "method",
-            Self::NotFinal => "interim",
-            Self::NotModified => "not-modified",
-            Self::NotUnderstood => "must-understand",
-            Self::InvalidRange => "part-unclear",
-            Self::NoStore => "no-store",
-            Self::RequestNoStore => "request-no-store",
-            Self::PrivateDirective => "private",
-            Self::Authorization => "authorization",
-            Self::SetCookie => "set-cookie",
-            Self::NotPermitted => "nothing-allows",
-            Self::NotReusable => "no-use",
-            Self::VaryStar => "vary-star",
-            Self::Groups => "groups",
-            Self::HeadTooLarge => "head-too-large",
-        }
-    }
-}
-
-impl NotStorable {
-    /// Returns whether the reason is that the exchange concerns one user, while the resource may
-    /// have responses that are stored.
-    pub(crate) fn concerns_one_user(self) -> bool {
-        matches!(self, Self::RequestNoStore | Self::PrivateDirective | Self::Authorization | Self::SetCookie)
-    }
-}
-
-impl fmt::Display for NotStorable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let reason = match self {
-            Self::Method => "method without cacheable responses",
-            Self::NotFinal => "not a final response",
-            Self::NotModified => "304 without a stored response",
-            Self::NotUnderstood => "status code not understood",
-            Self::InvalidRange => "invalid or inconsistent Content-Range",
-            Self::NoStore => "no-store in the response",
-            Self::RequestNoStore => "no-store in the request",
-            Self::PrivateDirective => "private response in a shared cache",
-            Self::Authorization => "Authorization in the request",
-            Self::SetCookie => "Set-Cookie in a shared cache",
-            Self::NotPermitted => "no lifetime or other permission to store",
-            Self::NotReusable => "stale on arrival, without a validator",
-            Self::VaryStar => "Vary: *",
-            Self::Groups => "more or longer cache groups than are kept",
-            Self::HeadTooLarge => "header section longer than the cache stores",
-        };
-        write!(f, "{reason} ({})", self.section().trim_start_matches("RFC 9111 "))
-    }
-}
 
 impl Rules {
     /// Returns the head to be stored if the response may be stored (§3).
@@ -155,6 +40,7 @@ impl Rules {
         let effective = self.effective_directives(request, status, fields);
         let part = parse_part(status, fields)?;
         self.check_prohibitions(request, status, &effective.directives, fields)?;
+        self.check_request_error(&effective, status, fields)?;
         let date = date_value(fields, exchange);
         let freshness = self.freshness_info(&effective, status, fields, exchange, date);
         self.check_method(target, request, &effective, fields, &freshness)?;
@@ -260,6 +146,9 @@ impl Rules {
         if status == StatusCode::NOT_MODIFIED {
             return Err(NotStorable::NotModified);
         }
+        if matches!(status.as_u16(), 428 | 429 | 431 | 511) {
+            return Err(NotStorable::NeverStoredStatus);
+        }
         if directives.must_understand && !is_understood(status) {
             return Err(NotStorable::NotUnderstood);
         }
@@ -281,6 +170,35 @@ impl Rules {
             return Err(NotStorable::SetCookie);
         }
         Ok(())
+    }
+
+    /// Checks that the response is no error that one client's request may have caused, by fields
+    /// that are in no key, unless its lifetime is meant for this cache.
+    ///
+    /// RFC 9111 permits a cache to store such errors, and requires it nowhere. Any client could
+    /// otherwise replace a page with an error for all clients, where the origin adds its lifetime
+    /// to errors as well.
+    fn check_request_error(
+        &self,
+        effective: &EffectiveDirectives,
+        status: StatusCode,
+        fields: &HeaderMap,
+    ) -> Result<(), NotStorable> {
+        let suspected = match RequestCause::of(status) {
+            RequestCause::None => false,
+            RequestCause::Any => self.kind == CacheKind::Shared,
+            // `Vary` puts the fields of negotiation into the key.
+            RequestCause::Negotiation => self.kind == CacheKind::Shared && !fields.contains_key(VARY),
+            RequestCause::Conditions => true,
+        };
+        let directives = &effective.directives;
+        let is_meant = self.kind == CacheKind::Shared && directives.valid_s_maxage().is_some()
+            || effective.targeted && directives.valid_max_age().is_some();
+        if suspected && !is_meant && !self.store_request_errors {
+            Err(NotStorable::RequestError)
+        } else {
+            Ok(())
+        }
     }
 
     /// Checks that the method has cacheable responses: GET, or POST with an explicit lifetime and a
@@ -378,6 +296,36 @@ fn is_servable_without_validation(freshness: &FreshnessInfo) -> bool {
 fn is_understood(status: StatusCode) -> bool {
     matches!(status.as_u16(),
         200..=206 | 300..=305 | 307 | 308 | 400..=418 | 421 | 422 | 426 | 428 | 429 | 431 | 451 | 500..=505 | 511)
+}
+
+/// The fields of a request that can cause an error, although they are in no key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RequestCause {
+    /// None: the error is a statement about the resource or the server.
+    None,
+    /// Any field: its syntax, its length, credentials, a method override.
+    Any,
+    /// The fields of content negotiation.
+    Negotiation,
+    /// Conditions, ranges and expectations. They differ between the requests of one client, too.
+    Conditions,
+}
+
+impl RequestCause {
+    /// Returns what can cause an error with this status code.
+    ///
+    /// 4xx means that the client seems to have erred (RFC 9110 §15.5). Of these, 404, 410 and 451
+    /// are about the resource. Of 5xx, a request can cause 500 (a field that a program does not
+    /// expect), 501 (`Transfer-Encoding`, a method override), 505 and 510.
+    fn of(status: StatusCode) -> Self {
+        match status.as_u16() {
+            404 | 410 | 451 => Self::None,
+            406 => Self::Negotiation,
+            412 | 416 | 417 | 425 => Self::Conditions,
+            400..=499 | 500 | 501 | 505 | 510 => Self::Any,
+            _ => Self::None,
+        }
+    }
 }
 
 /// Returns the range that a 206 contains, or `None` for other status codes.

@@ -138,7 +138,7 @@ fn seconds() -> impl Strategy<Value = u64> {
 }
 
 proptest! {
-    /// Each decision on a response can be taken, whatever the settings, its dates and the clock are.
+    /// Each decision on a response can be taken, whatever the settings, its dates and the clock.
     #[test]
     fn arithmetic_saturates(
         settings in proptest::array::uniform6(proptest::option::of(seconds())), percent in any::<u8>(),

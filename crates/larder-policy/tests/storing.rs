@@ -120,6 +120,61 @@ fn a_shared_cache_does_not_store_cookies() {
     assert!(stored(&rules, "GET", "200 max-age=9; Set-Cookie: a=b").is_ok());
 }
 
+/// nginx added `Cache-Control: max-age=600` to all responses. A client requested bytes behind the
+/// end of the page, and its 416 was stored and served to plain requests for ten minutes.
+#[test]
+fn an_error_that_one_request_can_cause_is_not_shared() {
+    storing_cited("
+        shared | GET Range: bytes=99999999- | 416 max-age=600                  | request-error  | RFC 9110 §15.5.17: the ranges of the request
+        shared | GET If-Match: \"x\"        | 412 max-age=600                  | request-error  | RFC 9110 §15.5.13: the conditions of the request
+        shared | GET Expect: x              | 417 max-age=600                  | request-error  | RFC 9110 §15.5.18: Expect of the request
+        shared | GET Early-Data: 1          | 425 max-age=600                  | request-error  | RFC 8470 §5.2: Early-Data of the request
+        shared | GET                        | 400 max-age=600                  | request-error  | RFC 9110 §15.5.1: malformed request syntax
+        shared | GET                        | 401 max-age=600                  | request-error  | RFC 9110 §15.5.2: credentials are missing
+        shared | GET                        | 403 max-age=600                  | request-error  | RFC 9110 §15.5.4: insufficient credentials
+        shared | GET                        | 405 max-age=600                  | request-error  | RFC 9110 §15.5.6: a method, or one that a field replaces it with
+        shared | GET                        | 405 Last-Modified: ~-99          | request-error  | RFC 9110 §15.5.6: heuristically cacheable
+        shared | GET Accept: x              | 406 max-age=600                  | request-error  | RFC 9110 §15.5.7: proactive negotiation
+        shared | GET Accept: x              | 406 max-age=600; Vary: Accept    | stored         | RFC 9110 §12.5.5: the fields of the request are selecting
+        shared | GET                        | 407 max-age=600                  | request-error  | RFC 9110 §15.5.8: the proxy's credentials
+        shared | GET                        | 408 max-age=600                  | request-error  | RFC 9110 §15.5.9: one client's connection
+        shared | GET                        | 411 max-age=600                  | request-error  | RFC 9110 §15.5.12: Content-Length of the request
+        shared | GET                        | 413 max-age=600                  | request-error  | RFC 9110 §15.5.14: the content of the request
+        shared | GET                        | 414 max-age=600                  | request-error  | RFC 9110 §15.5.15: heuristically cacheable
+        shared | GET                        | 415 max-age=600                  | request-error  | RFC 9110 §15.5.16: the content of the request
+        shared | GET                        | 421 max-age=600                  | request-error  | RFC 9110 §15.5.20: the connection of the request
+        shared | GET                        | 422 max-age=600                  | request-error  | RFC 9110 §15.5.21: the content of the request
+        shared | GET Upgrade: x             | 426 max-age=600                  | request-error  | RFC 9110 §15.5.22: Upgrade of the request
+        shared | GET                        | 499 max-age=600                  | request-error  | RFC 9110 §15: an unknown 4xx is as 400
+        shared | GET                        | 500 max-age=600                  | request-error  | RFC 9110 §15.6.1: an unexpected condition
+        shared | GET Transfer-Encoding: x   | 501 max-age=600                  | request-error  | RFC 9110 §15.6.2: heuristically cacheable
+        shared | GET                        | 505 max-age=600                  | request-error  | RFC 9110 §15.6.6: the version of the request
+        shared | GET                        | 404 max-age=600                  | stored         | RFC 9110 §15.5.5: the resource
+        shared | GET                        | 410 max-age=600                  | stored         | RFC 9110 §15.5.11: the resource
+        shared | GET                        | 451 max-age=600                  | stored         | RFC 7725 §3: the resource
+        shared | GET                        | 503 max-age=600                  | stored         | RFC 9110 §15.6.4: the server
+        shared | GET                        | 416 s-maxage=600                 | stored         | §5.2.2.10: for shared caches
+        shared | GET                        | 416 s-maxage=x                   | request-error  | §1.2.2: no delta-seconds
+        shared | GET                        | 416 CDN-Cache-Control: max-age=9 | stored         | RFC 9213 §2.2: for this cache
+        shared | GET                        | 416 max-age=9; CDN-Cache-Control: public; ETag: \"a\" | request-error | RFC 9213 §2.2: no lifetime for this cache
+        shared | GET                        | 400 max-age=600, no-store        | no-store       | §5.2.2.5: MUST NOT store
+        private | GET                       | 400 max-age=600                  | stored         | §3: one user's cache
+        private | GET Range: bytes=99999999- | 416 max-age=600                 | request-error  | RFC 9110 §15.5.17: the ranges of one request
+        private | GET If-Match: \"x\"       | 412 max-age=600                  | request-error  | RFC 9110 §15.5.13: the conditions of one request
+        private | GET                       | 412 s-maxage=600                 | request-error  | §5.2.2.10: not for private caches
+        shared | GET                        | 428 s-maxage=600                 | status         | RFC 6585 §3: MUST NOT be stored by a cache
+        shared | GET                        | 429 s-maxage=600                 | status         | RFC 6585 §4: MUST NOT be stored by a cache
+        shared | GET                        | 431 s-maxage=600                 | status         | RFC 6585 §5: MUST NOT be stored by a cache
+        private | GET                       | 511 max-age=600                  | status         | RFC 6585 §6: MUST NOT be stored by a cache
+    ");
+    let switched = larder_policy::Rules::shared().with_store_request_errors(true);
+    for status in [400, 405, 416, 500, 501] {
+        assert!(stored(&switched, "GET", &format!("{status} max-age=600")).is_ok(), "{status}");
+    }
+    let never = stored(&switched, "GET", "429 max-age=600");
+    assert_eq!(never, Err(larder_policy::NotStorable::NeverStoredStatus));
+}
+
 /// RFC 9110 §9.3.3: POST needs an explicit lifetime and a Content-Location equal to the target.
 #[test]
 fn post() {

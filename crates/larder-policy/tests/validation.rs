@@ -252,7 +252,7 @@ fn freshening_by_head() {
 }
 
 /// A page was stored. Alice, with a session, sent HEAD or revalidated it, and the response had a
-/// cookie for her or was private: its fields went into the stored page, and everyone got her cookie.
+/// cookie for her or was private: its fields went into the stored page, and all got her cookie.
 #[test]
 fn an_exchange_that_may_not_be_stored_changes_nothing_that_is_stored() {
     check_cited(

@@ -83,9 +83,9 @@ impl Profile {
 
     /// Returns the command that starts the cache in front of `origin`.
     fn command(self, binary: &Path, origin: &str) -> anyhow::Result<Command> {
-        let flag = match self {
-            Self::Shared => "--share-set-cookie",
-            Self::Private => "--private",
+        let flags: &[&str] = match self {
+            Self::Shared => &["--share-set-cookie", "--share-request-errors"],
+            Self::Private => &["--private", "--share-request-errors"],
             Self::Client => {
                 process::run(cargo().args([
                     "build",
@@ -101,7 +101,7 @@ impl Profile {
             }
         };
         let mut proxy = Command::new(binary);
-        proxy.args(["proxy", "--listen", "127.0.0.1:0", flag, "--origin", origin]);
+        proxy.args(["proxy", "--listen", "127.0.0.1:0"]).args(flags).args(["--origin", origin]);
         Ok(proxy)
     }
 }

@@ -24,6 +24,7 @@ pub(crate) struct Config {
     pub(crate) trust_forwarded: bool,
     pub(crate) trusted_proxies: TrustedNetworks,
     pub(crate) share_set_cookie: bool,
+    pub(crate) share_request_errors: bool,
     pub(crate) compress: bool,
     pub(crate) tls: Option<Tls>,
     pub(crate) admin: Option<Admin>,

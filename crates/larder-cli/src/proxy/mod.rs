@@ -152,6 +152,10 @@ pub(crate) struct Args {
     /// cookie.
     #[arg(long)]
     share_set_cookie: bool,
+    /// Store errors that one client's request may have caused, such as 400 and 416, where
+    /// Cache-Control allows it. Every client gets the same error.
+    #[arg(long)]
+    share_request_errors: bool,
     /// Serve over TLS with this certificate chain, a file in PEM format.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -195,6 +199,7 @@ fn config(args: &Args) -> anyhow::Result<Config> {
         config.trusted_proxies = config::TrustedNetworks::One(networks.clone());
     }
     config.share_set_cookie |= args.share_set_cookie;
+    config.share_request_errors |= args.share_request_errors;
     if let (Some(cert), Some(key)) = (&args.tls_cert, &args.tls_key) {
         config.tls = Some(Tls { cert: cert.clone(), key: key.clone() });
     }
@@ -312,6 +317,7 @@ fn reload(args: &Args) -> anyhow::Result<RouteTable> {
 fn cache(config: &Config, route_table: &RouteTable, stores: &Stores, counters: &Arc<Counters>) -> Cache {
     let mut rules = if config.private { Rules::private() } else { Rules::shared() };
     rules.store_set_cookie |= config.share_set_cookie;
+    rules.store_request_errors |= config.share_request_errors;
     let limits = Limits::default().with_origin_timeout(route_table.max_origin_timeout());
     let builder = Cache::builder(stores.store()).rules(rules).limits(limits);
     // Without an admin listener, no one could read the counters.
