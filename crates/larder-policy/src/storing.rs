@@ -14,7 +14,9 @@ use crate::{
     directives::{DirectiveSource, EffectiveDirectives, RequestDirectives, ResponseDirectives},
     freshness::is_heuristically_cacheable,
     groups::groups,
-    header_names::{AGE, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, EXPIRES, SET_COOKIE, VARY},
+    header_names::{
+        AGE, AUTHORIZATION, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, EXPIRES, SET_COOKIE, VARY,
+    },
     hop_by_hop::Unstorable,
     request::HeaderFlags,
 };
@@ -126,9 +128,12 @@ impl Rules {
         }
     }
 
-    /// Returns the names of selecting header fields that the overrides add to those of `Vary`.
-    pub(crate) fn additional_selecting_names(&self) -> &[HeaderName] {
-        self.overrides.as_ref().map_or(&[], |overrides| &overrides.vary)
+    /// Returns the names of selecting header fields that are added to those of `Vary`: those of the
+    /// overrides, and in a private cache `Authorization`. Its user may have several accounts, and the
+    /// page of one must not be served to another.
+    pub(crate) fn additional_selecting_names(&self) -> impl Iterator<Item = HeaderName> {
+        let overrides = self.overrides.iter().flat_map(|overrides| overrides.vary.iter().cloned());
+        overrides.chain((self.kind == CacheKind::Private).then_some(AUTHORIZATION))
     }
 
     /// Checks the conditions that forbid storing (§3).

@@ -12,7 +12,7 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use crate::{
     RequestHead, RequestHeaders,
-    header_names::VARY,
+    header_names::{AUTHORIZATION, VARY},
     request::{members, members_of},
 };
 
@@ -51,10 +51,10 @@ impl SelectingHeaders {
     /// nominate.
     pub(crate) fn of<F: RequestHeaders>(
         response: &HeaderMap,
-        additional: &[HeaderName],
+        additional: impl Iterator<Item = HeaderName>,
         request: &RequestHead<'_, F>,
     ) -> Self {
-        let mut names = additional.to_vec();
+        let mut names: Vec<_> = additional.collect();
         for member in members_of(response, &VARY) {
             match HeaderName::from_bytes(member) {
                 // `*` is a token, and would therefore also be a valid field name.
@@ -70,7 +70,8 @@ impl SelectingHeaders {
             let raw = {
                 let mut lines = request.fields().lines(name.as_str());
                 let single = lines.next().filter(|_| lines.next().is_none());
-                single.filter(|line| Some(*line) != value.as_deref()).map(Box::from)
+                let single = single.filter(|line| name != AUTHORIZATION && Some(*line) != value.as_deref());
+                single.map(Box::from)
             };
             Entry { name, value, raw }
         };
@@ -170,7 +171,9 @@ impl Entry {
             (None, None) => true,
             (None, Some(_)) | (Some(_), None) => false,
             (Some(line), Some(value)) => {
-                one_line && (line == &**value || Some(line) == self.raw.as_deref())
+                // The normal form of credentials is no credential itself.
+                let as_stored = line == &**value && self.name != AUTHORIZATION;
+                one_line && (as_stored || Some(line) == self.raw.as_deref())
                     || normal_form(&self.name, request).as_deref() == Some(value)
             }
         }
@@ -188,12 +191,23 @@ fn normal_form(name: &HeaderName, request: &impl RequestHeaders) -> Option<Box<[
     let ignores_case = match name.as_str() {
         "accept" => false,
         "accept-charset" | "accept-encoding" | "accept-language" => true,
+        "authorization" => return Some(credentials_fingerprint(&lines.collect::<Vec<_>>())),
         _ => return Some(lines.collect::<Vec<_>>().join(&b", "[..]).into_boxed_slice()),
     };
     let mut members: Vec<Vec<u8>> =
         members(lines).map(|member| normal_member(member, ignores_case)).collect();
     members.sort_unstable();
     Some(members.join(&b","[..]).into_boxed_slice())
+}
+
+/// Returns a hash of credentials, so that a store contains no secret.
+fn credentials_fingerprint(lines: &[&[u8]]) -> Box<[u8]> {
+    let mut hasher = SipHasher13::new();
+    for line in lines {
+        hasher.write(&(line.len() as u64).to_le_bytes());
+        hasher.write(line);
+    }
+    format!("{:032x}", hasher.finish128().as_u128()).into_bytes().into()
 }
 
 /// Normalizes a list member: no white space around semicolons, and lower case where case has no

@@ -133,15 +133,16 @@ impl Route {
         host_matches && prefix_matches()
     }
 
-    /// Returns the precedence: a full host name over a pattern, a pattern over every host, then by
-    /// the length of the prefix. A route for one host is never taken by another host's prefix.
-    fn precedence(&self) -> (u8, usize) {
+    /// Returns the precedence: a route for a host or a pattern over one for every host, so that the
+    /// paths of one tenant never go to a route of all; then by the length of the prefix; then a full
+    /// host name over a pattern.
+    fn precedence(&self) -> (bool, usize, u8) {
         let host = match self.host.as_deref() {
             None => 0,
             Some(host) if host.starts_with('*') => 1,
             Some(_) => 2,
         };
-        (host, self.prefix.trim_end_matches('/').len())
+        (host > 0, self.prefix.trim_end_matches('/').len(), host)
     }
 }
 
