@@ -3,7 +3,7 @@
 
 use http::{HeaderMap, HeaderName};
 
-use crate::{header_names::CONNECTION, request::members_of};
+use crate::{Rules, header_names::CONNECTION, request::members_of};
 
 /// Returns whether a field concerns one connection only, even if `Connection` does not list it.
 fn is_hop_by_hop(name: &str) -> bool {
@@ -24,19 +24,45 @@ fn is_proxy_field(name: &str) -> bool {
 ///
 /// `Connection` cannot list fields that are meant for all recipients (RFC 9110 §7.6.1). If it lists
 /// such a field, for example `Host`, `Content-Length` or a caching field, the field stays.
+///
+/// [`Rules::strip_hop_by_hop`] also keeps the targeted fields of a cache's rules. Use it for
+/// responses that a cache may store: what forbids storing is then read from all fields.
 pub fn strip_hop_by_hop(fields: &mut HeaderMap) {
-    strip(fields, is_hop_by_hop);
+    strip(fields, &[], is_hop_by_hop);
+}
+
+impl Rules {
+    /// Removes the hop-by-hop fields of a response, like [`strip_hop_by_hop`], but keeps the targeted
+    /// fields that these rules read ([`Rules::targets`]), which are meant for all recipients
+    /// (RFC 9213 §2.2).
+    ///
+    /// ```
+    /// use http::{HeaderMap, HeaderName, HeaderValue};
+    /// use larder_policy::Rules;
+    ///
+    /// let mut fields = HeaderMap::new();
+    /// fields.insert("connection", HeaderValue::from_static("my-cache-control, x-hop"));
+    /// fields.insert("my-cache-control", HeaderValue::from_static("no-store"));
+    /// fields.insert("x-hop", HeaderValue::from_static("1"));
+    /// let rules = Rules::shared().with_targets([HeaderName::from_static("my-cache-control")]);
+    /// rules.strip_hop_by_hop(&mut fields);
+    /// assert_eq!(fields.len(), 1);
+    /// ```
+    pub fn strip_hop_by_hop(&self, fields: &mut HeaderMap) {
+        strip(fields, &self.targets, is_hop_by_hop);
+    }
 }
 
 /// Removes the hop-by-hop fields and the proxy credentials of a request before it is forwarded.
 pub fn strip_unforwardable(fields: &mut HeaderMap) {
-    strip(fields, |name| is_hop_by_hop(name) || is_proxy_field(name));
+    strip(fields, &[], |name| is_hop_by_hop(name) || is_proxy_field(name));
 }
 
-/// Removes the fields that `Connection` lists and those for which `is_removed` returns true.
-/// Iterating over the present names costs less than looking up each possible one.
-fn strip(fields: &mut HeaderMap, is_removed: impl Fn(&str) -> bool) {
-    for name in connection_options(fields) {
+/// Removes the fields that `Connection` lists, except `kept` and other end-to-end fields, and those
+/// for which `is_removed` returns true. Iterating over the present names costs less than looking up
+/// each possible one.
+fn strip(fields: &mut HeaderMap, kept: &[HeaderName], is_removed: impl Fn(&str) -> bool) {
+    for name in connection_options(fields, kept) {
         fields.remove(name);
     }
     while let Some(name) = fields.keys().find(|name| is_removed(name.as_str())).cloned() {
@@ -49,9 +75,10 @@ fn strip(fields: &mut HeaderMap, is_removed: impl Fn(&str) -> bool) {
 pub(crate) struct Unstorable(Vec<HeaderName>);
 
 impl Unstorable {
-    /// Creates the set for a response with these fields.
-    pub(crate) fn of(fields: &HeaderMap) -> Self {
-        Self(connection_options(fields))
+    /// Creates the set for a response with these fields. Those in `kept` are stored even if
+    /// `Connection` lists them.
+    pub(crate) fn of(fields: &HeaderMap, kept: &[HeaderName]) -> Self {
+        Self(connection_options(fields, kept))
     }
 
     /// Returns whether a field must not be stored.
@@ -60,8 +87,8 @@ impl Unstorable {
     }
 }
 
-/// Returns the fields that `Connection` lists, except end-to-end fields.
-fn connection_options(fields: &HeaderMap) -> Vec<HeaderName> {
+/// Returns the fields that `Connection` lists, except `kept` and other end-to-end fields.
+fn connection_options(fields: &HeaderMap, kept: &[HeaderName]) -> Vec<HeaderName> {
     if !fields.contains_key(CONNECTION) {
         return Vec::new();
     }
@@ -71,7 +98,7 @@ fn connection_options(fields: &HeaderMap) -> Vec<HeaderName> {
     members_of(fields, &CONNECTION)
         .filter(|name| !needs_no_action(name))
         .filter_map(|name| HeaderName::from_bytes(name).ok())
-        .filter(|name| !is_end_to_end(name))
+        .filter(|name| !is_end_to_end(name) && !kept.contains(name))
         .collect()
 }
 
@@ -80,15 +107,24 @@ fn is_end_to_end(name: &HeaderName) -> bool {
     use crate::header_names;
     [
         http::header::HOST,
-        header_names::CONTENT_LENGTH,
-        header_names::CACHE_CONTROL,
-        header_names::AUTHORIZATION,
-        header_names::VARY,
+        http::header::CONTENT_ENCODING,
+        http::header::CONTENT_TYPE,
         header_names::AGE,
+        header_names::AUTHORIZATION,
+        header_names::CACHE_CONTROL,
+        header_names::CACHE_GROUPS,
+        header_names::CACHE_GROUP_INVALIDATION,
+        header_names::CDN_CACHE_CONTROL,
+        header_names::CONTENT_LENGTH,
+        header_names::CONTENT_LOCATION,
+        header_names::CONTENT_RANGE,
         header_names::DATE,
-        header_names::EXPIRES,
         header_names::ETAG,
+        header_names::EXPIRES,
+        header_names::LAST_MODIFIED,
+        header_names::LOCATION,
         header_names::SET_COOKIE,
+        header_names::VARY,
     ]
     .contains(name)
 }

@@ -253,7 +253,7 @@ impl Rules {
     /// directives name: `no-cache` (§5.2.2.4) and, in a shared cache, `private` (§5.2.2.7). `Age`
     /// is part of the freshness information.
     pub(crate) fn stored_fields(&self, fields: &HeaderMap, directives: &ResponseDirectives) -> HeaderMap {
-        let unstorable = Unstorable::of(fields);
+        let unstorable = Unstorable::of(fields, &self.targets);
         let private = match self.kind {
             CacheKind::Shared => directives.private.fields(),
             CacheKind::Private => &[],

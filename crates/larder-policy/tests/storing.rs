@@ -230,6 +230,54 @@ fn fields_that_are_stored() {
     );
 }
 
+/// An origin listed its CDN-Cache-Control in Connection. The field was removed before it was read,
+/// and a page with `no-store` was stored.
+#[test]
+fn connection_does_not_hide_what_forbids_storing() {
+    let own = http::HeaderName::from_static("own-control");
+    let rules = rules("shared").with_targets([own, larder_policy::header_names::CDN_CACHE_CONTROL]);
+    check_cited(
+        "
+        200 max-age=9; Connection: cdn-cache-control; CDN-Cache-Control: no-store         | no-store | RFC 9213 §2.2: the first on the target list
+        200 max-age=9; Connection: CDN-Cache-Control, close; CDN-Cache-Control: private   | private  | RFC 9213 §2.2: the first on the target list
+        200 max-age=9; Connection: own-control; Own-Control: no-store                     | no-store | RFC 9213 §2.2: a target list that is configured
+        200 max-age=9, private; Connection: cache-control                                 | private  | RFC 9110 §7.6.1: Cache-Control is never appropriate
+        200 max-age=9; Connection: set-cookie; Set-Cookie: a=b                            | set-cookie | RFC 9110 §7.6.1: intended for all recipients
+        200 max-age=9; Connection: vary; Vary: *                                          | vary-star | RFC 9110 §7.6.1: intended for all recipients
+        200 max-age=9; Connection: expires, age; Age: 60; ETag: \"a\"                    | age cache-control etag | RFC 9110 §7.6.1: intended for all recipients
+        200 max-age=9; Connection: cache-groups; Cache-Groups: \"a\"                     | cache-control cache-groups | RFC 9110 §7.6.1: intended for all recipients
+        200 max-age=9; Connection: last-modified; Last-Modified: ~0                       | cache-control last-modified | RFC 9110 §7.6.1: intended for all recipients
+        200 max-age=9; Connection: x-hop; X-Hop: 1                                        | cache-control | RFC 9110 §7.6.1: MUST remove
+        ",
+        |cells| {
+            let (_, mut fields) = table::message(cells[0]);
+            rules.strip_hop_by_hop(&mut fields);
+            // The engine strips the fields before it decides. A caller that does not gets the same
+            // decision.
+            let response = cells[0];
+            match (stored(&rules, "GET", response), store_fields(&rules, &fields)) {
+                (Err(why), Err(after)) if why == after => why.token().to_owned(),
+                (Ok(_), Ok(_)) => {
+                    let mut names: Vec<_> = fields.keys().map(|name| name.as_str().to_owned()).collect();
+                    names.sort();
+                    names.join(" ")
+                }
+                other => format!("{other:?}"),
+            }
+        },
+    );
+}
+
+/// Decides on a 200 with these fields for a plain GET.
+fn store_fields(
+    rules: &larder_policy::Rules,
+    fields: &http::HeaderMap,
+) -> Result<larder_policy::StoredHead, larder_policy::NotStorable> {
+    let plain = http::HeaderMap::new();
+    let request = larder_policy::RequestHead::new(&http::Method::GET, &plain);
+    rules.storable(&table::target(), &request, http::StatusCode::OK, fields, table::exchange_at(table::NOW))
+}
+
 /// Received values are slices of a connection's read buffer. Stored heads kept the whole buffer in
 /// memory.
 #[test]

@@ -10,8 +10,7 @@ use super::super::{
     outcome::FlightOutcome, request::PendingRequest, response::CacheResponse,
 };
 use crate::{
-    Body, Candidates, ForwardReason, OriginError, OriginErrorKind, Reservation, head_within,
-    policy::{Exchange, strip_hop_by_hop},
+    Body, Candidates, ForwardReason, OriginError, OriginErrorKind, Reservation, head_within, policy::Exchange,
 };
 
 /// A request that is sent to the origin, with everything that the handling of its response needs.
@@ -122,7 +121,7 @@ pub(super) async fn send(
     let mut response = head_within(limit, body, fetch)
         .await
         .unwrap_or_else(|| Err(OriginError::new(OriginErrorKind::Timeout(limit))))?;
-    strip_hop_by_hop(response.headers_mut());
+    cx.rules.strip_hop_by_hop(response.headers_mut());
     let times = Exchange { request_time, response_time: cx.now() };
     Ok(Reply { response, times, head_time: stopwatch.map(|stopwatch| stopwatch.whole()) })
 }
