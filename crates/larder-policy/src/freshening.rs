@@ -13,6 +13,7 @@ use crate::{
     groups::groups,
     header_names::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, LAST_MODIFIED, VARY},
     validation::without_weak_prefix,
+    vary::NormalForms,
 };
 
 /// The effect of a 304 on the stored responses (§4.3.4).
@@ -150,8 +151,11 @@ impl Rules {
         fields: &HeaderMap,
         exchange: Exchange,
     ) -> HeadFreshen {
-        let selected =
-            candidates.into_iter().enumerate().find(|(_, stored)| stored.selecting.matches(request));
+        let mut normal_forms = NormalForms::of(request);
+        let selected = candidates
+            .into_iter()
+            .enumerate()
+            .find(|(_, stored)| stored.selecting.matches_with(&mut normal_forms));
         let Some((index, stored)) = selected else { return HeadFreshen::Unrelated };
         if status != StatusCode::OK || stored.status != StatusCode::OK {
             return HeadFreshen::Unrelated;

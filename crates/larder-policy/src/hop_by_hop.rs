@@ -32,9 +32,9 @@ pub fn strip_hop_by_hop(fields: &mut HeaderMap) {
 }
 
 impl Rules {
-    /// Removes the hop-by-hop fields of a response, like [`strip_hop_by_hop`], but keeps the targeted
-    /// fields that these rules read ([`Rules::targets`]), which are meant for all recipients
-    /// (RFC 9213 §2.2).
+    /// Removes the hop-by-hop fields of a response, and those that its `Connection` lists, except
+    /// fields that are meant for all recipients (RFC 9110 §7.6.1). The targeted fields that these
+    /// rules read are among them ([`Rules::targets`]; RFC 9213 §2.2).
     ///
     /// ```
     /// use http::{HeaderMap, HeaderName, HeaderValue};

@@ -14,6 +14,7 @@ use crate::{
     request::HeaderFlags,
     serving::can_be_served,
     stale::{is_within_max_stale, may_serve_while_revalidating},
+    vary::NormalForms,
 };
 
 /// The selected stored response and its age.
@@ -262,8 +263,9 @@ fn select<'c, F: RequestHeaders>(
 ) -> Result<(usize, &'c StoredHead), MissReason> {
     let mut selected: Option<(usize, &StoredHead)> = None;
     let mut miss = MissReason::UriMiss;
+    let mut normal_forms = NormalForms::of(request);
     for (index, stored) in candidates.into_iter().enumerate() {
-        if !stored.selecting.matches(request) {
+        if !stored.selecting.matches_with(&mut normal_forms) {
             if miss == MissReason::UriMiss {
                 miss = MissReason::VaryMiss;
             }

@@ -4,6 +4,11 @@
 //! The values are stored as received and in a normal form. A request with identical lines matches
 //! without normalization. Otherwise the normal forms are compared. They only differ from the lines
 //! in what has no meaning by the definition of the field.
+//!
+//! The normal form of a field is computed at most once for a request, whatever the number of stored
+//! responses is ([`NormalForms`]), and values of more than 4 KiB are not normalized: their lines are
+//! compared byte by byte. Two spellings of such a value select different responses, which costs a
+//! request to the origin and is never wrong (§4.1).
 
 use std::hash::Hasher as _;
 
@@ -18,6 +23,9 @@ use crate::{
 
 /// Maximum number of nominated names. More count as `Vary: *`.
 const MAX_NAMES: usize = 64;
+
+/// Length in bytes up to which a value is normalized, over all its lines.
+const MAX_NORMALIZED: usize = 4096;
 
 /// The normalized values of the request fields that the `Vary` of a response nominates (§4.1).
 #[derive(Debug, Clone, Default)]
@@ -90,7 +98,12 @@ impl SelectingHeaders {
 
     /// Returns whether this request has the same values.
     pub fn matches<F: RequestHeaders>(&self, request: &RequestHead<'_, F>) -> bool {
-        !self.matches_none && self.entries.iter().all(|entry| entry.matches(request.fields()))
+        self.matches_with(&mut NormalForms::of(request))
+    }
+
+    /// Returns whether the request of these normal forms has the same values.
+    pub(crate) fn matches_with<F: RequestHeaders>(&self, request: &mut NormalForms<'_, F>) -> bool {
+        !self.matches_none && self.entries.iter().all(|entry| entry.matches(request))
     }
 
     /// Returns this request's values of the nominated fields as bytes, or `None` if no request
@@ -161,10 +174,32 @@ impl SelectingHeaders {
     }
 }
 
+/// The normal forms of one request's fields, each computed when a stored response first needs it.
+pub(crate) struct NormalForms<'a, F> {
+    fields: &'a F,
+    computed: Vec<(HeaderName, Option<Box<[u8]>>)>,
+}
+
+impl<'a, F: RequestHeaders> NormalForms<'a, F> {
+    /// Creates the value for a request. Nothing is allocated before a normal form is needed.
+    pub(crate) fn of(request: &RequestHead<'a, F>) -> Self {
+        Self { fields: request.fields(), computed: Vec::new() }
+    }
+
+    /// Returns the normal form of a field.
+    fn get(&mut self, name: &HeaderName) -> Option<&[u8]> {
+        let index = self.computed.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
+            self.computed.push((name.clone(), normal_form(name, self.fields)));
+            self.computed.len() - 1
+        });
+        self.computed[index].1.as_deref()
+    }
+}
+
 impl Entry {
     /// Returns whether a request has the same value of this field.
-    fn matches(&self, request: &impl RequestHeaders) -> bool {
-        let mut lines = request.lines(self.name.as_str());
+    fn matches<F: RequestHeaders>(&self, request: &mut NormalForms<'_, F>) -> bool {
+        let mut lines = request.fields.lines(self.name.as_str());
         let first = lines.next();
         let one_line = lines.next().is_none();
         match (first, &self.value) {
@@ -174,7 +209,7 @@ impl Entry {
                 // The normal form of credentials is no credential itself.
                 let as_stored = line == &**value && self.name != AUTHORIZATION;
                 one_line && (as_stored || Some(line) == self.raw.as_deref())
-                    || normal_form(&self.name, request).as_deref() == Some(value)
+                    || request.get(&self.name) == Some(value)
             }
         }
     }
@@ -184,18 +219,25 @@ impl Entry {
 ///
 /// The lines of every field are joined (RFC 9110 §5.3). The fields of content negotiation
 /// (RFC 9110 §12.5) are also known to be lists in which order and white space have no meaning, and
-/// in which some parts are case-insensitive.
+/// in which some parts are case-insensitive, unless they are longer than [`MAX_NORMALIZED`].
 fn normal_form(name: &HeaderName, request: &impl RequestHeaders) -> Option<Box<[u8]>> {
-    let mut lines = request.lines(name.as_str()).map(<[u8]>::trim_ascii).peekable();
-    lines.peek()?;
+    let lines: Vec<_> = request.lines(name.as_str()).map(<[u8]>::trim_ascii).collect();
+    if lines.is_empty() {
+        return None;
+    }
+    let joined = || Some(lines.join(&b", "[..]).into_boxed_slice());
+    // The joined lines of a long value are longer than any normal form, and equal none.
+    if lines.iter().map(|line| line.len()).sum::<usize>() > MAX_NORMALIZED {
+        return joined();
+    }
     let ignores_case = match name.as_str() {
         "accept" => false,
         "accept-charset" | "accept-encoding" | "accept-language" => true,
-        "authorization" => return Some(credentials_fingerprint(&lines.collect::<Vec<_>>())),
-        _ => return Some(lines.collect::<Vec<_>>().join(&b", "[..]).into_boxed_slice()),
+        "authorization" => return Some(credentials_fingerprint(&lines)),
+        _ => return joined(),
     };
     let mut members: Vec<Vec<u8>> =
-        members(lines).map(|member| normal_member(member, ignores_case)).collect();
+        members(lines.iter().copied()).map(|member| normal_member(member, ignores_case)).collect();
     members.sort_unstable();
     Some(members.join(&b","[..]).into_boxed_slice())
 }
@@ -216,9 +258,12 @@ fn credentials_fingerprint(lines: &[&[u8]]) -> Box<[u8]> {
 fn normal_member(member: &[u8], ignores_case: bool) -> Vec<u8> {
     let mut normal = Vec::with_capacity(member.len());
     let mut quoted = false;
+    let mut escaped = false;
     let mut in_value = false;
     for byte in member {
         match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
             b'"' => quoted = !quoted,
             b' ' | b'\t' if !quoted => continue,
             b'=' if !quoted => in_value = true,

@@ -114,10 +114,11 @@ impl ReverseProxy {
 
     /// Creates a proxy for several origins.
     ///
-    /// Of the routes that match a request, one for its host precedes one for `*.` names, and that one
-    /// precedes one for all hosts. Among those, the one with the longest prefix is taken, and the
-    /// first in `routes` if two are still equal. A request without a matching route receives 404,
-    /// and one with a path that origins could read as that of another route 400.
+    /// Of the routes that match a request, one for its host or for `*.` names precedes one for all
+    /// hosts. Among those, the one with the longest prefix is taken, then one for its host over one
+    /// for `*.` names, and the first in `routes` if two are still equal. A request without a
+    /// matching route receives 404, and one with a path that origins could read as that of another
+    /// route 400.
     pub fn with_routes(cache: Cache, routes: Vec<Route>, options: ProxyOptions) -> Self {
         let forwarding = Forwarding::new("larder");
         Self { cache, routes: Routes::new(routes), options, forwarding }
