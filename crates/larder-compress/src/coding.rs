@@ -9,7 +9,7 @@ use http::{
     HeaderMap, HeaderValue,
     header::{ACCEPT_ENCODING, CONTENT_ENCODING},
 };
-use larder_core::RequestHeaders;
+use larder_core::{RequestHeaders, policy::list_members};
 
 /// A content coding.
 ///
@@ -86,9 +86,7 @@ impl Coding {
 /// [`Compression::negotiate`](crate::Compression::negotiate) documents.
 pub(crate) fn choose(codings: &[Coding], request: &impl RequestHeaders) -> Coding {
     let mut accepted = Accepted::default();
-    for line in request.lines("accept-encoding") {
-        line.split(|byte| *byte == b',').for_each(|member| accepted.add(member.trim_ascii()));
-    }
+    list_members(request.lines("accept-encoding")).for_each(|member| accepted.add(member));
     let mut best = (Coding::Identity, 0);
     for coding in codings {
         let weight = accepted.weight(*coding);

@@ -9,6 +9,7 @@ use http::{
 use larder_core::policy::{
     has_no_transform,
     header_names::{CONTENT_RANGE, VARY},
+    list_members,
 };
 
 use crate::{Coding, tags};
@@ -70,12 +71,8 @@ fn is_compressible(kind: &[u8]) -> bool {
 
 /// Adds `Accept-Encoding` to `Vary`, unless it or `*` is there.
 pub(crate) fn add_vary(response: &mut HeaderMap) {
-    let named = response.get_all(VARY).iter().any(|line| {
-        line.as_bytes()
-            .split(|byte| *byte == b',')
-            .map(<[u8]>::trim_ascii)
-            .any(|name| name == b"*" || name.eq_ignore_ascii_case(b"accept-encoding"))
-    });
+    let named = list_members(response.get_all(VARY).iter().map(HeaderValue::as_bytes))
+        .any(|name| name == b"*" || name.eq_ignore_ascii_case(b"accept-encoding"));
     if !named {
         response.append(VARY, HeaderValue::from_static("accept-encoding"));
     }

@@ -5,7 +5,7 @@ use http::{
     HeaderMap, HeaderValue,
     header::{CONTENT_LENGTH, TRANSFER_ENCODING},
 };
-use larder_core::{OriginError, OriginErrorKind};
+use larder_core::{OriginError, OriginErrorKind, policy::list_members};
 
 /// Removes surplus lengths from a response's headers, so that at most one `Content-Length` is left.
 ///
@@ -54,9 +54,7 @@ fn check_coding(fields: &HeaderMap) -> Result<(), &'static str> {
 
 /// Returns the length that all `Content-Length` lines and list members have in common, if they do.
 fn common_length(fields: &HeaderMap) -> Option<HeaderValue> {
-    let lines = fields.get_all(CONTENT_LENGTH).iter();
-    let mut members =
-        lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b',')).map(<[u8]>::trim_ascii);
+    let mut members = list_members(fields.get_all(CONTENT_LENGTH).iter().map(HeaderValue::as_bytes));
     let first = members.next().filter(|first| is_number(first))?;
     members.all(|other| other == first).then(|| HeaderValue::from_bytes(first).ok())?
 }

@@ -15,7 +15,7 @@ use crate::{
     dates::parse_http_date,
     directives::delta_seconds,
     header_names::{AGE, DATE},
-    request::members_of,
+    list::members_of,
 };
 
 /// The times at which a request was sent and the head of its response arrived.

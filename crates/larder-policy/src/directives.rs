@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::{
     header_names::{CACHE_CONTROL, EXPIRES},
-    request::{members, members_of},
+    list::{list_members, members_of},
 };
 
 /// Largest number of seconds that is represented. Greater values count as this one (§1.2.2).
@@ -154,7 +154,7 @@ impl QualifiedDirective {
 /// Parses a list of field names. Returns `None` if it is empty or contains an invalid name.
 fn field_names(list: &[u8]) -> Option<Vec<HeaderName>> {
     let names: Option<Vec<_>> =
-        members(std::iter::once(list)).map(|name| HeaderName::from_bytes(name).ok()).collect();
+        list_members(std::iter::once(list)).map(|name| HeaderName::from_bytes(name).ok()).collect();
     names.filter(|names| !names.is_empty())
 }
 
@@ -186,7 +186,7 @@ impl ResponseDirectives {
     /// Parses the field lines of a response's `Cache-Control`.
     pub(crate) fn parse<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut directives = Self::default();
-        for (name, argument) in members(lines).map(split_directive) {
+        for (name, argument) in list_members(lines).map(split_directive) {
             directives.add(name, argument);
         }
         directives
@@ -273,7 +273,7 @@ impl RequestDirectives {
     /// Parses the field lines of a request's `Cache-Control`.
     pub(crate) fn parse<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut directives = Self::default();
-        for (name, argument) in members(lines).map(split_directive) {
+        for (name, argument) in list_members(lines).map(split_directive) {
             match &*name.to_ascii_lowercase() {
                 b"max-age" => {
                     directives.max_age.get_or_insert(seconds_or_zero(argument));

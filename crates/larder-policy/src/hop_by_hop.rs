@@ -3,7 +3,7 @@
 
 use http::{HeaderMap, HeaderName};
 
-use crate::{Rules, header_names::CONNECTION, request::members_of};
+use crate::{Rules, header_names::CONNECTION, list::members_of};
 
 /// Returns whether a field concerns one connection only, even if `Connection` does not list it.
 fn is_hop_by_hop(name: &str) -> bool {

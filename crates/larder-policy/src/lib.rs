@@ -8,7 +8,8 @@
 // - validating it: `validation` (the request), `freshening` (the response)
 // - what an unsafe request invalidates: `invalidation`
 // - keys: `key`, `target`; what is stored: `head`; what is reported: `status`
-// - parsing: `request`, `directives`, `dates`, `structured`; names: `header_names`, `hop_by_hop`
+// - parsing: `request`, `list`, `directives`, `dates`, `structured`
+// - names: `header_names`, `hop_by_hop`
 
 mod age;
 mod dates;
@@ -21,6 +22,7 @@ pub mod header_names;
 mod hop_by_hop;
 mod invalidation;
 mod key;
+mod list;
 mod mode;
 mod not_storable;
 mod overrides;
@@ -50,6 +52,7 @@ pub use head::{FreshnessInfo, StoredHead};
 pub use hop_by_hop::{strip_hop_by_hop, strip_unforwardable};
 pub use invalidation::{invalidation_groups, invalidation_targets};
 pub use key::{CacheKey, PrehashedBuildHasher, PrehashedHasher};
+pub use list::{entity_tags, list_members};
 pub use mode::CacheMode;
 pub use not_storable::NotStorable;
 pub use overrides::Overrides;

@@ -11,6 +11,7 @@ use crate::{
     ForwardReason, RequestHead, RequestHeaders, Rules, StoredHead, Timestamp,
     age::current_age,
     directives::RequestDirectives,
+    list::list_members,
     request::HeaderFlags,
     serving::can_be_served,
     stale::{is_within_max_stale, may_serve_while_revalidating},
@@ -232,10 +233,8 @@ fn request_directives<F: RequestHeaders>(request: &RequestHead<'_, F>) -> Option
     if let Some(lines) = request.lines(HeaderFlags::CACHE_CONTROL, "cache-control") {
         return Some(RequestDirectives::parse(lines));
     }
-    let mut pragma = request.lines(HeaderFlags::PRAGMA, "pragma")?;
-    let no_cache = pragma.any(|line| {
-        line.split(|byte| *byte == b',').any(|member| member.trim_ascii().eq_ignore_ascii_case(b"no-cache"))
-    });
+    let pragma = request.lines(HeaderFlags::PRAGMA, "pragma")?;
+    let no_cache = list_members(pragma).any(|member| member.eq_ignore_ascii_case(b"no-cache"));
     Some(RequestDirectives { no_cache, ..RequestDirectives::default() })
 }
 

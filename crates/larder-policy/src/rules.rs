@@ -55,8 +55,9 @@ pub struct Rules {
     ///
     /// These are the status codes 4xx except 404, 410 and 451, and 500, 501, 505 and 510; a 406
     /// only without `Vary`. A private cache stores them, except 412, 416, 417 and 425, which
-    /// conditions, ranges and expectations cause. Without this setting they are only stored if their lifetime
-    /// is meant for this cache: `s-maxage` in a shared cache, or `max-age` in a targeted field.
+    /// conditions, ranges and expectations cause. Without this setting they are only stored if
+    /// their lifetime is meant for this cache: `s-maxage` in a shared cache, or `max-age` in a
+    /// targeted field.
     ///
     /// Set it if the origin adds lifetimes only to those errors that every client gets. 428, 429,
     /// 431 and 511 are never stored (RFC 6585).

@@ -7,8 +7,9 @@ use crate::{
     ByteRange, RequestHead, RequestHeaders, StoredHead,
     dates::parse_http_date,
     header_names::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, LAST_MODIFIED, VARY},
+    list::entity_tags,
     range::RequestedRange,
-    request::{HeaderFlags, members},
+    request::HeaderFlags,
     validation::{strong_tag, without_weak_prefix},
 };
 
@@ -200,5 +201,5 @@ pub fn not_modified<F: RequestHeaders>(
 /// (RFC 9110 §13.1.2).
 fn matches_any<'a>(lines: impl Iterator<Item = &'a [u8]>, tag: Option<&HeaderValue>) -> bool {
     let tag = tag.map(|tag| without_weak_prefix(tag.as_bytes()));
-    members(lines).any(|member| member == b"*" || tag == Some(without_weak_prefix(member)))
+    entity_tags(lines).any(|member| member == b"*" || tag == Some(without_weak_prefix(member)))
 }

@@ -6,9 +6,9 @@
 //! in what has no meaning by the definition of the field.
 //!
 //! The normal form of a field is computed at most once for a request, whatever the number of stored
-//! responses is ([`NormalForms`]), and values of more than 4 KiB are not normalized: their lines are
-//! compared byte by byte. Two spellings of such a value select different responses, which costs a
-//! request to the origin and is never wrong (§4.1).
+//! responses is ([`NormalForms`]), and values of more than 4 KiB are not normalized: their lines
+//! are compared byte by byte. Two spellings of such a value select different responses, which costs
+//! a request to the origin and is never wrong (§4.1).
 
 use std::hash::Hasher as _;
 
@@ -18,7 +18,7 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use crate::{
     RequestHead, RequestHeaders,
     header_names::{AUTHORIZATION, VARY},
-    request::{members, members_of},
+    list::{list_members, members_of},
 };
 
 /// Maximum number of nominated names. More count as `Vary: *`.
@@ -225,6 +225,9 @@ fn normal_form(name: &HeaderName, request: &impl RequestHeaders) -> Option<Box<[
     if lines.is_empty() {
         return None;
     }
+    if *name == AUTHORIZATION {
+        return Some(credentials_fingerprint(&lines));
+    }
     let joined = || Some(lines.join(&b", "[..]).into_boxed_slice());
     // The joined lines of a long value are longer than any normal form, and equal none.
     if lines.iter().map(|line| line.len()).sum::<usize>() > MAX_NORMALIZED {
@@ -233,11 +236,10 @@ fn normal_form(name: &HeaderName, request: &impl RequestHeaders) -> Option<Box<[
     let ignores_case = match name.as_str() {
         "accept" => false,
         "accept-charset" | "accept-encoding" | "accept-language" => true,
-        "authorization" => return Some(credentials_fingerprint(&lines)),
         _ => return joined(),
     };
     let mut members: Vec<Vec<u8>> =
-        members(lines.iter().copied()).map(|member| normal_member(member, ignores_case)).collect();
+        list_members(lines.iter().copied()).map(|member| normal_member(member, ignores_case)).collect();
     members.sort_unstable();
     Some(members.join(&b","[..]).into_boxed_slice())
 }

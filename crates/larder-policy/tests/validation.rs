@@ -20,6 +20,7 @@ fn serving() {
         GET If-None-Match: \"a\"                      | 200 max-age=9; ETag: W/\"a\"           | 304
         GET If-None-Match: W/\"a\"                    | 200 max-age=9; ETag: \"a\"             | 304
         GET If-None-Match: \"x\", \"a,b\" , \"c\"     | 200 max-age=9; ETag: \"a,b\"           | 304
+        GET If-None-Match: \"x\\\", \"a\"           | 200 max-age=9; ETag: \"a\"             | 304
         GET If-None-Match: \"x\"                      | 200 max-age=9; ETag: \"a\"             | whole
         GET If-None-Match: *                          | 200 max-age=9                          | 304
         GET If-None-Match: \"a\"                      | 404 max-age=9; ETag: \"a\"             | whole

@@ -42,7 +42,7 @@ fn matching() {
     );
 }
 
-/// A quote within a quoted string ended it, so that white space after it was dropped, and two values
+/// A quote within a quoted string ended it, so that white space after it was dropped. Two values
 /// with different meanings matched.
 #[test]
 fn quoted_strings_are_compared_as_they_are() {
