@@ -95,8 +95,9 @@ where
     }
 }
 
-/// Returns the cache key of a request, and whether the request differs from it: in fields that steer
-/// the handler, or in ignored query parameters. `None` if it goes to its handler without the cache.
+/// Returns the cache key of a request, and whether the request differs from it: in fields that
+/// steer the handler, or in ignored query parameters. `None` if it goes to its handler without the
+/// cache.
 fn cache_key(request: &ServiceRequest, settings: &CacheMiddleware) -> Option<(CacheKey, bool)> {
     if request.headers().contains_key(UPGRADE) || is_get_with_content(request) || settings.skips(request) {
         return None;

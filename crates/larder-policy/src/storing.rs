@@ -129,8 +129,8 @@ impl Rules {
     }
 
     /// Returns the names of selecting header fields that are added to those of `Vary`: those of the
-    /// overrides, and in a private cache `Authorization`. Its user may have several accounts, and the
-    /// page of one must not be served to another.
+    /// overrides, and in a private cache `Authorization`. Its user may have several accounts, and
+    /// the page of one must not be served to another.
     pub(crate) fn additional_selecting_names(&self) -> impl Iterator<Item = HeaderName> {
         let overrides = self.overrides.iter().flat_map(|overrides| overrides.vary.iter().cloned());
         overrides.chain((self.kind == CacheKind::Private).then_some(AUTHORIZATION))

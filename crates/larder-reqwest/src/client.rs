@@ -7,10 +7,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use futures_core::Stream;
 use futures_util::stream;
-use http::{
-    HeaderMap, Method,
-    header::{AUTHORIZATION, Entry, HOST},
-};
+use http::{HeaderMap, Method, header::Entry};
 use larder_core::{
     Body, Cache, CacheKey, CacheMode, CacheResponse, FetchError, FetchOptions, Lookup, Miss, Origin,
     RequestHead, Scope, StoreError,
@@ -18,8 +15,13 @@ use larder_core::{
 use reqwest::{IntoUrl, Request, Url};
 
 use crate::{
-    Batch, CachedClientBuilder, Error, ErrorKind, RedirectPolicy, RequestBuilder, Response, cookies::Cookies,
-    deadline::Deadline, origin::origin_error, parts::key_of, redirect, replayable_body::ReplayableBody,
+    Batch, CachedClientBuilder, Error, ErrorKind, RedirectPolicy, RequestBuilder, Response,
+    cookies::Cookies,
+    deadline::Deadline,
+    origin::origin_error,
+    parts::{self, key_of},
+    redirect,
+    replayable_body::ReplayableBody,
     request_options::RequestOptions,
 };
 
@@ -157,21 +159,6 @@ impl CachedClient {
             Some(partition) => key.with_extra(partition),
             None => key,
         })
-    }
-
-    /// Returns the key of a request. A `Host` header that the caller has set names its target.
-    fn key_of_request(&self, request: &Request) -> Result<CacheKey, Error> {
-        let Some(host) = request.headers().get(HOST) else { return self.key(request.url()) };
-        let mut target = request.url().clone();
-        let named = host.to_str().is_ok_and(|host| {
-            let (name, port) =
-                host.rsplit_once(':').map_or((host, None), |(name, port)| (name, port.parse().ok()));
-            target.set_host(Some(name)).is_ok() && target.set_port(port).is_ok()
-        });
-        if named {
-            return self.key(&target);
-        }
-        Err(Error::new(ErrorKind::Request, Some(request.url())).with_source("the Host header is not a host"))
     }
 
     /// Removes the stored responses of a URL in all their variants, and returns how many that were,
@@ -344,7 +331,10 @@ impl CachedClient {
         options: &RequestOptions,
     ) -> Result<CacheResponse, Error> {
         self.inner.cookies.add_to(request);
-        let mut key = self.key_of_request(request)?;
+        let target = parts::target(request).ok_or_else(|| {
+            Error::new(ErrorKind::Request, Some(request.url())).with_source("the Host header is not a host")
+        })?;
+        let mut key = self.key(&target)?;
         for extra in &options.extra {
             key = key.with_extra(extra);
         }
@@ -395,27 +385,7 @@ impl CachedClient {
             }
         }
         mode.apply(request.headers_mut());
-        self.use_userinfo(request);
-    }
-
-    /// Sends the user and password of the URL as `Authorization`, as reqwest does, so that they
-    /// select the stored response.
-    fn use_userinfo(&self, request: &mut Request) {
-        let url = request.url();
-        if url.username().is_empty() && url.password().is_none()
-            || request.headers().contains_key(AUTHORIZATION)
-        {
-            return;
-        }
-        // reqwest takes the credentials out of the URL when it builds a request from one.
-        let built = self.inner.http.request(request.method().clone(), url.clone()).build();
-        if let Ok(mut built) = built
-            && let Some(credentials) = built.headers_mut().remove(AUTHORIZATION)
-        {
-            request.headers_mut().insert(AUTHORIZATION, credentials);
-            let _ = request.url_mut().set_username("");
-            let _ = request.url_mut().set_password(None);
-        }
+        parts::use_userinfo(&self.inner.http, request);
     }
 }
 

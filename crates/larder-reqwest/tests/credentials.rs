@@ -1,5 +1,4 @@
-//! Whose page a client gets: credentials and a `Host` that the caller sets select among the stored
-//! responses.
+//! Tests that credentials and a `Host` that the caller sets select among the stored responses.
 
 use std::{io::Write as _, sync::Arc};
 

@@ -58,7 +58,7 @@ async fn nested_routers_do_not_share_responses() {
     );
 }
 
-/// A router whose handler makes links from the forwarded host, as many frameworks do.
+/// Creates a router with a handler that makes links from the forwarded host, as many frameworks do.
 fn links(layer: CacheLayer) -> Router {
     let handler = async |headers: HeaderMap| {
         let text =

@@ -134,8 +134,8 @@ impl Route {
     }
 
     /// Returns the precedence: a route for a host or a pattern over one for every host, so that the
-    /// paths of one tenant never go to a route of all; then by the length of the prefix; then a full
-    /// host name over a pattern.
+    /// paths of one tenant never go to a route of all; then by the length of the prefix; then a
+    /// full host name over a pattern.
     fn precedence(&self) -> (bool, usize, u8) {
         let host = match self.host.as_deref() {
             None => 0,
@@ -183,10 +183,9 @@ impl Routes {
         let find = |path: &str| self.0.iter().position(|route| route.matches(host, path));
         let path = path.split('?').next().unwrap_or_default();
         let literal = find(&literal_path(path));
-        if path.contains("//") || path.contains(['%', '\\']) {
-            if find(&decoded_path(path)) != literal {
-                return Err(NoRoute::Ambiguous);
-            }
+        let has_other_reading = path.contains("//") || path.contains(['%', '\\']);
+        if has_other_reading && find(&decoded_path(path)) != literal {
+            return Err(NoRoute::Ambiguous);
         }
         literal.map(|index| &self.0[index]).ok_or(NoRoute::Unknown)
     }

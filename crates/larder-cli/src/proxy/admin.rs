@@ -141,9 +141,9 @@ async fn require_token(
 /// Returns why a request to a listener without a token is rejected: a page of another site in a
 /// browser has sent it.
 ///
-/// A page whose name its owner lets resolve to this machine (DNS rebinding) has that name in `Host`,
-/// so only addresses and `localhost` are accepted there. A page of another origin has it in
-/// `Origin`.
+/// Any site can let its name resolve to this machine (DNS rebinding). Its pages then have that name
+/// in `Host`, so only addresses and `localhost` are accepted there. A page of another origin has
+/// that origin in `Origin`.
 fn foreign_page(headers: &header::HeaderMap) -> Option<&'static str> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let host = text(header::HOST).unwrap_or_default();

@@ -65,8 +65,8 @@ impl Forwarding {
     /// client's connection (RFC 9110 §7.6.1); then the fields with which a client could steer the
     /// origin ([`is_steering`](super::is_steering)). Last it writes `Host`, `X-Forwarded-Proto` and
     /// `X-Forwarded-Host` of the target in normal form, `X-Forwarded-For`, `Via` and `CDN-Loop`.
-    /// `X-Forwarded-For` continues that of a trusted `peer`, and begins anew for any other.
-    /// Several `Cookie` lines become one (RFC 9113 §8.2.3).
+    /// `X-Forwarded-For` continues that of a trusted `peer`, and starts with the peer for any
+    /// other. Several `Cookie` lines become one (RFC 9113 §8.2.3).
     ///
     /// # Errors
     ///

@@ -97,8 +97,8 @@ impl KeyRules {
     }
 }
 
-/// Returns the name of a parameter, decoded as applications read it: an encoded letter of an ignored
-/// name makes no other name of it.
+/// Returns the name of a parameter, decoded as applications read it: an encoded letter of an
+/// ignored name makes no other name of it.
 fn name_of(parameter: &str) -> Cow<'_, str> {
     let name = parameter.split('=').next().unwrap_or_default();
     if !name.contains(['%', '+']) {

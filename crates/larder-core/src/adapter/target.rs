@@ -127,8 +127,8 @@ impl<'a> RequestTarget<'a> {
     /// Returns whether the path has dot segments, so that its normal form, which is in the key, is
     /// another one.
     ///
-    /// A server whose handlers see the path as it was sent must not store their response under the
-    /// normal form: it is not the response of that path.
+    /// If handlers see the path as it was sent, their response must not be stored under the normal
+    /// form: it is not the response of that path.
     pub fn has_dot_segments(&self) -> bool {
         let may_have_some = self.path.contains("/.") || self.path.contains("%2");
         may_have_some
@@ -196,7 +196,7 @@ struct ForwardedTarget {
     host: Option<String>,
 }
 
-/// Reads the forwarded scheme and host of a request whose peer is trusted.
+/// Reads the forwarded scheme and host of a request from a trusted peer.
 ///
 /// Each proxy on the way may have appended a value. The one that counts was written by the trusted
 /// proxy that is closest to the client: values to the left of it may be the client's own.
@@ -256,7 +256,8 @@ fn by_rfc_7239<H: RequestHeaders>(
     Ok(target)
 }
 
-/// Returns whether a client in a forwarded field is a trusted proxy: an address, with a port or not.
+/// Returns whether a client in a forwarded field is a trusted proxy: an address, with a port or
+/// not.
 fn is_trusted(client: &str, trusted: &TrustedProxies) -> bool {
     let address = client.parse::<IpAddr>().ok();
     let address = address.or_else(|| client.parse::<std::net::SocketAddr>().ok().map(|socket| socket.ip()));
