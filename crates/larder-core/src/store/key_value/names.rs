@@ -106,16 +106,16 @@ mod tests {
     fn names_are_short_and_the_same_in_every_version() {
         let key = CacheKey::from_parts("http", "example.com", "/a").expect("a target");
         let head = entry(&key, &SelectingHeaders::default());
-        assert_eq!(head, "e1.c745fe071884f23fc1ec9fb8abe67642.b91c5ed031fb33032134935d61d9b40d");
+        assert_eq!(head, "e2.c745fe071884f23fc1ec9fb8abe67642.b91c5ed031fb33032134935d61d9b40d");
         let piece = piece(&body(&head, 0x6553_F100, EntryId(0xABC)), 16);
-        assert_eq!(piece, format!("b1.{}.6553f1000000000000000abc.00000010", &head[3..]));
+        assert_eq!(piece, format!("b2.{}.6553f1000000000000000abc.00000010", &head[3..]));
         let parsed = PieceName { entry: head, written_at: 0x6553_F100, id: EntryId(0xABC) };
         assert_eq!(PieceName::parse(&piece), Some(parsed));
         assert!(piece.len() <= 128);
         assert!(piece.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'.')));
         assert_eq!(
             token(&CacheGroup::new("http://example.com", "news")),
-            "g1.a3817d51909cda76c3d1571f2605e163"
+            "g2.a3817d51909cda76c3d1571f2605e163"
         );
     }
 }
