@@ -211,6 +211,78 @@ fn a_304_that_selects_none_of_several_updates_none() {
     }
 }
 
+/// §4.3.4: which of the stored responses a 304 validates, by index. `+` separates them; the first
+/// one was selected.
+#[test]
+fn what_a_304_validates() {
+    check_cited(
+        "
+        ETag: \"a\"                          | 304 ETag: \"a\"               | 0    | §4.3.4: one of those same strong validators
+        ETag: \"a\" + ETag: \"b\"            | 304 ETag: \"b\"               | 1    | §4.3.4: one of those same strong validators
+        ETag: \"a\" + ETag: \"b\"            | 304 ETag: \"c\"               | none | §4.3.4: MUST NOT use the new response to update
+        ETag: \"a\" + ETag: W/\"b\"          | 304 ETag: \"b\"               | none | §4.3.4: not the same strong validator
+        ETag: \"a\" + ETag: W/\"b\"          | 304 ETag: W/\"b\"             | 1    | §4.3.4: weak validators that correspond to one
+        ETag: \"a\" + ETag: W/\"b\"          | 304 ETag: W/\"a\"             | 0    | §4.3.4: weak validators that correspond to one
+        ETag: \"a\" + ETag: \"a\"            | 304 ETag: \"a\"               | 0    | §4.3.4: the most recent, which was selected
+        ETag: \"a\" + ETag: \"b\"            | 304 A: 1                      | none | §4.3.4: they have validators
+        Last-Modified: ~-9 + ETag: \"b\"     | 304 A: 1                      | 0    | RFC 9110 §13.1.3: the only condition that was sent
+        Last-Modified: ~-9 + Last-Modified: ~-5 | 304 Last-Modified: ~-5     | 1    | §4.3.4: weak validators that correspond to one
+        Last-Modified: ~-9 + Last-Modified: ~-5 | 304 Last-Modified: ~-7     | none | §4.3.4: no corresponding validator
+        ETag: \"a\"                          | 304 A: 1                      | 0    | §4.3.4: only one stored response
+        # Decision 010: a server that encodes on the fly sends another tag with the 304.
+        ETag: \"a\"                          | 304 ETag: \"a-gzip\"          | 0    | §4.3.4: other than there, if only one is stored
+        ",
+        |cells| {
+            let rules = rules("shared");
+            let heads: Vec<_> = cells[0]
+                .split(" + ")
+                .map(|text| stored(&rules, "GET", &format!("200 max-age=9; {text}")).expect("it is storable"))
+                .collect();
+            let (_, fields) = message(cells[1]);
+            match freshen_get(&rules, &heads, &fields) {
+                Freshen::Updated { index, .. } => index.to_string(),
+                Freshen::Unmatched => "none".to_owned(),
+                other => format!("{other:?}"),
+            }
+        },
+    );
+}
+
+/// §3.2: the fields of a 304 that update the stored ones.
+#[test]
+fn what_a_304_updates() {
+    check_cited(
+        "
+        a             | A: 1; A: 2             | A: 3            | 3   | §3.2: replacing field values that are already present
+        a             | A: 1                   | B: 3            | 1   | §3.2: add each header field in the provided response
+        b             | A: 1                   | B: 3; B: 4      | 3,4 | §3.2: add each header field in the provided response
+        content-type  | Content-Type: x        | Content-Type: y | y   | §3.2: the Content- prefix is no signal
+        content-length | Content-Length: 9     | Content-Length: 0 | 9 | §3.2: except Content-Length
+        content-range | A: 1                   | Content-Range: x | none | §3.2: automatically processed and removed
+        content-encoding | Content-Encoding: x | Content-Encoding: y | x | §3.2: fields that the stored response depends upon
+        connection    | A: 1                   | Connection: b   | none | §3.1: excepted from storage
+        b             | A: 1                   | Connection: b; B: 1 | none | §3.1: fields listed in Connection
+        proxy-authenticate | A: 1              | Proxy-Authenticate: x | none | §3.1: fields of one proxy
+        age           | A: 1                   | Age: 5          | none | §4.2.3: part of the age
+        date          | Date: Sun, 06 Nov 1994 08:49:37 GMT | Date: Mon, 07 Nov 1994 08:49:37 GMT | Mon, 07 Nov 1994 08:49:37 GMT | §3.2: replacing
+        expires       | Expires: 0             | Expires: 1      | 1   | §3.2: replacing
+        cache-control | A: 1                   | max-age=5       | max-age=5 | §3.2: replacing
+        ",
+        |cells| {
+            let rules = rules("private");
+            let response = format!("200 max-age=999999999; ETag: \"a\"; {}", cells[1]);
+            let head = stored(&rules, "GET", &response).expect("the response is storable");
+            let (_, fields) = message(&format!("304 ETag: \"a\"; {}", cells[2]));
+            let Freshen::Updated { head, .. } = freshen_get(&rules, &[head], &fields) else {
+                return "not updated".to_owned();
+            };
+            let lines = head.fields.get_all(cells[0]).iter().map(|value| value.to_str().expect("text"));
+            let lines = lines.collect::<Vec<_>>().join(",");
+            if lines.is_empty() { "none".to_owned() } else { lines }
+        },
+    );
+}
+
 #[test]
 fn a_304_with_no_store_makes_the_response_unstorable() {
     let rules = rules("shared");
