@@ -10,6 +10,11 @@
 /// store, by value. It is evaluated for each test, on a tokio runtime with two worker threads. The
 /// store needs room for a thousand small entries and a body of 3 MB.
 ///
+/// A store without an optional ability (`None` from `follow` or `leases`) passes its tests: they
+/// are reported as `ok`, although there was nothing to check. The tests of `follow` are
+/// `an_uncommitted_write_can_be_followed` and `a_follower_of_an_abandoned_write_fails`, that of
+/// `leases` is `a_lease_has_one_holder`.
+///
 /// ```
 /// use larder_memory::MemoryStore;
 ///
@@ -37,6 +42,8 @@ macro_rules! store_suite {
             a_removal_leaves_other_keys
             freshening_changes_only_the_head
             freshening_a_removed_entry_changes_nothing
+            freshening_restores_no_entry_of_a_removed_group
+            freshening_replaces_the_groups
             a_commit_replaces_only_the_same_variant
             the_newest_entry_comes_first
             invalidating_a_group_removes_all_its_entries

@@ -1,13 +1,16 @@
 //! Checks the suite itself: each store here breaks one promise on purpose, and the suite must
 //! detect it.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
-    BodySource, CacheKey, CacheStore, Candidate, Candidates, EntryId, Reservation, Scope, StoreError,
-    StoreErrorKind, StoreWriter, StoredBody, StoredHead, Timestamp,
+    BodySource, CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, Reservation, Scope,
+    StoreError, StoreErrorKind, StoreWriter, StoredBody, StoredHead, Timestamp,
 };
 use larder_memory::MemoryStore;
 use larder_testkit::{DelegatingStore, FaultyStore, StoreDelegate, contract, store_suite};
@@ -31,6 +34,8 @@ enum Wrong {
     IgnoresMarkStale,
     RemovesOneVariant,
     FreshensAnyEntry,
+    FreshensById,
+    FreshensWithOldGroups,
     StoresOneVariant,
     OldestFirst,
     Truncates,
@@ -42,6 +47,14 @@ enum Wrong {
 struct WrongStore {
     inner: MemoryStore,
     wrong: Wrong,
+    /// The groups that were removed, for [`Wrong::FreshensById`].
+    removed: Arc<Mutex<Vec<CacheGroup>>>,
+}
+
+impl WrongStore {
+    fn new(wrong: Wrong) -> Self {
+        Self { inner: MemoryStore::default(), wrong, removed: Arc::default() }
+    }
 }
 
 #[async_trait]
@@ -55,6 +68,8 @@ impl StoreDelegate for WrongStore {
         if self.wrong == Wrong::OldestFirst {
             found.reverse();
         }
+        let removed = self.removed.lock().expect("no panic").clone();
+        found.retain(|one| !one.head.groups.iter().any(|group| removed.contains(group)));
         if self.wrong == Wrong::Truncates {
             for one in &mut found {
                 if let StoredBody::Whole(bytes) = &one.body {
@@ -83,6 +98,13 @@ impl StoreDelegate for WrongStore {
         {
             return self.inner.freshen(key, there.id, head, keep_until).await;
         }
+        if self.wrong == Wrong::FreshensWithOldGroups
+            && let Some(old) = self.inner.lookup(key).await?.iter().find(|one| one.id == id)
+        {
+            let mut head = Arc::unwrap_or_clone(head);
+            head.groups.clone_from(&old.head.groups);
+            return self.inner.freshen(key, id, Arc::new(head), keep_until).await;
+        }
         self.inner.freshen(key, id, head, keep_until).await
     }
 
@@ -96,6 +118,11 @@ impl StoreDelegate for WrongStore {
                     reserved.begin(Arc::clone(&one.head), None, keep_until).await?.commit().await?;
                 }
                 Ok(removed)
+            }
+            // Lookups leave out what has a removed group, and freshening compares only the id.
+            (Wrong::FreshensById, Scope::Group(group)) => {
+                self.removed.lock().expect("no panic").push(group.clone());
+                Ok(None)
             }
             (Wrong::IgnoresGroups, Scope::Group(_))
             | (Wrong::IgnoresPrefixes, Scope::Prefix(_))
@@ -238,7 +265,7 @@ fn each_wrong_store_is_detected() {
         ($($wrong:ident: $($promise:ident),+;)*) => {
             $($(
                 let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-                let store = Arc::new(DelegatingStore::new(WrongStore { inner: MemoryStore::default(), wrong: Wrong::$wrong }));
+                let store = Arc::new(DelegatingStore::new(WrongStore::new(Wrong::$wrong)));
                 let result = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(contract::$promise(store))));
                 assert!(result.is_err(), "{} was not detected by {}", stringify!($wrong), stringify!($promise));
             )+)*
@@ -262,6 +289,8 @@ fn each_wrong_store_is_detected() {
             marking_a_key_stale_marks_all_its_variants;
         RemovesOneVariant: a_removal_removes_every_variant;
         FreshensAnyEntry: freshening_a_removed_entry_changes_nothing;
+        FreshensById: freshening_restores_no_entry_of_a_removed_group;
+        FreshensWithOldGroups: freshening_replaces_the_groups;
         StoresOneVariant: a_commit_replaces_only_the_same_variant, a_removal_removes_every_variant;
         OldestFirst: the_newest_entry_comes_first;
         Truncates: a_body_comes_back_byte_for_byte, a_range_returns_exactly_its_bytes, an_entry_is_found_once_it_is_committed;
