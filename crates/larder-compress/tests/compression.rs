@@ -66,12 +66,8 @@ fn request(headers: &[(&str, &str)]) -> Request<Body> {
 }
 
 async fn read(mut response: CacheResponse) -> (u16, HeaderMap, Bytes) {
-    let mut body = std::mem::take(response.body_mut());
-    let mut content = Vec::new();
-    while let Some(chunk) = body.chunk().await {
-        content.extend_from_slice(&chunk.expect("a whole body"));
-    }
-    (response.status().as_u16(), response.headers().clone(), content.into())
+    let content = std::mem::take(response.body_mut()).into_bytes(usize::MAX).await.expect("a whole body");
+    (response.status().as_u16(), response.headers().clone(), content)
 }
 
 fn decoded(headers: &HeaderMap, content: &[u8]) -> Vec<u8> {

@@ -20,7 +20,7 @@ pub mod policy;
 mod store;
 mod timeout;
 
-pub use body::{Body, BodyEnd, BodyError};
+pub use body::{Body, BodyEnd, BodyError, BodyReadError};
 pub use clock::{Clock, SystemClock};
 pub use engine::{
     Answered, BodyBroken, Bypass, Cache, CacheBuilder, CacheResponse, Event, FetchError, FetchOptions,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use futures_util::stream;
 use http_body::Body as _;
-use larder_core::{Body, BodyEnd, BodyError};
+use larder_core::{Body, BodyEnd, BodyError, BodyReadError};
 
 type Chunk = Result<&'static str, std::io::Error>;
 
@@ -62,6 +62,28 @@ async fn a_stream_of_another_length_than_announced_fails() {
 async fn a_mapped_error_replaces_the_error() {
     let (text, error) = read(failing().map_err(|error| format!("upload: {error}"))).await;
     assert_eq!((&*text, error.as_deref()), ("hel", Some("upload: reset")));
+}
+
+#[tokio::test]
+async fn a_collected_body_is_whole_and_within_the_limit() {
+    let streamed = || chunks(vec![Ok("hel"), Ok(""), Ok("lo"), Ok("!")]);
+    for (body, expected) in [
+        (Body::empty(), &b""[..]),
+        (Body::from(b"hello!".to_vec()), b"hello!"),
+        (chunks(vec![Ok("hello!")]), b"hello!"),
+        (streamed(), b"hello!"),
+        (chunks(vec![]), b""),
+    ] {
+        assert_eq!(body.into_bytes(6).await.expect("whole"), expected);
+    }
+    let announced = Body::from_stream_with_length(stream::pending::<Chunk>(), 6);
+    for too_long in [Body::from("hello!"), streamed(), chunks(vec![Ok("hello!")]), announced] {
+        let error = too_long.into_bytes(5).await.expect_err("it has 6 bytes");
+        assert!(matches!(error, BodyReadError::TooLong { limit: 5 }), "{error}");
+        assert_eq!(error.to_string(), "the body is longer than 5 bytes");
+    }
+    let error = failing().into_bytes(usize::MAX).await.expect_err("it fails");
+    assert!(matches!(error, BodyReadError::Failed(_)) && error.to_string() == "reset");
 }
 
 #[test]

@@ -98,11 +98,7 @@ fn cache(store: &DiskStore) -> (Cache, Arc<FnOrigin>) {
 async fn fetch(cache: &Cache, origin: &Arc<FnOrigin>, n: u64) {
     let request = Request::get(format!("http://example.com/{n}")).body(Body::empty()).expect("a request");
     let response = cache.fetch(request, Arc::clone(origin) as Arc<dyn Origin>).await.expect("fetch succeeds");
-    let mut body = response.into_body();
-    let mut whole = Vec::new();
-    while let Some(chunk) = body.chunk().await {
-        whole.extend_from_slice(&chunk.expect("the body is whole"));
-    }
+    let whole = response.into_body().into_bytes(usize::MAX).await.expect("the body is whole");
     assert!(whole == content(n, 20_000), "the body of request {n} is wrong");
 }
 

@@ -234,17 +234,8 @@ impl Value {
 
 /// Reads the body of a response, and converts it from JSON.
 async fn deserialize<T: DeserializeOwned>(response: CacheResponse) -> Result<T, serde_json::Error> {
-    let read_error = |error: larder_core::BodyError| serde_json::Error::io(std::io::Error::other(error));
-    match response.into_body().try_into_bytes() {
-        Ok(bytes) => serde_json::from_slice(&bytes),
-        Err(mut body) => {
-            let mut all = Vec::new();
-            while let Some(chunk) = body.chunk().await {
-                all.extend_from_slice(&chunk.map_err(read_error)?);
-            }
-            serde_json::from_slice(&all)
-        }
-    }
+    let all = response.into_body().into_bytes(usize::MAX).await;
+    serde_json::from_slice(&all.map_err(|error| serde_json::Error::io(std::io::Error::other(error)))?)
 }
 
 /// Returns the key of a value. Its target contains the letters and digits of the name, for readers

@@ -40,12 +40,8 @@ async fn send(origin: &dyn Origin, method: &str, body: Body) -> Result<(u16, Str
     let request = Request::builder().method(method).uri("http://example.com/").body(body).expect("a request");
     let response = origin.fetch(request).await.map_err(|error| error.kind())?;
     let status = response.status().as_u16();
-    let mut body = response.into_body();
-    let mut text = String::new();
-    while let Some(chunk) = body.chunk().await {
-        text.push_str(&String::from_utf8_lossy(&chunk.expect("a chunk")));
-    }
-    Ok((status, text))
+    let content = response.into_body().into_bytes(usize::MAX).await.expect("a whole body");
+    Ok((status, String::from_utf8_lossy(&content).into_owned()))
 }
 
 #[tokio::test]

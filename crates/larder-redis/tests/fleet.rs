@@ -55,18 +55,8 @@ async fn get_with(cache: &Cache, origin: &Arc<SlowOrigin>, language: &str, direc
     let request = Request::get("http://example.com/page").header("accept-language", language);
     let request = request.header("cache-control", directive).body(Body::empty()).expect("a request");
     let response = cache.fetch(request, Arc::clone(origin) as Arc<dyn Origin>).await.expect("a response");
-    let body = response.into_body().try_into_bytes();
-    let bytes = match body {
-        Ok(bytes) => bytes.to_vec(),
-        Err(mut body) => {
-            let mut all = Vec::new();
-            while let Some(chunk) = body.chunk().await {
-                all.extend_from_slice(&chunk.expect("the body is complete"));
-            }
-            all
-        }
-    };
-    String::from_utf8(bytes).expect("text")
+    let bytes = response.into_body().into_bytes(usize::MAX).await.expect("the body is complete");
+    String::from_utf8(bytes.into()).expect("text")
 }
 
 fn target() -> TargetUri {

@@ -11,13 +11,13 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 
 pub(crate) use self::end::BodyEvent;
-pub use self::end::{BodyEnd, BodyError};
+pub use self::end::{BodyEnd, BodyError, BodyReadError};
 use self::frames::{Chunks, Erased, MapErr, Observed};
 use crate::ByteStream;
 
@@ -55,7 +55,7 @@ impl Body {
         Self(Kind::Empty)
     }
 
-    /// Creates a body from any [`http_body::Body`], which it boxes. Trailers are dropped.
+    /// Creates a body from any body of the crate `http-body` 1, which it boxes. Trailers are dropped.
     ///
     /// A `Body` is returned unchanged.
     pub fn stream<B>(body: B) -> Self
@@ -197,6 +197,51 @@ impl Body {
         }
     }
 
+    /// Reads the whole body, of at most `limit` bytes.
+    ///
+    /// A body in memory, and one of a single chunk, is returned without a copy. A body that
+    /// announces more than `limit` bytes is not read.
+    ///
+    /// ```
+    /// use larder_core::Body;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let chunks = ["one", " and ", "two"].map(Ok::<_, std::io::Error>);
+    /// let body = Body::from_stream(futures_util::stream::iter(chunks));
+    /// assert_eq!(body.into_bytes(1024).await.expect("short and whole"), "one and two");
+    /// # });
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns [`TooLong`](BodyReadError::TooLong) if the body is longer than `limit`, and
+    /// [`Failed`](BodyReadError::Failed) if it failed. The bytes that were read are dropped then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the body.
+    pub async fn into_bytes(mut self, limit: usize) -> Result<Bytes, BodyReadError> {
+        use http_body::Body as _;
+        if self.size_hint().lower() > limit as u64 {
+            return Err(BodyReadError::TooLong { limit });
+        }
+        let mut first = Bytes::new();
+        let mut all = BytesMut::new();
+        while let Some(chunk) = self.chunk().await {
+            let chunk = chunk.map_err(BodyReadError::Failed)?;
+            if first.len().max(all.len()) + chunk.len() > limit {
+                return Err(BodyReadError::TooLong { limit });
+            }
+            if first.is_empty() && all.is_empty() {
+                first = chunk;
+                continue;
+            }
+            all.extend_from_slice(&std::mem::take(&mut first));
+            all.extend_from_slice(&chunk);
+        }
+        Ok(if all.is_empty() { first } else { all.freeze() })
+    }
+
     /// Creates a body from a store's stream that must have `length` bytes, if the length is known.
     pub(crate) fn stored(stream: ByteStream, length: Option<u64>) -> Self {
         match length {
@@ -263,6 +308,12 @@ impl Body {
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
         if bytes.is_empty() { Self(Kind::Empty) } else { Self(Kind::Whole(bytes)) }
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::from(bytes).into()
     }
 }
 

@@ -111,10 +111,6 @@ pub(crate) async fn response_of(fetch: FetchTask) -> CacheResponse {
 
 /// Reads the whole body of a response.
 pub(crate) async fn content(response: CacheResponse) -> Result<Vec<u8>, String> {
-    let mut body = response.into_body();
-    let mut all = Vec::new();
-    while let Some(chunk) = body.chunk().await {
-        all.extend_from_slice(&chunk.map_err(|error| error.to_string())?);
-    }
-    Ok(all)
+    let all = response.into_body().into_bytes(usize::MAX).await;
+    all.map(Vec::from).map_err(|error| error.to_string())
 }
