@@ -20,13 +20,34 @@ use crate::{Body, error_chain::debug_as_chain};
 ///    connection reset is an error of the stream.
 /// 2. Dropping the future or the body cancels the exchange.
 ///
-/// The URI of the request is absolute and normalized. The engine removes hop-by-hop header fields
-/// from the request before it calls the origin, and from the response afterwards.
+/// # What the engine does
+///
+/// - The URI of the request is absolute and normalized. Hop-by-hop header fields are removed from
+///   the request before the origin is called, and from the response afterwards.
+/// - `Range` and the client's conditions (`If-None-Match` and the like) reach the origin on a miss,
+///   except that the conditions of this cache replace the client's when it validates a stored
+///   response. An origin may ignore both and return the whole response with 200. On a hit, and
+///   after a validation, the engine answers with 206, 304 or 416 itself.
+/// - A response without `Date` gets one, with the time at which it arrived (RFC 9110 §6.6.1).
+/// - The body of a response to HEAD is dropped, so an origin may return that of GET. If its length
+///   is known, it becomes `Content-Length`.
+///
+/// # Panics
+///
+/// A panic in [`fetch`](Self::fetch) unwinds into the caller of [`Cache::fetch`](crate::Cache::fetch)
+/// or [`Miss::fetch`](crate::Miss::fetch). Of the requests that wait for that fetch, one fetches
+/// again and the others wait for it. In a background revalidation, the panic ends its task, and the
+/// stored response stays as it was.
+///
+/// # Pointers
 ///
 /// An `Arc` or a `Box` of an origin is an origin itself, also of a `dyn Origin`. A call through it
 /// costs nothing more.
 ///
 /// # Examples
+///
+/// The trait is implemented with `#[async_trait]`. This page shows the signatures that it
+/// generates; the method is written as `async fn fetch(&self, request: Request<Body>) -> ...`.
 ///
 /// ```
 /// use async_trait::async_trait;
@@ -122,6 +143,9 @@ pub enum OriginErrorKind {
     RequestBody,
     /// The process is shutting down, or the exchange was cancelled. Status 503.
     Closed,
+    /// The origin is code of this process and failed, such as a handler, a query or the reading of
+    /// a file. Status 500.
+    Internal,
 }
 
 impl OriginError {
@@ -151,7 +175,7 @@ impl OriginError {
     /// use larder_core::{OriginError, OriginErrorKind};
     ///
     /// let own = std::io::Error::other("the disk is full");
-    /// let error = OriginError::new(OriginErrorKind::Protocol).with_source(own);
+    /// let error = OriginError::new(OriginErrorKind::Internal).with_source(own);
     /// let own: std::io::Error = error.downcast_source().expect("an io::Error");
     /// assert_eq!(own.to_string(), "the disk is full");
     /// ```
@@ -207,6 +231,7 @@ impl fmt::Display for OriginError {
             OriginErrorKind::Timeout(limit) => write!(f, "the origin did not answer within {limit:?}"),
             OriginErrorKind::RequestBody => f.write_str("the request body failed while it was being sent"),
             OriginErrorKind::Closed => f.write_str("the exchange was cancelled before the origin answered"),
+            OriginErrorKind::Internal => f.write_str("the origin failed to produce a response"),
         }
     }
 }

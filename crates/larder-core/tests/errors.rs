@@ -69,6 +69,33 @@ async fn a_type_prints_one_line() {
     }
 }
 
+/// A caller passed the URI of a server's request, which is a path. The error was about its scheme,
+/// so the caller looked for another mistake.
+#[tokio::test]
+async fn a_relative_uri_is_named_as_the_cause() {
+    let it = setting();
+    let request = http::Request::get("/page").body(larder_core::Body::empty()).expect("a request");
+    let error = it.send(request).await.expect("no panic").expect_err("there is no host");
+    assert!(matches!(error, FetchError::RelativeTarget) && error.status() == 400);
+    assert!(error.to_string().contains("the URI is not absolute"), "{error}");
+}
+
+/// A handler that failed had to name its failure as one of a connection. Clients got 502, as if
+/// there were another server.
+#[tokio::test]
+async fn an_origin_in_this_process_fails_with_500() {
+    let mut it = setting();
+    let fetch = it.get("/", &[]);
+    let cause = std::io::Error::other("the disk is full");
+    it.requests.next().await.fail(OriginError::new(OriginErrorKind::Internal).with_source(cause));
+    let error = fetch.await.expect("no panic").expect_err("it fails");
+    assert_eq!(
+        (error.status().as_u16(), &*error.to_string()),
+        (500, "the origin failed to produce a response")
+    );
+    assert_eq!(it.cache.error_response(&error).cache_status().to_string(), "fwd=miss");
+}
+
 /// A leader gets the origin's own error back. Its followers get the text of the cause.
 #[tokio::test]
 async fn the_cause_of_a_failure_reaches_all_who_waited() {

@@ -16,12 +16,13 @@ use super::{
     lookup::{self, Lookup},
     miss::{flights::Flights, uncacheable::UncacheableKeys},
     options::FetchOptions,
+    request::target_of,
     response::CacheResponse,
     tasks::Tasks,
 };
 use crate::{
     Body, CacheKey, CacheStatus, CacheStore, Clock, Origin, RequestHead, RequestHeaders, Rules, Scope,
-    StoreError, SystemClock, TargetUri, timeout::within,
+    StoreError, SystemClock, timeout::within,
 };
 
 /// An HTTP cache: looks up, decides, fetches once, stores while it serves, revalidates and
@@ -103,7 +104,7 @@ impl Cache {
         request: Request<Body>,
         origin: Arc<dyn Origin>,
     ) -> Result<CacheResponse, FetchError> {
-        let target = TargetUri::from_uri(request.uri())?;
+        let target = target_of(request.uri())?;
         let key = CacheKey::new(&target);
         match self.lookup(&key, &RequestHead::new(request.method(), request.headers())).await {
             Lookup::Hit(response) => Ok(response),

@@ -15,6 +15,8 @@ use crate::{
 pub enum FetchError {
     /// The request's target cannot be fetched.
     Target(TargetError),
+    /// The request's URI is not absolute: it has no scheme and authority.
+    RelativeTarget,
     /// The origin returned no response, and no stored response may be served instead.
     Origin(OriginError),
 }
@@ -24,12 +26,13 @@ impl FetchError {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Target(TargetError::TooLong) => StatusCode::URI_TOO_LONG,
-            Self::Target(_) => StatusCode::BAD_REQUEST,
+            Self::Target(_) | Self::RelativeTarget => StatusCode::BAD_REQUEST,
             Self::Origin(error) => match error.kind() {
                 OriginErrorKind::Connect | OriginErrorKind::Protocol => StatusCode::BAD_GATEWAY,
                 OriginErrorKind::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
                 OriginErrorKind::RequestBody => StatusCode::BAD_REQUEST,
                 OriginErrorKind::Closed => StatusCode::SERVICE_UNAVAILABLE,
+                OriginErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             },
         }
     }
@@ -37,16 +40,17 @@ impl FetchError {
     /// Returns the status of a request that failed with this error.
     pub(crate) fn cache_status(&self) -> CacheStatus {
         let mut cache_status = CacheStatus::forwarded(ForwardReason::Miss);
-        cache_status.detail = Some(match self {
-            Self::Target(_) => CacheDetail::BadTarget,
+        cache_status.detail = match self {
+            Self::Target(_) | Self::RelativeTarget => Some(CacheDetail::BadTarget),
             Self::Origin(error) => match error.kind() {
-                OriginErrorKind::Connect => CacheDetail::OriginUnreachable,
-                OriginErrorKind::Protocol => CacheDetail::OriginProtocolError,
-                OriginErrorKind::Timeout(_) => CacheDetail::OriginTimeout,
-                OriginErrorKind::RequestBody => CacheDetail::RequestBodyFailed,
-                OriginErrorKind::Closed => CacheDetail::Closing,
+                OriginErrorKind::Connect => Some(CacheDetail::OriginUnreachable),
+                OriginErrorKind::Protocol => Some(CacheDetail::OriginProtocolError),
+                OriginErrorKind::Timeout(_) => Some(CacheDetail::OriginTimeout),
+                OriginErrorKind::RequestBody => Some(CacheDetail::RequestBodyFailed),
+                OriginErrorKind::Closed => Some(CacheDetail::Closing),
+                OriginErrorKind::Internal => None,
             },
-        });
+        };
         cache_status
     }
 
@@ -58,7 +62,7 @@ impl FetchError {
     /// Returns this error unchanged if its source is of another type, or if it has none.
     pub fn downcast_source<E: Error + 'static>(self) -> Result<E, Self> {
         match self {
-            Self::Target(error) => Err(Self::Target(error)),
+            Self::Target(_) | Self::RelativeTarget => Err(self),
             Self::Origin(error) => error.downcast_source().map_err(Self::Origin),
         }
     }
@@ -87,6 +91,9 @@ impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Target(error) => write!(f, "cannot fetch the request's target: {error}"),
+            Self::RelativeTarget => f.write_str(
+                "cannot fetch the request's target: the URI is not absolute (scheme://authority/path)",
+            ),
             Self::Origin(error) => error.fmt(f),
         }
     }
@@ -102,6 +109,7 @@ impl Error for FetchError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Target(error) => Some(error),
+            Self::RelativeTarget => None,
             Self::Origin(error) => error.source(),
         }
     }

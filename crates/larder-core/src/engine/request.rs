@@ -6,7 +6,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode, request};
+use http::{HeaderMap, Method, Request, StatusCode, Uri, request};
 
 use super::{
     FetchError,
@@ -15,6 +15,18 @@ use super::{
 use crate::{
     Body, CacheKey, Origin, RequestHead, Rules, TargetError, TargetUri, policy::strip_unforwardable,
 };
+
+/// Returns the target of a request.
+///
+/// # Errors
+///
+/// Returns a [`FetchError`] if the URI is not absolute or cannot be fetched.
+pub(super) fn target_of(uri: &Uri) -> Result<TargetUri, FetchError> {
+    if uri.scheme().is_none() || uri.authority().is_none() {
+        return Err(FetchError::RelativeTarget);
+    }
+    Ok(TargetUri::from_uri(uri)?)
+}
 
 /// A request in progress, without its body.
 #[derive(Debug, Clone)]

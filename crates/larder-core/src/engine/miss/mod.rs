@@ -30,7 +30,7 @@ use super::{
     fetch::{fetch, fetch_unchanged},
     options::FetchOptions,
     report,
-    request::PendingRequest,
+    request::{PendingRequest, target_of},
     response::CacheResponse,
     stopwatch::Stopwatch,
 };
@@ -96,7 +96,7 @@ impl Miss {
         origin: Arc<dyn Origin>,
         options: &FetchOptions,
     ) -> Result<CacheResponse, FetchError> {
-        let target = TargetUri::from_uri(request.uri())?;
+        let target = target_of(request.uri())?;
         self.fetch_target(target, request, origin, options).await
     }
 
