@@ -260,6 +260,63 @@ async fn conditions_ranges_and_head_are_served_from_the_store() {
     assert!(it.requests.is_empty());
 }
 
+/// The body of GET that a handler returned for HEAD was passed on to the client. A miss was then
+/// another response than a hit.
+#[tokio::test]
+async fn a_response_to_head_has_no_body() {
+    let mut it = setting();
+    // With content, the request passes unchanged.
+    let mut with_content = request("HEAD", "/", &[]);
+    *with_content.body_mut() = Body::from("content");
+    for (head, uncacheable) in [(request("HEAD", "/", &[]), false), (with_content, true)] {
+        let fetch = it.send(head);
+        it.requests.next().await.respond(200, FRESH, b"0123456789");
+        let response = response_of(fetch).await;
+        assert_eq!(response.content_length(), Some(10), "{uncacheable}");
+        let response = it.cache.into_http(response);
+        assert!(response.body().is_empty() && response.headers()["content-length"] == "10", "{uncacheable}");
+    }
+    let fetch = it.send(request("HEAD", "/", &[]));
+    let body = it.requests.next().await.respond_streaming(200, &[("content-length", "7")], None);
+    let response = it.cache.into_http(response_of(fetch).await);
+    assert!(response.body().is_empty() && response.headers()["content-length"] == "7");
+    drop(body);
+    let not_cached = response_of(it.send(request("HEAD", "/", &[("cache-control", "only-if-cached")]))).await;
+    assert_eq!((not_cached.status().as_u16(), content(not_cached).await.expect("whole").len()), (504, 0));
+}
+
+/// Responses of an origin without a clock, or of a handler, were stored and served without a date.
+/// A server that adds the current time to each response made an old response look new.
+#[tokio::test]
+async fn a_response_without_a_date_gets_the_time_of_its_arrival() {
+    const ARRIVED: &str = "Tue, 14 Nov 2023 22:13:20 GMT";
+    let mut it = setting();
+    for (method, fields) in [("PUT", FRESH), ("GET", &[("cache-control", "no-store")]), ("HEAD", FRESH)] {
+        let fetch = it.send(request(method, "/other", &[]));
+        it.requests.next().await.respond(200, fields, b"x");
+        assert_eq!(response_of(fetch).await.headers()["date"], ARRIVED, "{method}");
+    }
+    let fields = [("cache-control", "max-age=60"), ("etag", "\"a\"")];
+    it.fetch_and_store("/", &fields, b"x").await;
+    it.advance(20);
+    for condition in [&[][..], &[("if-none-match", "\"a\"")], &[("range", "bytes=0-0")]] {
+        let hit = response_of(it.get("/", condition)).await;
+        assert_eq!(
+            (hit.age().map(|age| age.as_secs()), hit.headers()["date"].as_bytes()),
+            (Some(20), ARRIVED.as_bytes())
+        );
+    }
+    // A validation is as new as the 304.
+    it.advance(50);
+    let fetch = it.get("/", &[]);
+    it.requests.next().await.respond(304, &fields, b"");
+    assert_eq!(response_of(fetch).await.headers()["date"], "Tue, 14 Nov 2023 22:14:30 GMT");
+    // An invalid date stays: the origin's field is not changed.
+    let fetch = it.get("/invalid", &[]);
+    it.requests.next().await.respond(200, &[("date", "yesterday")], b"x");
+    assert_eq!(response_of(fetch).await.headers()["date"], "yesterday");
+}
+
 /// A range request on a miss got a cut body or a 416, and a 206 was stored and served as the whole.
 #[tokio::test]
 async fn a_range_on_a_miss_is_forwarded_and_never_served_as_the_whole() {

@@ -5,7 +5,7 @@
 use std::{fmt, time::Duration};
 
 use http::{
-    HeaderMap, HeaderValue, Response, StatusCode,
+    HeaderMap, HeaderValue, Method, Response, StatusCode,
     header::{CONTENT_LENGTH, CONTENT_TYPE},
 };
 use http_body::Body as _;
@@ -128,6 +128,28 @@ impl CacheResponse {
     /// Returns the body as a mutable reference, for example to replace it.
     pub fn body_mut(&mut self) -> &mut Body {
         &mut self.body
+    }
+
+    /// Creates the response to a request from the origin's.
+    pub(crate) fn from_origin(
+        status: StatusCode,
+        fields: HeaderMap,
+        cache_status: CacheStatus,
+        body: Body,
+    ) -> Self {
+        Self { status, head: ResponseHead::Own(fields), age: None, origin_head: None, cache_status, body }
+    }
+
+    /// Drops the body of a response to HEAD (RFC 9110 §9.3.2): an origin that is a handler may
+    /// return the one of GET. Its length becomes `Content-Length`, if that is not present.
+    pub(crate) fn without_body_for(mut self, method: &Method) -> Self {
+        if *method == Method::HEAD {
+            let length = std::mem::take(&mut self.body).size_hint().exact().filter(|length| *length > 0);
+            if let (ResponseHead::Own(fields), Some(length)) = (&mut self.head, length) {
+                fields.entry(CONTENT_LENGTH).or_insert(length.into());
+            }
+        }
+        self
     }
 
     /// Creates the 504 to an `only-if-cached` request that no stored response can satisfy (RFC 9111

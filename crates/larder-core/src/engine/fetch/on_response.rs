@@ -13,7 +13,7 @@ use super::{
         invalidate,
         outcome::{FlightOutcome, NextRequests},
         request::PendingRequest,
-        response::{CacheResponse, ResponseHead},
+        response::CacheResponse,
         serve::serve_stale_on_error,
     },
     exchange::{Fetched, OriginExchange, Reply},
@@ -102,20 +102,12 @@ fn own_response(
     cache_status: CacheStatus,
     body: Body,
 ) -> CacheResponse {
-    let (status, fields, body) =
-        if exchange.conditional && not_modified(&exchange.request.head(), parts.status, &parts.headers) {
-            (StatusCode::NOT_MODIFIED, not_modified_fields(&parts.headers), Body::empty())
-        } else {
-            (parts.status, parts.headers, body)
-        };
-    CacheResponse {
-        status,
-        head: ResponseHead::Own(fields),
-        age: None,
-        origin_head: None,
-        cache_status,
-        body,
+    if exchange.conditional && not_modified(&exchange.request.head(), parts.status, &parts.headers) {
+        let fields = not_modified_fields(&parts.headers);
+        return CacheResponse::from_origin(StatusCode::NOT_MODIFIED, fields, cache_status, Body::empty());
     }
+    let response = CacheResponse::from_origin(parts.status, parts.headers, cache_status, body);
+    response.without_body_for(&exchange.request.parts.method)
 }
 
 /// Removes all variants of the key if one more would exceed the limit.

@@ -7,13 +7,8 @@ use http::Response;
 
 use super::{
     super::{
-        context::Context,
-        decide::ForwardPlan,
-        error::FetchError,
-        invalidate,
-        outcome::FlightOutcome,
-        request::PendingRequest,
-        response::{CacheResponse, ResponseHead},
+        context::Context, decide::ForwardPlan, error::FetchError, invalidate, outcome::FlightOutcome,
+        request::PendingRequest, response::CacheResponse,
     },
     exchange::{Fetched, OriginExchange, Reply, reserve, send},
     on_response::store_response,
@@ -43,7 +38,7 @@ pub(in super::super) async fn fetch_unchanged(
     };
     if request.head().may_reuse() {
         // A GET with content: the content is not in the key.
-        return pass(reply, ForwardReason::Request);
+        return pass(request, reply, ForwardReason::Request);
     }
     invalidate(cx, request, invalidation_scope(request, &reply.response)).await;
     let plan = ForwardPlan { selected: None, fwd: ForwardReason::Method };
@@ -55,13 +50,12 @@ pub(in super::super) async fn fetch_unchanged(
 }
 
 /// Returns a response that is not stored.
-fn pass(reply: Reply, fwd: ForwardReason) -> Fetched {
+fn pass(request: &PendingRequest, reply: Reply, fwd: ForwardReason) -> Fetched {
     let (parts, body) = reply.response.into_parts();
     let mut cache_status = CacheStatus::forwarded(fwd);
     cache_status.fwd_status = Some(parts.status);
-    let head = ResponseHead::Own(parts.headers);
-    let response =
-        CacheResponse { status: parts.status, head, age: None, origin_head: None, cache_status, body };
+    let response = CacheResponse::from_origin(parts.status, parts.headers, cache_status, body)
+        .without_body_for(&request.parts.method);
     Fetched { response: Ok(response), outcome: FlightOutcome::UNSHAREABLE, writing: None }
         .with_head_time(reply.head_time)
 }

@@ -30,7 +30,10 @@ pub(super) async fn use_stored(
     loop {
         let (selected, revalidate) = match decision {
             Decision::Forward(plan) => return Step::Forward(plan, candidates),
-            Decision::OnlyIfCached => return Step::Serve(CacheResponse::only_if_cached()),
+            Decision::OnlyIfCached => {
+                let response = CacheResponse::only_if_cached();
+                return Step::Serve(response.without_body_for(request.head().method()));
+            }
             Decision::Serve(selected) => (selected, None),
             Decision::ServeStale(selected) => {
                 let plan = ForwardPlan::revalidate(selected);
