@@ -48,6 +48,9 @@ impl fmt::Debug for LocalOrigin {
 
 /// Creates an origin for one request, and the receiver of the requests that the engine sends to it.
 ///
+/// For a handler that is not `Send + 'static`, or that borrows the request or the rest of a
+/// middleware stack. Otherwise implement [`Origin`] for it, which needs no channel.
+///
 /// `supports_background` becomes the result of [`Origin::supports_background_revalidation`]. Pass
 /// `true` only if requests are still received and answered after the client's request has been
 /// answered.

@@ -65,7 +65,7 @@ async fn a_mapped_error_replaces_the_error() {
 }
 
 #[tokio::test]
-async fn a_collected_body_is_whole_and_within_the_limit() {
+async fn a_body_read_as_bytes_is_whole_and_within_the_limit() {
     let streamed = || chunks(vec![Ok("hel"), Ok(""), Ok("lo"), Ok("!")]);
     for (body, expected) in [
         (Body::empty(), &b""[..]),

@@ -29,7 +29,8 @@ pub use larder_tower as tower;
 /// The names that most programs need, of the modules that the features select.
 pub mod prelude {
     pub use larder_core::{
-        Body, Cache, CacheGroup, CacheResponse, CacheStatus, CacheStore, Limits, Origin, Rules, TargetUri,
+        Body, Cache, CacheGroup, CacheKey, CacheResponse, CacheStatus, CacheStore, FetchError, Limits,
+        Origin, OriginError, Rules, Scope, TargetUri,
     };
     #[cfg(feature = "disk")]
     pub use larder_disk::{DiskOptions, DiskStore};

@@ -25,7 +25,50 @@ use crate::{
 /// [`Miss::into_bypass`](crate::Miss::into_bypass).
 ///
 /// Wait for the response with [`call`](Self::call), then pass its head to
-/// [`record`](Self::record).
+/// [`record`](Self::record). What the engine does with a response is left to the adapter:
+///
+/// - It adds `Cache-Status`, with the value that [`Cache::status_bytes`](crate::Cache::status_bytes)
+///   returns for the result of `record`.
+/// - Nothing removes hop-by-hop fields. A handler receives the fields of the client's request, and
+///   its HTTP server handles those of the response. An adapter that forwards over HTTP uses
+///   [`Miss::fetch`](crate::Miss::fetch) instead.
+/// - The HTTP server adds a missing `Date`, and leaves out the body of a response to HEAD.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use http::{HeaderValue, Request, Response};
+/// use larder_core::{
+///     Body, Cache, FetchError, FetchOptions, Miss, Origin, policy::header_names::CACHE_STATUS,
+/// };
+///
+/// /// A handler of the program, which is the origin too.
+/// async fn handler(request: Request<Body>) -> Response<Body> {
+///     Response::new(request.into_body())
+/// }
+///
+/// async fn on_miss(
+///     cache: &Cache,
+///     miss: Miss,
+///     request: Request<Body>,
+///     origin: Arc<dyn Origin>,
+/// ) -> Result<Response<Body>, FetchError> {
+///     let bypass = match miss.into_bypass() {
+///         Ok(bypass) => bypass,
+///         Err(miss) => {
+///             let response = miss.fetch(request, origin, &FetchOptions::default()).await?;
+///             return Ok(cache.into_http(response));
+///         }
+///     };
+///     let mut response = bypass.call(handler(request)).await?;
+///     let status = bypass.record(response.status(), response.headers());
+///     if let Ok(value) = HeaderValue::from_maybe_shared(cache.status_bytes(&status)) {
+///         response.headers_mut().append(CACHE_STATUS, value);
+///     }
+///     Ok(response)
+/// }
+/// # let _ = on_miss;
+/// ```
 pub struct Bypass {
     pub(super) context: Arc<Context>,
     pub(super) key: CacheKey,

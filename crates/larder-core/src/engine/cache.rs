@@ -65,7 +65,31 @@ impl Cache {
     ///
     /// For adapters that do not use the `http` crate's request type: a hit converts nothing. A
     /// store failure is a miss. A hit, or the 504 to `only-if-cached`, is reported to the
-    /// [`Observer`].
+    /// [`Observer`]. Requests with any method are looked up: for those other than GET and HEAD this
+    /// is a miss at once, and [`Miss::fetch`](crate::Miss::fetch) forwards them and invalidates what
+    /// they change.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use larder_core::{
+    ///     Body, Cache, CacheKey, CacheResponse, FetchError, FetchOptions, Lookup, Origin,
+    ///     RequestHead, TargetUri,
+    /// };
+    ///
+    /// async fn serve(
+    ///     cache: &Cache,
+    ///     origin: Arc<dyn Origin>,
+    ///     request: http::Request<Body>,
+    /// ) -> Result<CacheResponse, FetchError> {
+    ///     let key = CacheKey::new(&TargetUri::from_uri(request.uri())?);
+    ///     match cache.lookup(&key, &RequestHead::new(request.method(), request.headers())).await {
+    ///         Lookup::Hit(response) => Ok(response),
+    ///         Lookup::Miss(miss) => miss.fetch(request, origin, &FetchOptions::default()).await,
+    ///     }
+    /// }
+    /// # let _ = serve;
+    /// ```
     ///
     /// # Cancel safety
     ///
@@ -127,6 +151,10 @@ impl Cache {
     }
 
     /// Converts the response to an `http` response, with `Age` and `Cache-Status`.
+    ///
+    /// `Content-Length` is present only if the origin sent it and the response is whole. An HTTP
+    /// server adds it from the size hint of the body, except to a response to HEAD: if the framework
+    /// needs it there, read [`CacheResponse::content_length`] before.
     pub fn into_http(&self, response: CacheResponse) -> Response<Body> {
         response.into_http(&self.context.name)
     }
@@ -134,7 +162,8 @@ impl Cache {
     /// Returns the response that a proxy sends to its client after a failure.
     ///
     /// Its status is that of [`FetchError::status`], and its body is one line of text that names
-    /// the failure.
+    /// the failure. The method is not known here: if the request was HEAD and the framework does
+    /// not leave out the body by itself, replace it through [`CacheResponse::body_mut`].
     pub fn error_response(&self, error: &FetchError) -> CacheResponse {
         error.to_response()
     }

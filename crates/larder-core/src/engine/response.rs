@@ -66,6 +66,10 @@ impl CacheResponse {
     }
 
     /// Returns the header fields, without this cache's own `Age` and `Cache-Status`.
+    ///
+    /// `Content-Length` is among them only if the origin sent it and the response is whole. A 206
+    /// has none, and a chunked response has none even if its length is known by now. Use
+    /// [`content_length`](Self::content_length).
     pub fn headers(&self) -> &HeaderMap {
         match &self.head {
             ResponseHead::Stored(candidates, index) => &candidates[*index].head.fields,
@@ -74,6 +78,10 @@ impl CacheResponse {
     }
 
     /// Returns the length of the body, or for HEAD the length that it would have, if it is known.
+    ///
+    /// [`Cache::into_http`](crate::Cache::into_http) consumes the response and does not add the
+    /// length to its header fields: read it before. That matters for HEAD, for which the body is
+    /// empty.
     pub fn content_length(&self) -> Option<u64> {
         match &self.head {
             ResponseHead::Stored(candidates, index) => candidates[*index].body.content_length(),

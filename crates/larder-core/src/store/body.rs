@@ -10,6 +10,21 @@ use futures_core::Stream;
 use super::StoreError;
 
 /// The chunks of a stored body, in order.
+///
+/// `Stream` is that of the crate `futures-core` 0.3, which the streams of `futures-util`,
+/// `tokio-stream` and `async-stream` implement. [`BlockReader::into_stream`] creates this type from
+/// ranged reads of a stored body, and verifies them.
+///
+/// ```
+/// use larder_core::{ByteStream, StoreError};
+///
+/// fn one_chunk(chunk: bytes::Bytes) -> ByteStream {
+///     Box::pin(futures_util::stream::iter([Ok::<_, StoreError>(chunk)]))
+/// }
+/// # let _ = one_chunk;
+/// ```
+///
+/// [`BlockReader::into_stream`]: crate::codec::BlockReader::into_stream
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, StoreError>> + Send>>;
 
 /// The body of a stored response. It costs nothing until it is read.
@@ -41,6 +56,13 @@ impl StoredBody {
 }
 
 /// Opens a stored body, any number of times and for any range.
+///
+/// # Signatures
+///
+/// The trait is implemented with `#[async_trait]` of the crate `async-trait`. This page shows the
+/// signatures that it generates; written by hand, the
+/// method is
+/// `async fn stream(&self, range: Option<Range<u64>>) -> Result<ByteStream, StoreError>`.
 #[async_trait]
 pub trait BodySource: fmt::Debug + Send + Sync {
     /// Returns the length in bytes, or `None` while the body is being written and its length is not
@@ -52,6 +74,8 @@ pub trait BodySource: fmt::Debug + Send + Sync {
     /// The range lies within the body; it may be empty. Once this has returned, the bytes stay
     /// readable to their end, even if the entry is replaced, removed or evicted. A store that
     /// cannot guarantee this fails the stream. A stream never ends early as if it were complete.
+    /// [`BlockReader::into_stream`](crate::codec::BlockReader::into_stream) creates such a stream
+    /// for a body that is stored with its checksums.
     ///
     /// # Errors
     ///

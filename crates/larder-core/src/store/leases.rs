@@ -9,6 +9,12 @@ use super::StoreError;
 use crate::CacheKey;
 
 /// Allows one of several processes to fetch a key while the others wait.
+///
+/// # Signatures
+///
+/// The trait is implemented with `#[async_trait]` of the crate `async-trait`. This page shows the
+/// signatures that it generates; written by hand, the
+/// method is `async fn claim(&self, key: &CacheKey) -> Result<Claim, StoreError>`.
 #[async_trait]
 pub trait Leases: fmt::Debug + Send + Sync {
     /// Requests the right to fetch `key`.
@@ -37,6 +43,12 @@ pub enum Claim {
 pub trait Lease: fmt::Debug + Send + Sync {}
 
 /// A lease that another process holds.
+///
+/// # Signatures
+///
+/// The trait is implemented with `#[async_trait]` of the crate `async-trait`. This page shows the
+/// signatures that it generates; written by hand, the
+/// method is `async fn released(self: Box<Self>)`.
 #[async_trait]
 pub trait HeldLease: fmt::Debug + Send {
     /// Waits until the holder has stored the response, has released the lease, or has died.

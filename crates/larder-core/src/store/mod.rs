@@ -77,6 +77,20 @@ impl Candidate {
 ///
 /// Create it with `From`, from one [`Candidate`] or from an `Arc<[Candidate]>`; read it as a slice.
 /// Cloning increments one reference count.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use larder_core::{Candidate, Candidates, EntryId, StoredBody, StoredHead};
+///
+/// fn candidates(newer: Arc<StoredHead>, older: Arc<StoredHead>) -> Candidates {
+///     let body = StoredBody::Whole("hello".into());
+///     let newer = Candidate::new(EntryId(2), newer, body.clone());
+///     let older = Candidate::new(EntryId(1), older, body);
+///     Candidates::from(Arc::from([newer, older]))
+/// }
+/// assert!(Candidates::none().is_empty());
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Candidates(Option<Arc<[Candidate]>>);
 
@@ -132,8 +146,14 @@ impl std::ops::Deref for Candidates {
 
 /// Stores responses.
 ///
-/// Implement this trait to write a store. Applications call the engine, not the store. The crate
-/// `larder-memory` is the shortest complete implementation.
+/// Implement this trait to write a store. Applications call the engine, not the store. If the
+/// backend is a map, implement [`KeyValue`] instead, which is shorter.
+///
+/// # Signatures
+///
+/// The trait is implemented with `#[async_trait]` of the crate `async-trait`. This page shows the
+/// signatures that it generates; written by hand, a method is
+/// `async fn lookup(&self, key: &CacheKey) -> Result<Candidates, StoreError>`.
 ///
 /// # Order of calls
 ///
@@ -202,6 +222,14 @@ impl std::ops::Deref for Candidates {
 /// # }
 /// ```
 ///
+/// # Example
+///
+/// A complete store in the memory of the process. It passes `larder_testkit::store_suite!`.
+///
+/// ```
+#[doc = include_str!("../../tests/map_store/store.rs")]
+/// ```
+///
 /// # Cost
 ///
 /// A call through the trait costs about five nanoseconds and one allocation. A wrapper that only
@@ -212,8 +240,8 @@ impl std::ops::Deref for Candidates {
     note = "implement `larder_core::CacheStore` with `#[async_trait]`; the engine takes an `Arc<dyn CacheStore>`"
 )]
 pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
-    /// Returns all entries under `key`, one for each variant, newest first. An empty list is not an
-    /// error.
+    /// Returns all entries under `key`, one for each variant, newest first: the one that was
+    /// committed last. An entry that is freshened keeps its place. An empty list is not an error.
     ///
     /// If a store keeps decoded entries in memory, it should return clones of the same
     /// [`Candidates`] each time: adapters store a converted head in them.
@@ -241,9 +269,18 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
     /// [`mark_stale`](Self::mark_stale) with [`mark_key_stale`] gets calls of this method from
     /// there, too, with a head that is [marked as stale](StoredHead::marked_stale).
     ///
+    /// The new head may have other `groups` and another `selecting` than the old one. A later
+    /// removal of one of its new groups removes the entry, one of its former groups does not. The
+    /// epoch of the reservation ([`Ticket::epoch`]) stays with the entry. If a new group was removed
+    /// between that reservation and this call, the store may keep the entry or drop it. The other
+    /// entries of the key stay, even one with an equal `selecting`.
+    ///
     /// # Errors
     ///
     /// Returns [`Gone`](StoreErrorKind::Gone) if the entry no longer exists; nothing changes then.
+    /// An entry whose old head has a group that was removed since it was reserved no longer exists:
+    /// check [`Epochs::removed_since`] with the groups of the *old* head. The origin may have taken
+    /// the page out of that group, so that the new head alone does not show the removal.
     async fn freshen(
         &self,
         key: &CacheKey,

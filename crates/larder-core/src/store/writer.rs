@@ -14,6 +14,14 @@ use super::{BodySource, EntryId, StoreError};
 ///
 /// Dropping it releases it. It may live as long as the origin takes to respond (60 s by default).
 /// It does not prevent other writes: several reservations of one key can exist at the same time.
+///
+/// The page of [`CacheStore`](crate::CacheStore) has a complete implementation.
+///
+/// # Signatures
+///
+/// The trait is implemented with `#[async_trait]` of the crate `async-trait`. This page shows the
+/// signatures that it generates; written by hand, the
+/// method is `async fn begin(self: Box<Self>, head: Arc<StoredHead>, ...) -> Result<...>`.
 #[async_trait]
 pub trait Reservation: fmt::Debug + Send {
     /// Starts an entry with this head.
@@ -40,6 +48,14 @@ pub trait Reservation: fmt::Debug + Send {
 ///
 /// Dropping it at any point abandons the write. There is no `abort` method that a code path could
 /// omit.
+///
+/// The page of [`CacheStore`](crate::CacheStore) has a complete implementation.
+///
+/// # Signatures
+///
+/// The trait is implemented with `#[async_trait]` of the crate `async-trait`. This page shows the
+/// signatures that it generates; written by hand, a method is
+/// `async fn write(&mut self, chunk: Bytes) -> Result<(), StoreError>`.
 #[async_trait]
 pub trait StoreWriter: fmt::Debug + Send {
     /// Appends the next chunk, which is not empty, and returns when the store can accept another.

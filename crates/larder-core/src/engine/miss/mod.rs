@@ -37,6 +37,9 @@ use super::{
 use crate::{Body, CacheKey, Candidates, ForwardReason, Origin, TargetUri};
 
 /// The result of a lookup that could not be served, so that it need not be repeated.
+///
+/// Continue with [`fetch`](Self::fetch), as the example of [`Cache::lookup`](crate::Cache::lookup)
+/// does.
 pub struct Miss {
     pub(super) context: Arc<Context>,
     pub(super) key: CacheKey,
@@ -64,8 +67,10 @@ impl Miss {
     /// Returns the permission to call the origin without the engine, if that is correct for this
     /// request.
     ///
-    /// It is if nothing is stored under the key and the last response forbade storing, such as with
-    /// `no-store`. The adapter need not convert the request and the response then.
+    /// It is for a GET or HEAD if nothing is stored under the key and the last response forbade
+    /// storing, such as with `no-store`. The adapter need not convert the request and the response
+    /// then. This is an optimization for origins that are handlers of the same program; an adapter
+    /// can ignore it and call [`fetch`](Self::fetch). [`Bypass`](crate::Bypass) has an example.
     ///
     /// # Errors
     ///

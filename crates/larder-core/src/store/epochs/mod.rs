@@ -127,7 +127,9 @@ impl Epochs {
     /// `update` of the key runs meanwhile.
     ///
     /// `change` runs under a lock that other keys share. It must be short and must not call
-    /// `reserve`, `remove`, `update` or `commit`, nor drop a ticket.
+    /// `reserve`, `remove`, `update` or `commit`, nor drop a ticket: that would deadlock. It may
+    /// call [`removed_since`](Self::removed_since) and [`stale_at`](Self::stale_at), and may take
+    /// the store's own lock, if the store calls none of those four while it holds that lock.
     pub fn update<R>(&self, key: &CacheKey, change: impl FnOnce() -> R) -> R {
         let _shard = self.0.shard(key);
         change()
