@@ -24,7 +24,7 @@ const FLOORS: &[&[&str]] = &[
     ],
     &["larder-reqwest"],
     &["larder"],
-    &["larder-cli", "xtask", "larder-counts", "larder-examples", "larder-peers"],
+    &["larder-cli", "xtask", "larder-attack-apps", "larder-counts", "larder-examples", "larder-peers"],
 ];
 
 pub(crate) fn run() -> anyhow::Result<()> {

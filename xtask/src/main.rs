@@ -1,5 +1,6 @@
 //! `cargo xtask`: builds, checks and measures this repository. Each command has a module.
 
+mod attacks;
 mod bench;
 mod chaos;
 mod ci;
@@ -44,6 +45,8 @@ enum Command {
     Chaos(chaos::Args),
     /// Run the public test files for structured fields (RFC 9651), from a folder.
     StructuredFields(structured_fields::Args),
+    /// Attack the proxy and the middlewares as hostile clients and origins do.
+    Attacks(attacks::Args),
     /// Run the public suite for HTTP caches against `larder proxy`.
     Conformance(conformance::Args),
     /// Count instructions and allocations of the hot paths, and compare with benches/counts.tsv.
@@ -75,6 +78,7 @@ fn run() -> anyhow::Result<()> {
         Command::Chaos(args) => chaos::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::StructuredFields(args) => structured_fields::run(&args),
+        Command::Attacks(args) => attacks::run(&args),
         Command::Conformance(args) => conformance::run(&args),
         Command::Counts(args) => counts::run(&args),
         Command::Bench(args) => bench::run(&args),

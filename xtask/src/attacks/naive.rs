@@ -1,0 +1,1 @@
+//! A cache that makes the usual mistakes.
