@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::{
-    bench, conformance, features, layers,
+    attacks, bench, conformance, features, layers,
     process::{cargo, run as call},
     setup, tidy,
 };
@@ -29,6 +29,7 @@ const CHECKS: &[(&str, Check)] = &[
         call(cargo().args(["deny", "--all-features", "check", "bans", "licenses", "sources"]))
     }),
     ("conformance", || conformance::run(&conformance::Args::default())),
+    ("attacks", || attacks::run(&attacks::Args::for_ci())),
     ("fuzz", || call(cargo().args(["xtask", "fuzz", "--short"]))),
     ("counts", || call(cargo().args(["xtask", "counts"]))),
     ("bench", bench::quick),

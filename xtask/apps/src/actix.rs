@@ -65,7 +65,8 @@ async fn purge(url: String, cache: web::Data<Cache>) -> HttpResponse {
         Err(error) => return HttpResponse::BadRequest().body(error.to_string()),
     };
     match cache.purge(Scope::Key(&key)).await {
-        Ok(_) => HttpResponse::Ok().body("purged"),
+        // Its value shows how many entries went, if the engine reports it.
+        Ok(removed) => HttpResponse::Ok().body(format!("purged {removed:?}")),
         Err(error) => HttpResponse::ServiceUnavailable().body(error.to_string()),
     }
 }

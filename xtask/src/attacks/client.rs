@@ -61,6 +61,8 @@ impl Reply {
 pub(super) struct Client {
     stream: TcpStream,
     buffer: Vec<u8>,
+    /// Why the last read returned nothing.
+    pub(super) end: String,
 }
 
 impl Client {
@@ -69,7 +71,7 @@ impl Client {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(WAIT))?;
-        Ok(Self { stream, buffer: Vec::new() })
+        Ok(Self { stream, buffer: Vec::new(), end: String::new() })
     }
 
     /// Sends bytes. A server that has closed the connection is no error: its response may be there.
@@ -180,12 +182,19 @@ impl Client {
     /// Reads bytes into the buffer. Returns whether there were any.
     pub(super) fn fill(&mut self) -> bool {
         let mut bytes = [0; 16 * 1024];
-        match self.stream.read(&mut bytes) {
+        match retried(|| self.stream.read(&mut bytes)) {
             Ok(read @ 1..) => {
                 self.buffer.extend(&bytes[..read]);
                 true
             }
-            _ => false,
+            Ok(0) => {
+                self.end = "the connection was closed".to_owned();
+                false
+            }
+            Err(error) => {
+                self.end = error.to_string();
+                false
+            }
         }
     }
 
@@ -193,5 +202,15 @@ impl Client {
     pub(super) fn exact(&mut self, length: usize) -> Option<Vec<u8>> {
         let (bytes, complete) = self.take(length);
         complete.then_some(bytes)
+    }
+}
+
+/// Repeats a system call that a signal has interrupted: the end of a child process is one.
+pub(super) fn retried<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
     }
 }

@@ -135,15 +135,15 @@ const UNREAD: &[(&str, &str)] = &[
         "PURGE /a HTTP/1.1\r\nHost: site.test\r\nContent-Length: LEN\r\n\r\nHIDDEN",
     ),
     (
-        "content-of-a-bad-target-becomes-a-request",
+        "content-of-a-400-becomes-a-request",
         "POST http://evil.test/ HTTP/1.1\r\nHost: site.test\r\nContent-Length: LEN\r\n\r\nHIDDEN",
     ),
     (
-        "content-of-a-302-becomes-a-request",
-        "POST /a HTTP/1.1\r\nHost: site.test\r\nOnly-If-Cached: 1\r\nContent-Length: LEN\r\n\r\nHIDDEN",
+        "content-of-a-post-becomes-a-request",
+        "POST /a HTTP/1.1\r\nHost: site.test\r\nContent-Length: LEN\r\n\r\nHIDDEN",
     ),
     (
-        "content-of-only-if-cached-becomes-a-request",
+        "content-of-a-504-becomes-a-request",
         "GET /cold HTTP/1.1\r\nHost: site.test\r\nCache-Control: only-if-cached\r\nContent-Length: LEN\r\n\r\nHIDDEN",
     ),
 ];

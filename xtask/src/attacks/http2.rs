@@ -170,6 +170,8 @@ fn attack(lab: &Lab<'_>, changed: Fields, content: Option<&str>, trailers: Field
     ensure!(expected.status == 200, "a plain GET got {}", shown(&expected));
     let site = lab.http2(reflect)?;
     let reply = exchange(site.address, &message(lab, changed, content, trailers))?;
+    // What is still on its way to the origin arrives before this one, or at least beside it.
+    let next = innocent(&site)?;
     let hidden = site.script.requests_for("/hidden");
     ensure!(hidden.is_empty(), "the origin received the hidden request; the attacker got {}", shown(&reply));
     for seen in site.script.requests() {
@@ -178,7 +180,6 @@ fn attack(lab: &Lab<'_>, changed: Fields, content: Option<&str>, trailers: Field
         let framed = seen.headers("content-length").len() + seen.headers("transfer-encoding").len() <= 1;
         ensure!(framed || !seen.url.is_empty(), "the origin received {:?}", seen.head);
     }
-    let next = innocent(&site)?;
     let same = next.status == expected.status && next.body == expected.body;
     ensure!(same, "the attacker got {}; the next client {}", shown(&reply), shown(&next));
     Ok(format!("the attacker got {}; the next client {}", shown(&reply), shown(&next)))

@@ -188,7 +188,7 @@ fn contents() -> Vec<Case> {
             "9\r\nuser=evil\r\n0\r\n\r\n",
         ),
         fat(
-            "a-fat-get-with-an-override-poisons-a-page",
+            "a-fat-get-with-override-poisons-a-page",
             "X-HTTP-Method-Override: POST\r\nContent-Length: 9\r\n",
             "user=evil",
         ),
@@ -209,13 +209,25 @@ fn contents() -> Vec<Case> {
             )
         }),
         Case::new("a-post-is-served-to-a-get", ALL, |lab| {
+            // Without the same `Content-Location`, only a POST gets it (RFC 9110 §9.3.3).
             lab.unharmed(
                 |seen| match &*seen.method {
                     "GET" => Answer::page("the page"),
-                    _ => Answer::page("evil").with("Content-Location", "/page"),
+                    _ => Answer::page("evil").with("Content-Location", "/other"),
                 },
                 |site| {
                     let _ = site.send("POST", "/page", "Content-Length: 4\r\n", "evil");
+                },
+            )
+        }),
+        Case::new("a-post-writes-the-page-of-another-path", ALL, |lab| {
+            lab.unharmed(
+                |seen| match &*seen.method {
+                    "GET" => Answer::page("the page"),
+                    _ => Answer::page("evil").with("Content-Location", "http://site.test/page"),
+                },
+                |site| {
+                    let _ = site.send("POST", "/other", "Content-Length: 4\r\n", "evil");
                 },
             )
         }),

@@ -219,7 +219,7 @@ impl Site {
         let request = format!("{method} {target} HTTP/1.1\r\nHost: {SITE}\r\n{close}{fields}\r\n{body}");
         let mut client = Client::connect(self.address)?;
         client.send(request.as_bytes());
-        client.reply(method).with_context(|| format!("no response to {method} {target}"))
+        client.reply(method).with_context(|| format!("no response to {method} {target}: {}", client.end))
     }
 
     /// Sends bytes on a new connection, and returns the responses.

@@ -70,7 +70,7 @@ pub(crate) struct Args {
     /// Use this `larder` binary instead of building one.
     #[arg(long)]
     bin: Option<PathBuf>,
-    /// Also print what was seen in the cases that pass.
+    /// Also print what was seen in the cases that pass, and in those that fail as listed.
     #[arg(long)]
     verbose: bool,
 }

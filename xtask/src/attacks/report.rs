@@ -49,7 +49,7 @@ impl Mark {
 
 impl Results {
     /// Returns the table, the explanations and the summary, and whether an unlisted case failed.
-    /// `verbose` also explains the cases that pass.
+    /// `verbose` also explains the cases that pass, and those that fail as listed.
     pub(super) fn shown(&self, known: &Known, verbose: bool) -> (String, bool) {
         let mut text = format!("{:<NAME$}", "must not happen");
         for target in Target::ALL {
@@ -70,7 +70,7 @@ impl Results {
                 let mark = Mark::of(outcome, reason.is_some());
                 counts[mark as usize] += 1;
                 let _ = write!(text, " {:>5}", mark.shown());
-                if verbose || mark != Mark::Pass {
+                if verbose || matches!(mark, Mark::Fail | Mark::Mended) {
                     explain(&mut details, name, target, mark, outcome, reason);
                 }
             }

@@ -12,16 +12,16 @@ use super::{
 
 /// Spellings of `/account` that an origin may read as that path, each a case.
 const ACCOUNTS: &[(&str, &str)] = &[
-    ("a-double-slash-leaves-the-uncached-route", "//account"),
-    ("an-encoded-letter-leaves-the-uncached-route", "/%61ccount"),
-    ("a-dot-segment-leaves-the-uncached-route", "/./account"),
-    ("a-parent-segment-leaves-the-uncached-route", "/x/../account"),
-    ("encoded-dots-leave-the-uncached-route", "/x/%2e%2e/account"),
-    ("an-encoded-slash-leaves-the-uncached-route", "/x/..%2faccount"),
-    ("a-path-parameter-leaves-the-uncached-route", "/account;x=1"),
-    ("an-encoded-separator-leaves-the-uncached-route", "/account%2f"),
-    ("a-double-encoding-leaves-the-uncached-route", "/%2561ccount"),
-    ("a-backslash-leaves-the-uncached-route", "/\\account"),
+    ("a-double-slash-leaves-its-route", "//account"),
+    ("an-encoded-letter-leaves-its-route", "/%61ccount"),
+    ("a-dot-segment-leaves-its-route", "/./account"),
+    ("a-parent-segment-leaves-its-route", "/x/../account"),
+    ("encoded-dots-leave-their-route", "/x/%2e%2e/account"),
+    ("an-encoded-slash-leaves-its-route", "/x/..%2faccount"),
+    ("a-path-parameter-leaves-its-route", "/account;x=1"),
+    ("an-encoded-separator-leaves-its-route", "/account%2f"),
+    ("a-double-encoding-leaves-its-route", "/%2561ccount"),
+    ("a-backslash-leaves-its-route", "/\\account"),
     ("a-parameter-before-it-leaves-its-route", "/;x/account"),
 ];
 

@@ -2,8 +2,10 @@
 //! with any bytes.
 //!
 //! Behind a proxy it reads HTTP/1.1. Behind an application it reads the form that
-//! `xtask/apps/src/script.rs` writes: the request as the handler sees it. It keeps everything that
-//! it has received, so that a case can also check what was forwarded.
+//! `xtask/apps/src/script.rs` writes: the request as the handler sees it. It keeps the requests
+//! that it has received, so that a case can also check what was forwarded.
+
+use super::client::retried;
 
 use std::{
     fmt::Write as _,
@@ -19,7 +21,6 @@ use std::{
 pub(super) struct Seen {
     pub(super) method: String,
     pub(super) target: String,
-    pub(super) version: String,
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Vec<u8>,
     /// The URL that an application reads from its framework; empty behind a proxy.
@@ -45,20 +46,15 @@ impl Seen {
         !self.headers(name).is_empty()
     }
 
-    /// Returns the target without its query.
-    pub(super) fn path(&self) -> &str {
-        self.target.split('?').next().unwrap_or_default()
-    }
-
     /// Parses a head. `body` is left empty.
     fn parse(head: &[u8]) -> Self {
         let head = String::from_utf8_lossy(head).into_owned();
         let mut lines = head.lines();
         let mut words = lines.next().unwrap_or_default().split(' ').map(str::to_owned);
-        let [method, target, version] = [(); 3].map(|()| words.next().unwrap_or_default());
+        let [method, target] = [(); 2].map(|()| words.next().unwrap_or_default());
         let headers = lines.filter_map(|line| line.split_once(':'));
         let headers = headers.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect();
-        Self { method, target, version, headers, body: Vec::new(), url: String::new(), head }
+        Self { method, target, headers, body: Vec::new(), url: String::new(), head }
     }
 }
 
@@ -135,13 +131,7 @@ type Respond = dyn Fn(&Seen) -> Answer + Send + Sync;
 /// The origin. It stops accepting when the program ends.
 pub(super) struct Script {
     pub(super) address: SocketAddr,
-    received: Arc<Mutex<Received>>,
-}
-
-#[derive(Default)]
-struct Received {
-    requests: Vec<Seen>,
-    bytes: Vec<u8>,
+    received: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl Script {
@@ -149,7 +139,7 @@ impl Script {
     pub(super) fn start(respond: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
-        let received = Arc::new(Mutex::new(Received::default()));
+        let received = Arc::new(Mutex::new(Vec::new()));
         let (shared, respond): (_, Arc<Respond>) = (Arc::clone(&received), Arc::new(respond));
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -162,31 +152,26 @@ impl Script {
 
     /// Returns the requests received so far.
     pub(super) fn requests(&self) -> Vec<Seen> {
-        locked(&self.received).requests.clone()
+        locked(&self.received).clone()
     }
 
     /// Returns the requests with this target.
     pub(super) fn requests_for(&self, target: &str) -> Vec<Seen> {
         self.requests().into_iter().filter(|seen| seen.target == target).collect()
     }
-
-    /// Returns all bytes received so far, from all connections.
-    pub(super) fn bytes(&self) -> Vec<u8> {
-        locked(&self.received).bytes.clone()
-    }
 }
 
-fn locked(received: &Mutex<Received>) -> MutexGuard<'_, Received> {
+fn locked(received: &Mutex<Vec<Seen>>) -> MutexGuard<'_, Vec<Seen>> {
     received.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Serves a connection to its end.
-fn serve(stream: TcpStream, received: &Mutex<Received>, respond: &Respond) {
+fn serve(stream: TcpStream, received: &Mutex<Vec<Seen>>, respond: &Respond) {
     let _ = stream.set_nodelay(true);
     let _ = stream.set_read_timeout(Some(Duration::from_secs(60)));
-    let mut connection = Connection { stream, received };
+    let mut connection = Connection { stream };
     while let Ok(Some((seen, is_app))) = connection.request() {
-        locked(received).requests.push(seen.clone());
+        locked(received).push(seen.clone());
         let whole = seen.method != "HEAD" || is_app;
         let answered = respond(&seen).write(&mut connection.stream, whole, !is_app);
         if !answered.unwrap_or(false) {
@@ -195,12 +180,11 @@ fn serve(stream: TcpStream, received: &Mutex<Received>, respond: &Respond) {
     }
 }
 
-struct Connection<'a> {
+struct Connection {
     stream: TcpStream,
-    received: &'a Mutex<Received>,
 }
 
-impl Connection<'_> {
+impl Connection {
     /// Reads a request, and whether it is from an application. `None` at the end.
     fn request(&mut self) -> io::Result<Option<(Seen, bool)>> {
         let mut first = Vec::new();
@@ -261,16 +245,14 @@ impl Connection<'_> {
     fn take(&mut self, length: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; length];
         self.stream.read_exact(&mut bytes)?;
-        locked(self.received).bytes.extend(&bytes);
         Ok(bytes)
     }
 
     fn byte(&mut self) -> io::Result<Option<u8>> {
         let mut byte = [0];
-        if self.stream.read(&mut byte)? == 0 {
+        if retried(|| self.stream.read(&mut byte))? == 0 {
             return Ok(None);
         }
-        locked(self.received).bytes.push(byte[0]);
         Ok(Some(byte[0]))
     }
 }

@@ -84,11 +84,11 @@ fn poison(
     })
 }
 
-/// Responds with a link to the host in this field, or in `Host`. A framework that reads the field
+/// Responds with a link to the hosts in this field, or in `Host`. A framework that reads the field
 /// itself does so for its own URL.
 fn links(seen: &Seen, name: &str) -> Answer {
-    let host = Some(seen.header(name)).filter(|host| !host.is_empty());
-    Answer::page(format!("<a href=//{}/> of {}", host.unwrap_or(SITE), seen.url))
+    let hosts = Some(seen.headers(name).join("+")).filter(|hosts| !hosts.is_empty());
+    Answer::page(format!("<a href=//{}/> of {}", hosts.as_deref().unwrap_or(SITE), seen.url))
 }
 
 fn redirect_unless_tls(seen: &Seen, name: &str) -> Answer {
@@ -153,7 +153,7 @@ fn cgi<'a>(seen: &'a Seen, name: &str) -> &'a str {
         let letters = name.bytes().map(|byte| if byte.is_ascii_alphanumeric() { byte } else { b'-' });
         letters.map(|byte| byte.to_ascii_lowercase()).collect::<Vec<_>>()
     };
-    // The last line wins: what a client adds comes after what the proxy sets, or before it.
+    // The client's line wins, wherever it stands.
     let found = seen.headers.iter().filter(|(found, _)| variable(found) == variable(name));
     let values: Vec<_> = found.map(|(_, value)| &**value).collect();
     values

@@ -30,14 +30,12 @@ const DECEIVING: &[&str] = &[
 const FORBIDDING: &[&[&str]] = &[
     &["max-age=600", "private"],
     &["max-age=600,PRIVATE"],
-    &["max-age=600, private=\"set-cookie, x\""],
     &["max-age=600, ext=\"a, b\", no-store"],
     &["max-age=600 , , no-store"],
     &["\tno-store,max-age=600"],
     &["max-age=600", "NO-STORE"],
     &["max-age=600, no-cache, no-cache=\"x\""],
     &["private;max-age=600"],
-    &["max-age=600, private=unquoted"],
 ];
 
 /// Returns the cases of this kind.
@@ -114,7 +112,8 @@ fn credentials() -> Vec<Case> {
             for target in DECEIVING {
                 // A framework's default for pages with a session: no Cache-Control at all.
                 secret(lab, target, "Cookie: alice\r\n", |seen| {
-                    page_of(seen).with("Content-Type", "text/css").with("Set-Cookie", "seen=alice")
+                    let cookie = format!("seen={}", seen.header("cookie"));
+                    page_of(seen).with("Content-Type", "text/css").with("Set-Cookie", &cookie)
                 })
                 .map_err(|error| error.context(*target))?;
             }
@@ -201,7 +200,8 @@ fn stored_pages() -> Vec<Case> {
                     Answer::new(200, "the page").with("ETag", "\"1\"").with("Cache-Control", control);
                 if seen.has("x-user") || seen.has("authorization") {
                     page = extra.iter().fold(page, |page, (name, value)| page.with(name, value));
-                    if seen.has("if-none-match") {
+                    // A HEAD is answered with 200, as many applications do.
+                    if seen.has("if-none-match") && seen.method == "GET" {
                         let kept = Answer::new(304, "").with("ETag", "\"1\"");
                         return extra.iter().fold(kept, |page, (name, value)| page.with(name, value));
                     }
