@@ -14,8 +14,8 @@ use super::{
 /// The hidden request of a downgrade attack.
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: site.test\r\n\r\n";
 
-/// Fields that replace those of a GET of `/page`, or are added to them. A name that ends with `+` is
-/// added although another of its name is there.
+/// Fields that replace those of a GET of `/page`, or are added to them. A name that ends with `+`
+/// is added although another of its name is there.
 type Fields = &'static [(&'static str, &'static str)];
 
 /// Each a case: its name, and the fields.

@@ -1,5 +1,5 @@
-//! Key confusion: two requests that an origin tells apart must not share a page, and what is stored
-//! under a key must be the response to the target that the key stands for.
+//! Key confusion: two requests that an origin distinguishes must not share a page, and what is
+//! stored under a key must be the response to the target that the key stands for.
 
 use anyhow::ensure;
 
@@ -90,6 +90,7 @@ pub(super) fn cases() -> Vec<Case> {
     }
     cases.extend(authorities());
     cases.extend(contents());
+    cases.extend(methods());
     cases
 }
 
@@ -208,6 +209,12 @@ fn contents() -> Vec<Case> {
                 },
             )
         }),
+    ]
+}
+
+/// Other methods than GET: what they store, and what they remove.
+fn methods() -> Vec<Case> {
+    vec![
         Case::new("a-post-is-served-to-a-get", ALL, |lab| {
             // Without the same `Content-Location`, only a POST gets it (RFC 9110 §9.3.3).
             lab.unharmed(

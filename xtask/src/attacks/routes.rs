@@ -1,4 +1,4 @@
-//! Routes and purging: which route a path takes, and whether a purge removes what clients get. These
+//! Routes and purging: which route a path takes, and whether a purge removes what clients get. The
 //! cases use a configuration file, and the admin listener of a proxy.
 
 use anyhow::{Context as _, ensure};
@@ -191,11 +191,7 @@ fn purges() -> Vec<Case> {
             let url = "https://www.example.com/x";
             let answer = site.send("POST", "/-/purge", &format!("Content-Length: {}\r\n", url.len()), url)?;
             let gone = !site.raw(request).iter().any(Reply::is_hit);
-            ensure!(
-                gone || answer.status != 200 || answer.body.contains('0'),
-                "the purge got {}, and the page is still a hit",
-                answer.shown()
-            );
+            ensure!(gone, "the purge got {}, and the page is still a hit", answer.shown());
             Ok(format!("the purge got {}", answer.shown()))
         }),
         Case::new("an-app-purge-misses-ignored-parameters", ACTIX, |lab| {
