@@ -183,8 +183,8 @@ impl Routes {
         let find = |path: &str| self.0.iter().position(|route| route.matches(host, path));
         let path = path.split('?').next().unwrap_or_default();
         let literal = find(&literal_path(path));
-        let has_other_reading = path.contains("//") || path.contains(['%', '\\']);
-        if has_other_reading && find(&decoded_path(path)) != literal {
+        let has_other_readings = path.contains("//") || path.contains(['%', '\\', ';']);
+        if has_other_readings && other_readings(path).iter().any(|reading| find(reading) != literal) {
             return Err(NoRoute::Ambiguous);
         }
         literal.map(|index| &self.0[index]).ok_or(NoRoute::Unknown)
@@ -210,10 +210,20 @@ fn literal_path(path: &str) -> Cow<'_, str> {
     normal(&decoded(path, is_unreserved))
 }
 
-/// Returns a path as an origin reads it that decodes everything, takes a backslash for a slash, and
-/// several slashes for one.
-fn decoded_path(path: &str) -> Cow<'_, str> {
-    let path = decoded(path, |_| true).replace('\\', "/");
+/// Returns the other ways in which origins read a path: decoded once or twice, and without the
+/// parameters of its segments (RFC 3986 §3.3).
+fn other_readings(path: &str) -> [Cow<'_, str>; 3] {
+    let once = decoded(path, |_| true);
+    let twice = decoded(&once, |_| true);
+    let segments: Vec<_> =
+        once.split('/').map(|segment| segment.split(';').next().unwrap_or_default()).collect();
+    [plain_path(&once), plain_path(&twice), plain_path(&segments.join("/"))]
+}
+
+/// Returns a decoded path as an origin reads it that takes a backslash for a slash, and several
+/// slashes for one.
+fn plain_path(path: &str) -> Cow<'static, str> {
+    let path = path.replace('\\', "/");
     let mut collapsed = String::with_capacity(path.len());
     for character in path.chars() {
         if character != '/' || !collapsed.ends_with('/') {
@@ -294,9 +304,17 @@ mod tests {
             let found = routes.find(host, path).map(|route| (route.host.as_deref(), &*route.prefix));
             assert_eq!(found, Ok(expected), "{host}{path}");
         }
-        for ambiguous in
-            ["//api", "/x//../api", "/static%2f..%2fapi/x", "/%2fapi/x", "/\\api", "/a/%5c../%5c../api"]
-        {
+        for ambiguous in [
+            "//api",
+            "/x//../api",
+            "/static%2f..%2fapi/x",
+            "/%2fapi/x",
+            "/\\api",
+            "/a/%5c../%5c../api",
+            "/api;x",
+            "/;x/api",
+            "/%2561pi",
+        ] {
             assert_eq!(routes.find("other.org", ambiguous).err(), Some(NoRoute::Ambiguous), "{ambiguous}");
         }
         let only = Routes::new(vec![route(Some("a"), "/")]);

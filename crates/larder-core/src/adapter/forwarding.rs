@@ -7,7 +7,7 @@ use http::{
     header::{COOKIE, HOST, VIA},
 };
 
-use super::{TrustedProxies, strip_steering};
+use super::{TrustedProxies, steering::strip_ambiguous, strip_steering};
 use crate::policy::strip_unforwardable;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -63,7 +63,8 @@ impl Forwarding {
     ///
     /// First it removes the fields that `Connection` lists and every other field that concerns the
     /// client's connection (RFC 9110 §7.6.1); then the fields with which a client could steer the
-    /// origin ([`is_steering`](super::is_steering)). Last it writes `Host`, `X-Forwarded-Proto` and
+    /// origin ([`is_steering`](super::is_steering)), and those with `_` or another character in
+    /// their name that gateways read as `-`. Last it writes `Host`, `X-Forwarded-Proto` and
     /// `X-Forwarded-Host` of the target in normal form, `X-Forwarded-For`, `Via` and `CDN-Loop`.
     /// `X-Forwarded-For` continues that of a trusted `peer`, and starts with the peer for any
     /// other. Several `Cookie` lines become one (RFC 9113 §8.2.3).
@@ -87,6 +88,7 @@ impl Forwarding {
         let clients = clients.filter(|clients| !clients.is_empty());
         strip_unforwardable(headers);
         strip_steering(headers);
+        strip_ambiguous(headers);
         if headers.get_all(COOKIE).iter().nth(1).is_some() {
             let cookies = joined(headers, &COOKIE, "; ");
             set(headers, COOKIE, &cookies);

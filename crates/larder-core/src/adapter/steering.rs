@@ -4,11 +4,17 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The fields without the prefix `x-`, with `-` for `_`.
-const STEERING: [&str; 27] = [
+const STEERING: [&str; 43] = [
+    "appengine-user-ip",
     "arr-ssl",
+    "azure-clientip",
+    "azure-socketip",
+    "base-url",
     "client-ip",
     "cluster-client-ip",
+    "envoy-external-address",
     "forwarded",
+    "forwarded-by",
     "forwarded-for",
     "forwarded-host",
     "forwarded-path",
@@ -21,25 +27,47 @@ const STEERING: [&str; 27] = [
     "forwarded-ssl",
     "forwarded-uri",
     "host",
+    "http-destinationurl",
+    "http-host-override",
     "http-method",
     "http-method-override",
+    "http-path-override",
     "method-override",
     "original-host",
     "original-uri",
     "original-url",
+    "originating-ip",
+    "override-url",
+    "proxy-url",
+    "proxyuser-ip",
     "real-ip",
+    "remote-addr",
+    "remote-ip",
     "rewrite-uri",
     "rewrite-url",
     "scheme",
+    "script-name",
     "url-scheme",
+];
+
+/// The other fields. `Proxy` becomes the variable `HTTP_PROXY` of CGI programs, which libraries take
+/// for the address of a proxy.
+const OTHERS: [&str; 8] = [
+    "cf-connecting-ip",
+    "client-ip",
+    "cluster-client-ip",
+    "fastly-client-ip",
+    "forwarded",
+    "front-end-https",
+    "proxy",
+    "true-client-ip",
 ];
 
 /// Returns whether servers and frameworks take a field for the real target, method or address of a
 /// request. `name` is in lower case.
 ///
-/// Gateways with CGI variables read `_` as `-` (RFC 9110 §17.10), so both spellings count. A field
-/// that a server reads only with the prefix `X-` counts with it only, except `Forwarded`
-/// (RFC 7239).
+/// Gateways with CGI variables read `_` and other characters as `-` (RFC 9110 §17.10), so every
+/// spelling counts.
 ///
 /// ```
 /// use larder_core::adapter::is_steering;
@@ -49,26 +77,30 @@ const STEERING: [&str; 27] = [
 /// ```
 pub fn is_steering(name: &str) -> bool {
     let rest = match name.as_bytes() {
-        [b'x', b'-' | b'_', ..] => &name[2..],
-        [b'f', ..] if name == "forwarded" => return true,
-        // The names of some load balancers and platforms.
-        [b'f', ..] => return is_spelled(name, "front-end-https"),
-        [b't', ..] => return is_spelled(name, "true-client-ip"),
-        [b'c', ..] => return is_spelled(name, "cf-connecting-ip"),
+        [b'x', separator, ..] if !separator.is_ascii_alphanumeric() => &name[2..],
+        [b'c' | b'f' | b'p' | b't' | b'd' | b'w', ..] => {
+            return OTHERS.iter().any(|other| is_spelled(name, other));
+        }
         _ => return false,
     };
     STEERING.iter().any(|steering| is_spelled(rest, steering))
 }
 
-/// Returns whether a name has this spelling, with `_` or `-`.
+/// Returns whether a name has this spelling, with any separators.
 fn is_spelled(name: &str, spelling: &str) -> bool {
-    let as_dash = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    let as_dash = |byte: u8| if byte.is_ascii_alphanumeric() { byte } else { b'-' };
     name.len() == spelling.len() && name.bytes().map(as_dash).eq(spelling.bytes())
 }
 
 /// Removes the fields that [`is_steering`] names.
 pub fn strip_steering(fields: &mut HeaderMap) {
     strip(fields, is_steering);
+}
+
+/// Removes the fields with a name that a gateway with CGI variables reads as another name: with other
+/// characters than letters, digits and `-` (RFC 9110 §17.10). nginx drops them as well.
+pub(super) fn strip_ambiguous(fields: &mut HeaderMap) {
+    strip(fields, |name| !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
 }
 
 /// Makes the fields of a request what its key states, before a handler sees them.
