@@ -194,20 +194,17 @@ impl ResponseDirectives {
 
     /// Adds one directive. Unknown directives are ignored (§5.2.3).
     pub(crate) fn add(&mut self, name: &[u8], argument: Option<&[u8]>) {
+        // Returns whether the value is invalid. It then counts as zero.
         let first = |slot: &mut Option<Duration>| {
-            slot.get_or_insert(seconds_or_zero(argument));
+            let seconds = parse_seconds(argument);
+            slot.get_or_insert(seconds.unwrap_or_default());
+            seconds.is_none()
         };
         match &*name.to_ascii_lowercase() {
-            b"max-age" => {
-                first(&mut self.max_age);
-                self.invalid.max_age |= parse_seconds(argument).is_none();
-            }
-            b"s-maxage" => {
-                first(&mut self.s_maxage);
-                self.invalid.s_maxage |= parse_seconds(argument).is_none();
-            }
-            b"stale-while-revalidate" => first(&mut self.stale_while_revalidate),
-            b"stale-if-error" => first(&mut self.stale_if_error),
+            b"max-age" => self.invalid.max_age |= first(&mut self.max_age),
+            b"s-maxage" => self.invalid.s_maxage |= first(&mut self.s_maxage),
+            b"stale-while-revalidate" => _ = first(&mut self.stale_while_revalidate),
+            b"stale-if-error" => _ = first(&mut self.stale_if_error),
             b"no-store" => self.no_store = true,
             b"no-cache" => self.no_cache.add(argument),
             b"private" => self.private.add(argument),

@@ -42,14 +42,12 @@ impl HeaderFlags {
     /// `If-Match` or `If-Unmodified-Since`: preconditions that only the origin may evaluate
     /// (RFC 9111 §4.3.2).
     pub(crate) const ORIGIN_PRECONDITION: Self = Self(1 << 7);
-    pub(crate) const COOKIE: Self = Self(1 << 8);
 
     /// Returns the flag of a field name. The length is compared first, so that most names need no
     /// string comparison.
     fn of(name: &str) -> Self {
         match (name.len(), name) {
             (5, "range") => Self::RANGE,
-            (6, "cookie") => Self::COOKIE,
             (6, "pragma") => Self::PRAGMA,
             (8, "if-range") => Self::IF_RANGE,
             (8, "if-match") | (19, "if-unmodified-since") => Self::ORIGIN_PRECONDITION,

@@ -196,14 +196,13 @@ impl Rules {
             RequestCause::Negotiation => self.kind == CacheKind::Shared && !fields.contains_key(VARY),
             RequestCause::Conditions => true,
         };
+        if !suspected || self.store_request_errors {
+            return Ok(());
+        }
         let directives = &effective.directives;
         let is_meant = self.kind == CacheKind::Shared && directives.valid_s_maxage().is_some()
             || effective.targeted && directives.valid_max_age().is_some();
-        if suspected && !is_meant && !self.store_request_errors {
-            Err(NotStorable::RequestError)
-        } else {
-            Ok(())
-        }
+        if is_meant { Ok(()) } else { Err(NotStorable::RequestError) }
     }
 
     /// Checks that the method has cacheable responses: GET, or POST with an explicit lifetime and a

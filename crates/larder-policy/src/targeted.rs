@@ -25,11 +25,11 @@ impl Rules {
         status: StatusCode,
         fields: &HeaderMap,
     ) -> EffectiveDirectives {
-        let personal = request.has(HeaderFlags::AUTHORIZATION)
-            || request.has(HeaderFlags::COOKIE)
-            || fields.contains_key(SET_COOKIE);
         let mut effective = self.sent_directives(fields);
-        effective.may_guess = self.kind == CacheKind::Private || !personal;
+        // With an explicit lifetime there is nothing to guess, and no field to look up.
+        let explicit = effective.directives.max_age.is_some() || effective.directives.s_maxage.is_some();
+        effective.may_guess =
+            self.kind == CacheKind::Private || explicit || !may_be_personal(request, fields);
         if let Some(overrides) = &self.overrides {
             overrides.apply(status, fields.contains_key(EXPIRES), &mut effective);
         }
@@ -54,6 +54,13 @@ impl Rules {
             may_guess: true,
         }
     }
+}
+
+/// Returns whether a response may be meant for one user.
+fn may_be_personal<F: RequestHeaders>(request: &RequestHead<'_, F>, fields: &HeaderMap) -> bool {
+    request.has(HeaderFlags::AUTHORIZATION)
+        || request.fields().lines("cookie").next().is_some()
+        || fields.contains_key(SET_COOKIE)
 }
 
 /// Parses a targeted field. Returns `None` if it must be ignored: it is empty, it is no dictionary,

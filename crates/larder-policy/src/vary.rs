@@ -221,25 +221,27 @@ impl Entry {
 /// (RFC 9110 §12.5) are also known to be lists in which order and white space have no meaning, and
 /// in which some parts are case-insensitive, unless they are longer than [`MAX_NORMALIZED`].
 fn normal_form(name: &HeaderName, request: &impl RequestHeaders) -> Option<Box<[u8]>> {
-    let lines: Vec<_> = request.lines(name.as_str()).map(<[u8]>::trim_ascii).collect();
-    if lines.is_empty() {
-        return None;
-    }
-    if *name == AUTHORIZATION {
-        return Some(credentials_fingerprint(&lines));
-    }
-    let joined = || Some(lines.join(&b", "[..]).into_boxed_slice());
-    // The joined lines of a long value are longer than any normal form, and equal none.
-    if lines.iter().map(|line| line.len()).sum::<usize>() > MAX_NORMALIZED {
-        return joined();
-    }
+    let mut lines = request.lines(name.as_str()).map(<[u8]>::trim_ascii);
+    let (first, second) = (lines.next()?, lines.next());
     let ignores_case = match name.as_str() {
-        "accept" => false,
-        "accept-charset" | "accept-encoding" | "accept-language" => true,
-        _ => return joined(),
+        "accept" => Some(false),
+        "accept-charset" | "accept-encoding" | "accept-language" => Some(true),
+        _ => None,
+    };
+    // The joined lines of a long value are longer than any normal form, and equal none.
+    let length = match second {
+        None => first.len(),
+        Some(_) => request.lines(name.as_str()).map(|line| line.trim_ascii().len()).sum(),
+    };
+    let lines = std::iter::once(first).chain(second).chain(lines);
+    if *name == AUTHORIZATION {
+        return Some(credentials_fingerprint(&lines.collect::<Vec<_>>()));
+    }
+    let Some(ignores_case) = ignores_case.filter(|_| length <= MAX_NORMALIZED) else {
+        return Some(lines.collect::<Vec<_>>().join(&b", "[..]).into_boxed_slice());
     };
     let mut members: Vec<Vec<u8>> =
-        list_members(lines.iter().copied()).map(|member| normal_member(member, ignores_case)).collect();
+        list_members(lines).map(|member| normal_member(member, ignores_case)).collect();
     members.sort_unstable();
     Some(members.join(&b","[..]).into_boxed_slice())
 }

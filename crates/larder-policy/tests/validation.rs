@@ -341,7 +341,8 @@ fn an_exchange_that_may_not_be_stored_changes_nothing_that_is_stored() {
         shared  | HEAD Authorization: a   | 200 ETag: \"a\"                                   | unrelated  | §3.5: no directive that allows it
         shared  | HEAD Authorization: a   | 200 max-age=60, public; ETag: \"a\"               | updated    | §3.5: public
         shared  | HEAD                    | 200 max-age=60; ETag: \"a\"; Vary: *              | outdated   | §4.1: always fails to match
-        private | HEAD Authorization: a   | 200 max-age=60; ETag: \"a\"; Set-Cookie: s=alice  | updated    | §3: one user's cache
+        private | HEAD                    | 200 max-age=60; ETag: \"a\"; Set-Cookie: s=alice  | updated    | §3: one user's cache
+        private | HEAD Authorization: a   | 200 max-age=60; ETag: \"a\"                       | unrelated  | §4.3.5: could not have been chosen, since credentials select
         private | HEAD                    | 200 no-store; ETag: \"a\"                         | unrelated  | §5.2.2.5: MUST NOT store any part
         shared  | GET                     | 304 max-age=60; ETag: \"a\"                       | updated    | §4.3.4: MUST update its header fields
         shared  | GET                     | 304 max-age=60; ETag: \"a\"; Set-Cookie: s=alice  | for alice  | §7.3: a shared cache of this crate does not store it
