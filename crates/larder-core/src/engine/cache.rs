@@ -153,8 +153,8 @@ impl Cache {
     /// Converts the response to an `http` response, with `Age` and `Cache-Status`.
     ///
     /// `Content-Length` is present only if the origin sent it and the response is whole. An HTTP
-    /// server adds it from the size hint of the body, except to a response to HEAD: if the framework
-    /// needs it there, read [`CacheResponse::content_length`] before.
+    /// server adds it from the size hint of the body. The body of a response to HEAD is empty: read
+    /// [`CacheResponse::content_length`] before if the response is to have the field.
     pub fn into_http(&self, response: CacheResponse) -> Response<Body> {
         response.into_http(&self.context.name)
     }

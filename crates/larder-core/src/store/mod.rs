@@ -224,10 +224,10 @@ impl std::ops::Deref for Candidates {
 ///
 /// # Example
 ///
-/// A complete store in the memory of the process. It passes `larder_testkit::store_suite!`.
+/// A complete store in the memory of the process.
 ///
 /// ```
-#[doc = include_str!("../../tests/map_store/store.rs")]
+#[doc = include_str!("../../tests/map_store.rs")]
 /// ```
 ///
 /// # Cost
@@ -271,16 +271,16 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// The new head may have other `groups` and another `selecting` than the old one. A later
     /// removal of one of its new groups removes the entry, one of its former groups does not. The
-    /// epoch of the reservation ([`Ticket::epoch`]) stays with the entry. If a new group was removed
-    /// between that reservation and this call, the store may keep the entry or drop it. The other
-    /// entries of the key stay, even one with an equal `selecting`.
+    /// epoch of the reservation ([`Ticket::epoch`]) stays with the entry. If a new group was
+    /// removed between that reservation and this call, the store may keep the entry or drop it. The
+    /// other entries of the key stay, even one with an equal `selecting`.
     ///
     /// # Errors
     ///
     /// Returns [`Gone`](StoreErrorKind::Gone) if the entry no longer exists; nothing changes then.
-    /// An entry whose old head has a group that was removed since it was reserved no longer exists:
-    /// check [`Epochs::removed_since`] with the groups of the *old* head. The origin may have taken
-    /// the page out of that group, so that the new head alone does not show the removal.
+    /// If a group of the entry's old head was removed since the entry was reserved, the entry no
+    /// longer exists: check [`Epochs::removed_since`] with the groups of the *old* head. The origin
+    /// may have taken the page out of that group, so that the new head does not show the removal.
     async fn freshen(
         &self,
         key: &CacheKey,

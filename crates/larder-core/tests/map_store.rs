@@ -1,3 +1,5 @@
+//! A store in the memory of the process, and the tests of its contract.
+
 use std::{
     collections::HashMap,
     sync::{
@@ -180,3 +182,5 @@ impl StoreWriter for MapWriter {
 fn gone() -> StoreError {
     StoreError::new(StoreErrorKind::Gone, "map", "the entry was removed or replaced")
 }
+
+larder_testkit::store_suite!(map_store, async { MapStore::default() });
