@@ -97,8 +97,8 @@ pub fn strip_steering(fields: &mut HeaderMap) {
     strip(fields, is_steering);
 }
 
-/// Removes the fields with a name that a gateway with CGI variables reads as another name: with other
-/// characters than letters, digits and `-` (RFC 9110 §17.10). nginx drops them as well.
+/// Removes the fields with a name that a gateway with CGI variables reads as another name: with
+/// other characters than letters, digits and `-` (RFC 9110 §17.10). nginx drops them as well.
 pub(super) fn strip_ambiguous(fields: &mut HeaderMap) {
     strip(fields, |name| !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
 }
