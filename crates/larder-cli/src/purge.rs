@@ -3,7 +3,7 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use larder::core::{Cache, CacheGroup, CacheKey, CacheStore, Scope, StoreError};
+use larder::core::{Cache, CacheGroup, CacheKey, CacheStore, Scope, StoreError, adapter::PurgePrefix};
 
 use crate::{
     admin_client::AdminArgs,
@@ -59,7 +59,9 @@ pub(crate) struct Args {
     /// Origin that the group belongs to, e.g. https://example.com.
     #[arg(long, value_name = "ORIGIN", requires = "tag")]
     of: Option<String>,
-    /// Purge all URLs that begin with this text. Scans the whole store.
+    /// Purge this URL and all below it: https://example.com/news also means /news?page=2 and
+    /// /news/today, but not /newsletter; with a * at the end, it means any rest. Scans the whole
+    /// store.
     #[arg(long, value_name = "PREFIX", group = "selection")]
     prefix: Option<String>,
     /// Purge everything.
@@ -87,7 +89,18 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let store = store_url::open_shared(args.store.as_deref()).await?.into_store();
         let verb = if args.soft { "marked stale:" } else { "removed" };
         if let Some(prefix) = &args.prefix {
-            match purge(&store, Scope::Prefix(prefix), args.soft).await? {
+            let below = PurgePrefix::parse(prefix)
+                .map_err(|error| UsageError(format!("{prefix}: {error}; e.g. https://example.com/news/")))?;
+            let mut sum = Some(0);
+            for scope in below.scopes() {
+                sum = sum.zip(purge(&store, scope, args.soft).await?).map(|(sum, count)| sum + count);
+                if let Scope::Key(key) = scope {
+                    let private = key.with_extra(PRIVATE.as_bytes());
+                    let count = purge(&store, Scope::Key(&private), args.soft).await?;
+                    sum = sum.zip(count).map(|(sum, count)| sum + count);
+                }
+            }
+            match sum {
                 Some(count) if !args.soft => println!("{verb} {count}"),
                 count => println!("{verb} {prefix}{}", in_parentheses(count)),
             }

@@ -13,7 +13,7 @@ use actix_web::{
 };
 use anyhow::Context as _;
 use larder::{
-    core::{Cache, CacheGroup, Scope, TargetUri},
+    core::{Cache, CacheGroup, Scope, TargetUri, adapter::PurgePrefix},
     metrics::Counters,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -196,7 +196,11 @@ impl Admin {
             return self.purge_scopes(&[Scope::Group(&group)], tag, request.soft).await;
         }
         match &request.prefix {
-            Some(prefix) => self.purge_scopes(&[Scope::Prefix(prefix)], prefix, request.soft).await,
+            Some(prefix) => {
+                let below = PurgePrefix::parse(prefix)
+                    .map_err(|error| usage(format!("{prefix}: {error}; e.g. https://example.com/news/")))?;
+                self.purge_scopes(&below.scopes(), prefix, request.soft).await
+            }
             None => self.purge_scopes(&[Scope::All], "all", request.soft).await,
         }
     }
@@ -218,7 +222,7 @@ impl Admin {
         let mut body = serde_json::json!({ "purged": name, "soft": is_soft });
         if let Some(entries) = entries {
             body["entries"] = entries.into();
-            if matches!(scopes, [Scope::Prefix(_)]) && !is_soft {
+            if matches!(scopes, [.., Scope::Prefix(_)]) && !is_soft {
                 body["removed"] = entries.into();
             }
         }

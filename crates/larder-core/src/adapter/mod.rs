@@ -14,12 +14,14 @@
 
 mod forwarding;
 mod key_rules;
+mod prefix;
 mod steering;
 mod target;
 mod trusted;
 
 pub use forwarding::{Forwarding, LoopDetected};
 pub use key_rules::KeyRules;
+pub use prefix::PurgePrefix;
 pub use steering::{is_steering, set_target_fields, strip_steering};
 pub use target::{ReceivedTarget, RequestTarget, TargetRejection};
 pub use trusted::{InvalidNetwork, TrustedProxies};
