@@ -8,6 +8,8 @@ use std::{
 
 /// Longest wait for bytes that must arrive.
 const WAIT: Duration = Duration::from_secs(30);
+/// Wait for the first response to bytes that the server may take for a part of a request.
+const FIRST: Duration = Duration::from_secs(10);
 /// Wait for bytes that may arrive: a response to a request that the server may take for content.
 const QUIET: Duration = Duration::from_millis(1500);
 
@@ -91,10 +93,11 @@ impl Client {
 
     /// Reads all final responses until the server closes the connection or is quiet.
     pub(super) fn replies(&mut self) -> Vec<Reply> {
-        let _ = self.stream.set_read_timeout(Some(QUIET));
+        let _ = self.stream.set_read_timeout(Some(FIRST));
         let mut replies = Vec::new();
         while let Some(reply) = self.reply("GET") {
             replies.push(reply);
+            let _ = self.stream.set_read_timeout(Some(QUIET));
         }
         let _ = self.stream.shutdown(Shutdown::Both);
         replies
@@ -102,8 +105,10 @@ impl Client {
 
     /// Reads everything until the server closes the connection or is quiet, as text.
     pub(super) fn rest(&mut self) -> String {
-        let _ = self.stream.set_read_timeout(Some(QUIET));
-        while self.fill() {}
+        let _ = self.stream.set_read_timeout(Some(FIRST));
+        while self.fill() {
+            let _ = self.stream.set_read_timeout(Some(QUIET));
+        }
         String::from_utf8_lossy(&std::mem::take(&mut self.buffer)).into_owned()
     }
 

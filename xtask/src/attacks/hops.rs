@@ -186,6 +186,18 @@ fn origins() -> Vec<Case> {
             &[("Connection", "set-cookie"), ("Set-Cookie", "session=USER"), ("Cache-Control", "max-age=600")],
         ),
         listed(
+            "connection-hides-age",
+            &[("Connection", "age"), ("Age", "600"), ("Cache-Control", "max-age=600")],
+        ),
+        listed(
+            "connection-hides-pragma",
+            &[
+                ("Connection", "cache-control"),
+                ("Cache-Control", "no-cache"),
+                ("Expires", "Thu, 01 Jan 2099 00:00:00 GMT"),
+            ],
+        ),
+        listed(
             "connection-hides-expires",
             &[
                 ("Connection", "expires, last-modified"),

@@ -13,6 +13,8 @@ use super::{
 
 /// The hidden request of a downgrade attack.
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: site.test\r\n\r\n";
+// The length that the cases with a valid and an invalid one state.
+const _: () = assert!(HIDDEN.len() == 41);
 
 /// Fields that replace those of a GET of `/page`, or are added to them. A name that ends with `+`
 /// is added although another of its name is there.
@@ -70,9 +72,15 @@ const CONTENTS: &[(&str, Fields, &str)] = &[
     ("h2-smuggling-by-a-long-length", &[(":method", "POST"), ("content-length", "999")], "HIDDEN"),
     (
         "h2-smuggling-by-two-lengths",
-        &[(":method", "POST"), ("content-length", "0"), ("content-length+", "42")],
+        &[(":method", "POST"), ("content-length", "0"), ("content-length+", "41")],
         "HIDDEN",
     ),
+    (
+        "h2-smuggling-by-a-second-length",
+        &[(":method", "POST"), ("content-length", "41"), ("content-length+", "0")],
+        "HIDDEN",
+    ),
+    ("h2-smuggling-by-a-list-of-lengths", &[(":method", "POST"), ("content-length", "41, 0")], "HIDDEN"),
     ("h2-smuggling-by-a-signed-length", &[(":method", "POST"), ("content-length", "+0")], "HIDDEN"),
     (
         "h2-smuggling-by-lines-in-a-value",

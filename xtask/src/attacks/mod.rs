@@ -20,6 +20,7 @@ mod lab;
 mod naive;
 mod origins;
 mod report;
+mod reuse;
 mod routes;
 mod script;
 mod steering;
@@ -90,6 +91,7 @@ fn all() -> Vec<Case> {
         keys::cases,
         errors::cases,
         users::cases,
+        reuse::cases,
         routes::cases,
         crowds::cases,
         framing::cases,

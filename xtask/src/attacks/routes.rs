@@ -23,6 +23,8 @@ const ACCOUNTS: &[(&str, &str)] = &[
     ("a-double-encoding-leaves-its-route", "/%2561ccount"),
     ("a-backslash-leaves-its-route", "/\\account"),
     ("a-parameter-before-it-leaves-its-route", "/;x/account"),
+    ("a-trailing-nul-leaves-its-route", "/account%00"),
+    ("an-overlong-letter-leaves-its-route", "/%c1%a1ccount"),
 ];
 
 /// Returns the cases of this kind.

@@ -87,14 +87,18 @@ fn credentials() -> Vec<Case> {
             })
         }),
         Case::new("a-304-shares-a-page-of-authorization", ALL, |lab| {
-            let site = lab.site(|seen| match seen.has("if-none-match") {
-                true => Answer::new(304, "").with("ETag", "\"1\""),
-                false => page_of(seen).with("Cache-Control", "s-maxage=foo").with("ETag", "\"1\""),
-            })?;
-            site.get_with("/page", ALICE)?;
-            let bob = site.get_with("/page", "Authorization: Bearer bob\r\n")?;
-            ensure!(!bob.contains("alice"), "bob got {}", bob.shown());
-            Ok(format!("bob got {}", bob.shown()))
+            for control in
+                ["s-maxage=foo", "s-maxage=-1", "s-maxage=", "s-maxage", "s-maxage=1.5", "Public=no"]
+            {
+                let site = lab.site(move |seen| match seen.has("if-none-match") {
+                    true => Answer::new(304, "").with("ETag", "\"1\""),
+                    false => page_of(seen).with("Cache-Control", control).with("ETag", "\"1\""),
+                })?;
+                site.get_with("/page", ALICE)?;
+                let bob = site.get_with("/page", "Authorization: Bearer bob\r\n")?;
+                ensure!(!bob.contains("alice"), "{control}: bob got {}", bob.shown());
+            }
+            Ok("bob got his own page".to_owned())
         }),
         Case::new("must-revalidate-in-quotes-shares-a-page", ALL, |lab| {
             secret(lab, "/page", ALICE, |seen| {
