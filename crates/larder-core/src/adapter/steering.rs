@@ -50,8 +50,8 @@ const STEERING: [&str; 43] = [
     "url-scheme",
 ];
 
-/// The other fields. `Proxy` becomes the variable `HTTP_PROXY` of CGI programs, which libraries take
-/// for the address of a proxy.
+/// The other fields. `Proxy` becomes the variable `HTTP_PROXY` of CGI programs, which libraries
+/// take for the address of a proxy.
 const OTHERS: [&str; 8] = [
     "cf-connecting-ip",
     "client-ip",

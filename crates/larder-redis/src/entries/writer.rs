@@ -130,8 +130,10 @@ impl StoreWriter for RedisWriter {
             return Err(too_long(limit));
         }
         self.buffer.extend_from_slice(&chunk);
-        let inline =
-            if self.head.selecting.iter().next().is_some() { MAX_INLINE_VARIANT } else { MAX_INLINE };
+        // A selecting field that the request did not have makes no variant: most responses of a
+        // private cache select by the absence of `Authorization`.
+        let is_variant = self.head.selecting.iter().any(|(_, value)| value.is_some());
+        let inline = if is_variant { MAX_INLINE_VARIANT } else { MAX_INLINE };
         if self.buffer.len() > inline && !self.envelope.own_key || self.buffer.len() as u64 >= CHUNK_BYTES {
             self.envelope.own_key = true;
             self.flush().await?;
