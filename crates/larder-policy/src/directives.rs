@@ -104,10 +104,13 @@ pub fn set_immutable(response: &mut HeaderMap) {
     }
 }
 
-/// Sets `Cache-Control: max-age` to this lifetime in whole seconds, replacing the previous value
-/// (§5.2.2.1).
+/// Sets `Cache-Control` to this lifetime in whole seconds, for private caches (§5.2.2.1) and for
+/// shared ones (§5.2.2.10), replacing the previous value.
+///
+/// A lifetime for shared caches also permits them to store an error that one request can cause.
 pub fn set_max_age(response: &mut HeaderMap, lifetime: Duration) {
-    let value = format!("max-age={}", lifetime.as_secs());
+    let seconds = lifetime.as_secs();
+    let value = format!("max-age={seconds}, s-maxage={seconds}");
     response.extend(HeaderValue::from_str(&value).ok().map(|value| (CACHE_CONTROL, value)));
 }
 
