@@ -31,6 +31,10 @@ use crate::{
 
 /// Interval at which the wall clock is read: it can be adjusted, and the machine can sleep.
 const WALL_CLOCK_POLL: Duration = Duration::from_secs(30);
+/// Time between two lookups of a response that is being stored.
+const COMMIT_POLL: Duration = Duration::from_millis(20);
+/// Maximum number of lookups of a response that is being stored.
+const COMMIT_POLLS: u32 = 50;
 /// How long before its time by the wall clock a run may begin.
 const EARLY_TOLERANCE: Duration = Duration::from_millis(20);
 /// Number of events that may wait for space in the channel. Then no further runs start.
@@ -328,17 +332,33 @@ async fn fetch_page(
             retry_after(response.headers()).filter(|_| is_retryable_status(status)),
         ));
     }
+    let is_stored = response.cache_status().stored;
     let now = match before.as_ref().and_then(|before| before.if_validators_match(&response)) {
         Some(now) => now,
         None => Snapshot::read(response).await?,
     };
-    Ok(RunOutcome::Fetched { before, now, fresh: remaining_freshness(client, &url).await })
+    Ok(RunOutcome::Fetched { before, now, fresh: freshness_once_stored(client, &url, is_stored).await })
 }
 
 /// Returns the snapshot of a stored response, which an earlier process may have fetched.
 async fn stored_snapshot(client: &CachedClient, url: &Url) -> Option<Snapshot> {
     let response = client.get(url.clone()).mode(CacheMode::Offline).send().await.ok()?;
     Snapshot::read(response).await.ok()
+}
+
+/// Returns how long the response of a page stays fresh after it was fetched.
+///
+/// The end of its body may have been read before the store has committed it, so a response that is
+/// being stored is looked up again for up to a second.
+async fn freshness_once_stored(client: &CachedClient, url: &Url, is_stored: bool) -> Option<Duration> {
+    let mut attempts = if is_stored { COMMIT_POLLS } else { 1 };
+    loop {
+        attempts -= 1;
+        match remaining_freshness(client, url).await {
+            None if attempts > 0 => tokio::time::sleep(COMMIT_POLL).await,
+            found => return found,
+        }
+    }
 }
 
 /// Returns how long the stored response of a page stays fresh.
