@@ -167,6 +167,16 @@ impl SelectingHeaders {
         self.entries.iter().map(|entry| (&entry.name, entry.value.as_deref()))
     }
 
+    /// Returns whether other variants of the response are to be expected: any field selects, or no
+    /// request matches.
+    ///
+    /// In a private cache every response also selects by `Authorization`. A response to a request
+    /// without credentials counts as one without variants, since most keys have no other.
+    pub fn varies(&self) -> bool {
+        let selects = |entry: &Entry| entry.value.is_some() || entry.name != AUTHORIZATION;
+        self.matches_none || self.entries.iter().any(selects)
+    }
+
     /// Returns the approximate memory use of the values in bytes.
     pub(crate) fn weight(&self) -> usize {
         let length = |bytes: &Option<Box<[u8]>>| bytes.as_ref().map_or(0, |bytes| bytes.len());

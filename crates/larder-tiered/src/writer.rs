@@ -31,7 +31,7 @@ impl Reservation for Reserved {
     ) -> Result<Box<dyn StoreWriter>, StoreError> {
         let Self { coherence, key, near, far } = *self;
         // A single near variant would hide the others. The next lookup promotes all of them.
-        let incomplete = varies(&head).then_some((coherence, key));
+        let incomplete = head.selecting.varies().then_some((coherence, key));
         let near = match near {
             Some(near) if incomplete.is_none() => {
                 near.begin(Arc::clone(&head), length, keep_until).await.ok()
@@ -52,11 +52,6 @@ impl Reservation for Reserved {
         }
         Ok(Box::new(TieredWriter { near, far, incomplete }))
     }
-}
-
-/// Returns whether the key may have other variants.
-fn varies(head: &StoredHead) -> bool {
-    head.selecting.never_matches() || head.selecting.iter().next().is_some()
 }
 
 /// Creates the error of a write that no store accepts any more.

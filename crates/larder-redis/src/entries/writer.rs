@@ -130,10 +130,7 @@ impl StoreWriter for RedisWriter {
             return Err(too_long(limit));
         }
         self.buffer.extend_from_slice(&chunk);
-        // A selecting field that the request did not have makes no variant: most responses of a
-        // private cache select by the absence of `Authorization`.
-        let is_variant = self.head.selecting.iter().any(|(_, value)| value.is_some());
-        let inline = if is_variant { MAX_INLINE_VARIANT } else { MAX_INLINE };
+        let inline = if self.head.selecting.varies() { MAX_INLINE_VARIANT } else { MAX_INLINE };
         if self.buffer.len() > inline && !self.envelope.own_key || self.buffer.len() as u64 >= CHUNK_BYTES {
             self.envelope.own_key = true;
             self.flush().await?;
