@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     context::Context,
+    date_line::DateLine,
     error::FetchError,
     events::Observer,
     invalidate,
@@ -315,6 +316,7 @@ impl CacheBuilder {
                 rules: self.rules,
                 name: self.name,
                 clock: self.clock,
+                date_line: DateLine::default(),
                 flights: Flights::new(self.limits.max_concurrent_fetches),
                 uncacheable: UncacheableKeys::new(),
                 background: Arc::new(Semaphore::new(self.limits.max_background_revalidations)),

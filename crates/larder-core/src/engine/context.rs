@@ -6,6 +6,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 
 use super::{
+    date_line::DateLine,
     events::{Event, Observer, StoreFailed, StoreStep},
     limits::Limits,
     miss::{flights::Flights, uncacheable::UncacheableKeys},
@@ -21,6 +22,7 @@ pub(super) struct Context {
     pub(super) name: Box<str>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: Limits,
+    pub(super) date_line: DateLine,
     pub(super) flights: Arc<Flights>,
     pub(super) uncacheable: UncacheableKeys,
     pub(super) background: Arc<Semaphore>,

@@ -38,6 +38,7 @@ mod background;
 mod bypass;
 mod cache;
 mod context;
+mod date_line;
 mod decide;
 mod error;
 mod events;

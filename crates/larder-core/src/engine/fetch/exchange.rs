@@ -3,15 +3,14 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::Entry};
+use http::{Request, Response, StatusCode};
 
 use super::super::{
     context::Context, decide::ForwardPlan, error::FetchError, events::StoreStep, fill::Writing,
     outcome::FlightOutcome, request::PendingRequest, response::CacheResponse,
 };
 use crate::{
-    Body, Candidates, ForwardReason, OriginError, OriginErrorKind, Reservation, Timestamp, head_within,
-    policy::{Exchange, format_http_date, header_names},
+    Body, Candidates, ForwardReason, OriginError, OriginErrorKind, Reservation, head_within, policy::Exchange,
 };
 
 /// A request that is sent to the origin, with everything that the handling of its response needs.
@@ -124,16 +123,6 @@ pub(super) async fn send(
         .unwrap_or_else(|| Err(OriginError::new(OriginErrorKind::Timeout(limit))))?;
     cx.rules.strip_hop_by_hop(response.headers_mut());
     let times = Exchange { request_time, response_time: cx.now() };
-    add_missing_date(response.headers_mut(), times.response_time);
+    cx.date_line.add_to(response.headers_mut(), times.response_time);
     Ok(Reply { response, times, head_time: stopwatch.map(|stopwatch| stopwatch.whole()) })
-}
-
-/// Adds `Date` with the time at which the response arrived, if the response has none (RFC 9110
-/// §6.6.1).
-fn add_missing_date(fields: &mut HeaderMap, response_time: Timestamp) {
-    if let Entry::Vacant(date) = fields.entry(header_names::DATE)
-        && let Ok(value) = HeaderValue::try_from(format_http_date(response_time))
-    {
-        date.insert(value);
-    }
 }
