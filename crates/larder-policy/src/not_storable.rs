@@ -26,7 +26,7 @@ pub enum NotStorable {
     /// The request has `Authorization`, and no directive of the response permits storing (§3.5).
     Authorization,
     /// The response has `Set-Cookie`, and this cache is shared (§7.3; see
-    /// [`Rules::store_set_cookie`]).
+    /// [`Rules::store_set_cookie`](crate::Rules::store_set_cookie)).
     SetCookie,
     /// The response has no lifetime, no `public`, and no status code with heuristic freshness (§3).
     NotPermitted,
@@ -37,14 +37,14 @@ pub enum NotStorable {
     VaryStar,
     /// The response is an error that fields of the request may have caused which are in no key, and
     /// its lifetime is not meant for this cache (RFC 9110 §15.5; see
-    /// [`Rules::store_request_errors`]).
+    /// [`Rules::store_request_errors`](crate::Rules::store_request_errors)).
     RequestError,
     /// The status code is one that no cache stores: 428, 429, 431 or 511 (RFC 6585 §3 to §6).
     NeverStoredStatus,
     /// The response belongs to more than 2,048 groups, or to one with a name of more than 1,024
     /// bytes (RFC 9875 §2). A removal of a group that is not kept would miss the response.
     Groups,
-    /// The header section is longer than the cache stores. It is never returned by [`Rules`].
+    /// The header section is longer than the cache stores. It is never returned by [`Rules`](crate::Rules).
     HeadTooLarge,
 }
 
