@@ -16,17 +16,19 @@ use super::{CacheStore, StoreError, StoreErrorKind};
 /// changed. Those that are removed or replaced meanwhile are skipped.
 ///
 /// ```
-/// use larder_core::{CacheKey, CacheStore, Scope, StoreError, Timestamp, mark_key_stale};
+/// use larder_core::{CacheKey, CacheStore, StoreError, Timestamp, mark_key_stale};
 ///
-/// async fn mark_stale(
+/// /// Marks the entries of several keys, such as those that a scan for a prefix has found.
+/// async fn mark_all(
 ///     store: &dyn CacheStore,
-///     scope: Scope<'_>,
+///     keys: &[CacheKey],
 ///     at: Timestamp,
-/// ) -> Result<Option<u64>, StoreError> {
-///     match scope {
-///         Scope::Key(key) => mark_key_stale(store, key, at).await.map(Some),
-///         _ => todo!("the other scopes"),
+/// ) -> Result<u64, StoreError> {
+///     let mut count = 0;
+///     for key in keys {
+///         count += mark_key_stale(store, key, at).await?;
 ///     }
+///     Ok(count)
 /// }
 /// ```
 ///
