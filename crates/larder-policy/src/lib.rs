@@ -52,7 +52,7 @@ pub use head::{FreshnessInfo, StoredHead};
 pub use hop_by_hop::{strip_hop_by_hop, strip_unforwardable};
 pub use invalidation::{invalidation_groups, invalidation_targets};
 pub use key::{CacheKey, PrehashedBuildHasher, PrehashedHasher};
-pub use list::{entity_tags, list_members};
+pub use list::{entity_tags, list_members, parameters};
 pub use mode::CacheMode;
 pub use not_storable::NotStorable;
 pub use overrides::Overrides;

@@ -21,7 +21,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 /// assert_eq!(members, [&b"a"[..], b"b=\"c, \\\" d\"", b"e", b"f"]);
 /// ```
 pub fn list_members<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
-    lines.into_iter().flat_map(|line| Members { rest: line, escapes: true })
+    lines.into_iter().flat_map(|line| Members { rest: line, separator: b',', escapes: true })
 }
 
 /// Returns the members of a list of entity tags over several lines, such as `If-None-Match`
@@ -38,7 +38,20 @@ pub fn list_members<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> impl Itera
 /// assert_eq!(tags, [&b"W/\"a,b\""[..], b"\"c\\\"", b"*"]);
 /// ```
 pub fn entity_tags<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
-    lines.into_iter().flat_map(|line| Members { rest: line, escapes: false })
+    lines.into_iter().flat_map(|line| Members { rest: line, separator: b',', escapes: false })
+}
+
+/// Returns the parameters of a list member, which semicolons separate (RFC 9110 §5.6.6), without the
+/// white space around them. The rules of [`list_members`] for quotes and empty parts apply.
+///
+/// ```
+/// use larder_policy::parameters;
+///
+/// let pairs: Vec<&[u8]> = parameters(b"for=192.0.2.1; host=\"a;b\"").collect();
+/// assert_eq!(pairs, [&b"for=192.0.2.1"[..], b"host=\"a;b\""]);
+/// ```
+pub fn parameters(member: &[u8]) -> impl Iterator<Item = &[u8]> {
+    Members { rest: member, separator: b';', escapes: true }
 }
 
 /// Returns the members of a comma-separated field of a header map.
@@ -46,9 +59,11 @@ pub(crate) fn members_of<'a>(fields: &'a HeaderMap, name: &HeaderName) -> impl I
     list_members(fields.get_all(name).iter().map(HeaderValue::as_bytes))
 }
 
-/// The members of one line.
+/// The members of one line, or the parameters of one member.
 struct Members<'a> {
     rest: &'a [u8],
+    /// The character between two members.
+    separator: u8,
     /// Whether a backslash within quotes escapes the next character.
     escapes: bool,
 }
@@ -61,7 +76,7 @@ impl<'a> Iterator for Members<'a> {
             if self.rest.is_empty() {
                 return None;
             }
-            let end = end_of_member(self.rest, self.escapes);
+            let end = end_of_member(self.rest, self.separator, self.escapes);
             let member = self.rest[..end].trim_ascii();
             self.rest = self.rest.get(end + 1..).unwrap_or_default();
             if !member.is_empty() {
@@ -71,8 +86,8 @@ impl<'a> Iterator for Members<'a> {
     }
 }
 
-/// Returns the index of the comma that ends the first member, or the length of the text.
-fn end_of_member(text: &[u8], escapes: bool) -> usize {
+/// Returns the index of the separator that ends the first member, or the length of the text.
+fn end_of_member(text: &[u8], separator: u8, escapes: bool) -> usize {
     let mut quoted = false;
     let mut escaped = false;
     for (index, byte) in text.iter().enumerate() {
@@ -80,7 +95,7 @@ fn end_of_member(text: &[u8], escapes: bool) -> usize {
             _ if escaped => escaped = false,
             b'\\' if quoted && escapes => escaped = true,
             b'"' => quoted = !quoted,
-            b',' if !quoted => return index,
+            _ if *byte == separator && !quoted => return index,
             _ => {}
         }
     }

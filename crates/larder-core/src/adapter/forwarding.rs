@@ -8,7 +8,7 @@ use http::{
 };
 
 use super::{TrustedProxies, steering::strip_ambiguous, strip_steering};
-use crate::policy::strip_unforwardable;
+use crate::policy::{list_members, parameters, strip_unforwardable};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -47,8 +47,8 @@ pub struct Forwarding {
 impl Forwarding {
     /// Creates the preparation of a proxy with this name in `Via`, which must be a token.
     ///
-    /// Each value has an identifier of its own in `CDN-Loop`, so that a chain of two proxies with
-    /// one name is no loop.
+    /// Each value has an identifier of its own in `CDN-Loop`, which its clones share, so that a chain
+    /// of two proxies with one name is no loop. The workers of one proxy use clones.
     pub fn new(name: &str) -> Self {
         let hash = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), name);
         let value =
@@ -108,13 +108,8 @@ impl Forwarding {
 
     /// Returns whether `CDN-Loop` names this instance.
     fn has_been_here(&self, headers: &HeaderMap) -> bool {
-        let names = |line: &HeaderValue| {
-            line.as_bytes().split(|byte| *byte == b',').any(|member| {
-                let name = member.split(|byte| *byte == b';').next().unwrap_or_default();
-                name.trim_ascii() == self.id.as_bytes()
-            })
-        };
-        headers.get_all(CDN_LOOP).iter().any(names)
+        list_members(headers.get_all(CDN_LOOP).iter().map(HeaderValue::as_bytes))
+            .any(|member| parameters(member).next() == Some(self.id.as_bytes()))
     }
 }
 
@@ -130,6 +125,13 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
         Ok(value) => headers.insert(name, value),
         Err(_) => headers.remove(name),
     };
+}
+
+/// The preparation of a proxy named `larder`.
+impl Default for Forwarding {
+    fn default() -> Self {
+        Self::new("larder")
+    }
 }
 
 /// The request has been sent by this proxy before: an origin of this proxy is the proxy itself. The

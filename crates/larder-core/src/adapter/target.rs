@@ -6,7 +6,10 @@ use std::{borrow::Cow, error::Error, fmt, net::IpAddr};
 use http::StatusCode;
 
 use super::TrustedProxies;
-use crate::{RequestHeaders, TargetError, TargetUri};
+use crate::{
+    RequestHeaders, TargetError, TargetUri,
+    policy::{list_members, parameters},
+};
 
 /// What a server has received as the target of a request.
 ///
@@ -225,7 +228,7 @@ fn by_x_fields<H: RequestHeaders>(
     let hops = clients.iter().rev().take_while(|client| is_trusted(client, trusted)).count();
     let value = |name| -> Result<Option<String>, TargetRejection> {
         let values = list(headers, name)?;
-        Ok(values.len().checked_sub(1).map(|last| values[last.saturating_sub(hops)].clone()))
+        Ok(values.len().checked_sub(1).map(|last| values[last.saturating_sub(hops)].to_owned()))
     };
     Ok(ForwardedTarget { proto: value("x-forwarded-proto")?, host: value("x-forwarded-host")? })
 }
@@ -239,7 +242,7 @@ fn by_rfc_7239<H: RequestHeaders>(
     for element in list(headers, "forwarded")?.iter().rev() {
         let mut client = None;
         target = ForwardedTarget::default();
-        for pair in split_unquoted(element, b';') {
+        for pair in parameters(element.as_bytes()).map(String::from_utf8_lossy) {
             let Some((name, value)) = pair.split_once('=') else { return Err(TargetRejection::Forwarded) };
             let value = unquoted(value.trim());
             match name.trim().to_ascii_lowercase().as_str() {
@@ -265,37 +268,10 @@ fn is_trusted(client: &str, trusted: &TrustedProxies) -> bool {
     address.or_else(bracketed).is_some_and(|address| trusted.contains(address))
 }
 
-/// Returns the members of all lines of a field, which is a list.
-fn list<H: RequestHeaders>(headers: &H, name: &str) -> Result<Vec<String>, TargetRejection> {
-    let mut members = Vec::new();
-    for line in headers.lines(name) {
-        let line = std::str::from_utf8(line).map_err(|_| TargetRejection::Forwarded)?;
-        members.extend(
-            split_unquoted(line, b',').map(str::trim).filter(|member| !member.is_empty()).map(str::to_owned),
-        );
-    }
-    Ok(members)
-}
-
-/// Splits a text at a delimiter, except within quotes.
-fn split_unquoted(text: &str, delimiter: u8) -> impl Iterator<Item = &str> {
-    let mut rest = Some(text);
-    std::iter::from_fn(move || {
-        let text = rest?;
-        let (mut quoted, mut escaped) = (false, false);
-        let end = text.bytes().position(|byte| {
-            let ends = byte == delimiter && !quoted;
-            quoted ^= byte == b'"' && !escaped;
-            escaped = byte == b'\\' && quoted && !escaped;
-            ends
-        });
-        let (member, after) = match end {
-            Some(end) => (&text[..end], Some(&text[end + 1..])),
-            None => (text, None),
-        };
-        rest = after;
-        Some(member)
-    })
+/// Returns the members of all lines of a field, which is a list of text.
+fn list<'h, H: RequestHeaders>(headers: &'h H, name: &'h str) -> Result<Vec<&'h str>, TargetRejection> {
+    let members = list_members(headers.lines(name)).map(std::str::from_utf8);
+    members.collect::<Result<_, _>>().map_err(|_| TargetRejection::Forwarded)
 }
 
 /// Returns the content of a quoted string, or the token itself.
