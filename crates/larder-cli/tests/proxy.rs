@@ -42,6 +42,16 @@ fn in_front_of_nginx() {
     assert_eq!(status(&proxy.get("/missing", "")), 404);
 }
 
+/// A request for the whole server got 400, after targets were put into normal form.
+#[test]
+fn options_for_the_whole_server_reaches_the_origin() {
+    let origin = RawOrigin::fixed("HTTP/1.1 204 No Content\r\nallow: GET\r\n\r\n");
+    let proxy = Proxy::start(&origin.url(), &[]);
+    let response = proxy.send("OPTIONS", "*", "");
+    assert_eq!((status(&response), header(&response, "allow")), (204, Some("GET")), "{response}");
+    assert!(origin.heads()[0].starts_with("OPTIONS / "), "{:?}", origin.heads());
+}
+
 #[test]
 fn in_front_of_pythons_http_server() {
     let folder = tempfile::tempdir().expect("a folder");

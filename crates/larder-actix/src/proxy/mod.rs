@@ -18,7 +18,7 @@ use actix_http::{HttpMessage as _, Request, RequestHead, Response, header::Heade
 use actix_web::http::{Method, Version, header::CONTENT_LENGTH};
 use bytes::Bytes;
 use larder_core::{
-    Body, Cache, CacheDetail, CacheKey, CacheResponse, CacheStatus, Lookup, Miss, Origin, TargetUri,
+    Body, Cache, CacheDetail, CacheKey, CacheResponse, CacheStatus, Lookup, Miss, Origin,
     adapter::{Forwarding, ReceivedTarget, RequestTarget, TrustedProxies},
 };
 use tracing::Instrument as _;
@@ -47,6 +47,8 @@ pub struct ProxyOptions {
     pub trusted_proxies: TrustedProxies,
     /// The log that receives a report of each request when its response has ended. Default: none.
     pub access_log: Option<Arc<dyn AccessLog>>,
+    /// Shared by the workers, so that a loop through another worker is detected.
+    forwarding: Forwarding,
 }
 
 impl ProxyOptions {
@@ -94,7 +96,6 @@ pub struct ReverseProxy {
     cache: Cache,
     routes: Routes,
     options: ProxyOptions,
-    forwarding: Forwarding,
 }
 
 impl fmt::Debug for ReverseProxy {
@@ -120,8 +121,7 @@ impl ReverseProxy {
     /// matching route receives 404, and one with a path that origins could read as that of another
     /// route 400.
     pub fn with_routes(cache: Cache, routes: Vec<Route>, options: ProxyOptions) -> Self {
-        let forwarding = Forwarding::new("larder");
-        Self { cache, routes: Routes::new(routes), options, forwarding }
+        Self { cache, routes: Routes::new(routes), options }
     }
 
     /// Returns the cache.
@@ -171,9 +171,10 @@ impl ReverseProxy {
             (Lookup::Hit(response), _) => self.completed(response, is_head, None),
             (Lookup::Miss(miss), encoding) => {
                 // What is looked up is also requested: the normal form, without what the key lacks.
-                let path = route.key_rules.path(target.path);
-                let normal = TargetUri::new(target.scheme, &target.authority, &path);
-                let Some(uri) = normal.ok().and_then(|normal| normal.to_uri()) else {
+                // `OPTIONS *` is sent as a request for the whole server (RFC 9112 §3.2.4).
+                let text = key.target();
+                let text = if target.path == "*" { text.trim_end_matches('*') } else { &text };
+                let Ok(uri) = text.parse() else {
                     return self.rejected(reject::bad_request(
                         "400 Bad Request: the request target is not a valid URI\n",
                     ));
@@ -205,7 +206,7 @@ impl ReverseProxy {
         let scheme = forward.uri().scheme_str().unwrap_or("http");
         let authority = forward.uri().authority().map_or("", |authority| authority.as_str());
         let trusted = &self.options.trusted_proxies;
-        if self.forwarding.prepare(&mut headers, scheme, authority, peer, trusted).is_err() {
+        if self.options.forwarding.prepare(&mut headers, scheme, authority, peer, trusted).is_err() {
             return self.rejected(reject::loop_detected());
         }
         let trace = Trace::continue_or_start(&mut headers);
