@@ -32,7 +32,7 @@ pub struct CacheLayer {
     pub(crate) cache: Cache,
     pub(crate) options: FetchOptions,
     pub(crate) scheme: &'static str,
-    pub(crate) trust: Option<Trust>,
+    pub(crate) trust: Trust,
 }
 
 /// Which peers are trusted, and how the peer of a request is found.
@@ -57,7 +57,12 @@ impl CacheLayer {
     /// Layers with the same cache share its stored responses. The key of a response is its URL: if
     /// two services respond to the same URL, they share one stored response.
     pub fn new(cache: Cache) -> Self {
-        Self { cache, options: FetchOptions::default(), scheme: "http", trust: None }
+        Self {
+            cache,
+            options: FetchOptions::default(),
+            scheme: "http",
+            trust: Trust { proxies: TrustedProxies::default(), peer: |_| None },
+        }
     }
 
     /// Sets the cache options of all requests, such as a default freshness for responses without a
@@ -121,7 +126,7 @@ impl CacheLayer {
         proxies: TrustedProxies,
         peer: fn(&Extensions) -> Option<IpAddr>,
     ) -> Self {
-        self.trust = Some(Trust { proxies, peer });
+        self.trust = Trust { proxies, peer };
         self
     }
 }

@@ -18,7 +18,7 @@ use http::{
 };
 use larder_core::{
     Body, BodyError, Bypass, Cache, CacheKey, Lookup, Miss, RequestHead,
-    adapter::{KeyRules, ReceivedTarget, RequestTarget, TrustedProxies, is_steering, set_target_fields},
+    adapter::{KeyRules, ReceivedTarget, RequestTarget, is_steering, set_target_fields},
     policy::header_names,
 };
 use parking_lot::Mutex;
@@ -166,11 +166,8 @@ fn cache_key(layer: &CacheLayer, parts: &mut Parts) -> Option<CacheKey> {
     let scheme = parts.uri.scheme_str().unwrap_or(layer.scheme);
     let mut received = ReceivedTarget::of_uri(scheme, &parts.method, uri, parts.version);
     received.uri_authority = received.uri_authority.or(parts.uri.authority().map(Authority::as_str));
-    let no_trust = TrustedProxies::default();
-    let (peer, trusted) = match &layer.trust {
-        Some(trust) => ((trust.peer)(&parts.extensions), &trust.proxies),
-        None => (None, &no_trust),
-    };
+    let trusted = &layer.trust.proxies;
+    let peer = (layer.trust.peer)(&parts.extensions);
     let target = RequestTarget::of(&received, &parts.headers, peer, trusted).ok()?;
     if target.has_dot_segments() {
         return None;
