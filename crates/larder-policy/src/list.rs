@@ -41,8 +41,8 @@ pub fn entity_tags<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> impl Iterat
     lines.into_iter().flat_map(|line| Members { rest: line, separator: b',', escapes: false })
 }
 
-/// Returns the parameters of a list member, which semicolons separate (RFC 9110 §5.6.6), without the
-/// white space around them. The rules of [`list_members`] for quotes and empty parts apply.
+/// Returns the parameters of a list member, which semicolons separate (RFC 9110 §5.6.6), without
+/// the white space around them. The rules of [`list_members`] for quotes and empty parts apply.
 ///
 /// ```
 /// use larder_policy::parameters;

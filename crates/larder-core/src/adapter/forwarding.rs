@@ -47,8 +47,8 @@ pub struct Forwarding {
 impl Forwarding {
     /// Creates the preparation of a proxy with this name in `Via`, which must be a token.
     ///
-    /// Each value has an identifier of its own in `CDN-Loop`, which its clones share, so that a chain
-    /// of two proxies with one name is no loop. The workers of one proxy use clones.
+    /// Each value has an identifier of its own in `CDN-Loop`, which its clones share, so that a
+    /// chain of two proxies with one name is no loop. The workers of one proxy use clones.
     pub fn new(name: &str) -> Self {
         let hash = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), name);
         let value =
