@@ -26,15 +26,17 @@ fn trusted() -> TrustedProxies {
 const BALANCER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
 const STRANGER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 9));
 
+/// Returns a target in absolute form, received without TLS.
+fn absolute<'a>(scheme: &'a str, authority: &'a str) -> ReceivedTarget<'a> {
+    let mut received = ReceivedTarget::new("http", "/a");
+    received.uri_scheme = Some(scheme);
+    received.uri_authority = Some(authority);
+    received
+}
+
 #[test]
 fn the_target_is_what_the_origin_understands() {
     let origin_form = ReceivedTarget::new("http", "/a");
-    let absolute = |scheme, authority| {
-        let mut received = ReceivedTarget::new("http", "/a");
-        received.uri_scheme = Some(scheme);
-        received.uri_authority = Some(authority);
-        received
-    };
     let mut http_2 = absolute("https", "example.com");
     http_2.is_http_2 = true;
     let mut http_1_0 = origin_form;
