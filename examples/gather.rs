@@ -16,7 +16,7 @@ use tokio::time::Instant;
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = LocalServer::start(Duration::from_secs(60)).await?;
     let client = CachedClient::new()?;
-    client.get(format!("{}/one", server.url)).send().await?;
+    client.get(format!("{}/one", server.url)).send().await?.text().await?;
 
     let start = Instant::now();
     let urls = ["one", "two", "three", "two"].map(|name| format!("{}/{name}", server.url));
