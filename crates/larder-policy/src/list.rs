@@ -21,7 +21,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 /// assert_eq!(members, [&b"a"[..], b"b=\"c, \\\" d\"", b"e", b"f"]);
 /// ```
 pub fn list_members<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
-    lines.into_iter().flat_map(|line| Members { rest: line, separator: b',', escapes: true })
+    lines.into_iter().flat_map(|line| Members::<b','> { rest: line, escapes: true })
 }
 
 /// Returns the members of a list of entity tags over several lines, such as `If-None-Match`
@@ -38,7 +38,7 @@ pub fn list_members<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> impl Itera
 /// assert_eq!(tags, [&b"W/\"a,b\""[..], b"\"c\\\"", b"*"]);
 /// ```
 pub fn entity_tags<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
-    lines.into_iter().flat_map(|line| Members { rest: line, separator: b',', escapes: false })
+    lines.into_iter().flat_map(|line| Members::<b','> { rest: line, escapes: false })
 }
 
 /// Returns the parameters of a list member, which semicolons separate (RFC 9110 §5.6.6), without
@@ -51,7 +51,7 @@ pub fn entity_tags<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> impl Iterat
 /// assert_eq!(pairs, [&b"for=192.0.2.1"[..], b"host=\"a;b\""]);
 /// ```
 pub fn parameters(member: &[u8]) -> impl Iterator<Item = &[u8]> {
-    Members { rest: member, separator: b';', escapes: true }
+    Members::<b';'> { rest: member, escapes: true }
 }
 
 /// Returns the members of a comma-separated field of a header map.
@@ -59,16 +59,14 @@ pub(crate) fn members_of<'a>(fields: &'a HeaderMap, name: &HeaderName) -> impl I
     list_members(fields.get_all(name).iter().map(HeaderValue::as_bytes))
 }
 
-/// The members of one line, or the parameters of one member.
-struct Members<'a> {
+/// The members of one line, or the parameters of one member. `SEPARATOR` is between two of them.
+struct Members<'a, const SEPARATOR: u8> {
     rest: &'a [u8],
-    /// The character between two members.
-    separator: u8,
     /// Whether a backslash within quotes escapes the next character.
     escapes: bool,
 }
 
-impl<'a> Iterator for Members<'a> {
+impl<'a, const SEPARATOR: u8> Iterator for Members<'a, SEPARATOR> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
@@ -76,7 +74,14 @@ impl<'a> Iterator for Members<'a> {
             if self.rest.is_empty() {
                 return None;
             }
-            let end = end_of_member(self.rest, self.separator, self.escapes);
+            // Most members have no quotes.
+            let end = match self.rest.iter().position(|byte| *byte == SEPARATOR || *byte == b'"') {
+                Some(index) if self.rest[index] == b'"' => {
+                    end_of_member::<SEPARATOR>(self.rest, index, self.escapes)
+                }
+                Some(index) => index,
+                None => self.rest.len(),
+            };
             let member = self.rest[..end].trim_ascii();
             self.rest = self.rest.get(end + 1..).unwrap_or_default();
             if !member.is_empty() {
@@ -86,16 +91,17 @@ impl<'a> Iterator for Members<'a> {
     }
 }
 
-/// Returns the index of the separator that ends the first member, or the length of the text.
-fn end_of_member(text: &[u8], separator: u8, escapes: bool) -> usize {
+/// Returns the index of the separator that ends the first member, or the length of the text. The
+/// first quote of the text is at `start`.
+fn end_of_member<const SEPARATOR: u8>(text: &[u8], start: usize, escapes: bool) -> usize {
     let mut quoted = false;
     let mut escaped = false;
-    for (index, byte) in text.iter().enumerate() {
+    for (index, byte) in text.iter().enumerate().skip(start) {
         match byte {
             _ if escaped => escaped = false,
             b'\\' if quoted && escapes => escaped = true,
             b'"' => quoted = !quoted,
-            _ if *byte == separator && !quoted => return index,
+            _ if *byte == SEPARATOR && !quoted => return index,
             _ => {}
         }
     }
