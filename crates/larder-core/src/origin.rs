@@ -141,6 +141,9 @@ pub enum OriginErrorKind {
     /// The *client's* request body failed while it was being sent. Status 400, if the client still
     /// reads.
     RequestBody,
+    /// The request was not sent, because too many requests to the origin are in progress or wait.
+    /// Status 503.
+    Busy,
     /// The process is shutting down, or the exchange was cancelled. Status 503.
     Closed,
     /// The origin is code of this process and failed, such as a handler, a query or the reading of
@@ -230,6 +233,7 @@ impl fmt::Display for OriginError {
             OriginErrorKind::Timeout(Duration::ZERO) => f.write_str("the origin did not answer in time"),
             OriginErrorKind::Timeout(limit) => write!(f, "the origin did not answer within {limit:?}"),
             OriginErrorKind::RequestBody => f.write_str("the request body failed while it was being sent"),
+            OriginErrorKind::Busy => f.write_str("too many requests to the origin are waiting"),
             OriginErrorKind::Closed => f.write_str("the exchange was cancelled before the origin answered"),
             OriginErrorKind::Internal => f.write_str("the origin failed to produce a response"),
         }

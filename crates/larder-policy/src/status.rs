@@ -61,6 +61,8 @@ pub enum CacheDetail {
     OriginProtocolError,
     /// The origin did not respond in time.
     OriginTimeout,
+    /// Too many requests to the origin were in progress or waiting.
+    OriginBusy,
     /// The request's body failed while it was being sent.
     RequestBodyFailed,
     /// The exchange was cancelled, for example by a shutdown.
@@ -80,6 +82,7 @@ impl CacheDetail {
             Self::OriginUnreachable => "origin-unreachable",
             Self::OriginProtocolError => "origin-protocol-error",
             Self::OriginTimeout => "origin-timeout",
+            Self::OriginBusy => "origin-busy",
             Self::RequestBodyFailed => "request-body-failed",
             Self::Closing => "closing",
             Self::Refused => "refused",

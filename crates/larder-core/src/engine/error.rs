@@ -31,7 +31,7 @@ impl FetchError {
                 OriginErrorKind::Connect | OriginErrorKind::Protocol => StatusCode::BAD_GATEWAY,
                 OriginErrorKind::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
                 OriginErrorKind::RequestBody => StatusCode::BAD_REQUEST,
-                OriginErrorKind::Closed => StatusCode::SERVICE_UNAVAILABLE,
+                OriginErrorKind::Busy | OriginErrorKind::Closed => StatusCode::SERVICE_UNAVAILABLE,
                 OriginErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             },
         }
@@ -47,6 +47,7 @@ impl FetchError {
                 OriginErrorKind::Protocol => Some(CacheDetail::OriginProtocolError),
                 OriginErrorKind::Timeout(_) => Some(CacheDetail::OriginTimeout),
                 OriginErrorKind::RequestBody => Some(CacheDetail::RequestBodyFailed),
+                OriginErrorKind::Busy => Some(CacheDetail::OriginBusy),
                 OriginErrorKind::Closed => Some(CacheDetail::Closing),
                 OriginErrorKind::Internal => None,
             },
