@@ -1,23 +1,24 @@
-//! Builds hyper's pooled client from [`HyperOptions`], with TLS or without.
-//!
-//! Connecting and its timeout are in `connection`.
+//! Opens a connection to an origin, ready for requests: TCP, TLS and the handshake of HTTP/1.1 or
+//! HTTP/2, within one timeout.
 
-use std::time::Duration;
-
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
+use std::{
+    future::{Future as _, poll_fn},
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
-use larder_core::Body;
 
-use crate::{HyperOptions, OptionsError, connection};
-
-#[cfg(feature = "tls")]
-type Transport = hyper_rustls::HttpsConnector<HttpConnector>;
-#[cfg(not(feature = "tls"))]
-type Transport = HttpConnector;
-
-pub(crate) type Connector = connection::Connector<Transport>;
+use crate::{HyperOptions, OptionsError, destination::Destination, dial};
+use hyper::{
+    client::conn::{http1, http2},
+    rt::{Read, Write},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use larder_core::{Body, BodyError};
+use tokio::sync::Notify;
 
 /// Flow-control window of one HTTP/2 stream in bytes: what the origin may send before it is read.
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -29,72 +30,160 @@ const CONNECTION_WINDOW: u32 = 256 * STREAM_WINDOW;
 /// acknowledgement.
 const PING: Duration = Duration::from_secs(20);
 
-/// Creates the client. It opens no connection yet.
-pub(crate) fn client(options: &HyperOptions) -> Result<Client<Connector, Body>, OptionsError> {
-    let mut http = HttpConnector::new();
-    http.set_nodelay(true);
-    // Without TLS, an https URI must fail instead of being sent in plain text.
-    http.enforce_http(cfg!(not(feature = "tls")));
-    let connector = Connector { inner: transport(http, options)?, limit: options.connect_timeout };
-    let client = Client::builder(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(options.idle_timeout)
-        .pool_max_idle_per_host(options.idle_connections)
-        .http1_max_buf_size(options.max_head.max(8192))
-        .http1_max_headers(options.max_headers)
-        .http2_max_header_list_size(u32::try_from(options.max_head).unwrap_or(u32::MAX))
-        .http2_only(options.http2_only)
-        .http2_initial_stream_window_size(STREAM_WINDOW)
-        .http2_initial_connection_window_size(CONNECTION_WINDOW)
-        .http2_keep_alive_interval(PING)
-        .http2_keep_alive_timeout(PING)
-        .build(connector);
-    Ok(client)
+/// Opens connections with the same options.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+    http2_only: bool,
+    limit: Duration,
+    #[cfg(feature = "tls")]
+    tls: tokio_rustls::TlsConnector,
 }
 
-/// Returns the plain TCP connector, or an error if the fixed origin is `https`.
-#[cfg(not(feature = "tls"))]
-fn transport(http: HttpConnector, options: &HyperOptions) -> Result<Transport, OptionsError> {
-    if options.to.as_ref().is_some_and(|to| to.scheme_str() == Some("https")) {
-        return Err(OptionsError("an https:// origin needs the feature `tls` of larder-origin"));
-    }
-    Ok(http)
+/// A connection that was opened. Its task runs until the last sender is dropped.
+pub(crate) enum Opened {
+    /// HTTP/1.1: one exchange at a time.
+    Http1(http1::SendRequest<Body>),
+    /// HTTP/2: as many exchanges at a time as the origin allows.
+    Http2(http2::SendRequest<Body>, Arc<AllowedStreams>),
 }
 
-/// Returns a connector with TLS that trusts Mozilla's root certificates and
-/// [`HyperOptions::root_certificates`].
-#[cfg(feature = "tls")]
-fn transport(http: HttpConnector, options: &HyperOptions) -> Result<Transport, OptionsError> {
-    use std::sync::Arc;
+/// The number of streams that an origin allows at a time (RFC 9113 §6.5.2).
+#[derive(Debug)]
+pub(crate) struct AllowedStreams {
+    number: AtomicUsize,
+    refresh: Notify,
+}
 
-    use rustls::pki_types::{CertificateDer, pem::PemObject};
+impl AllowedStreams {
+    /// Returns the number, as it was when a request was last sent or [`refresh`](Self::refresh) was
+    /// called.
+    pub(crate) fn get(&self) -> usize {
+        self.number.load(Ordering::Relaxed)
+    }
 
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let public = roots.len();
-    for certificate in CertificateDer::pem_slice_iter(&options.root_certificates) {
-        let certificate =
-            certificate.map_err(|_| OptionsError("the root certificates could not be parsed as PEM"))?;
-        roots
-            .add(certificate)
-            .map_err(|_| OptionsError("a root certificate is not a valid X.509 certificate"))?;
+    /// Makes the task of the connection read the number again. The origin's settings arrive before
+    /// its first response.
+    pub(crate) fn refresh(&self) {
+        self.refresh.notify_one();
     }
-    if !options.root_certificates.is_empty() && roots.len() == public {
-        return Err(OptionsError("the root certificates contain no certificate in PEM"));
+}
+
+impl Connector {
+    /// Creates a connector.
+    ///
+    /// # Errors
+    ///
+    /// Returns an [`OptionsError`] if the options for TLS are invalid.
+    pub(crate) fn new(options: &HyperOptions) -> Result<Self, OptionsError> {
+        #[cfg(not(feature = "tls"))]
+        if options.to.as_ref().is_some_and(|to| to.scheme_str() == Some("https")) {
+            return Err(OptionsError("an https:// origin needs the feature `tls` of larder-origin"));
+        }
+        let mut http1 = http1::Builder::new();
+        http1.max_buf_size(options.max_head.max(8192)).max_headers(options.max_headers);
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .max_header_list_size(u32::try_from(options.max_head).unwrap_or(u32::MAX))
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .keep_alive_interval(PING)
+            .keep_alive_timeout(PING);
+        Ok(Self {
+            http1,
+            http2,
+            http2_only: options.http2_only,
+            limit: options.connect_timeout,
+            #[cfg(feature = "tls")]
+            tls: crate::tls::connector(options)?,
+        })
     }
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|_| OptionsError("the TLS library supports no protocol version"))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
-    // In HTTP/2, hyper takes `:authority` from the connection's URI, so the client's `Host` cannot
-    // be sent if it differs: such requests use HTTP/1.1.
-    let http2 = options.to.is_none() || options.origin_host || options.http2_only;
-    Ok(if http2 {
-        builder.enable_all_versions().wrap_connector(http)
-    } else {
-        builder.enable_http1().wrap_connector(http)
-    })
+
+    /// Returns whether a connection to this server may turn out to be HTTP/2.
+    pub(crate) fn may_be_http2(&self, to: &Destination) -> bool {
+        self.http2_only || to.is_tls
+    }
+
+    /// Opens a connection.
+    ///
+    /// # Errors
+    ///
+    /// Returns the reason if it could not be opened within the timeout.
+    pub(crate) async fn open(&self, to: &Destination) -> Result<Opened, BodyError> {
+        match tokio::time::timeout(self.limit, self.connect(to)).await {
+            Ok(opened) => opened,
+            Err(_) => Err(format!("could not connect within {:?}", self.limit).into()),
+        }
+    }
+
+    /// Opens a connection, without a timeout.
+    async fn connect(&self, to: &Destination) -> Result<Opened, BodyError> {
+        match to.is_tls {
+            true => self.connect_tls(to).await,
+            false => self.handshake(dial::connect(&to.host, to.port).await?, self.http2_only).await,
+        }
+    }
+
+    /// Opens a connection with TLS, and starts the protocol that was negotiated.
+    #[cfg(feature = "tls")]
+    async fn connect_tls(&self, to: &Destination) -> Result<Opened, BodyError> {
+        let name = rustls::pki_types::ServerName::try_from(to.host.to_string())?;
+        let stream = dial::connect(&to.host, to.port).await?;
+        let stream = self.tls.connect(name, stream).await?;
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        self.handshake(stream, is_http2 || self.http2_only).await
+    }
+
+    /// Fails: an `https` request is never sent in plain text.
+    #[cfg(not(feature = "tls"))]
+    async fn connect_tls(&self, _: &Destination) -> Result<Opened, BodyError> {
+        Err("https:// needs the feature `tls` of larder-origin".into())
+    }
+
+    /// Starts HTTP on a connection, and a task that runs it.
+    async fn handshake<T>(&self, stream: T, is_http2: bool) -> Result<Opened, BodyError>
+    where
+        T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+    {
+        let io = TokioIo::new(stream);
+        if is_http2 {
+            let (sender, connection) = self.http2.handshake(io).await?;
+            let number = AtomicUsize::new(connection.current_max_send_streams());
+            let allowed = Arc::new(AllowedStreams { number, refresh: Notify::new() });
+            tokio::spawn(run_http2(connection, Arc::clone(&allowed)));
+            return Ok(Opened::Http2(sender, allowed));
+        }
+        let (sender, connection) = self.http1.handshake(io).await?;
+        tokio::spawn(async move { log_end(connection.await) });
+        Ok(Opened::Http1(sender))
+    }
+}
+
+/// Runs an HTTP/2 connection, and records how many streams the origin allows.
+async fn run_http2<T>(connection: http2::Connection<T, Body, TokioExecutor>, allowed: Arc<AllowedStreams>)
+where
+    T: Read + Write + Send + Unpin + 'static,
+{
+    let mut connection = pin!(connection);
+    loop {
+        let ended = poll_fn(|cx| {
+            let ended = connection.as_mut().poll(cx);
+            allowed.number.store(connection.current_max_send_streams(), Ordering::Relaxed);
+            ended
+        });
+        tokio::select! {
+            biased;
+            ended = ended => return log_end(ended),
+            () = allowed.refresh.notified() => {}
+        }
+    }
+}
+
+/// Logs an error that has ended a connection. The exchanges on it have received their own.
+fn log_end(result: hyper::Result<()>) {
+    if let Err(error) = result {
+        tracing::trace!(%error, "the connection to an origin ended with an error");
+    }
 }

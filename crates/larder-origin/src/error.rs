@@ -1,25 +1,30 @@
-//! Converts errors of hyper's client into the engine's [`OriginError`].
+//! Converts errors of connections and exchanges into the engine's [`OriginError`].
 
 use std::error::Error as _;
 
-use hyper_util::client::legacy;
 use larder_core::{OriginError, OriginErrorKind};
 
-/// Converts an error of the client, and adds it as the source.
-pub(crate) fn origin_error(error: legacy::Error) -> OriginError {
-    OriginError::new(kind(&error)).with_source(error)
+use crate::pool::LeaseError;
+
+/// Converts the reason why there is no connection.
+impl From<LeaseError> for OriginError {
+    fn from(error: LeaseError) -> Self {
+        match error {
+            LeaseError::Connect(error) => Self::new(OriginErrorKind::Connect).with_source(error),
+            LeaseError::Busy => Self::new(OriginErrorKind::Busy),
+        }
+    }
 }
 
-/// Returns the kind of origin error for an error of the client.
-fn kind(error: &legacy::Error) -> OriginErrorKind {
-    if error.is_connect() {
-        return OriginErrorKind::Connect;
-    }
-    let hyper = error.source().and_then(|source| source.downcast_ref::<hyper::Error>());
+/// Converts the error of an exchange.
+pub(crate) fn exchange_error(error: hyper::Error) -> OriginError {
     // `is_user`: the request body that hyper was sending has failed. It comes from the client.
-    if hyper.is_some_and(hyper::Error::is_user) {
-        OriginErrorKind::RequestBody
-    } else {
-        OriginErrorKind::Protocol
-    }
+    let kind = if error.is_user() { OriginErrorKind::RequestBody } else { OriginErrorKind::Protocol };
+    OriginError::new(kind).with_source(error)
+}
+
+/// Returns whether the connection was closed or reset.
+pub(crate) fn is_disconnect(error: &hyper::Error) -> bool {
+    let io = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+    error.is_incomplete_message() || error.is_closed() || error.is_canceled() || io.is_some()
 }

@@ -55,13 +55,79 @@ pub struct HyperOptions {
     /// Largest head of a response in bytes. Default: 128 KiB; for HTTP/1 at least 8 KiB. A response
     /// with a larger head is an error.
     pub max_head: usize,
-    /// Whether to use HTTP/2 without negotiation, with TLS and without. The origin then receives
-    /// its own name as `:authority`. Default: `false`: HTTP/2 is negotiated over TLS, if the origin
-    /// receives its own name.
+    /// Longest time of a whole exchange, from the request to the end of the response's body.
+    /// Default: none, because a download or a stream of events may last for long. When it passes,
+    /// the request fails with [`OriginErrorKind::Timeout`](larder_core::OriginErrorKind::Timeout),
+    /// or the body ends with an error.
+    pub total_timeout: Option<Duration>,
+    /// Maximum number of connections to each server. Default: 1,024; 0 counts as 1. Further
+    /// requests wait until one of them ends.
+    pub max_connections: usize,
+    /// Maximum number of requests that wait for a connection to one server. Default: 1,024. A
+    /// further one fails at once with
+    /// [`OriginErrorKind::Busy`](larder_core::OriginErrorKind::Busy).
+    pub max_waiting: usize,
+    /// Age at which a connection is no longer used for new requests, so that a change of the
+    /// server's addresses is noticed. Default: 5 minutes.
+    pub max_age: Duration,
+    /// Whether to use HTTP/2 without negotiation, with TLS and without. Default: `false`: HTTP/2 is
+    /// negotiated over TLS, and HTTP/1.1 is used without TLS.
     pub http2_only: bool,
-    /// Root certificates in PEM to trust in addition to Mozilla's. Default: none. Without the
-    /// feature `tls` they are ignored.
+    /// Which root certificates are trusted beside [`root_certificates`](Self::root_certificates).
+    /// Default: Mozilla's. Without the feature `tls` it is ignored.
+    pub trusted_roots: TrustedRoots,
+    /// Further root certificates to trust, in PEM: those of a private certificate authority.
+    /// Default: none. Without the feature `tls` they are ignored.
     pub root_certificates: Vec<u8>,
+    /// The certificate with which connections identify themselves to the origin. Default: none.
+    /// Without the feature `tls` it is ignored.
+    pub client_certificate: Option<ClientCertificate>,
+}
+
+/// The root certificates that are trusted beside those in the options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum TrustedRoots {
+    /// Mozilla's root certificates, which are part of the program.
+    #[default]
+    Mozilla,
+    /// No others: only [`HyperOptions::root_certificates`] are trusted.
+    OnlyConfigured,
+    /// The root certificates of the operating system, read when the origin is created. The
+    /// variables `SSL_CERT_FILE` and `SSL_CERT_DIR` override where they are.
+    #[cfg(feature = "system-roots")]
+    System,
+}
+
+/// A certificate with which a connection identifies itself, and its private key.
+///
+/// ```no_run
+/// use larder_origin::{ClientCertificate, HyperOptions};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let identity = ClientCertificate::new(std::fs::read("client.pem")?, std::fs::read("client-key.pem")?);
+/// let options = HyperOptions::to("https://10.0.0.1")?.with_client_certificate(identity);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct ClientCertificate {
+    pub(crate) chain: Vec<u8>,
+    pub(crate) key: Vec<u8>,
+}
+
+impl ClientCertificate {
+    /// Creates an identity from a certificate chain, with the client's certificate first, and its
+    /// private key, both in PEM. They are checked when the origin is created.
+    pub fn new(chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        Self { chain: chain.into(), key: key.into() }
+    }
+}
+
+impl fmt::Debug for ClientCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientCertificate")
+    }
 }
 
 impl Default for HyperOptions {
@@ -76,8 +142,14 @@ impl Default for HyperOptions {
             idle_connections: 256,
             max_headers: 256,
             max_head: 128 * 1024,
+            total_timeout: None,
+            max_connections: 1024,
+            max_waiting: 1024,
+            max_age: Duration::from_secs(300),
             http2_only: false,
+            trusted_roots: TrustedRoots::default(),
             root_certificates: Vec::new(),
+            client_certificate: None,
         }
     }
 }
@@ -172,6 +244,53 @@ impl HyperOptions {
         self
     }
 
+    /// Sets the longest time of a whole exchange ([`total_timeout`](Self::total_timeout)).
+    #[must_use]
+    pub fn with_total_timeout(mut self, total_timeout: Duration) -> Self {
+        self.total_timeout = Some(total_timeout);
+        self
+    }
+
+    /// Sets the maximum number of connections to each server
+    /// ([`max_connections`](Self::max_connections)).
+    #[must_use]
+    pub fn with_max_connections(mut self, max_connections: usize) -> Self {
+        self.max_connections = max_connections;
+        self
+    }
+
+    /// Sets the maximum number of requests that wait for a connection
+    /// ([`max_waiting`](Self::max_waiting)).
+    #[must_use]
+    pub fn with_max_waiting(mut self, max_waiting: usize) -> Self {
+        self.max_waiting = max_waiting;
+        self
+    }
+
+    /// Sets the age at which a connection is no longer used for new requests
+    /// ([`max_age`](Self::max_age)).
+    #[must_use]
+    pub fn with_max_age(mut self, max_age: Duration) -> Self {
+        self.max_age = max_age;
+        self
+    }
+
+    /// Sets which root certificates are trusted beside the configured ones
+    /// ([`trusted_roots`](Self::trusted_roots)).
+    #[must_use]
+    pub fn with_trusted_roots(mut self, trusted_roots: TrustedRoots) -> Self {
+        self.trusted_roots = trusted_roots;
+        self
+    }
+
+    /// Sets the certificate with which connections identify themselves
+    /// ([`client_certificate`](Self::client_certificate)).
+    #[must_use]
+    pub fn with_client_certificate(mut self, client_certificate: ClientCertificate) -> Self {
+        self.client_certificate = Some(client_certificate);
+        self
+    }
+
     /// Sets whether to use HTTP/2 without negotiation, with TLS and without
     /// ([`http2_only`](Self::http2_only)).
     #[must_use]
@@ -180,7 +299,7 @@ impl HyperOptions {
         self
     }
 
-    /// Sets the root certificates in PEM to trust in addition to Mozilla's
+    /// Sets further root certificates to trust, in PEM
     /// ([`root_certificates`](Self::root_certificates)).
     #[must_use]
     pub fn with_root_certificates(mut self, root_certificates: impl Into<Vec<u8>>) -> Self {

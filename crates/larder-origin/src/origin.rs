@@ -1,29 +1,34 @@
-//! [`HyperOrigin`]: sets the destination of a request, sends it, retries it on a stale connection,
-//! and checks the response.
+//! [`HyperOrigin`]: sends a request to its destination, retries it on a stale connection, and
+//! checks the response.
 //!
-//! The client is built in `connect`; framing is checked in `framing`; body timeouts are in `body`.
+//! The destination is in `destination`, connections in `pool`; framing is checked in `framing`;
+//! body timeouts are in `body`.
 
-use std::{error::Error as _, fmt};
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use http::{
-    Extensions, HeaderValue, Method, Request, Response, StatusCode, Uri,
-    header::HOST,
-    uri::{Parts, PathAndQuery},
-};
-use hyper::body::Incoming;
-use hyper_util::client::legacy::{self, Client};
+use http::{Method, Request, Response, StatusCode, uri::Authority};
+use hyper::body::{Body as _, Incoming};
 use larder_core::{Body, Origin, OriginError, OriginErrorKind, head_within};
+use tokio::time::Instant;
 
 use crate::{
-    HyperOptions, OptionsError, body::IdleTimeoutBody, connect, connection::HasResponded,
-    error::origin_error, framing,
+    HyperOptions, OptionsError,
+    body::{BodyLimits, ResponseBody},
+    destination,
+    error::{exchange_error, is_disconnect},
+    framing,
+    log::FailureLog,
+    pool::{Lease, Pool, Server},
 };
 
 /// An origin that fetches over HTTP/1.1 and HTTP/2 with a pool of connections.
 ///
 /// Clones share the pool. The task of a connection runs on the tokio runtime on which the
 /// connection was opened, so create one origin for each runtime.
+///
+/// A failed fetch is logged at the level `warn`, with its causes and the origin's address; at most
+/// one every ten seconds, with the number of those in between.
 ///
 /// ```no_run
 /// use larder_core::{Body, Origin as _};
@@ -38,14 +43,17 @@ use crate::{
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct HyperOrigin {
-    client: Client<connect::Connector, Body>,
+pub struct HyperOrigin(Arc<Inner>);
+
+struct Inner {
+    pool: Pool,
     options: HyperOptions,
+    log: FailureLog,
 }
 
 impl fmt::Debug for HyperOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HyperOrigin").field("to", &self.options.to).finish_non_exhaustive()
+        f.debug_struct("HyperOrigin").field("to", &self.0.options.to).finish_non_exhaustive()
     }
 }
 
@@ -54,58 +62,82 @@ impl HyperOrigin {
     ///
     /// # Errors
     ///
-    /// Returns an [`OptionsError`] if [`HyperOptions::root_certificates`] is not empty and contains
-    /// no certificate or an invalid one, or if [`HyperOptions::to`] is `https` and the feature
-    /// `tls` is disabled.
+    /// Returns an [`OptionsError`] if a certificate or key in the options is invalid, or if
+    /// [`HyperOptions::to`] is `https` and the feature `tls` is disabled.
     pub fn new(options: HyperOptions) -> Result<Self, OptionsError> {
-        Ok(Self { client: connect::client(&options)?, options })
+        Ok(Self(Arc::new(Inner { pool: Pool::new(&options)?, options, log: FailureLog::default() })))
+    }
+}
+
+impl Inner {
+    /// Fetches from a server, and checks the response.
+    async fn fetch(
+        &self,
+        server: &Arc<Server>,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>, OriginError> {
+        let options = &self.options;
+        let total = options.total_timeout.map(|limit| (limit, Instant::now() + limit));
+        let authority = destination::prepare(options, &mut request)?;
+        let is_head = request.method() == Method::HEAD;
+        let (mut response, lease) = self.send(server, &authority, request).await?;
+        if response.status().is_informational() {
+            // 101 Switching Protocols: this client does not send `Upgrade`, which is hop-by-hop.
+            return Err(OriginError::new(OriginErrorKind::Protocol));
+        }
+        framing::normalize(response.headers_mut())?;
+        let has_no_content = matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if is_head || has_no_content || response.body().is_end_stream() {
+            // For the first two, a `Content-Length` is that of another response (RFC 9110 §8.6).
+            lease.finish();
+            return Ok(response.map(|_| Body::empty()));
+        }
+        let limits = BodyLimits { pause: options.body_timeout, total };
+        Ok(response.map(|body| Body::stream(ResponseBody::new(body, limits, lease))))
     }
 
-    /// Sets the request's URI to [`HyperOptions::to`], if it is set, and its `Host`.
-    ///
-    /// `Host` is the name in the request's URI, which is the name in the cache key. If the client's
-    /// own `Host` were sent, the response to another spelling of it would be stored for all
-    /// clients.
-    fn set_destination(&self, request: &mut Request<Body>) -> Result<(), OriginError> {
-        let protocol = || OriginError::new(OriginErrorKind::Protocol);
-        // Without a `Host`, hyper sends the name that it connects to.
-        let host = if self.options.to.is_some() && !self.options.origin_host && !self.options.http2_only {
-            request.uri().authority()
-        } else {
-            None
-        };
-        match host.map(|name| HeaderValue::from_str(name.as_str())) {
-            Some(name) => request.headers_mut().insert(HOST, name.map_err(|_| protocol())?),
-            None => request.headers_mut().remove(HOST),
-        };
-        let Some(to) = &self.options.to else { return Ok(()) };
-        let prefix = to.path().trim_end_matches('/');
-        let path = match request.uri().path_and_query() {
-            Some(path) if prefix.is_empty() => path.clone(),
-            path => {
-                let path = path.map_or("/", PathAndQuery::as_str);
-                format!("{prefix}{path}").parse().map_err(|_| protocol())?
-            }
-        };
-        let mut parts = Parts::default();
-        parts.scheme = to.scheme().cloned();
-        parts.authority = to.authority().cloned();
-        parts.path_and_query = Some(path);
-        *request.uri_mut() = Uri::from_parts(parts).map_err(|_| protocol())?;
-        Ok(())
+    /// Sends the request and returns the head of the response, within the time for it.
+    async fn send(
+        &self,
+        server: &Arc<Server>,
+        authority: &Authority,
+        request: Request<Body>,
+    ) -> Result<(Response<Incoming>, Lease), OriginError> {
+        let limit = self.options.total_timeout.unwrap_or(self.options.head_timeout);
+        let limit = limit.min(self.options.head_timeout);
+        let (parts, body) = request.into_parts();
+        let sending = |body| exchange(server, authority, Request::from_parts(parts, body));
+        match head_within(limit, body, sending).await {
+            Some(response) => response,
+            None => Err(OriginError::new(OriginErrorKind::Timeout(limit))),
+        }
     }
+}
 
-    /// Sends the request. Retries it once if the origin had closed the pooled connection, the
-    /// method is idempotent (RFC 9110 §9.2.2) and the request has no body.
-    async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, legacy::Error> {
-        let retryable = request.method().is_idempotent() && request.body().is_empty();
-        let retry = retryable.then(|| copy_head(&request));
-        let response = match (self.client.request(request).await, retry) {
-            (Err(error), Some(retry)) if is_stale_connection(&error) => self.client.request(retry).await?,
-            (response, _) => response?,
-        };
-        response.extensions().get::<HasResponded>().iter().for_each(|responded| responded.set());
-        Ok(response)
+/// Sends the request on a connection. Sends it once more on a new connection if the first one was
+/// closed while it was idle: if the request was not sent at all, or if the method is idempotent
+/// (RFC 9110 §9.2.2) and the request has no body.
+async fn exchange(
+    server: &Arc<Server>,
+    authority: &Authority,
+    request: Request<Body>,
+) -> Result<(Response<Incoming>, Lease), OriginError> {
+    let mut lease = server.lease(false).await?;
+    let is_repeatable = lease.is_reused() && request.method().is_idempotent() && request.body().is_empty();
+    let copy = is_repeatable.then(|| copy_head(&request));
+    let mut error = match lease.send(request, authority).await? {
+        Ok(response) => return Ok((response, lease)),
+        Err(error) => error,
+    };
+    let is_stale = lease.is_reused() && is_disconnect(error.error());
+    let Some(request) = error.take_message().or(copy).filter(|_| is_stale) else {
+        return Err(exchange_error(error.into_error()));
+    };
+    lease.discard();
+    let mut lease = server.lease(true).await?;
+    match lease.send(request, authority).await? {
+        Ok(response) => Ok((response, lease)),
+        Err(error) => Err(exchange_error(error.into_error())),
     }
 }
 
@@ -119,51 +151,15 @@ fn copy_head(request: &Request<Body>) -> Request<Body> {
     copy
 }
 
-/// Returns whether the request failed because the pooled connection was closed: a response had
-/// arrived on it before, and it broke before the first byte of this response.
-fn is_stale_connection(error: &legacy::Error) -> bool {
-    let mut extensions = Extensions::new();
-    if let Some(connected) = error.connect_info() {
-        connected.get_extras(&mut extensions);
-    }
-    let responded = extensions.get::<HasResponded>().is_some_and(HasResponded::get);
-    responded && !error.is_connect() && is_disconnect(error)
-}
-
-/// Returns whether the connection was closed or reset.
-fn is_disconnect(error: &legacy::Error) -> bool {
-    let Some(error) = error.source().and_then(|source| source.downcast_ref::<hyper::Error>()) else {
-        return false;
-    };
-    let io = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
-    error.is_incomplete_message() || error.is_closed() || error.is_canceled() || io.is_some()
-}
-
 #[async_trait]
 impl Origin for HyperOrigin {
-    async fn fetch(&self, mut request: Request<Body>) -> Result<Response<Body>, OriginError> {
-        self.set_destination(&mut request)?;
-        *request.version_mut() =
-            if self.options.http2_only { http::Version::HTTP_2 } else { http::Version::HTTP_11 };
-        let limit = self.options.head_timeout;
-        let (parts, body) = request.into_parts();
-        let head_only = parts.method == Method::HEAD;
-        let sending = |body| self.send(Request::from_parts(parts, body));
-        let mut response = match head_within(limit, body, sending).await {
-            Some(response) => response.map_err(origin_error)?,
-            None => return Err(OriginError::new(OriginErrorKind::Timeout(limit))),
+    async fn fetch(&self, request: Request<Body>) -> Result<Response<Body>, OriginError> {
+        let Some(server) = self.0.pool.server(request.uri()) else {
+            let error = OriginError::new(OriginErrorKind::Protocol);
+            return Err(error.with_source("the request has no http or https URI with a host"));
         };
-        if response.status().is_informational() {
-            // 101 Switching Protocols: this client does not send `Upgrade`, which is hop-by-hop.
-            return Err(OriginError::new(OriginErrorKind::Protocol));
-        }
-        framing::normalize(response.headers_mut())?;
-        if head_only || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
-            // A `Content-Length` here is the length of another response's content (RFC 9110 §8.6).
-            return Ok(response.map(|_| Body::empty()));
-        }
-        let limit = self.options.body_timeout;
-        Ok(response.map(|body| Body::stream(IdleTimeoutBody::new(body, limit))))
+        let result = self.0.fetch(&server, request).await;
+        result.inspect_err(|error| self.0.log.failed(&server, error))
     }
 
     fn supports_background_revalidation(&self) -> bool {

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use larder_core::{Body, OriginErrorKind};
-use larder_origin::{HyperOptions, HyperOrigin};
+use larder_origin::{ClientCertificate, HyperOptions, HyperOrigin, TrustedRoots};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use setting::{Got, Server, content, fetch, get, kind, request};
 use tokio::{io::AsyncReadExt as _, io::AsyncWriteExt as _, net::TcpStream};
@@ -132,7 +132,6 @@ async fn described(protocols: &[&str], change: impl FnOnce(&mut HyperOptions)) -
     (content(got), port)
 }
 
-/// With the origin's own name, HTTP/2 is used if the origin supports it.
 #[tokio::test]
 async fn http2_is_negotiated() {
     let (received, port) = described(&["h2", "http/1.1"], |options| options.origin_host = true).await;
@@ -142,19 +141,86 @@ async fn http2_is_negotiated() {
     assert_eq!(received, format!("POST HTTP/1.1 /a?b [\"localhost:{port}\"] b\"content\""));
 }
 
-/// In HTTP/2 the client's host could not differ from the connection's, so HTTP/1.1 is used.
+/// `Host` and `:authority` never differ (RFC 9113 §8.3.1).
 #[tokio::test]
-async fn the_clients_host_is_sent_over_http1() {
-    let (received, _) = described(&["h2", "http/1.1"], |_| {}).await;
+async fn the_clients_host_is_sent_over_http2() {
+    for http2_only in [false, true] {
+        let (received, _) = described(&["h2", "http/1.1"], |options| options.http2_only = http2_only).await;
+        assert_eq!(received, "POST HTTP/2.0 https://example.com/a?b [] b\"content\"");
+    }
+    let (received, _) = described(&["http/1.1"], |_| {}).await;
     assert_eq!(received, "POST HTTP/1.1 /a?b [\"example.com\"] b\"content\"");
 }
 
-/// `Host` and `:authority` never differ (RFC 9113 §8.3.1).
+/// A private certificate authority can be the only one that is trusted, and the origin can require
+/// a certificate of its clients.
 #[tokio::test]
-async fn http2_only_sends_no_second_name() {
-    let (received, port) = described(&["h2"], |options| options.http2_only = true).await;
-    assert!(received.starts_with(&format!("POST HTTP/2.0 https://localhost:{port}/a?b")), "{received}");
-    assert!(!received.contains("example.com"), "{received}");
+async fn an_origin_can_require_a_client_certificate() {
+    let server = Server::bind().await;
+    let port = server.0.local_addr().expect("a local address").port();
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let client = rcgen::generate_simple_self_signed(["proxy".to_owned()]).expect("a certificate");
+    let mut clients = rustls::RootCertStore::empty();
+    clients.add(client.cert.der().clone()).expect("a certificate");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier =
+        rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(clients), Arc::clone(&provider));
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_client_cert_verifier(verifier.build().expect("a verifier"))
+        .with_single_cert(
+            vec![own.cert.der().clone()],
+            PrivateKeyDer::try_from(own.signing_key.serialize_der()).expect("a key"),
+        )
+        .expect("key and certificate");
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let identity = ClientCertificate::new(
+        client.cert.pem().into_bytes(),
+        client.signing_key.serialize_pem().into_bytes(),
+    );
+    let with = |identity: Option<ClientCertificate>| {
+        setting::with(&format!("https://localhost:{port}"), |options| {
+            options.trusted_roots = TrustedRoots::OnlyConfigured;
+            options.root_certificates = own.cert.pem().into_bytes();
+            options.client_certificate = identity;
+        })
+    };
+    tokio::spawn(async move {
+        loop {
+            let acceptor = acceptor.clone();
+            let peer = server.accept().await;
+            tokio::spawn(async move {
+                let stream = TokioIo::new(acceptor.accept(peer.0).await.ok()?);
+                let builder = hyper::server::conn::http1::Builder::new();
+                builder.serve_connection(stream, service_fn(describe)).await.ok()
+            });
+        }
+    });
+    assert!(content(fetch(&with(Some(identity)), get("/")).await).starts_with("GET HTTP/1.1 / "));
+    let error = fetch(&with(None), get("/")).await.expect_err("no certificate");
+    assert!(matches!(error.kind(), OriginErrorKind::Connect | OriginErrorKind::Protocol), "{error:?}");
+}
+
+#[test]
+fn invalid_client_certificates_are_rejected() {
+    let one = rcgen::generate_simple_self_signed(["a".to_owned()]).expect("a certificate");
+    let other = rcgen::generate_simple_self_signed(["b".to_owned()]).expect("a certificate");
+    let (chain, key) = (one.cert.pem(), one.signing_key.serialize_pem());
+    for (chain, key, is_valid) in [
+        (&*chain, &*key, true),
+        ("", &*key, false),
+        (&*chain, "not PEM", false),
+        (&*chain, &*other.signing_key.serialize_pem(), false),
+    ] {
+        let identity = ClientCertificate::new(chain, key);
+        assert_eq!(format!("{identity:?}"), "ClientCertificate", "no key in logs");
+        let options = HyperOptions::default().with_client_certificate(identity);
+        assert_eq!(HyperOrigin::new(options).is_ok(), is_valid, "{key}");
+    }
+    let options = HyperOptions::default().with_trusted_roots(TrustedRoots::OnlyConfigured);
+    let error = HyperOrigin::new(options).expect_err("nothing is trusted");
+    assert!(error.to_string().contains("root_certificates"), "{error}");
 }
 
 async fn over_plain_http2(
