@@ -3,31 +3,13 @@
 //!
 //! Which origins are healthy is recorded in `health`.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use larder_core::{Body, Origin, OriginError, OriginErrorKind};
 
-use crate::Health;
-
-/// How [`Failover`] chooses among healthy origins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Balance {
-    /// The first healthy origin; the others are standbys.
-    #[default]
-    First,
-    /// Each healthy origin in turn.
-    RoundRobin,
-}
+use crate::{Balance, Health, balance::Balancer, budget::RetryBudget};
 
 /// Options of [`Failover`]: balancing, retries and when an origin counts as failed.
 ///
@@ -41,13 +23,19 @@ pub enum Balance {
 pub struct FailoverOptions {
     /// How the first origin for a request is chosen. Default: [`Balance::First`].
     pub balance: Balance,
+    /// The weights of the origins, in order, from 1 to 100. An origin without one has 1. Default:
+    /// none.
+    pub weights: Vec<u32>,
     /// Maximum number of retries of a failed request, each on the next origin. Default: 2; 0
     /// disables retries.
     ///
     /// A request is retried only if its body is in memory, and either its method is idempotent
     /// (RFC 9110 §9.2.2) or no connection could be established, so that the origin has not received
-    /// it.
+    /// it. An origin that may have received it does not get it again.
     pub retries: u32,
+    /// Number of retries that 100 requests allow, beside one in each second. Default: 20. Up to 10
+    /// retries are saved up. During an outage it keeps the retries from multiplying the load.
+    pub retry_percent: u32,
     /// Number of failures in a row after which an origin is unhealthy for
     /// [`cooldown`](Self::cooldown). Default: 3; 0 counts as 1.
     pub failure_threshold: u32,
@@ -58,7 +46,14 @@ pub struct FailoverOptions {
 
 impl Default for FailoverOptions {
     fn default() -> Self {
-        Self { balance: Balance::First, retries: 2, failure_threshold: 3, cooldown: Duration::from_secs(10) }
+        Self {
+            balance: Balance::First,
+            weights: Vec::new(),
+            retries: 2,
+            retry_percent: 20,
+            failure_threshold: 3,
+            cooldown: Duration::from_secs(10),
+        }
     }
 }
 
@@ -67,6 +62,20 @@ impl FailoverOptions {
     #[must_use]
     pub fn with_balance(mut self, balance: Balance) -> Self {
         self.balance = balance;
+        self
+    }
+
+    /// Sets the weights of the origins, in order ([`weights`](Self::weights)).
+    #[must_use]
+    pub fn with_weights(mut self, weights: impl Into<Vec<u32>>) -> Self {
+        self.weights = weights.into();
+        self
+    }
+
+    /// Sets the number of retries that 100 requests allow ([`retry_percent`](Self::retry_percent)).
+    #[must_use]
+    pub fn with_retry_percent(mut self, retry_percent: u32) -> Self {
+        self.retry_percent = retry_percent;
         self
     }
 
@@ -97,10 +106,11 @@ impl FailoverOptions {
 /// An origin that consists of several equivalent origins: if one fails, the request is retried on
 /// the next.
 ///
-/// An attempt fails if there is no response, or a 502, 503 or 504. The retries after such a status
-/// end when every origin has had one attempt. An origin is unhealthy if it failed too often or did
-/// not pass its health check. A request is sent to it only if all healthy ones have failed, or if
-/// there are none. If every attempt fails, the caller receives the last failure.
+/// An attempt fails if there is no response, or a 502, 503 or 504. If the origin may have received
+/// the request, the retries end when every origin has had one attempt. An origin is unhealthy if it
+/// failed too often or did not pass its health check. A request is sent to it only if all healthy
+/// ones have failed, or if there are none. If every attempt fails, the caller receives the last
+/// failure.
 ///
 /// A request with a streamed body has one attempt, because the body cannot be sent twice. See
 /// [`FailoverOptions::retries`] for the requests that are retried.
@@ -126,7 +136,8 @@ pub struct Failover {
     origins: Box<[Arc<dyn Origin>]>,
     health: Arc<Health>,
     options: FailoverOptions,
-    turn: AtomicUsize,
+    balancer: Balancer,
+    budget: RetryBudget,
 }
 
 impl fmt::Debug for Failover {
@@ -149,21 +160,19 @@ impl Failover {
             !origins.is_empty() && origins.len() == health.len(),
             "Failover needs at least one origin, and as many origins as its Health has"
         );
-        Self { origins: origins.into(), health, options, turn: AtomicUsize::new(0) }
+        let balancer = Balancer::new(options.balance, origins.len(), &options.weights);
+        let budget = RetryBudget::new(options.retry_percent);
+        Self { origins: origins.into(), health, options, balancer, budget }
     }
 
-    /// Returns the order of the attempts as indexes of origins: healthy ones first, then unhealthy
-    /// ones. Health is read once, so that a failure during the request does not change the order.
-    fn order(&self) -> impl Iterator<Item = usize> {
-        let count = self.origins.len();
-        let first = match self.options.balance {
-            Balance::First => 0,
-            Balance::RoundRobin => self.turn.fetch_add(1, Ordering::Relaxed) % count,
-        };
-        let mut order: Vec<usize> = (0..count).map(|step| (first + step) % count).collect();
-        order.sort_by_cached_key(|index| !self.health.is_healthy(*index));
-        // If there are more retries than origins, the order starts again.
-        order.into_iter().cycle()
+    /// Sends a request to one origin.
+    async fn attempt(&self, index: usize, request: Request<Body>) -> Result<Response<Body>, OriginError> {
+        let in_progress = self.balancer.begin(&self.health, index);
+        let response = self.origins[index].fetch(request).await?;
+        Ok(match in_progress {
+            Some(in_progress) => response.map(|body| body.on_end(move |_| drop(in_progress))),
+            None => response,
+        })
     }
 
     /// Records the result of an attempt in the health of its origin, and returns its outcome.
@@ -179,6 +188,8 @@ impl Failover {
                 OriginErrorKind::RequestBody | OriginErrorKind::Closed => {
                     return AttemptOutcome::NotRetryable;
                 }
+                // The limit of this process is reached, which is not a failure of the origin.
+                OriginErrorKind::Busy => return AttemptOutcome::NotSent,
                 OriginErrorKind::Connect => AttemptOutcome::NotSent,
                 _ => AttemptOutcome::Interrupted,
             },
@@ -231,15 +242,16 @@ impl ReplayableRequest {
 #[async_trait]
 impl Origin for Failover {
     async fn fetch(&self, request: Request<Body>) -> Result<Response<Body>, OriginError> {
-        let mut order = self.order();
+        let order = self.balancer.order(&self.health);
+        self.budget.add_request();
         let (parts, body) = request.into_parts();
         let content = match body.try_into_bytes() {
             Ok(content) if self.options.retries > 0 => content,
             body => {
                 // A body that streams can be sent once.
                 let body = body.map_or_else(|streaming| streaming, Body::from);
-                let index = order.next().unwrap_or_default();
-                let result = self.origins[index].fetch(Request::from_parts(parts, body)).await;
+                let index = order[0];
+                let result = self.attempt(index, Request::from_parts(parts, body)).await;
                 self.record(index, &result);
                 return result;
             }
@@ -247,24 +259,31 @@ impl Origin for Failover {
         let replayable =
             ReplayableRequest { method: parts.method, uri: parts.uri, fields: parts.headers, content };
         let mut retries_left = self.options.retries;
-        for (attempt, index) in order.enumerate() {
-            let result = self.origins[index].fetch(replayable.to_request()).await;
-            let repeatable = match self.record(index, &result) {
+        let mut may_have_received = vec![false; order.len()];
+        let mut position = 0;
+        loop {
+            let index = order[position];
+            let result = self.attempt(index, replayable.to_request()).await;
+            let is_repeatable = match self.record(index, &result) {
                 AttemptOutcome::Success | AttemptOutcome::NotRetryable => false,
                 AttemptOutcome::NotSent => true,
-                AttemptOutcome::Interrupted => replayable.method.is_idempotent(),
-                // An origin that reports that it is unavailable gets one attempt for each request.
-                AttemptOutcome::Unavailable => {
-                    replayable.method.is_idempotent() && attempt + 1 < self.origins.len()
+                AttemptOutcome::Interrupted | AttemptOutcome::Unavailable => {
+                    may_have_received[position] = true;
+                    replayable.method.is_idempotent()
                 }
             };
-            if !repeatable || retries_left == 0 {
+            // If there are more retries than origins, the order starts again.
+            let others = (position + 1..order.len()).chain(0..=position);
+            let next = others.into_iter().find(|position| !may_have_received[*position]);
+            let Some(next) = next.filter(|_| is_repeatable && retries_left > 0) else { return result };
+            if !self.budget.take() {
+                tracing::debug!(origin = self.health.name(index), "no retry: too many requests fail");
                 return result;
             }
             retries_left -= 1;
+            position = next;
             tracing::debug!(origin = self.health.name(index), "retrying on the next origin");
         }
-        Err(OriginError::new(OriginErrorKind::Connect))
     }
 
     fn supports_background_revalidation(&self) -> bool {

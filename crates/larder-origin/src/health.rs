@@ -9,7 +9,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -134,6 +134,8 @@ struct State {
     healthy: AtomicBool,
     /// Number of failed requests in a row.
     failures: AtomicU32,
+    /// Number of responses in progress, if a balance depends on it.
+    in_progress: AtomicUsize,
     /// End of the cooldown, if failed requests have started one.
     cooldown_until: Mutex<Option<Instant>>,
 }
@@ -157,6 +159,7 @@ impl Health {
             name: name.into(),
             healthy: AtomicBool::new(true),
             failures: AtomicU32::new(0),
+            in_progress: AtomicUsize::new(0),
             cooldown_until: Mutex::new(None),
         };
         Arc::new(Self { states: names.into_iter().map(state).collect() })
@@ -187,6 +190,21 @@ impl Health {
             healthy: self.is_healthy(index),
         })
         .collect()
+    }
+
+    /// Returns the number of responses of this origin in progress.
+    pub(crate) fn in_progress(&self, index: usize) -> usize {
+        self.states[index].in_progress.load(Ordering::Relaxed)
+    }
+
+    /// Counts a response that begins.
+    pub(crate) fn begin(&self, index: usize) {
+        self.states[index].in_progress.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a response that has ended.
+    pub(crate) fn end(&self, index: usize) {
+        self.states[index].in_progress.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Records a successful request: resets the number of failures.

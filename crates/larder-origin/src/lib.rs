@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+mod balance;
 mod body;
+mod budget;
 mod connect;
 mod destination;
 mod dial;
@@ -16,7 +18,8 @@ mod pool;
 #[cfg(feature = "tls")]
 mod tls;
 
-pub use failover::{Balance, Failover, FailoverOptions};
+pub use balance::Balance;
+pub use failover::{Failover, FailoverOptions};
 pub use header_rewrite::{HeaderRewrite, HeaderRules};
 pub use health::{Health, HealthCheck, OriginHealth};
 pub use options::{ClientCertificate, HyperOptions, OptionsError, TrustedRoots};

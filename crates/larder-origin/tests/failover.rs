@@ -88,8 +88,61 @@ async fn retries_are_limited_and_may_exceed_the_number_of_origins() {
         |retries| pool(&[Arc::clone(&one), Arc::clone(&other)], |options| options.retries = retries);
     assert_eq!(send(&pool_of(0), "GET", Body::empty()).await, Err(OriginErrorKind::Connect));
     assert_eq!((one.count(), other.count()), (1, 0));
-    assert_eq!(send(&pool_of(3), "GET", Body::empty()).await, Err(OriginErrorKind::Protocol));
-    assert_eq!((one.count(), other.count()), (3, 2));
+    assert_eq!(send(&pool_of(3), "GET", Body::empty()).await, Err(OriginErrorKind::Connect));
+    assert_eq!((one.count(), other.count()), (4, 1), "only the first never received the request");
+}
+
+/// A single origin that is slow got each GET and DELETE three times.
+#[tokio::test]
+async fn an_origin_that_may_have_received_a_request_does_not_get_it_again() {
+    for kind in [OriginErrorKind::Timeout(Duration::ZERO), OriginErrorKind::Protocol] {
+        for method in ["GET", "DELETE"] {
+            let slow = failing(kind);
+            let pool = pool(&[Arc::clone(&slow)], |_| {});
+            assert_eq!(send(&pool, method, Body::empty()).await, Err(kind));
+            assert_eq!(slow.count(), 1, "{method} {kind:?}");
+        }
+    }
+}
+
+/// When all requests fail, retries would multiply the load on the origins.
+#[tokio::test(start_paused = true)]
+async fn retries_are_a_share_of_the_requests() {
+    let (one, other) = (failing(OriginErrorKind::Protocol), failing(OriginErrorKind::Protocol));
+    let pool = pool(&[Arc::clone(&one), Arc::clone(&other)], |options| options.retry_percent = 10);
+    for _ in 0..500 {
+        assert_eq!(send(&pool, "GET", Body::empty()).await, Err(OriginErrorKind::Protocol));
+    }
+    let retries = one.count() + other.count() - 500;
+    assert!((55..=65).contains(&retries), "{retries}: 10 at the start, and a tenth of 500");
+}
+
+/// The limit of this process is not a fault of the origin.
+#[tokio::test]
+async fn a_busy_origin_stays_healthy() {
+    let (busy, other) = (failing(OriginErrorKind::Busy), responding_with("other"));
+    let pool = pool(&[Arc::clone(&busy), other], |options| options.failure_threshold = 1);
+    for _ in 0..3 {
+        assert_eq!(send(&pool, "POST", Body::from("x")).await, Ok((200, "other".to_owned())));
+    }
+    assert_eq!(busy.count(), 3);
+}
+
+#[tokio::test]
+async fn the_origin_with_the_fewest_responses_in_progress_is_chosen() {
+    let pool = pool(&[responding_with("a"), responding_with("b")], |options| {
+        (options.balance, options.weights) = (Balance::LeastConnections, vec![1, 2]);
+    });
+    let get = || Request::get("http://example.com/").body(Body::empty()).expect("a request");
+    let mut unread = Vec::new();
+    for _ in 0..6 {
+        unread.push(pool.fetch(get()).await.expect("a response"));
+    }
+    let mut names = Vec::new();
+    for response in unread {
+        names.push(response.into_body().into_bytes(10).await.expect("whole"));
+    }
+    assert_eq!(names.iter().filter(|name| ***name == *b"b").count(), 4, "{names:?}");
 }
 
 #[tokio::test]
@@ -147,6 +200,22 @@ async fn an_origin_that_fails_repeatedly_is_in_cooldown() {
     down.store(false, Ordering::SeqCst);
     tokio::time::advance(Duration::from_secs(11)).await;
     assert_eq!(send(&pool, "GET", Body::empty()).await, Ok((200, "first".to_owned())));
+}
+
+#[tokio::test]
+async fn round_robin_follows_the_weights_and_skips_unhealthy_origins() {
+    let down = failing(OriginErrorKind::Connect);
+    let origins = [down, responding_with("b"), responding_with("c")];
+    let pool = pool(&origins, |options| {
+        (options.balance, options.weights) = (Balance::RoundRobin, vec![1, 3, 1]);
+        options.failure_threshold = 1;
+    });
+    let mut responses = String::new();
+    for _ in 0..40 {
+        responses += &send(&pool, "GET", Body::empty()).await.expect("a response").1;
+    }
+    let count = |name| responses.matches(name).count();
+    assert!(count("b") >= 24 && count("c") >= 8, "{responses}");
 }
 
 #[tokio::test]
