@@ -7,6 +7,7 @@
 //! key and forwarded fields in [`larder_core::adapter`]. Listening and shutdown are in `server`.
 
 mod access;
+mod readings;
 mod reject;
 mod route;
 mod server;
