@@ -27,6 +27,7 @@ mod mode;
 mod not_storable;
 mod overrides;
 mod partial;
+mod percent;
 mod range;
 mod request;
 mod reuse;

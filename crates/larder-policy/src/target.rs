@@ -5,23 +5,30 @@
 //! the other's key.
 //!
 //! Only differences that have no meaning for any origin are normalized: the case of scheme and
-//! host, default ports, the case of percent-encodings, and dot segments. Nothing is decoded, and
-//! query parameters and repeated slashes stay as they are.
+//! host, default ports, the case of percent-encodings, dot segments, and characters that a URI
+//! contains only percent-encoded (RFC 3986 §2.1). Nothing is decoded, and query parameters and
+//! repeated slashes stay as they are.
 
 use std::{borrow::Cow, fmt};
 
 use http::Uri;
+
+use crate::percent::{decode_unreserved, encode, has_lower_case_encoding, upper_case_encodings};
 
 /// Maximum length of authority, path and query together, in bytes. Longer targets are rejected.
 const MAX_TARGET_LENGTH: usize = 64 * 1024;
 
 /// The target URI of a request in normal form: scheme, authority, path and query.
 ///
+/// Characters that no URI contains, such as `"`, `|` and those outside of ASCII, are
+/// percent-encoded. White space and control characters are errors.
+///
 /// ```
 /// use larder_policy::TargetUri;
 ///
 /// let target = TargetUri::parse("HTTP://Example.com:80/a/../b?x=1").unwrap();
 /// assert_eq!(target.as_str(), "http://example.com/b?x=1");
+/// assert_eq!(target.join("/Manü").unwrap().as_str(), "http://example.com/Man%C3%BC");
 /// assert_eq!(target.join("c").unwrap().as_str(), "http://example.com/c");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -135,6 +142,24 @@ impl TargetUri {
         &self.text
     }
 
+    /// Returns the target with its unnecessary percent-encodings decoded, those of letters, digits
+    /// and `-._~` (RFC 3986 §6.2.2.2). Servers treat both as the same, and their keys are
+    /// different.
+    ///
+    /// A purge concerns both: its URL may come from a program with another habit of encoding.
+    ///
+    /// ```
+    /// use larder_policy::TargetUri;
+    ///
+    /// let target = TargetUri::parse("https://example.com/%7Ealice%2F").unwrap();
+    /// assert_eq!(target.decoded().as_str(), "https://example.com/~alice%2F");
+    /// ```
+    #[must_use]
+    pub fn decoded(&self) -> Self {
+        let path = decode_unreserved(self.path_and_query());
+        Self::new(self.scheme(), self.authority(), &path).unwrap_or_else(|_| self.clone())
+    }
+
     /// Returns the target as an `http` URI, or `None` if `http` does not accept it, as for `*`.
     pub fn to_uri(&self) -> Option<Uri> {
         Uri::try_from(self.as_str()).ok()
@@ -215,18 +240,24 @@ impl<'a> Parts<'a> {
             other if other.eq_ignore_ascii_case("https") => "https",
             _ => return Err(TargetError::Scheme),
         };
-        Ok(Self { scheme, authority: normal_authority(scheme, authority)?, path: normal_path(path)? })
+        let normal =
+            Self { scheme, authority: normal_authority(scheme, authority)?, path: normal_path(path)? };
+        // The normal form is a target itself: encodings may have made it longer.
+        let length = normal.authority.len() + normal.path.len();
+        if length > MAX_TARGET_LENGTH { Err(TargetError::TooLong) } else { Ok(normal) }
     }
 }
 
 /// A byte that a host name cannot contain (RFC 3986 §3.2.2).
 const NOT_HOST: u8 = 1;
-/// A byte that a path or query cannot contain. The bytes from `!` to `~` are accepted, except those
-/// that end a URI or never occur in one. Bytes that browsers send unencoded are left as they are.
+/// A byte that a request target cannot contain in any form: white space, controls, and `#`.
 const NOT_PATH: u8 = 1 << 1;
 const UPPER: u8 = 1 << 2;
 const PERCENT: u8 = 1 << 3;
 const DOT: u8 = 1 << 4;
+/// A byte that a URI contains only percent-encoded (RFC 3986 §2), and that some clients send as it
+/// is.
+const RAW: u8 = 1 << 5;
 
 /// The classes of each byte. A target is checked in one pass over its bytes.
 const CLASSES: [u8; 256] = {
@@ -240,8 +271,11 @@ const CLASSES: [u8; 256] = {
         {
             class |= NOT_HOST;
         }
-        if !matches!(value, b'!'..=b'~') || matches!(value, b'#' | b'<' | b'>' | b'"' | b'\\') {
+        if matches!(value, 0..=b' ' | b'#' | 0x7f) {
             class |= NOT_PATH;
+        }
+        if matches!(value, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x80..) {
+            class |= RAW;
         }
         class |= if value.is_ascii_uppercase() { UPPER } else { 0 };
         class |= if value == b'%' { PERCENT } else { 0 };
@@ -285,7 +319,8 @@ fn normal_authority<'a>(scheme: &str, authority: &'a str) -> Result<Cow<'a, str>
     Ok(Cow::Borrowed(normal))
 }
 
-/// Normalizes path and query: no dot segments, and percent-encodings in upper case.
+/// Normalizes path and query: no dot segments, percent-encodings in upper case, and what needs an
+/// encoding encoded.
 fn normal_path(path: &str) -> Result<Cow<'_, str>, TargetError> {
     if path == "*" {
         return Ok(Cow::Borrowed(path));
@@ -300,7 +335,8 @@ fn normal_path(path: &str) -> Result<Cow<'_, str>, TargetError> {
     }
     let dotted = seen & (DOT | PERCENT) != 0 && has_dot_segment(hierarchy);
     let encoded = seen & PERCENT != 0 && has_lower_case_encoding(path);
-    if !dotted && !encoded && !hierarchy.is_empty() {
+    let raw = seen & RAW != 0;
+    if !dotted && !encoded && !raw && !hierarchy.is_empty() {
         return Ok(Cow::Borrowed(path));
     }
     let mut normal = if dotted { without_dot_segments(hierarchy) } else { hierarchy.to_owned() };
@@ -308,7 +344,10 @@ fn normal_path(path: &str) -> Result<Cow<'_, str>, TargetError> {
         normal.push('/');
     }
     normal.push_str(query);
-    Ok(Cow::Owned(if encoded { upper_case_encodings(&normal) } else { normal }))
+    if encoded {
+        normal = upper_case_encodings(&normal);
+    }
+    Ok(Cow::Owned(if raw { encode(&normal, |byte| CLASSES[usize::from(byte)] & RAW != 0) } else { normal }))
 }
 
 /// Returns the number of dots if a segment is `.` or `..`. `%2e` counts as a dot: it was encoded
@@ -352,34 +391,5 @@ fn without_dot_segments(path: &str) -> String {
         normal.push('/');
         normal.push_str(segment);
     }
-    normal
-}
-
-/// Returns whether a percent-encoding has lower-case digits.
-fn has_lower_case_encoding(path: &str) -> bool {
-    let mut rest = path.as_bytes();
-    while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
-        let digits = rest[at + 1..].iter().take(2);
-        if digits.clone().all(u8::is_ascii_hexdigit) && digits.clone().any(u8::is_ascii_lowercase) {
-            return true;
-        }
-        rest = &rest[at + 1..];
-    }
-    false
-}
-
-/// Converts all percent-encodings to upper case.
-fn upper_case_encodings(path: &str) -> String {
-    let mut normal = String::with_capacity(path.len());
-    let mut rest = path;
-    while let Some(at) = rest.find('%') {
-        let (before, encoded) = rest.split_at(at);
-        normal.push_str(before);
-        let taken = encoded.get(..3).filter(|three| three[1..].bytes().all(|byte| byte.is_ascii_hexdigit()));
-        let taken = taken.map_or(1, str::len);
-        normal.push_str(&encoded[..taken].to_ascii_uppercase());
-        rest = &encoded[taken..];
-    }
-    normal.push_str(rest);
     normal
 }

@@ -1,0 +1,76 @@
+//! Writes and reads percent-encodings (RFC 3986 §2.1). Which normal form a target has is decided in
+//! [`crate::target`].
+
+use std::borrow::Cow;
+
+/// Returns a path with the bytes percent-encoded for which `is_encoded` returns true. The result is
+/// up to three times as long.
+///
+/// All bytes outside of ASCII must be among them.
+pub(crate) fn encode(path: &str, is_encoded: impl Fn(u8) -> bool) -> String {
+    let mut normal = String::with_capacity(path.len() + 32);
+    for byte in path.bytes() {
+        if !is_encoded(byte) {
+            normal.push(char::from(byte));
+        } else {
+            let digit = |value: u8| char::from(b"0123456789ABCDEF"[usize::from(value)]);
+            normal.extend(['%', digit(byte >> 4), digit(byte & 0xf)]);
+        }
+    }
+    normal
+}
+
+/// Decodes the percent-encodings of letters, digits and `-._~`.
+pub(crate) fn decode_unreserved(path: &str) -> Cow<'_, str> {
+    if !path.contains('%') {
+        return path.into();
+    }
+    let mut decoded = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(at) = rest.find('%') {
+        let (before, encoded) = rest.split_at(at);
+        decoded.push_str(before);
+        let byte = encoded.get(1..3).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match byte.filter(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(byte)) {
+            Some(byte) => {
+                decoded.push(char::from(byte));
+                rest = &encoded[3..];
+            }
+            None => {
+                decoded.push('%');
+                rest = &encoded[1..];
+            }
+        }
+    }
+    decoded.push_str(rest);
+    decoded.into()
+}
+
+/// Returns whether a percent-encoding has lower-case digits.
+pub(crate) fn has_lower_case_encoding(path: &str) -> bool {
+    let mut rest = path.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
+        let digits = rest[at + 1..].iter().take(2);
+        if digits.clone().all(u8::is_ascii_hexdigit) && digits.clone().any(u8::is_ascii_lowercase) {
+            return true;
+        }
+        rest = &rest[at + 1..];
+    }
+    false
+}
+
+/// Converts all percent-encodings to upper case.
+pub(crate) fn upper_case_encodings(path: &str) -> String {
+    let mut normal = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(at) = rest.find('%') {
+        let (before, encoded) = rest.split_at(at);
+        normal.push_str(before);
+        let taken = encoded.get(..3).filter(|three| three[1..].bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let taken = taken.map_or(1, str::len);
+        normal.push_str(&encoded[..taken].to_ascii_uppercase());
+        rest = &encoded[taken..];
+    }
+    normal.push_str(rest);
+    normal
+}
