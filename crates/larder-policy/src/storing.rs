@@ -42,7 +42,7 @@ impl Rules {
         let effective = self.effective_directives(request, status, fields);
         let part = parse_part(status, fields)?;
         self.check_prohibitions(request, status, &effective.directives, fields)?;
-        self.check_request_error(&effective, status, fields)?;
+        self.check_request_error(request, &effective, status, fields)?;
         let date = date_value(fields, exchange);
         let freshness = self.freshness_info(&effective, status, fields, exchange, date);
         self.check_method(target, request, &effective, fields, &freshness)?;
@@ -183,14 +183,20 @@ impl Rules {
     /// RFC 9111 permits a cache to store such errors, and requires it nowhere. Any client could
     /// otherwise replace a page with an error for all clients, where the origin adds its lifetime
     /// to errors as well.
-    fn check_request_error(
+    fn check_request_error<F: RequestHeaders>(
         &self,
+        request: &RequestHead<'_, F>,
         effective: &EffectiveDirectives,
         status: StatusCode,
         fields: &HeaderMap,
     ) -> Result<(), NotStorable> {
         let suspected = match RequestCause::of(status) {
-            RequestCause::None => false,
+            // Servers limit the fields of a request, and not all answer 431.
+            RequestCause::None => {
+                self.kind == CacheKind::Shared
+                    && status >= StatusCode::MULTIPLE_CHOICES
+                    && has_unusual_length(request.fields())
+            }
             RequestCause::Any => self.kind == CacheKind::Shared,
             // `Vary` puts the fields of negotiation into the key.
             RequestCause::Negotiation => self.kind == CacheKind::Shared && !fields.contains_key(VARY),
@@ -330,6 +336,25 @@ impl RequestCause {
             _ => Self::None,
         }
     }
+}
+
+/// Longest fields of a request that every server accepts, in bytes with their names. The usual
+/// limits of servers are 8 KiB for a line or for all of them; browsers send 1 to 2 KiB.
+const USUAL_LENGTH: usize = 4096;
+/// Most fields of a request that every server accepts. The usual limits of servers are 100 and
+/// more.
+const USUAL_FIELDS: usize = 64;
+
+/// Returns whether the fields of a request may be longer, or more, than its origin accepts.
+fn has_unusual_length<F: RequestHeaders>(fields: &F) -> bool {
+    let (mut length, mut count) = (0, 0);
+    fields.names(|name| {
+        for line in fields.lines(name) {
+            length += name.len() + line.len();
+            count += 1;
+        }
+    });
+    length > USUAL_LENGTH || count > USUAL_FIELDS
 }
 
 /// Returns the range that a 206 contains, or `None` for other status codes.

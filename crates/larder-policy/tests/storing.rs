@@ -175,6 +175,37 @@ fn an_error_that_one_request_can_cause_is_not_shared() {
     assert_eq!(never, Err(larder_policy::NotStorable::NeverStoredStatus));
 }
 
+/// An origin answered 404 to a request with a field of 9,000 bytes. The 404 was stored for the page
+/// of everybody, for ten minutes.
+#[test]
+fn an_error_of_a_request_with_unusually_long_fields_is_not_shared() {
+    use larder_policy::{NotStorable::RequestError, Rules};
+
+    let shared = Rules::shared();
+    let long = |length: usize| format!("GET X-Long: {}", "x".repeat(length));
+    let many = |count: usize| {
+        let fields: Vec<_> = (0..count).map(|number| format!("X-{number}: y")).collect();
+        format!("GET {}", fields.join("; "))
+    };
+    for (request, response, is_stored, reason) in [
+        (long(9000), "404 max-age=600", false, "the limit of the origin may be the reason"),
+        (long(9000), "410 max-age=600", false, "RFC 9110 §15.5.11"),
+        (long(9000), "301 max-age=600", false, "a redirect to a page of errors"),
+        (long(9000), "503 max-age=600", false, "RFC 9110 §15.6.4"),
+        (long(9000), "404 s-maxage=600", true, "§5.2.2.10: for shared caches"),
+        (long(9000), "200 max-age=600", true, "no error"),
+        (long(3000), "404 max-age=600", true, "usual"),
+        (many(80), "404 max-age=600", false, "the number of fields"),
+        (many(40), "404 max-age=600", true, "usual"),
+    ] {
+        let result = stored(&shared, &request, response).map(|_| ());
+        assert_eq!(result, if is_stored { Ok(()) } else { Err(RequestError) }, "{response}: {reason}");
+    }
+    assert!(stored(&Rules::private(), &long(9000), "404 max-age=600").is_ok(), "one user's cache");
+    let switched = shared.with_store_request_errors(true);
+    assert!(stored(&switched, &long(9000), "404 max-age=600").is_ok(), "the operator's choice");
+}
+
 /// RFC 9110 §9.3.3: POST needs an explicit lifetime and a Content-Location equal to the target.
 #[test]
 fn post() {
