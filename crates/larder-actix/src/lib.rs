@@ -2,6 +2,7 @@
 
 mod body;
 mod bridge;
+mod content;
 mod convert;
 mod encoding;
 mod etag;
@@ -10,6 +11,7 @@ mod middleware;
 mod proxy;
 mod respond;
 mod settings;
+mod target;
 
 pub use body::ResponseBody;
 pub use fingerprint::is_fingerprinted;

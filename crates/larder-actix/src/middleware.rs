@@ -6,33 +6,31 @@
 //! original request, and sends the head of the response to the engine. The body follows in a
 //! separate task ([`crate::bridge`]), so that storing continues after the client has disconnected.
 //!
-//! The options are in [`crate::settings`].
+//! The options are in [`crate::settings`], the key of a request in [`crate::target`], and its
+//! content in [`crate::content`].
 
-use std::{borrow::Cow, fmt, pin::Pin, rc::Rc, sync::Arc};
+use std::{fmt, pin::Pin, rc::Rc, sync::Arc};
 
 use actix_http::{body::EitherBody, body::MessageBody};
 use actix_service::Service;
 use actix_web::{
-    Error, HttpMessage as _, HttpRequest,
-    dev::{ConnectionInfo, Payload, ServiceRequest, ServiceResponse},
+    Error, HttpRequest,
+    dev::{Payload, ServiceRequest, ServiceResponse},
     error::InternalError,
-    http::{
-        Method, Uri, Version,
-        header::{
-            CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING, UPGRADE, X_FORWARDED_HOST, X_FORWARDED_PROTO,
-        },
-    },
 };
+use bytes::Bytes;
 use larder_core::{
-    Body, Bypass, CacheKey, Lookup, Miss, OriginRequest, OriginRequests,
-    adapter::{ReceivedTarget, RequestTarget, is_steering},
-    local_origin,
+    Body, Bypass, CacheKey, CacheResponse, Lookup, Miss, OriginRequest, OriginRequests, local_origin,
 };
 use tokio::sync::oneshot;
 
 use crate::{
-    CacheMiddleware, ResponseBody, body::StartSignal, bridge, convert, encoding::NegotiatedEncoding,
+    CacheMiddleware, ResponseBody,
+    body::StartSignal,
+    bridge, content, convert,
+    encoding::NegotiatedEncoding,
     respond::respond,
+    target::{RequestKey, set_target},
 };
 
 /// A service behind a cache. [`CacheMiddleware`] creates it from the service that it wraps.
@@ -64,29 +62,27 @@ where
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
         let (settings, service) = (Rc::clone(&self.settings), Rc::clone(&self.service));
         Box::pin(async move {
-            let Some((key, steered)) = cache_key(&request, &settings) else {
+            let Some(keyed) = RequestKey::of(&request, &settings) else {
                 return Ok(service.call(request).await?.map_into_left_body());
             };
-            if steered {
-                set_target(&mut request, &key, &settings);
+            if keyed.differs {
+                set_target(&mut request, &keyed.key, &settings);
             }
             let method = convert::method_from_actix(request.method());
-            let is_head = method == http::Method::HEAD;
+            if settings.key_rules.is_query(&method) {
+                // Boxed: the future of a hit should not have the size of a query.
+                return Box::pin(query(settings, service, request, method, keyed)).await;
+            }
             let headers = convert::ActixHeaders(request.headers());
-            match settings.encoding.lookup(&settings.cache, &key, &method, &headers).await {
-                (Lookup::Hit(response), _) => {
-                    let (request, _) = request.into_parts();
-                    let cache_status = settings.cache.cache_status(&response);
-                    let response = respond(response, is_head, cache_status);
-                    Ok(ServiceResponse::new(request, response.into()).map_into_right_body())
-                }
+            match settings.encoding.lookup(&settings.cache, &keyed.key, &method, &headers).await {
+                (Lookup::Hit(response), _) => Ok(hit(&settings, request, &method, response)),
                 (Lookup::Miss(miss), encoding) => {
                     let allowed = if encoding.is_none() { miss.into_bypass() } else { Err(miss) };
                     let miss = match allowed {
                         Ok(allowed) => return bypass(&settings.cache, allowed, &service, request).await,
                         Err(miss) => miss,
                     };
-                    let context = MissContext { settings, service, method, key, encoding };
+                    let context = MissContext { settings, service, method, keyed, encoding, query: None };
                     // Boxed: the future of a hit should not have the size of a whole fetch.
                     Box::pin(context.resume(miss, request)).await
                 }
@@ -95,76 +91,49 @@ where
     }
 }
 
-/// Returns the cache key of a request, and whether the request differs from it: in fields that
-/// steer the handler, or in ignored query parameters. `None` if it goes to its handler without the
-/// cache.
-fn cache_key(request: &ServiceRequest, settings: &CacheMiddleware) -> Option<(CacheKey, bool)> {
-    if request.headers().contains_key(UPGRADE) || is_get_with_content(request) || settings.skips(request) {
-        return None;
-    }
-    let head = request.head();
-    let mut received = ReceivedTarget::new(scheme(request), head.uri.path_and_query()?.as_str());
-    received.uri_scheme = head.uri.scheme_str();
-    received.uri_authority = head.uri.authority().map(|authority| authority.as_str());
-    received.is_http_2 = head.version >= Version::HTTP_2;
-    received.is_http_1_0 = head.version <= Version::HTTP_10;
-    let peer = request.peer_addr().map(|peer| peer.ip());
+/// Handles a request of which the content is a part of the key.
+async fn query<S, B>(
+    settings: Rc<CacheMiddleware>,
+    service: Rc<S>,
+    mut request: ServiceRequest,
+    method: http::Method,
+    mut keyed: RequestKey,
+) -> Result<ServiceResponse<EitherBody<B, ResponseBody>>, Error>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    let limits = settings.key_rules.content.unwrap_or_default();
+    let content = content::read(&mut request, &limits).await.map_err(|error| {
+        let status = convert::status_to_actix(error.status());
+        InternalError::new(error.to_string(), status)
+    })?;
+    let Some(content) = content else {
+        // Longer than the limit.
+        return Ok(service.call(request).await?.map_into_left_body());
+    };
+    keyed.add_query(&request, &settings, &method, &content);
     let headers = convert::ActixHeaders(request.headers());
-    let target = RequestTarget::of(&received, &headers, peer, &settings.trusted_proxies).ok()?;
-    if target.has_dot_segments() {
-        return None;
-    }
-    let steered = request.headers().keys().any(|name| is_steering(name.as_str()))
-        || matches!(settings.key_rules.path(target.path), Cow::Owned(_));
-    let key = settings.key_rules.key(&target).ok()?;
-    Some((settings.extend_key(key, request), steered))
-}
-
-/// Makes the request what its key states, before a handler sees it: without ignored query
-/// parameters, and with the scheme and host of the key in `X-Forwarded-*`, if a trusted proxy has
-/// sent them, or without such fields.
-fn set_target(request: &mut ServiceRequest, key: &CacheKey, settings: &CacheMiddleware) {
-    let is_trusted = request.peer_addr().is_some_and(|peer| settings.trusted_proxies.contains(peer.ip()));
-    let steering: Vec<_> =
-        request.headers().keys().filter(|name| is_steering(name.as_str())).cloned().collect();
-    for name in steering {
-        if !is_trusted || name != "x-forwarded-for" {
-            request.headers_mut().remove(name);
-        }
-    }
-    if is_trusted && let Ok(target) = key.target().parse::<Uri>() {
-        let scheme = HeaderValue::from_str(target.scheme_str().unwrap_or_default());
-        let host = HeaderValue::from_str(target.authority().map_or("", |authority| authority.as_str()));
-        if let (Ok(scheme), Ok(host)) = (scheme, host) {
-            request.headers_mut().insert(X_FORWARDED_PROTO, scheme);
-            request.headers_mut().insert(X_FORWARDED_HOST, host);
-        }
-    }
-    // Computed by another middleware before, from the fields that are removed here.
-    request.extensions_mut().remove::<ConnectionInfo>();
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    if let Cow::Owned(path) = settings.key_rules.path(path)
-        && let Ok(path) = path.parse()
-    {
-        let mut parts = request.uri().clone().into_parts();
-        parts.path_and_query = Some(path);
-        if let Ok(uri) = Uri::from_parts(parts) {
-            request.head_mut().uri = uri;
+    match settings.encoding.lookup(&settings.cache, &keyed.key, &http::Method::GET, &headers).await {
+        (Lookup::Hit(response), _) => Ok(hit(&settings, request, &method, response)),
+        (Lookup::Miss(miss), encoding) => {
+            let context = MissContext { settings, service, method, keyed, encoding, query: Some(content) };
+            context.resume(miss, request).await
         }
     }
 }
 
-/// Returns whether this is a GET or HEAD with content. The response may depend on the content,
-/// which is not in the key and is not passed to the engine.
-fn is_get_with_content(request: &ServiceRequest) -> bool {
-    let get_or_head = matches!(*request.method(), Method::GET | Method::HEAD);
-    let announced = request.headers().get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
-    get_or_head && (announced || request.headers().contains_key(TRANSFER_ENCODING))
-}
-
-/// Returns the scheme of the target URI: that of the listener.
-fn scheme(request: &ServiceRequest) -> &'static str {
-    if request.app_config().secure() { "https" } else { "http" }
+/// Creates the response to a hit.
+fn hit<B>(
+    settings: &CacheMiddleware,
+    request: ServiceRequest,
+    method: &http::Method,
+    response: CacheResponse,
+) -> ServiceResponse<EitherBody<B, ResponseBody>> {
+    let (request, _) = request.into_parts();
+    let cache_status = settings.cache.cache_status(&response);
+    let response = respond(response, *method == http::Method::HEAD, cache_status);
+    ServiceResponse::new(request, response.into()).map_into_right_body()
 }
 
 /// Calls the handler without the engine, and adds `Cache-Status` to its response: for a key under
@@ -196,8 +165,10 @@ struct MissContext<S> {
     settings: Rc<CacheMiddleware>,
     service: Rc<S>,
     method: http::Method,
-    key: CacheKey,
+    keyed: RequestKey,
     encoding: NegotiatedEncoding,
+    /// The content, if it is a part of the key.
+    query: Option<Bytes>,
 }
 
 impl<S, B> MissContext<S>
@@ -214,14 +185,20 @@ where
     async fn resume(
         self,
         miss: Miss,
-        request: ServiceRequest,
+        mut request: ServiceRequest,
     ) -> Result<ServiceResponse<EitherBody<B, ResponseBody>>, Error> {
         let is_head = self.method == http::Method::HEAD;
-        let mut forward = forward(&self.method, &self.key, &request)?;
+        if self.query.is_none() && content::is_get_with_content(&mut request).await {
+            return Ok(self.service.call(request).await?.map_into_left_body());
+        }
+        let mut options = self.settings.options.clone();
+        options.body_in_key = self.query.is_some();
+        options.form_of = self.keyed.url;
+        let mut forward = forward(&self.method, &self.keyed.key, self.query, &request)?;
         let cache = self.settings.cache.clone();
         let (origin, mut origin_requests) = local_origin(true);
-        let origin = self.encoding.origin(Arc::new(origin), &cache, self.key, forward.headers_mut());
-        let resuming = miss.fetch(forward, origin, &self.settings.options);
+        let origin = self.encoding.origin(Arc::new(origin), &cache, self.keyed.key, forward.headers_mut());
+        let resuming = miss.fetch(forward, origin, &options);
         tokio::pin!(resuming);
         let mut handler = HandlerState::NotStarted(Box::new(request));
         let result = loop {
@@ -262,14 +239,15 @@ where
     }
 }
 
-/// Converts the request for the engine. Its content is left out: the handler reads it from the
-/// original request.
+/// Converts the request for the engine. Its content is left out, unless it is a part of the key:
+/// the handler reads it from the original request.
 fn forward(
     method: &http::Method,
     key: &CacheKey,
+    query: Option<Bytes>,
     request: &ServiceRequest,
 ) -> Result<http::Request<Body>, Error> {
-    let mut forward = http::Request::new(Body::empty());
+    let mut forward = http::Request::new(query.map_or_else(Body::empty, Body::from));
     *forward.method_mut() = method.clone();
     *forward.uri_mut() =
         key.target().parse().map_err(actix_web::error::ErrorBadRequest::<http::uri::InvalidUri>)?;
@@ -338,7 +316,7 @@ where
     let mut converted = http::Response::new(bridge::from_message_body(body));
     *converted.status_mut() = convert::status_from_actix(head.status());
     *converted.headers_mut() = convert::headers_from_actix(head.headers(), |_| true);
-    origin_request.responder.send(Ok(settings.finish(&request, converted)));
+    origin_request.responder.send(Ok(settings.additions.add_to(request.path(), converted)));
     Ok(request)
 }
 

@@ -13,24 +13,22 @@ use std::{
 use actix_http::body::{EitherBody, MessageBody};
 use actix_service::{Service, Transform};
 use actix_web::{
-    Error, HttpRequest,
+    Error,
     dev::{ServiceRequest, ServiceResponse},
 };
-use http::{Response, StatusCode};
 use larder_core::{
-    Body, CacheKey, FetchOptions, OverrideFn, Overrides, ResponseContext,
-    adapter::{KeyRules, TrustedProxies},
-    policy::set_immutable,
+    CacheKey, FetchOptions, OverrideFn, Overrides, ResponseContext, TargetError,
+    adapter::{KeyRules, PurgeError, PurgePrefix, PurgeUrl, TrustedProxies},
 };
 
-use crate::{ResponseBody, encoding::Encoding, etag::add_etag, middleware::CacheMiddlewareService};
+use crate::{ResponseBody, encoding::Encoding, etag::Additions, middleware::CacheMiddlewareService};
 
 /// Returns the addition to the cache key of a request.
 type KeyFn = dyn Fn(&ServiceRequest) -> Vec<u8> + Send + Sync;
+/// Returns the partition of the client that has sent a request.
+type PartitionFn = dyn Fn(&ServiceRequest) -> Option<Vec<u8>> + Send + Sync;
 /// Returns whether a request bypasses the cache.
 type SkipFn = dyn Fn(&ServiceRequest) -> bool + Send + Sync;
-/// Returns whether responses under a path never change.
-type ImmutableFn = dyn Fn(&str) -> bool + Send + Sync;
 
 /// A middleware that caches the responses of an application, a scope or a route:
 /// `App::new().wrap(CacheMiddleware::new(cache))`.
@@ -41,6 +39,8 @@ type ImmutableFn = dyn Fn(&str) -> bool + Send + Sync;
 /// its handler runs in the background afterwards.
 ///
 /// Upgrade requests, and GET and HEAD requests with content, go to their handler without the cache.
+/// So do requests with a path that is not in normal form, such as `/a/../b`: handlers see it as it
+/// was sent. Of other requests they see `Host` in normal form, and the cookies in one line.
 ///
 /// Each setter consumes and returns the middleware. Clones share the cache.
 ///
@@ -58,10 +58,10 @@ type ImmutableFn = dyn Fn(&str) -> bool + Send + Sync;
 pub struct CacheMiddleware {
     pub(crate) cache: larder_core::Cache,
     pub(crate) options: FetchOptions,
-    etags: bool,
-    immutable: Option<Arc<ImmutableFn>>,
+    pub(crate) additions: Additions,
     pub(crate) encoding: Encoding,
     key_fn: Option<Arc<KeyFn>>,
+    partition_fn: Option<Arc<PartitionFn>>,
     skip: Option<Arc<SkipFn>>,
     pub(crate) key_rules: KeyRules,
     pub(crate) trusted_proxies: TrustedProxies,
@@ -73,10 +73,10 @@ impl CacheMiddleware {
         Self {
             cache,
             options: FetchOptions::default(),
-            etags: true,
-            immutable: None,
+            additions: Additions::default(),
             encoding: Encoding::default(),
             key_fn: None,
+            partition_fn: None,
             skip: None,
             key_rules: KeyRules::default(),
             trusted_proxies: TrustedProxies::default(),
@@ -153,10 +153,9 @@ impl CacheMiddleware {
     /// Sets an addition to the cache key, computed from the request, such as the id of a user or a
     /// tenant.
     ///
-    /// Requests with different additions share no responses. Purge such responses by group, or with
-    /// the key that has the same addition
-    /// ([`CacheKey::with_extra`](larder_core::CacheKey::with_extra)). A second call replaces the
-    /// first.
+    /// Requests with different additions share no responses. [`purge_url`](Self::purge_url) removes
+    /// those of all additions. A second call replaces the first. [`partition`](Self::partition) does
+    /// the same, and keeps no value in the key.
     #[must_use]
     pub fn key(mut self, compute: impl Fn(&ServiceRequest) -> Vec<u8> + Send + Sync + 'static) -> Self {
         self.key_fn = Some(Arc::new(compute));
@@ -195,16 +194,103 @@ impl CacheMiddleware {
         self
     }
 
-    /// Returns the key under which the responses of a URL are stored, for a purge. The URL is that
-    /// of the client: with its scheme and host, and with ignored query parameters or without.
+    /// Sets the client, or group of clients, that the response to a request is for, such as the
+    /// name of the user or the identity in a client certificate.
     ///
-    /// What [`key`](Self::key) adds is not part of it; see
-    /// [`CacheKey::with_extra`](larder_core::CacheKey::with_extra).
+    /// Clients of different partitions share no responses, and those without one (`None`) share
+    /// theirs. The key has a digest of the value. A second call replaces the first.
+    ///
+    /// ```
+    /// # fn example(cache: larder_core::Cache) -> larder_actix::CacheMiddleware {
+    /// larder_actix::CacheMiddleware::new(cache)
+    ///     .partition(|request| Some(request.headers().get("x-user")?.as_bytes().to_vec()))
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn partition(
+        mut self,
+        compute: impl Fn(&ServiceRequest) -> Option<Vec<u8>> + Send + Sync + 'static,
+    ) -> Self {
+        self.partition_fn = Some(Arc::new(compute));
+        self
+    }
+
+    /// Sets the rules by which requests get their keys: the query parameters, headers, cookies and
+    /// contents that responses depend on. Default: the URL. A call replaces
+    /// [`ignore_query`](Self::ignore_query).
+    ///
+    /// ```
+    /// use larder_core::adapter::{ContentInKey, KeyRules};
+    /// # fn example(cache: larder_core::Cache) -> larder_actix::CacheMiddleware {
+    /// let rules = KeyRules::default().with_cookies(["currency"]).with_content(ContentInKey::default());
+    /// larder_actix::CacheMiddleware::new(cache).key_rules(rules)
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn key_rules(mut self, rules: KeyRules) -> Self {
+        self.key_rules = rules;
+        self
+    }
+
+    /// Removes all stored responses of a URL, and returns how many entries that were, or `None` if
+    /// the store does not know it.
+    ///
+    /// The URL is that of the client: with its public scheme and host, in any spelling, and with
+    /// ignored query parameters or without. All its forms are removed, for every header, cookie,
+    /// partition and content in the key ([`PurgeUrl`]). Behind a load balancer, the public name is
+    /// in the key if the balancer is one of the [trusted proxies](Self::trusted_proxies).
     ///
     /// # Errors
     ///
-    /// Returns a [`TargetError`](larder_core::TargetError) if the URL is invalid.
-    pub fn key_of_url(&self, url: &str) -> Result<CacheKey, larder_core::TargetError> {
+    /// Returns a [`PurgeError`] if the URL is invalid, or if the store cannot confirm the removal.
+    pub async fn purge_url(&self, url: &str) -> Result<Option<u64>, PurgeError> {
+        Ok(PurgeUrl::parse(url, &self.rules())?.purge(&self.cache).await?)
+    }
+
+    /// Marks all stored responses of a URL as stale, and returns how many entries that were, or
+    /// `None` if the store does not know it. It concerns the same responses as
+    /// [`purge_url`](Self::purge_url).
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`PurgeError`] if the URL is invalid, or if the store cannot confirm that they are
+    /// stale.
+    pub async fn soft_purge_url(&self, url: &str) -> Result<Option<u64>, PurgeError> {
+        Ok(PurgeUrl::parse(url, &self.rules())?.soft_purge(&self.cache).await?)
+    }
+
+    /// Removes the stored responses of a URL and of all below it ([`PurgePrefix`]), and returns how
+    /// many entries that were, or `None` if the store does not know it. It examines all entries of
+    /// the store.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`PurgeError`] if the prefix is invalid, or if the store cannot confirm the
+    /// removal.
+    pub async fn purge_prefix(&self, prefix: &str) -> Result<Option<u64>, PurgeError> {
+        Ok(self.prefix(prefix)?.purge(&self.cache).await?)
+    }
+
+    /// Marks the stored responses of a URL and of all below it as stale ([`PurgePrefix`]), and
+    /// returns how many entries that were, or `None` if the store does not know it.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`PurgeError`] if the prefix is invalid, or if the store cannot confirm that they
+    /// are stale.
+    pub async fn soft_purge_prefix(&self, prefix: &str) -> Result<Option<u64>, PurgeError> {
+        Ok(self.prefix(prefix)?.soft_purge(&self.cache).await?)
+    }
+
+    /// Returns the key of a URL, with ignored query parameters or without.
+    ///
+    /// What [`key`](Self::key), [`partition`](Self::partition) and [`key_rules`](Self::key_rules) add
+    /// is not part of it: [`purge_url`](Self::purge_url) reaches all keys of a URL.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`TargetError`] if the URL is invalid.
+    pub fn key_of_url(&self, url: &str) -> Result<CacheKey, TargetError> {
         self.key_rules.key_of_url(url)
     }
 
@@ -222,7 +308,7 @@ impl CacheMiddleware {
     /// request parts of it. Streamed or empty responses, and those with `no-store`, get no tag.
     #[must_use]
     pub fn etags(mut self, enabled: bool) -> Self {
-        self.etags = enabled;
+        self.additions.etags = enabled;
         self
     }
 
@@ -235,7 +321,7 @@ impl CacheMiddleware {
     /// for files that build tools name after their content.
     #[must_use]
     pub fn immutable(mut self, paths: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
-        self.immutable = Some(Arc::new(paths));
+        self.additions.immutable = Some(Arc::new(paths));
         self
     }
 
@@ -256,19 +342,30 @@ impl CacheMiddleware {
         self
     }
 
-    /// Adds to a handler's response what the options specify: the mark `immutable` and an entity
-    /// tag.
-    pub(crate) fn finish(&self, request: &HttpRequest, mut response: Response<Body>) -> Response<Body> {
-        let ok = response.status() == StatusCode::OK;
-        if ok && self.immutable.as_ref().is_some_and(|immutable| immutable(request.path())) {
-            set_immutable(response.headers_mut());
-        }
-        if self.etags { add_etag(response) } else { response }
-    }
-
     /// Returns whether a request is configured to bypass the cache.
     pub(crate) fn skips(&self, request: &ServiceRequest) -> bool {
         self.skip.as_ref().is_some_and(|skip| skip(request))
+    }
+
+    /// Returns whether keys can have more than the URL.
+    pub(crate) fn has_key_parts(&self) -> bool {
+        self.key_fn.is_some() || self.partition_fn.is_some() || self.key_rules.has_parts()
+    }
+
+    /// Returns the partition of the client that has sent a request.
+    pub(crate) fn partition_of(&self, request: &ServiceRequest) -> Option<Vec<u8>> {
+        self.partition_fn.as_ref().and_then(|compute| compute(request))
+    }
+
+    /// Returns the rules of a purge.
+    fn rules(&self) -> KeyRules {
+        self.key_rules.clone().with_partitioned(self.has_key_parts())
+    }
+
+    /// Parses a prefix by these rules.
+    fn prefix(&self, prefix: &str) -> Result<PurgePrefix, TargetError> {
+        let prefix = PurgePrefix::parse(prefix)?;
+        Ok(if self.has_key_parts() { prefix.and_forms() } else { prefix })
     }
 
     /// Returns the key with the configured addition.

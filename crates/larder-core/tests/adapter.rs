@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use larder_core::adapter::{
-    Forwarding, KeyRules, LoopDetected, ReceivedTarget, RequestTarget, TargetRejection, TrustedProxies,
+    ForwardedFields, Forwarding, LoopDetected, ReceivedTarget, RequestTarget, TargetRejection,
+    TrustedProxies, set_target_fields,
 };
 
 /// Returns a map of these fields, one line each.
@@ -51,14 +52,9 @@ fn the_target_is_what_the_origin_understands() {
             Ok("http://example.com/a"),
             "RFC 9110 §4.2.3: normal form",
         ),
-        (
-            origin_form,
-            &[("host", " example.com ")],
-            Ok("http://example.com/a"),
-            "RFC 9112 §5: white space around a value",
-        ),
+        (origin_form, &[("host", " example.com ")], Ok("http://example.com/a"), "RFC 9112 §5"),
         (origin_form, &[], Err(TargetRejection::NoHost), "RFC 9112 §3.2: a request without Host"),
-        (origin_form, &[("host", "")], Err(TargetRejection::NoHost), "an empty Host names no target"),
+        (origin_form, &[("host", "")], Err(TargetRejection::NoHost), "an empty Host"),
         (
             origin_form,
             &[("host", "a"), ("host", "a")],
@@ -108,6 +104,40 @@ fn the_target_is_what_the_origin_understands() {
     ] {
         let headers = fields(headers);
         let target = RequestTarget::of(&received, &headers, Some(STRANGER), &trusted());
+        let target = target.map(|target| target.to_uri().expect("a valid target").to_string());
+        assert_eq!(target, expected.map(str::to_owned), "{reason}");
+    }
+}
+
+/// Other servers pass these characters on, and answer 400 to several lengths.
+#[test]
+fn raw_characters_are_encoded_and_two_lengths_rejected() {
+    let mut http_2 = ReceivedTarget::new("http", "/a");
+    http_2.is_http_2 = true;
+    let raw = ReceivedTarget::new("http", "/\"<>\\^`{|}/ü?\"<>\\^`{|}ü");
+    for (received, lengths, expected, reason) in [
+        (
+            raw,
+            &[][..],
+            Ok("http://example.com/%22%3C%3E%5C%5E%60%7B%7C%7D/%C3%BC?%22%3C%3E%5C%5E%60%7B%7C%7D%C3%BC"),
+            "RFC 3986 §2.1: percent-encoding",
+        ),
+        (
+            http_2,
+            &["0", "41"],
+            Err(TargetRejection::SeveralLengths),
+            "RFC 9112 §6.3: an origin behind HTTP/1.1 believes one of them",
+        ),
+        (http_2, &["41"], Ok("http://example.com/a"), "RFC 9113 §8.1.1: one length"),
+    ] {
+        let mut headers = fields(&[("host", "example.com")]);
+        headers.extend(
+            lengths.iter().map(|length| (http::header::CONTENT_LENGTH, HeaderValue::from_static(length))),
+        );
+        let target = RequestTarget::of(&received, &headers, Some(STRANGER), &trusted());
+        if let Ok(target) = &target {
+            assert_eq!(target.has_other_path(), received.path != "/a", "{reason}");
+        }
         let target = target.map(|target| target.to_uri().expect("a valid target").to_string());
         assert_eq!(target, expected.map(str::to_owned), "{reason}");
     }
@@ -164,8 +194,13 @@ fn a_trusted_proxy_states_scheme_and_host_and_nobody_else() {
                 ("x-forwarded-host", "www.example.com"),
                 ("forwarded", "for=203.0.113.9;host=evil.example"),
             ],
-            Err(TargetRejection::Forwarded),
-            "one of them is the client's own",
+            Ok("http://www.example.com/"),
+            "a balancer that writes X-Forwarded-* passes Forwarded on",
+        ),
+        (
+            &[host, ("x-forwarded-for", "203.0.113.9"), ("forwarded", "host=evil.example;proto=http")],
+            Ok("http://app-1.internal/"),
+            "one that does not write the host either",
         ),
         (&[host, ("x-forwarded-proto", "gopher")], Err(TargetRejection::Forwarded), "neither http nor https"),
         (&[host, ("forwarded", "nonsense")], Err(TargetRejection::Forwarded), "RFC 7239 §4: pairs"),
@@ -182,6 +217,73 @@ fn a_trusted_proxy_states_scheme_and_host_and_nobody_else() {
                 "{reason}"
             );
         }
+    }
+}
+
+/// A client in a company network sent `Forwarded: proto=http` through its own proxy. The balancer
+/// passed it on beside its own `X-Forwarded-Proto: https`, and the client got 400 for every page.
+#[test]
+fn the_fields_of_a_trusted_proxy_are_a_choice() {
+    use ForwardedFields::{Agreeing, Forwarded, PreferXForwarded, XForwarded};
+    const X: (&str, &str) = ("x-forwarded-host", "x.example");
+    const RFC: (&str, &str) = ("forwarded", "host=rfc.example");
+    for (choice, headers, expected) in [
+        (PreferXForwarded, &[X, RFC][..], Ok("x.example")),
+        (PreferXForwarded, &[RFC], Ok("rfc.example")),
+        (PreferXForwarded, &[RFC, ("x-forwarded-for", "203.0.113.9")], Ok("app")),
+        (PreferXForwarded, &[RFC, ("x-forwarded-proto", "http")], Ok("app")),
+        (XForwarded, &[X, RFC], Ok("x.example")),
+        (XForwarded, &[RFC], Ok("app")),
+        (Forwarded, &[X, RFC], Ok("rfc.example")),
+        (Forwarded, &[X], Ok("app")),
+        (Agreeing, &[X, RFC], Err(TargetRejection::Forwarded)),
+        (Agreeing, &[X, ("forwarded", "host=X.example")], Ok("x.example")),
+        (Agreeing, &[X], Ok("x.example")),
+    ] {
+        let trusted = trusted().with_fields(choice);
+        let headers = fields(&[&[("host", "app")], headers].concat());
+        let target = RequestTarget::of(&ReceivedTarget::new("http", "/"), &headers, Some(BALANCER), &trusted);
+        assert_eq!(
+            target.map(|target| target.authority.into_owned()),
+            expected.map(str::to_owned),
+            "{choice:?} {headers:?}"
+        );
+    }
+}
+
+/// A handler that writes links with the `Host` that it sees wrote `SITE.test:80` for everybody.
+#[test]
+fn a_handler_sees_the_form_that_is_in_the_key() {
+    for (is_trusted, headers, expected, reason) in [
+        (false, &[("host", "SITE.test:80")][..], &[("host", "site.test")][..], "RFC 9110 §4.2.3"),
+        (false, &[("host", "site.test:")], &[("host", "site.test")], "RFC 3986 §3.2.3: an empty port"),
+        (false, &[("host", "site.test:8080")], &[("host", "site.test:8080")], "another port"),
+        (
+            false,
+            &[("host", "site.test"), ("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")],
+            &[("host", "site.test"), ("cookie", "a=1; b=2; c=3")],
+            "RFC 9113 §8.2.3",
+        ),
+        (
+            true,
+            &[("host", "APP.internal:80"), ("x-forwarded-host", "Site.test")],
+            &[("host", "app.internal"), ("x-forwarded-host", "site.test"), ("x-forwarded-proto", "http")],
+            "the balancer's own name stays",
+        ),
+    ] {
+        let mut headers = fields(headers);
+        let received = ReceivedTarget::new("http", "/");
+        let peer = Some(if is_trusted { BALANCER } else { STRANGER });
+        let target = RequestTarget::of(&received, &headers, peer, &trusted()).expect("a target");
+        let normal = target.to_uri().expect("a valid target");
+        let differs = target.differs_from_fields(&headers);
+        let sent = headers.clone();
+        set_target_fields(&mut headers, normal.scheme(), normal.authority(), is_trusted);
+        assert_eq!(headers, fields(expected), "{reason}");
+        assert_eq!(differs, sent != headers, "{reason}");
+        let received = ReceivedTarget::new("http", "/");
+        let again = RequestTarget::of(&received, &headers, peer, &trusted()).expect("a target");
+        assert!(is_trusted || !again.differs_from_fields(&headers), "{reason}");
     }
 }
 
@@ -235,19 +337,4 @@ fn a_request_that_comes_back_is_a_loop() {
     assert_eq!(prepare(&forwarding, &mut headers), Ok(()));
     assert_eq!(prepare(&other, &mut headers), Ok(()), "another proxy of the same name is no loop");
     assert_eq!(prepare(&forwarding, &mut headers), Err(LoopDetected));
-}
-
-#[test]
-fn a_purge_goes_through_the_rules_of_requests() {
-    let rules = KeyRules::default().with_ignored_query(["utm_*"]).with_sorted_query(true);
-    let headers = fields(&[("host", "WWW.example.com:443")]);
-    let received = ReceivedTarget::new("https", "/p?b=2&utm_source=a&a=1");
-    let target = RequestTarget::of(&received, &headers, None, &trusted()).expect("a target");
-    let key = rules.key(&target).expect("a key");
-    for url in
-        ["https://www.example.com/p?a=1&b=2", "HTTPS://www.example.com:443/x/../p?b=2&a=1&utm_medium=b#top"]
-    {
-        assert_eq!(rules.key_of_url(url), Ok(key.clone()), "{url}");
-    }
-    assert_ne!(rules.key_of_url("http://www.example.com/p?a=1&b=2"), Ok(key), "another scheme");
 }

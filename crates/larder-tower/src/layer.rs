@@ -1,12 +1,13 @@
 //! The layer: the cache and the options that all services wrapped by it share. `service` handles
 //! requests.
 
-use std::fmt;
+use std::{fmt, net::IpAddr, sync::Arc};
 
-use std::net::IpAddr;
-
-use http::Extensions;
-use larder_core::{Cache, FetchOptions, adapter::TrustedProxies};
+use http::{Extensions, request::Parts};
+use larder_core::{
+    Cache, FetchOptions, TargetError,
+    adapter::{KeyRules, PurgeError, PurgePrefix, PurgeUrl, TrustedProxies},
+};
 use tower::Layer;
 
 use crate::CacheService;
@@ -33,7 +34,12 @@ pub struct CacheLayer {
     pub(crate) options: FetchOptions,
     pub(crate) scheme: &'static str,
     pub(crate) trust: Trust,
+    pub(crate) key_rules: KeyRules,
+    pub(crate) partition_fn: Option<Arc<PartitionFn>>,
 }
+
+/// Returns the partition of the client that has sent a request.
+type PartitionFn = dyn Fn(&Parts) -> Option<Vec<u8>> + Send + Sync;
 
 /// Which peers are trusted, and how the peer of a request is found.
 #[derive(Debug, Clone)]
@@ -62,6 +68,8 @@ impl CacheLayer {
             options: FetchOptions::default(),
             scheme: "http",
             trust: Trust { proxies: TrustedProxies::default(), peer: |_| None },
+            key_rules: KeyRules::default(),
+            partition_fn: None,
         }
     }
 
@@ -128,6 +136,116 @@ impl CacheLayer {
     ) -> Self {
         self.trust = Trust { proxies, peer };
         self
+    }
+
+    /// Sets the rules by which requests get their keys: the query parameters, headers, cookies and
+    /// contents that responses depend on. Default: the URL. A second call replaces the first.
+    ///
+    /// The wrapped service does not get ignored query parameters.
+    ///
+    /// ```
+    /// use larder_core::{Cache, adapter::{ContentInKey, KeyRules}};
+    /// use larder_tower::CacheLayer;
+    ///
+    /// fn layer(cache: Cache) -> CacheLayer {
+    ///     let rules = KeyRules::default()
+    ///         .with_ignored_query(["utm_*"])
+    ///         .with_cookies(["currency"])
+    ///         .with_content(ContentInKey::default());
+    ///     CacheLayer::new(cache).key_rules(rules)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn key_rules(mut self, rules: KeyRules) -> Self {
+        self.key_rules = rules;
+        self
+    }
+
+    /// Sets the client, or group of clients, that the response to a request is for, such as the
+    /// name of the user or the identity in a client certificate.
+    ///
+    /// Clients of different partitions share no responses, and those without one (`None`) share
+    /// theirs. The key has a digest of the value. A second call replaces the first.
+    ///
+    /// ```
+    /// use larder_core::Cache;
+    /// use larder_tower::CacheLayer;
+    ///
+    /// fn layer(cache: Cache) -> CacheLayer {
+    ///     CacheLayer::new(cache)
+    ///         .partition(|request| Some(request.headers.get("x-user")?.as_bytes().to_vec()))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn partition(mut self, compute: impl Fn(&Parts) -> Option<Vec<u8>> + Send + Sync + 'static) -> Self {
+        self.partition_fn = Some(Arc::new(compute));
+        self
+    }
+
+    /// Removes all stored responses of a URL, and returns how many entries that were, or `None` if
+    /// the store does not know it.
+    ///
+    /// The URL is that of the client: with its public scheme and host, in any spelling, and with
+    /// ignored query parameters or without. All its forms are removed, for every header, cookie,
+    /// partition and content in the key ([`PurgeUrl`]). Behind a load balancer, the public name is
+    /// in the key if the balancer is one of the [trusted proxies](Self::trusted_proxies).
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`PurgeError`] if the URL is invalid, or if the store cannot confirm the removal.
+    pub async fn purge_url(&self, url: &str) -> Result<Option<u64>, PurgeError> {
+        Ok(PurgeUrl::parse(url, &self.rules())?.purge(&self.cache).await?)
+    }
+
+    /// Marks all stored responses of a URL as stale, and returns how many entries that were, or
+    /// `None` if the store does not know it. It concerns the same responses as
+    /// [`purge_url`](Self::purge_url).
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`PurgeError`] if the URL is invalid, or if the store cannot confirm that they are
+    /// stale.
+    pub async fn soft_purge_url(&self, url: &str) -> Result<Option<u64>, PurgeError> {
+        Ok(PurgeUrl::parse(url, &self.rules())?.soft_purge(&self.cache).await?)
+    }
+
+    /// Removes the stored responses of a URL and of all below it ([`PurgePrefix`]), and returns how
+    /// many entries that were, or `None` if the store does not know it. It examines all entries of
+    /// the store.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`PurgeError`] if the prefix is invalid, or if the store cannot confirm the
+    /// removal.
+    pub async fn purge_prefix(&self, prefix: &str) -> Result<Option<u64>, PurgeError> {
+        Ok(self.prefix(prefix)?.purge(&self.cache).await?)
+    }
+
+    /// Marks the stored responses of a URL and of all below it as stale ([`PurgePrefix`]), and
+    /// returns how many entries that were, or `None` if the store does not know it.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`PurgeError`] if the prefix is invalid, or if the store cannot confirm that they
+    /// are stale.
+    pub async fn soft_purge_prefix(&self, prefix: &str) -> Result<Option<u64>, PurgeError> {
+        Ok(self.prefix(prefix)?.soft_purge(&self.cache).await?)
+    }
+
+    /// Returns whether keys can have more than the URL.
+    pub(crate) fn has_key_parts(&self) -> bool {
+        self.partition_fn.is_some() || self.key_rules.has_parts()
+    }
+
+    /// Returns the rules of a purge.
+    fn rules(&self) -> KeyRules {
+        self.key_rules.clone().with_partitioned(self.has_key_parts())
+    }
+
+    /// Parses a prefix by these rules.
+    fn prefix(&self, prefix: &str) -> Result<PurgePrefix, TargetError> {
+        let prefix = PurgePrefix::parse(prefix)?;
+        Ok(if self.has_key_parts() { prefix.and_forms() } else { prefix })
     }
 }
 

@@ -3,6 +3,7 @@
 mod layer;
 mod origin;
 mod service;
+mod target;
 
 pub use layer::CacheLayer;
 pub use service::CacheService;

@@ -1,6 +1,6 @@
 //! The service: looks each request up in the cache, and calls the wrapped service on a miss.
 //!
-//! It translates types and computes the cache key. All caching rules are in `larder-core`.
+//! It translates types; `target` computes the cache key. All caching rules are in `larder-core`.
 
 use std::{
     fmt,
@@ -10,16 +10,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{
-    HeaderValue, Request, Response, Uri,
-    header::{CONTENT_TYPE, UPGRADE},
-    request::Parts,
-    uri::Authority,
-};
+use http::{HeaderValue, Method, Request, Response, request::Parts};
 use larder_core::{
-    Body, BodyError, Bypass, Cache, CacheKey, Lookup, Miss, RequestHead,
-    adapter::{KeyRules, ReceivedTarget, RequestTarget, is_steering, set_target_fields},
-    policy::header_names,
+    Body, BodyError, Bypass, Cache, Lookup, Miss, RequestHead, adapter::RequestContent, policy::header_names,
 };
 use parking_lot::Mutex;
 use tower::{Service, ServiceExt as _};
@@ -27,6 +20,7 @@ use tower::{Service, ServiceExt as _};
 use crate::{
     CacheLayer,
     origin::{ServiceError, ServiceOrigin},
+    target::RequestKey,
 };
 
 /// A service with an HTTP cache in front of it, created by [`CacheLayer`].
@@ -74,11 +68,15 @@ where
         let (layer, service) = (self.layer.clone(), self.service.clone());
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
-            let Some(key) = cache_key(&layer, &mut parts) else {
+            let Some(keyed) = RequestKey::of(&layer, &mut parts) else {
                 let request = Request::from_parts(parts, Body::stream(body));
                 return Ok(service.oneshot(request).await?.map(Body::stream));
             };
-            match layer.cache.lookup(&key, &RequestHead::new(&parts.method, &parts.headers)).await {
+            if layer.key_rules.is_query(&parts.method) {
+                // Boxed, so that the future of a hit does not reserve space for a query.
+                return Box::pin(query(layer, service, keyed, parts, Body::stream(body))).await;
+            }
+            match layer.cache.lookup(&keyed.key, &RequestHead::new(&parts.method, &parts.headers)).await {
                 Lookup::Hit(response) => Ok(layer.cache.into_http(response)),
                 Lookup::Miss(miss) => match miss.into_bypass() {
                     Ok(allowed) => {
@@ -87,15 +85,51 @@ where
                     }
                     // Boxed, so that the future of a hit does not reserve space for a fetch.
                     Err(miss) => {
-                        let Ok(target) = key.target().parse() else {
-                            let request = Request::from_parts(parts, Body::stream(body));
-                            return Ok(service.oneshot(request).await?.map(Body::stream));
-                        };
-                        Box::pin(forward(layer, service, miss, target, parts, Body::stream(body))).await
+                        let request = Request::from_parts(parts, Body::stream(body));
+                        Box::pin(forward(layer, service, miss, keyed, request, false)).await
                     }
                 },
             }
         })
+    }
+}
+
+/// Handles a request of which the content is a part of the key.
+async fn query<S, R>(
+    layer: CacheLayer,
+    service: S,
+    mut keyed: RequestKey,
+    parts: Parts,
+    body: Body,
+) -> Result<Response<Body>, S::Error>
+where
+    S: Service<Request<Body>, Response = Response<R>, Future: Send, Error: fmt::Display + Send>
+        + Clone
+        + Send
+        + 'static,
+    R: http_body::Body<Data: Send, Error: Into<BodyError>> + Send + 'static,
+{
+    let limits = layer.key_rules.content.unwrap_or_default();
+    let content = match RequestContent::read(body, &limits).await {
+        Ok(RequestContent::Whole(content)) => content,
+        Ok(RequestContent::Longer(body)) => {
+            let request = Request::from_parts(parts, body);
+            return Ok(service.oneshot(request).await?.map(Body::stream));
+        }
+        Err(error) => {
+            let mut response = Response::new(Body::from(format!("{error}\n")));
+            *response.status_mut() = error.status();
+            return Ok(response);
+        }
+    };
+    keyed.add_query(&layer, &parts, &content);
+    // A query is looked up like a GET.
+    match layer.cache.lookup(&keyed.key, &RequestHead::new(&Method::GET, &parts.headers)).await {
+        Lookup::Hit(response) => Ok(layer.cache.into_http(response)),
+        Lookup::Miss(miss) => {
+            let request = Request::from_parts(parts, Body::from(content));
+            forward(layer, service, miss, keyed, request, true).await
+        }
     }
 }
 
@@ -125,14 +159,14 @@ where
 /// Fetches the response through the engine, with the service as its origin.
 ///
 /// Returns the service's own error if the service failed and no stored response could be used
-/// instead.
+/// instead. `is_query`: the content of the request is a part of the key.
 async fn forward<S, R>(
     layer: CacheLayer,
     service: S,
     miss: Miss,
-    target: Uri,
-    mut parts: Parts,
-    body: Body,
+    keyed: RequestKey,
+    mut request: Request<Body>,
+    is_query: bool,
 ) -> Result<Response<Body>, S::Error>
 where
     S: Service<Request<Body>, Response = Response<R>, Future: Send, Error: fmt::Display + Send>
@@ -141,9 +175,15 @@ where
         + 'static,
     R: http_body::Body<Data: Send, Error: Into<BodyError>> + Send + 'static,
 {
-    let uri = std::mem::replace(&mut parts.uri, target);
+    let Ok(target) = keyed.key.target().parse() else {
+        return Ok(service.oneshot(request).await?.map(Body::stream));
+    };
+    let uri = std::mem::replace(request.uri_mut(), target);
     let origin = Arc::new(ServiceOrigin { service: Mutex::new(service), uri });
-    let error = match miss.fetch(Request::from_parts(parts, body), origin, &layer.options).await {
+    let mut options = layer.options.clone();
+    options.body_in_key |= is_query;
+    options.form_of = keyed.url;
+    let error = match miss.fetch(request, origin, &options).await {
         Ok(response) => return Ok(layer.cache.into_http(response)),
         Err(error) => error,
     };
@@ -151,41 +191,4 @@ where
         Ok(service_error) => Err(service_error.into_inner()),
         Err(error) => Ok(layer.cache.into_http(layer.cache.error_response(&error))),
     }
-}
-
-/// Returns the cache key of a request, and removes the fields that steer the service from it.
-///
-/// Returns `None` for a request that does not go through the cache: an upgrade, gRPC, or a request
-/// with an ambiguous host or target.
-fn cache_key(layer: &CacheLayer, parts: &mut Parts) -> Option<CacheKey> {
-    let is_grpc = |value: &http::HeaderValue| value.as_bytes().starts_with(b"application/grpc");
-    if parts.headers.contains_key(UPGRADE) || parts.headers.get(CONTENT_TYPE).is_some_and(is_grpc) {
-        return None;
-    }
-    let uri = original_uri(parts);
-    let scheme = parts.uri.scheme_str().unwrap_or(layer.scheme);
-    let mut received = ReceivedTarget::of_uri(scheme, &parts.method, uri, parts.version);
-    received.uri_authority = received.uri_authority.or(parts.uri.authority().map(Authority::as_str));
-    let trusted = &layer.trust.proxies;
-    let peer = (layer.trust.peer)(&parts.extensions);
-    let target = RequestTarget::of(&received, &parts.headers, peer, trusted).ok()?;
-    if target.has_dot_segments() {
-        return None;
-    }
-    let key = KeyRules::default().key(&target).ok()?;
-    if parts.headers.keys().any(|name| is_steering(name.as_str())) {
-        let is_trusted = peer.is_some_and(|peer| trusted.contains(peer));
-        let (scheme, authority) = (target.scheme, target.authority.into_owned());
-        set_target_fields(&mut parts.headers, scheme, &authority, is_trusted);
-    }
-    Some(key)
-}
-
-/// Returns the URI of a request before a router removed the beginning of its path.
-fn original_uri(parts: &Parts) -> &Uri {
-    #[cfg(feature = "axum")]
-    if let Some(axum::extract::OriginalUri(uri)) = parts.extensions.get() {
-        return uri;
-    }
-    &parts.uri
 }

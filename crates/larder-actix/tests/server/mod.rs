@@ -56,6 +56,16 @@ pub(crate) fn send(address: SocketAddr, method: &str, path: &str, rest: &str) ->
     response
 }
 
+/// Sends bytes, and returns all that the server sends until it closes the connection.
+pub(crate) fn send_raw(address: SocketAddr, bytes: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("the server accepts");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    stream.write_all(bytes.as_bytes()).expect("the server reads");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).expect("a response");
+    response
+}
+
 /// Sends a GET request and returns the response, with its head.
 pub(crate) fn get(address: SocketAddr, path: &str) -> String {
     send(address, "GET", path, "\r\n")

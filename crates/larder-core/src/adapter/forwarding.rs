@@ -7,7 +7,7 @@ use http::{
     header::{COOKIE, HOST, VIA},
 };
 
-use super::{TrustedProxies, steering::strip_ambiguous, strip_steering};
+use super::{TrustedProxies, joined_cookies, steering::strip_ambiguous, strip_steering};
 use crate::policy::{list_members, parameters, strip_unforwardable};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -84,14 +84,13 @@ impl Forwarding {
             return Err(LoopDetected);
         }
         let is_trusted = peer.is_some_and(|peer| trusted.contains(peer));
-        let clients = is_trusted.then(|| joined(headers, &X_FORWARDED_FOR, ", "));
+        let clients = is_trusted.then(|| joined(headers, &X_FORWARDED_FOR));
         let clients = clients.filter(|clients| !clients.is_empty());
         strip_unforwardable(headers);
         strip_steering(headers);
         strip_ambiguous(headers);
-        if headers.get_all(COOKIE).iter().nth(1).is_some() {
-            let cookies = joined(headers, &COOKIE, "; ");
-            set(headers, COOKIE, &cookies);
+        if let Some(Ok(cookies)) = joined_cookies(headers).map(HeaderValue::try_from) {
+            headers.insert(COOKIE, cookies);
         }
         set(headers, HOST, authority);
         set(headers, X_FORWARDED_PROTO, scheme);
@@ -113,10 +112,10 @@ impl Forwarding {
     }
 }
 
-/// Returns the lines of a field joined by `separator`, without those that are not text.
-fn joined(headers: &HeaderMap, name: &HeaderName, separator: &str) -> String {
+/// Returns the lines of a list joined by commas, without those that are not text.
+fn joined(headers: &HeaderMap, name: &HeaderName) -> String {
     let lines: Vec<_> = headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect();
-    lines.join(separator)
+    lines.join(", ")
 }
 
 /// Sets a field; removes it if the value is not valid in one.

@@ -7,21 +7,29 @@
 //!    fields of a proxy in front ([`TrustedProxies`]) are part of it; those of any other client are
 //!    not.
 //! 2. [`KeyRules`] puts path and query into the form that is looked up *and* requested, and makes
-//!    the key. A purge goes through the same rules.
+//!    the key, of the URL and of [what else](KeyParts) responses depend on. A purge goes through
+//!    the same rules ([`PurgeUrl`], [`PurgePrefix`]).
 //! 3. [`Forwarding`] prepares the fields of a request for the origin: it removes what concerns the
 //!    connection, then what could steer the origin and is not in the key, and then writes its own.
 //!    A client can remove nothing that is written last.
 
+mod content;
+mod cookies;
+mod forwarded;
 mod forwarding;
+mod key_parts;
 mod key_rules;
-mod prefix;
+mod purge;
 mod steering;
 mod target;
 mod trusted;
 
+pub use content::{ContentError, RequestContent};
+pub use cookies::joined_cookies;
 pub use forwarding::{Forwarding, LoopDetected};
-pub use key_rules::KeyRules;
-pub use prefix::PurgePrefix;
-pub use steering::{is_steering, set_target_fields, strip_steering};
+pub use key_parts::KeyParts;
+pub use key_rules::{ContentInKey, KeyRules};
+pub use purge::{PurgeError, PurgePrefix, PurgeUrl};
+pub use steering::{is_steering, normal_host, set_target_fields, strip_steering};
 pub use target::{ReceivedTarget, RequestTarget, TargetRejection};
-pub use trusted::{InvalidNetwork, TrustedProxies};
+pub use trusted::{ForwardedFields, InvalidNetwork, TrustedProxies};

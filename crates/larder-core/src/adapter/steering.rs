@@ -1,7 +1,13 @@
 //! Identifies the request fields with which a client can make an origin respond for another target,
 //! method or client than the one that the cache has in the key.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{COOKIE, HOST},
+};
+
+use super::joined_cookies;
+use crate::{RequestHeaders, TargetUri};
 
 /// The fields without the prefix `x-`, with `-` for `_`.
 const STEERING: [&str; 43] = [
@@ -107,7 +113,21 @@ pub(super) fn strip_ambiguous(fields: &mut HeaderMap) {
 ///
 /// Fields that steer the handler are removed. If a trusted proxy has sent the request, the scheme
 /// and authority of the target are written to `X-Forwarded-Proto` and `X-Forwarded-Host`, and
-/// `X-Forwarded-For` stays.
+/// `X-Forwarded-For` stays. `Host` gets its [normal form](normal_host), and several lines of cookies
+/// become one.
+///
+/// ```
+/// use http::HeaderMap;
+/// use larder_core::adapter::set_target_fields;
+///
+/// let mut fields = HeaderMap::new();
+/// fields.insert("host", "Example.com:80".parse()?);
+/// fields.insert("x-forwarded-host", "evil.example".parse()?);
+/// set_target_fields(&mut fields, "http", "example.com", false);
+/// assert_eq!(fields["host"], "example.com");
+/// assert_eq!(fields.len(), 1);
+/// # Ok::<(), http::header::InvalidHeaderValue>(())
+/// ```
 pub fn set_target_fields(fields: &mut HeaderMap, scheme: &str, authority: &str, is_trusted: bool) {
     strip(fields, |name| is_steering(name) && !(is_trusted && name == "x-forwarded-for"));
     if is_trusted {
@@ -118,6 +138,32 @@ pub fn set_target_fields(fields: &mut HeaderMap, scheme: &str, authority: &str, 
             }
         }
     }
+    if let Some(Ok(host)) = normal_host(fields, scheme).map(HeaderValue::try_from) {
+        fields.insert(HOST, host);
+    }
+    if let Some(Ok(cookies)) = joined_cookies(fields).map(HeaderValue::try_from) {
+        fields.insert(COOKIE, cookies);
+    }
+}
+
+/// Returns the normal form of the `Host` of a request: in lower case, without an empty or default
+/// port. `None` if `Host` is missing, has this form already, or is not valid.
+///
+/// ```
+/// use http::HeaderMap;
+/// use larder_core::adapter::normal_host;
+///
+/// let mut fields = HeaderMap::new();
+/// fields.insert("host", "Example.com:".parse()?);
+/// assert_eq!(normal_host(&fields, "http").as_deref(), Some("example.com"));
+/// fields.insert("host", "example.com:8080".parse()?);
+/// assert_eq!(normal_host(&fields, "http"), None);
+/// # Ok::<(), http::header::InvalidHeaderValue>(())
+/// ```
+pub fn normal_host<H: RequestHeaders>(headers: &H, scheme: &str) -> Option<String> {
+    let host = std::str::from_utf8(headers.lines("host").next()?).ok()?;
+    let normal = TargetUri::new(scheme, host.trim_matches([' ', '\t']), "/").ok()?;
+    (normal.authority() != host).then(|| normal.authority().to_owned())
 }
 
 /// Removes the fields for which `is_removed` returns true. Iterating over the present names costs

@@ -5,11 +5,8 @@ use std::{borrow::Cow, error::Error, fmt, net::IpAddr};
 
 use http::StatusCode;
 
-use super::TrustedProxies;
-use crate::{
-    RequestHeaders, TargetError, TargetUri,
-    policy::{list_members, parameters},
-};
+use super::{TrustedProxies, forwarded::forwarded, is_steering};
+use crate::{RequestHeaders, TargetError, TargetUri};
 
 /// What a server has received as the target of a request.
 ///
@@ -95,8 +92,9 @@ impl<'a> RequestTarget<'a> {
     /// Determines the target of a request with these fields.
     ///
     /// `peer` is the address of the connection's other end. If it is one of the `trusted` proxies,
-    /// the scheme and host that this proxy has received are the target: `Forwarded` (RFC 7239), or
-    /// `X-Forwarded-Proto` and `X-Forwarded-Host`. For any other peer these fields mean nothing.
+    /// the scheme and host that this proxy has received are the target: `X-Forwarded-Proto` and
+    /// `X-Forwarded-Host`, or `Forwarded` (RFC 7239), as
+    /// [`TrustedProxies::with_fields`] sets. For any other peer these fields mean nothing.
     ///
     /// # Errors
     ///
@@ -108,6 +106,11 @@ impl<'a> RequestTarget<'a> {
         peer: Option<IpAddr>,
         trusted: &TrustedProxies,
     ) -> Result<Self, TargetRejection> {
+        // HTTP/1 rejects several lengths where it reads the content. Over HTTP/2 the frames have
+        // the length, and an origin behind HTTP/1.1 could believe either field.
+        if received.is_http_2 && headers.lines("content-length").nth(1).is_some() {
+            return Err(TargetRejection::SeveralLengths);
+        }
         let mut scheme = known_scheme(received.scheme).ok_or(TargetRejection::Scheme)?;
         let mut authority = Cow::Borrowed(authority(received, headers, scheme)?);
         let path = match received.path {
@@ -127,15 +130,42 @@ impl<'a> RequestTarget<'a> {
         Ok(Self { scheme, authority, path })
     }
 
-    /// Returns whether the path has dot segments, so that its normal form, which is in the key, is
-    /// another one.
+    /// Returns whether the path is not the one in the key: it has dot segments, or characters that
+    /// a URI contains only percent-encoded.
     ///
     /// If handlers see the path as it was sent, their response must not be stored under the normal
     /// form: it is not the response of that path.
-    pub fn has_dot_segments(&self) -> bool {
-        let may_have_some = self.path.contains("/.") || self.path.contains("%2");
-        may_have_some
+    pub fn has_other_path(&self) -> bool {
+        let is_plain = |byte: u8| byte.is_ascii() && !b"\"<>\\^`{|}".contains(&byte);
+        let may_differ =
+            self.path.contains("/.") || self.path.contains("%2") || !self.path.bytes().all(is_plain);
+        may_differ
             && self.to_uri().is_ok_and(|normal| !normal.path_and_query().eq_ignore_ascii_case(self.path))
+    }
+
+    /// Returns whether a handler would see something else in the fields of a request than the key
+    /// states: fields that steer it, a host that is not in normal form, or several lines of
+    /// cookies. [`set_target_fields`](super::set_target_fields) changes that.
+    pub fn differs_from_fields<H: RequestHeaders>(&self, headers: &H) -> bool {
+        let (mut is_steered, mut has_cookies, mut has_host) = (false, false, false);
+        headers.names(|name| {
+            is_steered |= is_steering(name);
+            has_cookies |= name == "cookie";
+            has_host |= name == "host";
+        });
+        is_steered
+            || self.has_other_authority()
+            || has_host && headers.lines("host").next() != Some(self.authority.as_bytes())
+            || has_cookies && headers.lines("cookie").nth(1).is_some()
+    }
+
+    /// Returns whether the authority is not the one in the key: it has upper-case letters, or a
+    /// port that is empty or the default one.
+    fn has_other_authority(&self) -> bool {
+        let default = if self.scheme == "https" { ":443" } else { ":80" };
+        self.authority.ends_with(':')
+            || self.authority.ends_with(default)
+            || self.authority.bytes().any(|byte| byte.is_ascii_uppercase())
     }
 
     /// Returns the target in normal form.
@@ -192,96 +222,6 @@ fn is_same_authority(scheme: &str, one: &str, other: &str) -> bool {
         || one[..without_port(one)].eq_ignore_ascii_case(&other[..without_port(other)])
 }
 
-/// What the trusted proxies in front have received.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct ForwardedTarget {
-    proto: Option<String>,
-    host: Option<String>,
-}
-
-/// Reads the forwarded scheme and host of a request from a trusted peer.
-///
-/// Each proxy on the way may have appended a value. The one that counts was written by the trusted
-/// proxy that is closest to the client: values to the left of it may be the client's own.
-fn forwarded<H: RequestHeaders>(
-    headers: &H,
-    trusted: &TrustedProxies,
-) -> Result<ForwardedTarget, TargetRejection> {
-    let by_x = by_x_fields(headers, trusted)?;
-    let by_rfc = by_rfc_7239(headers, trusted)?;
-    // Two fields that disagree: the proxy in front sets only one of them, and has passed on the
-    // other from its client.
-    let merge = |x: Option<String>, rfc: Option<String>| match (x, rfc) {
-        (Some(x), Some(rfc)) if !x.eq_ignore_ascii_case(&rfc) => Err(TargetRejection::Forwarded),
-        (x, rfc) => Ok(x.or(rfc)),
-    };
-    Ok(ForwardedTarget { proto: merge(by_x.proto, by_rfc.proto)?, host: merge(by_x.host, by_rfc.host)? })
-}
-
-/// Reads `X-Forwarded-Proto` and `X-Forwarded-Host`.
-fn by_x_fields<H: RequestHeaders>(
-    headers: &H,
-    trusted: &TrustedProxies,
-) -> Result<ForwardedTarget, TargetRejection> {
-    let clients = list(headers, "x-forwarded-for")?;
-    // The last client is that of our peer; each that is trusted is one more proxy in between.
-    let hops = clients.iter().rev().take_while(|client| is_trusted(client, trusted)).count();
-    let value = |name| -> Result<Option<String>, TargetRejection> {
-        let values = list(headers, name)?;
-        Ok(values.len().checked_sub(1).map(|last| values[last.saturating_sub(hops)].to_owned()))
-    };
-    Ok(ForwardedTarget { proto: value("x-forwarded-proto")?, host: value("x-forwarded-host")? })
-}
-
-/// Reads `Forwarded` (RFC 7239 §4).
-fn by_rfc_7239<H: RequestHeaders>(
-    headers: &H,
-    trusted: &TrustedProxies,
-) -> Result<ForwardedTarget, TargetRejection> {
-    let mut target = ForwardedTarget::default();
-    for element in list(headers, "forwarded")?.iter().rev() {
-        let mut client = None;
-        target = ForwardedTarget::default();
-        for pair in parameters(element.as_bytes()).map(String::from_utf8_lossy) {
-            let Some((name, value)) = pair.split_once('=') else { return Err(TargetRejection::Forwarded) };
-            let value = unquoted(value.trim());
-            match name.trim().to_ascii_lowercase().as_str() {
-                "proto" => target.proto = Some(value),
-                "host" => target.host = Some(value),
-                "for" => client = Some(value),
-                _ => {}
-            }
-        }
-        if !client.is_some_and(|client| is_trusted(&client, trusted)) {
-            break;
-        }
-    }
-    Ok(target)
-}
-
-/// Returns whether a client in a forwarded field is a trusted proxy: an address, with a port or
-/// not.
-fn is_trusted(client: &str, trusted: &TrustedProxies) -> bool {
-    let address = client.parse::<IpAddr>().ok();
-    let address = address.or_else(|| client.parse::<std::net::SocketAddr>().ok().map(|socket| socket.ip()));
-    let bracketed = || client.strip_prefix('[')?.strip_suffix(']')?.parse::<IpAddr>().ok();
-    address.or_else(bracketed).is_some_and(|address| trusted.contains(address))
-}
-
-/// Returns the members of all lines of a field, which is a list of text.
-fn list<'h, H: RequestHeaders>(headers: &'h H, name: &'h str) -> Result<Vec<&'h str>, TargetRejection> {
-    let members = list_members(headers.lines(name)).map(std::str::from_utf8);
-    members.collect::<Result<_, _>>().map_err(|_| TargetRejection::Forwarded)
-}
-
-/// Returns the content of a quoted string, or the token itself.
-fn unquoted(value: &str) -> String {
-    match value.strip_prefix('"').and_then(|value| value.strip_suffix('"')) {
-        Some(quoted) => quoted.replace("\\\\", "\\").replace("\\\"", "\""),
-        None => value.to_owned(),
-    }
-}
-
 /// The reason why a request has no target that can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TargetRejection {
@@ -299,6 +239,8 @@ pub enum TargetRejection {
     Asterisk,
     /// The fields of the trusted proxy in front are invalid, or name two different targets.
     Forwarded,
+    /// The request has more than one `Content-Length`.
+    SeveralLengths,
 }
 
 impl TargetRejection {
@@ -318,6 +260,7 @@ impl fmt::Display for TargetRejection {
             Self::Scheme => "this listener does not serve the scheme of the request target",
             Self::Asterisk => "the request target * is valid for OPTIONS only",
             Self::Forwarded => "the forwarded fields are invalid or name different targets",
+            Self::SeveralLengths => "the request has more than one Content-Length",
         })
     }
 }

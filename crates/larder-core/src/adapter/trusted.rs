@@ -15,7 +15,29 @@ use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TrustedProxies(Arc<[Network]>);
+pub struct TrustedProxies {
+    networks: Arc<[Network]>,
+    fields: ForwardedFields,
+}
+
+/// Which fields of a trusted proxy state the target of a request.
+///
+/// A proxy usually writes one kind of them, and passes the other on as its client has sent it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ForwardedFields {
+    /// `X-Forwarded-Proto` and `X-Forwarded-Host`, if the request has one of these or
+    /// `X-Forwarded-For`, and `Forwarded` otherwise. Choose [`Forwarded`](Self::Forwarded) for
+    /// proxies that write only that: their clients could send the other kind.
+    #[default]
+    PreferXForwarded,
+    /// `X-Forwarded-Proto` and `X-Forwarded-Host` only.
+    XForwarded,
+    /// `Forwarded` (RFC 7239) only.
+    Forwarded,
+    /// Both kinds. A request is rejected if they name different targets.
+    Agreeing,
+}
 
 /// The addresses that have the first `length` bits in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,21 +61,44 @@ impl TrustedProxies {
         PRIVATE.parse().unwrap_or_default()
     }
 
+    /// Sets which fields of these proxies state the target of a request. Default:
+    /// [`ForwardedFields::PreferXForwarded`].
+    ///
+    /// ```
+    /// use larder_core::adapter::{ForwardedFields, TrustedProxies};
+    ///
+    /// let proxies: TrustedProxies = "10.0.0.0/8".parse()?;
+    /// let proxies = proxies.with_fields(ForwardedFields::Forwarded);
+    /// assert_eq!(proxies.fields(), ForwardedFields::Forwarded);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn with_fields(mut self, fields: ForwardedFields) -> Self {
+        self.fields = fields;
+        self
+    }
+
+    /// Returns which fields of these proxies state the target of a request.
+    pub fn fields(&self) -> ForwardedFields {
+        self.fields
+    }
+
     /// Returns whether no proxy is trusted.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.networks.is_empty()
     }
 
     /// Returns whether the proxy at `address` is trusted.
     pub fn contains(&self, address: IpAddr) -> bool {
         let bits = mapped(address);
-        self.0.iter().any(|network| network.bits == prefix(bits, network.length))
+        self.networks.iter().any(|network| network.bits == prefix(bits, network.length))
     }
 
-    /// Adds the networks of `other`.
+    /// Adds the networks of `other`. The [fields](Self::with_fields) stay.
     #[must_use]
     pub fn and(self, other: &Self) -> Self {
-        Self(self.0.iter().chain(&*other.0).copied().collect())
+        let networks = self.networks.iter().chain(&*other.networks).copied().collect();
+        Self { networks, ..self }
     }
 }
 
@@ -65,7 +110,7 @@ impl FromStr for TrustedProxies {
         let each = text.split(',').map(str::trim).filter(|network| !network.is_empty());
         each.map(|network| parse(network).ok_or_else(|| InvalidNetwork(network.into())))
             .collect::<Result<_, _>>()
-            .map(Self)
+            .map(|networks| Self { networks, fields: ForwardedFields::default() })
     }
 }
 

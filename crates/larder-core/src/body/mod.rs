@@ -184,6 +184,16 @@ impl Body {
         Self::boxed(Observed::new(self, observe))
     }
 
+    /// Returns all bytes of the body if they are in memory, and leaves them in it. `None` for a
+    /// stream.
+    pub fn as_bytes(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Kind::Empty => Some(&[]),
+            Kind::Whole(bytes) => Some(bytes),
+            Kind::Stream(_) => None,
+        }
+    }
+
     /// Returns all bytes of the body if they are in memory, without polling.
     ///
     /// # Errors

@@ -44,6 +44,7 @@ mod error;
 mod events;
 mod fetch;
 mod fill;
+mod forms;
 mod invalidate;
 mod limits;
 mod lookup;
@@ -63,6 +64,7 @@ pub use error::FetchError;
 pub use events::{
     Answered, BodyBroken, Event, Finished, NotStored, Observer, StoreFailed, StoreStep, Stored,
 };
+pub use forms::forms_of;
 pub use limits::Limits;
 pub use lookup::Lookup;
 pub use miss::Miss;

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 
 use http::{HeaderMap, Method, StatusCode, Uri};
 
-use crate::Overrides;
+use crate::{CacheKey, Overrides};
 
 /// Options of a single request. The default changes nothing. Cloning is cheap.
 ///
@@ -31,10 +31,17 @@ pub struct FetchOptions {
     /// Its response may then be stored, and reused for requests with the same key. The caller must
     /// add the request's content and content type to the key
     /// ([`CacheKey::with_extra`](crate::CacheKey::with_extra)) and must use GET as the method of
-    /// the lookup. The content has to be in memory; if it streams, the option has no effect.
+    /// the lookup. The content has to be in memory. If it streams, the response is not stored, and
+    /// nothing is invalidated either.
     /// Responses are not revalidated with conditions, because a condition has another meaning with
     /// other methods (RFC 9110 §13.1.2).
     pub body_in_key: bool,
+    /// The key of the request's URL, if the request's own key has more parts, such as a cookie.
+    /// Default: none.
+    ///
+    /// The response then joins the group [`forms_of`](crate::forms_of) this key,
+    /// by which a purge of the URL and unsafe requests reach it, whatever its own key is.
+    pub form_of: Option<CacheKey>,
 }
 
 impl FetchOptions {
@@ -59,6 +66,14 @@ impl FetchOptions {
     #[must_use]
     pub fn with_body_in_key(mut self, body_in_key: bool) -> Self {
         self.body_in_key = body_in_key;
+        self
+    }
+
+    /// Sets the key of the request's URL, if the request's own key has more parts
+    /// ([`form_of`](Self::form_of)).
+    #[must_use]
+    pub fn with_form_of(mut self, key: CacheKey) -> Self {
+        self.form_of = Some(key);
         self
     }
 }

@@ -10,6 +10,7 @@ use http::{HeaderMap, Method, Request, StatusCode, Uri, request};
 
 use super::{
     FetchError,
+    forms::forms_of,
     options::{FetchOptions, ResponseContext},
 };
 use crate::{
@@ -69,8 +70,10 @@ impl PendingRequest {
                 pending.content = content;
                 Ok((pending, Body::empty()))
             }
+            // The request is still safe, so nothing is invalidated. As of a GET with content, its
+            // response is not stored.
             Err(body) => {
-                pending.options.body_in_key = false;
+                pending.options.body_in_key = !body.is_empty();
                 Ok((pending, body))
             }
         }
@@ -90,15 +93,18 @@ impl PendingRequest {
         status: StatusCode,
         fields: &HeaderMap,
     ) -> Cow<'a, Rules> {
-        let Some(override_fn) = &self.options.overrides else { return Cow::Borrowed(rules) };
+        let FetchOptions { overrides, form_of, .. } = &self.options;
+        if overrides.is_none() && form_of.is_none() {
+            return Cow::Borrowed(rules);
+        }
         let (method, uri, request) = (&self.parts.method, &self.parts.uri, &self.parts.headers);
-        let overrides = override_fn.apply(&ResponseContext {
-            method,
-            uri,
-            request_headers: request,
-            status,
-            headers: fields,
-        });
+        let context = ResponseContext { method, uri, request_headers: request, status, headers: fields };
+        // Without overrides of the request, those of the rules stay.
+        let mut overrides = match overrides {
+            Some(override_fn) => override_fn.apply(&context),
+            None => rules.overrides.as_deref().cloned().unwrap_or_default(),
+        };
+        overrides.groups.extend(form_of.as_ref().map(|key| forms_of(key).name().into()));
         Cow::Owned(rules.clone().with_overrides(overrides))
     }
 

@@ -7,8 +7,8 @@ use http::Response;
 
 use super::{
     super::{
-        context::Context, decide::ForwardPlan, error::FetchError, invalidate, outcome::FlightOutcome,
-        request::PendingRequest, response::CacheResponse,
+        context::Context, decide::ForwardPlan, error::FetchError, forms::forms_of, invalidate,
+        outcome::FlightOutcome, request::PendingRequest, response::CacheResponse,
     },
     exchange::{Fetched, OriginExchange, Reply, reserve, send},
     on_response::store_response,
@@ -73,6 +73,10 @@ async fn invalidate(cx: &Context, request: &PendingRequest, scope: (Vec<TargetUr
         keys.dedup();
         for key in keys {
             let _ = invalidate::remove(cx, Scope::Key(&key)).await;
+        }
+        if let Some(url) = &request.options.form_of {
+            let forms = forms_of(&url.for_target(&target));
+            let _ = invalidate::remove(cx, Scope::Group(&forms)).await;
         }
     }
     for group in scope.1 {
