@@ -37,6 +37,7 @@ pub struct CachedClientBuilder {
     http: reqwest::ClientBuilder,
     store: Option<Arc<dyn CacheStore>>,
     partition: Option<String>,
+    client_partition: Option<Box<[u8]>>,
     rules: Rules,
     limits: Limits,
     clock: Option<Arc<dyn Clock>>,
@@ -57,6 +58,7 @@ impl CachedClientBuilder {
             http: reqwest::Client::builder(),
             store: None,
             partition: None,
+            client_partition: None,
             rules: Rules::private(),
             limits: Limits::default(),
             clock: None,
@@ -93,6 +95,25 @@ impl CachedClientBuilder {
     /// private cache with its own [`store`](Self::store) setting, and none otherwise.
     pub fn partition(mut self, name: &str) -> Self {
         self.partition = Some(name.to_owned());
+        self
+    }
+
+    /// Sets what makes the responses for this client different from those for others, such as the
+    /// identity in its client certificate: servers answer by it, and no header shows it.
+    ///
+    /// Clients with different values share no responses, also in a [shared](Self::shared) cache and
+    /// beside a [`partition`](Self::partition). The keys of the responses have a digest of the value.
+    /// Default: none. Set it with every certificate:
+    ///
+    /// ```
+    /// use larder_reqwest::{CachedClient, CachedClientBuilder, reqwest};
+    ///
+    /// fn builder(identity: reqwest::Identity, pem: &[u8]) -> CachedClientBuilder {
+    ///     CachedClient::builder().reqwest(|http| http.identity(identity)).client_partition(pem)
+    /// }
+    /// ```
+    pub fn client_partition(mut self, value: impl AsRef<[u8]>) -> Self {
+        self.client_partition = Some(value.as_ref().into());
         self
     }
 
@@ -334,6 +355,7 @@ impl CachedClientBuilder {
                 http,
                 cache: cache.build(),
                 partition,
+                client_partition: self.client_partition,
                 default_headers: self.default_headers,
                 cookies: self.cookies,
                 options: self.options,

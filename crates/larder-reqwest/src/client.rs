@@ -10,7 +10,7 @@ use futures_util::stream;
 use http::{HeaderMap, Method, header::Entry};
 use larder_core::{
     Body, Cache, CacheKey, CacheMode, CacheResponse, FetchError, FetchOptions, Lookup, Miss, Origin,
-    RequestHead, Scope, StoreError,
+    RequestHead, Scope, StoreError, forms_of,
 };
 use reqwest::{IntoUrl, Request, Url};
 
@@ -22,7 +22,7 @@ use crate::{
     parts::{self, key_of},
     redirect,
     replayable_body::ReplayableBody,
-    request_options::RequestOptions,
+    request_options::{RequestKeys, RequestOptions},
 };
 
 /// A `reqwest::Client` with an HTTP cache (RFC 9111).
@@ -34,7 +34,6 @@ use crate::{
 /// let client = larder_reqwest::CachedClient::new()?;
 /// let page = client.get("https://example.com/").send().await?;
 /// println!("{} ({})", page.status(), page.cache_status());
-/// let text = page.text().await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -56,6 +55,8 @@ pub(crate) struct Inner {
     pub(crate) origin: Arc<dyn Origin>,
     /// The part that separates this client's cache keys from those of other clients.
     pub(crate) partition: Option<Box<[u8]>>,
+    /// What separates the responses for this client from those for others, as a digest in the key.
+    pub(crate) client_partition: Option<Box<[u8]>>,
     pub(crate) default_headers: HeaderMap,
     pub(crate) cookies: Cookies,
     pub(crate) options: RequestOptions,
@@ -155,19 +156,18 @@ impl CachedClient {
     pub fn key(&self, url: &Url) -> Result<CacheKey, Error> {
         let key =
             key_of(url).map_err(|error| Error::new(ErrorKind::Request, Some(url)).with_source(error))?;
-        Ok(match &self.inner.partition {
-            Some(partition) => key.with_extra(partition),
-            None => key,
-        })
+        let partition = self.inner.partition.as_deref();
+        let key = partition.map_or_else(|| key.clone(), |partition| key.with_extra(partition));
+        Ok(parts::key_of_client(&key, self.inner.client_partition.as_deref()))
     }
 
     /// Removes the stored responses of a URL in all their variants, and returns how many that were,
     /// or `None` if the store does not know it.
     ///
     /// Requests that begin after this method has returned do not receive them. Only responses of
-    /// this client's [partition](crate::CachedClientBuilder::partition) are removed, and none with a
-    /// [`key_part`](RequestBuilder::key_part) or of a [`safe_query`](RequestBuilder::safe_query).
-    /// [`purge`](Self::purge) removes other sets of responses.
+    /// this client's [partition](crate::CachedClientBuilder::partition) are removed. Those with a
+    /// [`key_part`](RequestBuilder::key_part) or of a [`safe_query`](RequestBuilder::safe_query) are
+    /// removed, too, and are not counted. [`purge`](Self::purge) removes other sets of responses.
     ///
     /// # Errors
     ///
@@ -175,8 +175,12 @@ impl CachedClient {
     /// scheme is neither http nor https, or if the store cannot confirm the removal.
     pub async fn purge_url(&self, url: impl IntoUrl) -> Result<Option<u64>, Error> {
         let url = url.into_url()?;
-        let purged = self.inner.cache.purge(Scope::Key(&self.key(&url)?)).await;
-        purged.map_err(|error| purge_error(error, Some(&url)))
+        let key = self.key(&url)?;
+        let purge = async {
+            self.inner.cache.purge(Scope::Group(&forms_of(&key))).await?;
+            self.inner.cache.purge(Scope::Key(&key)).await
+        };
+        purge.await.map_err(|error| purge_error(error, Some(&url)))
     }
 
     /// Marks the stored responses of a URL as stale in all their variants, and returns how many it
@@ -191,8 +195,12 @@ impl CachedClient {
     /// scheme is neither http nor https, or if the store cannot confirm that they are stale.
     pub async fn soft_purge_url(&self, url: impl IntoUrl) -> Result<Option<u64>, Error> {
         let url = url.into_url()?;
-        let marked = self.inner.cache.soft_purge(Scope::Key(&self.key(&url)?)).await;
-        marked.map_err(|error| purge_error(error, Some(&url)))
+        let key = self.key(&url)?;
+        let mark = async {
+            self.inner.cache.soft_purge(Scope::Group(&forms_of(&key))).await?;
+            self.inner.cache.soft_purge(Scope::Key(&key)).await
+        };
+        mark.await.map_err(|error| purge_error(error, Some(&url)))
     }
 
     /// Removes all responses of `scope` from the client's cache, and returns how many that were, or
@@ -221,7 +229,7 @@ impl CachedClient {
     /// Marks all responses of `scope` in the client's cache as stale, and returns how many it has
     /// marked, or `None` if the store does not know it.
     ///
-    /// They are revalidated at their next request. It is not limited to this client's
+    /// They are revalidated at their next request, in every
     /// [partition](crate::CachedClientBuilder::partition).
     ///
     /// # Errors
@@ -334,23 +342,18 @@ impl CachedClient {
         let target = parts::target(request).ok_or_else(|| {
             Error::new(ErrorKind::Request, Some(request.url())).with_source("the Host header is not a host")
         })?;
-        let mut key = self.key(&target)?;
-        for extra in &options.extra {
-            key = key.with_extra(extra);
-        }
-        let query_key = options.query_key(&key, request, body);
-        let (key, method) = match &query_key {
-            // A safe query is looked up like a GET.
-            Some(key) => (key, &Method::GET),
-            None => (&key, request.method()),
-        };
-        let response = match self.inner.cache.lookup(key, &RequestHead::new(method, request.headers())).await
+        let RequestKeys { key, form_of, is_query } = options.keys(self.key(&target)?, request, body);
+        // A safe query is looked up like a GET.
+        let method = if is_query { &Method::GET } else { request.method() };
+        let response = match self.inner.cache.lookup(&key, &RequestHead::new(method, request.headers())).await
         {
             Lookup::Hit(response) => response,
             Lookup::Miss(miss) => {
-                let fetch_options = options.fetch_options(query_key.is_some());
+                let content = options.content(body);
+                let is_safe = is_query || options.query && !content.is_empty();
+                let fetch_options = options.fetch_options(is_safe, form_of);
                 // Boxed, so that the future of a hit does not reserve space for a fetch.
-                let fetching = Box::pin(self.fetch(miss, request, body.take(), &fetch_options));
+                let fetching = Box::pin(self.fetch(miss, request, content, &fetch_options));
                 fetching.await.map_err(|error| Error::fetching(error, request.url()))?
             }
         };

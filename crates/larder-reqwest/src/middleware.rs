@@ -211,6 +211,9 @@ async fn send_to_stack(
 /// Returns the options of a request, with `no_store` for a response that was reached by redirects.
 fn options(extensions: &Extensions, final_url: Arc<Mutex<Option<Url>>>) -> FetchOptions {
     let mut options = extensions.get::<FetchOptions>().cloned().unwrap_or_default();
+    // The key is that of the URL, so the content is not in it.
+    options.body_in_key = false;
+    options.form_of = None;
     let redirected = OverrideFn::new(move |_| Overrides::default().with_no_store(final_url.lock().is_some()));
     options.overrides = Some(redirected.or(options.overrides.take()));
     options

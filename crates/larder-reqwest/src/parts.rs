@@ -3,8 +3,14 @@
 
 use std::borrow::Cow;
 
-use http::header::{AUTHORIZATION, HOST};
-use larder_core::{CacheKey, TargetError};
+use http::{
+    HeaderMap,
+    header::{AUTHORIZATION, HOST},
+};
+use larder_core::{
+    CacheKey, TargetError,
+    adapter::{KeyParts, KeyRules},
+};
 use reqwest::{Request, Url};
 use url::Position;
 
@@ -22,6 +28,12 @@ pub(crate) fn without_fragment(url: &Url) -> &str {
 pub(crate) fn key_of(url: &Url) -> Result<CacheKey, TargetError> {
     let authority = &url[Position::BeforeHost..Position::AfterPort];
     CacheKey::from_parts(url.scheme(), authority, &url[Position::BeforePath..Position::AfterQuery])
+}
+
+/// Returns a key with a digest of what identifies the client, if something does.
+pub(crate) fn key_of_client(key: &CacheKey, client: Option<&[u8]>) -> CacheKey {
+    let Some(client) = client else { return key.clone() };
+    KeyRules::default().key_with(key, &KeyParts::new(&HeaderMap::new()).with_partition(client))
 }
 
 /// Returns the target of a request: its URL, with the host in a `Host` header that the caller has

@@ -194,7 +194,8 @@ impl RequestBuilder {
     ///
     /// Its response is stored, if the server or this request specifies a lifetime, and reused for
     /// requests with the same method, content type and body. Nothing is invalidated. Requests with
-    /// a body longer than 64 KiB or a streamed body are sent to the origin each time.
+    /// a body longer than 64 KiB or a streamed body are sent to the origin each time. A purge of
+    /// the URL removes the responses to all its queries.
     pub fn safe_query(self) -> Self {
         self.with_option(|options| options.query = true)
     }

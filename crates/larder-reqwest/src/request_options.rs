@@ -1,14 +1,13 @@
 //! The cache options of a request: mode, overrides, additional key parts and limits.
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use larder_core::{CacheKey, CacheMode, FetchOptions, OverrideFn, Overrides};
+use larder_core::{
+    Body, CacheKey, CacheMode, FetchOptions, OverrideFn, Overrides,
+    adapter::{ContentInKey, KeyParts, KeyRules},
+};
 use reqwest::Request;
 
 use crate::replayable_body::ReplayableBody;
-
-/// Longest request body that becomes part of a cache key, in bytes.
-const MAX_QUERY_BODY: usize = 64 * 1024;
 
 /// Cache options. A client has one set for all requests; each request may change a copy of it.
 #[derive(Debug, Clone, Default)]
@@ -28,28 +27,36 @@ pub(crate) struct RequestOptions {
 }
 
 impl RequestOptions {
-    /// Returns the key of a safe query, which includes its method, content type and body.
-    ///
-    /// Returns `None` for any other request, and if the body is a stream or longer than 64 KiB.
-    pub(crate) fn query_key(
-        &self,
-        key: &CacheKey,
-        request: &Request,
-        body: &ReplayableBody,
-    ) -> Option<CacheKey> {
-        let ReplayableBody::InMemory(body) = body else { return None };
-        if !self.query || body.len() > MAX_QUERY_BODY {
-            return None;
-        }
-        let content_type = request.headers().get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
-        let method = request.method().as_str().as_bytes();
-        Some(key.with_extra(method).with_extra(content_type).with_extra(body))
+    /// Returns whether the request is a safe query with its content in the key. Otherwise a safe
+    /// query is forwarded and not stored: its content is a stream, or longer than 64 KiB.
+    fn has_content_in_key(&self, body: &ReplayableBody) -> bool {
+        let limit = ContentInKey::default().max_length;
+        self.query && matches!(body, ReplayableBody::InMemory(content) if content.len() <= limit)
     }
 
-    /// Returns the engine's options for a fetch. `body_in_key`: the key is that of a safe query.
-    pub(crate) fn fetch_options(&self, body_in_key: bool) -> FetchOptions {
+    /// Returns the keys of a request to a URL with this key.
+    pub(crate) fn keys(&self, url: CacheKey, request: &Request, body: &ReplayableBody) -> RequestKeys {
+        let mut key = url.clone();
+        for extra in &self.extra {
+            key = key.with_extra(extra);
+        }
+        let in_key = match body {
+            ReplayableBody::InMemory(content) if self.has_content_in_key(body) => Some(content),
+            _ => None,
+        };
+        if let Some(content) = in_key {
+            let parts = KeyParts::new(request.headers()).with_query(request.method(), content);
+            key = KeyRules::default().key_with(&key, &parts);
+        }
+        let form_of = (key != url).then_some(url);
+        RequestKeys { key, form_of, is_query: in_key.is_some() }
+    }
+
+    /// Returns the engine's options for a fetch. `is_safe`: the request is a safe query.
+    pub(crate) fn fetch_options(&self, is_safe: bool, form_of: Option<CacheKey>) -> FetchOptions {
         let mut options = FetchOptions::default();
-        options.body_in_key = body_in_key;
+        options.body_in_key = is_safe;
+        options.form_of = form_of;
         options.max_object = self.max_body;
         options.overrides = if self.overrides == Overrides::default() {
             self.override_fn.clone()
@@ -58,4 +65,21 @@ impl RequestOptions {
         };
         options
     }
+
+    /// Returns the content to send. That of a safe query that is not in the key becomes a stream,
+    /// so that the engine forwards it and stores nothing.
+    pub(crate) fn content(&self, body: &mut ReplayableBody) -> Body {
+        let in_key = self.has_content_in_key(body);
+        let content = body.take();
+        if self.query && !in_key { content.on_end(|_| ()) } else { content }
+    }
+}
+
+/// The keys of a request.
+pub(crate) struct RequestKeys {
+    pub(crate) key: CacheKey,
+    /// The key of the URL, if the key has more parts.
+    pub(crate) form_of: Option<CacheKey>,
+    /// Whether the content is a part of the key. The request is then looked up like a GET.
+    pub(crate) is_query: bool,
 }

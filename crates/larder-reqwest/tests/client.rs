@@ -273,3 +273,53 @@ async fn the_origin_fills_the_cookie_jar_and_vary_sees_its_cookies() {
     assert_eq!(outcome(&client, &url("/page")).await, (CacheOutcome::Miss, "two".to_owned()));
     assert_eq!(outcome(&client, &url("/page")).await, (CacheOutcome::Hit, "two".to_owned()));
 }
+
+/// Two programs with different certificates shared a cache. The server answers by the certificate,
+/// which no header shows, and one program got the page of the other.
+#[tokio::test]
+async fn clients_with_different_certificates_share_nothing() {
+    let origin = origin(&[("/mine", "200 OK\r\ncache-control: max-age=60", "mine")]);
+    let (store, url) = (Arc::new(MemoryStore::default()), format!("{}/mine", origin.url()));
+    let with = |client: Option<&str>| {
+        let builder = builder().store(Arc::clone(&store) as _).shared();
+        let builder = client.into_iter().fold(builder, |builder, value| builder.client_partition(value));
+        builder.build().expect("a client")
+    };
+    let outcome = async |client: &CachedClient| client.get(&url).send().await.expect("a response").outcome();
+    for (certificate, expected) in [
+        (None, CacheOutcome::Miss),
+        (Some("alice"), CacheOutcome::Miss),
+        (Some("bob"), CacheOutcome::Miss),
+        (Some("alice"), CacheOutcome::Hit),
+        (None, CacheOutcome::Hit),
+    ] {
+        assert_eq!(outcome(&with(certificate)).await, expected, "{certificate:?}");
+    }
+    let alice = with(Some("alice"));
+    let key = alice.key(&url.parse().expect("a URL")).expect("a key");
+    assert!(!String::from_utf8_lossy(key.as_bytes()).contains("alice"), "the identity is hashed");
+    assert_eq!(alice.purge_url(&url).await.expect("purged"), Some(1));
+    assert_eq!(outcome(&alice).await, CacheOutcome::Miss);
+    assert_eq!(outcome(&with(Some("bob"))).await, CacheOutcome::Hit, "another client's response stays");
+}
+
+/// A program purged a URL, and its searches of that URL and its tenants' responses stayed.
+#[tokio::test]
+async fn a_purge_of_a_url_reaches_its_queries_and_key_parts() {
+    let origin = origin(&[("/search", "200 OK\r\ncache-control: max-age=60", "found")]);
+    let (client, url) = (builder().build().expect("a client"), format!("{}/search", origin.url()));
+    let query = async |content: String| {
+        client.post(&url).body(content).safe_query().send().await.expect("a response").outcome()
+    };
+    let tenant = async || client.get(&url).key_part("tenant").send().await.expect("a response").outcome();
+    for expected in [CacheOutcome::Miss, CacheOutcome::Hit] {
+        assert_eq!((query("one".to_owned()).await, tenant().await), (expected, expected));
+    }
+    let long = "x".repeat(70_000);
+    for _ in 0..2 {
+        assert_eq!(query(long.clone()).await, CacheOutcome::Pass, "it is too long for a key");
+    }
+    assert_eq!(query("one".to_owned()).await, CacheOutcome::Hit, "a long query invalidates nothing");
+    client.purge_url(&url).await.expect("purged");
+    assert_eq!((query("one".to_owned()).await, tenant().await), (CacheOutcome::Miss, CacheOutcome::Miss));
+}
