@@ -3,7 +3,10 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use larder::core::{Cache, CacheGroup, CacheKey, CacheStore, Scope, StoreError, adapter::PurgePrefix};
+use larder::core::{
+    Cache, CacheGroup, CacheStore, Scope, StoreError,
+    adapter::{KeyRules, PurgePrefix, PurgeUrl},
+};
 
 use crate::{
     admin_client::AdminArgs,
@@ -50,7 +53,8 @@ WHERE: --store <STORE> or --admin <URL>",
   larder purge --all --store disk:/var/cache/larder"
 )]
 pub(crate) struct Args {
-    /// Purge this URL, in all its variants.
+    /// Purge this URL, in all its variants, and for all headers, cookies and contents that a proxy
+    /// has in its keys. Those are not counted.
     #[arg(long, value_name = "URL", group = "selection")]
     url: Option<String>,
     /// Purge the responses in this group: see Cache-Groups (RFC 9875) and `groups` in CONFIG.md.
@@ -91,16 +95,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         if let Some(prefix) = &args.prefix {
             let below = PurgePrefix::parse(prefix)
                 .map_err(|error| UsageError(format!("{prefix}: {error}; e.g. https://example.com/news/")))?;
-            let mut sum = Some(0);
-            for scope in below.scopes() {
-                sum = sum.zip(purge(&store, scope, args.soft).await?).map(|(sum, count)| sum + count);
-                if let Scope::Key(key) = scope {
-                    let private = key.with_extra(PRIVATE.as_bytes());
-                    let count = purge(&store, Scope::Key(&private), args.soft).await?;
-                    sum = sum.zip(count).map(|(sum, count)| sum + count);
-                }
-            }
-            match sum {
+            // The responses of `larder get`, and those of a proxy in all forms.
+            let below = below.and_with_extra(PRIVATE.as_bytes()).and_forms();
+            match purge_all(&store, &below.scopes(), args.soft).await? {
                 Some(count) if !args.soft => println!("{verb} {count}"),
                 count => println!("{verb} {prefix}{}", in_parentheses(count)),
             }
@@ -108,12 +105,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         match (&args.url, &args.tag) {
             (Some(url), _) => {
-                let key = CacheKey::new(&parse_target(url, "larder purge --url")?);
-                // The responses of `larder get`, and those of a proxy.
-                let private = key.with_extra(PRIVATE.as_bytes());
-                let private = purge(&store, Scope::Key(&private), args.soft).await?;
-                match private.zip(purge(&store, Scope::Key(&key), args.soft).await?) {
-                    Some((private, shared)) => println!("{verb} {}", private + shared),
+                let target = parse_target(url, "larder purge --url")?;
+                let rules = KeyRules::default().with_partitioned(true);
+                let page = PurgeUrl::parse(target.as_str(), &rules)?.and_with_extra(PRIVATE.as_bytes());
+                match purge_all(&store, &page.scopes(), args.soft).await? {
+                    Some(count) => println!("{verb} {count}"),
                     None => println!("{verb} {url}"),
                 }
             }
@@ -146,6 +142,24 @@ async fn purge_through(admin: &str, args: &Args) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Removes the entries of several scopes or marks them as stale, and returns how many that were, if
+/// the store knows it. The forms of a URL, which are groups, are not counted: no store knows their
+/// number.
+async fn purge_all(
+    store: &Arc<dyn CacheStore>,
+    scopes: &[Scope<'_>],
+    is_soft: bool,
+) -> Result<Option<u64>, StoreError> {
+    let mut sum = Some(0);
+    for scope in scopes {
+        let count = purge(store, *scope, is_soft).await?;
+        if !matches!(scope, Scope::Group(_)) {
+            sum = sum.zip(count).map(|(sum, count)| sum + count);
+        }
+    }
+    Ok(sum)
 }
 
 /// Removes the entries of `scope` or marks them as stale, and returns how many that were, if the

@@ -150,6 +150,55 @@ fn routes_and_their_rules() {
     assert_eq!(status(&elsewhere), 404, "{elsewhere}");
 }
 
+/// Visitors with another currency got the prices of the first one. A purge of the URL then left the
+/// pages of all but one.
+#[test]
+fn parts_of_the_key_separate_pages_and_a_purge_reaches_all() {
+    let calls = AtomicUsize::new(0);
+    let origin = RawOrigin::start(move |_, stream| {
+        let call = calls.fetch_add(1, Ordering::Relaxed).to_string();
+        let head =
+            "HTTP/1.1 200 OK\r\nconnection: close\r\ncache-control: public, max-age=600\r\ncontent-length";
+        let _ = write!(stream, "{head}: {}\r\n\r\n{call}", call.len());
+        false
+    });
+    let dir = ConfigDir::new();
+    let route = format!(
+        "[admin]\nlisten = \"127.0.0.1:0\"\n[[route]]\norigins = [\"{}\"]\n\
+         key = {{ headers = [\"X-Country\"], cookies = [\"currency\"], content = \"1KiB\", post = true }}",
+        origin.url()
+    );
+    let proxy = dir.start(&route, &[]);
+    let errors = dir.wait_for_error("admin on http://");
+    let admin = errors.split("admin on ").nth(1).and_then(|rest| rest.lines().next()).expect("an address");
+    let send = |method: &str, lines: &str, body: &str| {
+        let request = format!(
+            "{method} /shop HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n{lines}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        content(&proxy.raw(request.as_bytes())).to_owned()
+    };
+    let forms = [
+        ("GET", "", ""),
+        ("GET", "X-Country: de\r\n", ""),
+        ("GET", "Cookie: a=1; currency=EUR\r\n", ""),
+        ("QUERY", "", "one"),
+        ("QUERY", "", "two"),
+        ("POST", "", "one"),
+    ];
+    let all = || forms.map(|(method, lines, body)| send(method, lines, body));
+    assert_eq!(all(), ["0", "1", "2", "3", "4", "5"]);
+    assert_eq!(all(), ["0", "1", "2", "3", "4", "5"], "all are hits");
+    let long = "x".repeat(2000);
+    assert_eq!([send("POST", "", &long), send("POST", "", &long)], ["6", "7"], "too long for a key");
+    assert_eq!(all(), ["0", "1", "2", "3", "4", "5"], "a long query invalidates nothing");
+    let purge = larder().args(["purge", "--url", "http://example.com/%73hop", "--admin", admin]).output();
+    assert!(purge.expect("it runs").status.success());
+    assert_eq!(all(), ["8", "9", "10", "11", "12", "13"]);
+    send("PUT", "", "new");
+    assert_eq!(all(), ["15", "16", "17", "18", "19", "20"], "a PUT invalidates all forms");
+}
+
 /// A request with a `traceparent` continues its trace. A request without one starts a trace.
 #[test]
 fn traces_are_continued_or_started() {

@@ -20,7 +20,9 @@ use actix_web::http::{Method, Version, header::CONTENT_LENGTH};
 use bytes::Bytes;
 use larder_core::{
     Body, Cache, CacheDetail, CacheKey, CacheResponse, CacheStatus, Lookup, Miss, Origin,
-    adapter::{Forwarding, ReceivedTarget, RequestTarget, TrustedProxies},
+    adapter::{
+        Forwarding, KeyParts, KeyRules, ReceivedTarget, RequestContent, RequestTarget, TrustedProxies,
+    },
 };
 use tracing::Instrument as _;
 
@@ -164,39 +166,60 @@ impl ReverseProxy {
             Ok(route) => route,
             Err(no_route) => return self.rejected(reject::no_route(no_route)),
         };
-        let key = match route.key_rules.key(&target) {
-            Ok(key) => key,
+        let url = match route.key_rules.key(&target) {
+            Ok(url) => url,
             Err(error) => return self.failed(&error.into(), is_head),
         };
-        match route.encoding.lookup(&self.cache, &key, &method, &headers).await {
+        let is_asterisk = target.path == "*";
+        let mut forward = http::Request::new(Body::empty());
+        let mut keyed = ProxiedKey { key: url.clone(), url: None, is_query: false, is_safe: false };
+        if route.key_rules.has_parts() {
+            if route.key_rules.is_query(&method) {
+                keyed.is_safe = true;
+                let limits = route.key_rules.content.unwrap_or_default();
+                match RequestContent::read(content(request), &limits).await {
+                    Ok(RequestContent::Whole(content)) => {
+                        keyed.is_query = true;
+                        *forward.body_mut() = Body::from(content);
+                    }
+                    Ok(RequestContent::Longer(content)) => *forward.body_mut() = content,
+                    Err(error) => return self.rejected(reject::bad_content(&error)),
+                }
+            }
+            let headers = convert::ActixHeaders(request.headers());
+            keyed.extend(&route.key_rules, url, &headers, &method, forward.body());
+        }
+        let headers = convert::ActixHeaders(request.headers());
+        // A query is looked up like a GET.
+        let looked_up = if keyed.is_query { &http::Method::GET } else { &method };
+        match route.encoding.lookup(&self.cache, &keyed.key, looked_up, &headers).await {
             (Lookup::Hit(response), _) => self.completed(response, is_head, None),
             (Lookup::Miss(miss), encoding) => {
                 // What is looked up is also requested: the normal form, without what the key lacks.
                 // `OPTIONS *` is sent as a request for the whole server (RFC 9112 §3.2.4).
-                let text = key.target();
-                let text = if target.path == "*" { text.trim_end_matches('*') } else { &text };
+                let text = keyed.key.target();
+                let text = if is_asterisk { text.trim_end_matches('*') } else { &text };
                 let Ok(uri) = text.parse() else {
                     return self.rejected(reject::bad_request(
                         "400 Bad Request: the request target is not a valid URI\n",
                     ));
                 };
-                let mut forward = http::Request::new(Body::empty());
                 *forward.method_mut() = method;
                 *forward.uri_mut() = uri;
                 // Boxed: the future of a hit should not have the size of a whole fetch, which is
                 // copied when the future moves.
-                Box::pin(self.forward(route, request, key, miss, encoding, forward)).await
+                Box::pin(self.forward(route, request, keyed, miss, encoding, forward)).await
             }
         }
     }
 
-    /// Forwards a request to the origin of its route. `forward` has the method and the target; the
-    /// rest is added here.
+    /// Forwards a request to the origin of its route. `forward` has the method, the target and the
+    /// content of a query; the rest is added here.
     async fn forward(
         &self,
         route: &Route,
         request: &mut Request,
-        key: CacheKey,
+        keyed: ProxiedKey,
         miss: Miss,
         encoding: NegotiatedEncoding,
         mut forward: http::Request<Body>,
@@ -211,9 +234,14 @@ impl ReverseProxy {
             return self.rejected(reject::loop_detected());
         }
         let trace = Trace::continue_or_start(&mut headers);
-        let origin = encoding.origin(Arc::clone(&route.origin), &self.cache, key, &mut headers);
+        let origin = encoding.origin(Arc::clone(&route.origin), &self.cache, keyed.key, &mut headers);
         *forward.headers_mut() = headers;
-        *forward.body_mut() = content(request);
+        let mut options = route.options.clone();
+        options.form_of = keyed.url;
+        options.body_in_key = keyed.is_safe;
+        if !keyed.is_safe {
+            *forward.body_mut() = content(request);
+        }
         let span = tracing::info_span!(
             "request",
             method = %forward.method(),
@@ -221,7 +249,7 @@ impl ReverseProxy {
             trace_id = format_args!("{:032x}", trace.trace),
             span_id = format_args!("{:016x}", trace.span),
         );
-        match miss.fetch(forward, origin, &route.options).instrument(span).await {
+        match miss.fetch(forward, origin, &options).instrument(span).await {
             Ok(response) => self.completed(response, is_head, Some(trace)),
             Err(error) => ProxyExchange { trace: Some(trace), ..self.failed(&error, is_head) },
         }
@@ -247,6 +275,37 @@ impl ReverseProxy {
     fn failed(&self, error: &larder_core::FetchError, is_head: bool) -> ProxyExchange {
         tracing::debug!(%error, "no response from cache or origin");
         self.completed(self.cache.error_response(error), is_head, None)
+    }
+}
+
+/// The key of a request.
+struct ProxiedKey {
+    key: CacheKey,
+    /// The key of the URL, if the key has more parts.
+    url: Option<CacheKey>,
+    /// Whether the content is a part of the key.
+    is_query: bool,
+    /// Whether the request is a query, also if its content is too long for a key.
+    is_safe: bool,
+}
+
+impl ProxiedKey {
+    /// Adds to the key of the URL what the rules name.
+    fn extend(
+        &mut self,
+        rules: &KeyRules,
+        url: CacheKey,
+        headers: &convert::ActixHeaders<'_>,
+        method: &http::Method,
+        body: &Body,
+    ) {
+        let parts = KeyParts::new(headers);
+        let parts = match body.as_bytes().filter(|_| self.is_query) {
+            Some(content) => parts.with_query(method, content),
+            None => parts,
+        };
+        self.key = rules.key_with(&url, &parts);
+        self.url = Some(url);
     }
 }
 

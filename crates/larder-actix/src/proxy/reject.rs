@@ -7,10 +7,10 @@ use actix_web::http::{
     header::{ALLOW, CONTENT_TYPE, HeaderValue, UPGRADE},
 };
 
-use larder_core::adapter::TargetRejection;
+use larder_core::adapter::{ContentError, TargetRejection};
 
 use super::route::NoRoute;
-use crate::ResponseBody;
+use crate::{ResponseBody, convert};
 
 /// Methods with which other caches purge. Purging is for the operator, not for clients of the
 /// public listener.
@@ -66,6 +66,12 @@ pub(super) fn bad_request(reason: &'static str) -> Response<ResponseBody> {
 pub(super) fn bad_target(rejection: TargetRejection) -> Response<ResponseBody> {
     let reason = format!("400 Bad Request: {rejection}\n");
     with_text(StatusCode::BAD_REQUEST, ResponseBody::text(reason))
+}
+
+/// Creates the 400 or 408 response for a query of which the content did not arrive.
+pub(super) fn bad_content(error: &ContentError) -> Response<ResponseBody> {
+    let status = convert::status_to_actix(error.status());
+    with_text(status, ResponseBody::text(format!("{status}: {error}\n")))
 }
 
 /// Creates the response for a request for which no route can be chosen.

@@ -13,7 +13,7 @@ use actix_web::{
 };
 use anyhow::Context as _;
 use larder::{
-    core::{Cache, CacheGroup, Scope, TargetUri, adapter::PurgePrefix},
+    core::{Cache, CacheGroup, Scope, TargetUri},
     metrics::Counters,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -184,9 +184,8 @@ impl Admin {
         };
         if let Some(url) = &request.url {
             let name = target(url)?;
-            let keys = self.shared.route_table().keys_of_url(url)?;
-            let scopes: Vec<_> = keys.iter().map(Scope::Key).collect();
-            return self.purge_scopes(&scopes, name.as_str(), request.soft).await;
+            let purge = self.shared.route_table().purge_of_url(url)?;
+            return self.purge_scopes(&purge.scopes(), name.as_str(), request.soft).await;
         }
         if let Some(tag) = &request.tag {
             let of = request.of.as_deref().ok_or_else(|| {
@@ -197,7 +196,7 @@ impl Admin {
         }
         match &request.prefix {
             Some(prefix) => {
-                let below = PurgePrefix::parse(prefix)
+                let below = (self.shared.route_table().purge_of_prefix(prefix))
                     .map_err(|error| usage(format!("{prefix}: {error}; e.g. https://example.com/news/")))?;
                 self.purge_scopes(&below.scopes(), prefix, request.soft).await
             }

@@ -8,7 +8,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use serde::Deserialize;
 
-use larder::core::adapter::TrustedProxies;
+use larder::core::adapter::{ForwardedFields, TrustedProxies};
 
 use crate::store_url::{self, UsageError};
 
@@ -23,6 +23,7 @@ pub(crate) struct Config {
     pub(crate) keep_alive: Option<Time>,
     pub(crate) trust_forwarded: bool,
     pub(crate) trusted_proxies: TrustedNetworks,
+    pub(crate) forwarded_fields: Forwarded,
     pub(crate) share_set_cookie: bool,
     pub(crate) share_request_errors: bool,
     pub(crate) compress: bool,
@@ -46,6 +47,28 @@ impl Default for TrustedNetworks {
     }
 }
 
+/// The value of `forwarded_fields`.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Forwarded {
+    #[default]
+    PreferXForwarded,
+    XForwarded,
+    Forwarded,
+    Agreeing,
+}
+
+impl From<Forwarded> for ForwardedFields {
+    fn from(fields: Forwarded) -> Self {
+        match fields {
+            Forwarded::PreferXForwarded => Self::PreferXForwarded,
+            Forwarded::XForwarded => Self::XForwarded,
+            Forwarded::Forwarded => Self::Forwarded,
+            Forwarded::Agreeing => Self::Agreeing,
+        }
+    }
+}
+
 impl Config {
     /// Returns the proxies of which the forwarded headers are trusted. An invalid network is a
     /// [`UsageError`].
@@ -66,7 +89,7 @@ impl Config {
                     .map_err(|error| UsageError(format!("trusted_proxies (--trust-forwarded): {error}")))?,
             });
         }
-        Ok(trusted)
+        Ok(trusted.with_fields(self.forwarded_fields.into()))
     }
 }
 
@@ -129,6 +152,8 @@ pub(crate) struct Route {
     pub(crate) groups: Vec<String>,
     #[serde(default)]
     pub(crate) ignore_query: Vec<String>,
+    #[serde(default)]
+    pub(crate) key: Key,
     pub(crate) max_object: Option<Size>,
     pub(crate) compress: Option<bool>,
     #[serde(default)]
@@ -153,6 +178,16 @@ pub(crate) enum Balance {
 pub(crate) struct Headers {
     pub(crate) set: std::collections::BTreeMap<String, String>,
     pub(crate) remove: Vec<String>,
+}
+
+/// The table `[route.key]`: what is part of the cache key beside the URL.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Key {
+    pub(crate) headers: Vec<String>,
+    pub(crate) cookies: Vec<String>,
+    pub(crate) content: Option<Size>,
+    pub(crate) post: bool,
 }
 
 /// The table `[route.health]`.
@@ -200,6 +235,7 @@ impl Route {
             vary: Vec::new(),
             groups: Vec::new(),
             ignore_query: Vec::new(),
+            key: Key::default(),
             max_object: None,
             compress: None,
             request_headers: Headers::default(),
@@ -272,7 +308,7 @@ mod tests {
 
     const GUIDE: &str = include_str!("../../CONFIG.md");
     /// Each table of the file: the text that precedes a key of it, and the text that follows.
-    const TABLES: [(&str, &str); 8] = [
+    const TABLES: [(&str, &str); 9] = [
         ("", ""),
         ("[tls]\n", ""),
         ("[admin]\n", ""),
@@ -281,6 +317,7 @@ mod tests {
         ("[[route]]\norigins = []\n[route.request_headers]\n", ""),
         ("[[route]]\norigins = []\n[route.response_headers]\n", ""),
         ("[[route]]\norigins = []\n[route.health]\n", ""),
+        ("[[route]]\norigins = []\n[route.key]\n", ""),
     ];
 
     /// Returns the keys of a table, from the parser's error about an unknown key.
@@ -337,6 +374,9 @@ mod tests {
             (route("fresness = \"60s\""), "unknown field `fresness`"),
             (route("prefix = \"api\""), "does not start with /"),
             (route("vary = [\"no name\"]"), "'no name' is not a valid header name"),
+            (route("key = { headers = [\"no name\"] }"), "'no name' is not a valid header name"),
+            (route("key = { cookies = [\"a=b\"] }"), "'a=b' is not a valid cookie name"),
+            (route("key = { post = true }"), "key.post needs key.content"),
             (route("balance = \"random\""), "unknown variant `random`"),
             (route("health = { path = \"healthz\" }"), "is not a path"),
             (route("response_headers = { set = { a = \"b\\n\" } }"), "is not a valid header value"),

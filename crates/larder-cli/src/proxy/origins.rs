@@ -9,7 +9,10 @@ use http::{HeaderName, HeaderValue, Uri};
 use larder::{
     actix::Route,
     compress::Compression,
-    core::{CacheKey, Origin, OverrideFn, Overrides, TargetError, adapter::KeyRules},
+    core::{
+        Origin, OverrideFn, Overrides, TargetError,
+        adapter::{ContentInKey, KeyRules, PurgePrefix, PurgeUrl},
+    },
     origin::{
         Balance, Failover, FailoverOptions, HeaderRewrite, HeaderRules, Health, HealthCheck, HyperOptions,
         HyperOrigin, OriginHealth,
@@ -77,19 +80,23 @@ impl RouteTable {
         timeouts.max().unwrap_or(DEFAULT_ORIGIN_TIMEOUT)
     }
 
-    /// Returns the keys under which the routes store the responses of a URL.
+    /// Returns what a purge of a URL concerns.
     ///
     /// The URL is that of the client. Which route it belongs to makes a difference only for the
-    /// query, so the key of each route is purged.
-    pub(crate) fn keys_of_url(&self, url: &str) -> Result<Vec<CacheKey>, TargetError> {
-        let mut keys = vec![KeyRules::default().key_of_url(url)?];
+    /// key, so what each route would store is purged.
+    pub(crate) fn purge_of_url(&self, url: &str) -> Result<PurgeUrl, TargetError> {
+        let mut purge = PurgeUrl::parse(url, &KeyRules::default())?;
         for route in &self.routes {
-            let key = route.key_rules.key_of_url(url)?;
-            if !keys.contains(&key) {
-                keys.push(key);
-            }
+            purge = purge.and(PurgeUrl::parse(url, &route.key_rules)?);
         }
-        Ok(keys)
+        Ok(purge)
+    }
+
+    /// Returns what a purge by prefix concerns.
+    pub(crate) fn purge_of_prefix(&self, prefix: &str) -> Result<PurgePrefix, TargetError> {
+        let below = PurgePrefix::parse(prefix)?;
+        let has_forms = self.routes.iter().any(|route| route.key_rules.has_parts());
+        Ok(if has_forms { below.and_forms() } else { below })
     }
 
     /// Builds the routes, with origins for the worker that calls this.
@@ -144,7 +151,7 @@ impl ValidatedRoute {
             request: header_rules(&route.request_headers)?,
             response: header_rules(&route.response_headers)?,
             overrides: overrides(route)?,
-            key_rules: KeyRules::default().with_ignored_query(route.ignore_query.iter().cloned()),
+            key_rules: key_rules(route)?,
             max_object: route.max_object.map(|size| size.0),
             compress,
         })
@@ -163,8 +170,7 @@ impl ValidatedRoute {
         if !(self.request.is_empty() && self.response.is_empty()) {
             origin = Arc::new(HeaderRewrite::new(origin, self.request.clone(), self.response.clone()));
         }
-        let mut route =
-            Route::to(origin).prefix(&self.prefix).ignore_query(self.key_rules.ignored_query.iter().cloned());
+        let mut route = Route::to(origin).prefix(&self.prefix).key_rules(self.key_rules.clone());
         if let Some(host) = &self.host {
             route = route.host(host);
         }
@@ -230,6 +236,26 @@ fn header_rules(headers: &config::Headers) -> Result<HeaderRules, UsageError> {
     let remove = headers.remove.iter().map(|name| header_name(name)).collect::<Result<Vec<_>, _>>()?;
     let set = set.collect::<Result<Vec<_>, UsageError>>()?;
     Ok(HeaderRules::default().with_remove(remove).with_set(set))
+}
+
+/// Validates what is part of the keys of a route.
+fn key_rules(route: &config::Route) -> Result<KeyRules, UsageError> {
+    let config::Key { headers, cookies, content, post } = &route.key;
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if let Some(name) = cookies.iter().find(|name| name.is_empty() || !name.bytes().all(is_token)) {
+        return Err(UsageError(format!("'{name}' is not a valid cookie name")));
+    }
+    let headers = headers.iter().map(|name| header_name(name)).collect::<Result<Vec<_>, _>>()?;
+    let rules = KeyRules::default()
+        .with_ignored_query(route.ignore_query.iter().cloned())
+        .with_headers(headers)
+        .with_cookies(cookies.iter().cloned());
+    let Some(limit) = content else {
+        let message = "key.post needs key.content, e.g. content = \"64KiB\"";
+        return if *post { Err(UsageError(message.to_owned())) } else { Ok(rules) };
+    };
+    let limit = usize::try_from(limit.0).unwrap_or(usize::MAX);
+    Ok(rules.with_content(ContentInKey::default().with_max_length(limit).with_post(*post)))
 }
 
 /// Collects the caching rules of a route.
