@@ -1,30 +1,33 @@
 //! An actix-web application: the caching middleware around one handler, which the runner scripts.
 //!
-//! `POST /-/purge` removes the URL in its content, and bypasses the cache.
+//! `POST /-/purge` removes the URL in its content, and bypasses the cache. With `balancer`, the
+//! application trusts the forwarded fields of 127.0.0.1, as behind a load balancer.
 
 use std::sync::Arc;
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, http::StatusCode, web};
 use larder::{
     actix::CacheMiddleware,
-    core::{Cache, CacheKey, Rules, Scope, TargetUri},
+    core::{Cache, Rules, adapter::PurgeError},
     memory::MemoryStore,
 };
 
 use crate::script;
 
 /// Runs the application; `script` is the address of the runner.
-pub(crate) fn run(script: &str) -> anyhow::Result<()> {
+pub(crate) fn run(script: &str, is_behind_balancer: bool) -> anyhow::Result<()> {
     let script = script.to_owned();
+    let trusted = if is_behind_balancer { "127.0.0.1" } else { "" }.parse()?;
     actix_rt::System::new().block_on(async move {
         let cache = Cache::builder(Arc::new(MemoryStore::default())).rules(Rules::shared()).build();
+        let middleware = CacheMiddleware::new(cache)
+            .ignore_query(["utm_*"])
+            .trusted_proxies(trusted)
+            .unless(|request| request.path().starts_with("/-/"));
         let app = move || {
-            let middleware = CacheMiddleware::new(cache.clone())
-                .ignore_query(["utm_*"])
-                .unless(|request| request.path().starts_with("/-/"));
             App::new()
-                .wrap(middleware)
-                .app_data(web::Data::new(cache.clone()))
+                .wrap(middleware.clone())
+                .app_data(web::Data::new(middleware.clone()))
                 .app_data(web::Data::new(script.clone()))
                 .app_data(web::PayloadConfig::new(1 << 20))
                 .route("/-/purge", web::post().to(purge))
@@ -58,15 +61,11 @@ async fn scripted(request: HttpRequest, body: web::Bytes, script: web::Data<Stri
     }
 }
 
-/// Removes the stored response of the URL in the content.
-async fn purge(url: String, cache: web::Data<Cache>) -> HttpResponse {
-    let key = match TargetUri::parse(url.trim()) {
-        Ok(target) => CacheKey::new(&target),
-        Err(error) => return HttpResponse::BadRequest().body(error.to_string()),
-    };
-    match cache.purge(Scope::Key(&key)).await {
-        // Its value shows how many entries went, if the engine reports it.
+/// Removes the stored responses of the URL in the content.
+async fn purge(url: String, middleware: web::Data<CacheMiddleware>) -> HttpResponse {
+    match middleware.purge_url(url.trim()).await {
         Ok(removed) => HttpResponse::Ok().body(format!("purged {removed:?}")),
+        Err(error @ PurgeError::Target(_)) => HttpResponse::BadRequest().body(error.to_string()),
         Err(error) => HttpResponse::ServiceUnavailable().body(error.to_string()),
     }
 }

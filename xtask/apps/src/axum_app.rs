@@ -1,17 +1,27 @@
 //! An axum application: the tower layer around one handler, which the runner scripts.
 //!
-//! `/orders` and `/salaries` are nested routers with a layer each, on the same cache.
+//! `/orders` and `/salaries` are nested routers with a layer each, on the same cache. `POST
+//! /-/purge` removes the URL in its content, and bypasses the cache. With `balancer`, the
+//! application trusts the forwarded fields of its clients, as behind a load balancer.
 
-use std::sync::Arc;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use axum::{
     Router,
     body::{Body, to_bytes},
     extract::{Request, State},
+    http::StatusCode,
     response::Response,
+    routing::post,
 };
 use larder::{
-    core::{Cache, Rules},
+    core::{
+        Cache, Rules,
+        adapter::{KeyRules, PurgeError, TrustedProxies},
+    },
     memory::MemoryStore,
     tower::CacheLayer,
 };
@@ -19,20 +29,37 @@ use larder::{
 use crate::script;
 
 /// Runs the application; `script` is the address of the runner.
-pub(crate) fn run(script: &str) -> anyhow::Result<()> {
+pub(crate) fn run(script: &str, is_behind_balancer: bool) -> anyhow::Result<()> {
     let script: Arc<str> = script.into();
+    let trusted: TrustedProxies = if is_behind_balancer { "127.0.0.1" } else { "" }.parse()?;
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?.block_on(async move {
         let cache = Cache::builder(Arc::new(MemoryStore::default())).rules(Rules::shared()).build();
+        // All connections come from this machine.
+        let layer = CacheLayer::new(cache)
+            .key_rules(KeyRules::default().with_ignored_query(["utm_*"]))
+            .trusted_proxies(trusted, |_| Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
         let cached = || {
             let router = Router::new().fallback(scripted).with_state(Arc::clone(&script));
-            router.layer(CacheLayer::new(cache.clone()))
+            router.layer(layer.clone())
         };
-        let router =
-            Router::new().nest("/orders", cached()).nest("/salaries", cached()).fallback_service(cached());
+        let router = Router::new()
+            .route("/-/purge", post(purge).with_state(layer.clone()))
+            .nest("/orders", cached())
+            .nest("/salaries", cached())
+            .fallback_service(cached());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         println!("listening on http://{}", listener.local_addr()?);
         Ok(axum::serve(listener, router).await?)
     })
+}
+
+/// Removes the stored responses of the URL in the content.
+async fn purge(State(layer): State<CacheLayer>, url: String) -> (StatusCode, String) {
+    match layer.purge_url(url.trim()).await {
+        Ok(removed) => (StatusCode::OK, format!("purged {removed:?}")),
+        Err(error @ PurgeError::Target(_)) => (StatusCode::BAD_REQUEST, error.to_string()),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+    }
 }
 
 /// Returns the response of the script.

@@ -6,8 +6,6 @@ use super::lab::{Lab, Target};
 pub(super) const ALL: &[Target] = &[Target::Proxy, Target::Actix, Target::Axum];
 /// The proxy only: the attack needs an origin behind it, its options or its listeners.
 pub(super) const PROXY: &[Target] = &[Target::Proxy];
-/// The actix-web application only.
-pub(super) const ACTIX: &[Target] = &[Target::Actix];
 /// The axum application only.
 pub(super) const AXUM: &[Target] = &[Target::Axum];
 

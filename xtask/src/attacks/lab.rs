@@ -106,10 +106,7 @@ impl<'a> Lab<'a> {
                 let origin = format!("http://{}", script.address);
                 self.proxy(&[&["--origin", &origin], options].concat())?
             }
-            Target::Actix | Target::Axum => {
-                let mut app = Command::new(&self.programs()?.apps);
-                started(app.arg(self.target.name()).arg(script.address.to_string()))?
-            }
+            Target::Actix | Target::Axum => self.app(&script, &[])?,
             #[cfg(test)]
             Target::Naive => {
                 let address = super::naive::start(script.address)?;
@@ -117,6 +114,26 @@ impl<'a> Lab<'a> {
             }
         };
         Ok(Site::of(script, vec![server], address))
+    }
+
+    /// Starts the target behind a load balancer: it trusts the forwarded fields of this machine.
+    pub(super) fn behind_balancer(
+        &self,
+        respond: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
+    ) -> anyhow::Result<Site> {
+        if self.target == Target::Proxy {
+            let file = "trusted_proxies = \"127.0.0.1\"\n[[route]]\norigins = [\"ORIGIN\"]\n";
+            return self.routes(file, respond);
+        }
+        let script = Script::start(respond)?;
+        let (server, address) = self.app(&script, &["balancer"])?;
+        Ok(Site::of(script, vec![server], address))
+    }
+
+    /// Starts an application with these arguments.
+    fn app(&self, script: &Script, arguments: &[&str]) -> anyhow::Result<(Server, SocketAddr)> {
+        let mut app = Command::new(&self.programs()?.apps);
+        started(app.arg(self.target.name()).arg(script.address.to_string()).args(arguments))
     }
 
     /// Starts a proxy with a configuration file and an admin listener. `ORIGIN` in the file stands
@@ -242,6 +259,14 @@ impl Site {
             expected.shown()
         );
         Ok(format!("the next client got {}", reply.shown()))
+    }
+
+    /// Purges a URL: by the admin listener of a proxy, or by the path of the applications.
+    pub(super) fn purge_url(&self, url: &str) -> anyhow::Result<Reply> {
+        match self.admin {
+            Some(_) => self.purge(&format!("{{\"url\":{}}}", serde_json::to_string(url)?), ""),
+            None => self.send("POST", "/-/purge", &format!("Content-Length: {}\r\n", url.len()), url),
+        }
     }
 
     /// Sends a request to the admin listener.

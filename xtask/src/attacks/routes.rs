@@ -4,7 +4,7 @@
 use anyhow::{Context as _, ensure};
 
 use super::{
-    case::{ACTIX, Case, PROXY},
+    case::{ALL, Case, PROXY},
     client::Reply,
     lab::Site,
     script::{Answer, Seen},
@@ -183,27 +183,34 @@ fn purges() -> Vec<Case> {
             ensure!(counted || answer.status != 200, "the purge got {}", answer.shown());
             Ok(format!("the purge got {}", answer.shown()))
         }),
-        Case::new("a-purge-by-the-public-name-misses", ACTIX, |lab| {
+        Case::new("a-purge-by-the-public-name-misses", ALL, |lab| {
             // A load balancer sends its own name as Host, and the public one beside it.
-            let site = lab.site(echo)?;
+            let site = lab.behind_balancer(echo)?;
             let request = "GET /x HTTP/1.1\r\nHost: app-1.internal\r\nX-Forwarded-Host: www.example.com\r\n\
                            X-Forwarded-Proto: https\r\nConnection: close\r\n\r\n";
             site.raw(request);
             ensure!(site.raw(request).iter().any(Reply::is_hit), "the page was not stored");
-            let url = "https://www.example.com/x";
-            let answer = site.send("POST", "/-/purge", &format!("Content-Length: {}\r\n", url.len()), url)?;
+            let answer = site.purge_url("https://www.example.com/x")?;
             let gone = !site.raw(request).iter().any(Reply::is_hit);
             ensure!(gone, "the purge got {}, and the page is still a hit", answer.shown());
             Ok(format!("the purge got {}", answer.shown()))
         }),
-        Case::new("an-app-purge-misses-ignored-parameters", ACTIX, |lab| {
-            let site = lab.site(echo)?;
-            let url = "http://site.test/page?utm_source=a";
-            purged(&site, "/page?utm_source=a", || {
-                site.send("POST", "/-/purge", &format!("Content-Length: {}\r\n", url.len()), url)
-            })
-        }),
+        app_purge(
+            "an-app-purge-misses-ignored-parameters",
+            "/page?utm_source=a",
+            "http://site.test/page?utm_source=a",
+        ),
+        app_purge("an-app-purge-misses-another-spelling", "/page?q=1", "HTTP://SITE.test:80/x/../%70age?q=1"),
+        app_purge("an-app-purge-misses-raw-characters", "/p%22", "http://site.test/p\""),
     ]
+}
+
+/// Purges a URL of an application, as its operator knows it.
+fn app_purge(case: &str, target: &'static str, url: &'static str) -> Case {
+    Case::new(case, &ALL[1..], move |lab| {
+        let site = lab.site(echo)?;
+        purged(&site, target, || site.purge_url(url))
+    })
 }
 
 /// Responds with this many groups, named `g1`, `g2`, …

@@ -254,6 +254,15 @@ fn trusted() -> Vec<Case> {
             ensure!(secure.status == 200, "over https: {}", secure.shown());
             Ok(format!("over https: {}", secure.shown()))
         }),
+        Case::new("a-clients-own-proxy-locks-it-out", ALL, |lab| {
+            // The balancer writes X-Forwarded-*, and passes the Forwarded of its client on.
+            let site = lab.behind_balancer(|seen| Answer::page(seen.header("x-forwarded-proto")))?;
+            let fields = "X-Forwarded-Proto: https\r\nForwarded: proto=http;for=192.0.2.7\r\n";
+            site.get_with("/page", fields)?;
+            let reply = site.get_with("/page", fields)?;
+            ensure!(reply.is_hit() && reply.body == "https", "the client got {}", reply.shown());
+            Ok(format!("the client got {}", reply.shown()))
+        }),
         Case::new("trusted-forwarded-hosts-share-a-page", PROXY, |lab| {
             let site = lab.site_with(&["--trust-forwarded"], |seen| {
                 // The proxy may pass it on in either form.
