@@ -6,14 +6,19 @@
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
-    sync::Arc,
-    task::Poll,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
     time::Duration,
 };
 
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
 use tokio::{sync::Notify, time::sleep};
 
-use crate::{Body, BodyEnd, body::BodyEvent};
+use crate::{Body, BodyError};
 
 /// Runs `future` for at most `limit` and returns its output, or `None` if the time has passed.
 ///
@@ -31,11 +36,17 @@ pub(crate) async fn poll_once<F: Future + ?Sized>(mut future: Pin<&mut F>) -> Po
     poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
 }
 
-/// Waits for the response that `fetch` produces from a request's `body`, for at most `limit` after
-/// the last chunk of the body was taken.
+/// Longest time that a request's body may leave its reader waiting, if the limit for the response
+/// is shorter. Servers usually have a shorter limit of their own.
+const BODY_LIMIT: Duration = Duration::from_secs(300);
+
+/// Waits for the response that `fetch` produces from a request's `body`, for at most `limit` of the
+/// origin's time.
 ///
-/// An upload over a slow connection may therefore take longer than `limit`, the time that an origin
-/// may take to respond. Returns `None` if `limit` passes without a chunk or a response.
+/// While the origin waits for the next chunk of the body, the client's time runs and not the
+/// origin's. It starts anew with each chunk, so an upload over a slow connection may take longer
+/// than `limit`. Returns `None` if `limit` passes without a chunk or a response, or if the body is
+/// silent for `limit` and for 5 minutes.
 ///
 /// # Cancel safety
 ///
@@ -47,20 +58,63 @@ where
     if body.is_whole() {
         return within(limit, fetch(body)).await;
     }
-    let progress = Arc::new(Notify::new());
-    let read = Arc::clone(&progress);
-    let body = body.observe(move |event| {
-        if !matches!(event, BodyEvent::End(BodyEnd::Dropped)) {
-            read.notify_one();
-        }
-    });
+    let turn = Arc::new(Turn::default());
+    let body = Body::stream(WatchedBody { body, turn: Arc::clone(&turn) });
     let mut head = pin!(fetch(body));
     loop {
+        let limit = if turn.is_clients.load(Ordering::Relaxed) { limit.max(BODY_LIMIT) } else { limit };
         tokio::select! {
             biased;
             head = &mut head => return Some(head),
-            () = progress.notified() => {}
+            () = turn.changed.notified() => {}
             () = sleep(limit) => return None,
         }
+    }
+}
+
+/// Whose turn it is: the client's, which owes a chunk of the body, or the origin's.
+#[derive(Debug, Default)]
+struct Turn {
+    is_clients: AtomicBool,
+    /// Notified when the turn changes, and at each chunk.
+    changed: Notify,
+}
+
+/// A request's body that records whose turn it is.
+struct WatchedBody {
+    body: Body,
+    turn: Arc<Turn>,
+}
+
+impl Drop for WatchedBody {
+    fn drop(&mut self) {
+        // Whoever reads no further waits for the origin.
+        self.turn.is_clients.store(false, Ordering::Relaxed);
+        self.turn.changed.notify_one();
+    }
+}
+
+impl http_body::Body for WatchedBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        let was_clients = self.turn.is_clients.swap(frame.is_pending(), Ordering::Relaxed);
+        if frame.is_ready() || !was_clients {
+            self.turn.changed.notify_one();
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
