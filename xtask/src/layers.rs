@@ -22,7 +22,7 @@ const FLOORS: &[&[&str]] = &[
         "larder-memoize",
         "larder-testkit",
     ],
-    &["larder-reqwest"],
+    &["larder-proxy", "larder-reqwest"],
     &["larder"],
     &["larder-cli", "xtask", "larder-attack-apps", "larder-counts", "larder-examples", "larder-peers"],
 ];

@@ -1,0 +1,218 @@
+//! The caching reverse proxy: the steps from a client's request to its response.
+//!
+//! Which requests are rejected is decided in `reject`, their route in `route`, and their target,
+//! key and forwarded fields in [`larder_core::adapter`]. `forward` does the rest of a miss.
+
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, header::CONTENT_LENGTH, request::Parts};
+use larder_core::{
+    Body, BodyError, Cache, CacheDetail, CacheResponse, CacheStatus, FetchError, Lookup, Origin,
+    adapter::{ReceivedTarget, RequestTarget},
+    policy::header_names::CACHE_STATUS,
+};
+
+use crate::{
+    ProxyBody, ProxyOptions, Route,
+    access::{LoggedExchange, RequestStart, Sent},
+    forward::{ForwardError, ForwardPlan, forward},
+    reject,
+    route::Routes,
+    trace::Trace,
+};
+
+/// A reverse proxy that answers requests from a cache, and forwards the others to an origin.
+///
+/// [`ProxyServer`](crate::ProxyServer) runs it. Clones share the cache and the origins.
+///
+/// ```
+/// use std::sync::Arc;
+/// use larder_core::{Cache, Origin};
+/// use larder_proxy::{ProxyOptions, ReverseProxy, Route};
+///
+/// fn proxy(cache: Cache, site: Arc<dyn Origin>, api: Arc<dyn Origin>) -> ReverseProxy {
+///     let options = ProxyOptions::default().with_https(true);
+///     let routes = vec![Route::to(site), Route::to(api).prefix("/api")];
+///     ReverseProxy::with_routes(cache, routes, options)
+/// }
+/// ```
+#[derive(Clone)]
+pub struct ReverseProxy {
+    cache: Cache,
+    routes: Routes,
+    options: ProxyOptions,
+}
+
+impl fmt::Debug for ReverseProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReverseProxy")
+            .field("cache", &self.cache)
+            .field("routes", &self.routes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ReverseProxy {
+    /// Creates a proxy that forwards every request to `origin`.
+    pub fn new(cache: Cache, origin: Arc<dyn Origin>, options: ProxyOptions) -> Self {
+        Self::with_routes(cache, vec![Route::to(origin)], options)
+    }
+
+    /// Creates a proxy for several origins.
+    ///
+    /// Of the routes that match a request, one for its host or for `*.` names precedes one for all
+    /// hosts. Among those, the one with the longest prefix is taken, then one for its host over one
+    /// for `*.` names, and the first in `routes` if two are still equal. A request without a
+    /// matching route receives 404, and one with a path that origins could read as that of another
+    /// route 400.
+    pub fn with_routes(cache: Cache, routes: Vec<Route>, options: ProxyOptions) -> Self {
+        Self { cache, routes: Routes::new(routes), options }
+    }
+
+    /// Returns the cache.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// Handles one request of the client at `peer`.
+    ///
+    /// Errors become responses: 4xx or 501 for a request that is rejected, and 502, 503 or 504 if
+    /// the origin sent no response and no stored response can be served instead.
+    ///
+    /// ```
+    /// use http::{Request, Response};
+    /// use larder_core::Body;
+    /// use larder_proxy::{ProxyBody, ReverseProxy};
+    ///
+    /// /// Handles a request in a server of your own.
+    /// async fn home(proxy: &ReverseProxy) -> Response<ProxyBody> {
+    ///     let request = Request::get("http://example.com/").body(Body::empty()).expect("a request");
+    ///     proxy.handle(request, Some([192, 0, 2, 7].into())).await
+    /// }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped at any point. A response that has reached the cache is still stored.
+    pub async fn handle<B>(&self, request: Request<B>, peer: Option<IpAddr>) -> Response<ProxyBody>
+    where
+        B: http_body::Body<Data: Send, Error: Into<BodyError>> + Send + 'static,
+    {
+        let (mut head, content) = request.into_parts();
+        let is_http_2 = head.version >= http::Version::HTTP_2;
+        // A client of IPv4 has an IPv6 address on a listener of both.
+        let peer = peer.map(|peer| peer.to_canonical());
+        let start = self.options.access_log.as_ref().map(RequestStart::now);
+        let ProxyExchange { response, cache_status, trace } = self.exchange(&mut head, content, peer).await;
+        let (parts, body) = response.into_parts();
+        let mut body = ProxyBody::new(body, is_http_2);
+        if let Some(RequestStart { log, started }) = start {
+            body = body.with_log(LoggedExchange {
+                log,
+                request: head,
+                peer,
+                started,
+                status: parts.status,
+                cache_status,
+                trace,
+                sent: Sent::default(),
+            });
+        }
+        Response::from_parts(parts, body)
+    }
+
+    /// Produces the response to a request, and what the log reports of it.
+    async fn exchange<B>(&self, head: &mut Parts, content: B, peer: Option<IpAddr>) -> ProxyExchange
+    where
+        B: http_body::Body<Data: Send, Error: Into<BodyError>> + Send + 'static,
+    {
+        if let Some(rejection) = reject::reject(head) {
+            return self.rejected(rejection, CacheDetail::Refused);
+        }
+        let is_head = head.method == Method::HEAD;
+        let scheme = if self.options.https { "https" } else { "http" };
+        let received = ReceivedTarget::of_uri(scheme, &head.method, &head.uri, head.version);
+        let target = match RequestTarget::of(&received, &head.headers, peer, &self.options.trusted_proxies) {
+            Ok(target) => target,
+            Err(rejection) => return self.rejected(reject::bad_target(rejection), CacheDetail::Refused),
+        };
+        let route = match self.routes.find(&target.authority, target.path) {
+            Ok(route) => route,
+            Err(no_route) => return self.rejected(reject::no_route(no_route), CacheDetail::Refused),
+        };
+        let key = match route.key_rules.key(&target) {
+            Ok(key) => key,
+            Err(error) => return self.failed(&error.into(), is_head),
+        };
+        let (miss, encoding) =
+            match route.encoding.lookup(&self.cache, &key, &head.method, &head.headers).await {
+                (Lookup::Hit(response), _) => return self.completed(response, is_head),
+                (Lookup::Miss(miss), encoding) => (miss, encoding),
+            };
+        // What is looked up is also requested: the normal form, without what the key lacks.
+        // `OPTIONS *` is sent as a request for the whole server (RFC 9112 §3.2.4).
+        let text = key.target();
+        let text = if target.path == "*" { text.trim_end_matches('*') } else { &text };
+        let Ok(target) = text.parse() else {
+            let rejection = reject::bad_request("400 Bad Request: the request target is not a valid URI\n");
+            return self.rejected(rejection, CacheDetail::Refused);
+        };
+        let plan = ForwardPlan { route, key, miss, encoding, target, peer };
+        // Boxed: the future of a hit should not have the size of a whole fetch, which is copied
+        // when the future moves.
+        let forwarding = Box::pin(forward(&self.cache, &self.options, head, content, plan));
+        let (response, trace) = forwarding.await;
+        let exchange = match response {
+            Ok(response) => self.completed(response, is_head),
+            Err(ForwardError::Loop) => self.rejected(reject::loop_detected(), CacheDetail::Refused),
+            Err(ForwardError::Content(failure)) => {
+                let rejection = reject::content(failure, head.version);
+                self.rejected(rejection, CacheDetail::RequestBodyFailed)
+            }
+            Err(ForwardError::Fetch(error)) => self.failed(&error, is_head),
+        };
+        ProxyExchange { trace, ..exchange }
+    }
+
+    /// Converts a response of the engine. A response to HEAD keeps its length.
+    fn completed(&self, response: CacheResponse, is_head: bool) -> ProxyExchange {
+        let cache_status = match self.options.access_log {
+            Some(_) => self.cache.cache_status(&response),
+            None => Bytes::new(),
+        };
+        let length = is_head.then(|| response.content_length()).flatten();
+        let mut response = self.cache.into_http(response);
+        if is_head {
+            *response.body_mut() = Body::empty();
+            if let Some(length) = length {
+                response.headers_mut().entry(CONTENT_LENGTH).or_insert(length.into());
+            }
+        }
+        ProxyExchange { response, cache_status, trace: None }
+    }
+
+    /// Adds `Cache-Status` to the response to a rejected request, for which there is no other.
+    fn rejected(&self, mut response: Response<Body>, detail: CacheDetail) -> ProxyExchange {
+        let mut status = CacheStatus::default();
+        status.detail = Some(detail);
+        let cache_status = self.cache.status_bytes(&status);
+        if let Ok(value) = HeaderValue::from_maybe_shared(cache_status.clone()) {
+            response.headers_mut().insert(CACHE_STATUS, value);
+        }
+        ProxyExchange { response, cache_status, trace: None }
+    }
+
+    /// Converts an error of the engine to a response.
+    fn failed(&self, error: &FetchError, is_head: bool) -> ProxyExchange {
+        tracing::debug!(%error, "no response from cache or origin");
+        self.completed(self.cache.error_response(error), is_head)
+    }
+}
+
+/// The response to a request, and what the log reports of it.
+struct ProxyExchange {
+    response: Response<Body>,
+    cache_status: Bytes,
+    trace: Option<Trace>,
+}

@@ -1,0 +1,130 @@
+//! Rejects requests that a public listener does not serve, and creates the error responses of the
+//! proxy.
+
+use http::{
+    HeaderMap, Method, Response, StatusCode, Version,
+    header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, UPGRADE},
+    request::Parts,
+};
+use larder_core::{Body, adapter::TargetRejection};
+
+use crate::{content::ContentFailure, route::NoRoute};
+
+/// Methods with which other caches purge. Purging is for the operator, not for clients of the
+/// public listener.
+const PURGE_METHODS: [&str; 4] = ["PURGE", "BAN", "PURGEKEYS", "REFRESH"];
+
+/// Returns the error response for a request that is not served; `None` for all others.
+pub(crate) fn reject(head: &Parts) -> Option<Response<Body>> {
+    if head.version >= Version::HTTP_2 && !has_one_length(&head.headers) {
+        return Some(bad_request("400 Bad Request: Content-Length is invalid or differs between lines\n"));
+    }
+    if matches!(head.method, Method::GET | Method::HEAD | Method::POST) {
+        return is_upgrade(&head.headers).then(|| {
+            text(
+                StatusCode::NOT_IMPLEMENTED,
+                "501 Not Implemented: this proxy does not support WebSocket or other upgrades\n",
+            )
+        });
+    }
+    if head.method == Method::CONNECT {
+        return Some(text(
+            StatusCode::NOT_IMPLEMENTED,
+            "501 Not Implemented: this proxy does not open tunnels (CONNECT)\n",
+        ));
+    }
+    if head.method == Method::TRACE {
+        return Some(text(
+            StatusCode::NOT_IMPLEMENTED,
+            "501 Not Implemented: TRACE is disabled, it would reveal headers that this proxy adds\n",
+        ));
+    }
+    if PURGE_METHODS.contains(&head.method.as_str()) {
+        let mut rejection = text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "405 Method Not Allowed: purging is not available on the public listener\n",
+        );
+        rejection
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        return Some(rejection);
+    }
+    None
+}
+
+/// Returns whether there is at most one `Content-Length`, with a number (RFC 9110 §8.6). Servers of
+/// HTTP/1.1 check it themselves, because it is the framing there.
+fn has_one_length(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(CONTENT_LENGTH).iter().map(HeaderValue::as_bytes);
+    let is_number = |line: &[u8]| !line.is_empty() && line.iter().all(u8::is_ascii_digit);
+    lines.next().is_none_or(is_number) && lines.next().is_none()
+}
+
+/// Returns whether the request is to change the protocol of its connection. `h2c`, which some
+/// clients send with every request, does not count: a server may ignore it (RFC 9110 §7.8).
+fn is_upgrade(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(UPGRADE).iter();
+    values.any(|value| !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"h2c"))
+}
+
+/// Creates a 400 response with this text.
+pub(crate) fn bad_request(reason: &'static str) -> Response<Body> {
+    text(StatusCode::BAD_REQUEST, reason)
+}
+
+/// Creates the 400 response for a request without a target that can be trusted.
+pub(crate) fn bad_target(rejection: TargetRejection) -> Response<Body> {
+    text(StatusCode::BAD_REQUEST, format!("400 Bad Request: {rejection}\n"))
+}
+
+/// Creates the response for a request for which no route can be chosen.
+pub(crate) fn no_route(no_route: NoRoute) -> Response<Body> {
+    match no_route {
+        NoRoute::Unknown => {
+            text(StatusCode::NOT_FOUND, "404 Not Found: this proxy has no route for this host and path\n")
+        }
+        NoRoute::Ambiguous => bad_request(
+            "400 Bad Request: origins read this path in two ways, which belong to different routes\n",
+        ),
+    }
+}
+
+/// Creates the 508 response for a request that this proxy has sent to itself.
+pub(crate) fn loop_detected() -> Response<Body> {
+    text(StatusCode::LOOP_DETECTED, "508 Loop Detected: an origin of this proxy is the proxy itself\n")
+}
+
+/// Creates the 431 response for a request with too many header fields (RFC 6585 §5).
+pub(crate) fn too_many_fields() -> Response<Body> {
+    text(
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "431 Request Header Fields Too Large: the request has too many header fields\n",
+    )
+}
+
+/// Creates the response for a request of which the content has failed. The rest of the content is
+/// not read, so the connection is closed over HTTP/1.
+pub(crate) fn content(failure: ContentFailure, version: Version) -> Response<Body> {
+    let mut response = match failure {
+        ContentFailure::TimedOut => {
+            text(StatusCode::REQUEST_TIMEOUT, "408 Request Timeout: the content did not arrive in time\n")
+        }
+        ContentFailure::TooLong => text(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "413 Content Too Large: the content is longer than this proxy accepts\n",
+        ),
+        ContentFailure::Broken => bad_request("400 Bad Request: the content of the request is incomplete\n"),
+    };
+    if version < Version::HTTP_2 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Creates a response of plain text.
+fn text(status: StatusCode, reason: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(reason.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}

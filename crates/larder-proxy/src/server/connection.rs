@@ -1,0 +1,279 @@
+//! Serves one connection: finds out its protocol, runs hyper on it, and applies the timeouts.
+//!
+//! hyper parses, frames and applies the limits on heads and streams. Its own timers are not used:
+//! one for each head would cost more than the rest of a hit.
+
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{Request, Response, Version, header::COOKIE};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::{Service, service_fn},
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::TcpStream,
+    time::{Instant, sleep_until, timeout},
+};
+
+use super::{
+    ServerOptions,
+    activity::Activity,
+    reload::WorkerProxy,
+    socket::{ClientStream, MeteredTcp},
+    streams::{ServedBody, StreamExecutor},
+    timeouts::{Expiry, Timeouts},
+};
+use crate::{ProxyBody, ReverseProxy, reject};
+
+/// Response to a client that has sent a part of a head in time only.
+const REQUEST_TIMEOUT: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+/// Time for that response to be sent.
+const REQUEST_TIMEOUT_LIMIT: Duration = Duration::from_secs(1);
+
+/// Time between two PINGs on an HTTP/2 connection, which find out whether the client is gone.
+const PING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Time for the reply to a PING.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Bytes of content that a client may send ahead on an HTTP/2 stream, and on all streams of a
+/// connection.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// Bytes of responses that wait on each HTTP/2 stream until they are sent.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// What the connections of a worker share.
+pub(super) struct ConnectionContext<M> {
+    pub(super) options: ServerOptions,
+    pub(super) proxy: WorkerProxy<M>,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<tokio_rustls::TlsAcceptor>,
+}
+
+/// Serves one connection until it is closed.
+pub(super) async fn serve<M: Fn() -> ReverseProxy + 'static>(
+    context: Rc<ConnectionContext<M>>,
+    tcp: TcpStream,
+    peer: SocketAddr,
+    activity: Rc<Activity>,
+) {
+    let opened = Instant::now();
+    let preparing = prepare(&context, MeteredTcp { tcp, activity: Rc::clone(&activity) });
+    // None: a failed handshake, or a client that has left or sent nothing. There is no one to tell.
+    let Some((stream, is_http_2)) = until_stopped(&activity, preparing).await.flatten() else { return };
+    let timeouts = Timeouts::new(&context.options, Rc::clone(&activity), is_http_2, opened);
+    let executor = StreamExecutor::new(context.options.send_timeout);
+    let streams = is_http_2.then(|| executor.clone());
+    let served = Rc::clone(&context);
+    let begun = Rc::clone(&activity);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let in_flight = begun.begin();
+        let progress = streams.as_ref().map(StreamExecutor::next_progress);
+        let context = Rc::clone(&served);
+        async move {
+            let response = respond(&context, request, peer).await;
+            Ok::<_, Infallible>(response.map(|body| ServedBody::new(body, progress, in_flight)))
+        }
+    });
+    let io = TokioIo::new(stream);
+    let connection = if is_http_2 {
+        Protocol::Http2(http_2(&context.options, executor).serve_connection(io, service))
+    } else {
+        Protocol::Http1(http_1(&context.options).serve_connection(io, service))
+    };
+    drive(connection, timeouts, &activity).await;
+}
+
+/// Handles one request.
+async fn respond<M: Fn() -> ReverseProxy>(
+    context: &ConnectionContext<M>,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Response<ProxyBody> {
+    // Over HTTP/1, hyper has counted them.
+    if request.version() == Version::HTTP_2 && request.headers().len() > context.options.max_headers {
+        let cookies = request.headers().get_all(COOKIE).iter().count();
+        if request.headers().len() - cookies > context.options.max_headers {
+            return reject::too_many_fields().map(|body| ProxyBody::new(body, true));
+        }
+    }
+    let proxy = context.proxy.current();
+    proxy.handle(request, Some(peer.ip())).await
+}
+
+/// Prepares a connection: the TLS handshake, and the first bytes that tell the protocol. Returns
+/// the connection, and whether it is one of HTTP/2.
+async fn prepare<M>(context: &ConnectionContext<M>, tcp: MeteredTcp) -> Option<(ClientStream, bool)> {
+    let preparing = async {
+        #[cfg(feature = "tls")]
+        if let Some(acceptor) = &context.tls {
+            let stream = acceptor.accept(tcp).await?;
+            let is_http_2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            return Ok((ClientStream::tls(stream), is_http_2));
+        }
+        let mut stream = ClientStream::plain(tcp);
+        let is_http_2 = stream.has_preface().await?;
+        Ok::<_, std::io::Error>((stream, is_http_2))
+    };
+    let limit = context.options.request_timeout;
+    let prepared = if limit.is_zero() { Ok(preparing.await) } else { timeout(limit, preparing).await };
+    match prepared {
+        Ok(Ok(prepared)) => Some(prepared),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a connection ended before its first request");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+/// Returns the settings of HTTP/1.
+fn http_1(options: &ServerOptions) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    let header_bytes = options.max_header_bytes.max(8192);
+    builder
+        .keep_alive(!options.keep_alive.is_zero())
+        .header_read_timeout(None)
+        .max_header_size(header_bytes)
+        .max_buf_size(header_bytes);
+    // hyper keeps the fields of each head on the stack if their number is its default.
+    if options.max_headers != 100 {
+        builder.max_headers(options.max_headers);
+    }
+    builder
+}
+
+/// Returns the settings of HTTP/2.
+fn http_2(options: &ServerOptions, executor: StreamExecutor) -> http2::Builder<StreamExecutor> {
+    let mut builder = http2::Builder::new(executor);
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .max_concurrent_streams(options.max_concurrent_streams)
+        .max_header_list_size(u32::try_from(options.max_header_bytes.max(8192)).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER);
+    builder
+}
+
+/// A connection in hyper's hands.
+#[expect(clippy::large_enum_variant, reason = "it is not moved while it is used")]
+enum Protocol<S: Service<Request<Incoming>, Response = Response<ServedBody>, Error = Infallible>> {
+    Http1(http1::Connection<TokioIo<ClientStream>, S>),
+    Http2(http2::Connection<TokioIo<ClientStream>, S, StreamExecutor>),
+}
+
+impl<S> Protocol<S>
+where
+    S: Service<Request<Incoming>, Response = Response<ServedBody>, Error = Infallible>,
+    S::Future: 'static,
+{
+    /// Makes progress. Ready when the connection has been closed.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        match self {
+            Self::Http1(connection) => Pin::new(connection).poll(cx),
+            Self::Http2(connection) => Pin::new(connection).poll(cx),
+        }
+    }
+
+    /// Lets the requests in flight end, and accepts no more: with a GOAWAY, or with `Connection:
+    /// close` in the next response.
+    fn shut_down(&mut self) {
+        match self {
+            Self::Http1(connection) => Pin::new(connection).graceful_shutdown(),
+            Self::Http2(connection) => Pin::new(connection).graceful_shutdown(),
+        }
+    }
+}
+
+/// Runs a connection until it is closed or a timeout has passed.
+async fn drive<S>(mut connection: Protocol<S>, mut timeouts: Timeouts, activity: &Activity)
+where
+    S: Service<Request<Incoming>, Response = Response<ServedBody>, Error = Infallible>,
+    S::Future: 'static,
+{
+    let mut timer = pin!(sleep_until(timeouts.next(Instant::now()).0));
+    let mut is_stopping = false;
+    let expired = poll_fn(|cx| {
+        activity.set_waker(cx.waker());
+        if activity.is_stopping() && !is_stopping {
+            is_stopping = true;
+            connection.shut_down();
+        }
+        loop {
+            if let Poll::Ready(result) = connection.poll(cx) {
+                if let Err(error) = result {
+                    tracing::debug!(%error, "a connection ended");
+                }
+                return Poll::Ready(None);
+            }
+            let now = Instant::now();
+            timeouts.update(now);
+            let (deadline, expiry) = timeouts.next(now);
+            if deadline <= now {
+                match expiry {
+                    Expiry::Look => {}
+                    Expiry::Idle => {
+                        timeouts.close(now);
+                        connection.shut_down();
+                        continue;
+                    }
+                    Expiry::Head | Expiry::Send | Expiry::Closing => return Poll::Ready(Some(expiry)),
+                }
+            }
+            if timer.is_elapsed() || deadline < timer.deadline() {
+                timer.as_mut().reset(deadline);
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await;
+    match (expired, connection) {
+        (Some(Expiry::Head), Protocol::Http1(connection)) => {
+            let mut stream = connection.into_parts().io.into_inner();
+            let sending = async {
+                stream.write_all(REQUEST_TIMEOUT).await?;
+                stream.shutdown().await
+            };
+            // If the client does not take it, it does not need it.
+            let _ = timeout(REQUEST_TIMEOUT_LIMIT, sending).await;
+        }
+        (Some(Expiry::Send), _) => {
+            tracing::debug!("closed a connection: the client took nothing of a response");
+            activity.reset_on_close();
+        }
+        _ => {}
+    }
+}
+
+/// Waits for a future until the server shuts down. Returns `None` then.
+async fn until_stopped<F: Future>(activity: &Activity, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        if activity.is_stopping() {
+            return Poll::Ready(None);
+        }
+        activity.set_waker(cx.waker());
+        future.as_mut().poll(cx).map(Some)
+    })
+    .await
+}

@@ -1,0 +1,173 @@
+//! Defines the options of a [`ProxyServer`](crate::ProxyServer): threads, timeouts, and limits on
+//! what clients may use.
+
+use std::time::Duration;
+
+/// Options of a [`ProxyServer`](crate::ProxyServer).
+///
+/// ```
+/// let options = larder_proxy::ServerOptions::default().with_workers(2).with_signals(false);
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ServerOptions {
+    /// Number of worker threads, each with its own connections. Values are limited to 1 to 512.
+    /// Default: one for each available core.
+    pub workers: Option<usize>,
+    /// Number of connections that the system keeps for each worker until they are accepted. The
+    /// system may have a lower limit. Default: 4,096.
+    pub backlog: u32,
+    /// Time after which an idle connection is closed; 0 disables keep-alive. Default: 75 s. Over
+    /// HTTP/2, a connection is idle while it has no stream; it gets a GOAWAY.
+    pub keep_alive: Duration,
+    /// Longest time for the head of each request, and for a TLS handshake; 0 disables the timeout.
+    /// Default: 10 s.
+    ///
+    /// It starts when the connection is opened, and for later requests with their first byte. When
+    /// it passes, the connection is closed; over HTTP/1, after a 408 if the client had sent a part
+    /// of a request.
+    pub request_timeout: Duration,
+    /// Longest time that a client may take no part of a response. Default: 60 s. When it passes,
+    /// the connection or the HTTP/2 stream is reset. A slow client that goes on reading has no
+    /// limit.
+    pub send_timeout: Duration,
+    /// Time for requests in flight to end after a shutdown has begun. Default: 30 s. When it
+    /// passes, their connections are closed.
+    pub shutdown_timeout: Duration,
+    /// Maximum number of connections of one worker. Default: 25,000. When a worker has that many,
+    /// it accepts none until one is closed.
+    pub max_connections: usize,
+    /// Maximum number of connections of one client to one worker: of an IPv4 address, or of a /64
+    /// network of IPv6. Default: 4,096. Further connections are closed at once.
+    pub max_connections_per_client: usize,
+    /// Largest head of a request, in bytes: over HTTP/1 with its request line, over HTTP/2 the size
+    /// of the decoded fields with 32 bytes each (RFC 9113 §6.5.2). Default: 64 KiB; at least 8 KiB.
+    /// Beyond it, the client gets a 431 or the connection is closed.
+    pub max_header_bytes: usize,
+    /// Maximum number of header fields of a request. Over HTTP/2, `Cookie` does not count, of which
+    /// clients make a field for each cookie. Default: 100. Beyond it, the client gets a 431.
+    pub max_headers: usize,
+    /// Maximum number of requests in flight on one HTTP/2 connection. Default: 128.
+    pub max_concurrent_streams: u32,
+    /// Whether SIGTERM and SIGINT shut down the server. A second signal closes all connections at
+    /// once. Default: true.
+    pub signals: bool,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            workers: None,
+            backlog: 4096,
+            keep_alive: Duration::from_secs(75),
+            request_timeout: Duration::from_secs(10),
+            send_timeout: Duration::from_secs(60),
+            shutdown_timeout: Duration::from_secs(30),
+            max_connections: 25_000,
+            max_connections_per_client: 4096,
+            max_header_bytes: 64 * 1024,
+            max_headers: 100,
+            max_concurrent_streams: 128,
+            signals: true,
+        }
+    }
+}
+
+impl ServerOptions {
+    /// Sets the number of worker threads ([`workers`](Self::workers)).
+    #[must_use]
+    pub fn with_workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Sets the number of connections that wait to be accepted ([`backlog`](Self::backlog)).
+    #[must_use]
+    pub fn with_backlog(mut self, backlog: u32) -> Self {
+        self.backlog = backlog;
+        self
+    }
+
+    /// Sets the time after which an idle connection is closed ([`keep_alive`](Self::keep_alive)).
+    #[must_use]
+    pub fn with_keep_alive(mut self, keep_alive: Duration) -> Self {
+        self.keep_alive = keep_alive;
+        self
+    }
+
+    /// Sets the longest time for the head of a request
+    /// ([`request_timeout`](Self::request_timeout)).
+    #[must_use]
+    pub fn with_request_timeout(mut self, request_timeout: Duration) -> Self {
+        self.request_timeout = request_timeout;
+        self
+    }
+
+    /// Sets the longest time that a client may take no part of a response
+    /// ([`send_timeout`](Self::send_timeout)).
+    #[must_use]
+    pub fn with_send_timeout(mut self, send_timeout: Duration) -> Self {
+        self.send_timeout = send_timeout;
+        self
+    }
+
+    /// Sets the time for requests in flight to end after a shutdown has begun
+    /// ([`shutdown_timeout`](Self::shutdown_timeout)).
+    #[must_use]
+    pub fn with_shutdown_timeout(mut self, shutdown_timeout: Duration) -> Self {
+        self.shutdown_timeout = shutdown_timeout;
+        self
+    }
+
+    /// Sets the maximum number of connections of one worker
+    /// ([`max_connections`](Self::max_connections)).
+    #[must_use]
+    pub fn with_max_connections(mut self, max_connections: usize) -> Self {
+        self.max_connections = max_connections;
+        self
+    }
+
+    /// Sets the maximum number of connections of one client to one worker
+    /// ([`max_connections_per_client`](Self::max_connections_per_client)).
+    #[must_use]
+    pub fn with_max_connections_per_client(mut self, max_connections_per_client: usize) -> Self {
+        self.max_connections_per_client = max_connections_per_client;
+        self
+    }
+
+    /// Sets the largest head of a request, in bytes
+    /// ([`max_header_bytes`](Self::max_header_bytes)).
+    #[must_use]
+    pub fn with_max_header_bytes(mut self, max_header_bytes: usize) -> Self {
+        self.max_header_bytes = max_header_bytes;
+        self
+    }
+
+    /// Sets the maximum number of header fields of a request ([`max_headers`](Self::max_headers)).
+    #[must_use]
+    pub fn with_max_headers(mut self, max_headers: usize) -> Self {
+        self.max_headers = max_headers;
+        self
+    }
+
+    /// Sets the maximum number of requests in flight on one HTTP/2 connection
+    /// ([`max_concurrent_streams`](Self::max_concurrent_streams)).
+    #[must_use]
+    pub fn with_max_concurrent_streams(mut self, max_concurrent_streams: u32) -> Self {
+        self.max_concurrent_streams = max_concurrent_streams;
+        self
+    }
+
+    /// Sets whether SIGTERM and SIGINT shut down the server ([`signals`](Self::signals)).
+    #[must_use]
+    pub fn with_signals(mut self, signals: bool) -> Self {
+        self.signals = signals;
+        self
+    }
+
+    /// Returns the number of worker threads to start.
+    pub(super) fn worker_count(&self) -> usize {
+        let available = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.workers.unwrap_or_else(available).clamp(1, 512)
+    }
+}
