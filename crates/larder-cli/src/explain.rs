@@ -19,7 +19,7 @@ use larder::{
 };
 
 use crate::{
-    client_args::{PRIVATE, parse_headers, parse_target},
+    client_args::{PRIVATE, parse_headers, parse_target, runtime},
     humanize::{duration, size},
     store_url,
 };
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let rules = if args.shared { Rules::shared() } else { Rules::private() };
     store_url::check(&args.store)?;
     println!("{target}, in a {} cache\n", if args.shared { "shared" } else { "private" });
-    actix_rt::System::new().block_on(async {
+    runtime()?.block_on(async {
         let store = store_url::open_or_default(&args.store).await?;
         explain_stored(&*store, &target, &headers, &rules).await?;
         if args.fetch {

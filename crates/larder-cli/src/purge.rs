@@ -10,7 +10,7 @@ use larder::core::{
 
 use crate::{
     admin_client::AdminArgs,
-    client_args::{PRIVATE, parse_target},
+    client_args::{PRIVATE, parse_target, runtime},
     store_url::{self, UsageError},
 };
 
@@ -86,7 +86,7 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    actix_rt::System::new().block_on(async {
+    runtime()?.block_on(async {
         if let Some(admin) = &args.admin.admin {
             return purge_through(admin, args).await;
         }

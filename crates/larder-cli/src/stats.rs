@@ -12,6 +12,7 @@ use larder::{
 
 use crate::{
     admin_client::AdminArgs,
+    client_args::runtime,
     humanize::{duration, size},
     store_url::{self, OpenStore},
 };
@@ -45,7 +46,7 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    actix_rt::System::new().block_on(async {
+    runtime()?.block_on(async {
         if let Some(admin) = &args.admin.admin {
             let stats = args.admin.get(admin, "stats").await?;
             if args.json {

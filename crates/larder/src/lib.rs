@@ -17,6 +17,8 @@ pub use larder_memory as memory;
 pub use larder_metrics as metrics;
 #[cfg(feature = "origin")]
 pub use larder_origin as origin;
+#[cfg(feature = "proxy")]
+pub use larder_proxy as proxy;
 #[cfg(feature = "redis")]
 pub use larder_redis as redis;
 #[cfg(feature = "client")]

@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use larder::actix::{Access, AccessLog};
+use larder::proxy::{Access, AccessLog};
 use metrics::{Counter, Histogram, counter, describe_counter, describe_histogram, histogram};
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 

@@ -6,12 +6,14 @@
 //! purge has the content type `application/json`, for which browsers first send a CORS preflight
 //! request, and that fails.
 
-use std::sync::Arc;
+use std::{convert::Infallible, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
-use actix_web::{
-    App, HttpRequest, HttpResponse, HttpServer, dev::Server, http::header, middleware::from_fn, web,
-};
 use anyhow::Context as _;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use larder::{
     core::{Cache, CacheGroup, Scope, TargetUri},
     metrics::Counters,
@@ -19,10 +21,27 @@ use larder::{
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
-use tokio::time::Instant;
+use tokio::{
+    net::TcpListener,
+    sync::Semaphore,
+    task::spawn_local,
+    time::{Instant, sleep, timeout},
+};
 
 use super::{config, shared::Shared};
 use crate::store_url::UsageError;
+
+/// Longest body of a request, in bytes.
+const MAX_BODY: usize = 64 * 1024;
+
+/// Longest time for the head of a request, and for its body.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest time for a whole exchange. A purge may have to examine every stored entry.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Maximum number of connections. Others wait until one is closed.
+const MAX_CONNECTIONS: usize = 64;
 
 /// The state of the admin listener.
 pub(crate) struct Admin {
@@ -79,98 +98,95 @@ pub(crate) fn read_token(path: &std::path::Path) -> anyhow::Result<String> {
 }
 
 impl Admin {
-    /// Binds the listener. Returns the server, and the address that it is bound to.
-    pub(crate) fn serve(
-        self,
-        listen: std::net::SocketAddr,
-    ) -> anyhow::Result<(Server, std::net::SocketAddr)> {
-        let data = web::Data::new(self);
-        let server = HttpServer::new(move || {
-            App::new()
-                .app_data(data.clone())
-                .app_data(web::JsonConfig::default().limit(64 * 1024).error_handler(|error, _| {
-                    let response =
-                        error_response(actix_web::http::StatusCode::BAD_REQUEST, &error.to_string());
-                    actix_web::error::InternalError::from_response(error, response).into()
-                }))
-                .wrap(from_fn(require_token))
-                .route("/purge", web::post().to(purge))
-                .route("/stats", web::get().to(stats))
-                .route("/metrics", web::get().to(prometheus))
-                .default_service(web::to(|| async {
-                    let message = "not found; there are POST /purge, GET /stats and GET /metrics";
-                    error_response(actix_web::http::StatusCode::NOT_FOUND, message)
-                }))
-        });
-        let server = server.workers(1).disable_signals().bind(listen).with_context(|| {
+    /// Binds the listener.
+    pub(crate) async fn bind(self, listen: SocketAddr) -> anyhow::Result<AdminListener> {
+        let listener = TcpListener::bind(listen).await.with_context(|| {
             format!("can't listen on {listen} for the admin listener (try another port with --admin)")
         })?;
-        let address = server.addrs().first().copied().context("the admin listener has no address")?;
-        Ok((server.run(), address))
+        Ok(AdminListener { listener, admin: Rc::new(self) })
     }
-}
 
-/// Creates a response with the message as `error`.
-fn error_response(status: actix_web::http::StatusCode, message: &str) -> HttpResponse {
-    HttpResponse::build(status).json(serde_json::json!({ "error": message }))
-}
-
-/// Rejects requests without the token, if there is one. The comparison takes constant time.
-async fn require_token(
-    request: actix_web::dev::ServiceRequest,
-    next: actix_web::middleware::Next<actix_web::body::BoxBody>,
-) -> Result<actix_web::dev::ServiceResponse<actix_web::body::BoxBody>, actix_web::Error> {
-    let admin = request.app_data::<web::Data<Admin>>().and_then(|admin| admin.token.clone());
-    let Some(token) = admin else {
-        if let Some(why) = foreign_page(request.headers()) {
-            return Ok(request.into_response(error_response(actix_web::http::StatusCode::FORBIDDEN, why)));
+    /// Answers a request.
+    async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        if let Some(rejection) = self.reject(request.headers()) {
+            return rejection;
         }
-        return next.call(request).await;
-    };
-    let given = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
-    let given = given.and_then(|value| value.strip_prefix(b"Bearer ")).unwrap_or_default();
-    if bool::from(given.ct_eq(token.as_bytes())) {
-        return next.call(request).await;
-    }
-    let message = "the admin token is missing or wrong; send Authorization: Bearer TOKEN";
-    let mut response = error_response(actix_web::http::StatusCode::UNAUTHORIZED, message);
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
-    Ok(request.into_response(response))
-}
-
-/// Returns why a request to a listener without a token is rejected: a page of another site in a
-/// browser has sent it.
-///
-/// Any site can let its name resolve to this machine (DNS rebinding). Its pages then have that name
-/// in `Host`, so only addresses and `localhost` are accepted there. A page of another origin has
-/// that origin in `Origin`.
-fn foreign_page(headers: &header::HeaderMap) -> Option<&'static str> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let host = text(header::HOST).unwrap_or_default();
-    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
-    let name = name.map_or(host, |(name, _)| name).trim_matches(['[', ']']);
-    if !name.eq_ignore_ascii_case("localhost") && name.parse::<std::net::IpAddr>().is_err() {
-        return Some("Host must be an address or localhost; set --admin-token-file to use another name");
-    }
-    let own = |origin: &str| origin.split_once("://").is_some_and(|(_, authority)| authority == host);
-    if headers.contains_key(header::ORIGIN) && !text(header::ORIGIN).is_some_and(own) {
-        return Some("a page of another origin has sent this request");
-    }
-    None
-}
-
-/// Answers `POST /purge`.
-async fn purge(admin: web::Data<Admin>, request: web::Json<Purge>) -> HttpResponse {
-    match admin.purge(&request).await {
-        Ok(result) => HttpResponse::Ok().json(result),
-        Err(error) if error.is::<UsageError>() => {
-            error_response(actix_web::http::StatusCode::BAD_REQUEST, &error.to_string())
+        match (request.method(), request.uri().path()) {
+            (&Method::POST, "/purge") => self.post_purge(request).await,
+            (&Method::GET, "/stats") => json(StatusCode::OK, &self.stats().await),
+            (&Method::GET, "/metrics") => self.metrics(),
+            (_, "/purge" | "/stats" | "/metrics") => {
+                error(StatusCode::METHOD_NOT_ALLOWED, "use POST for /purge, and GET for /stats and /metrics")
+            }
+            _ => {
+                error(StatusCode::NOT_FOUND, "not found; there are POST /purge, GET /stats and GET /metrics")
+            }
         }
-        Err(error) => error_response(actix_web::http::StatusCode::SERVICE_UNAVAILABLE, &format!("{error:#}")),
     }
-}
 
-impl Admin {
+    /// Rejects requests without the token, if there is one. The comparison takes constant time.
+    fn reject(&self, headers: &HeaderMap) -> Option<Response<Full<Bytes>>> {
+        let Some(token) = &self.token else {
+            return foreign_page(headers).map(|why| error(StatusCode::FORBIDDEN, why));
+        };
+        let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+        let given = given.and_then(|value| value.strip_prefix(b"Bearer ")).unwrap_or_default();
+        if bool::from(given.ct_eq(token.as_bytes())) {
+            return None;
+        }
+        let message = "the admin token is missing or wrong; send Authorization: Bearer TOKEN";
+        let mut response = error(StatusCode::UNAUTHORIZED, message);
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        Some(response)
+    }
+
+    /// Answers `POST /purge`.
+    async fn post_purge(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let purge = match read_json(request).await {
+            Ok(purge) => purge,
+            Err(message) => return error(StatusCode::BAD_REQUEST, &message),
+        };
+        match self.purge(&purge).await {
+            Ok(result) => json(StatusCode::OK, &result),
+            Err(wrong) if wrong.is::<UsageError>() => error(StatusCode::BAD_REQUEST, &wrong.to_string()),
+            Err(failed) => error(StatusCode::SERVICE_UNAVAILABLE, &format!("{failed:#}")),
+        }
+    }
+
+    /// Returns the body of the response to `GET /stats`.
+    async fn stats(&self) -> serde_json::Value {
+        let counts = self.counters.counts();
+        let requests = counts.requests.iter();
+        let requests: serde_json::Map<_, _> =
+            requests.map(|(outcome, count)| (outcome.name().to_owned(), (*count).into())).collect();
+        let origins = self.shared.route_table().health();
+        let mut stores = Vec::new();
+        for store in self.shared.stores.iter() {
+            stores.push(crate::stats::store_json(store).await);
+        }
+        serde_json::json!({
+            "uptime_seconds": self.started.elapsed().as_secs(),
+            "requests": requests,
+            "stored": counts.stored,
+            "not_stored": counts.not_stored,
+            "broken_bodies": counts.broken,
+            "store_failures": counts.store_failures,
+            "stores": stores,
+            "origins": origins.iter().map(|origin| {
+                serde_json::json!({ "url": origin.name, "healthy": origin.healthy })
+            }).collect::<Vec<_>>(),
+        })
+    }
+
+    /// Answers `GET /metrics`.
+    fn metrics(&self) -> Response<Full<Bytes>> {
+        for origin in self.shared.route_table().health() {
+            let up = if origin.healthy { 1.0 } else { 0.0 };
+            metrics::gauge!("larder_origin_healthy", "origin" => origin.name).set(up);
+        }
+        response(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.prometheus.render())
+    }
+
     /// Purges, and returns the body of the response. An invalid request is a [`UsageError`].
     async fn purge(&self, request: &Purge) -> anyhow::Result<serde_json::Value> {
         let usage = |message: String| anyhow::Error::from(UsageError(message));
@@ -229,37 +245,88 @@ impl Admin {
     }
 }
 
-/// Answers `GET /stats`.
-async fn stats(admin: web::Data<Admin>) -> HttpResponse {
-    let counts = admin.counters.counts();
-    let requests: serde_json::Map<_, _> =
-        counts.requests.iter().map(|(outcome, count)| (outcome.name().to_owned(), (*count).into())).collect();
-    let origins = admin.shared.route_table().health();
-    let mut stores = Vec::new();
-    for store in admin.shared.stores.iter() {
-        stores.push(crate::stats::store_json(store).await);
-    }
-    HttpResponse::Ok().json(serde_json::json!({
-        "uptime_seconds": admin.started.elapsed().as_secs(),
-        "requests": requests,
-        "stored": counts.stored,
-        "not_stored": counts.not_stored,
-        "broken_bodies": counts.broken,
-        "store_failures": counts.store_failures,
-        "stores": stores,
-        "origins": origins.iter().map(|origin| {
-            serde_json::json!({ "url": origin.name, "healthy": origin.healthy })
-        }).collect::<Vec<_>>(),
-    }))
+/// The admin listener, bound to its address.
+pub(crate) struct AdminListener {
+    listener: TcpListener,
+    admin: Rc<Admin>,
 }
 
-/// Answers `GET /metrics`.
-async fn prometheus(admin: web::Data<Admin>, _request: HttpRequest) -> HttpResponse {
-    for origin in admin.shared.route_table().health() {
-        let up = if origin.healthy { 1.0 } else { 0.0 };
-        metrics::gauge!("larder_origin_healthy", "origin" => origin.name).set(up);
+impl AdminListener {
+    /// Returns the address that it is bound to.
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
     }
-    HttpResponse::Ok()
-        .content_type("text/plain; version=0.0.4; charset=utf-8")
-        .body(admin.prometheus.render())
+
+    /// Serves requests over HTTP/1.1, one for each connection, until the future is dropped.
+    pub(crate) async fn serve(self) {
+        let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        while let Ok(permit) = Arc::clone(&connections).acquire_owned().await {
+            let Ok((stream, _)) = self.listener.accept().await else {
+                sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            let admin = Rc::clone(&self.admin);
+            spawn_local(async move {
+                let service =
+                    service_fn(|request| async { Ok::<_, Infallible>(admin.handle(request).await) });
+                let mut http = http1::Builder::new();
+                http.timer(TokioTimer::new()).header_read_timeout(REQUEST_TIMEOUT).keep_alive(false);
+                // A client that has left needs no response.
+                let _ = timeout(EXCHANGE_TIMEOUT, http.serve_connection(TokioIo::new(stream), service)).await;
+                drop(permit);
+            });
+        }
+    }
+}
+
+/// Reads the body of a purge. The error says what is wrong with it.
+async fn read_json(request: Request<Incoming>) -> Result<Purge, String> {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/json") {
+        return Err("Content-Type must be application/json".to_owned());
+    }
+    let body = timeout(REQUEST_TIMEOUT, Limited::new(request.into_body(), MAX_BODY).collect()).await;
+    let body = body.map_err(|_| format!("the body did not arrive within {REQUEST_TIMEOUT:?}"))?;
+    let body = body.map_err(|error| format!("can't read the body: {error}"))?;
+    serde_json::from_slice(&body.to_bytes()).map_err(|error| format!("the body is not a purge: {error}"))
+}
+
+/// Creates a response with the message as `error`.
+fn error(status: StatusCode, message: &str) -> Response<Full<Bytes>> {
+    json(status, &serde_json::json!({ "error": message }))
+}
+
+/// Creates a response of JSON.
+fn json(status: StatusCode, value: &serde_json::Value) -> Response<Full<Bytes>> {
+    response(status, "application/json", value.to_string())
+}
+
+/// Creates a response of this content type.
+fn response(status: StatusCode, kind: &'static str, content: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(content));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+/// Returns why a request to a listener without a token is rejected: a page of another site in a
+/// browser has sent it.
+///
+/// Any site can let its name resolve to this machine (DNS rebinding). Its pages then have that name
+/// in `Host`, so only addresses and `localhost` are accepted there. A page of another origin has
+/// that origin in `Origin`.
+fn foreign_page(headers: &HeaderMap) -> Option<&'static str> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let host = text(header::HOST).unwrap_or_default();
+    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let name = name.map_or(host, |(name, _)| name).trim_matches(['[', ']']);
+    if !name.eq_ignore_ascii_case("localhost") && name.parse::<std::net::IpAddr>().is_err() {
+        return Some("Host must be an address or localhost; set --admin-token-file to use another name");
+    }
+    let own = |origin: &str| origin.split_once("://").is_some_and(|(_, authority)| authority == host);
+    if headers.contains_key(header::ORIGIN) && !text(header::ORIGIN).is_some_and(own) {
+        return Some("a page of another origin has sent this request");
+    }
+    None
 }

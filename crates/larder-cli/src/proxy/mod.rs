@@ -21,12 +21,12 @@ use std::{
 
 use anyhow::Context as _;
 use larder::{
-    actix::{ProxyOptions, ProxyServer, ReverseProxy, ServerOptions},
     core::{Cache, Limits, Rules},
     metrics::Counters,
+    proxy::{ProxyOptions, ProxyServer, ReverseProxy, ServerOptions},
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tokio::time::Instant;
+use tokio::{runtime::LocalOptions, task::spawn_local, time::Instant};
 
 pub(crate) use self::admin::read_token;
 use self::{
@@ -171,8 +171,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let route_table = Arc::new(route_table(&args, &config)?);
     store_url::check(&config.store)?;
     let token = config.admin.as_ref().map(admin::token).transpose()?.flatten();
-    let system = actix_rt::System::new();
-    system.block_on(serve(args, config, route_table, token))
+    // The workers of the proxy have runtimes of their own.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build_local(LocalOptions::default())?;
+    runtime.block_on(serve(args, config, route_table, token))
 }
 
 /// Returns the configuration: the file, if there is one, with the command-line options over it.
@@ -269,13 +271,14 @@ async fn serve(
     if let (Some(settings), Some(prometheus)) = (&config.admin, prometheus) {
         let (cache, shared, started) = (cache.clone(), Arc::clone(&shared), Instant::now());
         let listener = Admin { cache, counters, prometheus, shared, started, token };
-        let (server, address) = listener.serve(settings.listen)?;
-        admin = Some((server.handle(), actix_rt::spawn(server)));
+        let listening = listener.bind(settings.listen).await?;
+        let address = listening.local_addr()?;
+        admin = Some(spawn_local(listening.serve()));
         eprintln!("larder: admin on http://{address}");
     }
     let mut health_checks = route_table.start_health_checks();
     if let Some(path) = args.config.clone() {
-        actix_rt::spawn(async move {
+        spawn_local(async move {
             let Ok(mut hangups) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
             else {
                 return;
@@ -299,9 +302,8 @@ async fn serve(
     println!("listening on {scheme}://{address}");
     std::io::stdout().flush()?;
     running.serve().await?;
-    if let Some((handle, serving)) = admin {
-        handle.stop(false).await;
-        let _ = serving.await;
+    if let Some(serving) = admin {
+        serving.abort();
     }
     cache.drain(Duration::from_secs(5)).await;
     Ok(ExitCode::SUCCESS)
@@ -331,7 +333,7 @@ fn install_recorder() -> anyhow::Result<PrometheusHandle> {
     let name = Matcher::Full("larder_http_request_duration_seconds".to_owned());
     let handle = PrometheusBuilder::new().set_buckets_for_metric(name, &seconds)?.install_recorder()?;
     let upkeep = handle.clone();
-    actix_rt::spawn(async move {
+    spawn_local(async move {
         let mut ticks = tokio::time::interval(Duration::from_secs(5));
         loop {
             ticks.tick().await;

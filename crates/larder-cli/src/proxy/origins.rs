@@ -7,7 +7,6 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, Uri};
 use larder::{
-    actix::Route,
     compress::Compression,
     core::{
         Origin, OverrideFn, Overrides, TargetError,
@@ -17,6 +16,7 @@ use larder::{
         Balance, Failover, FailoverOptions, HeaderRewrite, HeaderRules, Health, HealthCheck, HyperOptions,
         HyperOrigin, OriginHealth,
     },
+    proxy::Route,
 };
 use tokio::task::JoinSet;
 
