@@ -1,20 +1,21 @@
 //! Forwards a request that the cache cannot answer: prepares its fields, limits its content, and
 //! fetches through the engine.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use http::{
     HeaderMap, Request, Uri,
     header::{EXPECT, HeaderValue},
     request::Parts,
 };
-use larder_core::{BodyError, Cache, CacheKey, CacheResponse, FetchError, Miss};
+use larder_core::{Body, Cache, CacheResponse, FetchError, Miss};
 use tracing::Instrument as _;
 
 use crate::{
     ProxyOptions, Route,
-    content::{ContentFailure, ContentLimits, limited},
+    content::{ContentFailure, ContentOutcome},
     encoding::NegotiatedEncoding,
+    keyed::RequestKey,
     trace::Trace,
 };
 
@@ -22,7 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct ForwardPlan<'a> {
     pub(crate) route: &'a Route,
-    pub(crate) key: CacheKey,
+    pub(crate) keyed: RequestKey,
     pub(crate) miss: Miss,
     pub(crate) encoding: NegotiatedEncoding,
     /// The target in the form that was looked up.
@@ -43,17 +44,14 @@ pub(crate) enum ForwardError {
 
 /// Forwards a request to the origin of its route. Takes the fields of `head`, or copies them if
 /// there is an access log. Returns the response, and the trace that the request belongs to.
-pub(crate) async fn forward<B>(
+pub(crate) async fn forward(
     cache: &Cache,
     options: &ProxyOptions,
     head: &mut Parts,
-    content: B,
+    (content, outcome): (Body, Option<ContentOutcome>),
     plan: ForwardPlan<'_>,
-) -> (Result<CacheResponse, ForwardError>, Option<Trace>)
-where
-    B: http_body::Body<Data: Send, Error: Into<BodyError>> + Send + 'static,
-{
-    let ForwardPlan { route, key, miss, encoding, target, peer } = plan;
+) -> (Result<CacheResponse, ForwardError>, Option<Trace>) {
+    let ForwardPlan { route, keyed, miss, encoding, target, peer } = plan;
     let mut headers = match options.access_log {
         Some(_) => head.headers.clone(),
         None => std::mem::take(&mut head.headers),
@@ -65,13 +63,8 @@ where
         return (Err(ForwardError::Loop), None);
     }
     answer_expectation(&mut headers);
-    let limits = ContentLimits { timeout: options.content_timeout, max_length: options.max_content };
-    let (content, outcome) = match limited(content, limits) {
-        Ok(limited) => limited,
-        Err(failure) => return (Err(ForwardError::Content(failure)), None),
-    };
     let trace = Trace::continue_or_start(&mut headers);
-    let origin = encoding.origin(Arc::clone(&route.origin), cache, key, &mut headers);
+    let origin = encoding.origin(Arc::clone(&route.origin), cache, keyed.key, &mut headers);
     let mut request = Request::new(content);
     request.method_mut().clone_from(&head.method);
     *request.uri_mut() = target;
@@ -83,7 +76,13 @@ where
         trace_id = format_args!("{:032x}", trace.trace),
         span_id = format_args!("{:016x}", trace.span),
     );
-    let response = miss.fetch(request, origin, &route.options).instrument(span).await;
+    let mut fetch_options = Cow::Borrowed(&route.options);
+    if keyed.url.is_some() || keyed.is_query {
+        let changed = fetch_options.to_mut();
+        changed.form_of = keyed.url;
+        changed.body_in_key = keyed.is_query;
+    }
+    let response = miss.fetch(request, origin, &fetch_options).instrument(span).await;
     let response = response.map_err(|error| match outcome.and_then(|outcome| outcome.failure()) {
         Some(failure) => ForwardError::Content(failure),
         None => ForwardError::Fetch(error),

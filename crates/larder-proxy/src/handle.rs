@@ -16,7 +16,9 @@ use larder_core::{
 use crate::{
     ProxyBody, ProxyOptions, Route,
     access::{LoggedExchange, RequestStart, Sent},
+    content::ContentFailure,
     forward::{ForwardError, ForwardPlan, forward},
+    keyed::{RequestBody, RequestKey},
     reject,
     route::Routes,
     trace::Trace,
@@ -141,24 +143,41 @@ impl ReverseProxy {
             Ok(route) => route,
             Err(no_route) => return self.rejected(reject::no_route(no_route), CacheDetail::Refused),
         };
-        let key = match route.key_rules.key(&target) {
-            Ok(key) => key,
+        let url = match route.key_rules.key(&target) {
+            Ok(url) => url,
             Err(error) => return self.failed(&error.into(), is_head),
         };
+        let limits = self.options.content_limits();
+        let (keyed, content) = if route.key_rules.has_parts() {
+            // Boxed, like the future of a fetch.
+            let making = Box::pin(RequestKey::with_parts(url, &route.key_rules, head, content, limits));
+            match making.await {
+                Ok(keyed) => keyed,
+                Err(failure) => return self.content_failed(failure, head),
+            }
+        } else {
+            (RequestKey::of_url(url), RequestBody::Unread(content))
+        };
+        // A query is looked up like a GET.
+        let method = if keyed.has_content { &Method::GET } else { &head.method };
         let (miss, encoding) =
-            match route.encoding.lookup(&self.cache, &key, &head.method, &head.headers).await {
+            match route.encoding.lookup(&self.cache, &keyed.key, method, &head.headers).await {
                 (Lookup::Hit(response), _) => return self.completed(response, is_head),
                 (Lookup::Miss(miss), encoding) => (miss, encoding),
             };
         // What is looked up is also requested: the normal form, without what the key lacks.
         // `OPTIONS *` is sent as a request for the whole server (RFC 9112 §3.2.4).
-        let text = key.target();
+        let text = keyed.key.target();
         let text = if target.path == "*" { text.trim_end_matches('*') } else { &text };
         let Ok(target) = text.parse() else {
             let rejection = reject::bad_request("400 Bad Request: the request target is not a valid URI\n");
             return self.rejected(rejection, CacheDetail::Refused);
         };
-        let plan = ForwardPlan { route, key, miss, encoding, target, peer };
+        let content = match content.limited(limits) {
+            Ok(content) => content,
+            Err(failure) => return self.content_failed(failure, head),
+        };
+        let plan = ForwardPlan { route, keyed, miss, encoding, target, peer };
         // Boxed: the future of a hit should not have the size of a whole fetch, which is copied
         // when the future moves.
         let forwarding = Box::pin(forward(&self.cache, &self.options, head, content, plan));
@@ -166,10 +185,7 @@ impl ReverseProxy {
         let exchange = match response {
             Ok(response) => self.completed(response, is_head),
             Err(ForwardError::Loop) => self.rejected(reject::loop_detected(), CacheDetail::Refused),
-            Err(ForwardError::Content(failure)) => {
-                let rejection = reject::content(failure, head.version);
-                self.rejected(rejection, CacheDetail::RequestBodyFailed)
-            }
+            Err(ForwardError::Content(failure)) => self.content_failed(failure, head),
             Err(ForwardError::Fetch(error)) => self.failed(&error, is_head),
         };
         ProxyExchange { trace, ..exchange }
@@ -201,6 +217,11 @@ impl ReverseProxy {
             response.headers_mut().insert(CACHE_STATUS, value);
         }
         ProxyExchange { response, cache_status, trace: None }
+    }
+
+    /// Creates the response to a request of which the content did not arrive.
+    fn content_failed(&self, failure: ContentFailure, head: &Parts) -> ProxyExchange {
+        self.rejected(reject::content(failure, head.version), CacheDetail::RequestBodyFailed)
     }
 
     /// Converts an error of the engine to a response.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use larder_core::adapter::{Forwarding, TrustedProxies};
 
-use crate::AccessLog;
+use crate::{AccessLog, content::ContentLimits};
 
 /// Options of a [`ReverseProxy`](crate::ReverseProxy).
 ///
@@ -92,5 +92,10 @@ impl ProxyOptions {
     pub fn with_max_content(mut self, max_content: u64) -> Self {
         self.max_content = Some(max_content);
         self
+    }
+
+    /// Returns the limits on the content of a request.
+    pub(crate) fn content_limits(&self) -> ContentLimits {
+        ContentLimits { timeout: self.content_timeout, max_length: self.max_content }
     }
 }

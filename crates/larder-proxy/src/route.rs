@@ -1,13 +1,17 @@
 //! Selects the origin of a request, and the options for its responses.
 //!
 //! A route is selected by the normalized, percent-decoded path: an origin may treat `/%61dmin` as
-//! `/admin`, and the rules for one must apply to the other.
+//! `/admin`, and the rules for one must apply to the other. How else origins read a path is in
+//! [`crate::readings`].
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
-use larder_core::{FetchOptions, Origin, OverrideFn, TargetUri, adapter::KeyRules};
+use larder_core::{FetchOptions, Origin, OverrideFn, adapter::KeyRules};
 
-use crate::encoding::Encoding;
+use crate::{
+    encoding::Encoding,
+    readings::{literal_path, other_readings},
+};
 
 /// A rule that selects requests by host and path prefix, with the origin to which they are
 /// forwarded and the options for their responses.
@@ -109,6 +113,15 @@ impl Route {
         self
     }
 
+    /// Sets the rules by which requests get their keys: the query parameters, headers, cookies and
+    /// contents that responses depend on. Default: the URL. A call replaces
+    /// [`ignore_query`](Self::ignore_query).
+    #[must_use]
+    pub fn key_rules(mut self, rules: KeyRules) -> Self {
+        self.key_rules = rules;
+        self
+    }
+
     /// Enables compression: a response is encoded once for each content coding that clients accept,
     /// and the results are stored. Default: off.
     #[cfg(feature = "compress")]
@@ -118,8 +131,9 @@ impl Route {
         self
     }
 
-    /// Returns whether this route is for this host, without port, and this path.
-    fn matches(&self, host: &str, path: &str) -> bool {
+    /// Returns whether this route is for this host, without port, and this path, compared by
+    /// `is_same`.
+    fn matches(&self, host: &str, path: &str, is_same: fn(&str, &str) -> bool) -> bool {
         let host_matches = match self.host.as_deref() {
             None => true,
             Some(pattern) => match pattern.strip_prefix('*') {
@@ -128,8 +142,12 @@ impl Route {
             },
         };
         let prefix = self.prefix.trim_end_matches('/');
-        let prefix_matches =
-            || path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let prefix_matches = || {
+            let parts = path.split_at_checked(prefix.len());
+            parts.is_some_and(|(head, rest)| {
+                is_same(head, prefix) && (rest.is_empty() || rest.starts_with('/'))
+            })
+        };
         host_matches && prefix_matches()
     }
 
@@ -180,14 +198,26 @@ impl Routes {
             Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
             _ => authority,
         };
-        let find = |path: &str| self.0.iter().position(|route| route.matches(host, path));
         let path = path.split('?').next().unwrap_or_default();
-        let literal = find(&literal_path(path));
-        let has_other_readings = path.contains("//") || path.contains(['%', '\\', ';']);
-        if has_other_readings && other_readings(path).iter().any(|reading| find(reading) != literal) {
+        let literal_path = literal_path(path);
+        let literal = self.0.iter().find(|route| route.matches(host, &literal_path, str::eq));
+        // Whether an origin that ignores the case of letters reads a path as that of another route.
+        let differs = |path: &str| {
+            let found = self.0.iter().find(|route| route.matches(host, path, str::eq_ignore_ascii_case));
+            match (found, literal) {
+                (None, None) => false,
+                (Some(found), Some(literal)) => {
+                    found.host != literal.host || !found.prefix.eq_ignore_ascii_case(&literal.prefix)
+                }
+                _ => true,
+            }
+        };
+        let has_other_readings = path.contains("//")
+            || path.bytes().any(|byte| matches!(byte, b'%' | b'\\' | b';') || byte.is_ascii_uppercase());
+        if has_other_readings && other_readings(path).iter().any(|reading| differs(reading)) {
             return Err(NoRoute::Ambiguous);
         }
-        literal.map(|index| &self.0[index]).ok_or(NoRoute::Unknown)
+        literal.ok_or(NoRoute::Unknown)
     }
 }
 
@@ -198,66 +228,6 @@ pub(crate) enum NoRoute {
     Unknown,
     /// The path has two readings, which belong to different routes.
     Ambiguous,
-}
-
-/// Returns a path as an origin reads it that decodes only what needs no encoding (RFC 3986
-/// §6.2.2.2), without dot segments.
-fn literal_path(path: &str) -> Cow<'_, str> {
-    if !path.contains(['%', '.']) {
-        return path.into();
-    }
-    let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    normal(&decoded(path, is_unreserved))
-}
-
-/// Returns the other ways in which origins read a path: decoded once or twice, and without the
-/// parameters of its segments (RFC 3986 §3.3).
-fn other_readings(path: &str) -> [Cow<'_, str>; 3] {
-    let once = decoded(path, |_| true);
-    let twice = decoded(&once, |_| true);
-    let segments: Vec<_> =
-        once.split('/').map(|segment| segment.split(';').next().unwrap_or_default()).collect();
-    [plain_path(&once), plain_path(&twice), plain_path(&segments.join("/"))]
-}
-
-/// Returns a decoded path as an origin reads it that takes a backslash for a slash, and several
-/// slashes for one.
-fn plain_path(path: &str) -> Cow<'static, str> {
-    let path = path.replace('\\', "/");
-    let mut collapsed = String::with_capacity(path.len());
-    for character in path.chars() {
-        if character != '/' || !collapsed.ends_with('/') {
-            collapsed.push(character);
-        }
-    }
-    normal(&collapsed)
-}
-
-/// Decodes the percent-encoded bytes for which `select` returns true.
-fn decoded(path: &str, select: impl Fn(u8) -> bool) -> String {
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.as_bytes();
-    while let Some((byte, after)) = rest.split_first() {
-        let encoded = (*byte == b'%').then(|| after.first_chunk::<2>()).flatten().and_then(hexadecimal);
-        let encoded = encoded.filter(|byte| select(*byte));
-        bytes.push(encoded.unwrap_or(*byte));
-        rest = if encoded.is_some() { &after[2..] } else { after };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// Removes the dot segments of a path. What is not a valid path is returned unchanged.
-fn normal(path: &str) -> Cow<'static, str> {
-    match TargetUri::new("http", "host", &path.replace(['?', '#'], "_")) {
-        Ok(target) => target.path_and_query().to_owned().into(),
-        Err(_) => path.to_owned().into(),
-    }
-}
-
-/// Returns the value of two hexadecimal digits.
-fn hexadecimal(digits: &[u8; 2]) -> Option<u8> {
-    let digit = |byte: u8| (byte as char).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    Some(digit(digits[0])? * 16 + digit(digits[1])?)
 }
 
 #[cfg(test)]
@@ -300,6 +270,10 @@ mod tests {
             ("www.example.com", "/api/private", (Some("www.example.com"), "/api/private/")),
             ("www.example.com", "/api/other", (Some("www.example.com"), "/")),
             ("[::1]:80", "/", (None, "/")),
+            ("other.org", "/Caf%e9", (None, "/")),
+            ("other.org", "/API-docs/Ünï", (None, "/")),
+            ("other.org", "/a%00b", (None, "/")),
+            ("other.org", "/api/%00", (None, "/api")),
         ] {
             let found = routes.find(host, path).map(|route| (route.host.as_deref(), &*route.prefix));
             assert_eq!(found, Ok(expected), "{host}{path}");
@@ -314,9 +288,25 @@ mod tests {
             "/api;x",
             "/;x/api",
             "/%2561pi",
+            "/api%00",
+            "/api%00.css",
+            "/%61pi%0a",
+            "/api%2500",
+            "/api%20",
+            "/%c1%a1pi",
+            "/%e0%81%a1pi",
+            "/%f0%80%81%a1pi",
+            "/x%c0%af..%c0%afapi",
+            "/%25c1%25a1pi",
+            "/%u0061pi",
+            "/API",
+            "/Api/users",
         ] {
             assert_eq!(routes.find("other.org", ambiguous).err(), Some(NoRoute::Ambiguous), "{ambiguous}");
         }
+        let cases = Routes::new(vec![route(None, "/x"), route(None, "/X")]);
+        let found = cases.find("other.org", "/X").map(|route| &*route.prefix);
+        assert_eq!(found, Ok("/X"), "routes may differ in the case of letters only");
         let only = Routes::new(vec![route(Some("a"), "/")]);
         assert_eq!(only.find("b", "/").err(), Some(NoRoute::Unknown));
     }
