@@ -87,6 +87,17 @@ impl CacheStore for MapStore {
         })
     }
 
+    async fn evict(&self, key: &CacheKey, id: EntryId) -> Result<bool, StoreError> {
+        Ok(self.epochs.update(key, || {
+            let mut entries = self.visible(key);
+            let before = entries.len();
+            entries.retain(|entry| entry.candidate.id != id);
+            let was_stored = entries.len() < before;
+            self.replace(key, entries);
+            was_stored
+        }))
+    }
+
     async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
         // First the writes in progress, then what is stored.
         self.epochs.remove(scope);

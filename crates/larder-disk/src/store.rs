@@ -158,6 +158,14 @@ impl CacheStore for DiskStore {
         self.run_blocking(move |volume| freshen(volume, &key, id, &head)).await
     }
 
+    async fn evict(&self, key: &CacheKey, id: EntryId) -> Result<bool, StoreError> {
+        let key = key.clone();
+        let evicted = self.run_blocking(move |volume| {
+            removal::evict(volume, &key, id).map_err(failed("could not evict an entry"))
+        });
+        evicted.await
+    }
+
     async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
         match scope {
             Scope::Key(key) => {

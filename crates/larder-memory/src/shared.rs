@@ -201,6 +201,23 @@ impl Shared {
         candidates.marked_stale(|head| self.epochs.stale_at(&head.groups))
     }
 
+    /// Removes one response of a key, and returns whether there was one with this id.
+    pub(crate) fn evict(&self, key: &CacheKey, id: EntryId) -> bool {
+        self.epochs.update(key, || {
+            let Some(before) = self.get(key) else { return false };
+            let others = before.iter().filter(|(one, _)| one.id != id);
+            let (others, reserved_at): (Vec<_>, Vec<_>) =
+                others.map(|(one, reserved_at)| (one.clone(), reserved_at)).unzip();
+            let was_stored = others.len() < before.candidates.len();
+            if others.is_empty() {
+                self.entries.remove(key);
+            } else if was_stored {
+                self.put(key, others, reserved_at, before.clears);
+            }
+            was_stored
+        })
+    }
+
     /// Removes the responses of a key, and returns how many there were.
     pub(crate) fn remove(&self, key: &CacheKey) -> u64 {
         self.epochs.remove(Scope::Key(key));

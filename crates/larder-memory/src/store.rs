@@ -1,4 +1,4 @@
-//! The public store: reserves, freshens, removes and marks entries stale.
+//! The public store: reserves, freshens, evicts, removes and marks entries stale.
 //!
 //! `shared` has the map, lookups, commits and removals. Bodies are written in `writer`.
 
@@ -115,6 +115,10 @@ impl CacheStore for MemoryStore {
             self.shared.put(key, candidates, reserved_at, before.clears);
             Ok(())
         })
+    }
+
+    async fn evict(&self, key: &CacheKey, id: EntryId) -> Result<bool, StoreError> {
+        Ok(self.shared.evict(key, id))
     }
 
     async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {

@@ -146,6 +146,10 @@ impl CacheStore for RedisStore {
         freshen::freshen(&self.shared, key, id, head, keep_until).await
     }
 
+    async fn evict(&self, key: &CacheKey, id: EntryId) -> Result<bool, StoreError> {
+        removal::evict(&self.shared, key, id).await
+    }
+
     async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
         match scope {
             Scope::Key(key) => removal::remove(&self.shared, key).await.map(Some),

@@ -59,6 +59,11 @@ pub trait StoreDelegate: std::fmt::Debug + Send + Sync + 'static {
         self.inner().freshen(key, id, head, keep_until).await
     }
 
+    /// Replaces [`CacheStore::evict`].
+    async fn evict(&self, key: &CacheKey, id: EntryId) -> Result<bool, StoreError> {
+        self.inner().evict(key, id).await
+    }
+
     /// Replaces [`CacheStore::remove`].
     async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
         self.inner().remove(scope).await
@@ -162,6 +167,10 @@ impl<D: StoreDelegate> CacheStore for DelegatingStore<D> {
         keep_until: Timestamp,
     ) -> Result<(), StoreError> {
         self.0.freshen(key, id, head, keep_until).await
+    }
+
+    async fn evict(&self, key: &CacheKey, id: EntryId) -> Result<bool, StoreError> {
+        self.0.evict(key, id).await
     }
 
     async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {

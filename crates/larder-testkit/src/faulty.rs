@@ -117,6 +117,11 @@ impl CacheStore for FaultyStore {
         self.inner.freshen(key, id, head, keep_until).await
     }
 
+    async fn evict(&self, key: &CacheKey, id: EntryId) -> Result<bool, StoreError> {
+        self.on_call().await?;
+        self.inner.evict(key, id).await
+    }
+
     async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
         self.on_call().await?;
         self.inner.remove(scope).await

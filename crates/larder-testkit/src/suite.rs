@@ -45,6 +45,10 @@ macro_rules! store_suite {
             freshening_restores_no_entry_of_a_removed_group
             freshening_replaces_the_groups
             a_commit_replaces_only_the_same_variant
+            an_eviction_removes_one_entry
+            an_eviction_leaves_a_newer_entry
+            an_eviction_revokes_no_write
+            a_reader_finishes_an_evicted_body
             the_newest_entry_comes_first
             invalidating_a_group_removes_all_its_entries
             a_group_of_another_origin_stays

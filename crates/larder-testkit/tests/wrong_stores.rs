@@ -33,6 +33,10 @@ enum Wrong {
     MarksOneVariant,
     IgnoresMarkStale,
     RemovesOneVariant,
+    EvictsTheKey,
+    EvictsTheOldest,
+    EvictsNothing,
+    EvictsReplacements,
     FreshensAnyEntry,
     FreshensById,
     FreshensWithOldGroups,
@@ -106,6 +110,25 @@ impl StoreDelegate for WrongStore {
             return self.inner.freshen(key, id, Arc::new(head), keep_until).await;
         }
         self.inner.freshen(key, id, head, keep_until).await
+    }
+
+    async fn evict(&self, key: &CacheKey, id: EntryId) -> Result<bool, StoreError> {
+        match self.wrong {
+            Wrong::EvictsTheKey => Ok(self.inner.remove(Scope::Key(key)).await? > Some(0)),
+            Wrong::EvictsTheOldest => match self.inner.lookup(key).await?.last() {
+                Some(oldest) => self.inner.evict(key, oldest.id).await,
+                None => Ok(false),
+            },
+            Wrong::EvictsNothing => Ok(true),
+            Wrong::EvictsReplacements if !self.inner.evict(key, id).await? => {
+                match &*self.inner.lookup(key).await? {
+                    [only] => self.inner.evict(key, only.id).await,
+                    _ => Ok(false),
+                }
+            }
+            Wrong::EvictsReplacements => Ok(true),
+            _ => self.inner.evict(key, id).await,
+        }
     }
 
     async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
@@ -288,6 +311,10 @@ fn each_wrong_store_is_detected() {
         IgnoresMarkStale: marking_a_group_stale_marks_all_its_entries, marking_a_prefix_stale_marks_all_its_urls,
             marking_a_key_stale_marks_all_its_variants;
         RemovesOneVariant: a_removal_removes_every_variant;
+        EvictsTheKey: an_eviction_removes_one_entry, an_eviction_revokes_no_write;
+        EvictsTheOldest: an_eviction_removes_one_entry;
+        EvictsNothing: an_eviction_removes_one_entry;
+        EvictsReplacements: an_eviction_leaves_a_newer_entry;
         FreshensAnyEntry: freshening_a_removed_entry_changes_nothing;
         FreshensById: freshening_restores_no_entry_of_a_removed_group;
         FreshensWithOldGroups: freshening_replaces_the_groups;

@@ -214,6 +214,19 @@ impl CacheStore for TieredStore {
         }
     }
 
+    async fn evict(&self, key: &CacheKey, id: EntryId) -> Result<bool, StoreError> {
+        let near = self.near.lookup(key).await.unwrap_or_default();
+        let Some(copy) = near.iter().find(|candidate| candidate.id == id) else {
+            return self.far.evict(key, id).await;
+        };
+        // The far store first: otherwise the entry could be promoted again.
+        let far = match self.far_id(key, &copy.head).await? {
+            Some(far) => self.far.evict(key, far).await?,
+            None => false,
+        };
+        Ok(self.near.evict(key, id).await? || far)
+    }
+
     async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
         // The far store first: otherwise the removed entry could be promoted again.
         let far = self.far.remove(scope).await;

@@ -46,7 +46,7 @@ pub struct EntryId(pub u64);
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Candidate {
-    /// The entry's id, for [`CacheStore::freshen`].
+    /// The entry's id, for [`CacheStore::freshen`] and [`CacheStore::evict`].
     pub id: EntryId,
     /// Everything except the body. It is shared, never copied.
     pub head: Arc<StoredHead>,
@@ -165,6 +165,8 @@ impl std::ops::Deref for Candidates {
 ///   engine drops the reservation or the writer if the response is not storable, fails, or is too
 ///   long.
 /// - After a 304: [`freshen`](Self::freshen), with the id that a lookup returned.
+/// - If a key has more variants than the engine's limit: [`evict`](Self::evict), with the id of the
+///   least recently used one.
 /// - For a purge and for an unsafe request: [`remove`](Self::remove), with the [`Scope`] of what is
 ///   no longer valid.
 /// - For a soft purge: [`mark_stale`](Self::mark_stale), with its scope and the current time.
@@ -186,6 +188,7 @@ impl std::ops::Deref for Candidates {
 /// 4. *Freshening changes only the head*, and only of the entry with the given id.
 /// 5. *One entry for each set of selecting header values.* A commit replaces the key's entry with
 ///    an equal [`StoredHead::selecting`], and leaves the key's other entries unchanged.
+/// 6. *Eviction concerns one entry*, and no write in progress.
 ///
 /// Everything else is allowed: a store may evict entries, reject writes, be slow and fail. It needs
 /// no clock and no HTTP rule: it need not expire what it stores, and with each head it gets the
@@ -288,6 +291,18 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
         head: Arc<StoredHead>,
         keep_until: Timestamp,
     ) -> Result<(), StoreError>;
+
+    /// Removes entry `id` of `key`, because the key has too many variants, and returns whether it
+    /// was stored. It is not an error if it was not.
+    ///
+    /// This frees space and invalidates nothing. The key's other entries stay, and responses that
+    /// were reserved before can be committed, also one with the same `selecting`. Near copies of
+    /// the entry in other processes may stay.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`StoreError`] if the store could not remove the entry.
+    async fn evict(&self, key: &CacheKey, id: EntryId) -> Result<bool, StoreError>;
 
     /// Removes every entry of `scope`, and returns how many entries that were, or `None` if the
     /// store cannot know it without more work. It is not an error if there are none.

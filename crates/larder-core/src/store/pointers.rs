@@ -53,6 +53,16 @@ macro_rules! impl_cache_store {
             }
 
             #[inline]
+            fn evict<'s, 'k, 'f>(&'s self, key: &'k CacheKey, id: EntryId) -> StoreFuture<'f, bool>
+            where
+                's: 'f,
+                'k: 'f,
+                Self: 'f,
+            {
+                (**self).evict(key, id)
+            }
+
+            #[inline]
             fn remove<'s, 'k, 'f>(&'s self, scope: Scope<'k>) -> StoreFuture<'f, Option<u64>>
             where
                 's: 'f,

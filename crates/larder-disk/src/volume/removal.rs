@@ -1,9 +1,10 @@
 //! Removes entries or marks them stale: of a key, of a group, by URL prefix, and all. Each removal
-//! also prevents the commit of what was reserved before it, which `commit` checks.
+//! also prevents the commit of what was reserved before it, which `commit` checks. The eviction of
+//! one entry prevents nothing.
 
 use std::{io, sync::Arc};
 
-use larder_core::{CacheGroup, CacheKey, StoreError, StoreErrorKind, Timestamp};
+use larder_core::{CacheGroup, CacheKey, EntryId, StoreError, StoreErrorKind, Timestamp};
 
 use crate::{
     error::failed,
@@ -11,7 +12,12 @@ use crate::{
     fs::pread::ReadMode,
     state::tombstones::TombstoneKind,
     volume::{
-        Volume, commit::freshen, lookup::lookup, read_record::file_of, recovery::reclaim, scan::for_each_key,
+        Volume,
+        commit::freshen,
+        lookup::lookup,
+        read_record::{file_of, slot_of},
+        recovery::reclaim,
+        scan::for_each_key,
     },
 };
 
@@ -42,6 +48,24 @@ pub(crate) fn remove(volume: &Volume, key: &CacheKey) -> io::Result<u64> {
     }
     guard.save()?;
     Ok(removed)
+}
+
+/// Removes entry `id` of a key. Returns whether it was stored. Entries that are being written can
+/// be committed.
+pub(crate) fn evict(volume: &Volume, key: &CacheKey, id: EntryId) -> io::Result<bool> {
+    let hash = volume.state_file.hash(key);
+    let mut guard = volume.state_file.lock()?;
+    let mut bucket = volume.index.bucket(hash as u32, ReadMode::Blocking)?;
+    let Some((slot_number, slot)) = slot_of(volume, &bucket, hash, id)? else { return Ok(false) };
+    let file = file_of(volume, &slot);
+    bucket.clear(slot_number);
+    volume.index.write(&bucket)?;
+    if let Some(file) = file {
+        let freed = volume.discard(file)?;
+        guard.state.used = guard.state.used.saturating_sub(freed);
+        guard.save()?;
+    }
+    Ok(true)
 }
 
 /// Removes a group by recording a tombstone. Entries that were reserved before it are neither

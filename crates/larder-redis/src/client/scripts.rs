@@ -13,6 +13,7 @@ pub(crate) struct Scripts {
     pub(crate) clock: Script,
     pub(crate) publish: Script,
     pub(crate) freshen: Script,
+    pub(crate) evict: Script,
     pub(crate) remove: Script,
     pub(crate) renew: Script,
     pub(crate) release: Script,
@@ -79,6 +80,20 @@ if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KE
 redis.call('PUBLISH', ARGV[5], ARGV[6])
 return 1";
 
+/// Removes one variant with its body. Returns 1, or 0 if it has been removed or replaced.
+///
+/// KEYS: entry. ARGV: the entry's id as its value has it, key of the body.
+const EVICT: &str = "
+local variants = redis.call('HGETALL', KEYS[1])
+for at = 1, #variants, 2 do
+  if string.sub(variants[at + 1], 9, 16) == ARGV[1] then
+    redis.call('HDEL', KEYS[1], variants[at])
+    redis.call('UNLINK', ARGV[2])
+    return 1
+  end
+end
+return 0";
+
 /// Removes all variants of a key with their bodies and stores a new tombstone token. Returns the
 /// number of variants.
 ///
@@ -123,6 +138,7 @@ impl Scripts {
             clock: Script::new(CLOCK),
             publish: Script::new(PUBLISH),
             freshen: Script::new(FRESHEN),
+            evict: Script::new(EVICT),
             remove: Script::new(REMOVE),
             renew: Script::new(RENEW),
             release: Script::new(RELEASE),

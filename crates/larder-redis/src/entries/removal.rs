@@ -1,8 +1,8 @@
-//! Removes the entries of a key or a group, marks groups stale, and publishes that. Removal by URL
-//! prefix, which needs a scan, is in `scan`; that no earlier write is committed afterwards is
-//! decided in `barrier`.
+//! Removes the entries of a key or a group, marks groups stale, and publishes that. Evicts one
+//! entry. Removal by URL prefix, which needs a scan, is in `scan`; that no earlier write is
+//! committed afterwards is decided in `barrier`.
 
-use larder_core::{CacheGroup, CacheKey, StoreError, Timestamp};
+use larder_core::{CacheGroup, CacheKey, EntryId, StoreError, Timestamp};
 
 use crate::{
     entries::{
@@ -30,6 +30,15 @@ pub(crate) async fn remove_names(
     script.key(&names.entry).key(names.tombstone()).arg(Token::new().as_str()).arg(millis(TOMBSTONE_TTL));
     script.arg(names.bodies()).arg(shared.keys.channel()).arg(message);
     shared.client.invoke("removal", &script).await
+}
+
+/// Removes one entry of a key. Returns whether it was stored. Near copies elsewhere stay: nothing
+/// has become invalid.
+pub(crate) async fn evict(shared: &Shared, key: &CacheKey, id: EntryId) -> Result<bool, StoreError> {
+    let names = shared.keys.of(key);
+    let mut script = shared.scripts.evict.prepare_invoke();
+    script.key(&names.entry).arg(&id.0.to_le_bytes()[..]).arg(names.body(id));
+    shared.client.invoke("eviction", &script).await
 }
 
 /// Changes the token of a group, so that no lookup returns the entries that were in it, and

@@ -2,11 +2,12 @@
 //!
 //! [`store_suite!`](crate::store_suite) runs all of them. `prefixes` has the promises about URL
 //! prefixes and about marking a key stale, `counts` those about the numbers that removals return,
-//! `races` those about removals during concurrent writes. Promises of stores that persist
-//! entries are in `durable`.
+//! `evictions` those about the eviction of one entry, `races` those about removals during
+//! concurrent writes. Promises of stores that persist entries are in `durable`.
 #![allow(clippy::missing_panics_doc, reason = "a contract function panics if the store breaks it")]
 
 mod counts;
+mod evictions;
 mod prefixes;
 mod races;
 
@@ -19,6 +20,7 @@ use larder_core::{
 };
 
 pub use counts::*;
+pub use evictions::*;
 pub use prefixes::*;
 pub use races::*;
 

@@ -184,6 +184,15 @@ impl CacheStore for KeyValueStore {
         task.await.unwrap_or_else(|_| Err(closing()))
     }
 
+    async fn evict(&self, key: &CacheKey, id: EntryId) -> Result<bool, StoreError> {
+        let _change = self.shared.epochs.change(key).await;
+        let found = self.shared.visible(key).await?.0;
+        match found.into_iter().find(|one| one.entry.id == id) {
+            Some(one) => self.shared.delete_named(&one.name).await,
+            None => Ok(false),
+        }
+    }
+
     async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
         let removal = self.shared.epochs.remove(scope);
         Ok(match scope {
