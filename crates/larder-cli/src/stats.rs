@@ -114,6 +114,10 @@ fn print_proxy(stats: &serde_json::Value) {
         .collect();
     println!("requests  {all}{}{}", if each.is_empty() { "" } else { ": " }, each.join(", "));
     println!("stored    {}, {} not storable", count(&stats["stored"]), count(&stats["not_stored"]));
+    let evicted = count(&stats["variants_evicted"]);
+    if evicted > 0 {
+        println!("variants  {evicted} evicted, from pages with more variants than are stored");
+    }
     for store in stats["stores"].as_array().into_iter().flatten() {
         let entries = count(&store["entries"]) + count(&store["keys"]);
         let bytes = count(&store["bytes"]) + count(&store["server_bytes"]);

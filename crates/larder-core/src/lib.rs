@@ -25,7 +25,7 @@ pub use clock::{Clock, SystemClock};
 pub use engine::{
     Answered, BodyBroken, Bypass, Cache, CacheBuilder, CacheResponse, Event, FetchError, FetchOptions,
     Finished, Limits, Lookup, Miss, NotStored, Observer, OverrideFn, ResponseContext, StoreFailed, StoreStep,
-    Stored, forms_of,
+    Stored, VariantEvicted, forms_of,
 };
 #[doc(hidden)]
 pub use error_chain::debug_as_chain;

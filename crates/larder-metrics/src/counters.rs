@@ -34,6 +34,7 @@ pub struct Counters {
     requests: [Count; CacheOutcome::ALL.len()],
     stored: Count,
     not_stored: AtomicU64,
+    variants_evicted: Count,
     broken: Count,
     failures: [Count; StoreStep::ALL.len()],
 }
@@ -48,6 +49,8 @@ pub struct Counts {
     pub stored: u64,
     /// Responses that the caching rules excluded from the store.
     pub not_stored: u64,
+    /// Variants that were evicted because their page had more than are stored.
+    pub variants_evicted: u64,
     /// Response bodies from the origin that were incomplete.
     pub broken: u64,
     /// Failed calls to the store, of all steps.
@@ -104,6 +107,10 @@ impl Counters {
             "Responses that the caching rules excluded from the store, by reason."
         );
         describe_counter!(
+            "larder_variants_evicted_total",
+            "Variants that were evicted because their page had more than are stored."
+        );
+        describe_counter!(
             "larder_broken_bodies_total",
             "Response bodies from the origin that were incomplete."
         );
@@ -113,6 +120,7 @@ impl Counters {
                 .map(|outcome| Count::new(counter!("larder_requests_total", "outcome" => outcome.name()))),
             stored: Count::new(counter!("larder_stored_total")),
             not_stored: AtomicU64::new(0),
+            variants_evicted: Count::new(counter!("larder_variants_evicted_total")),
             broken: Count::new(counter!("larder_broken_bodies_total")),
             failures: StoreStep::ALL
                 .map(|step| Count::new(counter!("larder_store_failures_total", "step" => step.name()))),
@@ -129,6 +137,7 @@ impl Counters {
             requests: requests.map(|(outcome, count)| (outcome, count.get())).collect(),
             stored: self.stored.get(),
             not_stored: self.not_stored.load(Ordering::Relaxed),
+            variants_evicted: self.variants_evicted.get(),
             broken: self.broken.get(),
             store_failures: self.failures.iter().map(Count::get).sum(),
         }
@@ -156,6 +165,7 @@ impl Observer for Counters {
                 counter!("larder_not_stored_total", "reason" => not_stored.reason.token()).increment(1);
             }
             Event::Stored(_) => self.stored.increment(),
+            Event::VariantEvicted(_) => self.variants_evicted.increment(),
             Event::BodyBroken(_) => self.broken.increment(),
             Event::StoreFailed(failed) => self.failures[failed.step as usize].increment(),
             // `Event` is non-exhaustive: events that this version does not know are ignored.

@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use http::Request;
-use larder_core::{Body, Cache, Origin, OriginErrorKind};
+use larder_core::{Body, Cache, Limits, Origin, OriginErrorKind};
 use larder_memory::MemoryStore;
 use larder_metrics::{CacheOutcome, Counters};
-use larder_testkit::{Fault, FaultyStore, ManualClock, ManualOrigin};
+use larder_testkit::{Fault, FaultyStore, FnOrigin, ManualClock, ManualOrigin};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 #[tokio::test]
@@ -68,4 +68,24 @@ async fn each_event_is_counted_once() {
     }
     assert_eq!((counts.total_requests(), counts.stored, counts.broken), (7, 1, 0));
     assert!(counts.not_stored >= 1 && counts.store_failures >= 2, "{counts:?}");
+}
+
+/// A page that varies without end had few hits, and no figure showed why.
+#[tokio::test]
+async fn evicted_variants_are_counted() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let counters = Arc::new(metrics::with_local_recorder(&recorder, Counters::new));
+    let cache = Cache::builder(Arc::new(MemoryStore::default()))
+        .limits(Limits::default().with_max_variants(2))
+        .observer(Arc::clone(&counters) as _)
+        .build();
+    let origin = FnOrigin::fixed(&[("cache-control", "max-age=60"), ("vary", "user-agent")], b"x");
+    for browser in ["a", "b", "c", "d", "e"] {
+        let request = Request::get("http://example.com/").header("user-agent", browser);
+        let request = request.body(Body::empty()).expect("a request");
+        cache.fetch(request, Arc::clone(&origin) as Arc<dyn Origin>).await.expect("a response");
+    }
+    assert_eq!(counters.counts().variants_evicted, 3);
+    assert!(handle.render().contains("larder_variants_evicted_total 3"), "{}", handle.render());
 }

@@ -46,6 +46,9 @@ pub enum NotStorable {
     Groups,
     /// The header section is longer than the cache stores. It is never returned by [`Rules`](crate::Rules).
     HeadTooLarge,
+    /// As many variants are stored under the key as the cache stores, and all are in use. It is
+    /// never returned by [`Rules`](crate::Rules).
+    TooManyVariants,
 }
 
 impl NotStorable {
@@ -62,7 +65,7 @@ impl NotStorable {
             Self::Authorization => "RFC 9111 §3.5",
             Self::SetCookie => "RFC 9111 §7.3",
             Self::NotReusable => "RFC 9111 §4.3.1",
-            Self::VaryStar => "RFC 9111 §4.1",
+            Self::VaryStar | Self::TooManyVariants => "RFC 9111 §4.1",
             Self::RequestError => "RFC 9110 §15.5",
             Self::NeverStoredStatus => "RFC 6585 §3",
             Self::Groups => "RFC 9875 §2",
@@ -90,6 +93,7 @@ impl NotStorable {
             Self::NeverStoredStatus => "status",
             Self::Groups => "groups",
             Self::HeadTooLarge => "head-too-large",
+            Self::TooManyVariants => "too-many-variants",
         }
     }
 }
@@ -122,6 +126,7 @@ impl fmt::Display for NotStorable {
             Self::NeverStoredStatus => "status code that no cache stores",
             Self::Groups => "more or longer cache groups than are kept",
             Self::HeadTooLarge => "header section longer than the cache stores",
+            Self::TooManyVariants => "more variants than the cache stores, all in use",
         };
         write!(f, "{reason} ({})", self.section().trim_start_matches("RFC 9111 "))
     }

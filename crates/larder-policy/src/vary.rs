@@ -10,7 +10,7 @@
 //! are compared byte by byte. Two spellings of such a value select different responses, which costs
 //! a request to the origin and is never wrong (§4.1).
 
-use std::hash::Hasher as _;
+use std::{hash::Hasher as _, sync::OnceLock};
 
 use http::{HeaderMap, HeaderName};
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
@@ -35,6 +35,8 @@ pub struct SelectingHeaders {
     entries: Box<[Entry]>,
     /// Whether no request matches: `Vary` contains `*`, an invalid name or too many names.
     matches_none: bool,
+    /// The result of [`short_fingerprint`](Self::short_fingerprint), once it has been computed.
+    short_fingerprint: OnceLock<u64>,
 }
 
 /// One nominated field and its value in the request.
@@ -69,7 +71,7 @@ impl SelectingHeaders {
                 // `*` is a token, and would therefore also be a valid field name.
                 Ok(name) if member != b"*" && names.len() < MAX_NAMES => names.push(name),
                 // An invalid field name nominates an unknown field.
-                _ => return Self { entries: Box::default(), matches_none: true },
+                _ => return Self { matches_none: true, ..Self::default() },
             }
         }
         names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
@@ -84,7 +86,7 @@ impl SelectingHeaders {
             };
             Entry { name, value, raw }
         };
-        Self { entries: names.into_iter().map(entry).collect(), matches_none: false }
+        Self { entries: names.into_iter().map(entry).collect(), ..Self::default() }
     }
 
     /// Creates the value from what a store has read back: names with their values in normal form.
@@ -94,7 +96,11 @@ impl SelectingHeaders {
             value: value.map(Vec::into_boxed_slice),
             raw: None,
         };
-        Self { entries: entries.into_iter().map(entry).collect(), matches_none: never_matches }
+        Self {
+            entries: entries.into_iter().map(entry).collect(),
+            matches_none: never_matches,
+            ..Self::default()
+        }
     }
 
     /// Returns whether this request has the same values.
@@ -155,6 +161,14 @@ impl SelectingHeaders {
             part(b"*");
         }
         hasher.finish128().as_u128()
+    }
+
+    /// Returns the lower 64 bits of the [`fingerprint`](Self::fingerprint), which are computed once
+    /// and then kept in memory.
+    ///
+    /// For tables in which a collision does no harm.
+    pub fn short_fingerprint(&self) -> u64 {
+        *self.short_fingerprint.get_or_init(|| self.fingerprint() as u64)
     }
 
     /// Returns whether no request matches: `Vary` contains `*`, an invalid name or more than 64

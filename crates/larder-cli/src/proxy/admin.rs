@@ -169,6 +169,7 @@ impl Admin {
             "requests": requests,
             "stored": counts.stored,
             "not_stored": counts.not_stored,
+            "variants_evicted": counts.variants_evicted,
             "broken_bodies": counts.broken,
             "store_failures": counts.store_failures,
             "stores": stores,

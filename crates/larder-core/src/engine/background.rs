@@ -34,14 +34,14 @@ pub(super) fn revalidate_in_background(
             // Another fetch ended between the lookup and this point: the stored response may be
             // fresh now.
             candidates = cx.candidates(&request.key).await;
-            plan = match decide(cx, &request.head(), &candidates) {
+            plan = match decide(cx, &request.head(), &candidates, cx.now()) {
                 Decision::ServeStale(selected) => ForwardPlan::revalidate(selected),
                 Decision::Forward(plan) => plan,
                 Decision::Serve(_) | Decision::OnlyIfCached => return,
             };
         }
         // The response itself is not used; the store has it.
-        let fetched = fetch(cx, &request, candidates, plan).await;
+        let fetched = fetch(cx, &request, candidates, plan.as_only_fetch()).await;
         let _ = finish(cx, fetched, Some(leader));
         drop(permit);
     });

@@ -20,6 +20,7 @@ use super::{
     request::target_of,
     response::CacheResponse,
     tasks::Tasks,
+    variants::Variants,
 };
 use crate::{
     Body, CacheKey, CacheStatus, CacheStore, Clock, Origin, RequestHead, RequestHeaders, Rules, Scope,
@@ -319,6 +320,7 @@ impl CacheBuilder {
                 date_line: DateLine::default(),
                 flights: Flights::new(self.limits.max_concurrent_fetches),
                 uncacheable: UncacheableKeys::new(),
+                variants: Variants::new(),
                 background: Arc::new(Semaphore::new(self.limits.max_background_revalidations)),
                 tasks: Arc::new(Tasks::default()),
                 limits: self.limits,

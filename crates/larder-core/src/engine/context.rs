@@ -12,6 +12,7 @@ use super::{
     miss::{flights::Flights, uncacheable::UncacheableKeys},
     stopwatch::Stopwatch,
     tasks::Tasks,
+    variants::Variants,
 };
 use crate::{CacheKey, CacheStore, Candidates, Clock, Rules, StoreError, Timestamp, timeout::within};
 
@@ -25,6 +26,7 @@ pub(super) struct Context {
     pub(super) date_line: DateLine,
     pub(super) flights: Arc<Flights>,
     pub(super) uncacheable: UncacheableKeys,
+    pub(super) variants: Variants,
     pub(super) background: Arc<Semaphore>,
     pub(super) tasks: Arc<Tasks>,
     pub(super) observer: Option<Arc<dyn Observer>>,

@@ -6,7 +6,7 @@
 
 use super::context::Context;
 use crate::{
-    CacheStatus, Candidates, ForwardReason, RequestHead, RequestHeaders,
+    CacheStatus, Candidates, ForwardReason, RequestHead, RequestHeaders, Timestamp,
     policy::{Reuse, Selected, StalePermission},
 };
 
@@ -30,12 +30,24 @@ pub(super) struct ForwardPlan {
     /// origin fails.
     pub(super) selected: Option<Selected>,
     pub(super) fwd: ForwardReason,
+    /// Whether no other request stores responses of the key at the same time. `miss` sets it.
+    pub(super) is_only_fetch: bool,
 }
 
 impl ForwardPlan {
+    /// Creates a plan.
+    pub(super) fn new(selected: Option<Selected>, fwd: ForwardReason) -> Self {
+        Self { selected, fwd, is_only_fetch: false }
+    }
+
     /// Creates the plan for revalidating a stale response.
     pub(super) fn revalidate(selected: Selected) -> Self {
-        Self { selected: Some(selected), fwd: ForwardReason::Stale }
+        Self::new(Some(selected), ForwardReason::Stale)
+    }
+
+    /// Returns the plan of a request that is the only one to store responses of its key.
+    pub(super) fn as_only_fetch(self) -> Self {
+        Self { is_only_fetch: true, ..self }
     }
 
     /// Returns the status of a response that is served instead of, or shared with, this fetch.
@@ -44,14 +56,15 @@ impl ForwardPlan {
     }
 }
 
-/// Decides by the rules, at the current time.
+/// Decides by the rules.
 pub(super) fn decide<F: RequestHeaders>(
     cx: &Context,
     request: &RequestHead<'_, F>,
     candidates: &Candidates,
+    now: Timestamp,
 ) -> Decision {
     let heads = candidates.iter().map(|candidate| &*candidate.head);
-    match cx.rules.reuse(request, heads, cx.now()) {
+    match cx.rules.reuse(request, heads, now) {
         Reuse::Fresh(selected) | Reuse::Stale(selected, StalePermission::MaxStale) => {
             Decision::Serve(selected)
         }
@@ -60,9 +73,9 @@ pub(super) fn decide<F: RequestHeaders>(
             StalePermission::WhileRevalidate | StalePermission::IfError | StalePermission::Disconnected,
         ) => Decision::ServeStale(selected),
         Reuse::Validate(selected, why) => {
-            Decision::Forward(ForwardPlan { selected: Some(selected), fwd: why.forward_reason() })
+            Decision::Forward(ForwardPlan::new(Some(selected), why.forward_reason()))
         }
-        Reuse::Forward(why) => Decision::Forward(ForwardPlan { selected: None, fwd: why.forward_reason() }),
+        Reuse::Forward(why) => Decision::Forward(ForwardPlan::new(None, why.forward_reason())),
         Reuse::OnlyIfCached => Decision::OnlyIfCached,
     }
 }

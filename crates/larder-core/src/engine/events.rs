@@ -47,6 +47,9 @@ pub enum Event<'a> {
     Stored(Stored<'a>),
     /// A body from the origin was incomplete.
     BodyBroken(BodyBroken<'a>),
+    /// A variant was removed from the store, because its key has too many
+    /// ([`Limits::max_variants`](crate::Limits::max_variants)).
+    VariantEvicted(VariantEvicted<'a>),
     /// A store operation failed. Requests are served nevertheless; a purge returns the error.
     StoreFailed(StoreFailed<'a>),
 }
@@ -122,6 +125,14 @@ pub struct BodyBroken<'a> {
     pub key: &'a CacheKey,
 }
 
+/// The data of [`Event::VariantEvicted`].
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct VariantEvicted<'a> {
+    /// The key of the variant.
+    pub key: &'a CacheKey,
+}
+
 /// The data of [`Event::StoreFailed`].
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
@@ -144,7 +155,7 @@ pub enum StoreStep {
     Write,
     /// Replacing the head of a validated entry.
     Freshen,
-    /// Removing, or marking as stale, a key, a group, a prefix or everything.
+    /// Removing, or marking as stale, a key, a group, a prefix or everything, or evicting an entry.
     Remove,
 }
 

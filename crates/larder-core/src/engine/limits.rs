@@ -23,9 +23,22 @@ pub struct Limits {
     /// header values and groups with their bookkeeping. A response with a larger head is forwarded
     /// without being stored. Default: 256 KiB.
     pub max_head: usize,
-    /// Maximum number of variants of one key (RFC 9111 §4.1). At the limit, all variants of the key
-    /// are removed before another one is stored. This prevents an origin from filling the store
-    /// with a single page by naming in `Vary` a field that differs for each client. Default: 64.
+    /// Maximum number of variants of one key (RFC 9111 §4.1), at least 1. Default: 64. It prevents
+    /// an origin from filling the store with a single page by naming in `Vary` a field that differs
+    /// for each client.
+    ///
+    /// At the limit, the least recently used variant is evicted after a new one has been stored. A
+    /// variant is in use for a minute after it was served from the store. Of those that are not in
+    /// use, the one goes that was stored, validated or served longest ago. While all are in use, a
+    /// new variant is stored only at its second request within a minute, and the one goes that was
+    /// served longest ago. A client that sends a new value with each request therefore displaces
+    /// nothing that others use.
+    ///
+    /// Each process knows the uses that it has served itself, to the second, of about the last
+    /// 16,384 variants. Variants of one key that are fetched at the same time may
+    /// exceed the limit until they are stored. The observer gets
+    /// [`Event::VariantEvicted`](crate::Event::VariantEvicted), and the log a warning at most once a
+    /// minute.
     pub max_variants: usize,
     /// Maximum number of keys that are fetched with collapsing at the same time. Requests for
     /// further keys go to the origin uncollapsed. Default: 65,536.

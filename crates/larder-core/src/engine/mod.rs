@@ -26,9 +26,9 @@
 //!
 //! Below the phases: `context` has the state that they share and the calls to the store, `limits`
 //! the limits, `options` what one request can set, `request` the request on its way through steps 4
-//! to 6, `response` and `error` the results, `events`, `report`
-//! and `stopwatch` what the observer receives, and `tasks` the background
-//! tasks. `bypass` is the way around the engine.
+//! to 6, `response` and `error` the results, `events`, `report` and `stopwatch` what the observer
+//! receives, and `tasks` the background tasks. `excess` limits the variants of a key by what
+//! `variants` knows of their uses, in a table of `recent`. `bypass` is the way around the engine.
 //!
 //! This is the only module that awaits both an origin and a store. It holds no lock across an await
 //! and decides no caching rule: those are in `larder-policy`. A store failure is a miss. Each wait
@@ -42,6 +42,7 @@ mod date_line;
 mod decide;
 mod error;
 mod events;
+mod excess;
 mod fetch;
 mod fill;
 mod forms;
@@ -51,18 +52,21 @@ mod lookup;
 mod miss;
 mod options;
 mod outcome;
+mod recent;
 mod report;
 mod request;
 mod response;
 mod serve;
 mod stopwatch;
 mod tasks;
+mod variants;
 
 pub use bypass::Bypass;
 pub use cache::{Cache, CacheBuilder};
 pub use error::FetchError;
 pub use events::{
     Answered, BodyBroken, Event, Finished, NotStored, Observer, StoreFailed, StoreStep, Stored,
+    VariantEvicted,
 };
 pub use forms::forms_of;
 pub use limits::Limits;

@@ -5,7 +5,9 @@
 use std::{sync::Arc, time::Duration};
 
 use http::Request;
-use larder_core::{Body, Cache, CacheResponse, FetchError, Limits, Origin, Rules};
+use larder_core::{
+    Body, Cache, CacheKey, CacheResponse, CacheStore as _, Candidates, FetchError, Limits, Origin, Rules,
+};
 use larder_memory::MemoryStore;
 use larder_testkit::{Fault, FaultyStore, ManualClock, ManualOrigin, ReceivedRequests};
 
@@ -58,6 +60,12 @@ impl Setting {
     pub(crate) fn send(&self, request: Request<Body>) -> FetchTask {
         let (cache, origin) = (self.cache.clone(), Arc::clone(&self.origin) as Arc<dyn Origin>);
         tokio::spawn(async move { cache.fetch(request, origin).await })
+    }
+
+    /// Returns the entries of `path` in the store.
+    pub(crate) async fn stored(&self, path: &str) -> Candidates {
+        let key = CacheKey::from_parts("http", "example.com", path).expect("a key");
+        self.store.lookup(&key).await.expect("the store works")
     }
 
     /// Fetches `path` from the origin, which returns `content`.

@@ -72,7 +72,7 @@ impl<'a> OriginExchange<'a> {
     /// Prepares the exchange again, without conditions: the 304 matches no stored response, or the
     /// validated body has been removed.
     pub(super) async fn without_conditions(self, cx: &Context) -> Self {
-        let plan = ForwardPlan { selected: None, fwd: ForwardReason::Stale };
+        let plan = ForwardPlan::new(None, ForwardReason::Stale);
         Self::new(cx, self.request, Candidates::none(), plan).await
     }
 

@@ -8,7 +8,8 @@ use http::{HeaderMap, Method, StatusCode, response::Parts};
 use super::{
     super::{
         context::Context,
-        events::{Event, NotStored, StoreStep},
+        events::{Event, NotStored},
+        excess::{admits, may_exceed},
         fill::{Fill, Filled, fill},
         invalidate,
         outcome::{FlightOutcome, NextRequests},
@@ -20,7 +21,7 @@ use super::{
     on_not_modified::store_freshened,
 };
 use crate::{
-    Body, CacheDetail, CacheKey, CacheStatus, Candidates, NotStorable, Scope, StoredHead,
+    Body, CacheDetail, CacheKey, CacheStatus, Candidates, NotStorable, Scope,
     policy::{Exchange, Failure, HeadFreshen, not_modified, not_modified_fields},
 };
 
@@ -63,9 +64,15 @@ pub(super) async fn store_response(
         Ok(head) if head.weight() <= cx.limits.max_head => {
             let head = Arc::new(head);
             let max_len = exchange.request.options.max_object.unwrap_or(u64::MAX).min(cx.limits.max_object);
-            enforce_max_variants(cx, exchange.request, &exchange.candidates, &head).await;
             let key = exchange.request.key.clone();
-            fill(cx, Fill { key, reservation, head, max_len }, body).await
+            let admitted = admits(cx, &key, &exchange.candidates, &head);
+            if !admitted {
+                report_unstorable(cx, &key, NotStorable::TooManyVariants, &mut status);
+            }
+            let reservation = reservation.filter(|_| admitted);
+            let may_exceed = may_exceed(cx, &exchange.candidates, &head, exchange.plan.is_only_fetch);
+            let fill_options = Fill { key, reservation, head, max_len, admitted, may_exceed };
+            fill(cx, fill_options, body).await
         }
         Ok(_) => {
             let why = NotStorable::HeadTooLarge;
@@ -87,10 +94,15 @@ fn unstorable(
     status: &mut CacheStatus,
     body: Body,
 ) -> Filled {
-    status.detail = Some(CacheDetail::NotStored(why));
-    cx.observe(&Event::NotStored(NotStored { key, reason: why }));
+    report_unstorable(cx, key, why, status);
     let forbids_storing = cx.rules.forbids_storing(fields).is_some();
     Filled::unstored(body, FlightOutcome::NotShared(NextRequests::GoAlone { forbids_storing }))
+}
+
+/// Reports why a response is not stored.
+fn report_unstorable(cx: &Context, key: &CacheKey, why: NotStorable, status: &mut CacheStatus) {
+    status.detail = Some(CacheDetail::NotStored(why));
+    cx.observe(&Event::NotStored(NotStored { key, reason: why }));
 }
 
 /// Creates the response for this request from the origin's.
@@ -108,22 +120,6 @@ fn own_response(
     }
     let response = CacheResponse::from_origin(parts.status, parts.headers, cache_status, body);
     response.without_body_for(&exchange.request.parts.method)
-}
-
-/// Removes all variants of the key if one more would exceed the limit.
-///
-/// This keeps a `Vary` that differs for each client from filling the store with one page.
-async fn enforce_max_variants(
-    cx: &Context,
-    request: &PendingRequest,
-    candidates: &Candidates,
-    head: &StoredHead,
-) {
-    let replaces = candidates.iter().any(|candidate| candidate.head.selecting == head.selecting);
-    if candidates.len() >= cx.limits.max_variants && !replaces {
-        let removing = cx.store.remove(Scope::Key(&request.key));
-        cx.store_call(StoreStep::Remove, cx.limits.store_timeout, removing).await;
-    }
 }
 
 /// Applies a response to HEAD to the stored responses to GET (RFC 9111 §4.3.5).

@@ -41,7 +41,7 @@ pub(in super::super) async fn fetch_unchanged(
         return pass(request, reply, ForwardReason::Request);
     }
     invalidate(cx, request, invalidation_scope(request, &reply.response)).await;
-    let plan = ForwardPlan { selected: None, fwd: ForwardReason::Method };
+    let plan = ForwardPlan::new(None, ForwardReason::Method);
     // Not earlier: the request may have invalidated its own key.
     let reservation = reserve(cx, request).await;
     let exchange = OriginExchange { request, candidates, plan, conditional: false, reservation };

@@ -45,6 +45,11 @@ pub(super) struct Fill {
     pub(super) head: Arc<StoredHead>,
     /// Longest body that is stored, in bytes.
     pub(super) max_len: u64,
+    /// Whether the key has room for the response, among its variants. Otherwise there is no
+    /// reservation.
+    pub(super) admitted: bool,
+    /// Whether the key may have too many variants once the response is stored.
+    pub(super) may_exceed: bool,
 }
 
 /// The result of a fill, as far as it is known when the response is sent.
@@ -103,7 +108,7 @@ fn fail_body(cx: &Context, key: &CacheKey, chunks: VecDeque<Bytes>, error: BodyE
 
 /// Serves and stores a body that is in memory.
 async fn fill_whole(cx: &Arc<Context>, fill: Fill, bytes: Bytes) -> Filled {
-    let Fill { key, reservation, head, .. } = fill;
+    let Fill { key, reservation, head, may_exceed, .. } = fill;
     let body = StoredBody::Whole(bytes.clone());
     let outcome = FlightOutcome::of_stored(Candidate::new(EntryId(0), Arc::clone(&head), body));
     let Some(reservation) = reservation else {
@@ -111,7 +116,8 @@ async fn fill_whole(cx: &Arc<Context>, fill: Fill, bytes: Bytes) -> Filled {
     };
     let (shared, chunk) = (Arc::clone(cx), bytes.clone());
     let (stored, writing) =
-        Writing::start(async move { write_whole(&shared, &key, reservation, head, chunk).await }).await;
+        Writing::start(async move { write_whole(&shared, &key, reservation, head, chunk, may_exceed).await })
+            .await;
     Filled { body: Body::from(bytes), stored, outcome, writing }
 }
 
@@ -124,10 +130,12 @@ async fn fill_streaming(
     rest: Body,
     length: Option<u64>,
 ) -> Filled {
-    let Fill { key, reservation, head, max_len } = fill;
+    let Fill { key, reservation, head, max_len, admitted, may_exceed } = fill;
     let unstored = |chunks, rest| {
         let body = Body::stream(PrefixedBody { chunks, tail: Tail::Body(rest) });
-        Filled::unstored(body, FlightOutcome::UNSHAREABLE)
+        // Too many variants are not a reason to collapse none of them.
+        let collapse = FlightOutcome::NotShared(NextRequests::Collapse);
+        Filled::unstored(body, if admitted { FlightOutcome::UNSHAREABLE } else { collapse })
     };
     let Some(reservation) = reservation else { return unstored(chunks, rest) };
     let mut begin = {
@@ -149,11 +157,12 @@ async fn fill_streaming(
         Ok(stream) => Body::stored(stream, length),
         Err(error) => return fail_body(cx, &key, VecDeque::new(), error.into()),
     };
-    let candidate = Candidate::new(EntryId(0), head, StoredBody::Source(source));
+    let candidate = Candidate::new(EntryId(0), Arc::clone(&head), StoredBody::Source(source));
+    let streaming = StreamingFill { key, head, fanout, rest, begun, max_len, may_exceed };
     Filled {
         body,
         stored: true,
         outcome: FlightOutcome::of_stored(candidate),
-        writing: Some(Writing::Streaming(Box::new(StreamingFill { key, fanout, rest, begun, max_len }))),
+        writing: Some(Writing::Streaming(Box::new(streaming))),
     }
 }

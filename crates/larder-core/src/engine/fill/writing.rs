@@ -9,6 +9,7 @@ use super::{
     super::{
         context::Context,
         events::{BodyBroken, Event, StoreStep, Stored},
+        excess::evict_excess,
     },
     fanout::{BodyFanout, Completion, FanoutTimeouts},
 };
@@ -61,8 +62,10 @@ pub(super) async fn write_whole(
     reservation: Box<dyn Reservation>,
     head: Arc<StoredHead>,
     bytes: Bytes,
+    may_exceed: bool,
 ) -> bool {
     let length = bytes.len() as u64;
+    let of_excess = may_exceed.then(|| Arc::clone(&head));
     let write = async {
         let keep_until = head.keep_until();
         let mut writer = reservation.begin(head, Some(length), keep_until).await?;
@@ -72,7 +75,11 @@ pub(super) async fn write_whole(
         writer.commit().await
     };
     let written = within(cx.limits.store_timeout, write).await;
-    record_write(cx, key, length, written)
+    let stored = record_write(cx, key, length, written);
+    if let Some(head) = of_excess.filter(|_| stored) {
+        evict_excess(cx, key, &head).await;
+    }
+    stored
 }
 
 /// Reports the outcome of a write to the observer, and returns whether the entry was stored.
@@ -97,11 +104,13 @@ fn record_write(
 /// A body that is still arriving, for its readers and for the store.
 pub(in super::super) struct StreamingFill {
     pub(super) key: CacheKey,
+    pub(super) head: Arc<StoredHead>,
     pub(super) fanout: Arc<BodyFanout>,
     /// The part of the body that has not arrived.
     pub(super) rest: Body,
     pub(super) begun: Begun,
     pub(super) max_len: u64,
+    pub(super) may_exceed: bool,
 }
 
 /// The result of [`Reservation::begin`], or `None` after a timeout.
@@ -117,7 +126,7 @@ impl StreamingFill {
     /// Reads the body to its end, for the clients and for the store. Drops `until_stored` once the
     /// response is in the store, or will not be.
     async fn run(self, cx: &Context, until_stored: impl Send) {
-        let Self { key, fanout, rest, begun, max_len } = self;
+        let Self { key, head, fanout, rest, begun, max_len, may_exceed } = self;
         let limits = &cx.limits;
         let timeouts = FanoutTimeouts { origin: limits.body_timeout, slow_reader: limits.store_timeout };
         let store = async {
@@ -125,7 +134,10 @@ impl StreamingFill {
                 Begun::Writer(writer) => Some(Ok(writer)),
                 Begun::Pending(begin) => begin.await,
             };
-            write_streaming(cx, &key, &fanout, writer, max_len).await;
+            let stored = write_streaming(cx, &key, &fanout, writer, max_len).await;
+            if stored && may_exceed {
+                evict_excess(cx, &key, &head).await;
+            }
             // Not earlier: until the response is in the store, requests find it through the flight.
             drop(until_stored);
         };
@@ -136,20 +148,22 @@ impl StreamingFill {
     }
 }
 
-/// Writes an arriving body to the store, and commits once the body is known to be complete.
+/// Writes an arriving body to the store, and commits once the body is known to be complete. Returns
+/// whether it was stored.
 async fn write_streaming(
     cx: &Context,
     key: &CacheKey,
     fanout: &Arc<BodyFanout>,
     writer: BeginResult,
     max_len: u64,
-) {
+) -> bool {
     let limit = cx.limits.store_timeout;
     let mut writer = match writer {
         Some(Ok(writer)) => writer,
         failed => {
             record_write(cx, key, 0, failed.map(|begun| begun.map(|_| EntryId(0))));
-            return fanout.store_failed(limit).await;
+            fanout.store_failed(limit).await;
+            return false;
         }
     };
     fanout.set_follow(writer.follow());
@@ -170,16 +184,16 @@ async fn write_streaming(
                 if !matches!(written, Some(Ok(()))) {
                     record_write(cx, key, position, written.map(|result| result.map(|()| EntryId(0))));
                     // Keep the writer until the clients that read from it have caught up.
-                    return fanout.store_failed(limit).await;
+                    fanout.store_failed(limit).await;
+                    return false;
                 }
             }
             Ok(None) => {
                 let committed = within(limit, writer.commit()).await;
-                record_write(cx, key, position, committed);
-                return;
+                return record_write(cx, key, position, committed);
             }
             // Dropping the writer abandons the entry.
-            Err(_broken) => return,
+            Err(_broken) => return false,
         }
     }
 }

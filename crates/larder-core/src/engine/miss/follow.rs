@@ -58,7 +58,9 @@ async fn share(cx: &Context, request: &PendingRequest, plan: ForwardPlan, candid
         });
     }
     let candidates = Candidates::from(candidate);
-    let (Decision::Serve(selected) | Decision::ServeStale(selected)) = decide(cx, &head, &candidates) else {
+    let (Decision::Serve(selected) | Decision::ServeStale(selected)) =
+        decide(cx, &head, &candidates, cx.now())
+    else {
         return Followed::Uncollapsed;
     };
     let mut status = plan.status();

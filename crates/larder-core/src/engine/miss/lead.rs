@@ -42,6 +42,7 @@ pub(super) async fn lead(
             }
         },
     };
+    let plan = if *leader.key() == request.key { plan.as_only_fetch() } else { plan };
     let fetched = fetch(cx, request, candidates, plan).await;
     finish(cx, fetched, Some(leader))
 }
@@ -84,7 +85,7 @@ async fn prepare(
             Some(found) => found,
             None => {
                 let candidates = cx.candidates(&request.key).await;
-                let decision = decide(cx, &request.head(), &candidates);
+                let decision = decide(cx, &request.head(), &candidates, cx.now());
                 match use_stored(cx, request, candidates, decision).await {
                     Step::Forward(plan, candidates) => (plan, candidates),
                     served => return served,
