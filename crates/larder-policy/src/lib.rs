@@ -12,6 +12,7 @@
 // - names: `header_names`, `hop_by_hop`
 
 mod age;
+mod client_directives;
 mod dates;
 mod directives;
 mod freshening;
@@ -44,6 +45,7 @@ mod validation;
 mod vary;
 
 pub use age::Exchange;
+pub use client_directives::{ClientDirectives, UnknownClientDirectives};
 pub use dates::{format_http_date, parse_http_date};
 pub use directives::{has_no_store, has_no_transform, set_immutable, set_max_age};
 pub use freshening::{Freshen, HeadFreshen};

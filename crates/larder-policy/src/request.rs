@@ -6,6 +6,8 @@
 
 use http::{HeaderMap, Method};
 
+use crate::{ClientDirectives, directives::RequestDirectives};
+
 /// Read access to header fields, whichever HTTP library stores them.
 pub trait RequestHeaders {
     /// Calls `each` with every field name in lower case. A name with several lines may be repeated.
@@ -80,6 +82,7 @@ pub struct RequestHead<'a, F = HeaderMap> {
     method: &'a Method,
     fields: &'a F,
     flags: HeaderFlags,
+    client_directives: ClientDirectives,
 }
 
 impl<'a, F: RequestHeaders> RequestHead<'a, F> {
@@ -87,7 +90,31 @@ impl<'a, F: RequestHeaders> RequestHead<'a, F> {
     pub fn new(method: &'a Method, fields: &'a F) -> Self {
         let mut flags = 0;
         fields.names(|name| flags |= HeaderFlags::of(name).0);
-        Self { method, fields, flags: HeaderFlags(flags) }
+        Self { method, fields, flags: HeaderFlags(flags), client_directives: ClientDirectives::Honor }
+    }
+
+    /// Sets what the cache does with the caching directives of this request. Default:
+    /// [`ClientDirectives::Honor`].
+    ///
+    /// ```
+    /// use http::{HeaderMap, HeaderValue, Method};
+    /// use larder_policy::{ClientDirectives, RequestHead};
+    ///
+    /// let mut fields = HeaderMap::new();
+    /// fields.insert("cache-control", HeaderValue::from_static("no-cache"));
+    /// let request = RequestHead::new(&Method::GET, &fields);
+    /// let request = request.with_client_directives(ClientDirectives::Ignore);
+    /// assert_eq!(request.client_directives(), ClientDirectives::Ignore);
+    /// ```
+    #[must_use]
+    pub fn with_client_directives(mut self, client_directives: ClientDirectives) -> Self {
+        self.client_directives = client_directives;
+        self
+    }
+
+    /// Returns what the cache does with the caching directives of this request.
+    pub fn client_directives(&self) -> ClientDirectives {
+        self.client_directives
     }
 
     /// Returns the method.
@@ -117,9 +144,24 @@ impl<'a, F: RequestHeaders> RequestHead<'a, F> {
     }
 
     /// Returns whether the request has `Cache-Control` or `Pragma`, which may change how a stored
-    /// response is reused.
+    /// response is reused, and the cache does not ignore them.
     pub(crate) fn has_directives(&self) -> bool {
         self.flags.has_any(HeaderFlags::CACHE_CONTROL.0 | HeaderFlags::PRAGMA.0)
+            && self.client_directives != ClientDirectives::Ignore
+    }
+
+    /// Returns the directives of `Cache-Control`, or `None` without that field, or if the cache
+    /// ignores them.
+    pub(crate) fn cache_control(&self) -> Option<RequestDirectives> {
+        if !self.has_directives() {
+            return None;
+        }
+        self.lines(HeaderFlags::CACHE_CONTROL, "cache-control").map(RequestDirectives::parse)
+    }
+
+    /// Returns whether the request forbids storing its response (`no-store`, RFC 9111 §5.2.1.5).
+    pub fn forbids_storing(&self) -> bool {
+        self.cache_control().is_some_and(|directives| directives.no_store)
     }
 
     /// Returns whether any of these flags is set.

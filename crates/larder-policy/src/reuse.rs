@@ -102,6 +102,12 @@ impl ValidateReason {
         }
     }
 
+    /// Returns whether only a directive of the request requires the validation, such as that of a
+    /// reload.
+    pub fn is_required_by_request(self) -> bool {
+        self.forward_reason() == ForwardReason::Request
+    }
+
     /// Returns the reason as the `fwd` parameter of `Cache-Status` (RFC 9211 §2.2).
     pub fn forward_reason(self) -> ForwardReason {
         match self {
@@ -224,14 +230,14 @@ impl Rules {
     }
 }
 
-/// Returns the request's caching directives, or `None` if it has none. `Pragma` counts only without
-/// `Cache-Control` (§5.4).
+/// Returns the request's caching directives, or `None` if it has none or the cache ignores them.
+/// `Pragma` counts only without `Cache-Control` (§5.4).
 fn request_directives<F: RequestHeaders>(request: &RequestHead<'_, F>) -> Option<RequestDirectives> {
     if !request.has_directives() {
         return None;
     }
-    if let Some(lines) = request.lines(HeaderFlags::CACHE_CONTROL, "cache-control") {
-        return Some(RequestDirectives::parse(lines));
+    if let Some(directives) = request.cache_control() {
+        return Some(directives);
     }
     let pragma = request.lines(HeaderFlags::PRAGMA, "pragma")?;
     let no_cache = list_members(pragma).any(|member| member.eq_ignore_ascii_case(b"no-cache"));

@@ -6,10 +6,8 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::{
-    FreshnessInfo, RequestHead, RequestHeaders, Rules, StalePermission, StoredHead, Timestamp,
-    age::current_age,
-    directives::{MaxStale, RequestDirectives},
-    request::HeaderFlags,
+    ClientDirectives, FreshnessInfo, RequestHead, RequestHeaders, Rules, StalePermission, StoredHead,
+    Timestamp, age::current_age, directives::MaxStale,
 };
 
 /// The reason why the origin gave no usable response.
@@ -63,7 +61,8 @@ impl Rules {
     /// If the origin cannot be reached, it also lasts for [`Rules::stale_when_disconnected`].
     ///
     /// There is no permission if a directive of the response forbids it, or if the request has
-    /// `no-cache`, `max-age` or `min-fresh` without `max-stale`. Of the status codes only 500, 502,
+    /// `no-cache`, `max-age` or `min-fresh` without `max-stale` and the cache honors them
+    /// ([`ClientDirectives::Honor`]). Of the status codes only 500, 502,
     /// 503 and 504 count as failures (RFC 5861 §4).
     pub fn stale_on_failure<F: RequestHeaders>(
         &self,
@@ -74,11 +73,9 @@ impl Rules {
     ) -> Option<StalePermission> {
         let freshness = &stored.freshness;
         let age = current_age(freshness, now)?;
-        let directives =
-            request.lines(HeaderFlags::CACHE_CONTROL, "cache-control").map(RequestDirectives::parse);
-        let directives = directives.unwrap_or_default();
-        let requires_freshness =
-            directives.no_cache || directives.max_age.is_some() || directives.min_fresh.is_some();
+        let directives = request.cache_control().unwrap_or_default();
+        let requires_freshness = request.client_directives() != ClientDirectives::Collapse
+            && (directives.no_cache || directives.max_age.is_some() || directives.min_fresh.is_some());
         if forbids_stale(freshness) || requires_freshness && directives.max_stale.is_none() {
             return None;
         }

@@ -11,7 +11,7 @@ use crate::{
     ByteRange, CacheKind, Exchange, FreshnessInfo, LifetimeSource, NotStorable, RequestHead, RequestHeaders,
     Rules, SelectingHeaders, StoredHead, TargetUri, Validator,
     age::{age_value, date_value},
-    directives::{DirectiveSource, EffectiveDirectives, RequestDirectives, ResponseDirectives},
+    directives::{DirectiveSource, EffectiveDirectives, ResponseDirectives},
     freshness::is_heuristically_cacheable,
     groups::groups,
     header_names::{
@@ -160,9 +160,7 @@ impl Rules {
         if directives.forbids_storing() {
             return Err(NotStorable::NoStore);
         }
-        let request_directives =
-            request.lines(HeaderFlags::CACHE_CONTROL, "cache-control").map(RequestDirectives::parse);
-        if request_directives.is_some_and(|directives| directives.no_store) {
+        if request.forbids_storing() {
             return Err(NotStorable::RequestNoStore);
         }
         if self.is_unshareable(directives) {

@@ -10,6 +10,7 @@ use super::{
     events::{Event, Observer, StoreFailed, StoreStep},
     limits::Limits,
     miss::{flights::Flights, uncacheable::UncacheableKeys},
+    recent::RecentTable,
     stopwatch::Stopwatch,
     tasks::Tasks,
     variants::Variants,
@@ -27,6 +28,8 @@ pub(super) struct Context {
     pub(super) flights: Arc<Flights>,
     pub(super) uncacheable: UncacheableKeys,
     pub(super) variants: Variants,
+    /// When the last reload of a response was sent to the origin.
+    pub(super) reloads: RecentTable,
     pub(super) background: Arc<Semaphore>,
     pub(super) tasks: Arc<Tasks>,
     pub(super) observer: Option<Arc<dyn Observer>>,

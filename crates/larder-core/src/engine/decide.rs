@@ -7,7 +7,7 @@
 use super::context::Context;
 use crate::{
     CacheStatus, Candidates, ForwardReason, RequestHead, RequestHeaders, Timestamp,
-    policy::{Reuse, Selected, StalePermission},
+    policy::{ClientDirectives, Reuse, Selected, StalePermission},
 };
 
 /// The next step for a request.
@@ -30,6 +30,9 @@ pub(super) struct ForwardPlan {
     /// origin fails.
     pub(super) selected: Option<Selected>,
     pub(super) fwd: ForwardReason,
+    /// Whether only a directive of the client requires the request, and the cache collapses such
+    /// requests ([`ClientDirectives::Collapse`]).
+    pub(super) is_reload: bool,
     /// Whether no other request stores responses of the key at the same time. `miss` sets it.
     pub(super) is_only_fetch: bool,
 }
@@ -37,7 +40,7 @@ pub(super) struct ForwardPlan {
 impl ForwardPlan {
     /// Creates a plan.
     pub(super) fn new(selected: Option<Selected>, fwd: ForwardReason) -> Self {
-        Self { selected, fwd, is_only_fetch: false }
+        Self { selected, fwd, is_reload: false, is_only_fetch: false }
     }
 
     /// Creates the plan for revalidating a stale response.
@@ -73,7 +76,10 @@ pub(super) fn decide<F: RequestHeaders>(
             StalePermission::WhileRevalidate | StalePermission::IfError | StalePermission::Disconnected,
         ) => Decision::ServeStale(selected),
         Reuse::Validate(selected, why) => {
-            Decision::Forward(ForwardPlan::new(Some(selected), why.forward_reason()))
+            let collapses = request.client_directives() == ClientDirectives::Collapse;
+            let is_reload = collapses && why.is_required_by_request();
+            let plan = ForwardPlan::new(Some(selected), why.forward_reason());
+            Decision::Forward(ForwardPlan { is_reload, ..plan })
         }
         Reuse::Forward(why) => Decision::Forward(ForwardPlan::new(None, why.forward_reason())),
         Reuse::OnlyIfCached => Decision::OnlyIfCached,

@@ -37,7 +37,8 @@ pub(super) async fn lookup<F: RequestHeaders>(
     let miss = |candidates, decision| {
         let (context, key) = (Arc::clone(cx), key.clone());
         let stopwatch = stopwatch.map(Stopwatch::after_lookup);
-        Miss { context, key, candidates, generation, decision, bypass: None, stopwatch }
+        let clients = request.client_directives();
+        Miss { context, key, candidates, generation, decision, clients, bypass: None, stopwatch }
     };
     if !request.may_reuse() {
         return Lookup::Miss(miss(Candidates::none(), None));

@@ -2,7 +2,8 @@
 //!
 //! Each slot is one atomic number. A hash replaces another one of the same slot, and one hash in 8
 //! million is mistaken for another: both may only cost the user of the table some efficiency.
-//! `variants` remembers which variants are in use.
+//! `variants` remembers which variants are in use, `miss/reloads` which responses clients have had
+//! reloaded.
 
 use std::{
     fmt,

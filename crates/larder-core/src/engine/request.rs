@@ -14,7 +14,8 @@ use super::{
     options::{FetchOptions, ResponseContext},
 };
 use crate::{
-    Body, CacheKey, Origin, RequestHead, Rules, TargetError, TargetUri, policy::strip_unforwardable,
+    Body, CacheKey, Origin, RequestHead, Rules, TargetError, TargetUri,
+    policy::{ClientDirectives, strip_unforwardable},
 };
 
 /// Returns the target of a request.
@@ -39,6 +40,8 @@ pub(super) struct PendingRequest {
     pub(super) options: FetchOptions,
     /// The request's body, if it is part of the key ([`FetchOptions::body_in_key`]).
     pub(super) content: Bytes,
+    /// What the cache does with the client's caching directives.
+    clients: ClientDirectives,
 }
 
 impl PendingRequest {
@@ -54,15 +57,16 @@ impl PendingRequest {
         request: Request<Body>,
         origin: Arc<dyn Origin>,
         options: &FetchOptions,
+        clients: ClientDirectives,
     ) -> Result<(Self, Body), FetchError> {
         let (mut parts, body) = request.into_parts();
         if !target.is_written_as(&parts.uri) {
             parts.uri = target.to_uri().ok_or(TargetError::Path)?;
         }
         strip_unforwardable(&mut parts.headers);
-        let mut pending =
-            Self { key, target, parts, origin, options: options.clone(), content: Bytes::new() };
-        if !options.body_in_key {
+        let (options, content) = (options.clone(), Bytes::new());
+        let mut pending = Self { key, target, parts, origin, options, content, clients };
+        if !pending.options.body_in_key {
             return Ok((pending, body));
         }
         match body.try_into_bytes() {
@@ -83,7 +87,7 @@ impl PendingRequest {
     /// of the key.
     pub(super) fn head(&self) -> RequestHead<'_> {
         let method = if self.options.body_in_key { &Method::GET } else { &self.parts.method };
-        RequestHead::new(method, &self.parts.headers)
+        RequestHead::new(method, &self.parts.headers).with_client_directives(self.clients)
     }
 
     /// Returns the rules for the response, with the overrides of this request applied.
@@ -114,9 +118,10 @@ impl PendingRequest {
     }
 
     /// Returns whether other requests can use the response: this is a GET for the whole
-    /// representation, and its response depends only on the key and the header fields.
+    /// representation, its response depends only on the key and the header fields, and the request
+    /// does not forbid storing it.
     pub(super) fn can_lead(&self) -> bool {
         let head = self.head();
-        *head.method() == Method::GET && head.is_plain()
+        *head.method() == Method::GET && head.is_plain() && !head.forbids_storing()
     }
 }

@@ -6,7 +6,8 @@ use std::{sync::Arc, time::Duration};
 
 use http::Request;
 use larder_core::{
-    Body, Cache, CacheKey, CacheResponse, CacheStore as _, Candidates, FetchError, Limits, Origin, Rules,
+    Body, Cache, CacheKey, CacheResponse, CacheStore as _, Candidates, FetchError, FetchOptions, Limits,
+    Lookup, Origin, RequestHead, Rules, TargetUri, policy::ClientDirectives,
 };
 use larder_memory::MemoryStore;
 use larder_testkit::{Fault, FaultyStore, ManualClock, ManualOrigin, ReceivedRequests};
@@ -60,6 +61,30 @@ impl Setting {
     pub(crate) fn send(&self, request: Request<Body>) -> FetchTask {
         let (cache, origin) = (self.cache.clone(), Arc::clone(&self.origin) as Arc<dyn Origin>);
         tokio::spawn(async move { cache.fetch(request, origin).await })
+    }
+
+    /// Sends a GET request in a new task, as a server's adapter does that handles the client's
+    /// caching directives in this way.
+    pub(crate) fn get_from_client(
+        &self,
+        path: &str,
+        fields: &[(&str, &str)],
+        clients: ClientDirectives,
+    ) -> FetchTask {
+        self.send_from_client(request("GET", path, fields), clients)
+    }
+
+    /// Sends a request in a new task, with this handling of its caching directives.
+    pub(crate) fn send_from_client(&self, request: Request<Body>, clients: ClientDirectives) -> FetchTask {
+        let (cache, origin) = (self.cache.clone(), Arc::clone(&self.origin) as Arc<dyn Origin>);
+        tokio::spawn(async move {
+            let key = CacheKey::new(&TargetUri::from_uri(request.uri())?);
+            let head = RequestHead::new(request.method(), request.headers()).with_client_directives(clients);
+            match cache.lookup(&key, &head).await {
+                Lookup::Hit(response) => Ok(response),
+                Lookup::Miss(miss) => miss.fetch(request, origin, &FetchOptions::default()).await,
+            }
+        })
     }
 
     /// Returns the entries of `path` in the store.

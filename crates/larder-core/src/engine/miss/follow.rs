@@ -14,8 +14,13 @@ use super::{
         serve::{serve, serve_stale_on_error},
     },
     flights::Flight,
+    reloads::serve_without_reload,
 };
-use crate::{CacheKey, Candidate, Candidates, OriginError, policy::Failure, timeout::within};
+use crate::{
+    CacheKey, Candidate, Candidates, OriginError,
+    policy::{ClientDirectives, Failure},
+    timeout::within,
+};
 
 /// Waits for the leader's headers and acts on the outcome of the flight.
 pub(super) async fn follow(
@@ -25,9 +30,29 @@ pub(super) async fn follow(
     plan: ForwardPlan,
     flight: &Arc<Flight>,
 ) -> Followed {
-    let Some(outcome) = within(cx.limits.collapse_timeout, flight.outcome()).await else {
-        return Followed::Uncollapsed;
+    let followed = match within(cx.limits.collapse_timeout, flight.outcome()).await {
+        Some(outcome) => act(cx, request, candidates, plan, flight, outcome).await,
+        None => Followed::Uncollapsed,
     };
+    match followed {
+        Followed::Response(_) | Followed::OtherVariant(_) => followed,
+        // The reload of the leader brought nothing that can be shared.
+        _ if plan.is_reload => {
+            serve_without_reload(cx, request, candidates).await.map_or(followed, Followed::Response)
+        }
+        _ => followed,
+    }
+}
+
+/// Acts on the outcome of the flight.
+async fn act(
+    cx: &Context,
+    request: &PendingRequest,
+    candidates: &Candidates,
+    plan: ForwardPlan,
+    flight: &Flight,
+    outcome: FlightOutcome,
+) -> Followed {
     match outcome {
         FlightOutcome::Shared(candidate) => share(cx, request, plan, candidate).await,
         FlightOutcome::NotShared(_) => Followed::Uncollapsed,
@@ -58,6 +83,11 @@ async fn share(cx: &Context, request: &PendingRequest, plan: ForwardPlan, candid
         });
     }
     let candidates = Candidates::from(candidate);
+    // The response has arrived after the request, so that it answers a reload.
+    let head = match head.client_directives() {
+        ClientDirectives::Collapse => head.with_client_directives(ClientDirectives::Ignore),
+        _ => head,
+    };
     let (Decision::Serve(selected) | Decision::ServeStale(selected)) =
         decide(cx, &head, &candidates, cx.now())
     else {

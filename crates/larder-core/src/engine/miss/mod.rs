@@ -2,12 +2,14 @@
 //! one, or go to the origin uncollapsed.
 //!
 //! [`Miss`] is what the lookup found. `stored` uses it, `lead` and `follow` are the two roles in a
-//! flight, `flights` holds the state of collapsing, and `uncacheable` the keys that are not
-//! collapsed. `fetch` sends the request to the origin.
+//! flight, `flights` holds the state of collapsing, `uncacheable` the keys that are not collapsed.
+//! `reloads` collapses requests for responses that are stored. `fetch` sends the request to the
+//! origin.
 
 pub(super) mod flights;
 mod follow;
 pub(super) mod lead;
+pub(super) mod reloads;
 mod stored;
 pub(super) mod uncacheable;
 
@@ -19,6 +21,7 @@ use self::{
     flights::Role,
     follow::{Followed, follow},
     lead::{finish, lead},
+    reloads::{may_reload, serve_without_reload},
     stored::{Step, use_stored},
 };
 use super::{
@@ -34,7 +37,7 @@ use super::{
     response::CacheResponse,
     stopwatch::Stopwatch,
 };
-use crate::{Body, CacheKey, Candidates, ForwardReason, Origin, TargetUri};
+use crate::{Body, CacheKey, Candidates, ForwardReason, Origin, TargetUri, policy::ClientDirectives};
 
 /// The result of a lookup that could not be served, so that it need not be repeated.
 ///
@@ -48,6 +51,8 @@ pub struct Miss {
     pub(super) generation: u64,
     /// The decision on the candidates, if one was taken.
     pub(super) decision: Option<Decision>,
+    /// What the cache does with the client's caching directives.
+    pub(super) clients: ClientDirectives,
     /// The method, and the reason for forwarding, if the adapter may [bypass](Self::into_bypass) the engine.
     pub(super) bypass: Option<(Method, ForwardReason)>,
     /// Exists if the cache has an observer.
@@ -114,11 +119,11 @@ impl Miss {
         origin: Arc<dyn Origin>,
         options: &FetchOptions,
     ) -> Result<CacheResponse, FetchError> {
-        let Self { context, key, candidates, generation, decision, stopwatch, .. } = self;
+        let Self { context, key, candidates, generation, decision, clients, stopwatch, .. } = self;
         let cx = &context;
         // Copied only if there is an observer to report to.
         let reported = stopwatch.map(|stopwatch| (key.clone(), request.method().clone(), stopwatch));
-        let (request, body) = PendingRequest::new(key, target, request, origin, options)?;
+        let (request, body) = PendingRequest::new(key, target, request, origin, options, clients)?;
         let mut result = if body.is_empty() && request.head().may_reuse() {
             let decision = decision.unwrap_or_else(|| decide(cx, &request.head(), &candidates, cx.now()));
             match use_stored(cx, &request, candidates, decision).await {
@@ -154,7 +159,17 @@ async fn collapse(
     // variant.
     let mut flight_key = request.key.clone();
     let mut attempt = 0;
+    let mut may_fetch = !plan.is_reload;
     loop {
+        may_fetch = may_fetch || may_reload(cx, request, &flight_key, &candidates, plan);
+        if !may_fetch {
+            // The last reload may have stored a new response after this request's lookup.
+            let is_current = cx.flights.generation(&request.key) == generation;
+            let stored = if is_current { candidates.clone() } else { cx.candidates(&request.key).await };
+            if let Some(response) = serve_without_reload(cx, request, &stored).await {
+                return Ok(response);
+            }
+        }
         match join_flight(cx, request, &flight_key, attempt) {
             Role::Uncollapsed => break,
             Role::Leader(leader) => {
