@@ -9,7 +9,10 @@ use http::{
     HeaderMap, HeaderValue,
     header::{ACCEPT_ENCODING, CONTENT_ENCODING},
 };
-use larder_core::{RequestHeaders, policy::list_members};
+use larder_core::{
+    RequestHeaders,
+    policy::{list_members, quality},
+};
 
 /// A content coding.
 ///
@@ -137,34 +140,6 @@ impl Accepted {
         };
         explicit.unwrap_or(self.any)
     }
-}
-
-/// Parses a weight such as `q=0.5` into thousandths (RFC 9110 §12.4.2).
-///
-/// An invalid weight counts as 0. `None` for a parameter that is not a weight.
-fn quality(parameter: &[u8]) -> Option<u16> {
-    let (name, value) = parameter.split_at(parameter.iter().position(|byte| *byte == b'=')?);
-    if !name.trim_ascii().eq_ignore_ascii_case(b"q") {
-        return None;
-    }
-    let value = value[1..].trim_ascii();
-    let (whole, fraction) = match value {
-        [whole] | [whole, b'.'] => (whole, &[][..]),
-        [whole, b'.', fraction @ ..] if fraction.len() <= 3 => (whole, fraction),
-        _ => return Some(0),
-    };
-    let mut thousandths = match whole {
-        b'0' => 0,
-        b'1' => 1000,
-        _ => return Some(0),
-    };
-    for (digit, unit) in fraction.iter().zip([100, 10, 1]) {
-        if !digit.is_ascii_digit() {
-            return Some(0);
-        }
-        thousandths += u16::from(digit - b'0') * unit;
-    }
-    Some(thousandths.min(1000))
 }
 
 /// A view of a request's headers with `Accept-Encoding` reduced to one coding.

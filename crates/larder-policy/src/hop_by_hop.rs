@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName};
 use crate::{Rules, header_names::CONNECTION, list::members_of};
 
 /// Returns whether a field concerns one connection only, even if `Connection` does not list it.
-fn is_hop_by_hop(name: &str) -> bool {
+pub(crate) fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
         "connection" | "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding" | "upgrade"
@@ -15,7 +15,7 @@ fn is_hop_by_hop(name: &str) -> bool {
 
 /// Returns whether a field concerns the proxy that the response came through, and not the clients
 /// that a cache serves it to later (RFC 9111 §3.1).
-fn is_proxy_field(name: &str) -> bool {
+pub(crate) fn is_proxy_field(name: &str) -> bool {
     matches!(name, "proxy-authenticate" | "proxy-authentication-info" | "proxy-authorization")
 }
 

@@ -9,16 +9,20 @@
 //! 2. [`KeyRules`] puts path and query into the form that is looked up *and* requested, and makes
 //!    the key, of the URL and of [what else](KeyParts) responses depend on. A purge goes through
 //!    the same rules ([`PurgeUrl`], [`PurgePrefix`]).
-//! 3. [`Forwarding`] prepares the fields of a request for the origin: it removes what concerns the
+//! 3. [`FieldNormalization`] replaces the fields that select a response by a normal form, which is
+//!    looked up *and* requested, too.
+//! 4. [`Forwarding`] prepares the fields of a request for the origin: it removes what concerns the
 //!    connection, then what could steer the origin and is not in the key, and then writes its own.
 //!    A client can remove nothing that is written last.
 
 mod content;
 mod cookies;
+mod field_normalization;
 mod forwarded;
 mod forwarding;
 mod key_parts;
 mod key_rules;
+mod language;
 mod purge;
 mod steering;
 mod target;
@@ -26,6 +30,7 @@ mod trusted;
 
 pub use content::{ContentError, RequestContent};
 pub use cookies::joined_cookies;
+pub use field_normalization::{FieldNormalization, InvalidNormalization};
 pub use forwarding::{Forwarding, LoopDetected};
 pub use key_parts::KeyParts;
 pub use key_rules::{ContentInKey, KeyRules};
