@@ -137,6 +137,13 @@ pub(crate) fn set_negotiated(headers: &mut actix::HeaderMap, forwarded: &http::H
     }
 }
 
+/// Replaces all lines of a header by this value.
+pub(crate) fn set_value(headers: &mut actix::HeaderMap, name: &http::HeaderName, value: &http::HeaderValue) {
+    if let Some(value) = shared_value(Bytes::copy_from_slice(value.as_bytes())) {
+        headers.insert(actix_name(name), value);
+    }
+}
+
 /// Sets `Age` and appends `Cache-Status`. `age` is in seconds.
 pub(crate) fn insert_cache_headers(headers: &mut actix::HeaderMap, age: Option<u64>, cache_status: Bytes) {
     // Every response has this header: its name is converted once.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Method};
 #[cfg(feature = "compress")]
 use larder_compress::{Coding, CompressingOrigin, Compression, Negotiated};
-use larder_core::{Cache, CacheKey, Lookup, Origin, RequestHead};
+use larder_core::{Cache, CacheKey, Lookup, Origin, RequestHead, policy::ClientDirectives};
 
 use crate::convert::ActixHeaders;
 
@@ -37,19 +37,22 @@ impl Encoding {
         key: &CacheKey,
         method: &Method,
         headers: &ActixHeaders<'_>,
+        clients: ClientDirectives,
     ) -> (Lookup, NegotiatedEncoding) {
         #[cfg(feature = "compress")]
         if let Some(settings) = &self.settings {
             let coding = settings.negotiate(headers);
             let negotiated = Negotiated::new(headers, coding);
-            let lookup = cache.lookup(key, &RequestHead::new(method, &negotiated)).await;
+            let head = RequestHead::new(method, &negotiated).with_client_directives(clients);
+            let lookup = cache.lookup(key, &head).await;
             return (lookup, NegotiatedEncoding { coding: Some((coding, Arc::clone(settings))) });
         }
         let encoding = NegotiatedEncoding {
             #[cfg(feature = "compress")]
             coding: None,
         };
-        (cache.lookup(key, &RequestHead::new(method, headers)).await, encoding)
+        let head = RequestHead::new(method, headers).with_client_directives(clients);
+        (cache.lookup(key, &head).await, encoding)
     }
 }
 

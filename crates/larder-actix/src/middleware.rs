@@ -62,7 +62,7 @@ where
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
         let (settings, service) = (Rc::clone(&self.settings), Rc::clone(&self.service));
         Box::pin(async move {
-            let Some(keyed) = RequestKey::of(&request, &settings) else {
+            let Some(keyed) = RequestKey::of(&mut request, &settings) else {
                 return Ok(service.call(request).await?.map_into_left_body());
             };
             if keyed.differs {
@@ -74,7 +74,8 @@ where
                 return Box::pin(query(settings, service, request, method, keyed)).await;
             }
             let headers = convert::ActixHeaders(request.headers());
-            match settings.encoding.lookup(&settings.cache, &keyed.key, &method, &headers).await {
+            let directives = settings.client_directives;
+            match settings.encoding.lookup(&settings.cache, &keyed.key, &method, &headers, directives).await {
                 (Lookup::Hit(response), _) => Ok(hit(&settings, request, &method, response)),
                 (Lookup::Miss(miss), encoding) => {
                     let allowed = if encoding.is_none() { miss.into_bypass() } else { Err(miss) };

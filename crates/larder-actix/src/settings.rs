@@ -18,7 +18,8 @@ use actix_web::{
 };
 use larder_core::{
     CacheKey, FetchOptions, OverrideFn, Overrides, ResponseContext, TargetError,
-    adapter::{KeyRules, PurgeError, PurgePrefix, PurgeUrl, TrustedProxies},
+    adapter::{FieldNormalization, KeyRules, PurgeError, PurgePrefix, PurgeUrl, TrustedProxies},
+    policy::ClientDirectives,
 };
 
 use crate::{ResponseBody, encoding::Encoding, etag::Additions, middleware::CacheMiddlewareService};
@@ -65,12 +66,15 @@ pub struct CacheMiddleware {
     skip: Option<Arc<SkipFn>>,
     pub(crate) key_rules: KeyRules,
     pub(crate) trusted_proxies: TrustedProxies,
+    pub(crate) client_directives: ClientDirectives,
+    pub(crate) normalization: FieldNormalization,
 }
 
 impl CacheMiddleware {
     /// Creates a middleware that stores responses in this cache, with default options.
     pub fn new(cache: larder_core::Cache) -> Self {
         Self {
+            client_directives: ClientDirectives::for_server(cache.rules().kind),
             cache,
             options: FetchOptions::default(),
             additions: Additions::default(),
@@ -80,6 +84,7 @@ impl CacheMiddleware {
             skip: None,
             key_rules: KeyRules::default(),
             trusted_proxies: TrustedProxies::default(),
+            normalization: FieldNormalization::default(),
         }
     }
 
@@ -191,6 +196,43 @@ impl CacheMiddleware {
     #[must_use]
     pub fn trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
         self.trusted_proxies = proxies;
+        self
+    }
+
+    /// Sets what the cache does with the caching directives of requests, such as `no-cache` of a
+    /// browser's reload. Default: they are collapsed in a shared cache, and honored in a private
+    /// one ([`ClientDirectives::for_server`]). A second call replaces the first.
+    ///
+    /// ```
+    /// use larder_core::policy::ClientDirectives;
+    /// # fn example(cache: larder_core::Cache) -> larder_actix::CacheMiddleware {
+    /// larder_actix::CacheMiddleware::new(cache).client_directives(ClientDirectives::Ignore)
+    /// # }
+    /// ```
+    ///
+    /// RFC 9111 §5.2.1.
+    #[must_use]
+    pub fn client_directives(mut self, directives: ClientDirectives) -> Self {
+        self.client_directives = directives;
+        self
+    }
+
+    /// Sets the request headers that are replaced by one of a few values before the lookup, so that
+    /// they select few responses. Handlers see the replaced values. Default: none. A second call
+    /// replaces the first.
+    ///
+    /// ```
+    /// use larder_core::adapter::FieldNormalization;
+    /// # fn example(cache: larder_core::Cache) -> Result<larder_actix::CacheMiddleware, Box<dyn std::error::Error>> {
+    /// let normalization = FieldNormalization::default().with_languages(["en", "de"])?;
+    /// # Ok(
+    /// larder_actix::CacheMiddleware::new(cache).normalize(normalization)
+    /// # )
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn normalize(mut self, normalization: FieldNormalization) -> Self {
+        self.normalization = normalization;
         self
     }
 

@@ -17,7 +17,10 @@ use larder_core::{
     adapter::{KeyParts, ReceivedTarget, RequestTarget, is_steering, joined_cookies, normal_host},
 };
 
-use crate::{CacheMiddleware, convert::ActixHeaders};
+use crate::{
+    CacheMiddleware,
+    convert::{ActixHeaders, set_value},
+};
 
 /// The key of a request.
 pub(crate) struct RequestKey {
@@ -29,8 +32,9 @@ pub(crate) struct RequestKey {
 }
 
 impl RequestKey {
-    /// Returns the key of a request. `None` if it goes to its handler without the cache.
-    pub(crate) fn of(request: &ServiceRequest, settings: &CacheMiddleware) -> Option<Self> {
+    /// Returns the key of a request, and replaces its selecting headers by their normal form. `None`
+    /// if it goes to its handler without the cache.
+    pub(crate) fn of(request: &mut ServiceRequest, settings: &CacheMiddleware) -> Option<Self> {
         if request.headers().contains_key(UPGRADE)
             || crate::content::announces_content_of_get(request)
             || settings.skips(request)
@@ -52,10 +56,14 @@ impl RequestKey {
         let differs = target.differs_from_fields(&headers)
             || matches!(settings.key_rules.path(target.path), Cow::Owned(_));
         let url = settings.key_rules.key(&target).ok()?;
+        for (name, value) in settings.normalization.changes(&headers) {
+            set_value(request.headers_mut(), name, value);
+        }
         if !settings.has_key_parts() {
             return Some(Self { key: url, url: None, differs });
         }
         let partition = settings.partition_of(request);
+        let headers = ActixHeaders(request.headers());
         let parts = with_partition(KeyParts::new(&headers), partition.as_deref());
         let key = settings.extend_key(settings.key_rules.key_with(&url, &parts), request);
         Some(Self { key, url: Some(url), differs })

@@ -10,7 +10,7 @@ use http::{HeaderValue, Method, Request, Response, header::CONTENT_LENGTH, reque
 use larder_core::{
     Body, BodyError, Cache, CacheDetail, CacheResponse, CacheStatus, FetchError, Lookup, Origin,
     adapter::{ReceivedTarget, RequestTarget},
-    policy::header_names::CACHE_STATUS,
+    policy::{ClientDirectives, header_names::CACHE_STATUS},
 };
 
 use crate::{
@@ -147,6 +147,7 @@ impl ReverseProxy {
             Ok(url) => url,
             Err(error) => return self.failed(&error.into(), is_head),
         };
+        route.normalization.apply(&mut head.headers);
         let limits = self.options.content_limits();
         let (keyed, content) = if route.key_rules.has_parts() {
             // Boxed, like the future of a fetch.
@@ -160,11 +161,13 @@ impl ReverseProxy {
         };
         // A query is looked up like a GET.
         let method = if keyed.has_content { &Method::GET } else { &head.method };
-        let (miss, encoding) =
-            match route.encoding.lookup(&self.cache, &keyed.key, method, &head.headers).await {
-                (Lookup::Hit(response), _) => return self.completed(response, is_head),
-                (Lookup::Miss(miss), encoding) => (miss, encoding),
-            };
+        let default = ClientDirectives::for_server(self.cache.rules().kind);
+        let clients = route.client_directives.unwrap_or(default);
+        let lookup = route.encoding.lookup(&self.cache, &keyed.key, method, &head.headers, clients);
+        let (miss, encoding) = match lookup.await {
+            (Lookup::Hit(response), _) => return self.completed(response, is_head),
+            (Lookup::Miss(miss), encoding) => (miss, encoding),
+        };
         // What is looked up is also requested: the normal form, without what the key lacks.
         // `OPTIONS *` is sent as a request for the whole server (RFC 9112 §3.2.4).
         let text = keyed.key.target();

@@ -6,7 +6,11 @@
 
 use std::{fmt, sync::Arc};
 
-use larder_core::{FetchOptions, Origin, OverrideFn, adapter::KeyRules};
+use larder_core::{
+    FetchOptions, Origin, OverrideFn,
+    adapter::{FieldNormalization, KeyRules},
+    policy::ClientDirectives,
+};
 
 use crate::{
     encoding::Encoding,
@@ -42,6 +46,9 @@ pub struct Route {
     pub(crate) options: FetchOptions,
     pub(crate) key_rules: KeyRules,
     pub(crate) encoding: Encoding,
+    /// `None`: the default for the kind of cache.
+    pub(crate) client_directives: Option<ClientDirectives>,
+    pub(crate) normalization: FieldNormalization,
 }
 
 impl fmt::Debug for Route {
@@ -64,6 +71,8 @@ impl Route {
             options: FetchOptions::default(),
             key_rules: KeyRules::default(),
             encoding: Encoding::default(),
+            client_directives: None,
+            normalization: FieldNormalization::default(),
         }
     }
 
@@ -119,6 +128,26 @@ impl Route {
     #[must_use]
     pub fn key_rules(mut self, rules: KeyRules) -> Self {
         self.key_rules = rules;
+        self
+    }
+
+    /// Sets what the cache does with the caching directives of requests, such as `no-cache` of a
+    /// browser's reload. Default: they are collapsed in a shared cache, and honored in a private
+    /// one ([`ClientDirectives::for_server`]).
+    ///
+    /// RFC 9111 §5.2.1.
+    #[must_use]
+    pub fn client_directives(mut self, directives: ClientDirectives) -> Self {
+        self.client_directives = Some(directives);
+        self
+    }
+
+    /// Sets the request headers that are replaced by one of a few values, in the lookup and in the
+    /// request to the origin, so that they select few responses. Default: none. A second call
+    /// replaces the first.
+    #[must_use]
+    pub fn normalize(mut self, normalization: FieldNormalization) -> Self {
+        self.normalization = normalization;
         self
     }
 

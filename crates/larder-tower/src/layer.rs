@@ -6,7 +6,8 @@ use std::{fmt, net::IpAddr, sync::Arc};
 use http::{Extensions, request::Parts};
 use larder_core::{
     Cache, FetchOptions, TargetError,
-    adapter::{KeyRules, PurgeError, PurgePrefix, PurgeUrl, TrustedProxies},
+    adapter::{FieldNormalization, KeyRules, PurgeError, PurgePrefix, PurgeUrl, TrustedProxies},
+    policy::ClientDirectives,
 };
 use tower::Layer;
 
@@ -36,6 +37,8 @@ pub struct CacheLayer {
     pub(crate) trust: Trust,
     pub(crate) key_rules: KeyRules,
     pub(crate) partition_fn: Option<Arc<PartitionFn>>,
+    pub(crate) client_directives: ClientDirectives,
+    pub(crate) normalization: FieldNormalization,
 }
 
 /// Returns the partition of the client that has sent a request.
@@ -64,6 +67,8 @@ impl CacheLayer {
     /// two services respond to the same URL, they share one stored response.
     pub fn new(cache: Cache) -> Self {
         Self {
+            client_directives: ClientDirectives::for_server(cache.rules().kind),
+            normalization: FieldNormalization::default(),
             cache,
             options: FetchOptions::default(),
             scheme: "http",
@@ -102,6 +107,45 @@ impl CacheLayer {
     #[must_use]
     pub fn https(mut self) -> Self {
         self.scheme = "https";
+        self
+    }
+
+    /// Sets what the cache does with the caching directives of requests, such as `no-cache` of a
+    /// browser's reload. Default: they are collapsed in a shared cache, and honored in a private
+    /// one ([`ClientDirectives::for_server`]). A second call replaces the first.
+    ///
+    /// ```
+    /// use larder_core::{Cache, policy::ClientDirectives};
+    /// use larder_tower::CacheLayer;
+    ///
+    /// fn layer(cache: Cache) -> CacheLayer {
+    ///     CacheLayer::new(cache).client_directives(ClientDirectives::Ignore)
+    /// }
+    /// ```
+    ///
+    /// RFC 9111 §5.2.1.
+    #[must_use]
+    pub fn client_directives(mut self, directives: ClientDirectives) -> Self {
+        self.client_directives = directives;
+        self
+    }
+
+    /// Sets the request headers that are replaced by one of a few values before the lookup, so that
+    /// they select few responses. The wrapped service sees the replaced values. Default: none. A
+    /// second call replaces the first.
+    ///
+    /// ```
+    /// use larder_core::{Cache, adapter::FieldNormalization};
+    /// use larder_tower::CacheLayer;
+    ///
+    /// fn layer(cache: Cache) -> Result<CacheLayer, Box<dyn std::error::Error>> {
+    ///     let normalization = FieldNormalization::default().with_languages(["en", "de"])?;
+    ///     Ok(CacheLayer::new(cache).normalize(normalization))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn normalize(mut self, normalization: FieldNormalization) -> Self {
+        self.normalization = normalization;
         self
     }
 

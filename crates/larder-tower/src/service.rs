@@ -76,7 +76,9 @@ where
                 // Boxed, so that the future of a hit does not reserve space for a query.
                 return Box::pin(query(layer, service, keyed, parts, Body::stream(body))).await;
             }
-            match layer.cache.lookup(&keyed.key, &RequestHead::new(&parts.method, &parts.headers)).await {
+            let head = RequestHead::new(&parts.method, &parts.headers)
+                .with_client_directives(layer.client_directives);
+            match layer.cache.lookup(&keyed.key, &head).await {
                 Lookup::Hit(response) => Ok(layer.cache.into_http(response)),
                 Lookup::Miss(miss) => match miss.into_bypass() {
                     Ok(allowed) => {

@@ -49,6 +49,7 @@ impl RequestKey {
             normalize_authority(parts, layer.scheme);
         }
         remove_ignored_query(parts, layer);
+        layer.normalization.apply(&mut parts.headers);
         if !layer.has_key_parts() {
             return Some(Self { key: url, url: None });
         }

@@ -23,6 +23,7 @@ use larder_core::{
     adapter::{
         Forwarding, KeyParts, KeyRules, ReceivedTarget, RequestContent, RequestTarget, TrustedProxies,
     },
+    policy::ClientDirectives,
 };
 use tracing::Instrument as _;
 
@@ -190,9 +191,15 @@ impl ReverseProxy {
             keyed.extend(&route.key_rules, url, &headers, &method, forward.body());
         }
         let headers = convert::ActixHeaders(request.headers());
+        for (name, value) in route.normalization.changes(&headers) {
+            convert::set_value(request.headers_mut(), name, value);
+        }
+        let headers = convert::ActixHeaders(request.headers());
+        let default = ClientDirectives::for_server(self.cache.rules().kind);
+        let clients = route.client_directives.unwrap_or(default);
         // A query is looked up like a GET.
         let looked_up = if keyed.is_query { &http::Method::GET } else { &method };
-        match route.encoding.lookup(&self.cache, &keyed.key, looked_up, &headers).await {
+        match route.encoding.lookup(&self.cache, &keyed.key, looked_up, &headers, clients).await {
             (Lookup::Hit(response), _) => self.completed(response, is_head, None),
             (Lookup::Miss(miss), encoding) => {
                 // What is looked up is also requested: the normal form, without what the key lacks.

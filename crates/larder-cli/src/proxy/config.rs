@@ -4,11 +4,14 @@
 //! `CONFIG.md` documents the keys; the tests here check that it names each of them and no others.
 //! `origins` builds the routes.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use serde::Deserialize;
 
-use larder::core::adapter::{ForwardedFields, TrustedProxies};
+use larder::core::{
+    adapter::{ForwardedFields, TrustedProxies},
+    policy,
+};
 
 use crate::store_url::{self, UsageError};
 
@@ -26,6 +29,7 @@ pub(crate) struct Config {
     pub(crate) forwarded_fields: Forwarded,
     pub(crate) share_set_cookie: bool,
     pub(crate) share_request_errors: bool,
+    pub(crate) client_directives: Option<ClientDirectives>,
     pub(crate) compress: bool,
     pub(crate) tls: Option<Tls>,
     pub(crate) admin: Option<Admin>,
@@ -154,6 +158,11 @@ pub(crate) struct Route {
     pub(crate) ignore_query: Vec<String>,
     #[serde(default)]
     pub(crate) key: Key,
+    #[serde(default)]
+    pub(crate) languages: Vec<String>,
+    #[serde(default)]
+    pub(crate) normalize: BTreeMap<String, Vec<String>>,
+    pub(crate) client_directives: Option<ClientDirectives>,
     pub(crate) max_object: Option<Size>,
     pub(crate) compress: Option<bool>,
     #[serde(default)]
@@ -172,11 +181,33 @@ pub(crate) enum Balance {
     RoundRobin,
 }
 
+/// The value of `client_directives`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ClientDirectives {
+    /// Obey each of them.
+    Honor,
+    /// Ignore all of them.
+    Ignore,
+    /// Send at most one reload a second to the origin for each stored response.
+    Collapse,
+}
+
+impl From<ClientDirectives> for policy::ClientDirectives {
+    fn from(directives: ClientDirectives) -> Self {
+        match directives {
+            ClientDirectives::Honor => Self::Honor,
+            ClientDirectives::Ignore => Self::Ignore,
+            ClientDirectives::Collapse => Self::Collapse,
+        }
+    }
+}
+
 /// Header rules: `remove` applies before `set`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Headers {
-    pub(crate) set: std::collections::BTreeMap<String, String>,
+    pub(crate) set: BTreeMap<String, String>,
     pub(crate) remove: Vec<String>,
 }
 
@@ -236,6 +267,9 @@ impl Route {
             groups: Vec::new(),
             ignore_query: Vec::new(),
             key: Key::default(),
+            languages: Vec::new(),
+            normalize: BTreeMap::new(),
+            client_directives: None,
             max_object: None,
             compress: None,
             request_headers: Headers::default(),
@@ -378,6 +412,14 @@ mod tests {
             (route("key = { cookies = [\"a=b\"] }"), "'a=b' is not a valid cookie name"),
             (route("key = { post = true }"), "key.post needs key.content"),
             (route("balance = \"random\""), "unknown variant `random`"),
+            (route("client_directives = \"obey\""), "unknown variant `obey`"),
+            (route("languages = [\"german language\"]"), "'german language' is not a valid value"),
+            (route("normalize = { Cookie = [\"a\"] }"), "'Cookie' does more than select a response"),
+            (route("normalize = { X-Device = [] }"), "'x-device' needs at least one value"),
+            (
+                route("languages = [\"en\"]\nnormalize = { Accept-Language = [\"de\"] }"),
+                "set languages or normalize, not both",
+            ),
             (route("health = { path = \"healthz\" }"), "is not a path"),
             (route("response_headers = { set = { a = \"b\\n\" } }"), "is not a valid header value"),
             ("[[route]]\norigins = [\"127.0.0.1:1\"]".to_owned(), "http:// or https://"),

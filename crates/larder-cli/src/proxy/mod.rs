@@ -156,6 +156,10 @@ pub(crate) struct Args {
     /// Cache-Control allows it. Every client gets the same error.
     #[arg(long)]
     share_request_errors: bool,
+    /// What to do with Cache-Control and Pragma of requests, such as no-cache of a reload [default:
+    /// collapse, or honor with --private].
+    #[arg(long, value_name = "WHAT", value_enum)]
+    client_directives: Option<config::ClientDirectives>,
     /// Serve over TLS with this certificate chain, a file in PEM format.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -202,6 +206,7 @@ fn config(args: &Args) -> anyhow::Result<Config> {
     }
     config.share_set_cookie |= args.share_set_cookie;
     config.share_request_errors |= args.share_request_errors;
+    config.client_directives = args.client_directives.or(config.client_directives);
     if let (Some(cert), Some(key)) = (&args.tls_cert, &args.tls_key) {
         config.tls = Some(Tls { cert: cert.clone(), key: key.clone() });
     }

@@ -5,12 +5,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderName, HeaderValue, Uri};
+use http::{HeaderName, HeaderValue, Uri, header::ACCEPT_LANGUAGE};
 use larder::{
     compress::Compression,
     core::{
         Origin, OverrideFn, Overrides, TargetError,
-        adapter::{ContentInKey, KeyRules, PurgePrefix, PurgeUrl},
+        adapter::{ContentInKey, FieldNormalization, InvalidNormalization, KeyRules, PurgePrefix, PurgeUrl},
+        policy::ClientDirectives,
     },
     origin::{
         Balance, Failover, FailoverOptions, HeaderRewrite, HeaderRules, Health, HealthCheck, HyperOptions,
@@ -50,6 +51,8 @@ struct ValidatedRoute {
     key_rules: KeyRules,
     max_object: Option<u64>,
     compress: Option<Arc<Compression>>,
+    client_directives: Option<ClientDirectives>,
+    normalization: FieldNormalization,
 }
 
 impl RouteTable {
@@ -58,7 +61,11 @@ impl RouteTable {
         let compression = Arc::new(Compression::default());
         let routes = config.route.iter().enumerate().map(|(index, route)| {
             let compress = route.compress.unwrap_or(config.compress).then(|| Arc::clone(&compression));
-            ValidatedRoute::new(route, compress).map_err(|error| match config.route.len() {
+            let validated = ValidatedRoute::new(route, compress).map(|route| ValidatedRoute {
+                client_directives: route.client_directives.or(config.client_directives.map(Into::into)),
+                ..route
+            });
+            validated.map_err(|error| match config.route.len() {
                 1 => error,
                 _ => UsageError(format!("route {} ({}): {error}", index + 1, route.prefix)),
             })
@@ -154,6 +161,8 @@ impl ValidatedRoute {
             key_rules: key_rules(route)?,
             max_object: route.max_object.map(|size| size.0),
             compress,
+            client_directives: route.client_directives.map(ClientDirectives::from),
+            normalization: normalization(route)?,
         })
     }
 
@@ -180,6 +189,10 @@ impl ValidatedRoute {
         if let Some(bytes) = self.max_object {
             route = route.max_object(bytes);
         }
+        if let Some(directives) = self.client_directives {
+            route = route.client_directives(directives);
+        }
+        route = route.normalize(self.normalization.clone());
         match &self.compress {
             Some(compression) => route.compress(Arc::clone(compression)),
             None => route,
@@ -256,6 +269,22 @@ fn key_rules(route: &config::Route) -> Result<KeyRules, UsageError> {
     };
     let limit = usize::try_from(limit.0).unwrap_or(usize::MAX);
     Ok(rules.with_content(ContentInKey::default().with_max_length(limit).with_post(*post)))
+}
+
+/// Collects the request headers of a route that are replaced by a normal form.
+fn normalization(route: &config::Route) -> Result<FieldNormalization, UsageError> {
+    let invalid = |error: InvalidNormalization| UsageError(error.to_string());
+    let mut normalization = FieldNormalization::default();
+    if !route.languages.is_empty() {
+        normalization = normalization.with_languages(&route.languages).map_err(invalid)?;
+    }
+    for (name, values) in &route.normalize {
+        if !route.languages.is_empty() && name.eq_ignore_ascii_case(ACCEPT_LANGUAGE.as_str()) {
+            return Err(UsageError(format!("{name}: set languages or normalize, not both")));
+        }
+        normalization = normalization.with_values(name, values).map_err(invalid)?;
+    }
+    Ok(normalization)
 }
 
 /// Collects the caching rules of a route.
