@@ -26,7 +26,7 @@ pub(crate) struct Config {
     pub(crate) keep_alive: Option<Time>,
     pub(crate) trust_forwarded: bool,
     pub(crate) trusted_proxies: TrustedNetworks,
-    pub(crate) forwarded_fields: Forwarded,
+    pub(crate) forwarded_fields: TargetFields,
     pub(crate) share_set_cookie: bool,
     pub(crate) share_request_errors: bool,
     pub(crate) client_directives: Option<ClientDirectives>,
@@ -54,7 +54,7 @@ impl Default for TrustedNetworks {
 /// The value of `forwarded_fields`.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Forwarded {
+pub(crate) enum TargetFields {
     #[default]
     PreferXForwarded,
     XForwarded,
@@ -62,13 +62,13 @@ pub(crate) enum Forwarded {
     Agreeing,
 }
 
-impl From<Forwarded> for ForwardedFields {
-    fn from(fields: Forwarded) -> Self {
+impl From<TargetFields> for ForwardedFields {
+    fn from(fields: TargetFields) -> Self {
         match fields {
-            Forwarded::PreferXForwarded => Self::PreferXForwarded,
-            Forwarded::XForwarded => Self::XForwarded,
-            Forwarded::Forwarded => Self::Forwarded,
-            Forwarded::Agreeing => Self::Agreeing,
+            TargetFields::PreferXForwarded => Self::PreferXForwarded,
+            TargetFields::XForwarded => Self::XForwarded,
+            TargetFields::Forwarded => Self::Forwarded,
+            TargetFields::Agreeing => Self::Agreeing,
         }
     }
 }

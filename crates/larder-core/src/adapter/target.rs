@@ -136,7 +136,9 @@ impl<'a> RequestTarget<'a> {
     /// If handlers see the path as it was sent, their response must not be stored under the normal
     /// form: it is not the response of that path.
     pub fn has_other_path(&self) -> bool {
-        let is_plain = |byte: u8| byte.is_ascii() && !b"\"<>\\^`{|}".contains(&byte);
+        let is_plain = |byte: u8| {
+            !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x80..)
+        };
         let may_differ =
             self.path.contains("/.") || self.path.contains("%2") || !self.path.bytes().all(is_plain);
         may_differ
