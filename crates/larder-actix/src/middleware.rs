@@ -115,7 +115,8 @@ where
     };
     keyed.add_query(&request, &settings, &method, &content);
     let headers = convert::ActixHeaders(request.headers());
-    match settings.encoding.lookup(&settings.cache, &keyed.key, &http::Method::GET, &headers).await {
+    let (method_in_key, directives) = (http::Method::GET, settings.client_directives);
+    match settings.encoding.lookup(&settings.cache, &keyed.key, &method_in_key, &headers, directives).await {
         (Lookup::Hit(response), _) => Ok(hit(&settings, request, &method, response)),
         (Lookup::Miss(miss), encoding) => {
             let context = MissContext { settings, service, method, keyed, encoding, query: Some(content) };

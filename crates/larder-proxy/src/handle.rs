@@ -147,6 +147,7 @@ impl ReverseProxy {
             Ok(url) => url,
             Err(error) => return self.failed(&error.into(), is_head),
         };
+        let is_asterisk = target.path == "*";
         route.normalization.apply(&mut head.headers);
         let limits = self.options.content_limits();
         let (keyed, content) = if route.key_rules.has_parts() {
@@ -171,7 +172,7 @@ impl ReverseProxy {
         // What is looked up is also requested: the normal form, without what the key lacks.
         // `OPTIONS *` is sent as a request for the whole server (RFC 9112 §3.2.4).
         let text = keyed.key.target();
-        let text = if target.path == "*" { text.trim_end_matches('*') } else { &text };
+        let text = if is_asterisk { text.trim_end_matches('*') } else { &text };
         let Ok(target) = text.parse() else {
             let rejection = reject::bad_request("400 Bad Request: the request target is not a valid URI\n");
             return self.rejected(rejection, CacheDetail::Refused);

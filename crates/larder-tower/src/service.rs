@@ -126,7 +126,8 @@ where
     };
     keyed.add_query(&layer, &parts, &content);
     // A query is looked up like a GET.
-    match layer.cache.lookup(&keyed.key, &RequestHead::new(&Method::GET, &parts.headers)).await {
+    let head = RequestHead::new(&Method::GET, &parts.headers).with_client_directives(layer.client_directives);
+    match layer.cache.lookup(&keyed.key, &head).await {
         Lookup::Hit(response) => Ok(layer.cache.into_http(response)),
         Lookup::Miss(miss) => {
             let request = Request::from_parts(parts, Body::from(content));
