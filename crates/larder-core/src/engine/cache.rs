@@ -72,6 +72,9 @@ impl Cache {
     /// is a miss at once, and [`Miss::fetch`](crate::Miss::fetch) forwards them and invalidates what
     /// they change.
     ///
+    /// An adapter of a server decides what its clients' caching directives do
+    /// ([`RequestHead::with_client_directives`]); without that, each of them is obeyed.
+    ///
     /// ```
     /// use std::sync::Arc;
     ///
