@@ -129,7 +129,7 @@ impl ReverseProxy {
     where
         B: http_body::Body<Data: Send, Error: Into<BodyError>> + Send + 'static,
     {
-        if let Some(rejection) = reject::reject(head) {
+        if let Some(rejection) = reject::reject(head, !content.is_end_stream()) {
             return self.rejected(rejection, CacheDetail::Refused);
         }
         let is_head = head.method == Method::HEAD;

@@ -3,7 +3,7 @@
 
 use http::{
     HeaderMap, Method, Response, StatusCode, Version,
-    header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, UPGRADE},
+    header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING, UPGRADE},
     request::Parts,
 };
 use larder_core::{Body, adapter::TargetRejection};
@@ -15,7 +15,16 @@ use crate::{content::ContentFailure, route::NoRoute};
 const PURGE_METHODS: [&str; 4] = ["PURGE", "BAN", "PURGEKEYS", "REFRESH"];
 
 /// Returns the error response for a request that is not served; `None` for all others.
-pub(crate) fn reject(head: &Parts) -> Option<Response<Body>> {
+pub(crate) fn reject(head: &Parts, has_content: bool) -> Option<Response<Body>> {
+    if has_content && head.headers.contains_key(TRANSFER_ENCODING) && !is_only_chunked(&head.headers) {
+        let mut rejection = text(
+            StatusCode::NOT_IMPLEMENTED,
+            "501 Not Implemented: this proxy knows no transfer coding but chunked, once\n",
+        );
+        // Where the request ends is in doubt, so nothing is read behind it.
+        rejection.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        return Some(rejection);
+    }
     if head.version >= Version::HTTP_2 && !has_one_length(&head.headers) {
         return Some(bad_request("400 Bad Request: Content-Length is invalid or differs between lines\n"));
     }
@@ -50,6 +59,13 @@ pub(crate) fn reject(head: &Parts) -> Option<Response<Body>> {
         return Some(rejection);
     }
     None
+}
+
+/// Returns whether the content is in chunks, and they have no other coding (RFC 9112 §6.1).
+fn is_only_chunked(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
+    lines.next().is_some_and(|line| line.as_bytes().eq_ignore_ascii_case(b"chunked"))
+        && lines.next().is_none()
 }
 
 /// Returns whether there is at most one `Content-Length`, with a number (RFC 9110 §8.6). Servers of
