@@ -5,42 +5,22 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use actix_http::body::{BodySize, MessageBody};
 use bytes::Bytes;
 use http_body::Body as _;
 use larder_core::Body;
+use tokio::sync::oneshot;
 
 /// The body of a response from the cache.
 #[derive(Debug)]
 pub struct ResponseBody {
     kind: Kind,
-    /// Notified of the progress, and dropped at the end of the response.
-    observer: Option<Box<dyn BodyObserver>>,
-}
-
-/// Follows a body on its way to the client. The observer is dropped with the body, whether the body
-/// was sent or not.
-pub(crate) trait BodyObserver: std::fmt::Debug {
-    /// Reports that the body is being read: handlers and middlewares have released the request.
-    fn on_poll(&mut self) {}
-    /// Reports that `bytes` more bytes were handed to the connection.
-    fn on_chunk(&mut self, _bytes: u64) {}
-    /// Reports that the body is complete.
-    fn on_end(&mut self) {}
-}
-
-/// Drops its sender when the body is first read, or when it is dropped unread. The receiver
-/// resolves then.
-#[derive(Debug)]
-pub(crate) struct StartSignal(pub(crate) Option<tokio::sync::oneshot::Sender<()>>);
-
-impl BodyObserver for StartSignal {
-    fn on_poll(&mut self) {
-        self.0 = None;
-    }
+    /// Dropped when the body is first read: handlers and middlewares have released the request
+    /// then.
+    start: Option<oneshot::Sender<()>>,
 }
 
 #[derive(Debug)]
@@ -62,14 +42,15 @@ impl ResponseBody {
         }
     }
 
-    /// Creates a body of this kind, without an observer.
+    /// Creates a body of this kind, without a signal.
     fn of(kind: Kind) -> Self {
-        Self { kind, observer: None }
+        Self { kind, start: None }
     }
 
-    /// Sets the observer.
-    pub(crate) fn with_observer(mut self, observer: Box<dyn BodyObserver>) -> Self {
-        self.observer = Some(observer);
+    /// Sets the sender that is dropped when the body is first read, or dropped unread. Its receiver
+    /// resolves then.
+    pub(crate) fn with_start_signal(mut self, start: oneshot::Sender<()>) -> Self {
+        self.start = Some(start);
         self
     }
 
@@ -77,11 +58,6 @@ impl ResponseBody {
     /// would have.
     pub(crate) fn absent(length: Option<u64>) -> Self {
         Self::of(Kind::Absent(length.map_or(BodySize::None, BodySize::Sized)))
-    }
-
-    /// Creates a body of text.
-    pub(crate) fn text(text: impl Into<Bytes>) -> Self {
-        Self::of(Kind::Whole(text.into()))
     }
 }
 
@@ -96,25 +72,15 @@ impl MessageBody for ResponseBody {
     }
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        if let Some(observer) = &mut self.observer {
-            observer.on_poll();
-        }
-        let next = ready!(self.kind.poll_next(cx));
-        if let Some(observer) = &mut self.observer {
-            match &next {
-                Some(Ok(chunk)) => observer.on_chunk(chunk.len() as u64),
-                Some(Err(_)) => {}
-                None => observer.on_end(),
-            }
-        }
-        Poll::Ready(next)
+        self.start = None;
+        self.kind.poll_next(cx)
     }
 
     fn try_into_bytes(self) -> Result<Bytes, Self> {
         match self.kind {
-            // With an observer the body has to be polled: taking the bytes out would drop the
-            // observer before they are sent.
-            Kind::Whole(bytes) if self.observer.is_none() => Ok(bytes),
+            // With a signal the body has to be polled: taking the bytes out would drop the signal
+            // before the handlers have released the request.
+            Kind::Whole(bytes) if self.start.is_none() => Ok(bytes),
             kind => Err(Self { kind, ..self }),
         }
     }

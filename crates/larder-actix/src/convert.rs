@@ -46,19 +46,12 @@ pub(crate) fn status_from_actix(status: web::StatusCode) -> http::StatusCode {
     http::StatusCode::from_u16(status.as_u16()).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// Converts those headers from actix's map for which `select` returns true: of a request to
-/// forward, or of a handler's response.
-pub(crate) fn headers_from_actix(
-    headers: &actix::HeaderMap,
-    select: impl Fn(&str) -> bool,
-) -> http::HeaderMap {
+/// Converts headers from actix's map: of a request to forward, or of a handler's response.
+pub(crate) fn headers_from_actix(headers: &actix::HeaderMap) -> http::HeaderMap {
     let mut converted = http::HeaderMap::with_capacity(headers.len() + 4);
     let mut values = Values::of(|| headers.iter().map(|(_, value)| value.as_bytes()));
     for (name, value) in headers {
         let value = http::HeaderValue::from_maybe_shared(values.next(value.len()));
-        if !select(name.as_str()) {
-            continue;
-        }
         if let (Ok(name), Ok(value)) = (http::HeaderName::from_lowercase(name.as_str().as_bytes()), value) {
             converted.append(name, value);
         }

@@ -8,7 +8,6 @@ mod encoding;
 mod etag;
 mod fingerprint;
 mod middleware;
-mod proxy;
 mod respond;
 mod settings;
 mod target;
@@ -16,8 +15,4 @@ mod target;
 pub use body::ResponseBody;
 pub use fingerprint::is_fingerprinted;
 pub use middleware::CacheMiddlewareService;
-pub use proxy::{
-    Access, AccessLog, ProxyOptions, ProxyServer, Reloader, ReverseProxy, Route, RunningProxy, ServerOptions,
-    TlsError,
-};
 pub use settings::CacheMiddleware;

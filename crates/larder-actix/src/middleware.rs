@@ -26,7 +26,6 @@ use tokio::sync::oneshot;
 
 use crate::{
     CacheMiddleware, ResponseBody,
-    body::StartSignal,
     bridge, content, convert,
     encoding::NegotiatedEncoding,
     respond::respond,
@@ -220,7 +219,7 @@ where
                     // The response is stale and may be revalidated in the background: with the same
                     // request, after the framework has released it.
                     let (sender, released) = oneshot::channel();
-                    start_signal = Some(StartSignal(Some(sender)));
+                    start_signal = Some(sender);
                     let revalidation =
                         BackgroundRevalidation { request: request.clone(), released, service: self.service };
                     actix_rt::spawn(revalidation.run(origin_requests, Rc::clone(&self.settings)));
@@ -235,7 +234,7 @@ where
         let cache_status = cache.cache_status(&response);
         let mut response = respond(response, is_head, cache_status);
         if let Some(signal) = start_signal {
-            response = response.map_body(|_, body| body.with_observer(Box::new(signal)));
+            response = response.map_body(|_, body| body.with_start_signal(signal));
         }
         Ok(ServiceResponse::new(request, response.into()).map_into_right_body())
     }
@@ -253,7 +252,7 @@ fn forward(
     *forward.method_mut() = method.clone();
     *forward.uri_mut() =
         key.target().parse().map_err(actix_web::error::ErrorBadRequest::<http::uri::InvalidUri>)?;
-    *forward.headers_mut() = convert::headers_from_actix(request.headers(), |_| true);
+    *forward.headers_mut() = convert::headers_from_actix(request.headers());
     Ok(forward)
 }
 
@@ -317,7 +316,7 @@ where
     let (head, body) = response.into_parts();
     let mut converted = http::Response::new(bridge::from_message_body(body));
     *converted.status_mut() = convert::status_from_actix(head.status());
-    *converted.headers_mut() = convert::headers_from_actix(head.headers(), |_| true);
+    *converted.headers_mut() = convert::headers_from_actix(head.headers());
     origin_request.responder.send(Ok(settings.additions.add_to(request.path(), converted)));
     Ok(request)
 }

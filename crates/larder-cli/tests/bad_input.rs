@@ -65,8 +65,8 @@ fn ambiguous_framing_is_rejected() {
     assert_eq!(content(&proxy.get("/hidden", "")), "GET /hidden HTTP/1.1");
 }
 
-/// Of two lengths the chunks count, and nothing behind them is read (RFC 9112 §6.1). The origin gets
-/// one of them.
+/// Of two lengths the chunks count, and nothing behind them is read (RFC 9112 §6.1). The origin
+/// gets one of them.
 #[test]
 fn chunks_with_a_length_end_the_connection() {
     let origin = echo();

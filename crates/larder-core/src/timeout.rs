@@ -44,7 +44,7 @@ const BODY_LIMIT: Duration = Duration::from_secs(300);
 /// origin's time.
 ///
 /// While the origin waits for the next chunk of the body, the client's time runs and not the
-/// origin's. It starts anew with each chunk, so an upload over a slow connection may take longer
+/// origin's. It starts again with each chunk, so an upload over a slow connection may take longer
 /// than `limit`. Returns `None` if `limit` passes without a chunk or a response, or if the body is
 /// silent for `limit` and for 5 minutes.
 ///
@@ -72,7 +72,7 @@ where
     }
 }
 
-/// Whose turn it is: the client's, which owes a chunk of the body, or the origin's.
+/// The side that has to send next: the client, which owes a chunk of the body, or the origin.
 #[derive(Debug, Default)]
 struct Turn {
     is_clients: AtomicBool,
@@ -80,7 +80,7 @@ struct Turn {
     changed: Notify,
 }
 
-/// A request's body that records whose turn it is.
+/// A request's body that records which side has to send next.
 struct WatchedBody {
     body: Body,
     turn: Arc<Turn>,
@@ -88,7 +88,7 @@ struct WatchedBody {
 
 impl Drop for WatchedBody {
     fn drop(&mut self) {
-        // Whoever reads no further waits for the origin.
+        // A reader that has stopped waits for the origin.
         self.turn.is_clients.store(false, Ordering::Relaxed);
         self.turn.changed.notify_one();
     }

@@ -1,8 +1,8 @@
 //! Applies the limits on a request's content while it is forwarded: the time between its parts, and
 //! its length.
 //!
-//! The time runs only while the client owes bytes: it starts when the origin's connection asks for
-//! more, and ends when more has arrived.
+//! The time runs only while the client owes bytes: it starts when the origin's connection reads and
+//! nothing is there, and ends when more has arrived.
 
 use std::{
     fmt,

@@ -91,7 +91,7 @@ pub(crate) async fn forward(
 }
 
 /// Removes `Expect: 100-continue`, which this proxy answers itself (RFC 9110 §10.1.1): the server
-/// sends 100 when the origin's connection asks for the content.
+/// sends 100 when the origin's connection reads the content.
 fn answer_expectation(headers: &mut HeaderMap) {
     let is_100 = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
     if headers.get(EXPECT).is_some_and(is_100) {

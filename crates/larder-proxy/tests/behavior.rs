@@ -178,7 +178,7 @@ async fn content_that_stops_gets_408(protocol: Protocol) {
         .proxy(|options| options.with_content_timeout(Duration::from_millis(300)))
         .in_front_of(&origin);
     let mut client = proxy.client().await;
-    let (content, _keep) = setting::unfinished(5);
+    let (content, _keep) = setting::client::unfinished(5);
     let request = client.request("POST", "/").header("content-length", "100").body(content);
     let reply = timeout(setting::PATIENCE, client.stream(request.expect("a request"))).await;
     let reply = reply.expect("an answer").expect("a response");
@@ -230,7 +230,7 @@ async fn several_cookies_reach_the_origin_as_one_line(protocol: Protocol) {
     assert_eq!(reply.text(), "a=1; b=2");
 }
 
-/// Clients that ask for a long response and read nothing stayed for ever.
+/// Clients that requested a long response and read nothing stayed for ever.
 async fn a_reader_that_stops_is_cut(protocol: Protocol) {
     use http_body_util::BodyExt as _;
     let (origin, mut requests) = ManualOrigin::new();

@@ -158,7 +158,7 @@ async fn a_client_of_http_1_0_gets_no_chunks() {
     assert!(response.ends_with("\r\n\r\none and two"), "{response}");
 }
 
-/// 100 is sent when the origin's connection asks for the content, and not with a rejection.
+/// 100 is sent when the origin's connection reads the content, and not with a rejection.
 #[tokio::test]
 async fn an_expectation_is_answered_once() {
     let origin = RawOrigin::fixed("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");

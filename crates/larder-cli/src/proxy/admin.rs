@@ -280,7 +280,7 @@ impl AdminListener {
     }
 }
 
-/// Reads the body of a purge. The error says what is wrong with it.
+/// Reads the body of a purge. The error states what is wrong with it.
 async fn read_json(request: Request<Incoming>) -> Result<Purge, String> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();

@@ -43,7 +43,7 @@ impl Activity {
         self.is_stopping.get()
     }
 
-    /// Tells the connection that the server shuts down.
+    /// Notifies the connection that the server shuts down.
     pub(super) fn stop(&self) {
         self.is_stopping.set(true);
         if let Some(waker) = self.waker.borrow_mut().take() {

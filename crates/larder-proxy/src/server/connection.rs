@@ -27,8 +27,8 @@ use tokio::{
 };
 
 use super::{
-    ServerOptions,
     activity::Activity,
+    options::ServerOptions,
     reload::WorkerProxy,
     socket::{ClientStream, MeteredTcp},
     streams::{ServedBody, StreamExecutor},
@@ -74,7 +74,7 @@ pub(super) async fn serve<M: Fn() -> ReverseProxy + 'static>(
 ) {
     let opened = Instant::now();
     let preparing = prepare(&context, MeteredTcp { tcp, activity: Rc::clone(&activity) });
-    // None: a failed handshake, or a client that has left or sent nothing. There is no one to tell.
+    // None: a failed handshake, or a client that has left or sent nothing.
     let Some((stream, is_http_2)) = until_stopped(&activity, preparing).await.flatten() else { return };
     let timeouts = Timeouts::new(&context.options, Rc::clone(&activity), is_http_2, opened);
     let executor = StreamExecutor::new(context.options.send_timeout);
@@ -116,7 +116,7 @@ async fn respond<M: Fn() -> ReverseProxy>(
     proxy.handle(request, Some(peer.ip())).await
 }
 
-/// Prepares a connection: the TLS handshake, and the first bytes that tell the protocol. Returns
+/// Prepares a connection: the TLS handshake, and the first bytes, which show the protocol. Returns
 /// the connection, and whether it is one of HTTP/2.
 async fn prepare<M>(context: &ConnectionContext<M>, tcp: MeteredTcp) -> Option<(ClientStream, bool)> {
     let preparing = async {

@@ -93,7 +93,7 @@ impl Connections {
         self.fewer_than(self.max).await;
     }
 
-    /// Tells each connection that the server shuts down.
+    /// Notifies each connection that the server shuts down.
     pub(super) fn stop(&self) {
         for activity in self.open.borrow().values() {
             activity.stop();

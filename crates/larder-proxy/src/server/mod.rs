@@ -204,8 +204,8 @@ impl RunningProxy {
     ///
     /// # Errors
     ///
-    /// Returns an I/O error if a worker cannot be started, or if one has panicked. The other workers
-    /// are shut down then.
+    /// Returns an I/O error if a worker cannot be started, or if one has panicked. The others are
+    /// shut down then.
     ///
     /// # Cancel safety
     ///

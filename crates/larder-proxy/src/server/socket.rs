@@ -134,8 +134,8 @@ impl ClientStream {
         Self { transport: Transport::Tls(Box::new(stream)), activity, first: Bytes::new(), discarded: None }
     }
 
-    /// Returns whether the client has begun an HTTP/2 connection, once it has sent enough to tell.
-    /// The bytes that were read for it are read again by the connection.
+    /// Returns whether the client has begun an HTTP/2 connection, once it has sent enough to
+    /// decide. The connection then reads these bytes again.
     ///
     /// # Errors
     ///

@@ -25,7 +25,7 @@ use crate::ProxyBody;
 pub(super) struct StreamProgress {
     /// Number of chunks that were handed out.
     chunks: Cell<u64>,
-    /// Whether the next chunk has not been asked for since.
+    /// Whether the connection has not read on since.
     is_waiting: Cell<bool>,
 }
 

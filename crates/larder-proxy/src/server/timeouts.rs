@@ -7,9 +7,9 @@ use std::{rc::Rc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{ServerOptions, activity::Activity};
+use super::{activity::Activity, options::ServerOptions};
 
-/// Time until an idle connection that has been asked to close is closed by force. Over HTTP/2 the
+/// Time until an idle connection that is being closed is closed by force. Over HTTP/2 the
 /// client may first confirm that it has seen the GOAWAY.
 const CLOSING: Duration = Duration::from_secs(1);
 
@@ -26,7 +26,7 @@ pub(super) enum Expiry {
     Look,
     /// The head of a request is incomplete.
     Head,
-    /// No request has arrived: ask the client to close, or close.
+    /// No request has arrived: close the connection, over HTTP/2 with a GOAWAY first.
     Idle,
     /// The client takes nothing.
     Send,
@@ -76,7 +76,7 @@ impl Timeouts {
         }
     }
 
-    /// Records that the client has been asked to close the connection.
+    /// Records that the connection is being closed.
     pub(super) fn close(&mut self, now: Instant) {
         self.closing_since.get_or_insert(now);
     }

@@ -15,10 +15,10 @@ use tokio::{
 };
 
 use super::{
-    ServerOptions,
     activity::Activity,
     connection::{self, ConnectionContext},
     limits::Connections,
+    options::ServerOptions,
     reload::{Reloader, WorkerProxy},
     shutdown::{Stage, reached},
 };
