@@ -93,6 +93,21 @@ fn an_origin_is_killed_under_load() {
     assert_eq!(servers.len(), 2, "{servers:?}");
 }
 
+/// SIGHUP right after the address was printed ended the proxy.
+#[test]
+fn a_reload_may_come_at_once() {
+    let nginx = Nginx::start();
+    for _ in 0..10 {
+        let dir = ConfigDir::new();
+        let mut proxy = dir.start(&format!("[[route]]\norigins = [\"{}\"]", nginx.url()), &[]);
+        let pid = proxy.child.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-HUP", &pid]).status().expect("kill").success());
+        dir.wait_for_error("reloaded");
+        assert!(proxy.is_alive());
+        assert_eq!(status(&proxy.get("/page.html", "")), 200);
+    }
+}
+
 #[test]
 fn routes_and_their_rules() {
     let (main, api) = (Nginx::start(), Nginx::start());

@@ -26,7 +26,12 @@ use larder::{
     proxy::{ProxyOptions, ProxyServer, ReverseProxy, ServerOptions},
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tokio::{runtime::LocalOptions, task::spawn_local, time::Instant};
+use tokio::{
+    runtime::LocalOptions,
+    signal::unix::{SignalKind, signal},
+    task::spawn_local,
+    time::Instant,
+};
 
 pub(crate) use self::admin::read_token;
 use self::{
@@ -283,11 +288,9 @@ async fn serve(
     }
     let mut health_checks = route_table.start_health_checks();
     if let Some(path) = args.config.clone() {
+        // Received from here on, before the address is printed.
+        let mut hangups = signal(SignalKind::hangup())?;
         spawn_local(async move {
-            let Ok(mut hangups) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
-            else {
-                return;
-            };
             while hangups.recv().await.is_some() {
                 match reload(&args) {
                     Ok(route_table) => {
