@@ -64,6 +64,16 @@ async fn each_head_has_its_own_time() {
     assert_eq!(read_to_end(&mut silent).await, "", "a connection without a request has no response");
 }
 
+/// A client that opens a TLS connection and sends nothing, or half a record.
+#[tokio::test]
+async fn a_tls_handshake_has_a_time() {
+    let proxy = Setup::new(Protocol::Http1Tls)
+        .server(|options| options.with_request_timeout(Duration::from_millis(300)))
+        .with(echo());
+    assert_eq!(proxy.raw("").await, "");
+    assert_eq!(proxy.raw([22, 3, 1, 2, 0, 1]).await, "");
+}
+
 /// A byte now and then does not extend the time for a head.
 #[tokio::test]
 async fn a_trickling_head_is_cut() {

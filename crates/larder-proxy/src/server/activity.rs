@@ -18,6 +18,8 @@ pub(super) struct Activity {
     pub(super) ended: Cell<bool>,
     /// Whether bytes have arrived after the beginning of the last request.
     pub(super) received: Cell<bool>,
+    /// Whether the client may have sent, or may still send, what is not read.
+    pub(super) has_unread: Cell<bool>,
     /// Whether the client has taken bytes.
     pub(super) sent: Cell<bool>,
     /// Whether bytes wait for the client to take them.
@@ -69,8 +71,15 @@ impl Activity {
         }
     }
 
+    /// Records that bytes have arrived.
+    pub(super) fn receive(&self) {
+        self.received.set(true);
+        self.has_unread.set(true);
+    }
+
     /// Records the beginning of a request. It ends when the returned value is dropped.
-    pub(super) fn begin(self: &Rc<Self>) -> InFlight {
+    pub(super) fn begin(self: &Rc<Self>, has_content: bool) -> InFlight {
+        self.has_unread.set(has_content);
         self.in_flight.set(self.in_flight.get() + 1);
         self.begun.set(true);
         self.received.set(false);

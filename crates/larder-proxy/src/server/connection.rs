@@ -14,6 +14,7 @@ use std::{
 };
 
 use http::{Request, Response, Version, header::COOKIE};
+use http_body::Body as _;
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
@@ -82,7 +83,7 @@ pub(super) async fn serve<M: Fn() -> ReverseProxy + 'static>(
     let served = Rc::clone(&context);
     let begun = Rc::clone(&activity);
     let service = service_fn(move |request: Request<Incoming>| {
-        let in_flight = begun.begin();
+        let in_flight = begun.begin(!request.body().is_end_stream());
         let progress = streams.as_ref().map(StreamExecutor::next_progress);
         let context = Rc::clone(&served);
         async move {

@@ -182,13 +182,13 @@ impl AsyncRead for ClientStream {
         if this.first.has_remaining() {
             let length = this.first.len().min(buffer.remaining());
             buffer.put_slice(&this.first.split_to(length));
-            this.activity.received.set(true);
+            this.activity.receive();
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
         ready!(inner!(this.poll_read(cx, buffer)))?;
         if buffer.filled().len() > before {
-            this.activity.received.set(true);
+            this.activity.receive();
         }
         Poll::Ready(Ok(()))
     }
@@ -219,10 +219,13 @@ impl AsyncWrite for ClientStream {
         inner!(self.poll_flush(cx))
     }
 
-    /// Closes the sending side, and then discards what the client still sends.
+    /// Closes the sending side, and then discards what the client may still send.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.discarded.is_none() {
             ready!(inner!(self.poll_shutdown(cx)))?;
+            if !self.activity.has_unread.get() {
+                return Poll::Ready(Ok(()));
+            }
             self.discarded = Some(0);
             self.activity.is_lingering.set(true);
         }

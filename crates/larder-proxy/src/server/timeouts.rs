@@ -113,7 +113,8 @@ impl Timeouts {
     /// Returns the next deadline, and what to do when it has passed.
     pub(super) fn next(&self, now: Instant) -> (Instant, Expiry) {
         if let Some(since) = self.closing_since {
-            let limit = if self.activity.is_lingering.get() { LINGER } else { CLOSING };
+            let is_lingering = self.activity.is_lingering.get() && !self.activity.is_stopping();
+            let limit = if is_lingering { LINGER } else { CLOSING };
             return (since + limit, Expiry::Closing);
         }
         if let Some(since) = self.blocked_since {
@@ -156,7 +157,7 @@ mod tests {
         activity.received.set(true);
         timeouts.update(start + after(4));
         assert_eq!(timeouts.next(start), (start + after(10), Expiry::Head), "from the opening");
-        let request = activity.begin();
+        let request = activity.begin(false);
         timeouts.update(start + after(5));
         assert_eq!(timeouts.next(start).1, Expiry::Look, "it is the origin's turn");
         activity.is_blocked.set(true);
@@ -180,7 +181,7 @@ mod tests {
     #[test]
     fn pings_do_not_keep_an_http_2_connection() {
         let (activity, mut timeouts, start) = timeouts(true);
-        drop(activity.begin());
+        drop(activity.begin(false));
         timeouts.update(start);
         activity.received.set(true);
         activity.sent.set(true);
