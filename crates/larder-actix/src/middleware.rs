@@ -25,8 +25,7 @@ use larder_core::{
 use tokio::sync::oneshot;
 
 use crate::{
-    CacheMiddleware, ResponseBody,
-    bridge, content, convert,
+    CacheMiddleware, ResponseBody, bridge, content, convert,
     encoding::NegotiatedEncoding,
     respond::respond,
     target::{RequestKey, set_target},

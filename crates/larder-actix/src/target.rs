@@ -32,8 +32,8 @@ pub(crate) struct RequestKey {
 }
 
 impl RequestKey {
-    /// Returns the key of a request, and replaces its selecting headers by their normal form. `None`
-    /// if it goes to its handler without the cache.
+    /// Returns the key of a request, and replaces its selecting headers by their normal form.
+    /// `None` if it goes to its handler without the cache.
     pub(crate) fn of(request: &mut ServiceRequest, settings: &CacheMiddleware) -> Option<Self> {
         if request.headers().contains_key(UPGRADE)
             || crate::content::announces_content_of_get(request)

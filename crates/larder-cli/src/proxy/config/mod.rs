@@ -2,17 +2,20 @@
 //!
 //! An unknown key or an invalid value is an error, so a file applies as a whole or not at all.
 //! `CONFIG.md` documents the keys; the tests here check that it names each of them and no others.
-//! `origins` builds the routes.
+//! `route` has the keys of a route, `values` the types of values; `origins` builds the routes.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+mod route;
+mod values;
 
+use std::{net::SocketAddr, path::PathBuf};
+
+use larder::core::adapter::TrustedProxies;
 use serde::Deserialize;
 
-use larder::core::{
-    adapter::{ForwardedFields, TrustedProxies},
-    policy,
+pub(crate) use self::{
+    route::{Balance, Headers, Health, Key, Route},
+    values::{ClientDirectives, Size, TargetFields, Time, TrustedNetworks},
 };
-
 use crate::store_url::{self, UsageError};
 
 /// The file. Command-line options override it.
@@ -35,42 +38,6 @@ pub(crate) struct Config {
     pub(crate) admin: Option<Admin>,
     pub(crate) log: Option<Log>,
     pub(crate) route: Vec<Route>,
-}
-
-/// The value of `trusted_proxies`: one text, or a list of them.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum TrustedNetworks {
-    One(String),
-    Many(Vec<String>),
-}
-
-impl Default for TrustedNetworks {
-    fn default() -> Self {
-        Self::Many(Vec::new())
-    }
-}
-
-/// The value of `forwarded_fields`.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum TargetFields {
-    #[default]
-    PreferXForwarded,
-    XForwarded,
-    Forwarded,
-    Agreeing,
-}
-
-impl From<TargetFields> for ForwardedFields {
-    fn from(fields: TargetFields) -> Self {
-        match fields {
-            TargetFields::PreferXForwarded => Self::PreferXForwarded,
-            TargetFields::XForwarded => Self::XForwarded,
-            TargetFields::Forwarded => Self::Forwarded,
-            TargetFields::Agreeing => Self::Agreeing,
-        }
-    }
 }
 
 impl Config {
@@ -129,156 +96,6 @@ pub(crate) enum Format {
     Json,
 }
 
-/// A table `[[route]]`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Route {
-    pub(crate) host: Option<String>,
-    #[serde(default = "default_prefix")]
-    pub(crate) prefix: String,
-    pub(crate) origins: Vec<String>,
-    #[serde(default)]
-    pub(crate) balance: Balance,
-    #[serde(default)]
-    pub(crate) origin_host: bool,
-    pub(crate) origin_timeout: Option<Time>,
-    #[serde(default = "default_retries")]
-    pub(crate) retries: u32,
-    #[serde(default = "default_cache")]
-    pub(crate) cache: bool,
-    pub(crate) freshness: Option<Time>,
-    pub(crate) default_freshness: Option<Time>,
-    pub(crate) stale_while_revalidate: Option<Time>,
-    pub(crate) stale_if_error: Option<Time>,
-    #[serde(default)]
-    pub(crate) vary: Vec<String>,
-    #[serde(default)]
-    pub(crate) groups: Vec<String>,
-    #[serde(default)]
-    pub(crate) ignore_query: Vec<String>,
-    #[serde(default)]
-    pub(crate) key: Key,
-    #[serde(default)]
-    pub(crate) languages: Vec<String>,
-    #[serde(default)]
-    pub(crate) normalize: BTreeMap<String, Vec<String>>,
-    pub(crate) client_directives: Option<ClientDirectives>,
-    pub(crate) max_object: Option<Size>,
-    pub(crate) compress: Option<bool>,
-    #[serde(default)]
-    pub(crate) request_headers: Headers,
-    #[serde(default)]
-    pub(crate) response_headers: Headers,
-    pub(crate) health: Option<Health>,
-}
-
-/// Which of several healthy origins a request goes to.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Balance {
-    #[default]
-    First,
-    RoundRobin,
-}
-
-/// The value of `client_directives`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum ClientDirectives {
-    /// Obey each of them.
-    Honor,
-    /// Ignore all of them.
-    Ignore,
-    /// Send at most one reload a second to the origin for each stored response.
-    Collapse,
-}
-
-impl From<ClientDirectives> for policy::ClientDirectives {
-    fn from(directives: ClientDirectives) -> Self {
-        match directives {
-            ClientDirectives::Honor => Self::Honor,
-            ClientDirectives::Ignore => Self::Ignore,
-            ClientDirectives::Collapse => Self::Collapse,
-        }
-    }
-}
-
-/// Header rules: `remove` applies before `set`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Headers {
-    pub(crate) set: BTreeMap<String, String>,
-    pub(crate) remove: Vec<String>,
-}
-
-/// The table `[route.key]`: what is part of the cache key beside the URL.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Key {
-    pub(crate) headers: Vec<String>,
-    pub(crate) cookies: Vec<String>,
-    pub(crate) content: Option<Size>,
-    pub(crate) post: bool,
-}
-
-/// The table `[route.health]`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Health {
-    pub(crate) path: String,
-    pub(crate) every: Option<Time>,
-    pub(crate) timeout: Option<Time>,
-    pub(crate) unhealthy_after: Option<u32>,
-    pub(crate) healthy_after: Option<u32>,
-}
-
-/// Returns the default of `prefix`.
-fn default_prefix() -> String {
-    "/".to_owned()
-}
-
-/// Returns the default of `retries`.
-fn default_retries() -> u32 {
-    2
-}
-
-/// Returns the default of `cache`.
-fn default_cache() -> bool {
-    true
-}
-
-impl Route {
-    /// Creates the route of `--origin`: it matches every request and has no retries.
-    pub(crate) fn to(origin: &str) -> Self {
-        Self {
-            host: None,
-            prefix: default_prefix(),
-            origins: vec![origin.to_owned()],
-            balance: Balance::First,
-            origin_host: false,
-            origin_timeout: None,
-            retries: 0,
-            cache: true,
-            freshness: None,
-            default_freshness: None,
-            stale_while_revalidate: None,
-            stale_if_error: None,
-            vary: Vec::new(),
-            groups: Vec::new(),
-            ignore_query: Vec::new(),
-            key: Key::default(),
-            languages: Vec::new(),
-            normalize: BTreeMap::new(),
-            client_directives: None,
-            max_object: None,
-            compress: None,
-            request_headers: Headers::default(),
-            response_headers: Headers::default(),
-            health: None,
-        }
-    }
-}
-
 impl Config {
     /// Parses the text of a file, and checks that it has a route and valid stores.
     pub(crate) fn parse(text: &str) -> Result<Self, UsageError> {
@@ -294,53 +111,11 @@ impl Config {
     }
 }
 
-/// A duration, such as `5s`, `1m 30s` or `250ms`.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(try_from = "String")]
-pub(crate) struct Time(pub(crate) Duration);
-
-/// A number of bytes, such as `512KiB` or `10GiB`.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(try_from = "String")]
-pub(crate) struct Size(pub(crate) u64);
-
-impl TryFrom<String> for Time {
-    type Error = InvalidValue;
-
-    fn try_from(text: String) -> Result<Self, InvalidValue> {
-        let parsed = humantime::Duration::from_str(&text);
-        parsed
-            .map(|time| Self(time.into()))
-            .map_err(|_| InvalidValue(text, "a duration, e.g. \"5s\" or \"1m 30s\""))
-    }
-}
-
-impl TryFrom<String> for Size {
-    type Error = InvalidValue;
-
-    fn try_from(text: String) -> Result<Self, InvalidValue> {
-        store_url::parse_size(&text)
-            .map(Self)
-            .ok_or(InvalidValue(text, "a size, e.g. \"512KiB\" or \"10GiB\""))
-    }
-}
-
-/// A value that does not have the form that its key requires. It has the value and a description of
-/// the form.
-#[derive(Debug)]
-pub(crate) struct InvalidValue(String, &'static str);
-
-impl fmt::Display for InvalidValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "'{}' is not {}", self.0, self.1)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const GUIDE: &str = include_str!("../../CONFIG.md");
+    const GUIDE: &str = include_str!("../../../CONFIG.md");
     /// Each table of the file: the text that precedes a key of it, and the text that follows.
     const TABLES: [(&str, &str); 9] = [
         ("", ""),
@@ -390,7 +165,7 @@ mod tests {
         assert!(examples.len() >= 2);
         for example in examples {
             let config = Config::parse(example).unwrap_or_else(|error| panic!("{error}\n{example}"));
-            super::super::origins::RouteTable::new(&config)
+            crate::proxy::origins::RouteTable::new(&config)
                 .unwrap_or_else(|error| panic!("{error}\n{example}"));
         }
     }
@@ -427,7 +202,7 @@ mod tests {
             (format!("listen = \"here\"\n{}", route("")), "invalid socket address"),
         ] {
             let parsed =
-                Config::parse(&text).and_then(|config| super::super::origins::RouteTable::new(&config));
+                Config::parse(&text).and_then(|config| crate::proxy::origins::RouteTable::new(&config));
             let error = parsed.expect_err(words).to_string();
             assert!(error.contains(words), "{words}: {error}");
         }
