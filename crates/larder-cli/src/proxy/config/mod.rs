@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 pub(crate) use self::{
     route::{Balance, Headers, Health, Key, Route},
-    values::{ClientDirectives, Size, TargetFields, Time, TrustedNetworks},
+    values::{ClientDirectives, TargetFields, Time, TrustedNetworks},
 };
 use crate::store_url::{self, UsageError};
 
