@@ -199,6 +199,33 @@ fn usage_errors_are_one_line_with_an_example_and_code_2() {
     }
 }
 
+/// An origin with a certificate of a private authority. Without `--origin-ca` the log has the
+/// cause.
+#[test]
+fn an_origin_of_a_private_authority() {
+    let (origin, dir) = (answering("secret"), tempfile::tempdir().expect("a directory"));
+    let generated = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    std::fs::write(&cert, generated.cert.pem()).expect("a file");
+    std::fs::write(&key, generated.signing_key.serialize_pem()).expect("a file");
+    let (cert, key) = (cert.to_str().expect("text"), key.to_str().expect("text"));
+    let tls = Proxy::start(&origin.url(), &["--tls-cert", cert, "--tls-key", key]);
+    let port = tls.address.rsplit_once(':').expect("a port").1;
+    let url = format!("https://localhost:{port}");
+    let trusting = Proxy::start(&url, &["--origin-ca", cert]);
+    let response = trusting.get("/page", "");
+    assert_eq!(status(&response), 200, "{response}");
+
+    let log = dir.path().join("log");
+    let errors = std::fs::File::create(&log).expect("a file");
+    let other = Proxy::start_with(&["--origin", &url], errors.into());
+    let response = other.get("/page", "");
+    assert_eq!(status(&response), 502, "{response}");
+    drop(other);
+    let log = std::fs::read_to_string(&log).expect("text");
+    assert!(log.contains(&url) && log.contains("invalid peer certificate"), "{log}");
+}
+
 #[test]
 fn over_tls() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -55,6 +55,9 @@ pub struct HyperOptions {
     /// Largest head of a response in bytes. Default: 128 KiB; for HTTP/1 at least 8 KiB. A response
     /// with a larger head is an error.
     pub max_head: usize,
+    /// Longest time between two chunks of a stream of events (`text/event-stream`). Default: 1
+    /// hour, because such a stream is silent while nothing happens.
+    pub event_timeout: Duration,
     /// Longest time of a whole exchange, from the request to the end of the response's body.
     /// Default: none, because a download or a stream of events may last for long. When it passes,
     /// the request fails with [`OriginErrorKind::Timeout`](larder_core::OriginErrorKind::Timeout),
@@ -142,6 +145,7 @@ impl Default for HyperOptions {
             idle_connections: 256,
             max_headers: 256,
             max_head: 128 * 1024,
+            event_timeout: Duration::from_secs(3600),
             total_timeout: None,
             max_connections: 1024,
             max_waiting: 1024,
@@ -241,6 +245,14 @@ impl HyperOptions {
     #[must_use]
     pub fn with_max_head(mut self, max_head: usize) -> Self {
         self.max_head = max_head;
+        self
+    }
+
+    /// Sets the longest time between two chunks of a stream of events
+    /// ([`event_timeout`](Self::event_timeout)).
+    #[must_use]
+    pub fn with_event_timeout(mut self, event_timeout: Duration) -> Self {
+        self.event_timeout = event_timeout;
         self
     }
 

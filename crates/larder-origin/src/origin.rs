@@ -7,7 +7,9 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use http::{Method, Request, Response, StatusCode, uri::Authority};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE, uri::Authority,
+};
 use hyper::body::{Body as _, Incoming};
 use larder_core::{Body, Origin, OriginError, OriginErrorKind, head_within};
 use tokio::time::Instant;
@@ -92,7 +94,9 @@ impl Inner {
             lease.finish();
             return Ok(response.map(|_| Body::empty()));
         }
-        let limits = BodyLimits { pause: options.body_timeout, total };
+        let has_events = is_event_stream(response.headers());
+        let pause = if has_events { options.event_timeout } else { options.body_timeout };
+        let limits = BodyLimits { pause, total };
         Ok(response.map(|body| Body::stream(ResponseBody::new(body, limits, lease))))
     }
 
@@ -139,6 +143,13 @@ async fn exchange(
         Ok(response) => Ok((response, lease)),
         Err(error) => Err(exchange_error(error.into_error())),
     }
+}
+
+/// Returns whether a response is a stream of events, which is silent while nothing happens.
+fn is_event_stream(fields: &HeaderMap) -> bool {
+    let media_type = fields.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let media_type = media_type.split(|byte| *byte == b';').next().unwrap_or_default();
+    media_type.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
 }
 
 /// Returns a copy of the request's method, URI, version and headers, without a body.

@@ -205,6 +205,29 @@ async fn a_pause_in_a_body_is_an_error_and_not_its_end() {
 }
 
 /// The body timeout applies to each pause, not to the whole body: a slow body is not cut off.
+/// A stream of events is silent while nothing happens.
+#[tokio::test]
+async fn a_stream_of_events_has_a_limit_of_its_own() {
+    for (media_type, is_cut) in
+        [("text/event-stream", false), ("Text/Event-Stream; charset=utf-8", false), ("text/plain", true)]
+    {
+        let server = Server::bind().await;
+        let origin =
+            with(&server.url(), |options| options.body_timeout = std::time::Duration::from_millis(50));
+        let got = sending(&origin, get("/"));
+        let mut peer = server.accept().await;
+        assert!(peer.head().await.is_some());
+        peer.send(format!("HTTP/1.1 200 OK\r\nContent-Type: {media_type}\r\nContent-Length: 2\r\n\r\n"))
+            .await;
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        if !is_cut {
+            peer.send("ok").await;
+        }
+        let (_, body) = got.await.expect("no panic").expect("a head");
+        assert_eq!(body.is_err(), is_cut, "{media_type}: {body:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_slow_body_may_take_longer_than_the_body_timeout() {
     let server = Server::bind().await;

@@ -143,6 +143,9 @@ pub(crate) struct Args {
     /// After that the client gets status 504, or a stale response where that is allowed.
     #[arg(long, value_name = "DURATION", conflicts_with = "config", value_parser = parse_duration)]
     origin_timeout: Option<Duration>,
+    /// File with further certificate authorities that are trusted for the origin, in PEM format.
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    origin_ca: Option<PathBuf>,
     /// Send the origin's own name in the Host header, instead of the client's Host.
     #[arg(long, conflicts_with = "config")]
     origin_host: bool,
@@ -196,6 +199,7 @@ fn config(args: &Args) -> anyhow::Result<Config> {
         let mut route = Route::to(origin);
         route.origin_host = args.origin_host;
         route.origin_timeout = args.origin_timeout.map(Time);
+        route.origin_ca.clone_from(&args.origin_ca);
         config.route = vec![route];
     }
     config.listen = args.listen.or(config.listen);

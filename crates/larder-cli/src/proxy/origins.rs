@@ -14,8 +14,8 @@ use larder::{
         policy::ClientDirectives,
     },
     origin::{
-        Balance, Failover, FailoverOptions, HeaderRewrite, HeaderRules, Health, HealthCheck, HyperOptions,
-        HyperOrigin, OriginHealth,
+        Balance, ClientCertificate, Failover, FailoverOptions, HeaderRewrite, HeaderRules, Health,
+        HealthCheck, HyperOptions, HyperOrigin, OriginHealth, TrustedRoots,
     },
     proxy::Route,
 };
@@ -146,8 +146,12 @@ impl ValidatedRoute {
         let balance = match route.balance {
             config::Balance::First => Balance::First,
             config::Balance::RoundRobin => Balance::RoundRobin,
+            config::Balance::LeastConnections => Balance::LeastConnections,
         };
-        let failover = FailoverOptions::default().with_retries(route.retries).with_balance(balance);
+        let failover = FailoverOptions::default()
+            .with_retries(route.retries)
+            .with_balance(balance)
+            .with_weights(weights(route)?);
         Ok(Self {
             host: route.host.clone(),
             prefix: route.prefix.clone(),
@@ -205,13 +209,54 @@ fn hyper(options: &HyperOptions) -> Arc<dyn Origin> {
     Arc::new(HyperOrigin::new(options.clone()).expect("the options were validated by building an origin"))
 }
 
+/// Validates the weights of a route's origins.
+fn weights(route: &config::Route) -> Result<Vec<u32>, UsageError> {
+    let (weights, origins) = (&route.weights, route.origins.len());
+    if !weights.is_empty() && weights.len() != origins {
+        let count = weights.len();
+        return Err(UsageError(format!("weights has {count} numbers for {origins} origin(s)")));
+    }
+    if let Some(weight) = weights.iter().find(|weight| !(1..=100).contains(*weight)) {
+        return Err(UsageError(format!("weights: {weight}: a weight is a number from 1 to 100")));
+    }
+    Ok(weights.clone())
+}
+
+/// Reads a file that a key of a route names.
+fn read(key: &str, path: &std::path::Path) -> Result<Vec<u8>, UsageError> {
+    std::fs::read(path).map_err(|error| UsageError(format!("can't read {key} {}: {error}", path.display())))
+}
+
 /// Validates one origin of a route.
 fn origin(url: &str, route: &config::Route) -> Result<HyperOptions, UsageError> {
     let invalid = |error: &dyn std::fmt::Display| UsageError(format!("origin {url}: {error}"));
-    let options = HyperOptions::to(url)
+    let mut options = HyperOptions::to(url)
         .map_err(|error| invalid(&error))?
         .with_origin_host(route.origin_host)
+        .with_http2_only(route.origin_http2)
         .with_head_timeout(route.origin_timeout.map_or(DEFAULT_ORIGIN_TIMEOUT, |time| time.0));
+    let time = |time: Option<config::Time>, default| time.map_or(default, |time| time.0);
+    options.connect_timeout = time(route.origin_connect_timeout, options.connect_timeout);
+    options.body_timeout = time(route.origin_body_timeout, options.body_timeout);
+    options.event_timeout = time(route.origin_event_timeout, options.event_timeout);
+    options.total_timeout = route.origin_total_timeout.map(|time| time.0);
+    options.max_connections = route.origin_connections.unwrap_or(options.max_connections);
+    options.max_waiting = route.origin_waiting.unwrap_or(options.max_waiting);
+    options.trusted_roots = match route.origin_roots {
+        config::Roots::Mozilla => TrustedRoots::Mozilla,
+        config::Roots::System => TrustedRoots::System,
+        config::Roots::None => TrustedRoots::OnlyConfigured,
+    };
+    if let Some(path) = &route.origin_ca {
+        options.root_certificates = read("origin_ca", path)?;
+    }
+    options.client_certificate = match (&route.origin_cert, &route.origin_key) {
+        (None, None) => None,
+        (Some(cert), Some(key)) => {
+            Some(ClientCertificate::new(read("origin_cert", cert)?, read("origin_key", key)?))
+        }
+        _ => return Err(UsageError("origin_cert and origin_key need each other".to_owned())),
+    };
     HyperOrigin::new(options.clone()).map_err(|error| invalid(&error))?;
     Ok(options)
 }

@@ -13,7 +13,7 @@ use larder::core::adapter::TrustedProxies;
 use serde::Deserialize;
 
 pub(crate) use self::{
-    route::{Balance, Headers, Health, Key, Route},
+    route::{Balance, Headers, Health, Key, Roots, Route},
     values::{ClientDirectives, TargetFields, Time, TrustedNetworks},
 };
 use crate::store_url::{self, UsageError};
@@ -187,6 +187,11 @@ mod tests {
             (route("key = { cookies = [\"a=b\"] }"), "'a=b' is not a valid cookie name"),
             (route("key = { post = true }"), "key.post needs key.content"),
             (route("balance = \"random\""), "unknown variant `random`"),
+            (route("weights = [1, 2]"), "weights has 2 numbers for 1 origin"),
+            (route("weights = [0]"), "a weight is a number from 1 to 100"),
+            (route("origin_ca = \"/no/such/file\""), "can't read origin_ca /no/such/file"),
+            (route("origin_cert = \"client.pem\""), "origin_cert and origin_key need each other"),
+            (route("origin_roots = \"none\""), "set root_certificates"),
             (route("client_directives = \"obey\""), "unknown variant `obey`"),
             (route("languages = [\"german language\"]"), "'german language' is not a valid value"),
             (route("normalize = { Cookie = [\"a\"] }"), "'Cookie' does more than select a response"),

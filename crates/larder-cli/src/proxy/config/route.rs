@@ -1,6 +1,6 @@
 //! The keys of a table `[[route]]`, and their defaults.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Deserialize;
 
@@ -19,6 +19,21 @@ pub(crate) struct Route {
     #[serde(default)]
     pub(crate) origin_host: bool,
     pub(crate) origin_timeout: Option<Time>,
+    pub(crate) origin_connect_timeout: Option<Time>,
+    pub(crate) origin_body_timeout: Option<Time>,
+    pub(crate) origin_event_timeout: Option<Time>,
+    pub(crate) origin_total_timeout: Option<Time>,
+    pub(crate) origin_connections: Option<usize>,
+    pub(crate) origin_waiting: Option<usize>,
+    #[serde(default)]
+    pub(crate) origin_http2: bool,
+    #[serde(default)]
+    pub(crate) origin_roots: Roots,
+    pub(crate) origin_ca: Option<PathBuf>,
+    pub(crate) origin_cert: Option<PathBuf>,
+    pub(crate) origin_key: Option<PathBuf>,
+    #[serde(default)]
+    pub(crate) weights: Vec<u32>,
     #[serde(default = "default_retries")]
     pub(crate) retries: u32,
     #[serde(default = "default_cache")]
@@ -56,6 +71,17 @@ pub(crate) enum Balance {
     #[default]
     First,
     RoundRobin,
+    LeastConnections,
+}
+
+/// Which certificate authorities are trusted beside `origin_ca`.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Roots {
+    #[default]
+    Mozilla,
+    System,
+    None,
 }
 
 /// Header rules: `remove` applies before `set`.
@@ -112,6 +138,18 @@ impl Route {
             balance: Balance::First,
             origin_host: false,
             origin_timeout: None,
+            origin_connect_timeout: None,
+            origin_body_timeout: None,
+            origin_event_timeout: None,
+            origin_total_timeout: None,
+            origin_connections: None,
+            origin_waiting: None,
+            origin_http2: false,
+            origin_roots: Roots::Mozilla,
+            origin_ca: None,
+            origin_cert: None,
+            origin_key: None,
+            weights: Vec::new(),
             retries: 0,
             cache: true,
             freshness: None,
