@@ -19,6 +19,9 @@ const LINGER: Duration = Duration::from_secs(2);
 /// Time until a connection without a deadline is looked at again.
 const LOOK: Duration = Duration::from_secs(60);
 
+/// A limit that is as good as none, and can be added to any instant.
+const LONGEST: Duration = Duration::from_secs(365 * 86_400);
+
 /// What to do when a deadline has passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expiry {
@@ -60,11 +63,11 @@ impl Timeouts {
         is_http_2: bool,
         opened: Instant,
     ) -> Self {
-        let limit = |limit: Duration| if limit.is_zero() { Duration::from_secs(365 * 86_400) } else { limit };
+        let limit = |limit: Duration| if limit.is_zero() { LONGEST } else { limit.min(LONGEST) };
         Self {
             activity,
             is_http_2,
-            keep_alive: options.keep_alive,
+            keep_alive: options.keep_alive.min(LONGEST),
             request_timeout: limit(options.request_timeout),
             send_timeout: limit(options.send_timeout),
             opened,
@@ -103,7 +106,11 @@ impl Timeouts {
             self.head_since.get_or_insert(now);
         }
         if activity.is_lingering.get() || activity.is_stopping() && !is_busy && self.blocked_since.is_none() {
-            self.closing_since.get_or_insert(now);
+            let since = self.closing_since.get_or_insert(now);
+            // At a shutdown, the client may still take the rest of an HTTP/2 response.
+            if sent && activity.is_stopping() {
+                *since = now;
+            }
         } else if is_busy {
             // A request has overtaken the end of the connection.
             self.closing_since = None;
@@ -176,6 +183,36 @@ mod tests {
         activity.received.set(true);
         timeouts.update(start + after(59));
         assert_eq!(timeouts.next(start), (start + after(60), Expiry::Head), "one byte of a second head");
+    }
+
+    #[test]
+    fn a_shutdown_waits_for_a_client_that_takes_the_rest() {
+        let (activity, mut timeouts, start) = timeouts(true);
+        drop(activity.begin(false));
+        activity.stop();
+        timeouts.update(start);
+        assert_eq!(timeouts.next(start), (start + after(1), Expiry::Closing));
+        activity.sent.set(true);
+        timeouts.update(start + after(1));
+        assert_eq!(timeouts.next(start), (start + after(2), Expiry::Closing));
+    }
+
+    #[test]
+    fn limits_of_any_length_are_limits() {
+        let options = ServerOptions::default()
+            .with_keep_alive(Duration::MAX)
+            .with_request_timeout(Duration::MAX)
+            .with_send_timeout(Duration::MAX);
+        let (activity, now) = (Rc::new(Activity::default()), Instant::now());
+        let mut timeouts = Timeouts::new(&options, Rc::clone(&activity), false, now);
+        assert!(timeouts.next(now).0 > now);
+        activity.is_blocked.set(true);
+        timeouts.update(now);
+        assert!(timeouts.next(now).0 > now);
+        activity.is_blocked.set(false);
+        drop(activity.begin(false));
+        timeouts.update(now);
+        assert!(timeouts.next(now).0 > now);
     }
 
     #[test]
