@@ -204,8 +204,8 @@ async fn a_variant_that_is_fetched_again_keeps_its_place() {
     let mut it = with(Limits::default().with_max_variants(3));
     let short = [("cache-control", "max-age=5"), ("vary", "user-agent")];
     for round in 0..5 {
-        for browser in ["a", "b"] {
-            for _ in 0..2 {
+        for _ in 0..2 {
+            for browser in ["a", "b"] {
                 let fetch = it.get("/", &[("user-agent", browser)]);
                 settle().await;
                 if !it.requests.is_empty() {

@@ -34,7 +34,7 @@ pub(super) fn revalidate_in_background(
             // Another fetch ended between the lookup and this point: the stored response may be
             // fresh now.
             candidates = cx.candidates(&request.key).await;
-            plan = match decide(cx, &request.head(), &candidates, cx.now()) {
+            plan = match decide(cx, &request.head(), &candidates) {
                 Decision::ServeStale(selected) => ForwardPlan::revalidate(selected),
                 Decision::Forward(plan) => plan,
                 Decision::Serve(_) | Decision::OnlyIfCached => return,

@@ -6,7 +6,7 @@
 
 use super::context::Context;
 use crate::{
-    CacheStatus, Candidates, ForwardReason, RequestHead, RequestHeaders, Timestamp,
+    CacheStatus, Candidates, ForwardReason, RequestHead, RequestHeaders,
     policy::{ClientDirectives, Reuse, Selected, StalePermission},
 };
 
@@ -59,15 +59,14 @@ impl ForwardPlan {
     }
 }
 
-/// Decides by the rules.
+/// Decides by the rules, at the current time.
 pub(super) fn decide<F: RequestHeaders>(
     cx: &Context,
     request: &RequestHead<'_, F>,
     candidates: &Candidates,
-    now: Timestamp,
 ) -> Decision {
     let heads = candidates.iter().map(|candidate| &*candidate.head);
-    match cx.rules.reuse(request, heads, now) {
+    match cx.rules.reuse(request, heads, cx.now()) {
         Reuse::Fresh(selected) | Reuse::Stale(selected, StalePermission::MaxStale) => {
             Decision::Serve(selected)
         }

@@ -34,11 +34,11 @@ pub struct Limits {
     /// served longest ago. A client that sends a new value with each request therefore displaces
     /// nothing that others use.
     ///
-    /// Each process knows the uses that it has served itself, to the second, of about the last
-    /// 16,384 variants. Variants of one key that are fetched at the same time may
-    /// exceed the limit until they are stored. The observer gets
-    /// [`Event::VariantEvicted`](crate::Event::VariantEvicted), and the log a warning at most once a
-    /// minute.
+    /// Each process knows the uses that it has served itself while the key had several variants, to
+    /// the second, of about the last 16,384 variants. Variants of one key that are fetched at the
+    /// same time may exceed the limit until they are stored. The observer gets
+    /// [`Event::VariantEvicted`](crate::Event::VariantEvicted), and the log a warning at most once
+    /// a minute.
     pub max_variants: usize,
     /// Maximum number of keys that are fetched with collapsing at the same time. Requests for
     /// further keys go to the origin uncollapsed. Default: 65,536.

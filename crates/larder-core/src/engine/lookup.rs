@@ -44,18 +44,17 @@ pub(super) async fn lookup<F: RequestHeaders>(
         return Lookup::Miss(miss(Candidates::none(), None));
     }
     let candidates = cx.candidates(key).await;
-    let now = cx.now();
-    let decision = decide(cx, request, &candidates, now);
+    let decision = decide(cx, request, &candidates);
     let served = match decision {
         Decision::Serve(selected) => {
-            cx.variants.served(key, &candidates[selected.index].head, now);
+            cx.variants.served(key, &candidates, selected);
             let status = CacheStatus::hit(selected.ttl);
             serve(cx, candidates, selected.index, request, Some(selected.age), status).await
         }
         Decision::OnlyIfCached => Ok(CacheResponse::only_if_cached().without_body_for(request.method())),
         Decision::Forward(plan) => {
             // Nothing is stored, and the last response forbade storing.
-            let bypassable = candidates.is_empty() && cx.uncacheable.forbids_storing(key, now);
+            let bypassable = candidates.is_empty() && cx.uncacheable.forbids_storing(key, cx.now());
             let bypass = bypassable.then(|| (request.method().clone(), plan.fwd));
             return Lookup::Miss(Miss { bypass, ..miss(candidates, Some(decision)) });
         }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::recent::{RecentTable, variant_hash};
-use crate::{CacheKey, Candidate, Candidates, StoredHead, Timestamp};
+use crate::{CacheKey, Candidate, Candidates, StoredHead, Timestamp, policy::Selected};
 
 /// A variant is in use for this time after it was served. A new variant that is requested twice in
 /// this time counts as in use, too.
@@ -41,11 +41,21 @@ impl Variants {
         Self { uses: RecentTable::new(SLOTS), warned: RecentTable::new(1), dropped: AtomicU64::new(0) }
     }
 
-    /// Records that a response was served from the store, if it has variants.
-    pub(super) fn served(&self, key: &CacheKey, head: &StoredHead, now: Timestamp) {
-        if !head.selecting.varies() {
-            return;
+    /// Records that a variant was served from the store. Does nothing if the key has no other, as
+    /// most keys: its uses are all older than those of a variant that is stored later.
+    #[inline]
+    pub(super) fn served(&self, key: &CacheKey, candidates: &Candidates, selected: Selected) {
+        if candidates.len() > 1 {
+            self.record_use(key, &candidates[selected.index].head, selected.age);
         }
+    }
+
+    /// Records that a variant of this age is in use.
+    #[inline(never)]
+    fn record_use(&self, key: &CacheKey, head: &StoredHead, age: Duration) {
+        // The time of the decision, without another look at the clock.
+        let resident = age.saturating_sub(head.freshness.corrected_initial_age);
+        let now = head.freshness.response_time.saturating_add(resident);
         let hash = variant_hash(key, head);
         // Not at each hit: many threads would write to the slot of a popular page.
         if !self.uses.get(hash, now, RESOLUTION).is_some_and(|seen| seen.flag) {

@@ -88,9 +88,7 @@ async fn share(cx: &Context, request: &PendingRequest, plan: ForwardPlan, candid
         ClientDirectives::Collapse => head.with_client_directives(ClientDirectives::Ignore),
         _ => head,
     };
-    let (Decision::Serve(selected) | Decision::ServeStale(selected)) =
-        decide(cx, &head, &candidates, cx.now())
-    else {
+    let (Decision::Serve(selected) | Decision::ServeStale(selected)) = decide(cx, &head, &candidates) else {
         return Followed::Uncollapsed;
     };
     let mut status = plan.status();

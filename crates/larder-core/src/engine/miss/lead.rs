@@ -85,7 +85,7 @@ async fn prepare(
             Some(found) => found,
             None => {
                 let candidates = cx.candidates(&request.key).await;
-                let decision = decide(cx, &request.head(), &candidates, cx.now());
+                let decision = decide(cx, &request.head(), &candidates);
                 match use_stored(cx, request, candidates, decision).await {
                     Step::Forward(plan, candidates) => (plan, candidates),
                     served => return served,

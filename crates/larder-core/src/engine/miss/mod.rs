@@ -125,7 +125,7 @@ impl Miss {
         let reported = stopwatch.map(|stopwatch| (key.clone(), request.method().clone(), stopwatch));
         let (request, body) = PendingRequest::new(key, target, request, origin, options, clients)?;
         let mut result = if body.is_empty() && request.head().may_reuse() {
-            let decision = decision.unwrap_or_else(|| decide(cx, &request.head(), &candidates, cx.now()));
+            let decision = decision.unwrap_or_else(|| decide(cx, &request.head(), &candidates));
             match use_stored(cx, &request, candidates, decision).await {
                 Step::Forward(plan, candidates) => collapse(cx, &request, plan, candidates, generation).await,
                 Step::Serve(response) => Ok(response),

@@ -46,7 +46,7 @@ pub(super) async fn serve_without_reload(
     candidates: &Candidates,
 ) -> Option<CacheResponse> {
     let head = request.head().with_client_directives(ClientDirectives::Ignore);
-    match decide(cx, &head, candidates, cx.now()) {
+    match decide(cx, &head, candidates) {
         Decision::Serve(selected) | Decision::ServeStale(selected) => {
             let (age, status) = (Some(selected.age), CacheStatus::hit(selected.ttl));
             serve(cx, candidates.clone(), selected.index, &head, age, status).await.ok()

@@ -44,7 +44,7 @@ pub(super) async fn use_stored(
             }
         };
         let (age, status) = (Some(selected.age), CacheStatus::hit(selected.ttl));
-        cx.variants.served(&request.key, &candidates[selected.index].head, cx.now());
+        cx.variants.served(&request.key, &candidates, selected);
         match serve(cx, candidates, selected.index, &request.head(), age, status).await {
             Ok(response) => {
                 return match revalidate {
@@ -55,6 +55,6 @@ pub(super) async fn use_stored(
             // The body has been removed: nothing is stored.
             Err(_) => candidates = Candidates::none(),
         }
-        decision = decide(cx, &request.head(), &candidates, cx.now());
+        decision = decide(cx, &request.head(), &candidates);
     }
 }
