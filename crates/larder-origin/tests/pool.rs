@@ -295,3 +295,30 @@ async fn each_server_has_its_own_connections() {
         }
     }
 }
+
+/// The task of a connection, on another thread, may learn of the end of a response after its
+/// reader has. The next request then opens another one, which must stay an exception.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_in_turn_share_a_connection() {
+    let server = Server::bind().await;
+    let origin = with(&server.url(), |_| {});
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    tokio::spawn(async move {
+        loop {
+            let mut peer = server.accept().await;
+            counted.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(async move {
+                while peer.head().await.is_some() {
+                    peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n")
+                        .await;
+                }
+            });
+        }
+    });
+    for _ in 0..2000 {
+        assert_eq!(content(fetch(&origin, get("/")).await), "ok");
+    }
+    let connections = connections.load(Ordering::SeqCst);
+    assert!(connections <= 50, "{connections} connections for 2,000 requests");
+}
