@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::{
     attacks, bench, conformance, features, layers,
     process::{cargo, run as call},
-    setup, tidy,
+    setup, structured_fields, tidy,
 };
 
 type Check = fn() -> anyhow::Result<()>;
@@ -28,6 +28,7 @@ const CHECKS: &[(&str, Check)] = &[
         setup::cargo_deny()?;
         call(cargo().args(["deny", "--all-features", "check", "bans", "licenses", "sources"]))
     }),
+    ("structured fields", || structured_fields::run(&structured_fields::Args::for_ci())),
     ("conformance", || conformance::run(&conformance::Args::default())),
     ("attacks", || attacks::run(&attacks::Args::for_ci())),
     ("fuzz", || call(cargo().args(["xtask", "fuzz", "--short"]))),
@@ -46,7 +47,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     }
     println!("\nall checks passed:");
     for (name, time) in took {
-        println!("{name:>12} {:>6.1} s", time.as_secs_f64());
+        println!("{name:>18} {:>6.1} s", time.as_secs_f64());
     }
     Ok(())
 }

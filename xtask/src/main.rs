@@ -43,7 +43,7 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Repeat the fault tests of the stores: kills, full disks, failovers.
     Chaos(chaos::Args),
-    /// Run the public test files for structured fields (RFC 9651), from a folder.
+    /// Run the public test files for structured fields (RFC 9651).
     StructuredFields(structured_fields::Args),
     /// Attack the proxy and the middlewares as hostile clients and origins do.
     Attacks(attacks::Args),

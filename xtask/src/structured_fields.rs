@@ -1,9 +1,8 @@
-//! `cargo xtask structured-fields FOLDER`: the test files of the HTTP working group for structured
-//! fields (RFC 9651), run on the parser of larder-policy.
+//! `cargo xtask structured-fields`: the test files of the HTTP working group for structured fields
+//! (RFC 9651), run on the parser of larder-policy.
 //!
-//! The files are those of the repository `httpwg/structured-field-tests`, which are not part of
-//! this one. A case must fail, may fail, or has an expected value; what is compared is that value
-//! and its canonical form.
+//! The files are in `xtask/structured-fields`. A case must fail, may fail, or has an expected
+//! value; what is compared is that value and its canonical form.
 
 use std::{fs, path::PathBuf};
 
@@ -17,7 +16,15 @@ use serde_json::{Value, json};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Folder with the JSON files, such as a checkout of httpwg/structured-field-tests
+    #[arg(default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/structured-fields"))]
     folder: PathBuf,
+}
+
+impl Args {
+    /// Returns the arguments for the files in this repository.
+    pub(crate) fn for_ci() -> Self {
+        Self { folder: concat!(env!("CARGO_MANIFEST_DIR"), "/structured-fields").into() }
+    }
 }
 
 /// A case of a file.
