@@ -17,30 +17,22 @@ const PURGE_METHODS: [&str; 4] = ["PURGE", "BAN", "PURGEKEYS", "REFRESH"];
 /// Returns the error response for a request that is not served; `None` for all others.
 pub(crate) fn reject(head: &Parts, has_content: bool) -> Option<Response<Body>> {
     if has_content && head.headers.contains_key(TRANSFER_ENCODING) && !is_only_chunked(&head.headers) {
-        let mut rejection = text(
-            StatusCode::NOT_IMPLEMENTED,
-            "501 Not Implemented: this proxy knows no transfer coding but chunked, once\n",
-        );
         // Where the request ends is in doubt, so nothing is read behind it.
-        rejection.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        return Some(rejection);
+        let reason = "501 Not Implemented: this proxy knows no transfer coding but chunked, once\n";
+        return Some(closing(text(StatusCode::NOT_IMPLEMENTED, reason), head.version));
     }
     if head.version >= Version::HTTP_2 && !has_one_length(&head.headers) {
         return Some(bad_request("400 Bad Request: Content-Length is invalid or differs between lines\n"));
     }
     if matches!(head.method, Method::GET | Method::HEAD | Method::POST) {
-        return is_upgrade(&head.headers).then(|| {
-            text(
-                StatusCode::NOT_IMPLEMENTED,
-                "501 Not Implemented: this proxy does not support WebSocket or other upgrades\n",
-            )
-        });
+        // A client may send bytes of the other protocol before the response has arrived.
+        let reason = "501 Not Implemented: this proxy does not support WebSocket or other upgrades\n";
+        return is_upgrade(&head.headers)
+            .then(|| closing(text(StatusCode::NOT_IMPLEMENTED, reason), head.version));
     }
     if head.method == Method::CONNECT {
-        return Some(text(
-            StatusCode::NOT_IMPLEMENTED,
-            "501 Not Implemented: this proxy does not open tunnels (CONNECT)\n",
-        ));
+        let reason = "501 Not Implemented: this proxy does not open tunnels (CONNECT)\n";
+        return Some(closing(text(StatusCode::NOT_IMPLEMENTED, reason), head.version));
     }
     if head.method == Method::TRACE {
         return Some(text(
@@ -121,7 +113,7 @@ pub(crate) fn too_many_fields() -> Response<Body> {
 /// Creates the response for a request of which the content has failed. The rest of the content is
 /// not read, so the connection is closed over HTTP/1.
 pub(crate) fn content(failure: ContentFailure, version: Version) -> Response<Body> {
-    let mut response = match failure {
+    let response = match failure {
         ContentFailure::TimedOut => {
             text(StatusCode::REQUEST_TIMEOUT, "408 Request Timeout: the content did not arrive in time\n")
         }
@@ -131,6 +123,12 @@ pub(crate) fn content(failure: ContentFailure, version: Version) -> Response<Bod
         ),
         ContentFailure::Broken => bad_request("400 Bad Request: the content of the request is incomplete\n"),
     };
+    closing(response, version)
+}
+
+/// Makes the response the last one of its connection over HTTP/1. Over HTTP/2, the end of the
+/// stream is certain.
+fn closing(mut response: Response<Body>, version: Version) -> Response<Body> {
     if version < Version::HTTP_2 {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
