@@ -91,7 +91,7 @@ fn a_private_cache_and_the_option_decide_about_reloads() {
         (Rules::private(), None, 4),
         (Rules::shared(), Some(ClientDirectives::Honor), 4),
         (Rules::shared(), Some(ClientDirectives::Ignore), 1),
-        (Rules::private(), Some(ClientDirectives::Collapse), 1),
+        (Rules::private(), Some(ClientDirectives::Collapse), 2),
     ] {
         let app = serve(rules, |cache| match directives {
             Some(directives) => CacheMiddleware::new(cache).client_directives(directives),
