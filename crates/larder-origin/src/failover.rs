@@ -23,15 +23,17 @@ use crate::{Balance, Health, balance::Balancer, budget::RetryBudget};
 pub struct FailoverOptions {
     /// How the first origin for a request is chosen. Default: [`Balance::First`].
     pub balance: Balance,
-    /// The weights of the origins, in order, from 1 to 100. An origin without one has 1. Default:
-    /// none.
+    /// The weights of the origins, in order, limited to 1 to 100. An origin without one has 1.
+    /// Default: none.
     pub weights: Vec<u32>,
     /// Maximum number of retries of a failed request, each on the next origin. Default: 2; 0
     /// disables retries.
     ///
     /// A request is retried only if its body is in memory, and either its method is idempotent
-    /// (RFC 9110 §9.2.2) or no connection could be established, so that the origin has not received
-    /// it. An origin that may have received it does not get it again.
+    /// (RFC 9110 §9.2.2) or the origin has not received it: no connection could be established, or
+    /// too many requests were waiting for one
+    /// ([`OriginErrorKind::Busy`](larder_core::OriginErrorKind::Busy)). An origin that may have
+    /// received it does not get it again.
     pub retries: u32,
     /// Number of retries that 100 requests allow, beside one in each second. Default: 20. Up to 10
     /// retries are saved up. During an outage it keeps the retries from multiplying the load.
@@ -106,11 +108,10 @@ impl FailoverOptions {
 /// An origin that consists of several equivalent origins: if one fails, the request is retried on
 /// the next.
 ///
-/// An attempt fails if there is no response, or a 502, 503 or 504. If the origin may have received
-/// the request, the retries end when every origin has had one attempt. An origin is unhealthy if it
-/// failed too often or did not pass its health check. A request is sent to it only if all healthy
-/// ones have failed, or if there are none. If every attempt fails, the caller receives the last
-/// failure.
+/// An attempt fails if there is no response, or a 502, 503 or 504. An origin that may have received
+/// the request does not get it again. An origin is unhealthy if it failed too often or did not pass
+/// its health check. A request is sent to it only if all healthy ones have failed, or if there are
+/// none. If every attempt fails, the caller receives the last failure.
 ///
 /// A request with a streamed body has one attempt, because the body cannot be sent twice. See
 /// [`FailoverOptions::retries`] for the requests that are retried.

@@ -1,9 +1,9 @@
 //! [`Health`]: records which origins are healthy, from the results of requests and of health
 //! checks.
 //!
-//! All users of the same origins, on all threads, share one [`Health`]. It is a circuit breaker: an
-//! origin that failed too often is unhealthy for a cooldown. After that, or after a successful
-//! check, it receives requests again.
+//! All users of the same origins, on all threads, share one [`Health`]. An origin that failed too
+//! often is unhealthy for a cooldown. After that, or after a successful check, it receives requests
+//! again.
 
 use std::{
     fmt,
@@ -33,8 +33,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 #[non_exhaustive]
 pub struct HealthCheck {
     /// Absolute URI to request with GET. The origin receives its path, and its host as `Host` (with
-    /// [`HyperOptions::origin_host`](crate::HyperOptions::origin_host), the origin's own name).
-    /// Default: `http://health.invalid/`.
+    /// [`HyperOptions::origin_host`](crate::HyperOptions::origin_host), the origin's own name). An
+    /// origin without [`HyperOptions::to`](crate::HyperOptions::to) sends the check to the host of
+    /// this URI. Default: `http://health.invalid/`.
     pub uri: Uri,
     /// Interval between two checks. Default: 5 s; at least 10 ms.
     pub interval: Duration,

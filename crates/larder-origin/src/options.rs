@@ -33,9 +33,9 @@ pub struct HyperOptions {
     /// Timeout for connecting: name resolution, TCP and TLS together. Default: 5 s. When it passes,
     /// the request fails with [`OriginErrorKind::Connect`](larder_core::OriginErrorKind::Connect).
     pub connect_timeout: Duration,
-    /// Timeout for the head of a response, counted from the last chunk of the request's body.
-    /// Default: 60 s. When it passes, the request fails with
-    /// [`OriginErrorKind::Timeout`](larder_core::OriginErrorKind::Timeout).
+    /// Timeout for the head of a response. It starts again with each chunk of the request's body,
+    /// and is at least 5 minutes while the client owes the next one. Default: 60 s. When it passes,
+    /// the request fails with [`OriginErrorKind::Timeout`](larder_core::OriginErrorKind::Timeout).
     pub head_timeout: Duration,
     /// Longest time between two chunks of a response body. Default: 60 s. When it passes, the body
     /// ends with an error.
@@ -63,8 +63,9 @@ pub struct HyperOptions {
     /// the request fails with [`OriginErrorKind::Timeout`](larder_core::OriginErrorKind::Timeout),
     /// or the body ends with an error.
     pub total_timeout: Option<Duration>,
-    /// Maximum number of connections to each server. Default: 1,024; 0 counts as 1. Further
-    /// requests wait until one of them ends.
+    /// Maximum number of connections of this origin and its clones to each server; with one origin
+    /// for each worker, it applies to each worker. Default: 1,024; 0 counts as 1. Further requests
+    /// wait until one of them ends.
     pub max_connections: usize,
     /// Maximum number of requests that wait for a connection to one server. Default: 1,024. A
     /// further one fails at once with

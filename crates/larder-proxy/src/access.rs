@@ -12,6 +12,9 @@ use crate::trace::{self, Trace};
 
 /// Receives a report of each request when its response has ended.
 ///
+/// Requests that fail before they reach the proxy have no report: a failed TLS handshake, or a head
+/// that is incomplete, malformed or too large.
+///
 /// It is called on the worker's thread, which serves no other request meanwhile. An implementation
 /// must not block: it should count, or send the report to another thread.
 ///
@@ -57,7 +60,7 @@ pub struct Access<'a> {
 }
 
 impl<'a> Access<'a> {
-    /// Returns the address of the connection's peer: the client, or the proxy in front of this one.
+    /// Returns the address of the connection: behind another proxy, the address of that proxy.
     /// A client of IPv4 on a listener of IPv6 has its IPv4 address.
     pub fn peer(&self) -> Option<IpAddr> {
         self.peer

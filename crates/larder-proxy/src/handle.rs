@@ -79,8 +79,8 @@ impl ReverseProxy {
 
     /// Handles one request of the client at `peer`.
     ///
-    /// Errors become responses: 4xx or 501 for a request that is rejected, and 502, 503 or 504 if
-    /// the origin sent no response and no stored response can be served instead.
+    /// Errors become responses: 4xx, 501 or 508 for a request that is rejected, and 500, 502, 503
+    /// or 504 if the origin sent no response and no stored response can be served instead.
     ///
     /// ```
     /// use http::{Request, Response};

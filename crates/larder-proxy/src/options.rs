@@ -9,6 +9,9 @@ use crate::{AccessLog, content::ContentLimits};
 
 /// Options of a [`ReverseProxy`](crate::ReverseProxy).
 ///
+/// Create the options once, and clone them for each worker: clones share the identifier by which
+/// the proxy detects that it forwards requests to itself.
+///
 /// ```
 /// use std::time::Duration;
 /// use larder_proxy::ProxyOptions;
@@ -33,7 +36,9 @@ pub struct ProxyOptions {
     /// The log that receives a report of each request when its response has ended. Default: none.
     pub access_log: Option<Arc<dyn AccessLog>>,
     /// Longest time that a client may leave between two parts of a request's content. Default:
-    /// 60 s. When it passes, the client gets a 408, and the origin does not count as failed.
+    /// 60 s. When it passes, the client gets a 408, and the origin does not count as failed. At 0,
+    /// the content must have arrived when the origin's connection reads it. A value above the
+    /// larger of 5 minutes and the timeout of the origin has no effect.
     pub content_timeout: Duration,
     /// Longest content of a request, in bytes. Default: no limit, because content is forwarded as
     /// it arrives and not kept. Beyond it, the client gets a 413.

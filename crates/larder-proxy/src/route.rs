@@ -85,7 +85,8 @@ impl Route {
     }
 
     /// Sets the path prefix that a request must have, in whole segments: `/api` matches `/api` and
-    /// `/api/users`, but not `/apis`. Default: `/`, which matches every path.
+    /// `/api/users`, but not `/apis`. It begins with `/` and is not percent-encoded; a prefix
+    /// without `/` at its beginning matches nothing. Default: `/`, which matches every path.
     #[must_use]
     pub fn prefix(mut self, prefix: &str) -> Self {
         self.prefix = prefix.into();

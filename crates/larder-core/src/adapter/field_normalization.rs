@@ -15,9 +15,10 @@ const MAX_VALUES: usize = 256;
 /// forwarded as well. Cloning is cheap.
 ///
 /// A response with `Vary: Accept-Language` is stored once for each value of the field, and browsers
-/// send thousands of different ones. With `languages` as its values, it is stored at most twice
-/// here. The origin sees the normal form only, so that it cannot answer by what selects nothing.
-/// Every normalized field has one value in each request, also where the client sent none.
+/// send thousands of different ones. With two languages as its values, it is stored at most twice.
+/// The origin gets only the normal form: its response cannot depend on a part of the value that the
+/// lookup ignores. Every normalized field has one value in each request, also where the client sent
+/// none.
 ///
 /// ```
 /// use http::HeaderMap;
@@ -164,7 +165,7 @@ fn values<T: AsRef<str>>(
     }
 }
 
-/// A field cannot be normalized in this way.
+/// The error of a field that cannot be normalized.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidNormalization {
     field: String,

@@ -32,7 +32,7 @@ const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 ///
 /// Forwarding::new("larder").prepare(&mut headers, target.scheme(), target.authority(), peer, &trusted)?;
 /// assert_eq!(headers["x-forwarded-host"], "example.com");
-/// assert_eq!(headers["x-forwarded-proto"], "https", "the client's Connection removes nothing of ours");
+/// assert_eq!(headers["x-forwarded-proto"], "https", "the client's Connection does not remove the proxy's field");
 /// assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -133,8 +133,8 @@ impl Default for Forwarding {
     }
 }
 
-/// The request has been sent by this proxy before: an origin of this proxy is the proxy itself. The
-/// status code of the response is 508.
+/// The error of a request that this proxy has sent before: an origin of this proxy is the proxy
+/// itself. The status code of the response is 508.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoopDetected;
 

@@ -57,11 +57,13 @@ pub struct KeyRules {
     /// for the caching rules: a shared cache guesses no lifetime for its response, and `private`,
     /// `Set-Cookie` and `Vary: Cookie` apply.
     pub cookies: Arc<[String]>,
-    /// Whether the adapter gives a partition for each client, such as the name of a user. Default:
+    /// Whether the adapter adds a partition to the keys, such as the name of a user, with
+    /// [`KeyParts::with_partition`]. It adds none itself: it makes [`has_parts`](Self::has_parts)
+    /// true, so that a purge reaches all partitions. `larder-proxy` adds no partitions. Default:
     /// false.
     pub partitioned: bool,
-    /// The methods of which the content is part of the key, and its limits. Default: none:
-    /// responses to such requests are not stored.
+    /// The methods of which the content is part of the key, and its limits. Default: none, so that
+    /// responses to QUERY are not stored.
     pub content: Option<ContentInKey>,
 }
 
@@ -122,28 +124,31 @@ impl Default for ContentInKey {
 }
 
 impl KeyRules {
-    /// Sets the query parameters that responses do not depend on.
+    /// Sets the query parameters that responses do not depend on
+    /// ([`ignored_query`](Self::ignored_query)). A second call replaces the first.
     #[must_use]
     pub fn with_ignored_query<P: Into<String>>(mut self, names: impl IntoIterator<Item = P>) -> Self {
         self.ignored_query = names.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Sets the only query parameters that responses depend on.
+    /// Sets the only query parameters that responses depend on
+    /// ([`allowed_query`](Self::allowed_query)). A second call replaces the first.
     #[must_use]
     pub fn with_allowed_query<P: Into<String>>(mut self, names: impl IntoIterator<Item = P>) -> Self {
         self.allowed_query = Some(names.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Sets whether query parameters are sorted by name.
+    /// Sets whether query parameters are sorted by name ([`sorted_query`](Self::sorted_query)).
     #[must_use]
     pub fn with_sorted_query(mut self, sorted: bool) -> Self {
         self.sorted_query = sorted;
         self
     }
 
-    /// Sets the request headers that are part of the key ([`headers`](Self::headers)).
+    /// Sets the request headers that are part of the key ([`headers`](Self::headers)). A second call
+    /// replaces the first.
     #[must_use]
     pub fn with_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         let mut names: Vec<_> = names.into_iter().collect();
@@ -153,7 +158,8 @@ impl KeyRules {
         self
     }
 
-    /// Sets the cookies that are part of the key ([`cookies`](Self::cookies)).
+    /// Sets the cookies that are part of the key ([`cookies`](Self::cookies)). A second call
+    /// replaces the first.
     #[must_use]
     pub fn with_cookies<C: Into<String>>(mut self, names: impl IntoIterator<Item = C>) -> Self {
         let mut names: Vec<String> = names.into_iter().map(Into::into).collect();
@@ -163,8 +169,7 @@ impl KeyRules {
         self
     }
 
-    /// Sets whether the adapter gives a partition for each client
-    /// ([`partitioned`](Self::partitioned)).
+    /// Sets whether the adapter adds a partition to the keys ([`partitioned`](Self::partitioned)).
     #[must_use]
     pub fn with_partitioned(mut self, partitioned: bool) -> Self {
         self.partitioned = partitioned;

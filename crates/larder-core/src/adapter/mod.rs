@@ -1,17 +1,18 @@
-//! What every adapter needs, and none should write twice: which target a request has, which of its
-//! fields may be forwarded, and under which key its response is stored.
+//! Determines which target a request has, which of its fields may be forwarded, and under which key
+//! its response is stored, for all adapters.
 //!
-//! Strangers attack a cache here, before and after the caching rules. The order is always the same:
+//! Cache poisoning and request smuggling exploit mistakes in these steps. The order is always the
+//! same:
 //!
 //! 1. [`RequestTarget::of`] determines the target as the origin or handler will understand it. The
 //!    fields of a proxy in front ([`TrustedProxies`]) are part of it; those of any other client are
 //!    not.
 //! 2. [`KeyRules`] puts path and query into the form that is looked up *and* requested, and makes
-//!    the key, of the URL and of [what else](KeyParts) responses depend on. A purge goes through
-//!    the same rules ([`PurgeUrl`], [`PurgePrefix`]).
+//!    the key of the URL. A purge goes through the same rules ([`PurgeUrl`], [`PurgePrefix`]).
 //! 3. [`FieldNormalization`] replaces the fields that select a response by a normal form, which is
 //!    looked up *and* requested, too.
-//! 4. [`Forwarding`] prepares the fields of a request for the origin: it removes what concerns the
+//! 4. [`KeyRules::key_with`] adds to the key [what else](KeyParts) responses depend on.
+//! 5. [`Forwarding`] prepares the fields of a request for the origin: it removes what concerns the
 //!    connection, then what could steer the origin and is not in the key, and then writes its own.
 //!    A client can remove nothing that is written last.
 

@@ -55,7 +55,7 @@ impl PurgeUrl {
         self.without_duplicates()
     }
 
-    /// Adds the same URL with this part in its keys ([`CacheKey::with_extra`]).
+    /// Adds the keys of the same URL with `extra` added to each ([`CacheKey::with_extra`]).
     #[must_use]
     pub fn and_with_extra(mut self, extra: &[u8]) -> Self {
         let with_extra: Vec<_> = self.keys.iter().map(|key| key.with_extra(extra)).collect();
@@ -68,8 +68,8 @@ impl PurgeUrl {
         self.keys.iter().map(Scope::Key).chain(self.groups.iter().map(Scope::Group)).collect()
     }
 
-    /// Removes the responses, and returns how many entries that were. `None` if the store does not
-    /// know it: it does not for keys that have more than the URL.
+    /// Removes the responses, and returns how many entries that were. Returns `None` if the store
+    /// does not know the number, as for rules with parts beside the URL.
     ///
     /// # Errors
     ///
@@ -174,14 +174,15 @@ impl PurgePrefix {
     }
 
     /// Adds the forms of the URL itself, for rules by which a URL has several keys
-    /// ([`KeyRules::has_parts`]). Those of the URLs below it are never missed.
+    /// ([`KeyRules::has_parts`]). Prefixes reach the URLs below it, with all their keys, in any
+    /// case.
     #[must_use]
     pub fn and_forms(mut self) -> Self {
         self.groups = self.exact.iter().map(forms_of).collect();
         self
     }
 
-    /// Adds the URL itself with this part in its key ([`CacheKey::with_extra`]).
+    /// Adds the keys of the URL itself with `extra` added to each ([`CacheKey::with_extra`]).
     #[must_use]
     pub fn and_with_extra(mut self, extra: &[u8]) -> Self {
         let with_extra: Vec<_> = self.exact.iter().map(|key| key.with_extra(extra)).collect();

@@ -45,9 +45,10 @@ use crate::ReverseProxy;
 ///
 /// async fn serve(make_origin: fn() -> Arc<dyn Origin>) -> std::io::Result<()> {
 ///     let cache = Cache::builder(Arc::new(MemoryStore::default())).build();
+///     let options = ProxyOptions::default();
 ///     let address = ([127, 0, 0, 1], 8080).into();
 ///     ProxyServer::bind(address, ServerOptions::default())?
-///         .run(move || ReverseProxy::new(cache.clone(), make_origin(), ProxyOptions::default()))?
+///         .run(move || ReverseProxy::new(cache.clone(), make_origin(), options.clone()))?
 ///         .serve()
 ///         .await
 /// }
@@ -110,8 +111,9 @@ impl ProxyServer {
         self.reloader.clone()
     }
 
-    /// Configures the workers; they start when [`RunningProxy::serve`] is awaited. From now on
-    /// signals are received, unless [`ServerOptions::signals`] is false.
+    /// Configures the workers; they start when [`RunningProxy::serve`] is awaited. From this call
+    /// on, SIGTERM and SIGINT no longer end the process, also if the proxy is never served, unless
+    /// [`ServerOptions::signals`] is false.
     ///
     /// `make` is called once in each worker, within the worker's runtime, and again after each
     /// [`reload`](Reloader::reload). Create the origin in it, so that its connections belong to the

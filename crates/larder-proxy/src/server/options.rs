@@ -21,24 +21,26 @@ pub struct ServerOptions {
     /// HTTP/2, a connection is idle while it has no stream; it gets a GOAWAY.
     pub keep_alive: Duration,
     /// Longest time for the head of each request, and for a TLS handshake; 0 disables the timeout.
-    /// Default: 10 s.
+    /// Default: 10 s. Over HTTP/2, it limits the handshake and the first bytes; after that,
+    /// [`keep_alive`](Self::keep_alive) limits the wait for a complete head.
     ///
     /// It starts when the connection is opened, and for later requests with their first byte. When
     /// it passes, the connection is closed; over HTTP/1, after a 408 if the client had sent a part
     /// of a request.
     pub request_timeout: Duration,
-    /// Longest time that a client may take no part of a response. Default: 60 s. When it passes,
-    /// the connection or the HTTP/2 stream is reset. A slow client that goes on reading has no
-    /// limit.
+    /// Longest time that a client may take no part of a response; 0 disables the timeout. Default:
+    /// 60 s. When it passes, the connection or the HTTP/2 stream is reset. A slow client that goes
+    /// on reading has no limit.
     pub send_timeout: Duration,
     /// Time for requests in flight to end after a shutdown has begun. Default: 30 s. When it
-    /// passes, their connections are closed.
+    /// passes, their connections are closed. An idle HTTP/2 connection has at most 1 s to close,
+    /// after a GOAWAY.
     pub shutdown_timeout: Duration,
-    /// Maximum number of connections of one worker. Default: 25,000. When a worker has that many,
-    /// it accepts none until one is closed.
+    /// Maximum number of connections of one worker. Default: 25,000; 0 counts as 1. When a worker
+    /// has that many, it accepts none until one is closed.
     pub max_connections: usize,
     /// Maximum number of connections of one client to one worker: of an IPv4 address, or of a /64
-    /// network of IPv6. Default: 4,096. Further connections are closed at once.
+    /// network of IPv6. Default: 4,096; 0 counts as 1. Further connections are closed at once.
     pub max_connections_per_client: usize,
     /// Largest head of a request, in bytes: over HTTP/1 with its request line, over HTTP/2 the size
     /// of the decoded fields with 32 bytes each (RFC 9113 §6.5.2). Default: 64 KiB; at least 8 KiB.
