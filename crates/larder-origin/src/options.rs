@@ -24,7 +24,8 @@ use http::Uri;
 #[non_exhaustive]
 pub struct HyperOptions {
     /// Server that receives every request: scheme and authority, and a path that is prepended to
-    /// the request's path. Default: `None`, which sends each request to the server in its URI.
+    /// the request's path. It must have the scheme `http` or `https` and a host. Default: `None`,
+    /// which sends each request to the server in its URI.
     pub to: Option<Uri>,
     /// Whether the origin receives its own name as `Host` instead of the name in the request's URI.
     /// Only used with `to`. Default: `false`, since a server with several virtual hosts needs the
@@ -181,7 +182,8 @@ impl HyperOptions {
         Ok(Self { to: Some(uri), ..Self::default() })
     }
 
-    /// Sets the server that receives every request ([`to`](Self::to)).
+    /// Sets the server that receives every request ([`to`](Self::to)). The URI is checked when the
+    /// origin is created.
     #[must_use]
     pub fn with_to(mut self, to: Uri) -> Self {
         self.to = Some(to);

@@ -65,7 +65,8 @@ impl HyperOrigin {
     /// # Errors
     ///
     /// Returns an [`OptionsError`] if a certificate or key in the options is invalid, or if
-    /// [`HyperOptions::to`] is `https` and the feature `tls` is disabled.
+    /// [`HyperOptions::to`] has no scheme `http` or `https`, has no host, or is `https` while the
+    /// feature `tls` is disabled.
     pub fn new(options: HyperOptions) -> Result<Self, OptionsError> {
         Ok(Self(Arc::new(Inner { pool: Pool::new(&options)?, options, log: FailureLog::default() })))
     }

@@ -2,7 +2,7 @@
 
 mod setting;
 
-use larder_origin::HyperOptions;
+use larder_origin::{HyperOptions, HyperOrigin};
 use setting::{Server, get, sending, with};
 
 /// Returns the head that the origin receives, with its address replaced by `ORIGIN`, and that
@@ -69,8 +69,7 @@ async fn the_path_of_the_origin_is_prepended() {
 #[tokio::test]
 async fn without_a_fixed_origin_the_uri_is_the_destination() {
     let server = Server::bind().await;
-    let origin =
-        std::sync::Arc::new(larder_origin::HyperOrigin::new(HyperOptions::default()).expect("valid options"));
+    let origin = std::sync::Arc::new(HyperOrigin::new(HyperOptions::default()).expect("valid options"));
     let mut request = get("/");
     *request.uri_mut() = format!("{}/x", server.url()).parse().expect("a URI");
     let got = sending(&origin, request);
@@ -100,4 +99,17 @@ fn an_invalid_origin_url_is_rejected() {
     for valid in ["http://example.com", "https://example.com:8443/app", "http://[::1]:3000"] {
         assert!(HyperOptions::to(valid).is_ok(), "{valid:?}");
     }
+}
+
+/// A URI without a host counted as none: each request went to the server in its own URI, which a
+/// client chooses.
+#[test]
+fn an_origin_without_scheme_or_host_is_rejected() {
+    for invalid in ["/app", "example.com:80", "ftp://example.com"] {
+        let to = invalid.parse().expect("a URI");
+        let error = HyperOrigin::new(HyperOptions::default().with_to(to)).expect_err(invalid);
+        assert!(error.to_string().contains("http:// or https:// and a host"), "{invalid}: {error}");
+    }
+    let to = http::Uri::from_static("http://example.com/app");
+    assert!(HyperOrigin::new(HyperOptions::default().with_to(to)).is_ok());
 }

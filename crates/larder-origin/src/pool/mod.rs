@@ -54,7 +54,8 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// Returns an [`OptionsError`] if the options for TLS are invalid.
+    /// Returns an [`OptionsError`] if the options for TLS are invalid, or if the URI of the fixed
+    /// server has no scheme `http` or `https` or no host.
     pub(crate) fn new(options: &HyperOptions) -> Result<Self, OptionsError> {
         let connector = Connector::new(options)?;
         let limits = Limits {
@@ -64,7 +65,8 @@ impl Pool {
             max_waiting: options.max_waiting,
             max_age: options.max_age,
         };
-        let fixed = options.to.as_ref().and_then(Destination::of);
+        let invalid = OptionsError("the origin (`to`) must be a URI with http:// or https:// and a host");
+        let fixed = options.to.as_ref().map(|to| Destination::of(to).ok_or(invalid)).transpose()?;
         let fixed = fixed.map(|to| Arc::new(Server::new(to, connector.clone(), limits)));
         Ok(Self { connector, limits, fixed, others: Mutex::default() })
     }
