@@ -310,3 +310,23 @@ fn health_checks_send_the_right_host() {
         assert!(head.starts_with("get /up ") && head.contains(expected), "{head}");
     }
 }
+
+/// `trust_forwarded = true` of the file stayed beside `--trust-forwarded` with other networks: any
+/// client on the local network chose the host in the cache key.
+#[test]
+fn networks_on_the_command_line_replace_all_of_the_file() {
+    let origin = RawOrigin::start(|_, stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").is_ok()
+    });
+    let config = format!("trust_forwarded = true\n[[route]]\norigins = [\"{}\"]", origin.url());
+    for (args, expected) in [
+        (&[][..], "x-forwarded-host: other.example\r"),
+        (&["--trust-forwarded=192.0.2.0/24"], "x-forwarded-host: example.com\r"),
+        (&["--trust-forwarded=127.0.0.0/8"], "x-forwarded-host: other.example\r"),
+    ] {
+        let proxy = ConfigDir::new().start(&config, args);
+        proxy.get("/page", "X-Forwarded-Host: other.example\r\n");
+        let head = origin.heads().pop().expect("a request").to_ascii_lowercase();
+        assert!(head.contains(expected), "{args:?}: {head}");
+    }
+}

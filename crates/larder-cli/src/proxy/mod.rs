@@ -212,6 +212,7 @@ fn config(args: &Args) -> anyhow::Result<Config> {
     config.compress |= args.compress;
     if let Some(networks) = &args.trust_forwarded {
         config.trusted_proxies = config::TrustedNetworks::One(networks.clone());
+        config.trust_forwarded = false;
     }
     config.share_set_cookie |= args.share_set_cookie;
     config.share_request_errors |= args.share_request_errors;

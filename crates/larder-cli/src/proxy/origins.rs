@@ -247,6 +247,9 @@ fn origin(url: &str, route: &config::Route) -> Result<HyperOptions, UsageError> 
         config::Roots::System => TrustedRoots::System,
         config::Roots::None => TrustedRoots::OnlyConfigured,
     };
+    if options.trusted_roots == TrustedRoots::OnlyConfigured && route.origin_ca.is_none() {
+        return Err(invalid(&"origin_roots = \"none\" needs origin_ca"));
+    }
     if let Some(path) = &route.origin_ca {
         options.root_certificates = read("origin_ca", path)?;
     }

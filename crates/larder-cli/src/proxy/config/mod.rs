@@ -97,7 +97,8 @@ pub(crate) enum Format {
 }
 
 impl Config {
-    /// Parses the text of a file, and checks that it has a route and valid stores.
+    /// Parses the text of a file, and checks that it has a route, valid stores and a valid number
+    /// of workers.
     pub(crate) fn parse(text: &str) -> Result<Self, UsageError> {
         let config: Self = toml::from_str(text).map_err(|error| UsageError(error.to_string()))?;
         if config.route.is_empty() {
@@ -105,6 +106,9 @@ impl Config {
                 "there is no [[route]]; add at least one, e.g.\n\n[[route]]\norigins = [\"http://127.0.0.1:3000\"]"
                     .to_owned(),
             ));
+        }
+        if let Some(workers) = config.workers.filter(|workers| !(1..=512).contains(workers)) {
+            return Err(UsageError(format!("workers = {workers}: it must be a number from 1 to 512")));
         }
         store_url::check(&config.store)?;
         Ok(config)
@@ -191,7 +195,7 @@ mod tests {
             (route("weights = [0]"), "a weight is a number from 1 to 100"),
             (route("origin_ca = \"/no/such/file\""), "can't read origin_ca /no/such/file"),
             (route("origin_cert = \"client.pem\""), "origin_cert and origin_key need each other"),
-            (route("origin_roots = \"none\""), "set root_certificates"),
+            (route("origin_roots = \"none\""), "origin_roots = \"none\" needs origin_ca"),
             (route("client_directives = \"obey\""), "unknown variant `obey`"),
             (route("languages = [\"german language\"]"), "'german language' is not a valid value"),
             (route("normalize = { Cookie = [\"a\"] }"), "'Cookie' does more than select a response"),
@@ -205,6 +209,8 @@ mod tests {
             ("[[route]]\norigins = [\"127.0.0.1:1\"]".to_owned(), "http:// or https://"),
             (format!("store = [\"tape\"]\n{}", route("")), "unknown store 'tape'"),
             (format!("listen = \"here\"\n{}", route("")), "invalid socket address"),
+            (format!("workers = 0\n{}", route("")), "workers = 0: it must be a number from 1 to 512"),
+            (format!("workers = 1000\n{}", route("")), "workers = 1000"),
         ] {
             let parsed =
                 Config::parse(&text).and_then(|config| crate::proxy::origins::RouteTable::new(&config));
