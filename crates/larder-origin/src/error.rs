@@ -23,8 +23,33 @@ pub(crate) fn exchange_error(error: hyper::Error) -> OriginError {
     OriginError::new(kind).with_source(error)
 }
 
-/// Returns whether the connection was closed or reset.
-pub(crate) fn is_disconnect(error: &hyper::Error) -> bool {
+/// How far an exchange has come that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// The origin has refused the stream, and uses the connection for others (RFC 9113 §8.7).
+    Refused,
+    /// The origin is closing the connection, and has not processed the stream (RFC 9113 §6.8).
+    NotProcessed,
+    /// The connection was closed or reset. The origin may have processed the request.
+    Disconnected,
+    /// The exchange itself has failed.
+    Failed,
+}
+
+/// Returns how far an exchange has come that failed with this error.
+pub(crate) fn progress(error: &hyper::Error) -> Progress {
+    if let Some(http2) = error.source().and_then(|source| source.downcast_ref::<h2::Error>()) {
+        if http2.is_reset() && http2.reason() == Some(h2::Reason::REFUSED_STREAM) {
+            return Progress::Refused;
+        }
+        // A stream that the origin may still process has no error while its connection lasts.
+        if http2.is_go_away() && http2.is_remote() {
+            return Progress::NotProcessed;
+        }
+    }
     let io = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
-    error.is_incomplete_message() || error.is_closed() || error.is_canceled() || io.is_some()
+    match error.is_incomplete_message() || error.is_closed() || error.is_canceled() || io.is_some() {
+        true => Progress::Disconnected,
+        false => Progress::Failed,
+    }
 }

@@ -8,7 +8,9 @@ use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE, uri::Authority,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
+    uri::Authority,
 };
 use hyper::body::{Body as _, Incoming};
 use larder_core::{Body, Origin, OriginError, OriginErrorKind, head_within};
@@ -18,7 +20,7 @@ use crate::{
     HyperOptions, OptionsError,
     body::{BodyLimits, ResponseBody},
     destination,
-    error::{exchange_error, is_disconnect},
+    error::{Progress, exchange_error, progress},
     framing,
     log::FailureLog,
     pool::{Lease, Pool, Server},
@@ -89,6 +91,10 @@ impl Inner {
             return Err(OriginError::new(OriginErrorKind::Protocol));
         }
         framing::normalize(response.headers_mut())?;
+        if response.status() == StatusCode::NO_CONTENT {
+            // RFC 9110 §8.6: such a response has no length, also to HEAD.
+            response.headers_mut().remove(CONTENT_LENGTH);
+        }
         let has_no_content = matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         if is_head || has_no_content || response.body().is_end_stream() {
             // For the first two, a `Content-Length` is that of another response (RFC 9110 §8.6).
@@ -119,26 +125,39 @@ impl Inner {
     }
 }
 
-/// Sends the request on a connection. Sends it once more on a new connection if the first one was
-/// closed while it was idle: if the request was not sent at all, or if the method is idempotent
-/// (RFC 9110 §9.2.2) and the request has no body.
+/// Sends the request on a connection, and once more on another one if that is safe and may help:
+///
+/// - if no part of it was sent, or an origin over HTTP/2 has stated that it did not process it (RFC
+///   9113 §8.7), whatever the method is;
+/// - if the connection was closed while it was idle, the method is idempotent (RFC 9110 §9.2.2) and
+///   the request has no body.
 async fn exchange(
     server: &Arc<Server>,
     authority: &Authority,
     request: Request<Body>,
 ) -> Result<(Response<Incoming>, Lease), OriginError> {
     let mut lease = server.lease(false).await?;
-    let is_repeatable = lease.is_reused() && request.method().is_idempotent() && request.body().is_empty();
-    let copy = is_repeatable.then(|| copy_head(&request));
+    let is_idempotent = request.method().is_idempotent() && request.body().is_empty();
+    let copy = if lease.is_reused() && is_idempotent || lease.is_http2() { copy(&request) } else { None };
     let mut error = match lease.send(request, authority).await? {
         Ok(response) => return Ok((response, lease)),
         Err(error) => error,
     };
-    let is_stale = lease.is_reused() && is_disconnect(error.error());
-    let Some(request) = error.take_message().or(copy).filter(|_| is_stale) else {
-        return Err(exchange_error(error.into_error()));
+    let progress = progress(error.error());
+    let again = match progress {
+        Progress::Refused | Progress::NotProcessed => error.take_message().or(copy),
+        Progress::Disconnected if lease.is_reused() => {
+            error.take_message().or(copy.filter(|_| is_idempotent))
+        }
+        Progress::Disconnected | Progress::Failed => None,
     };
-    lease.discard();
+    let Some(request) = again else { return Err(exchange_error(error.into_error())) };
+    // A connection that refuses one stream serves the others.
+    if progress == Progress::Refused {
+        drop(lease);
+    } else {
+        lease.discard();
+    }
     let mut lease = server.lease(true).await?;
     match lease.send(request, authority).await? {
         Ok(response) => Ok((response, lease)),
@@ -153,14 +172,14 @@ fn is_event_stream(fields: &HeaderMap) -> bool {
     media_type.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
 }
 
-/// Returns a copy of the request's method, URI, version and headers, without a body.
-fn copy_head(request: &Request<Body>) -> Request<Body> {
-    let mut copy = Request::new(Body::empty());
+/// Returns a copy of a request with a body in memory; `None` if the body streams.
+fn copy(request: &Request<Body>) -> Option<Request<Body>> {
+    let mut copy = Request::new(request.body().try_clone()?);
     copy.method_mut().clone_from(request.method());
     copy.uri_mut().clone_from(request.uri());
     copy.headers_mut().clone_from(request.headers());
     *copy.version_mut() = request.version();
-    copy
+    Some(copy)
 }
 
 #[async_trait]

@@ -1,9 +1,8 @@
-//! The pool: how many connections are open, how long they are used, and how HTTP/2 shares one.
+//! The pool: how many connections are open, and how long they are used.
 
 mod setting;
 
 use std::{
-    convert::Infallible,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -11,24 +10,11 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use larder_core::{Body, OriginErrorKind};
 use larder_origin::HyperOptions;
-use setting::{Server, content, fetch, get, kind, sending, with};
-use tokio::sync::Semaphore;
+use setting::{Server, content, fetch, get, kind, sending, settle, with};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-
-/// Waits until the other tasks have nothing left to do.
-async fn settle() {
-    for _ in 0..50 {
-        tokio::task::yield_now().await;
-    }
-    tokio::time::sleep(Duration::from_millis(20)).await;
-}
 
 #[tokio::test]
 async fn no_more_connections_are_opened_than_allowed() {
@@ -169,112 +155,6 @@ async fn a_response_that_never_ends_is_cut_at_the_total_timeout() {
     let mut silent = server.accept().await;
     assert!(silent.head().await.is_some());
     assert!(matches!(kind(got.await.expect("no panic")), OriginErrorKind::Timeout(_)));
-}
-
-/// A server over HTTP/2 that responds when the test allows it, and counts its connections and the
-/// exchanges of each.
-#[derive(Clone)]
-struct Http2 {
-    connections: Arc<AtomicUsize>,
-    most_streams: Arc<AtomicUsize>,
-    answers: Arc<Semaphore>,
-}
-
-impl Http2 {
-    /// Starts the server. Each connection allows `streams` exchanges at a time.
-    async fn start(streams: u32) -> (Self, String) {
-        let server = Server::bind().await;
-        let url = server.url();
-        let this = Self {
-            connections: Arc::default(),
-            most_streams: Arc::default(),
-            answers: Arc::new(Semaphore::new(0)),
-        };
-        let state = this.clone();
-        tokio::spawn(async move {
-            loop {
-                let stream = TokioIo::new(server.accept().await.0);
-                state.connections.fetch_add(1, Ordering::SeqCst);
-                let (open, state) = (Arc::new(AtomicUsize::new(0)), state.clone());
-                let service = service_fn(move |_: http::Request<Incoming>| {
-                    let (open, state) = (Arc::clone(&open), state.clone());
-                    async move {
-                        state
-                            .most_streams
-                            .fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                        state.answers.acquire().await.expect("open").forget();
-                        open.fetch_sub(1, Ordering::SeqCst);
-                        Ok::<_, Infallible>(http::Response::new(Full::<Bytes>::from("ok")))
-                    }
-                });
-                let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                builder.max_concurrent_streams(streams);
-                tokio::spawn(builder.serve_connection(stream, service));
-            }
-        });
-        (this, url)
-    }
-}
-
-#[tokio::test]
-async fn one_connection_of_http2_serves_all() {
-    let (server, url) = Http2::start(100).await;
-    let origin = with(&url, |options| options.http2_only = true);
-    let all: Vec<_> = (0..50).map(|_| sending(&origin, get("/"))).collect();
-    server.answers.add_permits(50);
-    for got in all {
-        assert_eq!(content(got.await.expect("no panic")), "ok");
-    }
-    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
-}
-
-#[tokio::test]
-async fn a_full_connection_of_http2_gets_company() {
-    let (server, url) = Http2::start(4).await;
-    let origin = with(&url, |options| options.http2_only = true);
-    // With the first response arrive the settings: how many streams the origin allows.
-    server.answers.add_permits(1);
-    assert_eq!(content(fetch(&origin, get("/")).await), "ok");
-    let all: Vec<_> = (0..12).map(|_| sending(&origin, get("/"))).collect();
-    while server.connections.load(Ordering::SeqCst) < 3 {
-        settle().await;
-    }
-    server.answers.add_permits(12);
-    for got in all {
-        assert_eq!(content(got.await.expect("no panic")), "ok");
-    }
-    assert_eq!(server.connections.load(Ordering::SeqCst), 3, "12 exchanges, 4 on each");
-    assert_eq!(server.most_streams.load(Ordering::SeqCst), 4);
-}
-
-#[tokio::test]
-async fn connections_of_http2_are_limited_too() {
-    let (server, url) = Http2::start(2).await;
-    let origin = with(&url, |options| (options.http2_only, options.max_connections) = (true, 2));
-    server.answers.add_permits(1);
-    assert_eq!(content(fetch(&origin, get("/")).await), "ok");
-    let all: Vec<_> = (0..20).map(|_| sending(&origin, get("/"))).collect();
-    server.answers.add_permits(20);
-    for got in all {
-        assert_eq!(content(got.await.expect("no panic")), "ok");
-    }
-    assert!(server.connections.load(Ordering::SeqCst) <= 2);
-}
-
-/// Clients that give up must not leave streams behind that count.
-#[tokio::test]
-async fn cancelled_exchanges_of_http2_leave_room() {
-    let (server, url) = Http2::start(2).await;
-    let origin = with(&url, |options| (options.http2_only, options.max_connections) = (true, 1));
-    for _ in 0..20 {
-        let got = sending(&origin, get("/"));
-        settle().await;
-        got.abort();
-        assert!(got.await.is_err());
-    }
-    server.answers.add_permits(100);
-    assert_eq!(content(fetch(&origin, get("/")).await), "ok");
-    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
 }
 
 /// A scheduler fetches from thousands of hosts: those that are done with are forgotten.

@@ -194,6 +194,21 @@ impl Body {
         }
     }
 
+    /// Returns a second body with the same bytes, which both share, if they are in memory. `None`
+    /// for a stream, which can be read once.
+    ///
+    /// ```
+    /// let body = larder_core::Body::from("hello");
+    /// assert_eq!(body.try_clone().and_then(|copy| copy.try_into_bytes().ok()).as_deref(), Some(&b"hello"[..]));
+    /// ```
+    pub fn try_clone(&self) -> Option<Self> {
+        match &self.0 {
+            Kind::Empty => Some(Self::empty()),
+            Kind::Whole(bytes) => Some(Self(Kind::Whole(bytes.clone()))),
+            Kind::Stream(_) => None,
+        }
+    }
+
     /// Returns all bytes of the body if they are in memory, without polling.
     ///
     /// # Errors

@@ -58,6 +58,11 @@ impl Lease {
         self.is_reused
     }
 
+    /// Returns whether the exchange is a stream of HTTP/2.
+    pub(crate) fn is_http2(&self) -> bool {
+        matches!(self.connection, Some(Connection::Http2 { .. }))
+    }
+
     /// Sends a request and waits for the head of its response.
     ///
     /// # Errors

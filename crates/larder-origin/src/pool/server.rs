@@ -113,7 +113,7 @@ impl Server {
     ///
     /// Can be dropped at any point. A connection that is being opened is then closed.
     pub(crate) async fn lease(self: &Arc<Self>, fresh: bool) -> Result<Lease, LeaseError> {
-        if let Some(lease) = self.join_shared() {
+        if let Some(lease) = self.join_shared()? {
             return Ok(lease);
         }
         let permit = self.permit().await?;
@@ -176,27 +176,44 @@ impl Server {
         self.permits.add_permits(1);
     }
 
-    /// Starts an exchange on a connection of HTTP/2, if there is one.
-    fn join_shared(self: &Arc<Self>) -> Option<Lease> {
+    /// Starts an exchange on a connection of HTTP/2, if there is one. If all are full and no
+    /// further one may be opened, the exchange waits on one of them for the end of others.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`LeaseError::Busy`] if too many exchanges wait in this way.
+    fn join_shared(self: &Arc<Self>) -> Result<Option<Lease>, LeaseError> {
         if !self.connector.may_be_http2(&self.to) {
-            return None;
+            return Ok(None);
         }
-        self.find_shared(&mut self.connections())
+        let mut connections = self.connections();
+        if let Some(lease) = self.find_shared(&mut connections) {
+            return Ok(Some(lease));
+        }
+        if connections.shared.is_empty() || self.permits.available_permits() > 0 {
+            return Ok(None);
+        }
+        let (allowed, now) = (connections.allowed, Instant::now());
+        let waiting: usize = connections.shared.iter().map(|shared| shared.waiting(allowed)).sum();
+        if waiting >= self.limits.max_waiting {
+            return Err(LeaseError::Busy);
+        }
+        let usable = connections.shared.iter().filter(|shared| shared.is_usable(&self.limits, now));
+        let joined = usable.min_by_key(|shared| shared.open()).map(SharedConnection::join);
+        Ok(joined.map(|(sender, state)| Lease::http2(Arc::clone(self), sender, state)))
     }
 
-    /// Starts an exchange on the connection with the most room. One that is full is taken only if
-    /// no further one may be opened.
+    /// Starts an exchange on the connection with the most room.
     fn find_shared(self: &Arc<Self>, connections: &mut Connections) -> Option<Lease> {
         let now = Instant::now();
         self.remove_expired(connections, now);
-        let is_last = self.permits.available_permits() == 0;
         let known = connections.shared.iter().filter_map(SharedConnection::allowed).min();
         let allowed = known.or(connections.allowed);
         connections.allowed = allowed;
         let usable = connections
             .shared
             .iter()
-            .filter(|shared| shared.is_usable(&self.limits, now) && (is_last || shared.has_room(allowed)));
+            .filter(|shared| shared.is_usable(&self.limits, now) && shared.has_room(allowed));
         let (sender, state) = usable.min_by_key(|shared| shared.open())?.join();
         Some(Lease::http2(Arc::clone(self), sender, state))
     }

@@ -85,8 +85,17 @@ impl SharedConnection {
     /// Returns whether the origin allows one more exchange. `expected` is the number that it has
     /// allowed on another connection.
     pub(super) fn has_room(&self, expected: Option<usize>) -> bool {
-        let allowed = self.allowed().or(expected).unwrap_or_else(|| self.state.allowed.get());
-        self.open() < allowed
+        self.open() < self.limit(expected)
+    }
+
+    /// Returns the number of exchanges that wait for others to end.
+    pub(super) fn waiting(&self, expected: Option<usize>) -> usize {
+        self.open().saturating_sub(self.limit(expected))
+    }
+
+    /// Returns the number of exchanges that the origin allows, as far as is known.
+    fn limit(&self, expected: Option<usize>) -> usize {
+        self.allowed().or(expected).unwrap_or_else(|| self.state.allowed.get())
     }
 }
 

@@ -139,3 +139,11 @@ pub(crate) fn upload() -> (tokio::sync::mpsc::Sender<Option<&'static [u8]>>, Bod
     };
     (chunks, Body::from_stream(futures_util::stream::unfold(Some(receiver), chunks_of)))
 }
+
+/// Waits until the other tasks have nothing left to do.
+pub(crate) async fn settle() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+}
