@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::Response;
 use larder_core::Body;
 use larder_testkit::{FnOrigin, ManualOrigin, RawOrigin};
@@ -122,6 +123,23 @@ async fn nothing_is_answered_behind_the_last_request() {
     let responses = proxy.raw(format!("{GET}{last}{GET}{GET}")).await;
     assert_eq!(responses.matches("HTTP/1.1 200 OK").count(), 2, "{responses}");
     assert_eq!(origin.count(), 2);
+}
+
+/// Requests that had arrived behind the last one made the system reset the connection, and the
+/// client lost the rest of the response.
+#[tokio::test]
+async fn requests_behind_the_last_one_do_not_cut_its_response() {
+    let long = Bytes::from(vec![b'x'; 2_000_000]);
+    let origin = FnOrigin::new(move |_, _| Ok(storable(long.clone())));
+    let proxy = setup().server(|options| options.with_keep_alive(Duration::ZERO)).with(origin);
+    assert_eq!(proxy.get("/").await.status, 200);
+    for behind in [100, 1000, 4000] {
+        let (mut reader, mut writer) = proxy.tcp().await.into_split();
+        writer.write_all(GET.repeat(behind).as_bytes()).await.expect("it has room");
+        let mut response = Vec::new();
+        reader.read_to_end(&mut response).await.expect("no reset");
+        assert!(response.len() > 2_000_000, "{behind}: {} bytes", response.len());
+    }
 }
 
 /// One slow request, and thousands behind it: they stay in the network until they are answered.

@@ -30,7 +30,7 @@ pub struct ServerOptions {
     pub request_timeout: Duration,
     /// Longest time that a client may take no part of a response; 0 disables the timeout. Default:
     /// 60 s. When it passes, the connection or the HTTP/2 stream is reset. A slow client that goes
-    /// on reading has no limit.
+    /// on reading has no limit over HTTP/1. Over HTTP/2, a stream has to take 16 KiB in this time.
     pub send_timeout: Duration,
     /// Time for requests in flight to end after a shutdown has begun. Default: 30 s. When it
     /// passes, their connections are closed. An idle HTTP/2 connection has at most 1 s to close,

@@ -223,10 +223,13 @@ impl AsyncWrite for ClientStream {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.discarded.is_none() {
             ready!(inner!(self.poll_shutdown(cx)))?;
-            if !self.activity.has_unread.get() {
+            // Without content, further requests may still have arrived.
+            if !self.activity.has_unread.get()
+                && (self.poll_discard(cx).is_ready() || self.discarded.is_none())
+            {
                 return Poll::Ready(Ok(()));
             }
-            self.discarded = Some(0);
+            self.discarded.get_or_insert_default();
             self.activity.is_lingering.set(true);
         }
         self.poll_discard(cx).map(Ok)
