@@ -199,6 +199,23 @@ fn usage_errors_are_one_line_with_an_example_and_code_2() {
     }
 }
 
+/// Each connection is an open file, and many systems start programs with a low limit.
+#[test]
+fn the_limit_of_open_files_is_raised() {
+    use std::io::{BufRead as _, BufReader};
+    let script = "ulimit -Sn 256 && exec \"$0\" proxy --listen 127.0.0.1:0 --origin http://127.0.0.1:1";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_larder")]).stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("it is piped")).read_line(&mut line).expect("an address");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).expect("it runs");
+    child.kill().and_then(|()| child.wait()).expect("it stops");
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).expect("the line exists");
+    let numbers: Vec<&str> = files.split_whitespace().skip(3).take(2).collect();
+    assert!(numbers[0] == numbers[1] && numbers[0] != "256", "{files}");
+}
+
 /// An origin with a certificate of a private authority. Without `--origin-ca` the log has the
 /// cause.
 #[test]

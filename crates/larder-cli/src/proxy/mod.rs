@@ -7,6 +7,7 @@
 mod access;
 mod admin;
 mod config;
+mod descriptors;
 mod origins;
 mod shared;
 
@@ -250,6 +251,7 @@ async fn serve(
     route_table: Arc<RouteTable>,
     token: Option<String>,
 ) -> anyhow::Result<ExitCode> {
+    descriptors::raise_limit();
     // The recorder comes first: counters register with the recorder that is installed when they are
     // created.
     let prometheus = config.admin.is_some().then(install_recorder).transpose()?;
