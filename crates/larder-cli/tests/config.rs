@@ -214,9 +214,9 @@ fn parts_of_the_key_separate_pages_and_a_purge_reaches_all() {
     assert_eq!(all(), ["15", "16", "17", "18", "19", "20"], "a PUT invalidates all forms");
 }
 
-/// A request with a `traceparent` continues its trace. A request without one starts a trace.
+/// The proxy records no span, so it names none to the origin: the trace would have a gap.
 #[test]
-fn traces_are_continued_or_started() {
+fn traces_are_forwarded_as_they_are() {
     let nginx = Nginx::start();
     let dir = ConfigDir::new();
     let log = dir.path("access.log").display().to_string();
@@ -227,11 +227,9 @@ fn traces_are_continued_or_started() {
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     let traceparent = format!("traceparent: 00-{trace}-00f067aa0ba902b7-01\r\n");
     let response = proxy.get("/api/x", &traceparent);
-    let forwarded = content(&response).rsplit(' ').next().expect("the header");
-    assert!(forwarded.starts_with(&format!("00-{trace}-")) && forwarded.ends_with("-01"), "{response}");
-    assert!(!forwarded.contains("00f067aa0ba902b7"), "the span is the proxy's own: {response}");
-    let started = proxy.get("/api/y", "");
-    assert_eq!(content(&started).rsplit(' ').next().map(str::len), Some(55), "{started}");
+    assert!(content(&response).ends_with(&format!("00-{trace}-00f067aa0ba902b7-01")), "{response}");
+    let without = proxy.get("/api/y", "");
+    assert!(!content(&without).contains("00-"), "{without}");
     let lines = wait_for(Path::new(&log), "/api/y");
     let line: serde_json::Value =
         serde_json::from_str(lines.lines().find(|line| line.contains("/api/x")).expect("a line"))

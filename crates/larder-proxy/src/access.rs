@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{StatusCode, Version, header::HOST, request::Parts};
 use tokio::time::Instant;
 
-use crate::trace::{self, Trace};
+use crate::trace::trace_of;
 
 /// Receives a report of each request when its response has ended.
 ///
@@ -53,9 +53,8 @@ pub struct Access<'a> {
     pub duration: Duration,
     /// How the cache handled the request: the member that it added to `Cache-Status` (RFC 9211).
     pub cache_status: &'a str,
-    /// Id of the request's trace (W3C trace context): the one that was sent to the origin, or for a
-    /// request that was not forwarded, the one in the client's `traceparent`. `None` without
-    /// either.
+    /// Id of the request's trace (W3C trace context): the one in the client's `traceparent`, which
+    /// is forwarded as it is. `None` without a valid one.
     pub trace: Option<u128>,
 }
 
@@ -109,7 +108,6 @@ pub(crate) struct LoggedExchange {
     pub(crate) started: Instant,
     pub(crate) status: StatusCode,
     pub(crate) cache_status: Bytes,
-    pub(crate) trace: Option<Trace>,
     pub(crate) sent: Sent,
 }
 
@@ -154,7 +152,6 @@ impl fmt::Debug for LoggedExchange {
 
 impl Drop for LoggedExchange {
     fn drop(&mut self) {
-        let client_trace = || trace::parse(self.request.headers.get("traceparent")?.as_bytes());
         self.log.on_response_end(&Access {
             request: &self.request,
             peer: self.peer,
@@ -163,7 +160,7 @@ impl Drop for LoggedExchange {
             complete: self.sent.complete,
             duration: self.started.elapsed(),
             cache_status: std::str::from_utf8(&self.cache_status).unwrap_or_default(),
-            trace: self.trace.map(|trace| trace.trace).or_else(|| client_trace().map(|(trace, _)| trace)),
+            trace: trace_of(&self.request.headers),
         });
     }
 }

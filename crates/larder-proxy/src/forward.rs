@@ -16,7 +16,7 @@ use crate::{
     content::{ContentFailure, ContentOutcome},
     encoding::NegotiatedEncoding,
     keyed::RequestKey,
-    trace::Trace,
+    trace::trace_of,
 };
 
 /// What is known of a request that has to be forwarded.
@@ -43,14 +43,14 @@ pub(crate) enum ForwardError {
 }
 
 /// Forwards a request to the origin of its route. Takes the fields of `head`, or copies them if
-/// there is an access log. Returns the response, and the trace that the request belongs to.
+/// there is an access log.
 pub(crate) async fn forward(
     cache: &Cache,
     options: &ProxyOptions,
     head: &mut Parts,
     (content, outcome): (Body, Option<ContentOutcome>),
     plan: ForwardPlan<'_>,
-) -> (Result<CacheResponse, ForwardError>, Option<Trace>) {
+) -> Result<CacheResponse, ForwardError> {
     let ForwardPlan { route, keyed, miss, encoding, target, peer } = plan;
     let mut headers = match options.access_log {
         Some(_) => head.headers.clone(),
@@ -60,10 +60,9 @@ pub(crate) async fn forward(
     let authority = target.authority().map_or("", |authority| authority.as_str());
     let trusted = &options.trusted_proxies;
     if options.forwarding.prepare(&mut headers, scheme, authority, peer, trusted).is_err() {
-        return (Err(ForwardError::Loop), None);
+        return Err(ForwardError::Loop);
     }
     answer_expectation(&mut headers);
-    let trace = Trace::continue_or_start(&mut headers);
     let origin = encoding.origin(Arc::clone(&route.origin), cache, keyed.key, &mut headers);
     let mut request = Request::new(content);
     request.method_mut().clone_from(&head.method);
@@ -73,9 +72,13 @@ pub(crate) async fn forward(
         "request",
         method = %request.method(),
         path = request.uri().path(),
-        trace_id = format_args!("{:032x}", trace.trace),
-        span_id = format_args!("{:016x}", trace.span),
+        trace_id = tracing::field::Empty,
     );
+    if !span.is_disabled()
+        && let Some(trace) = trace_of(request.headers())
+    {
+        span.record("trace_id", format_args!("{trace:032x}"));
+    }
     let mut fetch_options = Cow::Borrowed(&route.options);
     if keyed.url.is_some() || keyed.is_query {
         let changed = fetch_options.to_mut();
@@ -83,11 +86,10 @@ pub(crate) async fn forward(
         changed.body_in_key = keyed.is_query;
     }
     let response = miss.fetch(request, origin, &fetch_options).instrument(span).await;
-    let response = response.map_err(|error| match outcome.and_then(|outcome| outcome.failure()) {
+    response.map_err(|error| match outcome.and_then(|outcome| outcome.failure()) {
         Some(failure) => ForwardError::Content(failure),
         None => ForwardError::Fetch(error),
-    });
-    (response, Some(trace))
+    })
 }
 
 /// Removes `Expect: 100-continue`, which this proxy answers itself (RFC 9110 §10.1.1): the server

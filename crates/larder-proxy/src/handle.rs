@@ -21,7 +21,6 @@ use crate::{
     keyed::{RequestBody, RequestKey},
     reject,
     route::Routes,
-    trace::Trace,
 };
 
 /// A reverse proxy that answers requests from a cache, and forwards the others to an origin.
@@ -106,7 +105,7 @@ impl ReverseProxy {
         // A client of IPv4 has an IPv6 address on a listener of both.
         let peer = peer.map(|peer| peer.to_canonical());
         let start = self.options.access_log.as_ref().map(RequestStart::now);
-        let ProxyExchange { response, cache_status, trace } = self.exchange(&mut head, content, peer).await;
+        let ProxyExchange { response, cache_status } = self.exchange(&mut head, content, peer).await;
         let (parts, body) = response.into_parts();
         let mut body = ProxyBody::new(body, is_http_2);
         if let Some(RequestStart { log, started }) = start {
@@ -117,7 +116,6 @@ impl ReverseProxy {
                 started,
                 status: parts.status,
                 cache_status,
-                trace,
                 sent: Sent::default(),
             });
         }
@@ -185,14 +183,12 @@ impl ReverseProxy {
         // Boxed: the future of a hit should not have the size of a whole fetch, which is copied
         // when the future moves.
         let forwarding = Box::pin(forward(&self.cache, &self.options, head, content, plan));
-        let (response, trace) = forwarding.await;
-        let exchange = match response {
+        match forwarding.await {
             Ok(response) => self.completed(response, is_head),
             Err(ForwardError::Loop) => self.rejected(reject::loop_detected(), CacheDetail::Refused),
             Err(ForwardError::Content(failure)) => self.content_failed(failure, head),
             Err(ForwardError::Fetch(error)) => self.failed(&error, is_head),
-        };
-        ProxyExchange { trace, ..exchange }
+        }
     }
 
     /// Converts a response of the engine. A response to HEAD keeps its length.
@@ -209,7 +205,7 @@ impl ReverseProxy {
                 response.headers_mut().entry(CONTENT_LENGTH).or_insert(length.into());
             }
         }
-        ProxyExchange { response, cache_status, trace: None }
+        ProxyExchange { response, cache_status }
     }
 
     /// Adds `Cache-Status` to the response to a rejected request, for which there is no other.
@@ -220,7 +216,7 @@ impl ReverseProxy {
         if let Ok(value) = HeaderValue::from_maybe_shared(cache_status.clone()) {
             response.headers_mut().insert(CACHE_STATUS, value);
         }
-        ProxyExchange { response, cache_status, trace: None }
+        ProxyExchange { response, cache_status }
     }
 
     /// Creates the response to a request of which the content did not arrive.
@@ -239,5 +235,4 @@ impl ReverseProxy {
 struct ProxyExchange {
     response: Response<Body>,
     cache_status: Bytes,
-    trace: Option<Trace>,
 }
