@@ -169,16 +169,8 @@ impl HyperOptions {
     /// Returns an [`OptionsError`] if `origin` is not a URL with `http` or `https` and a host, or
     /// has a query, a user name or a password.
     pub fn to(origin: &str) -> Result<Self, OptionsError> {
-        let uri = origin.parse::<Uri>().ok().filter(|uri| {
-            let known = matches!(uri.scheme_str(), Some("http" | "https"));
-            known && uri.host().is_some_and(|host| !host.is_empty()) && uri.query().is_none()
-        });
-        let uri = uri.ok_or(OptionsError(
-            "the origin must be a URL with http:// or https:// and a host, without a query",
-        ))?;
-        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-            return Err(OptionsError("the origin's URL must not contain a user name or password"));
-        }
+        let uri = origin.parse::<Uri>().map_err(|_| NOT_AN_ORIGIN)?;
+        check_server(&uri)?;
         Ok(Self { to: Some(uri), ..Self::default() })
     }
 
@@ -320,6 +312,27 @@ impl HyperOptions {
     pub fn with_root_certificates(mut self, root_certificates: impl Into<Vec<u8>>) -> Self {
         self.root_certificates = root_certificates.into();
         self
+    }
+}
+
+/// The error of a URI that names no server.
+const NOT_AN_ORIGIN: OptionsError =
+    OptionsError("the origin must be a URL with http:// or https:// and a host, without a query");
+
+/// Checks the URI of the server that receives every request.
+///
+/// # Errors
+///
+/// Returns an [`OptionsError`] if it has another scheme than `http` and `https`, no host, a query,
+/// a user name or a password.
+pub(crate) fn check_server(uri: &Uri) -> Result<(), OptionsError> {
+    let is_known = matches!(uri.scheme_str(), Some("http" | "https"));
+    if !is_known || uri.host().is_none_or(str::is_empty) || uri.query().is_some() {
+        return Err(NOT_AN_ORIGIN);
+    }
+    match uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        true => Err(OptionsError("the origin's URL must not contain a user name or password")),
+        false => Ok(()),
     }
 }
 

@@ -110,6 +110,10 @@ fn an_origin_without_scheme_or_host_is_rejected() {
         let error = HyperOrigin::new(HyperOptions::default().with_to(to)).expect_err(invalid);
         assert!(error.to_string().contains("http:// or https:// and a host"), "{invalid}: {error}");
     }
+    for invalid in ["http://user:secret@example.com", "http://example.com/?query"] {
+        let options = HyperOptions::default().with_to(http::Uri::from_static(invalid));
+        assert!(HyperOrigin::new(options).is_err(), "{invalid}");
+    }
     let to = http::Uri::from_static("http://example.com/app");
     assert!(HyperOrigin::new(HyperOptions::default().with_to(to)).is_ok());
 }

@@ -17,7 +17,9 @@ use std::{
 pub(crate) use lease::Lease;
 pub(crate) use server::{LeaseError, Server};
 
-use crate::{HyperOptions, OptionsError, connect::Connector, destination::Destination};
+use crate::{
+    HyperOptions, OptionsError, connect::Connector, destination::Destination, options::check_server,
+};
 
 /// Number of destinations from which on those without connections are forgotten.
 const MAX_QUIET_DESTINATIONS: usize = 256;
@@ -54,8 +56,8 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// Returns an [`OptionsError`] if the options for TLS are invalid, or if the URI of the fixed
-    /// server has no scheme `http` or `https` or no host.
+    /// Returns an [`OptionsError`] if the options for TLS or the URI of the fixed server are
+    /// invalid.
     pub(crate) fn new(options: &HyperOptions) -> Result<Self, OptionsError> {
         let connector = Connector::new(options)?;
         let limits = Limits {
@@ -65,8 +67,8 @@ impl Pool {
             max_waiting: options.max_waiting,
             max_age: options.max_age,
         };
-        let invalid = OptionsError("the origin (`to`) must be a URI with http:// or https:// and a host");
-        let fixed = options.to.as_ref().map(|to| Destination::of(to).ok_or(invalid)).transpose()?;
+        options.to.as_ref().map(check_server).transpose()?;
+        let fixed = options.to.as_ref().and_then(Destination::of);
         let fixed = fixed.map(|to| Arc::new(Server::new(to, connector.clone(), limits)));
         Ok(Self { connector, limits, fixed, others: Mutex::default() })
     }
