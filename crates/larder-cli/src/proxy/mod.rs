@@ -335,7 +335,9 @@ fn cache(config: &Config, route_table: &RouteTable, stores: &Stores, counters: &
     let mut rules = if config.private { Rules::private() } else { Rules::shared() };
     rules.store_set_cookie |= config.share_set_cookie;
     rules.store_request_errors |= config.share_request_errors;
-    let limits = Limits::default().with_origin_timeout(route_table.max_origin_timeout());
+    let limits = Limits::default()
+        .with_origin_timeout(route_table.max_origin_timeout())
+        .with_body_timeout(route_table.max_body_timeout());
     let builder = Cache::builder(stores.store()).rules(rules).limits(limits);
     // Without an admin listener, no one could read the counters.
     let builder = if config.admin.is_some() { builder.observer(Arc::clone(counters) as _) } else { builder };

@@ -87,6 +87,14 @@ impl RouteTable {
         timeouts.max().unwrap_or(DEFAULT_ORIGIN_TIMEOUT)
     }
 
+    /// Returns the longest pause within a response body that any route's origins may make. The
+    /// origin of each route has its own limit.
+    pub(crate) fn max_body_timeout(&self) -> Duration {
+        let origins = self.routes.iter().flat_map(|route| &route.origins);
+        let timeouts = origins.map(|origin| origin.body_timeout.max(origin.event_timeout));
+        timeouts.max().unwrap_or(DEFAULT_ORIGIN_TIMEOUT)
+    }
+
     /// Returns what a purge of a URL concerns.
     ///
     /// The URL is that of the client. Which route it belongs to makes a difference only for the

@@ -52,8 +52,8 @@ pub struct Limits {
     /// three times. Default: 30 s.
     pub collapse_timeout: Duration,
     /// Longest time until the head of the origin's response arrives. It starts again with each part
-    /// of the request's content, and stands still while the client owes the next part. Default:
-    /// 60 s. When it passes, the client gets a 504 or a stale response.
+    /// of the request's content, and is at least 5 minutes while the client owes the next part.
+    /// Default: 60 s. When it passes, the client gets a 504 or a stale response.
     pub origin_timeout: Duration,
     /// Longest time between two chunks of a response body that is being stored. Default: 60 s. When
     /// it passes, the body ends with an error. Other bodies are limited by the origin only.

@@ -174,6 +174,15 @@ mod tests {
         }
     }
 
+    /// A body that is stored was cut after 60 seconds without data, whatever the route allowed.
+    #[test]
+    fn the_cache_allows_the_pauses_of_every_route() {
+        let route = |line: &str| format!("[[route]]\norigins = [\"http://127.0.0.1:1\"]\n{line}\n");
+        let text = route("") + &route("prefix = \"/slow\"\norigin_body_timeout = \"2h\"");
+        let table = Config::parse(&text).and_then(|config| crate::proxy::origins::RouteTable::new(&config));
+        assert_eq!(table.expect("a valid file").max_body_timeout(), std::time::Duration::from_secs(7200));
+    }
+
     #[test]
     fn errors_name_what_is_wrong() {
         let route = |line: &str| format!("[[route]]\norigins = [\"http://127.0.0.1:1\"]\n{line}\n");
