@@ -37,6 +37,17 @@ pub(crate) struct Directory {
     path: PathBuf,
 }
 
+/// Whether a process uses a file.
+#[derive(Debug)]
+pub(crate) enum FileUse {
+    /// The file does not exist, or another process has just removed it.
+    Removed,
+    /// A process has locked the file.
+    Used,
+    /// No process used the file. It is locked until this value is dropped.
+    Unused(File),
+}
+
 impl Directory {
     /// Opens the directory at `path` and this layout's folder in it. Creates what is missing.
     ///
@@ -111,6 +122,26 @@ impl Directory {
     /// Opens a file for reading.
     pub(crate) fn open_file(&self, name: FileName) -> io::Result<File> {
         self.openat(&name.to_string(), OFlags::RDONLY)
+    }
+
+    /// Locks a file that no process uses, so that it can be removed.
+    ///
+    /// A file can be removed and created again between its opening and its locking here. The lock
+    /// is then that of the removed file, which its link count shows; the name is that of the new
+    /// one, which its writer has locked.
+    pub(crate) fn lock_unused(&self, name: FileName) -> io::Result<FileUse> {
+        use std::os::unix::fs::MetadataExt as _;
+        let file = match self.open_file(name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(FileUse::Removed),
+            opened => opened?,
+        };
+        if file.try_lock().is_err() {
+            return Ok(FileUse::Used);
+        }
+        if file.metadata()?.nlink() == 0 {
+            return Ok(FileUse::Removed);
+        }
+        Ok(FileUse::Unused(file))
     }
 
     /// Renames a file, replacing the file that has the new name.

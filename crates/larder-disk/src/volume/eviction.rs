@@ -13,7 +13,7 @@ use crate::{
         file_name::FileName,
         record::Envelope,
     },
-    fs::pread::ReadMode,
+    fs::{directory::FileUse, pread::ReadMode},
     state::counters::Counters,
     volume::{Volume, read_record::envelope_in},
 };
@@ -67,13 +67,7 @@ fn has_room(volume: &Volume, bytes: u64) -> io::Result<bool> {
 /// Evicts one segment, unless it has been removed already or is locked by its writer.
 fn evict(volume: &Volume, number: u32, copy_budget: &mut u64) -> io::Result<()> {
     let name = FileName::Segment(number);
-    let file = match volume.directory.open_file(name) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        opened => opened?,
-    };
-    if file.try_lock().is_err() {
-        return Ok(());
-    }
+    let FileUse::Unused(file) = volume.directory.lock_unused(name)? else { return Ok(()) };
     let mut batch = Vec::with_capacity(BATCH);
     let mut position = 0;
     while let Some(envelope) = envelope_in(&file, position)? {

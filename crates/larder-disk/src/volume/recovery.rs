@@ -7,7 +7,7 @@ use larder_core::EntryId;
 
 use crate::{
     format::{bucket::UNIT, file_name::FileName},
-    fs::pread::ReadMode,
+    fs::{directory::FileUse, pread::ReadMode},
     volume::{
         Volume,
         eviction::make_room,
@@ -41,15 +41,14 @@ pub(crate) fn reclaim(volume: &Volume) -> io::Result<()> {
 /// Removes a temporary body if no process has locked it. Returns the bytes it occupies, zero if
 /// removed.
 fn reclaim_temp(volume: &Volume, name: FileName) -> io::Result<u64> {
-    let file = match volume.directory.open_file(name) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        opened => opened?,
-    };
-    if file.try_lock().is_ok() {
-        volume.directory.remove(name)?;
-        return Ok(0);
+    match volume.directory.lock_unused(name)? {
+        FileUse::Removed => Ok(0),
+        FileUse::Used => Ok(volume.directory.size_of(name).unwrap_or(0)),
+        FileUse::Unused(_locked) => {
+            volume.directory.remove(name)?;
+            Ok(0)
+        }
     }
-    Ok(volume.directory.size_of(name).unwrap_or(0))
 }
 
 /// Removes a body if no slot points to its entry: its process died before the commit, or
@@ -68,13 +67,11 @@ fn reclaim_body(volume: &Volume, name: FileName, hash: u64, entry: EntryId) -> i
 /// Returns the bytes that a segment occupies: its full size while it is being written. Removes
 /// a segment if all its records are older than the last clear.
 fn reclaim_segment(volume: &Volume, name: FileName, number: u32, clear_epoch: u64) -> io::Result<u64> {
-    let file = match volume.directory.open_file(name) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        opened => opened?,
+    let file = match volume.directory.lock_unused(name)? {
+        FileUse::Removed => return Ok(0),
+        FileUse::Used => return Ok(volume.options.segment()),
+        FileUse::Unused(file) => file,
     };
-    if file.try_lock().is_err() {
-        return Ok(volume.options.segment());
-    }
     if clear_epoch > 0 && is_older_than(&file, clear_epoch)? {
         tracing::debug!(number, "removing a segment that is older than the last clear");
         volume.discard(name)?;
