@@ -15,6 +15,7 @@ mod age;
 mod client_directives;
 mod dates;
 mod directives;
+mod dot_segments;
 mod freshening;
 mod freshness;
 mod groups;

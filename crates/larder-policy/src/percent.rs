@@ -20,30 +20,50 @@ pub(crate) fn encode(path: &str, is_encoded: impl Fn(u8) -> bool) -> String {
     normal
 }
 
-/// Decodes the percent-encodings of letters, digits and `-._~`.
-pub(crate) fn decode_unreserved(path: &str) -> Cow<'_, str> {
-    if !path.contains('%') {
-        return path.into();
+/// Decodes the percent-encodings of letters, digits and `-._~`. Text with a `%` that begins no
+/// encoding is returned unchanged: what is decoded could complete it.
+pub(crate) fn decode_unreserved(text: &str) -> Cow<'_, str> {
+    if !has_unreserved_encoding(text) {
+        return text.into();
     }
-    let mut decoded = String::with_capacity(path.len());
-    let mut rest = path;
-    while let Some(at) = rest.find('%') {
-        let (before, encoded) = rest.split_at(at);
-        decoded.push_str(before);
-        let byte = encoded.get(1..3).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match byte.filter(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(byte)) {
+    let mut parts = text.split('%');
+    let mut decoded = String::with_capacity(text.len());
+    decoded.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        match encoded_byte(part.as_bytes()).filter(|byte| is_unreserved(*byte)) {
             Some(byte) => {
                 decoded.push(char::from(byte));
-                rest = &encoded[3..];
+                decoded.push_str(&part[2..]);
             }
             None => {
                 decoded.push('%');
-                rest = &encoded[1..];
+                decoded.push_str(part);
             }
         }
     }
-    decoded.push_str(rest);
     decoded.into()
+}
+
+/// Returns whether a percent-encoding is one of a letter, a digit or one of `-._~`. Returns false
+/// if any `%` begins no encoding.
+pub(crate) fn has_unreserved_encoding(text: &str) -> bool {
+    let mut found = false;
+    for part in text.split('%').skip(1) {
+        let Some(byte) = encoded_byte(part.as_bytes()) else { return false };
+        found |= is_unreserved(byte);
+    }
+    found
+}
+
+/// Returns the byte that two hexadecimal digits at the beginning of `digits` encode.
+fn encoded_byte(digits: &[u8]) -> Option<u8> {
+    let digit = |at: usize| char::from(*digits.get(at)?).to_digit(16);
+    u8::try_from(digit(0)? * 16 + digit(1)?).ok()
+}
+
+/// Returns whether a character needs no encoding in any part of a URI (RFC 3986 §2.3).
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
 /// Returns whether a percent-encoding has lower-case digits.

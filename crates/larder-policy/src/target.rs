@@ -5,15 +5,21 @@
 //! the other's key.
 //!
 //! Only differences that have no meaning for any origin are normalized: the case of scheme and
-//! host, default ports, the case of percent-encodings, dot segments, and characters that a URI
-//! contains only percent-encoded (RFC 3986 §2.1). Nothing is decoded, and query parameters and
-//! repeated slashes stay as they are.
+//! host, default ports, the case of percent-encodings, dot segments, characters of a path that are
+//! encoded without need (RFC 3986 §6.2.2.2), and characters that a URI contains only
+//! percent-encoded (RFC 3986 §2.1). In the query nothing is decoded, since origins may sign it as
+//! text. Repeated slashes stay as they are.
 
 use std::{borrow::Cow, fmt};
 
 use http::Uri;
 
-use crate::percent::{decode_unreserved, encode, has_lower_case_encoding, upper_case_encodings};
+use crate::{
+    dot_segments::{has_dot_segment, without_dot_segments},
+    percent::{
+        decode_unreserved, encode, has_lower_case_encoding, has_unreserved_encoding, upper_case_encodings,
+    },
+};
 
 /// Maximum length of authority, path and query together, in bytes. Longer targets are rejected.
 const MAX_TARGET_LENGTH: usize = 64 * 1024;
@@ -142,17 +148,18 @@ impl TargetUri {
         &self.text
     }
 
-    /// Returns the target with its unnecessary percent-encodings decoded, those of letters, digits
-    /// and `-._~` (RFC 3986 §6.2.2.2). Servers treat both as the same, and their keys are
-    /// different.
+    /// Returns the target with the unnecessary percent-encodings of its query decoded, those of
+    /// letters, digits and `-._~` (RFC 3986 §6.2.2.2). Most servers treat both as the same, and
+    /// their keys are different.
     ///
     /// A purge concerns both: its URL may come from a program with another habit of encoding.
     ///
     /// ```
     /// use larder_policy::TargetUri;
     ///
-    /// let target = TargetUri::parse("https://example.com/%7Ealice%2F").unwrap();
-    /// assert_eq!(target.decoded().as_str(), "https://example.com/~alice%2F");
+    /// let target = TargetUri::parse("https://example.com/%7Ealice?of=%7Ebob%26").unwrap();
+    /// assert_eq!(target.as_str(), "https://example.com/~alice?of=%7Ebob%26");
+    /// assert_eq!(target.decoded().as_str(), "https://example.com/~alice?of=~bob%26");
     /// ```
     #[must_use]
     pub fn decoded(&self) -> Self {
@@ -319,8 +326,8 @@ fn normal_authority<'a>(scheme: &str, authority: &'a str) -> Result<Cow<'a, str>
     Ok(Cow::Borrowed(normal))
 }
 
-/// Normalizes path and query: no dot segments, percent-encodings in upper case, and what needs an
-/// encoding encoded.
+/// Normalizes path and query: no dot segments, percent-encodings in upper case, in the path none
+/// that is unnecessary, and what needs an encoding encoded.
 fn normal_path(path: &str) -> Result<Cow<'_, str>, TargetError> {
     if path == "*" {
         return Ok(Cow::Borrowed(path));
@@ -335,61 +342,21 @@ fn normal_path(path: &str) -> Result<Cow<'_, str>, TargetError> {
     }
     let dotted = seen & (DOT | PERCENT) != 0 && has_dot_segment(hierarchy);
     let encoded = seen & PERCENT != 0 && has_lower_case_encoding(path);
+    let unnecessary = seen & PERCENT != 0 && has_unreserved_encoding(hierarchy);
     let raw = seen & RAW != 0;
-    if !dotted && !encoded && !raw && !hierarchy.is_empty() {
+    if !dotted && !encoded && !unnecessary && !raw && !hierarchy.is_empty() {
         return Ok(Cow::Borrowed(path));
     }
     let mut normal = if dotted { without_dot_segments(hierarchy) } else { hierarchy.to_owned() };
     if normal.is_empty() {
         normal.push('/');
     }
+    if unnecessary {
+        normal = decode_unreserved(&normal).into_owned();
+    }
     normal.push_str(query);
     if encoded {
         normal = upper_case_encodings(&normal);
     }
     Ok(Cow::Owned(if raw { encode(&normal, |byte| CLASSES[usize::from(byte)] & RAW != 0) } else { normal }))
-}
-
-/// Returns the number of dots if a segment is `.` or `..`. `%2e` counts as a dot: it was encoded
-/// unnecessarily (RFC 3986 §6.2.2.2), and origins treat it as one.
-fn dot_segment_length(segment: &str) -> Option<usize> {
-    match segment.len() {
-        1 | 2 => segment.bytes().all(|byte| byte == b'.').then_some(segment.len()),
-        3 | 4 | 6 => {
-            let plain = segment.to_ascii_lowercase().replace("%2e", ".");
-            matches!(&*plain, "." | "..").then_some(plain.len())
-        }
-        _ => None,
-    }
-}
-
-/// Returns whether a path contains a `.` or `..` segment.
-fn has_dot_segment(path: &str) -> bool {
-    let may_start_dots = |two: &[u8]| matches!(two, b"/." | b"/%");
-    path.as_bytes().windows(2).any(may_start_dots)
-        && path.split('/').any(|segment| dot_segment_length(segment).is_some())
-}
-
-/// Removes dot segments (RFC 3986 §5.2.4).
-fn without_dot_segments(path: &str) -> String {
-    let mut result: Vec<&str> = Vec::new();
-    let mut segments = path.split('/').skip(1).peekable();
-    while let Some(segment) = segments.next() {
-        let dots = dot_segment_length(segment);
-        if dots == Some(2) {
-            result.pop();
-        } else if dots.is_none() {
-            result.push(segment);
-        }
-        if dots.is_some() && segments.peek().is_none() {
-            // A trailing dot segment names a directory, and its path ends with a slash.
-            result.push("");
-        }
-    }
-    let mut normal = String::with_capacity(path.len());
-    for segment in result {
-        normal.push('/');
-        normal.push_str(segment);
-    }
-    normal
 }

@@ -21,7 +21,13 @@ fn normal_form() {
         http://example.com/%2e%2E/a            | http://example.com/a
         http://example.com/a//b                | http://example.com/a//b
         http://example.com/a/..b/.c            | http://example.com/a/..b/.c
-        http://example.com/%7ea%2fb            | http://example.com/%7Ea%2Fb
+        http://example.com/%7ea%2fb            | http://example.com/~a%2Fb
+        http://example.com/%70age?q=%7E%2f     | http://example.com/page?q=%7E%2F
+        http://example.com/a%2E%2e/.%2E/b%2e   | http://example.com/b.
+        http://example.com/%2570%41%3b         | http://example.com/%2570A%3B
+        http://example.com/%%370age            | http://example.com/%%370age
+        http://example.com/%70%zz              | http://example.com/%70%zz
+        http://example.com/%70%                | http://example.com/%70%
         http://example.com/?a=%2f&b=/../c      | http://example.com/?a=%2F&b=/../c
         http://example.com?a                   | http://example.com/?a
         http://example.com/a#b                 | http://example.com/a
@@ -106,7 +112,8 @@ fn what_a_uri_contains_only_encoded_is_encoded_once() {
     }
 }
 
-/// A purge of `/%70age` missed `/page`, which servers take for the same (RFC 3986 §6.2.2.2).
+/// A purge of `/page?q=%31` missed `/page?q=1`, which most servers take for the same (RFC 3986
+/// §6.2.2.2).
 #[test]
 fn the_decoded_form() {
     check(

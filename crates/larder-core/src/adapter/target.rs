@@ -130,8 +130,8 @@ impl<'a> RequestTarget<'a> {
         Ok(Self { scheme, authority, path })
     }
 
-    /// Returns whether the path is not the one in the key: it has dot segments, or characters that
-    /// a URI contains only percent-encoded.
+    /// Returns whether the path is not the one in the key: it has dot segments, characters that are
+    /// encoded without need, or characters that a URI contains only percent-encoded.
     ///
     /// If handlers see the path as it was sent, their response must not be stored under the normal
     /// form: it is not the response of that path.
@@ -140,7 +140,7 @@ impl<'a> RequestTarget<'a> {
             !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x80..)
         };
         let may_differ =
-            self.path.contains("/.") || self.path.contains("%2") || !self.path.bytes().all(is_plain);
+            self.path.contains("/.") || self.path.contains('%') || !self.path.bytes().all(is_plain);
         may_differ
             && self.to_uri().is_ok_and(|normal| !normal.path_and_query().eq_ignore_ascii_case(self.path))
     }
