@@ -62,8 +62,12 @@ async fn a_purge_of_a_public_url_removes_the_page() {
     let sent = tokio::task::spawn_blocking(move || get(address, "/page", forwarded)).await.expect("no panic");
     assert_eq!(sent, "https://www.example.com/page");
     let key = CacheMiddleware::new(cache.clone()).key_of_url("https://www.example.com/page").expect("a URL");
-    assert_eq!(cache.purge(Scope::Key(&key)).await.expect("purged"), Some(1));
-    assert_eq!(cache.purge(Scope::Key(&key)).await.expect("purged"), Some(0), "it is gone");
+    assert_eq!(cache.purge(Scope::Key(&key)).await.expect("purged"), larder_core::Purged::from(1));
+    assert_eq!(
+        cache.purge(Scope::Key(&key)).await.expect("purged"),
+        larder_core::Purged::from(0),
+        "it is gone"
+    );
 }
 
 /// A parameter that is not in the key reached the handler, which wrote it into the page of all.

@@ -134,11 +134,15 @@ async fn purge_through(admin: &str, args: &Args) -> anyhow::Result<ExitCode> {
     });
     let response = args.admin.post(admin, "purge", &body).await?;
     let number = |name: &str| response.get(name).and_then(serde_json::Value::as_u64);
+    let tiers = match (number("near_entries"), number("far_entries")) {
+        (Some(near), Some(far)) => format!("; near store: {near}, far store: {far}"),
+        _ => String::new(),
+    };
     match number("removed") {
-        Some(count) => println!("removed {count}"),
+        Some(count) => println!("removed {count}{tiers}"),
         None => {
             let purged = response["purged"].as_str().unwrap_or_default();
-            println!("purged {purged}{}", in_parentheses(number("entries")));
+            println!("purged {purged}{}{tiers}", in_parentheses(number("entries")));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -169,7 +173,8 @@ async fn purge(
     scope: Scope<'_>,
     is_soft: bool,
 ) -> Result<Option<u64>, StoreError> {
-    if is_soft { cache(store).soft_purge(scope).await } else { store.remove(scope).await }
+    let purged = if is_soft { cache(store).soft_purge(scope).await } else { store.remove(scope).await };
+    Ok(purged?.entries)
 }
 
 /// Returns the number of entries in the form that follows the name of what was purged.

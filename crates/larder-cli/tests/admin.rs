@@ -24,6 +24,11 @@ const BEARER: &str = "Authorization: Bearer 0123456789abcdef0123456789abcdef\r\n
 impl AdminSetup {
     /// Starts the servers.
     fn start() -> Self {
+        Self::start_with_stores(|_| Vec::new())
+    }
+
+    /// Starts the servers, with the `--store` arguments that `stores` returns.
+    fn start_with_stores(stores: impl FnOnce(&ConfigDir) -> Vec<String>) -> Self {
         let (nginx, dir) = (Nginx::start(), ConfigDir::new());
         let token = dir.path("token");
         fs::write(&token, "0123456789abcdef0123456789abcdef\n").expect("a file");
@@ -33,7 +38,9 @@ impl AdminSetup {
              [[route]]\norigins = [\"{}\"]\ngroups = [\"all\"]\nstale_while_revalidate = \"1h\"",
             nginx.url()
         );
-        let proxy = dir.start(&config, &[]);
+        let stores = stores(&dir);
+        let stores: Vec<_> = stores.iter().flat_map(|spec| ["--store", spec]).collect();
+        let proxy = dir.start(&config, &stores);
         let errors = dir.wait_for_error("admin on http://");
         let admin = errors
             .split("admin on ")
@@ -88,6 +95,30 @@ impl AdminSetup {
              Content-Length: {length}\r\n\r\n{body}"
         ))
     }
+}
+
+#[test]
+fn a_purge_says_how_many_entries_went_in_each_store() {
+    let setup = AdminSetup::start_with_stores(|dir| {
+        vec!["memory:1MiB".to_owned(), format!("disk:{}", dir.path("cache").display())]
+    });
+    let (url, host) = (setup.url(), setup.proxy.address.clone());
+    let prefix = format!("http://{host}/pa*");
+    for (what, expected) in [
+        (["--url", &url], format!("purged {url} (1 entry); near store: 1, far store: 1")),
+        (["--prefix", &prefix], "removed 1; near store: 1, far store: 1".to_owned()),
+        (["--prefix", &prefix], "removed 0; near store: 0, far store: 0".to_owned()),
+    ] {
+        if !expected.contains(" 0;") {
+            setup.page();
+            assert!(setup.page().1.starts_with("larder; hit"));
+        }
+        let (code, output) = setup.run(&[&["purge"], &what[..]].concat());
+        assert_eq!((code, output.trim_end()), (Some(0), &*expected));
+    }
+    let answer = setup.purge("application/json", &format!("{{\"prefix\":\"{prefix}\"}}"));
+    let answer: serde_json::Value = serde_json::from_str(content(&answer)).expect("JSON");
+    assert_eq!((&answer["near_entries"], &answer["far_entries"]), (&0.into(), &0.into()), "{answer}");
 }
 
 /// `larder purge` and `larder stats` with `--admin` and a token.

@@ -38,7 +38,7 @@ pub use local_origin::{OriginRequest, OriginRequests, Responder, local_origin};
 pub use origin::{Origin, OriginError, OriginErrorKind};
 pub use store::{
     BodySource, ByteStream, CacheStore, Candidate, Candidates, Change, Claim, EntryId, Epochs, HeldLease,
-    Invalidation, InvalidationFeed, InvalidationStream, KeyValue, KeyValueStore, Lease, Leases, Removal,
-    Reservation, Scope, StoreError, StoreErrorKind, StoreWriter, StoredBody, Ticket, mark_key_stale,
+    Invalidation, InvalidationFeed, InvalidationStream, KeyValue, KeyValueStore, Lease, Leases, Purged,
+    Removal, Reservation, Scope, StoreError, StoreErrorKind, StoreWriter, StoredBody, Ticket, mark_key_stale,
 };
 pub use timeout::head_within;

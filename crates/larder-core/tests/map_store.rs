@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use larder_core::{
     BodySource, CacheKey, CacheStore, Candidate, Candidates, EntryId, Epochs, InvalidationFeed, Leases,
-    Reservation, Scope, StoreError, StoreErrorKind, StoreWriter, StoredBody, StoredHead, Ticket, Timestamp,
-    mark_key_stale,
+    Purged, Reservation, Scope, StoreError, StoreErrorKind, StoreWriter, StoredBody, StoredHead, Ticket,
+    Timestamp, mark_key_stale,
 };
 
 /// A store in the memory of this process, without a limit.
@@ -98,24 +98,25 @@ impl CacheStore for MapStore {
         }))
     }
 
-    async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
+    async fn remove(&self, scope: Scope<'_>) -> Result<Purged, StoreError> {
         // First the writes in progress, then what is stored.
         self.epochs.remove(scope);
         let prefix = match scope {
-            Scope::Key(key) => return Ok(Some(self.delete(key))),
-            Scope::Group(_) => return Ok(None),
+            Scope::Key(key) => return Ok(Purged::from(self.delete(key))),
+            Scope::Group(_) => return Ok(Purged::UNKNOWN),
             Scope::Prefix(prefix) => prefix,
             Scope::All => "",
         };
-        Ok(Some(self.keys(prefix).iter().map(|key| self.delete(key)).sum()))
+        let removed: u64 = self.keys(prefix).iter().map(|key| self.delete(key)).sum();
+        Ok(Purged::from(removed))
     }
 
-    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Option<u64>, StoreError> {
+    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Purged, StoreError> {
         let prefix = match scope {
-            Scope::Key(key) => return mark_key_stale(self, key, at).await.map(Some),
+            Scope::Key(key) => return mark_key_stale(self, key, at).await.map(Purged::from),
             Scope::Group(group) => {
                 self.epochs.mark_group_stale(group, at);
-                return Ok(None);
+                return Ok(Purged::UNKNOWN);
             }
             Scope::Prefix(prefix) => prefix,
             Scope::All => "",
@@ -124,7 +125,7 @@ impl CacheStore for MapStore {
         for key in self.keys(prefix) {
             marked += mark_key_stale(self, &key, at).await?;
         }
-        Ok(Some(marked))
+        Ok(Purged::from(marked))
     }
 
     fn leases(&self) -> Option<&dyn Leases> {

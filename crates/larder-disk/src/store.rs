@@ -5,8 +5,8 @@ use std::{fmt, io, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use larder_core::{
-    CacheKey, CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Reservation, Scope, StoreError,
-    StoredHead, Timestamp,
+    CacheKey, CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Purged, Reservation, Scope,
+    StoreError, StoredHead, Timestamp,
 };
 
 use crate::{
@@ -166,43 +166,43 @@ impl CacheStore for DiskStore {
         evicted.await
     }
 
-    async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
+    async fn remove(&self, scope: Scope<'_>) -> Result<Purged, StoreError> {
         match scope {
             Scope::Key(key) => {
                 let key = key.clone();
                 let removed = self.run_blocking(move |volume| {
                     removal::remove(volume, &key).map_err(failed("could not remove entries"))
                 });
-                removed.await.map(Some)
+                removed.await.map(Purged::from)
             }
             Scope::Group(group) => {
                 let group = group.clone();
                 let removed = self.run_blocking(move |volume| {
                     removal::remove_group(volume, &group).map_err(failed("could not remove a group"))
                 });
-                removed.await.map(|()| None)
+                removed.await.map(|()| Purged::UNKNOWN)
             }
             Scope::Prefix(url) => {
                 let url = url.to_owned();
                 let removed = self.run_blocking(move |volume| {
                     removal::remove_prefix(volume, &url).map_err(failed("could not remove entries"))
                 });
-                removed.await.map(Some)
+                removed.await.map(Purged::from)
             }
             Scope::All => {
                 let removed = self.run_blocking(|volume| {
                     removal::remove_all(volume).map_err(failed("could not remove all entries"))
                 });
-                removed.await.map(|()| None)
+                removed.await.map(|()| Purged::UNKNOWN)
             }
         }
     }
 
-    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Option<u64>, StoreError> {
+    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Purged, StoreError> {
         match scope {
             Scope::Key(key) => {
                 let key = key.clone();
-                self.run_blocking(move |volume| removal::mark_stale(volume, &key, at)).await.map(Some)
+                self.run_blocking(move |volume| removal::mark_stale(volume, &key, at)).await.map(Purged::from)
             }
             Scope::Group(group) => {
                 let group = group.clone();
@@ -210,15 +210,18 @@ impl CacheStore for DiskStore {
                     let marked = removal::mark_group_stale(volume, &group, at);
                     marked.map_err(failed("could not mark a group stale"))
                 });
-                marked.await.map(|()| None)
+                marked.await.map(|()| Purged::UNKNOWN)
             }
             Scope::Prefix(url) => {
                 let url = url.to_owned();
-                self.run_blocking(move |volume| removal::mark_prefix_stale(volume, &url, at)).await.map(Some)
+                self.run_blocking(move |volume| removal::mark_prefix_stale(volume, &url, at))
+                    .await
+                    .map(Purged::from)
             }
-            Scope::All => {
-                self.run_blocking(move |volume| removal::mark_prefix_stale(volume, "", at)).await.map(Some)
-            }
+            Scope::All => self
+                .run_blocking(move |volume| removal::mark_prefix_stale(volume, "", at))
+                .await
+                .map(Purged::from),
         }
     }
 

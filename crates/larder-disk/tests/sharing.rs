@@ -117,7 +117,10 @@ async fn entries_are_removed_by_url_prefix() {
     for n in [1, 10, 11, 2] {
         put(&store, n, if n == 11 { 300_000 } else { 10 }).await.expect("put succeeds");
     }
-    assert_eq!(store.remove(Scope::Prefix("http://example.com/1")).await.expect("remove succeeds"), Some(3));
+    assert_eq!(
+        store.remove(Scope::Prefix("http://example.com/1")).await.expect("remove succeeds"),
+        larder_core::Purged::from(3)
+    );
     assert!(find(&store, 10).await.is_none() && find(&store, 2).await.is_some());
     assert!(dir.files_named("b-").is_empty());
 }

@@ -9,8 +9,8 @@ use std::{
 
 use async_trait::async_trait;
 use larder_core::{
-    CacheKey, CacheStore, Candidate, Candidates, EntryId, InvalidationFeed, Leases, Reservation, Scope,
-    StoreError, StoredHead, Timestamp,
+    CacheKey, CacheStore, Candidate, Candidates, EntryId, InvalidationFeed, Leases, Purged, Reservation,
+    Scope, StoreError, StoredHead, Timestamp,
 };
 
 use crate::{
@@ -121,30 +121,30 @@ impl CacheStore for MemoryStore {
         Ok(self.shared.evict(key, id))
     }
 
-    async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
+    async fn remove(&self, scope: Scope<'_>) -> Result<Purged, StoreError> {
         Ok(match scope {
-            Scope::Key(key) => Some(self.shared.remove(key)),
+            Scope::Key(key) => Purged::from(self.shared.remove(key)),
             Scope::Group(_) => {
                 self.shared.epochs.remove(scope);
-                None
+                Purged::UNKNOWN
             }
-            Scope::Prefix(url) => Some(self.shared.remove_prefix(url)),
+            Scope::Prefix(url) => Purged::from(self.shared.remove_prefix(url)),
             Scope::All => {
                 self.shared.remove_all();
-                None
+                Purged::UNKNOWN
             }
         })
     }
 
-    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Option<u64>, StoreError> {
+    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Purged, StoreError> {
         Ok(match scope {
-            Scope::Key(key) => Some(self.shared.mark_stale(key, at)),
+            Scope::Key(key) => Purged::from(self.shared.mark_stale(key, at)),
             Scope::Group(group) => {
                 self.shared.epochs.mark_group_stale(group, at);
-                None
+                Purged::UNKNOWN
             }
-            Scope::Prefix(url) => Some(self.shared.mark_prefix_stale(url, at)),
-            Scope::All => Some(self.shared.mark_prefix_stale("", at)),
+            Scope::Prefix(url) => Purged::from(self.shared.mark_prefix_stale(url, at)),
+            Scope::All => Purged::from(self.shared.mark_prefix_stale("", at)),
         })
     }
 

@@ -8,8 +8,8 @@ use std::{
 
 use async_trait::async_trait;
 use larder_core::{
-    CacheKey, CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Reservation, Scope, StoreError,
-    StoredHead, Timestamp, mark_key_stale,
+    CacheKey, CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Purged, Reservation, Scope,
+    StoreError, StoredHead, Timestamp, mark_key_stale,
 };
 use redis::Value;
 
@@ -150,21 +150,25 @@ impl CacheStore for RedisStore {
         removal::evict(&self.shared, key, id).await
     }
 
-    async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
+    async fn remove(&self, scope: Scope<'_>) -> Result<Purged, StoreError> {
         match scope {
-            Scope::Key(key) => removal::remove(&self.shared, key).await.map(Some),
-            Scope::Group(group) => removal::remove_group(&self.shared, group).await.map(|()| None),
-            Scope::Prefix(url) => scan::remove_prefix(&self.shared, url).await.map(Some),
-            Scope::All => scan::remove_all(&self.shared).await.map(Some),
+            Scope::Key(key) => removal::remove(&self.shared, key).await.map(Purged::from),
+            Scope::Group(group) => removal::remove_group(&self.shared, group).await.map(|()| Purged::UNKNOWN),
+            Scope::Prefix(url) => scan::remove_prefix(&self.shared, url).await.map(Purged::from),
+            Scope::All => scan::remove_all(&self.shared).await.map(Purged::from),
         }
     }
 
-    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Option<u64>, StoreError> {
+    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Purged, StoreError> {
         match scope {
-            Scope::Key(key) => mark_key_stale(self, key, at).await.map(Some),
-            Scope::Group(group) => removal::mark_group_stale(&self.shared, group, at).await.map(|()| None),
-            Scope::Prefix(url) => scan::mark_prefix_stale(&self.shared, self, url, at).await.map(Some),
-            Scope::All => scan::mark_prefix_stale(&self.shared, self, "", at).await.map(Some),
+            Scope::Key(key) => mark_key_stale(self, key, at).await.map(Purged::from),
+            Scope::Group(group) => {
+                removal::mark_group_stale(&self.shared, group, at).await.map(|()| Purged::UNKNOWN)
+            }
+            Scope::Prefix(url) => {
+                scan::mark_prefix_stale(&self.shared, self, url, at).await.map(Purged::from)
+            }
+            Scope::All => scan::mark_prefix_stale(&self.shared, self, "", at).await.map(Purged::from),
         }
     }
 

@@ -235,11 +235,14 @@ async fn urls_are_removed_by_prefix() {
         put(&store, &key(path), b"x").await;
     }
     let there = async |path: &str| content(&store, &key(path)).await.is_some();
-    assert_eq!(store.remove(Scope::Prefix("http://example.com/news/")).await.expect("it removes"), Some(2));
+    assert_eq!(
+        store.remove(Scope::Prefix("http://example.com/news/")).await.expect("it removes"),
+        larder_core::Purged::from(2)
+    );
     assert!(!there("/news/1").await && there("/new").await);
     assert_eq!(
         store.remove(Scope::Prefix("http://example.com/sports?a=[b]*")).await.expect("it removes"),
-        Some(1)
+        larder_core::Purged::from(1)
     );
     assert!(there("/sports?a=xb").await);
     assert_eq!(store.stats().await.expect("statistics").entries, 2);

@@ -9,7 +9,7 @@ use futures_core::Stream;
 use futures_util::stream;
 use http::{HeaderMap, Method, header::Entry};
 use larder_core::{
-    Body, Cache, CacheKey, CacheMode, CacheResponse, FetchError, FetchOptions, Lookup, Miss, Origin,
+    Body, Cache, CacheKey, CacheMode, CacheResponse, FetchError, FetchOptions, Lookup, Miss, Origin, Purged,
     RequestHead, Scope, StoreError, forms_of,
 };
 use reqwest::{IntoUrl, Request, Url};
@@ -162,7 +162,7 @@ impl CachedClient {
     }
 
     /// Removes the stored responses of a URL in all their variants, and returns how many that were,
-    /// or `None` if the store does not know it.
+    /// as far as the store knows it.
     ///
     /// Requests that begin after this method has returned do not receive them. Only responses of
     /// this client's [partition](crate::CachedClientBuilder::partition) are removed. Those with a
@@ -173,7 +173,7 @@ impl CachedClient {
     ///
     /// Returns an [`Error`] of kind [`Request`](ErrorKind::Request) if the URL is invalid or its
     /// scheme is neither http nor https, or if the store cannot confirm the removal.
-    pub async fn purge_url(&self, url: impl IntoUrl) -> Result<Option<u64>, Error> {
+    pub async fn purge_url(&self, url: impl IntoUrl) -> Result<Purged, Error> {
         let url = url.into_url()?;
         let key = self.key(&url)?;
         let purge = async {
@@ -184,7 +184,7 @@ impl CachedClient {
     }
 
     /// Marks the stored responses of a URL as stale in all their variants, and returns how many it
-    /// has marked, or `None` if the store does not know it.
+    /// has marked, as far as the store knows it.
     ///
     /// They are revalidated at their next request. It concerns the same responses as
     /// [`purge_url`](Self::purge_url).
@@ -193,7 +193,7 @@ impl CachedClient {
     ///
     /// Returns an [`Error`] of kind [`Request`](ErrorKind::Request) if the URL is invalid or its
     /// scheme is neither http nor https, or if the store cannot confirm that they are stale.
-    pub async fn soft_purge_url(&self, url: impl IntoUrl) -> Result<Option<u64>, Error> {
+    pub async fn soft_purge_url(&self, url: impl IntoUrl) -> Result<Purged, Error> {
         let url = url.into_url()?;
         let key = self.key(&url)?;
         let mark = async {
@@ -203,8 +203,8 @@ impl CachedClient {
         mark.await.map_err(|error| purge_error(error, Some(&url)))
     }
 
-    /// Removes all responses of `scope` from the client's cache, and returns how many that were, or
-    /// `None` if the store does not know it.
+    /// Removes all responses of `scope` from the client's cache, and returns how many that were,
+    /// as far as the store knows it.
     ///
     /// It is not limited to this client's [partition](crate::CachedClientBuilder::partition).
     ///
@@ -222,12 +222,12 @@ impl CachedClient {
     ///
     /// Returns an [`Error`] of kind [`Request`](ErrorKind::Request) if the store cannot confirm the
     /// removal.
-    pub async fn purge(&self, scope: Scope<'_>) -> Result<Option<u64>, Error> {
+    pub async fn purge(&self, scope: Scope<'_>) -> Result<Purged, Error> {
         self.inner.cache.purge(scope).await.map_err(|error| purge_error(error, None))
     }
 
     /// Marks all responses of `scope` in the client's cache as stale, and returns how many it has
-    /// marked, or `None` if the store does not know it.
+    /// marked, as far as the store knows it.
     ///
     /// They are revalidated at their next request, in every
     /// [partition](crate::CachedClientBuilder::partition).
@@ -236,7 +236,7 @@ impl CachedClient {
     ///
     /// Returns an [`Error`] of kind [`Request`](ErrorKind::Request) if the store cannot confirm that
     /// they are stale.
-    pub async fn soft_purge(&self, scope: Scope<'_>) -> Result<Option<u64>, Error> {
+    pub async fn soft_purge(&self, scope: Scope<'_>) -> Result<Purged, Error> {
         self.inner.cache.soft_purge(scope).await.map_err(|error| purge_error(error, None))
     }
 

@@ -45,7 +45,7 @@ async fn one_accounts_page_is_not_served_to_another() {
         }
     }
     let removed = client.purge_url(&url).await.expect("purged");
-    assert_eq!(removed, Some(3), "a purge reaches the pages of all accounts");
+    assert_eq!(removed, larder_core::Purged::from(3), "a purge reaches the pages of all accounts");
 }
 
 /// The user in a URL is no part of its key.
@@ -77,5 +77,5 @@ async fn a_host_that_the_caller_sets_is_the_target() {
     }
     assert_eq!(origin.heads().len(), 3);
     assert_eq!(page("ONE.example").await, "nobody at one.example", "the same host");
-    assert_eq!(client.purge_url("http://one.example/").await.expect("purged"), Some(1));
+    assert_eq!(client.purge_url("http://one.example/").await.expect("purged"), larder_core::Purged::from(1));
 }

@@ -6,8 +6,8 @@ use std::{ops::Deref, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
-    BodySource, CacheKey, CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Reservation, Scope,
-    StoreError, StoreWriter, StoredHead, Timestamp,
+    BodySource, CacheKey, CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Purged, Reservation,
+    Scope, StoreError, StoreWriter, StoredHead, Timestamp,
 };
 
 /// What a [`DelegatingStore`] does. Each method forwards to [`inner`](Self::inner) unless it is
@@ -65,12 +65,12 @@ pub trait StoreDelegate: std::fmt::Debug + Send + Sync + 'static {
     }
 
     /// Replaces [`CacheStore::remove`].
-    async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
+    async fn remove(&self, scope: Scope<'_>) -> Result<Purged, StoreError> {
         self.inner().remove(scope).await
     }
 
     /// Replaces [`CacheStore::mark_stale`].
-    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Option<u64>, StoreError> {
+    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Purged, StoreError> {
         self.inner().mark_stale(scope, at).await
     }
 
@@ -173,11 +173,11 @@ impl<D: StoreDelegate> CacheStore for DelegatingStore<D> {
         self.0.evict(key, id).await
     }
 
-    async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
+    async fn remove(&self, scope: Scope<'_>) -> Result<Purged, StoreError> {
         self.0.remove(scope).await
     }
 
-    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Option<u64>, StoreError> {
+    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Purged, StoreError> {
         self.0.mark_stale(scope, at).await
     }
 

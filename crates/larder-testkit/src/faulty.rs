@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
-    BodySource, CacheKey, CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Reservation, Scope,
-    StoreError, StoreErrorKind, StoreWriter, StoredHead, Timestamp,
+    BodySource, CacheKey, CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Purged, Reservation,
+    Scope, StoreError, StoreErrorKind, StoreWriter, StoredHead, Timestamp,
 };
 use parking_lot::Mutex;
 
@@ -122,12 +122,12 @@ impl CacheStore for FaultyStore {
         self.inner.evict(key, id).await
     }
 
-    async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
+    async fn remove(&self, scope: Scope<'_>) -> Result<Purged, StoreError> {
         self.on_call().await?;
         self.inner.remove(scope).await
     }
 
-    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Option<u64>, StoreError> {
+    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Purged, StoreError> {
         self.on_call().await?;
         self.inner.mark_stale(scope, at).await
     }

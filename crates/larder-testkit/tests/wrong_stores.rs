@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
-    BodySource, CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, Reservation, Scope,
+    BodySource, CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, Purged, Reservation, Scope,
     StoreError, StoreErrorKind, StoreWriter, StoredBody, StoredHead, Timestamp,
 };
 use larder_memory::MemoryStore;
@@ -114,7 +114,7 @@ impl StoreDelegate for WrongStore {
 
     async fn evict(&self, key: &CacheKey, id: EntryId) -> Result<bool, StoreError> {
         match self.wrong {
-            Wrong::EvictsTheKey => Ok(self.inner.remove(Scope::Key(key)).await? > Some(0)),
+            Wrong::EvictsTheKey => Ok(self.inner.remove(Scope::Key(key)).await?.entries > Some(0)),
             Wrong::EvictsTheOldest => match self.inner.lookup(key).await?.last() {
                 Some(oldest) => self.inner.evict(key, oldest.id).await,
                 None => Ok(false),
@@ -131,7 +131,7 @@ impl StoreDelegate for WrongStore {
         }
     }
 
-    async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
+    async fn remove(&self, scope: Scope<'_>) -> Result<Purged, StoreError> {
         match (self.wrong, scope) {
             (Wrong::RemovesOneVariant, Scope::Key(key)) => {
                 let entries = self.inner.lookup(key).await?.to_vec();
@@ -145,22 +145,23 @@ impl StoreDelegate for WrongStore {
             // Lookups leave out what has a removed group, and freshening compares only the id.
             (Wrong::FreshensById, Scope::Group(group)) => {
                 self.removed.lock().expect("no panic").push(group.clone());
-                Ok(None)
+                Ok(Purged::UNKNOWN)
             }
             (Wrong::IgnoresGroups, Scope::Group(_))
             | (Wrong::IgnoresPrefixes, Scope::Prefix(_))
             | (Wrong::IgnoresAll, Scope::All)
-            | (Wrong::IgnoresTheEmptyPrefix, Scope::Prefix("")) => Ok(None),
+            | (Wrong::IgnoresTheEmptyPrefix, Scope::Prefix("")) => Ok(Purged::UNKNOWN),
             (Wrong::CountsKeys, Scope::Key(_)) => {
-                Ok(self.inner.remove(scope).await?.map(|count| count.min(1)))
+                let removed = self.inner.remove(scope).await?.entries;
+                Ok(removed.map_or(Purged::UNKNOWN, |count| Purged::from(count.min(1))))
             }
             _ => self.inner.remove(scope).await,
         }
     }
 
-    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Option<u64>, StoreError> {
+    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Purged, StoreError> {
         match (self.wrong, scope) {
-            (Wrong::IgnoresMarkStale, _) => Ok(None),
+            (Wrong::IgnoresMarkStale, _) => Ok(Purged::UNKNOWN),
             (Wrong::MarksOneVariant, Scope::Key(key)) => {
                 let found = self.inner.lookup(key).await?;
                 if let Some((one, stale)) =
@@ -169,11 +170,11 @@ impl StoreDelegate for WrongStore {
                     let keep_until = stale.keep_until();
                     self.inner.freshen(key, one.id, Arc::new(stale), keep_until).await?;
                 }
-                Ok(None)
+                Ok(Purged::UNKNOWN)
             }
             (Wrong::CountsStaleEntries, Scope::Key(key)) => {
                 self.inner.mark_stale(scope, at).await?;
-                Ok(Some(self.inner.lookup(key).await?.len() as u64))
+                Ok(Purged::from(self.inner.lookup(key).await?.len() as u64))
             }
             _ => self.inner.mark_stale(scope, at).await,
         }

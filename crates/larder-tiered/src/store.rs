@@ -7,8 +7,8 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
-    CacheKey, CacheStore, Candidate, Candidates, EntryId, InvalidationFeed, Leases, Reservation, Scope,
-    StoreError, StoreErrorKind, StoreWriter, StoredBody, StoredHead, Timestamp,
+    CacheKey, CacheStore, Candidate, Candidates, EntryId, InvalidationFeed, Leases, Purged, Reservation,
+    Scope, StoreError, StoreErrorKind, StoreWriter, StoredBody, StoredHead, Timestamp,
 };
 
 use crate::{
@@ -135,12 +135,6 @@ impl TieredStore {
     }
 }
 
-/// Returns the number of entries that an operation has reached in either store, if the far store
-/// knows it. That one has each near entry, too, except those that have expired there.
-fn number_of_entries(near: Option<u64>, far: Option<u64>) -> Option<u64> {
-    far.map(|far| far.max(near.unwrap_or_default()))
-}
-
 /// Commits all variants of a key to the near store, or none.
 async fn commit_all(
     coherence: Arc<Coherence>,
@@ -227,26 +221,26 @@ impl CacheStore for TieredStore {
         Ok(self.near.evict(key, id).await? || far)
     }
 
-    async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
+    async fn remove(&self, scope: Scope<'_>) -> Result<Purged, StoreError> {
         // The far store first: otherwise the removed entry could be promoted again.
         let far = self.far.remove(scope).await;
         self.coherence.record_removal();
         let near = self.near.remove(scope).await?;
-        Ok(number_of_entries(near, far?))
+        Ok(Purged::of_tiers(near, far?))
     }
 
-    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Option<u64>, StoreError> {
+    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Purged, StoreError> {
         let far = self.far.mark_stale(scope, at).await;
         self.coherence.record_removal();
-        let near = match (scope, &far) {
-            // The next lookup promotes the stale entries from the far store.
-            (Scope::Group(_), _) | (Scope::Key(_), Ok(Some(1..))) => {
-                self.near.remove(scope).await?;
-                None
-            }
-            _ => self.near.mark_stale(scope, at).await?,
+        // After these, the next lookup promotes the stale entries from the far store.
+        let is_dropped = match (scope, &far) {
+            (Scope::Group(_), _) => true,
+            (Scope::Key(_), Ok(far)) => far.entries.is_some_and(|entries| entries > 0),
+            _ => false,
         };
-        Ok(number_of_entries(near, far?))
+        let near =
+            if is_dropped { self.near.remove(scope).await? } else { self.near.mark_stale(scope, at).await? };
+        Ok(Purged::of_tiers(near, far?))
     }
 
     fn leases(&self) -> Option<&dyn Leases> {

@@ -1,6 +1,6 @@
 //! Tests promotion, one tier without the other, and invalidations by other processes.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -127,6 +127,24 @@ async fn what_is_written_is_in_both() {
     assert_eq!(content(&it.far).await.as_deref(), Some(&b"both"[..]));
     it.tiers.remove(Scope::Key(&key("/a"))).await.expect("it removes");
     assert!(content(&it.near).await.is_none() && content(&it.far).await.is_none());
+}
+
+#[tokio::test]
+async fn a_purge_counts_the_entries_of_each_store() {
+    let it = Setting::new().await;
+    put(&it.far, b"far only").await;
+    let purged = it.tiers.remove(Scope::Key(&key("/a"))).await.expect("it removes");
+    assert_eq!((purged.entries, purged.near, purged.far), (Some(1), Some(0), Some(1)));
+    put(&it.near, b"near only").await;
+    let purged = it.tiers.remove(Scope::Prefix("")).await.expect("it removes");
+    assert_eq!((purged.entries, purged.near, purged.far), (Some(1), Some(1), Some(0)));
+    put(&it.tiers, b"both").await;
+    let at = plain().freshness.response_time.saturating_add(Duration::from_secs(1));
+    let marked = it.tiers.mark_stale(Scope::Key(&key("/a")), at).await.expect("it marks");
+    assert_eq!((marked.entries, marked.near, marked.far), (Some(1), Some(1), Some(1)));
+    let group = CacheGroup::new("http://example.com", "g");
+    let removed = it.tiers.remove(Scope::Group(&group)).await.expect("it removes");
+    assert_eq!(removed, larder_core::Purged::UNKNOWN, "stores do not count the entries of a group");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr, sync::Arc};
 
 use http::{Extensions, request::Parts};
 use larder_core::{
-    Cache, FetchOptions, TargetError,
+    Cache, FetchOptions, Purged, TargetError,
     adapter::{FieldNormalization, KeyRules, PurgeError, PurgePrefix, PurgeUrl, TrustedProxies},
     policy::ClientDirectives,
 };
@@ -226,8 +226,8 @@ impl CacheLayer {
         self
     }
 
-    /// Removes all stored responses of a URL, and returns how many entries that were, or `None` if
-    /// the store does not know it.
+    /// Removes all stored responses of a URL, and returns how many entries that were,
+    /// as far as the store knows it.
     ///
     /// The URL is that of the client: with its public scheme and host, in any spelling, and with
     /// ignored query parameters or without. All its forms are removed, for every header, cookie,
@@ -237,42 +237,42 @@ impl CacheLayer {
     /// # Errors
     ///
     /// Returns a [`PurgeError`] if the URL is invalid, or if the store cannot confirm the removal.
-    pub async fn purge_url(&self, url: &str) -> Result<Option<u64>, PurgeError> {
+    pub async fn purge_url(&self, url: &str) -> Result<Purged, PurgeError> {
         Ok(PurgeUrl::parse(url, &self.rules())?.purge(&self.cache).await?)
     }
 
-    /// Marks all stored responses of a URL as stale, and returns how many entries that were, or
-    /// `None` if the store does not know it. It concerns the same responses as
+    /// Marks all stored responses of a URL as stale, and returns how many entries that were,
+    /// as far as the store knows it. It concerns the same responses as
     /// [`purge_url`](Self::purge_url).
     ///
     /// # Errors
     ///
     /// Returns a [`PurgeError`] if the URL is invalid, or if the store cannot confirm that they are
     /// stale.
-    pub async fn soft_purge_url(&self, url: &str) -> Result<Option<u64>, PurgeError> {
+    pub async fn soft_purge_url(&self, url: &str) -> Result<Purged, PurgeError> {
         Ok(PurgeUrl::parse(url, &self.rules())?.soft_purge(&self.cache).await?)
     }
 
     /// Removes the stored responses of a URL and of all below it ([`PurgePrefix`]), and returns how
-    /// many entries that were, or `None` if the store does not know it. It examines all entries of
+    /// many entries that were, as far as the store knows it. It examines all entries of
     /// the store.
     ///
     /// # Errors
     ///
     /// Returns a [`PurgeError`] if the prefix is invalid, or if the store cannot confirm the
     /// removal.
-    pub async fn purge_prefix(&self, prefix: &str) -> Result<Option<u64>, PurgeError> {
+    pub async fn purge_prefix(&self, prefix: &str) -> Result<Purged, PurgeError> {
         Ok(self.prefix(prefix)?.purge(&self.cache).await?)
     }
 
     /// Marks the stored responses of a URL and of all below it as stale ([`PurgePrefix`]), and
-    /// returns how many entries that were, or `None` if the store does not know it.
+    /// returns how many entries that were, as far as the store knows it.
     ///
     /// # Errors
     ///
     /// Returns a [`PurgeError`] if the prefix is invalid, or if the store cannot confirm that they
     /// are stale.
-    pub async fn soft_purge_prefix(&self, prefix: &str) -> Result<Option<u64>, PurgeError> {
+    pub async fn soft_purge_prefix(&self, prefix: &str) -> Result<Purged, PurgeError> {
         Ok(self.prefix(prefix)?.soft_purge(&self.cache).await?)
     }
 

@@ -53,7 +53,7 @@ async fn nested_routers_do_not_share_responses() {
     let url = TargetUri::parse("http://example.com/salaries/list").expect("a target");
     assert_eq!(
         cache.purge(Scope::Key(&CacheKey::new(&url))).await.expect("purged"),
-        Some(1),
+        larder_core::Purged::from(1),
         "as clients know it"
     );
 }
@@ -96,7 +96,10 @@ async fn what_a_trusted_proxy_received_is_the_target() {
     assert!(status.starts_with("larder; hit"), "{status}");
     assert_eq!(content, "https www.example.com -");
     let url = TargetUri::parse("https://www.example.com/").expect("a target");
-    assert_eq!(cache.purge(Scope::Key(&CacheKey::new(&url))).await.expect("purged"), Some(1));
+    assert_eq!(
+        cache.purge(Scope::Key(&CacheKey::new(&url))).await.expect("purged"),
+        larder_core::Purged::from(1)
+    );
 }
 
 /// A handler for every path sees the path as it was sent, and the key has its normal form.

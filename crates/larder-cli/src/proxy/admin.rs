@@ -15,7 +15,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use larder::{
-    core::{Cache, CacheGroup, Scope, TargetUri},
+    core::{Cache, CacheGroup, Purged, Scope, TargetUri},
     metrics::Counters,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -229,17 +229,26 @@ impl Admin {
         name: &str,
         is_soft: bool,
     ) -> anyhow::Result<serde_json::Value> {
-        let mut entries = Some(0);
+        let mut purged = Vec::with_capacity(scopes.len());
         for scope in scopes {
-            let purged =
-                if is_soft { self.cache.soft_purge(*scope).await? } else { self.cache.purge(*scope).await? };
-            entries = entries.zip(purged).map(|(sum, purged)| sum + purged);
+            purged.push(if is_soft {
+                self.cache.soft_purge(*scope).await?
+            } else {
+                self.cache.purge(*scope).await?
+            });
         }
+        let purged: Purged = purged.into_iter().sum();
         let mut body = serde_json::json!({ "purged": name, "soft": is_soft });
-        if let Some(entries) = entries {
-            body["entries"] = entries.into();
-            if matches!(scopes, [.., Scope::Prefix(_)]) && !is_soft {
-                body["removed"] = entries.into();
+        let removed = purged.entries.filter(|_| matches!(scopes, [.., Scope::Prefix(_)]) && !is_soft);
+        let members = [
+            ("entries", purged.entries),
+            ("removed", removed),
+            ("near_entries", purged.near),
+            ("far_entries", purged.far),
+        ];
+        for (name, entries) in members {
+            if let Some(entries) = entries {
+                body[name] = entries.into();
             }
         }
         Ok(body)

@@ -4,8 +4,8 @@ use std::{error::Error, fmt};
 
 use super::KeyRules;
 use crate::{
-    Cache, CacheGroup, CacheKey, Scope, StoreError, TargetError, TargetUri, error_chain::debug_as_chain,
-    forms_of,
+    Cache, CacheGroup, CacheKey, Purged, Scope, StoreError, TargetError, TargetUri,
+    error_chain::debug_as_chain, forms_of,
 };
 
 /// All stored responses of a URL, for a purge.
@@ -19,10 +19,8 @@ use crate::{
 ///
 /// async fn purge(cache: &Cache, rules: &KeyRules) -> Result<(), Box<dyn std::error::Error>> {
 ///     let page = PurgeUrl::parse("HTTPS://Example.com:443/%70age?utm_source=mail", rules)?;
-///     match page.purge(cache).await? {
-///         Some(entries) => println!("removed {entries}"),
-///         None => println!("removed"),
-///     }
+///     let purged = page.purge(cache).await?;
+///     println!("removed {purged}");
 ///     Ok(())
 /// }
 /// ```
@@ -42,7 +40,7 @@ impl PurgeUrl {
         let target = TargetUri::parse(url)?;
         let mut this = Self::default();
         this.add(rules.key_of_target(&target)?, rules);
-        // `/%70age` is `/page` to every server, and has a key of its own.
+        // `?q=%31` is `?q=1` to most servers, and has a key of its own.
         this.add(rules.key_of_target(&target.decoded())?, rules);
         Ok(this)
     }
@@ -68,13 +66,13 @@ impl PurgeUrl {
         self.keys.iter().map(Scope::Key).chain(self.groups.iter().map(Scope::Group)).collect()
     }
 
-    /// Removes the responses, and returns how many entries that were. Returns `None` if the store
-    /// does not know the number, as for rules with parts beside the URL.
+    /// Removes the responses, and returns how many entries that were. The number is unknown for
+    /// rules with parts beside the URL.
     ///
     /// # Errors
     ///
     /// Returns a [`StoreError`] if the store cannot confirm the removal.
-    pub async fn purge(&self, cache: &Cache) -> Result<Option<u64>, StoreError> {
+    pub async fn purge(&self, cache: &Cache) -> Result<Purged, StoreError> {
         purge_scopes(cache, &self.scopes(), false).await
     }
 
@@ -84,7 +82,7 @@ impl PurgeUrl {
     /// # Errors
     ///
     /// Returns a [`StoreError`] if the store cannot confirm that they are stale.
-    pub async fn soft_purge(&self, cache: &Cache) -> Result<Option<u64>, StoreError> {
+    pub async fn soft_purge(&self, cache: &Cache) -> Result<Purged, StoreError> {
         purge_scopes(cache, &self.scopes(), true).await
     }
 
@@ -197,36 +195,34 @@ impl PurgePrefix {
         keys.chain(groups).chain(self.prefixes.iter().map(|prefix| Scope::Prefix(prefix))).collect()
     }
 
-    /// Removes the responses, and returns how many entries that were, or `None` if the store does
-    /// not know it.
+    /// Removes the responses, and returns how many entries that were, as far as the store knows it.
     ///
     /// # Errors
     ///
     /// Returns a [`StoreError`] if the store cannot confirm the removal.
-    pub async fn purge(&self, cache: &Cache) -> Result<Option<u64>, StoreError> {
+    pub async fn purge(&self, cache: &Cache) -> Result<Purged, StoreError> {
         purge_scopes(cache, &self.scopes(), false).await
     }
 
-    /// Marks the responses as stale, and returns how many entries that were, or `None` if the store
-    /// does not know it.
+    /// Marks the responses as stale, and returns how many entries that were, as far as the store
+    /// knows it.
     ///
     /// # Errors
     ///
     /// Returns a [`StoreError`] if the store cannot confirm that they are stale.
-    pub async fn soft_purge(&self, cache: &Cache) -> Result<Option<u64>, StoreError> {
+    pub async fn soft_purge(&self, cache: &Cache) -> Result<Purged, StoreError> {
         purge_scopes(cache, &self.scopes(), true).await
     }
 }
 
-/// Purges scopes one after the other, and returns the number of entries if the store knows it for
-/// each.
-async fn purge_scopes(cache: &Cache, scopes: &[Scope<'_>], is_soft: bool) -> Result<Option<u64>, StoreError> {
-    let mut entries = Some(0);
+/// Purges scopes one after the other, and returns the number of entries, as far as the store knows
+/// it.
+async fn purge_scopes(cache: &Cache, scopes: &[Scope<'_>], is_soft: bool) -> Result<Purged, StoreError> {
+    let mut purged = Vec::with_capacity(scopes.len());
     for scope in scopes {
-        let purged = if is_soft { cache.soft_purge(*scope).await? } else { cache.purge(*scope).await? };
-        entries = entries.zip(purged).map(|(sum, purged)| sum + purged);
+        purged.push(if is_soft { cache.soft_purge(*scope).await? } else { cache.purge(*scope).await? });
     }
-    Ok(entries)
+    Ok(purged.into_iter().sum())
 }
 
 /// The reason why a purge by a URL failed.

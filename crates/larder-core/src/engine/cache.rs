@@ -24,8 +24,8 @@ use super::{
     variants::Variants,
 };
 use crate::{
-    Body, CacheKey, CacheStatus, CacheStore, Clock, Origin, RequestHead, RequestHeaders, Rules, Scope,
-    StoreError, SystemClock, timeout::within,
+    Body, CacheKey, CacheStatus, CacheStore, Clock, Origin, Purged, RequestHead, RequestHeaders, Rules,
+    Scope, StoreError, SystemClock, timeout::within,
 };
 
 /// An HTTP cache: looks up, decides, fetches once, stores while it serves, revalidates and
@@ -174,8 +174,8 @@ impl Cache {
         error.to_response()
     }
 
-    /// Removes all responses of `scope`, and returns how many entries that were, or `None` if the
-    /// store does not know it.
+    /// Removes all responses of `scope`, and returns how many entries that were, in each store,
+    /// as far as the store knows it.
     ///
     /// Once this has returned, no later request gets a removed response. A store usually knows the
     /// number for a key and for a prefix. The wait has the limit [`Limits::store_timeout`], except
@@ -187,10 +187,10 @@ impl Cache {
     /// # async fn purge(cache: &Cache, target: &TargetUri) -> Result<(), StoreError> {
     /// cache.purge(Scope::Key(&CacheKey::new(target))).await?;
     /// cache.purge(Scope::Group(&CacheGroup::new("https://example.com", "news"))).await?;
-    /// if let Some(entries) = cache.purge(Scope::Prefix("https://example.com/news/")).await? {
-    ///     println!("purged {entries} entries");
-    /// }
     /// cache.purge(Scope::All).await?;
+    ///
+    /// let purged = cache.purge(Scope::Prefix("https://example.com/news/")).await?;
+    /// println!("purged {purged}");
     /// # Ok(())
     /// # }
     /// ```
@@ -198,12 +198,12 @@ impl Cache {
     /// # Errors
     ///
     /// Returns a [`StoreError`] if the store cannot confirm the removal.
-    pub async fn purge(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
+    pub async fn purge(&self, scope: Scope<'_>) -> Result<Purged, StoreError> {
         invalidate::remove(&self.context, scope).await
     }
 
-    /// Marks all responses of `scope` as stale, and returns how many entries it has marked, or
-    /// `None` if the store does not know it. Responses that were stale already are not counted.
+    /// Marks all responses of `scope` as stale, and returns how many entries it has marked, as
+    /// far as the store knows it. Responses that were stale already are not counted.
     ///
     /// They are revalidated at their next request. Until then they may be served while they are
     /// revalidated, or instead of an error, as far as the response permits that for stale
@@ -216,7 +216,7 @@ impl Cache {
     /// # Errors
     ///
     /// Returns a [`StoreError`] if the store cannot confirm that they are stale.
-    pub async fn soft_purge(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
+    pub async fn soft_purge(&self, scope: Scope<'_>) -> Result<Purged, StoreError> {
         invalidate::mark_stale(&self.context, scope).await
     }
 

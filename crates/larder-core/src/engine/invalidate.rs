@@ -8,10 +8,10 @@
 
 use super::{context::Context, events::StoreStep};
 use crate::timeout::within;
-use crate::{Scope, StoreError, StoreErrorKind};
+use crate::{Purged, Scope, StoreError, StoreErrorKind};
 
-/// Removes all responses of `scope`, and returns how many entries that were, if the store knows.
-pub(super) async fn remove(cx: &Context, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
+/// Removes all responses of `scope`, and returns how many entries that were.
+pub(super) async fn remove(cx: &Context, scope: Scope<'_>) -> Result<Purged, StoreError> {
     detach_flights(cx, scope);
     if let Scope::Key(key) = scope {
         cx.uncacheable.remove(key);
@@ -24,9 +24,8 @@ pub(super) async fn remove(cx: &Context, scope: Scope<'_>) -> Result<Option<u64>
     record_removal(cx, removed)
 }
 
-/// Marks all responses of `scope` as stale, and returns how many entries that were, if the store
-/// knows.
-pub(super) async fn mark_stale(cx: &Context, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
+/// Marks all responses of `scope` as stale, and returns how many entries that were.
+pub(super) async fn mark_stale(cx: &Context, scope: Scope<'_>) -> Result<Purged, StoreError> {
     detach_flights(cx, scope);
     let marking = cx.store.mark_stale(scope, cx.now());
     let marked = match scope {
@@ -47,10 +46,7 @@ fn detach_flights(cx: &Context, scope: Scope<'_>) {
 }
 
 /// Reports a failed removal to the observer, and turns a timeout (`None`) into an error.
-fn record_removal(
-    cx: &Context,
-    result: Option<Result<Option<u64>, StoreError>>,
-) -> Result<Option<u64>, StoreError> {
+fn record_removal(cx: &Context, result: Option<Result<Purged, StoreError>>) -> Result<Purged, StoreError> {
     let result = result.unwrap_or_else(|| {
         let limit = cx.limits.store_timeout;
         let detail = format!("it did not confirm the removal within {limit:?}; try again");

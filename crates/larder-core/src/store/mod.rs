@@ -3,10 +3,10 @@
 //! Nothing in this module depends on the engine, on origins or on an HTTP rule. A store holds bytes
 //! under keys, makes each entry visible in one step, and removes entries permanently when
 //! requested. `writer` has the traits for writing an entry, `body` those for reading one, `scope`
-//! what a removal selects, `marking` the part of a soft purge that stores share, `leases` and
-//! `invalidation` the optional abilities of stores that several processes share, and `pointers` the
-//! trait for `Arc` and `Box`. When these methods are called is decided in `engine`; the bytes of an
-//! entry outside memory are defined by `codec`.
+//! what a removal selects, `purged` its result, `marking` the part of a soft purge that stores
+//! share, `leases` and `invalidation` the optional abilities of stores that several processes
+//! share, and `pointers` the trait for `Arc` and `Box`. When these methods are called is decided in
+//! `engine`; the bytes of an entry outside memory are defined by `codec`.
 
 mod body;
 mod epochs;
@@ -17,6 +17,7 @@ mod leases;
 mod marking;
 mod pointers;
 mod prepared;
+mod purged;
 mod scope;
 mod writer;
 
@@ -32,6 +33,7 @@ pub use invalidation::{Invalidation, InvalidationFeed, InvalidationStream};
 pub use key_value::{KeyValue, KeyValueStore};
 pub use leases::{Claim, HeldLease, Lease, Leases};
 pub use marking::mark_key_stale;
+pub use purged::Purged;
 pub use scope::Scope;
 pub use writer::{Reservation, StoreWriter};
 
@@ -304,8 +306,8 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
     /// Returns a [`StoreError`] if the store could not remove the entry.
     async fn evict(&self, key: &CacheKey, id: EntryId) -> Result<bool, StoreError>;
 
-    /// Removes every entry of `scope`, and returns how many entries that were, or `None` if the
-    /// store cannot know it without more work. It is not an error if there are none.
+    /// Removes every entry of `scope`, and returns how many entries that were, as far as
+    /// the store can know it without more work. It is not an error if there are none.
     ///
     /// The number counts entries, not keys. It may include entries that no lookup would have found,
     /// such as those of a group that was removed before.
@@ -323,11 +325,11 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// Returns a [`StoreError`] if the store cannot confirm that the entries are removed.
-    async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError>;
+    async fn remove(&self, scope: Scope<'_>) -> Result<Purged, StoreError>;
 
     /// Marks as stale the entries of `scope` that were requested from the origin at `at` or before,
-    /// and returns how many entries it has marked, or `None` if the store cannot know it without
-    /// more work.
+    /// and returns how many entries it has marked, as far as the store can know it without more
+    /// work.
     ///
     /// From now on a lookup returns such an entry with its head marked as stale
     /// ([`StoredHead::marked_stale`]), until it is freshened or replaced. An entry that was stale
@@ -346,7 +348,7 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// Returns a [`StoreError`] if the store cannot confirm that the entries are stale.
-    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Option<u64>, StoreError>;
+    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Purged, StoreError>;
 
     /// Returns the interface for request collapsing across processes, or `None` if the store does
     /// not support it. The engine then collapses requests of its own process only.

@@ -7,7 +7,9 @@ use std::{pin::Pin, sync::Arc};
 
 use larder_policy::{CacheKey, StoredHead, Timestamp};
 
-use super::{CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Reservation, Scope, StoreError};
+use super::{
+    CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Purged, Reservation, Scope, StoreError,
+};
 
 /// The future that a method of the trait returns.
 type StoreFuture<'f, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'f>>;
@@ -63,7 +65,7 @@ macro_rules! impl_cache_store {
             }
 
             #[inline]
-            fn remove<'s, 'k, 'f>(&'s self, scope: Scope<'k>) -> StoreFuture<'f, Option<u64>>
+            fn remove<'s, 'k, 'f>(&'s self, scope: Scope<'k>) -> StoreFuture<'f, Purged>
             where
                 's: 'f,
                 'k: 'f,
@@ -73,11 +75,7 @@ macro_rules! impl_cache_store {
             }
 
             #[inline]
-            fn mark_stale<'s, 'k, 'f>(
-                &'s self,
-                scope: Scope<'k>,
-                at: Timestamp,
-            ) -> StoreFuture<'f, Option<u64>>
+            fn mark_stale<'s, 'k, 'f>(&'s self, scope: Scope<'k>, at: Timestamp) -> StoreFuture<'f, Purged>
             where
                 's: 'f,
                 'k: 'f,

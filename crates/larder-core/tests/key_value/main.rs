@@ -242,7 +242,7 @@ async fn a_dropped_writer_and_a_replaced_entry_leave_no_pieces() {
     put(&store, &key("/a"), &body(3, LONG)).await.expect("it stores");
     assert_eq!(map.names("b").len(), 3);
     let removed = store.remove(Scope::All).await.expect("it removes");
-    assert_eq!((removed, map.names("")), (Some(1), Vec::new()));
+    assert_eq!((removed, map.names("")), (larder_core::Purged::from(1), Vec::new()));
 }
 
 /// A process was killed in the middle of a body. Only a sweep deletes what it has left.

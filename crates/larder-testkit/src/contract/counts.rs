@@ -38,11 +38,11 @@ pub async fn a_removal_returns_how_many_entries_it_removed(store: Store) {
     for (scope, entries) in scopes(&page, &group, &prefix) {
         fill(&store).await;
         let removed = store.remove(scope).await.expect("it removes");
-        assert!(removed.is_none_or(|count| count == entries), "{removed:?} of {entries} for {scope}");
+        assert!(removed.entries.is_none_or(|count| count == entries), "{removed:?} of {entries} for {scope}");
         store.remove(Scope::All).await.expect("it removes");
     }
     let removed = store.remove(Scope::Key(&page)).await.expect("it removes");
-    assert!(removed.is_none_or(|count| count == 0), "{removed:?} of no entries");
+    assert!(removed.entries.is_none_or(|count| count == 0), "{removed:?} of no entries");
 }
 
 /// Checks that the number that marking as stale returns, if there is one, is the number of entries
@@ -54,9 +54,12 @@ pub async fn marking_stale_returns_how_many_entries_it_marked(store: Store) {
         let arrived = only(&store, &key("/other")).await.head.freshness.response_time;
         let at = arrived.saturating_add(Duration::from_secs(1));
         let marked = store.mark_stale(scope, at).await.expect("it marks");
-        assert!(marked.is_none_or(|count| count == entries), "{marked:?} of {entries} for {scope}");
+        assert!(marked.entries.is_none_or(|count| count == entries), "{marked:?} of {entries} for {scope}");
         let again = store.mark_stale(scope, at).await.expect("it marks");
-        assert!(again.is_none_or(|count| count == 0), "{again:?} stale entries were marked for {scope}");
+        assert!(
+            again.entries.is_none_or(|count| count == 0),
+            "{again:?} stale entries were marked for {scope}"
+        );
         store.remove(Scope::All).await.expect("it removes");
     }
 }

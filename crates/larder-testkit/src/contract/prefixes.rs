@@ -16,13 +16,13 @@ pub async fn removing_a_prefix_removes_all_its_urls(store: Store) {
     put(&store, &key("/news/c"), plain(), &pattern(300_000)).await;
     let url = key("/news/").target();
     let removed = store.remove(Scope::Prefix(&url)).await.expect("it removes");
-    assert!(removed.is_none_or(|count| count == 3), "{removed:?} of 3 entries");
+    assert!(removed.entries.is_none_or(|count| count == 3), "{removed:?} of 3 entries");
     for path in ["/news/a", "/news/b", "/news/c"] {
         assert!(found(&store, &key(path)).await.is_empty(), "{path} was left");
     }
     assert_eq!(found(&store, &key("/other")).await.len(), 1, "an entry without the prefix was removed");
     let removed = store.remove(Scope::Prefix(&url)).await.expect("it removes");
-    assert!(removed.is_none_or(|count| count == 0), "{removed:?} of no entries");
+    assert!(removed.entries.is_none_or(|count| count == 0), "{removed:?} of no entries");
 }
 
 /// Checks that marking a prefix stale ends the freshness of all entries with it and keeps their
@@ -84,5 +84,5 @@ pub async fn marking_a_key_stale_marks_all_its_variants(store: Store) {
     }
     assert_eq!(lifetime(&store, &key("/ab")).await, fresh, "another key was marked");
     let none = store.mark_stale(Scope::Key(&key("/none")), at).await.expect("a key without entries");
-    assert!(none.is_none_or(|count| count == 0), "{none:?} of no entries");
+    assert!(none.entries.is_none_or(|count| count == 0), "{none:?} of no entries");
 }

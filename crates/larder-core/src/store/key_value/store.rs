@@ -15,7 +15,7 @@ use super::{
     writer::{KeyValueReservation, closing, not_encodable},
 };
 use crate::{
-    CacheStore, Candidate, Candidates, Clock, EntryId, InvalidationFeed, Leases, Reservation, Scope,
+    CacheStore, Candidate, Candidates, Clock, EntryId, InvalidationFeed, Leases, Purged, Reservation, Scope,
     StoreError, StoredBody, SystemClock, mark_key_stale,
 };
 
@@ -193,37 +193,37 @@ impl CacheStore for KeyValueStore {
         }
     }
 
-    async fn remove(&self, scope: Scope<'_>) -> Result<Option<u64>, StoreError> {
+    async fn remove(&self, scope: Scope<'_>) -> Result<Purged, StoreError> {
         let removal = self.shared.epochs.remove(scope);
         Ok(match scope {
             Scope::Key(key) => {
                 let _change = self.shared.epochs.change(key).await;
-                Some(self.shared.delete_all_of(key).await?)
+                Purged::from(self.shared.delete_all_of(key).await?)
             }
             Scope::Group(group) => {
                 self.shared.renew_token(group).await?;
-                None
+                Purged::UNKNOWN
             }
             Scope::Prefix(prefix) => {
                 removal.settled().await;
-                Some(self.delete_prefix(prefix).await?)
+                Purged::from(self.delete_prefix(prefix).await?)
             }
             Scope::All => {
                 removal.settled().await;
-                Some(self.delete_prefix("").await?)
+                Purged::from(self.delete_prefix("").await?)
             }
         })
     }
 
-    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Option<u64>, StoreError> {
+    async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Purged, StoreError> {
         Ok(match scope {
-            Scope::Key(key) => Some(mark_key_stale(self, key, at).await?),
+            Scope::Key(key) => Purged::from(mark_key_stale(self, key, at).await?),
             Scope::Group(group) => {
                 self.shared.mark_group_stale(group, at).await?;
-                None
+                Purged::UNKNOWN
             }
-            Scope::Prefix(prefix) => Some(self.mark_prefix_stale(prefix, at).await?),
-            Scope::All => Some(self.mark_prefix_stale("", at).await?),
+            Scope::Prefix(prefix) => Purged::from(self.mark_prefix_stale(prefix, at).await?),
+            Scope::All => Purged::from(self.mark_prefix_stale("", at).await?),
         })
     }
 
