@@ -274,19 +274,25 @@ impl Rules {
 /// received fields are slices of a connection's read buffer, which each of them would otherwise
 /// keep in memory.
 fn compact(fields: &HeaderMap, is_stored: impl Fn(&HeaderName) -> bool) -> HeaderMap {
-    let mut values = Vec::with_capacity(fields.values().map(HeaderValue::len).sum());
-    fields.values().for_each(|value| values.extend_from_slice(value.as_bytes()));
-    let mut rest = Bytes::from(values);
-    let mut copy = HeaderMap::with_capacity(fields.len());
-    for (name, value) in fields {
-        let bytes = rest.split_to(value.len());
-        if !is_stored(name) {
-            continue;
+    let mut copy = if fields.keys().all(&is_stored) {
+        // Unlike appending, it hashes no name again.
+        fields.clone()
+    } else {
+        // Unlike removal from a clone, it keeps the order.
+        let mut copy = HeaderMap::with_capacity(fields.len());
+        for (name, value) in fields.iter().filter(|(name, _)| is_stored(name)) {
+            copy.append(name.clone(), value.clone());
         }
-        let mut copied =
-            HeaderValue::from_maybe_shared(bytes).expect("a copy of a valid header value is valid");
+        copy
+    };
+    let mut values = Vec::with_capacity(copy.values().map(HeaderValue::len).sum());
+    copy.values().for_each(|value| values.extend_from_slice(value.as_bytes()));
+    let mut rest = Bytes::from(values);
+    for value in copy.values_mut() {
+        let mut copied = HeaderValue::from_maybe_shared(rest.split_to(value.len()))
+            .expect("a copy of a valid header value is valid");
         copied.set_sensitive(value.is_sensitive());
-        copy.append(name.clone(), copied);
+        *value = copied;
     }
     copy
 }
