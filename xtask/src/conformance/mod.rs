@@ -14,7 +14,7 @@ use std::{
 
 use crate::process::{self, Server, cargo};
 use judging::Report;
-use suite::Suite;
+use suite::{Protocol, Suite};
 
 /// Run the public suite for HTTP caches (http-cache-tests, from npm) against `larder proxy`.
 ///
@@ -49,6 +49,9 @@ pub(crate) struct Args {
     /// Test a cache that already runs at this URL, and only count.
     #[arg(long, conflicts_with_all = ["profile", "only"])]
     base: Option<String>,
+    /// Protocol for a cache at this URL.
+    #[arg(long, value_enum, default_value_t = Protocol::Http1, requires = "base")]
+    protocol: Protocol,
     /// Port on which that cache expects its origin. The suite's origin listens there.
     #[arg(long, default_value_t = 8000, requires = "base")]
     origin_port: u16,
@@ -59,6 +62,8 @@ pub(crate) struct Args {
 pub(crate) enum Profile {
     /// A shared cache that also stores responses with `Set-Cookie`, which three tests require.
     Shared,
+    /// The same, over HTTP/2.
+    Http2,
     /// A private cache.
     Private,
     /// `CachedClient` behind a small server. Judged as the private profile.
@@ -66,11 +71,12 @@ pub(crate) enum Profile {
 }
 
 impl Profile {
-    const ALL: [Self; 3] = [Self::Shared, Self::Private, Self::Client];
+    const ALL: [Self; 4] = [Self::Shared, Self::Http2, Self::Private, Self::Client];
 
     fn name(self) -> &'static str {
         match self {
             Self::Shared => "shared",
+            Self::Http2 => "http2",
             Self::Private => "private",
             Self::Client => "client",
         }
@@ -78,13 +84,21 @@ impl Profile {
 
     /// Returns the name of the profile in exceptions.txt.
     fn judged_as(self) -> &'static str {
-        if self == Self::Shared { "shared" } else { "private" }
+        match self {
+            Self::Shared | Self::Http2 => "shared",
+            Self::Private | Self::Client => "private",
+        }
+    }
+
+    /// Returns the protocol between client and cache.
+    fn protocol(self) -> Protocol {
+        if self == Self::Http2 { Protocol::Http2 } else { Protocol::Http1 }
     }
 
     /// Returns the command that starts the cache in front of `origin`.
     fn command(self, binary: &Path, origin: &str) -> anyhow::Result<Command> {
         let flags: &[&str] = match self {
-            Self::Shared => &["--share-set-cookie", "--share-request-errors"],
+            Self::Shared | Self::Http2 => &["--share-set-cookie", "--share-request-errors"],
             Self::Private => &["--private", "--share-request-errors"],
             Self::Client => {
                 process::run(cargo().args([
@@ -112,9 +126,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(base) = &args.base {
         let _origin = suite.origin(args.origin_port, args.id.is_some())?;
         if let Some(id) = &args.id {
-            return suite.show(base, id);
+            return suite.show(args.protocol, base, id);
         }
-        let report = Report::new(&suite.tests, &[], "other", &suite.results(base, "other")?);
+        let report = Report::new(&suite.tests, &[], "other", &suite.results(args.protocol, base, "other")?);
         print!("\n{base}: {report}");
         return Ok(());
     }
@@ -130,10 +144,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let (_cache, base) = Server::start_until(&mut profile.command(&binary, &origin)?, "listening on ")?;
         if let Some(id) = &args.id {
             println!("{name} cache");
-            suite.show(&base, id)?;
+            suite.show(profile.protocol(), &base, id)?;
             continue;
         }
-        let results = suite.results(&base, name)?;
+        let results = suite.results(profile.protocol(), &base, name)?;
         let report = Report::new(&suite.tests, &exceptions, profile.judged_as(), &results);
         print!("\n{name} cache: {report}");
         faults.extend(report.faults.into_iter().map(|fault| format!("{name}: {fault}")));

@@ -34,6 +34,16 @@ pub(super) enum Kind {
     Check,
 }
 
+/// The protocol between the suite's client and the cache.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Protocol {
+    /// HTTP/1.1, by the suite's own client.
+    #[default]
+    Http1,
+    /// HTTP/2 with prior knowledge, by Node's client.
+    Http2,
+}
+
 #[derive(Debug)]
 pub(super) struct Suite {
     folder: PathBuf,
@@ -45,6 +55,7 @@ impl Suite {
         let folder = std::env::current_dir()?.join("target/conformance");
         fs::create_dir_all(&folder)?;
         fs::write(folder.join("tests.mjs"), include_str!("../../conformance/tests.mjs"))?;
+        fs::write(folder.join("http_2.mjs"), include_str!("../../conformance/http_2.mjs"))?;
         if !folder.join("package/cli.mjs").is_file() {
             println!("installing {SUITE}");
             let packed = output(Command::new("npm").args(["pack", "--silent", SUITE]).current_dir(&folder))?;
@@ -75,23 +86,32 @@ impl Suite {
         Ok((server, format!("http://127.0.0.1:{port}")))
     }
 
-    fn client(&self, base: &str, id: &str) -> Command {
+    fn client(&self, protocol: Protocol, base: &str, id: &str) -> Command {
         let mut node = Command::new("node");
-        node.args(["--no-warnings", "cli.mjs"]).current_dir(self.folder.join("package"));
+        node.arg("--no-warnings");
+        match protocol {
+            Protocol::Http1 => node.arg("cli.mjs").current_dir(self.folder.join("package")),
+            Protocol::Http2 => node.arg("http_2.mjs").current_dir(&self.folder),
+        };
         node.env("npm_config_base", base).env("npm_config_id", id).env("npm_package_config_id", "");
         node
     }
 
     /// Runs one test and shows its output.
-    pub(super) fn show(&self, base: &str, id: &str) -> anyhow::Result<()> {
+    pub(super) fn show(&self, protocol: Protocol, base: &str, id: &str) -> anyhow::Result<()> {
         ensure!(self.tests.iter().any(|test| test.id == id), "{SUITE} has no test '{id}'");
-        process::run(&mut self.client(base, id))
+        process::run(&mut self.client(protocol, base, id))
     }
 
     /// Runs all tests and returns the result of each: `true`, or the error. Also writes them to a
     /// file.
-    pub(super) fn results(&self, base: &str, name: &str) -> anyhow::Result<HashMap<String, Value>> {
-        let printed = output(&mut self.client(base, ""))?;
+    pub(super) fn results(
+        &self,
+        protocol: Protocol,
+        base: &str,
+        name: &str,
+    ) -> anyhow::Result<HashMap<String, Value>> {
+        let printed = output(&mut self.client(protocol, base, ""))?;
         fs::write(self.folder.join(format!("results-{name}.json")), &printed)?;
         serde_json::from_str(&printed).context("the suite's client did not print its results")
     }
