@@ -1,8 +1,10 @@
 //! hyper servers: a fixed response, the origin, and a proxy without a cache.
 
 use std::{
+    cell::RefCell,
     convert::Infallible,
     net::SocketAddr,
+    rc::Rc,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -10,13 +12,16 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::Full;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{body::Incoming, client::conn::http1::SendRequest, server::conn::http1, service::service_fn};
 use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioIo},
 };
 use larder_testkit::fixtures;
-use tokio::net::TcpListener;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::{LocalSet, spawn_local},
+};
 
 use crate::Pages;
 
@@ -114,4 +119,44 @@ pub(crate) fn pass(address: SocketAddr, origin: &str) -> anyhow::Result<()> {
             });
         }
     })
+}
+
+/// Forwards every request on a connection from a list of idle ones that belongs to the thread: the
+/// lower bound for misses without a lock or a task between threads.
+pub(crate) fn pass_on_own_pool(address: SocketAddr, origin: SocketAddr) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let idle: Rc<RefCell<Vec<SendRequest<Incoming>>>> = Rc::default();
+    LocalSet::new().block_on(&runtime, async move {
+        let listener = TcpListener::bind(address).await?;
+        loop {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            let idle = Rc::clone(&idle);
+            spawn_local(async move {
+                let service = service_fn(|request: Request<Incoming>| {
+                    let idle = Rc::clone(&idle);
+                    async move {
+                        let ready = idle.borrow().iter().position(SendRequest::is_ready);
+                        let ready = ready.map(|at| idle.borrow_mut().swap_remove(at));
+                        let mut connection = match ready {
+                            Some(connection) => connection,
+                            None => connect(origin).await?,
+                        };
+                        let response = connection.send_request(request).await?;
+                        idle.borrow_mut().push(connection);
+                        anyhow::Ok(response)
+                    }
+                });
+                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    })
+}
+
+async fn connect(origin: SocketAddr) -> anyhow::Result<SendRequest<Incoming>> {
+    let stream = TcpStream::connect(origin).await?;
+    stream.set_nodelay(true)?;
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    spawn_local(connection);
+    Ok(sender)
 }

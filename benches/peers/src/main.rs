@@ -54,7 +54,7 @@ fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().collect();
     let [_, mode, address, rest @ ..] = args.as_slice() else {
         bail!(
-            "larder-peers hyper|actix-http|actix-web|actix-cached|origin ADDR, or larder-peers pass ADDR ORIGIN"
+            "larder-peers hyper|actix-http|actix-web|actix-cached|origin ADDR, or larder-peers pass|pass-own-pool ADDR ORIGIN"
         );
     };
     let address: SocketAddr = address.parse().context("ADDR is not an address, e.g. 127.0.0.1:9000")?;
@@ -62,6 +62,10 @@ fn main() -> anyhow::Result<()> {
         ("hyper", []) => hyper_server::fixed(address),
         ("origin", []) => hyper_server::origin(address),
         ("pass", [origin]) => hyper_server::pass(address, origin),
+        ("pass-own-pool", [origin]) => {
+            let origin = origin.trim_start_matches("http://").parse();
+            hyper_server::pass_on_own_pool(address, origin.context("ORIGIN is not an address")?)
+        }
         ("actix-http", []) => actix::bare(address),
         ("actix-web", []) => actix::web(address, false),
         ("actix-cached", []) => actix::web(address, true),

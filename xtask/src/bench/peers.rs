@@ -41,16 +41,18 @@ pub(crate) fn limits(origin: u16) -> anyhow::Result<Vec<Peer>> {
         ("actix-web, bare handler", "actix-web"),
         ("actix-web with `larder_actix::CacheMiddleware`", "actix-cached"),
         ("hyper pass-through", "pass"),
+        ("hyper pass-through, pool of its thread", "pass-own-pool"),
     ] {
         let port = free_port()?;
         let mut command = on_core("0", PEERS);
         command.args([mode, &format!("127.0.0.1:{port}")]);
-        if mode == "pass" {
+        let forwards = mode.starts_with("pass");
+        if forwards {
             command.arg(format!("http://127.0.0.1:{origin}"));
         }
         let mut server = Server::start(&mut command)?;
         server.wait_for_port(port)?;
-        peers.push(Peer { name, port, server, forwards: mode == "pass", caches: mode != "pass" });
+        peers.push(Peer { name, port, server, forwards, caches: !forwards });
     }
     Ok(peers)
 }

@@ -66,7 +66,14 @@ impl<'a> Benchmark<'a> {
     /// Selects the servers that forward requests.
     pub(super) fn miss(title: &'static str, path: &'static str, servers: &'a [Peer]) -> Self {
         let of = servers.iter().filter(|peer| peer.forwards).collect();
-        Self { title, path, of, base: "hyper pass-through", field: GZIP, connections: CONNECTIONS }
+        Self {
+            title,
+            path,
+            of,
+            base: "hyper pass-through, pool of its thread",
+            field: GZIP,
+            connections: CONNECTIONS,
+        }
     }
 }
 
