@@ -19,6 +19,7 @@ mod origin;
 pub mod policy;
 mod store;
 mod timeout;
+mod upgrade;
 
 pub use body::{Body, BodyEnd, BodyError, BodyReadError};
 pub use clock::{Clock, SystemClock};
@@ -42,3 +43,4 @@ pub use store::{
     Removal, Reservation, Scope, StoreError, StoreErrorKind, StoreWriter, StoredBody, Ticket, mark_key_stale,
 };
 pub use timeout::head_within;
+pub use upgrade::{Upgrade, Upgraded};

@@ -69,6 +69,8 @@ pub enum CacheDetail {
     Closing,
     /// The request was rejected before it reached the cache.
     Refused,
+    /// The request is to switch protocols, which the cache does not handle (RFC 9110 §7.8).
+    Upgrade,
 }
 
 impl CacheDetail {
@@ -86,6 +88,7 @@ impl CacheDetail {
             Self::RequestBodyFailed => "request-body-failed",
             Self::Closing => "closing",
             Self::Refused => "refused",
+            Self::Upgrade => "upgrade",
         }
     }
 }

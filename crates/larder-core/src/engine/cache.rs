@@ -17,6 +17,7 @@ use super::{
     lookup::{self, Lookup},
     miss::{flights::Flights, reloads, uncacheable::UncacheableKeys},
     options::FetchOptions,
+    pass,
     recent::RecentTable,
     request::target_of,
     response::CacheResponse,
@@ -25,7 +26,7 @@ use super::{
 };
 use crate::{
     Body, CacheKey, CacheStatus, CacheStore, Clock, Origin, Purged, RequestHead, RequestHeaders, Rules,
-    Scope, StoreError, SystemClock, timeout::within,
+    Scope, StoreError, SystemClock, Upgrade, Upgraded, timeout::within,
 };
 
 /// An HTTP cache: looks up, decides, fetches once, stores while it serves, revalidates and
@@ -140,6 +141,54 @@ impl Cache {
             Lookup::Hit(response) => Ok(response),
             Lookup::Miss(miss) => miss.fetch_target(target, request, origin, &FetchOptions::default()).await,
         }
+    }
+
+    /// Sends a request to switch protocols to the origin, past the cache. Returns the response, and
+    /// the origin's connection if the response is a 101.
+    ///
+    /// Nothing is looked up, stored, collapsed or invalidated, and what is known of the key stays
+    /// as it is. The request has no body. Its hop-by-hop fields are removed; the origin writes
+    /// those of `upgrade`, and they are in a 101 response, too. The caller joins the connection
+    /// with that of the client; any other response is a final one, with `fwd=bypass` in its
+    /// `Cache-Status`.
+    ///
+    /// RFC 9110 §7.8.
+    ///
+    /// ```
+    /// use larder_core::{Body, Cache, CacheKey, FetchError, Origin, TargetUri, Upgrade};
+    ///
+    /// async fn switch(
+    ///     cache: &Cache,
+    ///     origin: &dyn Origin,
+    ///     request: http::Request<Body>,
+    /// ) -> Result<(), FetchError> {
+    ///     let key = CacheKey::new(&TargetUri::from_uri(request.uri())?);
+    ///     let (head, body) = request.into_parts();
+    ///     let Some(upgrade) = Upgrade::of(&head) else { return Ok(()) };
+    ///     let request = http::Request::from_parts(head, body);
+    ///     let (response, connection) = cache.pass_upgrade(&key, request, upgrade, origin).await?;
+    ///     println!("{}, switched: {}", response.status(), connection.is_some());
+    ///     Ok(())
+    /// }
+    /// # let _ = switch;
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`FetchError`] if the origin returned no response, or a 1xx other than a 101 that
+    /// accepts `upgrade`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the exchange.
+    pub async fn pass_upgrade(
+        &self,
+        key: &CacheKey,
+        request: Request<Body>,
+        upgrade: Upgrade,
+        origin: &dyn Origin,
+    ) -> Result<(CacheResponse, Option<Upgraded>), FetchError> {
+        pass::pass_upgrade(&self.context, key, request, upgrade, origin).await
     }
 
     /// Returns the value of the `Cache-Status` header for this response: one list member (RFC 9211

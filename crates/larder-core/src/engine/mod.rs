@@ -28,7 +28,8 @@
 //! the limits, `options` what one request can set, `request` the request on its way through steps 4
 //! to 6, `response` and `error` the results, `events`, `report` and `stopwatch` what the observer
 //! receives, and `tasks` the background tasks. `excess` limits the variants of a key by what
-//! `variants` knows of their uses, in a table of `recent`. `bypass` is the way around the engine.
+//! `variants` knows of their uses, in a table of `recent`. `bypass` is the way around the engine,
+//! and `pass` that of requests to switch protocols.
 //!
 //! This is the only module that awaits both an origin and a store. It holds no lock across an await
 //! and decides no caching rule: those are in `larder-policy`. A store failure is a miss. Each wait
@@ -52,6 +53,7 @@ mod lookup;
 mod miss;
 mod options;
 mod outcome;
+mod pass;
 mod recent;
 mod report;
 mod request;

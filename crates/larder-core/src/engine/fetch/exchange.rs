@@ -121,6 +121,10 @@ pub(super) async fn send(
     let mut response = head_within(limit, body, fetch)
         .await
         .unwrap_or_else(|| Err(OriginError::new(OriginErrorKind::Timeout(limit))))?;
+    if response.status().is_informational() {
+        let error = OriginError::new(OriginErrorKind::Protocol);
+        return Err(error.with_source("the origin returned an interim (1xx) response as its final one"));
+    }
     cx.rules.strip_hop_by_hop(response.headers_mut());
     let times = Exchange { request_time, response_time: cx.now() };
     cx.date_line.add_to(response.headers_mut(), times.response_time);
