@@ -2,7 +2,7 @@
 //! HTTP/2, within one timeout.
 
 use std::{
-    future::{Future as _, poll_fn},
+    future::{Future, poll_fn},
     pin::pin,
     sync::{
         Arc,
@@ -13,7 +13,10 @@ use std::{
 
 use crate::{HyperOptions, OptionsError, destination::Destination, dial};
 use hyper::{
-    client::conn::{http1, http2},
+    client::conn::{
+        http1::{self, SendRequest},
+        http2,
+    },
     rt::{Read, Write},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -38,7 +41,7 @@ pub(crate) struct Connector {
     http2_only: bool,
     limit: Duration,
     #[cfg(feature = "tls")]
-    tls: tokio_rustls::TlsConnector,
+    tls: crate::tls::Connectors,
 }
 
 /// A connection that was opened. Its task runs until the last sender is dropped.
@@ -97,7 +100,7 @@ impl Connector {
             http2_only: options.http2_only,
             limit: options.connect_timeout,
             #[cfg(feature = "tls")]
-            tls: crate::tls::connector(options)?,
+            tls: crate::tls::connectors(options)?,
         })
     }
 
@@ -112,33 +115,64 @@ impl Connector {
     ///
     /// Returns the reason if it could not be opened within the timeout.
     pub(crate) async fn open(&self, to: &Destination) -> Result<Opened, BodyError> {
-        match tokio::time::timeout(self.limit, self.connect(to)).await {
+        self.within_limit(self.connect(to, self.http2_only)).await
+    }
+
+    /// Opens a connection of HTTP/1.1, also to a server that prefers HTTP/2.
+    ///
+    /// # Errors
+    ///
+    /// Returns the reason if it could not be opened within the timeout, or if the options permit
+    /// HTTP/2 only.
+    pub(crate) async fn open_http1(&self, to: &Destination) -> Result<SendRequest<Body>, BodyError> {
+        if self.http2_only {
+            return Err("this origin has HTTP/2 only, in which a connection cannot switch protocols".into());
+        }
+        let opening = async {
+            match to.is_tls {
+                true => self.connect_tls(to, true).await,
+                false => self.connect(to, false).await,
+            }
+        };
+        match self.within_limit(opening).await? {
+            Opened::Http1(sender) => Ok(sender),
+            Opened::Http2(..) => Err("the server chose HTTP/2 although it was not offered".into()),
+        }
+    }
+
+    /// Waits for a connection for at most the timeout.
+    async fn within_limit(
+        &self,
+        opening: impl Future<Output = Result<Opened, BodyError>>,
+    ) -> Result<Opened, BodyError> {
+        match tokio::time::timeout(self.limit, opening).await {
             Ok(opened) => opened,
             Err(_) => Err(format!("could not connect within {:?}", self.limit).into()),
         }
     }
 
     /// Opens a connection, without a timeout.
-    async fn connect(&self, to: &Destination) -> Result<Opened, BodyError> {
+    async fn connect(&self, to: &Destination, is_http2: bool) -> Result<Opened, BodyError> {
         match to.is_tls {
-            true => self.connect_tls(to).await,
-            false => self.handshake(dial::connect(&to.host, to.port).await?, self.http2_only).await,
+            true => self.connect_tls(to, false).await,
+            false => self.handshake(dial::connect(&to.host, to.port).await?, is_http2).await,
         }
     }
 
     /// Opens a connection with TLS, and starts the protocol that was negotiated.
     #[cfg(feature = "tls")]
-    async fn connect_tls(&self, to: &Destination) -> Result<Opened, BodyError> {
+    async fn connect_tls(&self, to: &Destination, http1_only: bool) -> Result<Opened, BodyError> {
         let name = rustls::pki_types::ServerName::try_from(to.host.to_string())?;
         let stream = dial::connect(&to.host, to.port).await?;
-        let stream = self.tls.connect(name, stream).await?;
+        let connector = if http1_only { &self.tls.http1 } else { &self.tls.any };
+        let stream = connector.connect(name, stream).await?;
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         self.handshake(stream, is_http2 || self.http2_only).await
     }
 
     /// Fails: an `https` request is never sent in plain text.
     #[cfg(not(feature = "tls"))]
-    async fn connect_tls(&self, _: &Destination) -> Result<Opened, BodyError> {
+    async fn connect_tls(&self, _: &Destination, _: bool) -> Result<Opened, BodyError> {
         Err("https:// needs the feature `tls` of larder-origin".into())
     }
 
@@ -156,6 +190,8 @@ impl Connector {
             return Ok(Opened::Http2(sender, allowed));
         }
         let (sender, connection) = self.http1.handshake(io).await?;
+        // A connection that switches protocols leaves this task with the response.
+        let connection = connection.with_upgrades();
         tokio::spawn(async move { log_end(connection.await) });
         Ok(Opened::Http1(sender))
     }

@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
-use larder_core::{Body, Origin, OriginError, OriginErrorKind};
+use larder_core::{Body, Origin, OriginError, OriginErrorKind, Upgrade, Upgraded};
 
 use crate::{Balance, Health, balance::Balancer, budget::RetryBudget};
 
@@ -113,7 +113,8 @@ impl FailoverOptions {
 /// its health check. A request is sent to it only if all healthy ones have failed, or if there are
 /// none. If every attempt fails, the caller receives the last failure.
 ///
-/// A request with a streamed body has one attempt, because the body cannot be sent twice. See
+/// A request with a streamed body has one attempt, because the body cannot be sent twice, and one
+/// that switches protocols ([`Upgrade`]) has one, too. See
 /// [`FailoverOptions::retries`] for the requests that are retried.
 ///
 /// ```
@@ -169,11 +170,13 @@ impl Failover {
     /// Sends a request to one origin.
     async fn attempt(&self, index: usize, request: Request<Body>) -> Result<Response<Body>, OriginError> {
         let in_progress = self.balancer.begin(&self.health, index);
-        let response = self.origins[index].fetch(request).await?;
-        Ok(match in_progress {
-            Some(in_progress) => response.map(|body| body.on_end(move |_| drop(in_progress))),
-            None => response,
-        })
+        let mut response = self.origins[index].fetch(request).await?;
+        let Some(in_progress) = in_progress else { return Ok(response) };
+        if let Some(connection) = Upgraded::detach(&mut response) {
+            connection.with_guard(in_progress).attach(&mut response);
+            return Ok(response);
+        }
+        Ok(response.map(|body| body.on_end(move |_| drop(in_progress))))
     }
 
     /// Records the result of an attempt in the health of its origin, and returns its outcome.
@@ -246,8 +249,10 @@ impl Origin for Failover {
         let order = self.balancer.order(&self.health);
         self.budget.add_request();
         let (parts, body) = request.into_parts();
+        // A connection that may switch protocols is not opened twice.
+        let is_once = self.options.retries == 0 || parts.extensions.get::<Upgrade>().is_some();
         let content = match body.try_into_bytes() {
-            Ok(content) if self.options.retries > 0 => content,
+            Ok(content) if !is_once => content,
             body => {
                 // A body that streams can be sent once.
                 let body = body.map_or_else(|streaming| streaming, Body::from);

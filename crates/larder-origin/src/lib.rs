@@ -17,6 +17,7 @@ mod origin;
 mod pool;
 #[cfg(feature = "tls")]
 mod tls;
+mod upgrade;
 
 pub use balance::Balance;
 pub use failover::{Failover, FailoverOptions};

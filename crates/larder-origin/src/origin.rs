@@ -2,7 +2,7 @@
 //! checks the response.
 //!
 //! The destination is in `destination`, connections in `pool`; framing is checked in `framing`;
-//! body timeouts are in `body`.
+//! body timeouts are in `body`, and requests that switch protocols in `upgrade`.
 
 use std::{fmt, sync::Arc};
 
@@ -13,7 +13,7 @@ use http::{
     uri::Authority,
 };
 use hyper::body::{Body as _, Incoming};
-use larder_core::{Body, Origin, OriginError, OriginErrorKind, head_within};
+use larder_core::{Body, Origin, OriginError, OriginErrorKind, Upgrade, head_within};
 use tokio::time::Instant;
 
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
     framing,
     log::FailureLog,
     pool::{Lease, Pool, Server},
+    upgrade,
 };
 
 /// An origin that fetches over HTTP/1.1 and HTTP/2 with a pool of connections.
@@ -85,10 +86,11 @@ impl Inner {
         let total = options.total_timeout.map(|limit| (limit, Instant::now() + limit));
         let authority = destination::prepare(options, &mut request)?;
         let is_head = request.method() == Method::HEAD;
-        let (mut response, lease) = self.send(server, &authority, request).await?;
+        let upgrade = request.extensions().get::<Upgrade>().cloned();
+        let sending = self.send(server, &authority, request, upgrade.as_ref());
+        let (mut response, lease) = sending.await?;
         if response.status().is_informational() {
-            // 101 Switching Protocols: this client does not send `Upgrade`, which is hop-by-hop.
-            return Err(OriginError::new(OriginErrorKind::Protocol));
+            return upgrade::switched(response, lease, upgrade.as_ref()).await;
         }
         framing::normalize(response.headers_mut())?;
         if response.status() == StatusCode::NO_CONTENT {
@@ -113,11 +115,18 @@ impl Inner {
         server: &Arc<Server>,
         authority: &Authority,
         request: Request<Body>,
+        upgrade: Option<&Upgrade>,
     ) -> Result<(Response<Incoming>, Lease), OriginError> {
         let limit = self.options.total_timeout.unwrap_or(self.options.head_timeout);
         let limit = limit.min(self.options.head_timeout);
         let (parts, body) = request.into_parts();
-        let sending = |body| exchange(server, authority, Request::from_parts(parts, body));
+        let sending = |body| async {
+            let request = Request::from_parts(parts, body);
+            match upgrade {
+                None => exchange(server, authority, request).await,
+                Some(upgrade) => upgrade::exchange(server, authority, request, upgrade).await,
+            }
+        };
         match head_within(limit, body, sending).await {
             Some(response) => response,
             None => Err(OriginError::new(OriginErrorKind::Timeout(limit))),

@@ -10,12 +10,21 @@ use tokio_rustls::TlsConnector;
 
 use crate::{HyperOptions, OptionsError, TrustedRoots};
 
-/// Creates the TLS connector.
+/// The TLS connectors: one for each choice of protocols that a connection offers (ALPN).
+#[derive(Clone)]
+pub(crate) struct Connectors {
+    /// HTTP/2 and HTTP/1.1, or HTTP/2 only.
+    pub(crate) any: TlsConnector,
+    /// HTTP/1.1 only.
+    pub(crate) http1: TlsConnector,
+}
+
+/// Creates the TLS connectors.
 ///
 /// # Errors
 ///
 /// Returns an [`OptionsError`] if a certificate or key is invalid, or if no root is trusted.
-pub(crate) fn connector(options: &HyperOptions) -> Result<TlsConnector, OptionsError> {
+pub(crate) fn connectors(options: &HyperOptions) -> Result<Connectors, OptionsError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -39,7 +48,9 @@ pub(crate) fn connector(options: &HyperOptions) -> Result<TlsConnector, OptionsE
         true => vec![b"h2".to_vec()],
         false => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
     };
-    Ok(TlsConnector::from(Arc::new(config)))
+    let mut http1 = config.clone();
+    http1.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Connectors { any: Arc::new(config).into(), http1: Arc::new(http1).into() })
 }
 
 /// Returns the root certificates that are trusted.

@@ -7,6 +7,7 @@
 mod lease;
 mod server;
 mod shared;
+mod waiting;
 
 use std::{
     collections::HashMap,

@@ -2,10 +2,7 @@
 
 use std::{
     pin::pin,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::AtomicUsize},
 };
 
 use hyper::client::conn::http1::SendRequest;
@@ -15,7 +12,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Lease, Limits, shared::SharedConnection};
+use super::{Lease, Limits, shared::SharedConnection, waiting::Waiting};
 use crate::{
     connect::{Connector, Opened},
     destination::Destination,
@@ -155,6 +152,23 @@ impl Server {
         };
         permit.keep();
         Ok(lease)
+    }
+
+    /// Opens a connection of HTTP/1.1 for one exchange, after which it may belong to another
+    /// protocol. No idle connection is taken: a request that switches protocols is sent once.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`LeaseError`] if no connection could be opened, or if too many requests wait.
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped at any point. A connection that is being opened is then closed.
+    pub(crate) async fn lease_own(self: &Arc<Self>) -> Result<Lease, LeaseError> {
+        let permit = self.permit().await?;
+        let sender = self.connector.open_http1(&self.to).await.map_err(LeaseError::Connect)?;
+        permit.keep();
+        Ok(Lease::http1(Arc::clone(self), sender, Instant::now(), false))
     }
 
     /// Takes a permit for a connection, or waits for one.
@@ -353,23 +367,6 @@ impl Drop for Permit<'_> {
         if let Some(server) = self.0 {
             server.release_permit();
         }
-    }
-}
-
-/// One of the requests that wait.
-struct Waiting<'s>(&'s AtomicUsize);
-
-impl<'s> Waiting<'s> {
-    /// Counts one more request, or returns `None` if `limit` requests wait.
-    fn enter(waiting: &'s AtomicUsize, limit: usize) -> Option<Self> {
-        let this = Self(waiting);
-        (waiting.fetch_add(1, Ordering::Relaxed) < limit).then_some(this)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
