@@ -125,7 +125,10 @@ fn ambiguous_targets_and_hosts_are_rejected() {
         ("CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n", 501),
         ("TRACE / HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n\r\n", 501),
         ("PURGE / HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n\r\n", 405),
-        ("GET /ws HTTP/1.1\r\nHost: example.com\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", 501),
+        (
+            "GET /ws HTTP/1.1\r\nHost: example.com\r\nConnection: upgrade, close\r\nUpgrade: websocket\r\n\r\n",
+            200,
+        ),
         (
             "GET /h2c HTTP/1.1\r\nHost: example.com\r\nConnection: close, upgrade, http2-settings\r\nUpgrade: h2c\r\n\r\n",
             200,

@@ -2,11 +2,22 @@
 //!
 //! What is logged, and in which format, is left to the implementation of [`AccessLog`].
 
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{StatusCode, Version, header::HOST, request::Parts};
-use tokio::time::Instant;
+use larder_core::Upgraded;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Instant,
+};
 
 use crate::trace::trace_of;
 
@@ -45,9 +56,11 @@ pub struct Access<'a> {
     peer: Option<IpAddr>,
     /// Status code of the response.
     pub status: u16,
-    /// Bytes of content that were sent, without headers and framing.
+    /// Bytes of content that were sent, without headers and framing. After a switch to another
+    /// protocol (status 101), all bytes that the origin sent in it.
     pub bytes: u64,
-    /// Whether the whole content was sent.
+    /// Whether the whole content was sent. After a switch to another protocol, whether the origin
+    /// ended it.
     pub complete: bool,
     /// Time from the end of the request's headers to the end of the response.
     pub duration: Duration,
@@ -162,5 +175,49 @@ impl Drop for LoggedExchange {
             cache_status: std::str::from_utf8(&self.cache_status).unwrap_or_default(),
             trace: trace_of(&self.request.headers),
         });
+    }
+}
+
+/// A connection to an origin that has switched protocols. Its request is logged when it is dropped,
+/// with the bytes that were read from the origin.
+pub(crate) struct LoggedConnection {
+    connection: Upgraded,
+    logged: LoggedExchange,
+}
+
+impl LoggedConnection {
+    /// Creates the connection.
+    pub(crate) fn new(connection: Upgraded, logged: LoggedExchange) -> Self {
+        Self { connection, logged }
+    }
+}
+
+impl AsyncRead for LoggedConnection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.connection).poll_read(cx, buffer))?;
+        match buffer.filled().len() - before {
+            0 => self.logged.complete(),
+            length => self.logged.add(length as u64),
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for LoggedConnection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.connection).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.connection).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.connection).poll_shutdown(cx)
     }
 }

@@ -8,7 +8,7 @@ use http::{
     header::{EXPECT, HeaderValue},
     request::Parts,
 };
-use larder_core::{Body, Cache, CacheResponse, FetchError, Miss};
+use larder_core::{Body, Cache, CacheKey, CacheResponse, FetchError, Miss, Upgrade, Upgraded};
 use tracing::Instrument as _;
 
 use crate::{
@@ -27,6 +27,17 @@ pub(crate) struct ForwardPlan<'a> {
     pub(crate) miss: Miss,
     pub(crate) encoding: NegotiatedEncoding,
     /// The target in the form that was looked up.
+    pub(crate) target: Uri,
+    pub(crate) peer: Option<IpAddr>,
+}
+
+/// What is known of a request to switch protocols.
+#[derive(Debug)]
+pub(crate) struct UpgradePlan<'a> {
+    pub(crate) route: &'a Route,
+    /// The key of the URL.
+    pub(crate) key: CacheKey,
+    /// The target in its normal form.
     pub(crate) target: Uri,
     pub(crate) peer: Option<IpAddr>,
 }
@@ -52,33 +63,10 @@ pub(crate) async fn forward(
     plan: ForwardPlan<'_>,
 ) -> Result<CacheResponse, ForwardError> {
     let ForwardPlan { route, keyed, miss, encoding, target, peer } = plan;
-    let mut headers = match options.access_log {
-        Some(_) => head.headers.clone(),
-        None => std::mem::take(&mut head.headers),
-    };
-    let scheme = target.scheme_str().unwrap_or("http");
-    let authority = target.authority().map_or("", |authority| authority.as_str());
-    let trusted = &options.trusted_proxies;
-    if options.forwarding.prepare(&mut headers, scheme, authority, peer, trusted).is_err() {
-        return Err(ForwardError::Loop);
-    }
-    answer_expectation(&mut headers);
+    let mut headers = forwarded_fields(options, head, &target, peer)?;
     let origin = encoding.origin(Arc::clone(&route.origin), cache, keyed.key, &mut headers);
-    let mut request = Request::new(content);
-    request.method_mut().clone_from(&head.method);
-    *request.uri_mut() = target;
-    *request.headers_mut() = headers;
-    let span = tracing::info_span!(
-        "request",
-        method = %request.method(),
-        path = request.uri().path(),
-        trace_id = tracing::field::Empty,
-    );
-    if !span.is_disabled()
-        && let Some(trace) = trace_of(request.headers())
-    {
-        span.record("trace_id", format_args!("{trace:032x}"));
-    }
+    let request = outgoing(head, target, headers, content);
+    let span = span_of(&request);
     let mut fetch_options = Cow::Borrowed(&route.options);
     if keyed.url.is_some() || keyed.is_query {
         let changed = fetch_options.to_mut();
@@ -90,6 +78,70 @@ pub(crate) async fn forward(
         Some(failure) => ForwardError::Content(failure),
         None => ForwardError::Fetch(error),
     })
+}
+
+/// Passes a request to switch protocols to the origin of its route, past the cache. Returns the
+/// response, and the origin's connection if it has switched.
+pub(crate) async fn pass_upgrade(
+    cache: &Cache,
+    options: &ProxyOptions,
+    head: &mut Parts,
+    upgrade: Upgrade,
+    plan: UpgradePlan<'_>,
+) -> Result<(CacheResponse, Option<Upgraded>), ForwardError> {
+    let UpgradePlan { route, key, target, peer } = plan;
+    let headers = forwarded_fields(options, head, &target, peer)?;
+    let request = outgoing(head, target, headers, Body::empty());
+    let span = span_of(&request);
+    let passing = cache.pass_upgrade(&key, request, upgrade, &*route.origin);
+    passing.instrument(span).await.map_err(ForwardError::Fetch)
+}
+
+/// Returns the fields of a request as they are forwarded. Takes those of `head`, or copies them if
+/// there is an access log.
+fn forwarded_fields(
+    options: &ProxyOptions,
+    head: &mut Parts,
+    target: &Uri,
+    peer: Option<IpAddr>,
+) -> Result<HeaderMap, ForwardError> {
+    let mut headers = match options.access_log {
+        Some(_) => head.headers.clone(),
+        None => std::mem::take(&mut head.headers),
+    };
+    let scheme = target.scheme_str().unwrap_or("http");
+    let authority = target.authority().map_or("", |authority| authority.as_str());
+    let trusted = &options.trusted_proxies;
+    if options.forwarding.prepare(&mut headers, scheme, authority, peer, trusted).is_err() {
+        return Err(ForwardError::Loop);
+    }
+    answer_expectation(&mut headers);
+    Ok(headers)
+}
+
+/// Creates the request to the origin.
+fn outgoing(head: &Parts, target: Uri, headers: HeaderMap, content: Body) -> Request<Body> {
+    let mut request = Request::new(content);
+    request.method_mut().clone_from(&head.method);
+    *request.uri_mut() = target;
+    *request.headers_mut() = headers;
+    request
+}
+
+/// Creates the span of a request to the origin.
+fn span_of(request: &Request<Body>) -> tracing::Span {
+    let span = tracing::info_span!(
+        "request",
+        method = %request.method(),
+        path = request.uri().path(),
+        trace_id = tracing::field::Empty,
+    );
+    if !span.is_disabled()
+        && let Some(trace) = trace_of(request.headers())
+    {
+        span.record("trace_id", format_args!("{trace:032x}"));
+    }
+    span
 }
 
 /// Removes `Expect: 100-continue`, which this proxy answers itself (RFC 9110 §10.1.1): the server

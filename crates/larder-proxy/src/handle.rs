@@ -8,16 +8,17 @@ use std::{fmt, net::IpAddr, sync::Arc};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, header::CONTENT_LENGTH, request::Parts};
 use larder_core::{
-    Body, BodyError, Cache, CacheDetail, CacheResponse, CacheStatus, FetchError, Lookup, Origin,
+    Body, BodyError, Cache, CacheDetail, CacheKey, CacheResponse, CacheStatus, FetchError, Lookup, Origin,
+    Upgrade, Upgraded,
     adapter::{ReceivedTarget, RequestTarget},
     policy::{ClientDirectives, header_names::CACHE_STATUS},
 };
 
 use crate::{
     ProxyBody, ProxyOptions, Route,
-    access::{LoggedExchange, RequestStart, Sent},
+    access::{LoggedConnection, LoggedExchange, RequestStart, Sent},
     content::ContentFailure,
-    forward::{ForwardError, ForwardPlan, forward},
+    forward::{ForwardError, ForwardPlan, UpgradePlan, forward, pass_upgrade},
     keyed::{RequestBody, RequestKey},
     reject,
     route::Routes,
@@ -81,6 +82,10 @@ impl ReverseProxy {
     /// Errors become responses: 4xx, 501 or 508 for a request that is rejected, and 500, 502, 503
     /// or 504 if the origin sent no response and no stored response can be served instead.
     ///
+    /// If the origin has switched to another protocol, such as WebSocket, the response is a 101
+    /// with the origin's connection ([`Upgraded::detach`]), which a server of your own has to join
+    /// with that of the client.
+    ///
     /// ```
     /// use http::{Request, Response};
     /// use larder_core::Body;
@@ -105,21 +110,23 @@ impl ReverseProxy {
         // A client of IPv4 has an IPv6 address on a listener of both.
         let peer = peer.map(|peer| peer.to_canonical());
         let start = self.options.access_log.as_ref().map(RequestStart::now);
-        let ProxyExchange { response, cache_status } = self.exchange(&mut head, content, peer).await;
-        let (parts, body) = response.into_parts();
-        let mut body = ProxyBody::new(body, is_http_2);
-        if let Some(RequestStart { log, started }) = start {
-            body = body.with_log(LoggedExchange {
-                log,
-                request: head,
-                peer,
-                started,
-                status: parts.status,
-                cache_status,
-                sent: Sent::default(),
-            });
+        let ProxyExchange { response, cache_status, connection } =
+            self.exchange(&mut head, content, peer).await;
+        let status = response.status();
+        let logged = start.map(|RequestStart { log, started }| {
+            let sent = Sent::default();
+            LoggedExchange { log, request: head, peer, started, status, cache_status, sent }
+        });
+        let mut response = response.map(|body| ProxyBody::new(body, is_http_2));
+        match (connection, logged) {
+            (Some(connection), Some(logged)) => {
+                Upgraded::new(LoggedConnection::new(connection, logged)).attach(&mut response);
+            }
+            (Some(connection), None) => connection.attach(&mut response),
+            (None, Some(logged)) => response = response.map(|body| body.with_log(logged)),
+            (None, None) => {}
         }
-        Response::from_parts(parts, body)
+        response
     }
 
     /// Produces the response to a request, and what the log reports of it.
@@ -145,6 +152,10 @@ impl ReverseProxy {
             Ok(url) => url,
             Err(error) => return self.failed(&error.into(), is_head),
         };
+        if let Some(upgrade) = Upgrade::of(head) {
+            // Boxed, like the future of a fetch.
+            return Box::pin(self.upgrade(head, upgrade, route, url, peer)).await;
+        }
         let is_asterisk = target.path == "*";
         route.normalization.apply(&mut head.headers);
         let limits = self.options.content_limits();
@@ -172,8 +183,7 @@ impl ReverseProxy {
         let text = keyed.key.target();
         let text = if is_asterisk { text.trim_end_matches('*') } else { &text };
         let Ok(target) = text.parse() else {
-            let rejection = reject::bad_request("400 Bad Request: the request target is not a valid URI\n");
-            return self.rejected(rejection, CacheDetail::Refused);
+            return self.rejected(reject::not_a_uri(), CacheDetail::Refused);
         };
         let content = match content.limited(limits) {
             Ok(content) => content,
@@ -191,6 +201,30 @@ impl ReverseProxy {
         }
     }
 
+    /// Produces the response to a request to switch protocols, which passes the cache by.
+    async fn upgrade(
+        &self,
+        head: &mut Parts,
+        upgrade: Upgrade,
+        route: &Route,
+        key: CacheKey,
+        peer: Option<IpAddr>,
+    ) -> ProxyExchange {
+        if !route.upgrades {
+            return self.rejected(reject::no_upgrade(head.version), CacheDetail::Refused);
+        }
+        let Ok(target) = key.target().parse() else {
+            return self.rejected(reject::not_a_uri(), CacheDetail::Refused);
+        };
+        let plan = UpgradePlan { route, key, target, peer };
+        match pass_upgrade(&self.cache, &self.options, head, upgrade, plan).await {
+            Ok((response, connection)) => ProxyExchange { connection, ..self.completed(response, false) },
+            Err(ForwardError::Loop) => self.rejected(reject::loop_detected(), CacheDetail::Refused),
+            Err(ForwardError::Content(failure)) => self.content_failed(failure, head),
+            Err(ForwardError::Fetch(error)) => self.failed(&error, false),
+        }
+    }
+
     /// Converts a response of the engine. A response to HEAD keeps its length.
     fn completed(&self, response: CacheResponse, is_head: bool) -> ProxyExchange {
         let cache_status = match self.options.access_log {
@@ -205,7 +239,7 @@ impl ReverseProxy {
                 response.headers_mut().entry(CONTENT_LENGTH).or_insert(length.into());
             }
         }
-        ProxyExchange { response, cache_status }
+        ProxyExchange { response, cache_status, connection: None }
     }
 
     /// Adds `Cache-Status` to the response to a rejected request, for which there is no other.
@@ -216,7 +250,7 @@ impl ReverseProxy {
         if let Ok(value) = HeaderValue::from_maybe_shared(cache_status.clone()) {
             response.headers_mut().insert(CACHE_STATUS, value);
         }
-        ProxyExchange { response, cache_status }
+        ProxyExchange { response, cache_status, connection: None }
     }
 
     /// Creates the response to a request of which the content did not arrive.
@@ -235,4 +269,6 @@ impl ReverseProxy {
 struct ProxyExchange {
     response: Response<Body>,
     cache_status: Bytes,
+    /// The origin's connection, if it has switched to another protocol.
+    connection: Option<Upgraded>,
 }

@@ -3,7 +3,7 @@
 
 use http::{
     HeaderMap, Method, Response, StatusCode, Version,
-    header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING, UPGRADE},
+    header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING},
     request::Parts,
 };
 use larder_core::{Body, adapter::TargetRejection};
@@ -25,10 +25,7 @@ pub(crate) fn reject(head: &Parts, has_content: bool) -> Option<Response<Body>> 
         return Some(bad_request("400 Bad Request: Content-Length is invalid or differs between lines\n"));
     }
     if matches!(head.method, Method::GET | Method::HEAD | Method::POST) {
-        // A client may send bytes of the other protocol before the response has arrived.
-        let reason = "501 Not Implemented: this proxy does not support WebSocket or other upgrades\n";
-        return is_upgrade(&head.headers)
-            .then(|| closing(text(StatusCode::NOT_IMPLEMENTED, reason), head.version));
+        return None;
     }
     if head.method == Method::CONNECT {
         let reason = "501 Not Implemented: this proxy does not open tunnels (CONNECT)\n";
@@ -68,16 +65,21 @@ fn has_one_length(headers: &HeaderMap) -> bool {
     lines.next().is_none_or(is_number) && lines.next().is_none()
 }
 
-/// Returns whether the request is to change the protocol of its connection. `h2c`, which some
-/// clients send with every request, does not count: a server may ignore it (RFC 9110 §7.8).
-fn is_upgrade(headers: &HeaderMap) -> bool {
-    let mut values = headers.get_all(UPGRADE).iter();
-    values.any(|value| !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"h2c"))
+/// Creates the 501 response for a request to switch protocols on a route that does not allow it. A
+/// client may send bytes of the other protocol before the response has arrived.
+pub(crate) fn no_upgrade(version: Version) -> Response<Body> {
+    let reason = "501 Not Implemented: this route does not pass WebSocket or other upgrades\n";
+    closing(text(StatusCode::NOT_IMPLEMENTED, reason), version)
 }
 
 /// Creates a 400 response with this text.
 pub(crate) fn bad_request(reason: &'static str) -> Response<Body> {
     text(StatusCode::BAD_REQUEST, reason)
+}
+
+/// Creates the 400 response for a request with a target that no URI can have.
+pub(crate) fn not_a_uri() -> Response<Body> {
+    bad_request("400 Bad Request: the request target is not a valid URI\n")
 }
 
 /// Creates the 400 response for a request without a target that can be trusted.

@@ -49,6 +49,7 @@ pub struct Route {
     /// `None`: the default for the kind of cache.
     pub(crate) client_directives: Option<ClientDirectives>,
     pub(crate) normalization: FieldNormalization,
+    pub(crate) upgrades: bool,
 }
 
 impl fmt::Debug for Route {
@@ -73,6 +74,7 @@ impl Route {
             encoding: Encoding::default(),
             client_directives: None,
             normalization: FieldNormalization::default(),
+            upgrades: true,
         }
     }
 
@@ -149,6 +151,19 @@ impl Route {
     #[must_use]
     pub fn normalize(mut self, normalization: FieldNormalization) -> Self {
         self.normalization = normalization;
+        self
+    }
+
+    /// Sets whether clients may switch the protocol of their connection, for example to WebSocket.
+    /// Default: true. With false, such a request gets a 501.
+    ///
+    /// A request to switch passes the cache by. If the origin accepts, its connection is joined
+    /// with that of the client. `h2c` and TLS are never passed: `Upgrade` is ignored then.
+    ///
+    /// RFC 9110 §7.8.
+    #[must_use]
+    pub fn upgrades(mut self, upgrades: bool) -> Self {
+        self.upgrades = upgrades;
         self
     }
 

@@ -4,6 +4,7 @@
 //! one for each head would cost more than the rest of a hit.
 
 use std::{
+    cell::Cell,
     convert::Infallible,
     future::poll_fn,
     net::SocketAddr,
@@ -19,10 +20,12 @@ use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
     service::{Service, service_fn},
+    upgrade::OnUpgrade,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use larder_core::Upgraded;
 use tokio::{
-    io::AsyncWriteExt as _,
+    io::{AsyncWrite as _, AsyncWriteExt as _},
     net::TcpStream,
     time::{Instant, sleep_until, timeout},
 };
@@ -34,6 +37,7 @@ use super::{
     socket::{ClientStream, MeteredTcp},
     streams::{ServedBody, StreamExecutor},
     timeouts::{Expiry, Timeouts},
+    tunnel,
 };
 use crate::{ProxyBody, ReverseProxy, reject};
 
@@ -82,12 +86,17 @@ pub(super) async fn serve<M: Fn() -> ReverseProxy + 'static>(
     let streams = is_http_2.then(|| executor.clone());
     let served = Rc::clone(&context);
     let begun = Rc::clone(&activity);
+    let switch = Rc::<Switch>::default();
+    let asked = Rc::clone(&switch);
     let service = service_fn(move |request: Request<Incoming>| {
         let in_flight = begun.begin(!request.body().is_end_stream());
         let progress = streams.as_ref().map(StreamExecutor::next_progress);
         let context = Rc::clone(&served);
+        let switch = Rc::clone(&asked);
         async move {
-            let response = respond(&context, request, peer).await;
+            switch.is_asked.set(switch.is_asked.get() || request.extensions().get::<OnUpgrade>().is_some());
+            let mut response = respond(&context, request, peer).await;
+            switch.origin.set(Upgraded::detach(&mut response));
             Ok::<_, Infallible>(response.map(|body| ServedBody::new(body, progress, in_flight)))
         }
     });
@@ -97,7 +106,19 @@ pub(super) async fn serve<M: Fn() -> ReverseProxy + 'static>(
     } else {
         Protocol::Http1(http_1(&context.options).serve_connection(io, service))
     };
-    drive(connection, timeouts, &activity).await;
+    if let Some((client, origin)) = drive(connection, timeouts, &activity, &switch).await {
+        tunnel::join(client, origin, &activity, &context.options).await;
+    }
+}
+
+/// Whether a connection is to switch to another protocol.
+#[derive(Default)]
+struct Switch {
+    /// Whether a request had `Upgrade`. hyper then leaves it to its caller to close the connection
+    /// at the end.
+    is_asked: Cell<bool>,
+    /// The origin's connection, if the last response is a 101.
+    origin: Cell<Option<Upgraded>>,
 }
 
 /// Handles one request.
@@ -174,11 +195,13 @@ fn http_2(options: &ServerOptions, executor: StreamExecutor) -> http2::Builder<S
     builder
 }
 
-/// A connection in hyper's hands.
+/// A connection in hyper's hands, or one that is being closed after it.
 #[expect(clippy::large_enum_variant, reason = "it is not moved while it is used")]
 enum Protocol<S: Service<Request<Incoming>, Response = Response<ServedBody>, Error = Infallible>> {
     Http1(http1::Connection<TokioIo<ClientStream>, S>),
     Http2(http2::Connection<TokioIo<ClientStream>, S, StreamExecutor>),
+    Closing(ClientStream),
+    Closed,
 }
 
 impl<S> Protocol<S>
@@ -191,6 +214,9 @@ where
         match self {
             Self::Http1(connection) => Pin::new(connection).poll(cx),
             Self::Http2(connection) => Pin::new(connection).poll(cx),
+            // If the client does not take it, it does not need it.
+            Self::Closing(stream) => Pin::new(stream).poll_shutdown(cx).map(|_| Ok(())),
+            Self::Closed => Poll::Ready(Ok(())),
         }
     }
 
@@ -200,30 +226,64 @@ where
         match self {
             Self::Http1(connection) => Pin::new(connection).graceful_shutdown(),
             Self::Http2(connection) => Pin::new(connection).graceful_shutdown(),
+            Self::Closing(_) | Self::Closed => {}
         }
+    }
+
+    /// Closes a connection of HTTP/1 that hyper has left open at its end. Returns false if there is
+    /// nothing to close.
+    fn close(&mut self) -> bool {
+        let Self::Http1(connection) = std::mem::replace(self, Self::Closed) else { return false };
+        *self = Self::Closing(connection.into_parts().io.into_inner());
+        true
+    }
+
+    /// Takes a connection of HTTP/1 that has switched to another protocol.
+    fn switched(&mut self) -> Option<ClientStream> {
+        let Self::Http1(connection) = std::mem::replace(self, Self::Closed) else { return None };
+        let parts = connection.into_parts();
+        let mut stream = parts.io.into_inner();
+        stream.switch(parts.read_buf);
+        Some(stream)
     }
 }
 
-/// Runs a connection until it is closed or a timeout has passed.
-async fn drive<S>(mut connection: Protocol<S>, mut timeouts: Timeouts, activity: &Activity)
+/// Runs a connection until it is closed or a timeout has passed. Returns the client's and the
+/// origin's connection if both have switched to another protocol.
+async fn drive<S>(
+    mut connection: Protocol<S>,
+    mut timeouts: Timeouts,
+    activity: &Activity,
+    switch: &Switch,
+) -> Option<(ClientStream, Upgraded)>
 where
     S: Service<Request<Incoming>, Response = Response<ServedBody>, Error = Infallible>,
     S::Future: 'static,
 {
     let mut timer = pin!(sleep_until(timeouts.next(Instant::now()).0));
     let mut is_stopping = false;
-    let expired = poll_fn(|cx| {
+    let ended = poll_fn(|cx| {
         activity.set_waker(cx.waker());
         if activity.is_stopping() && !is_stopping {
             is_stopping = true;
             connection.shut_down();
         }
         loop {
-            if let Poll::Ready(result) = connection.poll(cx) {
-                if let Err(error) = result {
-                    tracing::debug!(%error, "a connection ended");
+            match connection.poll(cx) {
+                Poll::Ready(Ok(())) => {
+                    if let Some(origin) = switch.origin.take() {
+                        return Poll::Ready(Ended::Switched(origin));
+                    }
+                    if !(switch.is_asked.take() && connection.close()) {
+                        return Poll::Ready(Ended::Closed);
+                    }
+                    continue;
                 }
-                return Poll::Ready(None);
+                Poll::Ready(Err(error)) => {
+                    tracing::debug!(%error, "a connection ended");
+                    return Poll::Ready(Ended::Closed);
+                }
+                Poll::Pending => {}
             }
             let now = Instant::now();
             timeouts.update(now);
@@ -236,7 +296,9 @@ where
                         connection.shut_down();
                         continue;
                     }
-                    Expiry::Head | Expiry::Send | Expiry::Closing => return Poll::Ready(Some(expiry)),
+                    Expiry::Head | Expiry::Send | Expiry::Closing => {
+                        return Poll::Ready(Ended::Expired(expiry));
+                    }
                 }
             }
             if timer.is_elapsed() || deadline < timer.deadline() {
@@ -248,8 +310,11 @@ where
         }
     })
     .await;
-    match (expired, connection) {
-        (Some(Expiry::Head), Protocol::Http1(connection)) => {
+    match (ended, connection) {
+        (Ended::Switched(origin), mut connection) => {
+            return connection.switched().map(|client| (client, origin));
+        }
+        (Ended::Expired(Expiry::Head), Protocol::Http1(connection)) => {
             let mut stream = connection.into_parts().io.into_inner();
             let sending = async {
                 stream.write_all(REQUEST_TIMEOUT).await?;
@@ -258,12 +323,21 @@ where
             // If the client does not take it, it does not need it.
             let _ = timeout(REQUEST_TIMEOUT_LIMIT, sending).await;
         }
-        (Some(Expiry::Send), _) => {
+        (Ended::Expired(Expiry::Send), _) => {
             tracing::debug!("closed a connection: the client took nothing of a response");
             activity.reset_on_close();
         }
         _ => {}
     }
+    None
+}
+
+/// How the part of a connection that is HTTP has ended.
+enum Ended {
+    Closed,
+    Expired(Expiry),
+    /// The origin's connection, which the client's is to be joined with.
+    Switched(Upgraded),
 }
 
 /// Waits for a future until the server shuts down. Returns `None` then.

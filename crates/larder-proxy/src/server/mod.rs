@@ -5,6 +5,7 @@
 //! ProxyServer ─► RunningProxy ─► worker (a thread) ─► connection ─► hyper ─► ReverseProxy::handle
 //!                                   │                    ├─ socket ──┐
 //!                                   └─ limits            ├─ streams ─┴─► activity ◄─ timeouts
+//!                                                        └─ tunnel, after a switch of protocols
 //! ```
 
 mod activity;
@@ -18,6 +19,7 @@ mod socket;
 mod streams;
 mod timeouts;
 mod tls;
+mod tunnel;
 mod worker;
 
 use std::{

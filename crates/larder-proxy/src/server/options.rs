@@ -32,6 +32,11 @@ pub struct ServerOptions {
     /// 60 s. When it passes, the connection or the HTTP/2 stream is reset. A slow client that goes
     /// on reading has no limit over HTTP/1. Over HTTP/2, a stream has to take 16 KiB in this time.
     pub send_timeout: Duration,
+    /// Longest time that a connection which has switched to another protocol, such as WebSocket,
+    /// may be silent in both directions; 0 disables the timeout. Default: 1 hour, because such a
+    /// connection is silent while nothing happens. When it passes, the connection is reset.
+    /// [`send_timeout`](Self::send_timeout) applies to it, too.
+    pub upgrade_timeout: Duration,
     /// Time for requests in flight to end after a shutdown has begun. Default: 30 s. When it
     /// passes, their connections are closed. An idle HTTP/2 connection has at most 1 s to close,
     /// after a GOAWAY.
@@ -64,6 +69,7 @@ impl Default for ServerOptions {
             keep_alive: Duration::from_secs(75),
             request_timeout: Duration::from_secs(10),
             send_timeout: Duration::from_secs(60),
+            upgrade_timeout: Duration::from_secs(3600),
             shutdown_timeout: Duration::from_secs(30),
             max_connections: 25_000,
             max_connections_per_client: 4096,
@@ -110,6 +116,14 @@ impl ServerOptions {
     #[must_use]
     pub fn with_send_timeout(mut self, send_timeout: Duration) -> Self {
         self.send_timeout = send_timeout;
+        self
+    }
+
+    /// Sets the longest silence of a connection that has switched to another protocol
+    /// ([`upgrade_timeout`](Self::upgrade_timeout)).
+    #[must_use]
+    pub fn with_upgrade_timeout(mut self, upgrade_timeout: Duration) -> Self {
+        self.upgrade_timeout = upgrade_timeout;
         self
     }
 

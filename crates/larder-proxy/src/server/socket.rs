@@ -118,20 +118,45 @@ pub(super) struct ClientStream {
     first: Bytes,
     /// Bytes that were discarded after the last response; `None` before.
     discarded: Option<usize>,
+    /// Whether the connection has switched to another protocol.
+    has_switched: bool,
 }
 
 impl ClientStream {
     /// Creates a connection without TLS.
     pub(super) fn plain(stream: MeteredTcp) -> Self {
         let activity = Rc::clone(&stream.activity);
-        Self { transport: Transport::Plain(stream), activity, first: Bytes::new(), discarded: None }
+        Self {
+            transport: Transport::Plain(stream),
+            activity,
+            first: Bytes::new(),
+            discarded: None,
+            has_switched: false,
+        }
     }
 
     /// Creates a connection over TLS, after the handshake.
     #[cfg(feature = "tls")]
     pub(super) fn tls(stream: tokio_rustls::server::TlsStream<MeteredTcp>) -> Self {
         let activity = Rc::clone(&stream.get_ref().0.activity);
-        Self { transport: Transport::Tls(Box::new(stream)), activity, first: Bytes::new(), discarded: None }
+        Self {
+            transport: Transport::Tls(Box::new(stream)),
+            activity,
+            first: Bytes::new(),
+            discarded: None,
+            has_switched: false,
+        }
+    }
+
+    /// Switches to another protocol. `read_ahead` is read first: the client sent it behind its
+    /// request. From now on, closing the sending side leaves the other one open.
+    pub(super) fn switch(&mut self, read_ahead: Bytes) {
+        self.has_switched = true;
+        self.first = if self.first.is_empty() {
+            read_ahead
+        } else {
+            [read_ahead, std::mem::take(&mut self.first)].concat().into()
+        };
     }
 
     /// Returns whether the client has begun an HTTP/2 connection, once it has sent enough to
@@ -219,8 +244,12 @@ impl AsyncWrite for ClientStream {
         inner!(self.poll_flush(cx))
     }
 
-    /// Closes the sending side, and then discards what the client may still send.
+    /// Closes the sending side, and then discards what the client may still send, unless the
+    /// connection has switched to another protocol.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.has_switched {
+            return inner!(self.poll_shutdown(cx));
+        }
         if self.discarded.is_none() {
             ready!(inner!(self.poll_shutdown(cx)))?;
             // Without content, further requests may still have arrived.

@@ -22,6 +22,11 @@ const LOOK: Duration = Duration::from_secs(60);
 /// A limit that is as good as none, and can be added to any instant.
 const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
+/// Returns a limit that can be added to any instant. Zero is none.
+pub(super) fn limit(limit: Duration) -> Duration {
+    if limit.is_zero() { LONGEST } else { limit.min(LONGEST) }
+}
+
 /// What to do when a deadline has passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expiry {
@@ -63,7 +68,6 @@ impl Timeouts {
         is_http_2: bool,
         opened: Instant,
     ) -> Self {
-        let limit = |limit: Duration| if limit.is_zero() { LONGEST } else { limit.min(LONGEST) };
         Self {
             activity,
             is_http_2,

@@ -3,6 +3,7 @@
 
 pub(crate) mod client;
 pub(crate) mod frames;
+pub(crate) mod websocket;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -17,7 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use larder_core::{Cache, Limits, Origin};
 use larder_memory::MemoryStore;
 use larder_origin::{HyperOptions, HyperOrigin};
-use larder_proxy::{ProxyOptions, ProxyServer, Reloader, ReverseProxy, ServerHandle, ServerOptions};
+use larder_proxy::{ProxyOptions, ProxyServer, Reloader, ReverseProxy, Route, ServerHandle, ServerOptions};
 use larder_testkit::RawOrigin;
 use rustls::pki_types::ServerName;
 use tokio::{
@@ -71,6 +72,8 @@ pub(crate) struct Setup {
     pub(crate) proxy: ProxyOptions,
     pub(crate) limits: Limits,
     pub(crate) listen: SocketAddr,
+    /// Whether the route passes requests to switch protocols.
+    pub(crate) upgrades: bool,
 }
 
 impl Setup {
@@ -81,6 +84,7 @@ impl Setup {
             proxy: ProxyOptions::default().with_https(protocol.is_tls()),
             limits: Limits::default(),
             listen: ([127, 0, 0, 1], 0).into(),
+            upgrades: true,
         }
     }
 
@@ -111,7 +115,7 @@ impl Setup {
     }
 
     fn start(self, make: impl Fn() -> Arc<dyn Origin> + Send + Clone + 'static) -> Proxy {
-        let Self { protocol, server, proxy, limits, listen } = self;
+        let Self { protocol, server, proxy, limits, listen, upgrades } = self;
         let cache = Cache::builder(Arc::new(MemoryStore::default())).limits(limits).build();
         let generated = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
         let mut server = ProxyServer::bind(listen, server).expect("a free port");
@@ -125,7 +129,10 @@ impl Setup {
         let served = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async move {
-                let make = move || ReverseProxy::new(worker_cache.clone(), make(), proxy.clone());
+                let make = move || {
+                    let routes = vec![Route::to(make()).upgrades(upgrades)];
+                    ReverseProxy::with_routes(worker_cache.clone(), routes, proxy.clone())
+                };
                 let running = server.run(make).expect("sockets");
                 sender.send(running.handle()).expect("the test waits");
                 running.serve().await.expect("the workers start");
