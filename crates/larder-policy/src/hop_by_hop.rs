@@ -1,11 +1,12 @@
 //! Removes header fields that concern one connection only (RFC 9110 §7.6.1), and identifies those
 //! that are never stored (RFC 9111 §3.1). `storing` decides which others are not stored.
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue, header::TE};
 
 use crate::{Rules, header_names::CONNECTION, list::members_of};
 
-/// Returns whether a field concerns one connection only, even if `Connection` does not list it.
+/// Returns whether a field concerns one connection only, even if `Connection` does not list it, or
+/// the framing of one message (`Trailer`).
 pub(crate) fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
@@ -28,7 +29,7 @@ pub(crate) fn is_proxy_field(name: &str) -> bool {
 /// [`Rules::strip_hop_by_hop`] also keeps the targeted fields of a cache's rules. Use it for
 /// responses that a cache may store: what forbids storing is then read from all fields.
 pub fn strip_hop_by_hop(fields: &mut HeaderMap) {
-    strip(fields, &[], is_hop_by_hop);
+    strip(fields, &[], is_unforwardable);
 }
 
 impl Rules {
@@ -49,13 +50,41 @@ impl Rules {
     /// assert_eq!(fields.len(), 1);
     /// ```
     pub fn strip_hop_by_hop(&self, fields: &mut HeaderMap) {
-        strip(fields, &self.targets, is_hop_by_hop);
+        strip(fields, &self.targets, is_unforwardable);
     }
 }
 
 /// Removes the hop-by-hop fields and the proxy credentials of a request before it is forwarded.
+///
+/// Of `TE`, `trailers` stays: trailers are forwarded, and gRPC servers refuse requests without it.
 pub fn strip_unforwardable(fields: &mut HeaderMap) {
-    strip(fields, &[], |name| is_hop_by_hop(name) || is_proxy_field(name));
+    let accepts_trailers = accepts_trailers(fields);
+    strip(fields, &[], |name| is_unforwardable(name) || is_proxy_field(name));
+    if accepts_trailers {
+        fields.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Returns whether the sender of a request accepts trailers: `TE` lists `trailers` (RFC 9110
+/// §10.1.4).
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue};
+/// use larder_policy::accepts_trailers;
+///
+/// let mut fields = HeaderMap::new();
+/// assert!(!accepts_trailers(&fields));
+/// fields.insert("te", HeaderValue::from_static("gzip;q=0.5, Trailers"));
+/// assert!(accepts_trailers(&fields));
+/// ```
+pub fn accepts_trailers(fields: &HeaderMap) -> bool {
+    fields.contains_key(TE) && members_of(fields, &TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
+}
+
+/// Returns whether a field is never forwarded. `Trailer` is: it announces the trailers, which are
+/// forwarded, to every recipient (RFC 9110 §6.6.2).
+fn is_unforwardable(name: &str) -> bool {
+    is_hop_by_hop(name) && name != "trailer"
 }
 
 /// Removes the fields that `Connection` lists, except `kept` and other end-to-end fields, and those

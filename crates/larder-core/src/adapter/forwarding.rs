@@ -8,7 +8,7 @@ use http::{
 };
 
 use super::{TrustedProxies, joined_cookies, steering::strip_ambiguous, strip_steering};
-use crate::policy::{list_members, parameters, strip_unforwardable};
+use crate::policy::{list_members, parameters, strip_trailers, strip_unforwardable};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -103,6 +103,19 @@ impl Forwarding {
         headers.append(VIA, self.via.clone());
         headers.append(CDN_LOOP, self.id.clone());
         Ok(())
+    }
+
+    /// Prepares the trailers of a request to be sent to an origin. Those that must not be in a
+    /// trailer section are removed, and those with which a client could steer the origin, which
+    /// may merge them into the head.
+    ///
+    /// RFC 9110 §6.5.1.
+    pub fn prepare_trailers(trailers: &mut HeaderMap) {
+        strip_trailers(trailers);
+        strip_steering(trailers);
+        strip_ambiguous(trailers);
+        trailers.remove(VIA);
+        trailers.remove(CDN_LOOP);
     }
 
     /// Returns whether `CDN-Loop` names this instance.

@@ -176,7 +176,7 @@ where
                     observe(BodyEvent::Chunk(frame.data_ref().map_or(0, |chunk| chunk.len() as u64)));
                 }
                 // A reader that knows the end does not poll again.
-                if self.body.is_end_stream() {
+                if frame.is_trailers() || self.body.is_end_stream() {
                     self.end(BodyEnd::Complete);
                 }
             }

@@ -23,8 +23,10 @@ use crate::ByteStream;
 
 /// The body of a request or response, either whole in memory or a stream of chunks.
 ///
-/// Trailers are dropped: a cache would have to store them, and RFC 9111 §3.1 allows it not to. A
-/// body is `Send` and `Sync`, as some frameworks require.
+/// A streaming body may end with trailers, which only the trait `http_body::Body` returns:
+/// [`chunk`](Self::chunk) and [`into_bytes`](Self::into_bytes) skip them. They are never stored, as
+/// RFC 9111 §3.1 permits: the client of a miss gets them, and those of a hit do not. A body is
+/// `Send` and `Sync`, as some frameworks require.
 ///
 /// ```
 /// use larder_core::Body;
@@ -55,7 +57,7 @@ impl Body {
         Self(Kind::Empty)
     }
 
-    /// Creates a body from any body of the crate `http-body` 1, which it boxes. Trailers are dropped.
+    /// Creates a body from any body of the crate `http-body` 1, which it boxes.
     ///
     /// A `Body` is returned unchanged.
     pub fn stream<B>(body: B) -> Self

@@ -22,6 +22,8 @@ pub(super) async fn pass_upgrade(
 ) -> Result<(CacheResponse, Option<Upgraded>), FetchError> {
     let reported = cx.stopwatch().map(|stopwatch| (request.method().clone(), stopwatch));
     strip_unforwardable(request.headers_mut());
+    // It would be in the way of `upgrade` in `Connection`.
+    request.headers_mut().remove(http::header::TE);
     request.extensions_mut().insert(upgrade.clone());
     let mut upgraded = None;
     let mut result = send(cx, request, &upgrade, origin, &mut upgraded).await;

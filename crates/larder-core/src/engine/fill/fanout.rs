@@ -30,10 +30,11 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::readers::Readers;
+use super::{read_ahead::next_frame, readers::Readers};
 use crate::timeout::within;
 use crate::{Body, BodySource};
 
@@ -73,6 +74,8 @@ pub(super) struct State {
     pub(super) end: u64,
     /// How the body ended, once it has.
     pub(super) completion: Option<Completion>,
+    /// The trailers, once they have arrived. Only the client of the fetch gets them.
+    trailers: Option<Box<HeaderMap>>,
     /// The origin's error, if it ended the body.
     pub(super) cause: Option<Cause>,
     pub(super) readers: Readers,
@@ -119,6 +122,7 @@ impl BodyFanout {
             start: 0,
             end,
             completion: None,
+            trailers: None,
             cause: None,
             readers: Readers::default(),
             writer_position: Some(0),
@@ -145,8 +149,16 @@ impl BodyFanout {
             if !self.make_room(timeouts.slow_reader).await {
                 return Completion::Broken;
             }
-            match within(timeouts.origin, body.chunk()).await {
-                Some(Some(Ok(chunk))) if self.fits(chunk.len()) => self.push(chunk),
+            match within(timeouts.origin, next_frame(&mut body)).await {
+                Some(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(chunk) if chunk.is_empty() => {}
+                    Ok(chunk) if self.fits(chunk.len()) => self.push(chunk),
+                    // Longer than announced.
+                    Ok(_) => return Completion::Broken,
+                    Err(frame) => {
+                        self.state.lock().trailers = frame.into_trailers().ok().map(Box::new);
+                    }
+                },
                 Some(None) if self.is_complete() => {
                     guard.completion = Completion::Whole;
                     return Completion::Whole;
@@ -155,10 +167,15 @@ impl BodyFanout {
                     self.state.lock().cause = Some(Cause(error.into()));
                     return Completion::Broken;
                 }
-                // Too slow, or shorter or longer than announced.
-                None | Some(None | Some(Ok(_))) => return Completion::Broken,
+                // Too slow, or shorter than announced.
+                None | Some(None) => return Completion::Broken,
             }
         }
+    }
+
+    /// Takes the trailers, if there are any.
+    pub(super) fn take_trailers(&self) -> Option<HeaderMap> {
+        self.state.lock().trailers.take().map(|trailers| *trailers)
     }
 
     /// Returns whether `more` bytes are within the announced length.

@@ -9,6 +9,7 @@
 //! has arrived, `fanout` distributes the bodies that are still arriving, and `backfill` reads one
 //! of them for one client.
 
+mod arriving;
 mod backfill;
 mod fanout;
 mod read_ahead;
@@ -18,10 +19,12 @@ mod writing;
 use std::{collections::VecDeque, sync::Arc, task::Poll};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::Body as _;
 
 pub(super) use self::writing::Writing;
 use self::{
+    arriving::ArrivingBody,
     fanout::BodyFanout,
     read_ahead::{PrefixedBody, ReadAhead, Tail, read_ahead, total},
     writing::{Begun, StreamingFill, write_whole},
@@ -80,13 +83,13 @@ pub(super) async fn fill(cx: &Arc<Context>, fill: Fill, mut body: Body) -> Fille
         return Filled::unstored(body, FlightOutcome::UNSHAREABLE);
     }
     match read_ahead(&mut body).await {
-        ReadAhead::Complete(bytes) if bytes.len() as u64 > fill.max_len => {
-            Filled::unstored(Body::from(bytes), FlightOutcome::UNSHAREABLE)
+        ReadAhead::Complete(bytes, trailers) if bytes.len() as u64 > fill.max_len => {
+            Filled::unstored(whole(bytes, trailers), FlightOutcome::UNSHAREABLE)
         }
-        ReadAhead::Complete(bytes) if length.is_none_or(|length| length == bytes.len() as u64) => {
-            fill_whole(cx, fill, bytes).await
+        ReadAhead::Complete(bytes, trailers) if length.is_none_or(|length| length == bytes.len() as u64) => {
+            fill_whole(cx, fill, bytes, trailers).await
         }
-        ReadAhead::Complete(bytes) => {
+        ReadAhead::Complete(bytes, _) => {
             let error = "the body does not have the announced length".into();
             fail_body(cx, &fill.key, VecDeque::from([bytes]), error)
         }
@@ -106,19 +109,28 @@ fn fail_body(cx: &Context, key: &CacheKey, chunks: VecDeque<Bytes>, error: BodyE
     Filled::unstored(body, FlightOutcome::NotShared(NextRequests::Collapse))
 }
 
+/// Returns the body of one client, with its trailers. They are not stored.
+fn whole(bytes: Bytes, trailers: Option<HeaderMap>) -> Body {
+    if trailers.is_none() {
+        return Body::from(bytes);
+    }
+    let chunks = if bytes.is_empty() { VecDeque::new() } else { VecDeque::from([bytes]) };
+    Body::stream(PrefixedBody { chunks, tail: Tail::Trailers(trailers) })
+}
+
 /// Serves and stores a body that is in memory.
-async fn fill_whole(cx: &Arc<Context>, fill: Fill, bytes: Bytes) -> Filled {
+async fn fill_whole(cx: &Arc<Context>, fill: Fill, bytes: Bytes, trailers: Option<HeaderMap>) -> Filled {
     let Fill { key, reservation, head, may_exceed, .. } = fill;
     let body = StoredBody::Whole(bytes.clone());
     let outcome = FlightOutcome::of_stored(Candidate::new(EntryId(0), Arc::clone(&head), body));
     let Some(reservation) = reservation else {
-        return Filled { body: Body::from(bytes), stored: false, outcome, writing: None };
+        return Filled { body: whole(bytes, trailers), stored: false, outcome, writing: None };
     };
     let (shared, chunk) = (Arc::clone(cx), bytes.clone());
     let (stored, writing) =
         Writing::start(async move { write_whole(&shared, &key, reservation, head, chunk, may_exceed).await })
             .await;
-    Filled { body: Body::from(bytes), stored, outcome, writing }
+    Filled { body: whole(bytes, trailers), stored, outcome, writing }
 }
 
 /// Serves and stores a body that is still arriving. The result's `writing` reads it for all
@@ -154,7 +166,8 @@ async fn fill_streaming(
     let fanout = BodyFanout::new(length, chunks);
     let source: Arc<dyn BodySource> = Arc::new(Arc::clone(&fanout));
     let body = match source.stream(None).await {
-        Ok(stream) => Body::stored(stream, length),
+        Ok(stream) if length.is_some() => Body::stored(stream, length),
+        Ok(chunks) => Body::stream(ArrivingBody { chunks, fanout: Some(Arc::clone(&fanout)) }),
         Err(error) => return fail_body(cx, &key, VecDeque::new(), error.into()),
     };
     let candidate = Candidate::new(EntryId(0), Arc::clone(&head), StoredBody::Source(source));

@@ -1,9 +1,11 @@
 //! Reads the chunks of a body that are available without waiting, and puts them back in front of
 //! the rest.
 
-use std::{collections::VecDeque, pin::Pin, task::Poll};
+use std::{collections::VecDeque, future::poll_fn, pin::Pin, task::Poll};
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::{Frame, SizeHint};
 
 use crate::{Body, BodyError, timeout::poll_once};
 
@@ -13,7 +15,7 @@ const READ_AHEAD_LIMIT: usize = 64 * 1024;
 
 /// The part of a body that could be read without waiting.
 pub(super) enum ReadAhead {
-    Complete(Bytes),
+    Complete(Bytes, Option<HeaderMap>),
     Partial(VecDeque<Bytes>),
     Failed(VecDeque<Bytes>, BodyError),
 }
@@ -22,7 +24,7 @@ pub(super) enum ReadAhead {
 pub(super) async fn read_ahead(body: &mut Body) -> ReadAhead {
     if body.is_whole() {
         return match std::mem::take(body).try_into_bytes() {
-            Ok(bytes) => ReadAhead::Complete(bytes),
+            Ok(bytes) => ReadAhead::Complete(bytes, None),
             Err(rest) => {
                 *body = rest;
                 ReadAhead::Partial(VecDeque::new())
@@ -32,18 +34,31 @@ pub(super) async fn read_ahead(body: &mut Body) -> ReadAhead {
     let mut chunks = VecDeque::new();
     let mut length = 0;
     while length < READ_AHEAD_LIMIT {
-        let next: Pin<&mut _> = std::pin::pin!(body.chunk());
+        let next: Pin<&mut _> = std::pin::pin!(next_frame(body));
         match poll_once(next).await {
-            Poll::Ready(Some(Ok(chunk))) => {
-                length += chunk.len();
-                chunks.push_back(chunk);
-            }
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                Ok(chunk) if chunk.is_empty() => {}
+                Ok(chunk) => {
+                    length += chunk.len();
+                    chunks.push_back(chunk);
+                }
+                // Nothing follows trailers.
+                Err(frame) => {
+                    return ReadAhead::Complete(concat(&mut chunks, length), frame.into_trailers().ok());
+                }
+            },
             Poll::Ready(Some(Err(error))) => return ReadAhead::Failed(chunks, error),
-            Poll::Ready(None) => return ReadAhead::Complete(concat(&mut chunks, length)),
+            Poll::Ready(None) => return ReadAhead::Complete(concat(&mut chunks, length), None),
             Poll::Pending => break,
         }
     }
     ReadAhead::Partial(chunks)
+}
+
+/// Returns the next chunk or the trailers; `None` at the end of the body.
+pub(super) async fn next_frame(body: &mut Body) -> Option<Result<Frame<Bytes>, BodyError>> {
+    use http_body::Body as _;
+    poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
 }
 
 /// Returns the number of bytes in `chunks`.
@@ -71,6 +86,7 @@ pub(super) struct PrefixedBody {
 pub(super) enum Tail {
     Body(Body),
     Failure(Option<BodyError>),
+    Trailers(Option<HeaderMap>),
 }
 
 impl http_body::Body for PrefixedBody {
@@ -80,13 +96,16 @@ impl http_body::Body for PrefixedBody {
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut std::task::Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, BodyError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(chunk) = self.chunks.pop_front() {
-            return Poll::Ready(Some(Ok(http_body::Frame::data(chunk))));
+            return Poll::Ready(Some(Ok(Frame::data(chunk))));
         }
         match &mut self.tail {
             Tail::Body(rest) => Pin::new(rest).poll_frame(cx),
             Tail::Failure(error) => Poll::Ready(error.take().map(Err)),
+            Tail::Trailers(trailers) => {
+                Poll::Ready(trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
+            }
         }
     }
 
@@ -95,16 +114,19 @@ impl http_body::Body for PrefixedBody {
             && match &self.tail {
                 Tail::Body(rest) => rest.is_end_stream(),
                 Tail::Failure(error) => error.is_none(),
+                Tail::Trailers(trailers) => trailers.is_none(),
             }
     }
 
-    fn size_hint(&self) -> http_body::SizeHint {
+    fn size_hint(&self) -> SizeHint {
         let taken = total(&self.chunks);
         match &self.tail {
-            Tail::Body(rest) => rest.size_hint().exact().map_or_else(http_body::SizeHint::default, |rest| {
-                http_body::SizeHint::with_exact(rest + taken)
-            }),
-            Tail::Failure(_) => http_body::SizeHint::default(),
+            Tail::Body(rest) => rest
+                .size_hint()
+                .exact()
+                .map_or_else(SizeHint::default, |rest| SizeHint::with_exact(rest + taken)),
+            // With a length, a response over HTTP/1.1 would have no trailers.
+            Tail::Failure(_) | Tail::Trailers(_) => SizeHint::default(),
         }
     }
 }
