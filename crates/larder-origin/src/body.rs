@@ -76,7 +76,9 @@ impl Body for ResponseBody {
         if let Poll::Ready(frame) = this.body.as_mut().poll_frame(cx) {
             *this.is_waiting = false;
             let has_failed = matches!(frame, Some(Err(_)));
-            let lease = this.lease.take_if(|_| has_failed || frame.is_none() || this.body.is_end_stream());
+            // Nothing follows trailers, and a reader may not poll again.
+            let is_last = frame.as_ref().is_none_or(|frame| frame.as_ref().is_ok_and(Frame::is_trailers));
+            let lease = this.lease.take_if(|_| has_failed || is_last || this.body.is_end_stream());
             if let Some(lease) = lease.filter(|_| !has_failed) {
                 lease.finish();
             }

@@ -2,7 +2,7 @@
 
 use http::{
     HeaderValue, Request, Uri,
-    header::HOST,
+    header::{CONNECTION, HOST, TE},
     uri::{Authority, Parts, PathAndQuery, Scheme},
 };
 use larder_core::{Body, OriginError, OriginErrorKind};
@@ -79,6 +79,10 @@ pub(crate) fn to_http1(request: &mut Request<Body>, authority: &Authority) -> Re
     let host = HeaderValue::from_str(authority.as_str())
         .map_err(|error| OriginError::new(OriginErrorKind::Protocol).with_source(error))?;
     request.headers_mut().insert(HOST, host);
+    if request.headers().contains_key(TE) {
+        // It concerns this connection (RFC 9110 §10.1.4).
+        request.headers_mut().insert(CONNECTION, HeaderValue::from_static("te"));
+    }
     *request.uri_mut() = Uri::from(path_of(request.uri()));
     *request.version_mut() = http::Version::HTTP_11;
     Ok(())

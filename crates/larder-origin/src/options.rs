@@ -56,8 +56,9 @@ pub struct HyperOptions {
     /// Largest head of a response in bytes. Default: 128 KiB; for HTTP/1 at least 8 KiB. A response
     /// with a larger head is an error.
     pub max_head: usize,
-    /// Longest time between two chunks of a stream of events (`text/event-stream`). Default: 1
-    /// hour, because such a stream is silent while nothing happens.
+    /// Longest time between two chunks of a stream of events (`text/event-stream`) or of a response
+    /// of gRPC (`application/grpc`). Default: 1 hour, because such a stream is silent while nothing
+    /// happens.
     pub event_timeout: Duration,
     /// Longest time of a whole exchange, from the request to the end of the response's body.
     /// Default: none, because a download or a stream of events may last for long. When it passes,

@@ -103,8 +103,8 @@ impl Inner {
             lease.finish();
             return Ok(response.map(|_| Body::empty()));
         }
-        let has_events = is_event_stream(response.headers());
-        let pause = if has_events { options.event_timeout } else { options.body_timeout };
+        let pause =
+            if may_be_silent(response.headers()) { options.event_timeout } else { options.body_timeout };
         let limits = BodyLimits { pause, total };
         Ok(response.map(|body| Body::stream(ResponseBody::new(body, limits, lease))))
     }
@@ -174,11 +174,15 @@ async fn exchange(
     }
 }
 
-/// Returns whether a response is a stream of events, which is silent while nothing happens.
-fn is_event_stream(fields: &HeaderMap) -> bool {
+/// Returns whether a response is silent while nothing happens: a stream of events, or one of gRPC.
+fn may_be_silent(fields: &HeaderMap) -> bool {
     let media_type = fields.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    let media_type = media_type.split(|byte| *byte == b';').next().unwrap_or_default();
-    media_type.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+    let media_type = media_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let is_grpc = |(name, format): (&[u8], &[u8])| {
+        name.eq_ignore_ascii_case(b"application/grpc") && (format.is_empty() || format[0] == b'+')
+    };
+    media_type.eq_ignore_ascii_case(b"text/event-stream")
+        || media_type.split_at_checked(b"application/grpc".len()).is_some_and(is_grpc)
 }
 
 /// Returns a copy of a request with a body in memory; `None` if the body streams.
