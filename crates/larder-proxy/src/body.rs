@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
-use larder_core::{Body, BodyError};
+use larder_core::{Body, BodyError, policy::strip_trailers};
 
 use crate::access::LoggedExchange;
 
@@ -22,14 +22,16 @@ const HTTP_2_CHUNK: usize = 16 * 1024;
 
 /// The body of a response of a [`ReverseProxy`](crate::ReverseProxy).
 ///
-/// It fails if the origin's response does, so that a truncated response never looks complete.
-/// Trailers are dropped.
+/// It fails if the origin's response does, so that a truncated response never looks complete. It
+/// has the trailers of the origin, if the client accepts them, without those that concern one
+/// connection or change the message (RFC 9110 §6.5.1).
 #[derive(Debug)]
 pub struct ProxyBody {
     body: Body,
     /// The rest of a chunk that was longer than `max_chunk`.
     rest: Bytes,
     max_chunk: usize,
+    has_trailers: bool,
     /// Reported to the access log when this body is dropped.
     logged: Option<Box<LoggedExchange>>,
 }
@@ -38,7 +40,13 @@ impl ProxyBody {
     /// Creates a body. Over HTTP/2, its chunks are short.
     pub(crate) fn new(body: Body, is_http_2: bool) -> Self {
         let max_chunk = if is_http_2 { HTTP_2_CHUNK } else { usize::MAX };
-        Self { body, rest: Bytes::new(), max_chunk, logged: None }
+        Self { body, rest: Bytes::new(), max_chunk, has_trailers: true, logged: None }
+    }
+
+    /// Drops the trailers.
+    pub(crate) fn without_trailers(mut self) -> Self {
+        self.has_trailers = false;
+        self
     }
 
     /// Sets the exchange that is reported to the access log at the end.
@@ -50,19 +58,27 @@ impl ProxyBody {
         self
     }
 
-    /// Returns the next chunk of at most `max_chunk` bytes.
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
-        let mut chunk = std::mem::take(&mut self.rest);
-        if chunk.is_empty() {
-            chunk = match ready!(self.body.poll_chunk(cx)) {
-                Some(Ok(chunk)) => chunk,
+    /// Returns the next chunk of at most `max_chunk` bytes, or the trailers.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        while self.rest.is_empty() {
+            let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => frame,
                 end => return Poll::Ready(end),
             };
+            match frame.into_data() {
+                Ok(chunk) => self.rest = chunk,
+                Err(frame) => {
+                    let mut trailers = frame.into_trailers().unwrap_or_default();
+                    strip_trailers(&mut trailers);
+                    if self.has_trailers && !trailers.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                    }
+                }
+            }
         }
-        if chunk.len() > self.max_chunk {
-            self.rest = chunk.split_off(self.max_chunk);
-        }
-        Poll::Ready(Some(Ok(chunk)))
+        let length = self.rest.len().min(self.max_chunk);
+        let chunk = self.rest.split_to(length);
+        Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
 }
 
@@ -74,17 +90,21 @@ impl http_body::Body for ProxyBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let chunk = ready!(self.poll_chunk(cx));
-        let is_end = chunk.is_none() || chunk.as_ref().is_some_and(Result::is_ok) && self.is_end_stream();
+        let next = ready!(self.poll_next(cx));
+        let is_end = match &next {
+            // Nothing follows trailers.
+            Some(Ok(frame)) => frame.is_trailers() || self.is_end_stream(),
+            Some(Err(_)) => false,
+            None => true,
+        };
         if let Some(logged) = &mut self.logged {
-            if let Some(Ok(chunk)) = &chunk {
-                logged.add(chunk.len() as u64);
-            }
+            let chunk = next.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+            logged.add(chunk.map_or(0, |chunk| chunk.len() as u64));
             if is_end {
                 logged.complete();
             }
         }
-        Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
+        Poll::Ready(next)
     }
 
     fn is_end_stream(&self) -> bool {

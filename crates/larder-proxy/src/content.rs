@@ -17,7 +17,7 @@ use std::{
 
 use bytes::{Buf as _, Bytes};
 use http_body::{Frame, SizeHint};
-use larder_core::{Body, BodyError};
+use larder_core::{Body, BodyError, adapter::Forwarding};
 use tokio::time::{Sleep, sleep};
 
 /// The reason why the content of a request is not complete.
@@ -74,7 +74,7 @@ impl ContentOutcome {
 }
 
 /// Applies the limits to the content of a request. Returns the content, and its outcome if there is
-/// content. Trailers are dropped.
+/// content. Trailers that must not be forwarded are removed.
 ///
 /// # Errors
 ///
@@ -134,14 +134,21 @@ where
             let Ok(frame) = frame else {
                 return Poll::Ready(Some(Err(this.outcome.fail(ContentFailure::Broken))));
             };
-            // Trailers are skipped.
-            if let Ok(mut data) = frame.into_data() {
-                let data = data.copy_to_bytes(data.remaining());
-                let Some(remaining) = this.remaining.checked_sub(data.len() as u64) else {
-                    return Poll::Ready(Some(Err(this.outcome.fail(ContentFailure::TooLong))));
-                };
-                *this.remaining = remaining;
-                return Poll::Ready(Some(Ok(Frame::data(data))));
+            match frame.into_data() {
+                Ok(mut data) => {
+                    let data = data.copy_to_bytes(data.remaining());
+                    let Some(remaining) = this.remaining.checked_sub(data.len() as u64) else {
+                        return Poll::Ready(Some(Err(this.outcome.fail(ContentFailure::TooLong))));
+                    };
+                    *this.remaining = remaining;
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Err(frame) => {
+                    if let Ok(mut trailers) = frame.into_trailers() {
+                        Forwarding::prepare_trailers(&mut trailers);
+                        return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                    }
+                }
             }
         }
         let timer = this.timer.get_or_insert_with(|| Box::pin(sleep(*this.timeout)));

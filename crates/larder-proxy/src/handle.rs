@@ -6,12 +6,16 @@
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, header::CONTENT_LENGTH, request::Parts};
+use http::{
+    HeaderValue, Method, Request, Response, Version,
+    header::{CONTENT_LENGTH, TRAILER},
+    request::Parts,
+};
 use larder_core::{
     Body, BodyError, Cache, CacheDetail, CacheKey, CacheResponse, CacheStatus, FetchError, Lookup, Origin,
     Upgrade, Upgraded,
     adapter::{ReceivedTarget, RequestTarget},
-    policy::{ClientDirectives, header_names::CACHE_STATUS},
+    policy::{ClientDirectives, accepts_trailers, header_names::CACHE_STATUS},
 };
 
 use crate::{
@@ -106,7 +110,9 @@ impl ReverseProxy {
         B: http_body::Body<Data: Send, Error: Into<BodyError>> + Send + 'static,
     {
         let (mut head, content) = request.into_parts();
-        let is_http_2 = head.version >= http::Version::HTTP_2;
+        let is_http_2 = head.version >= Version::HTTP_2;
+        // Over HTTP/2, trailers need no consent: they are a part of its framing.
+        let has_trailers = is_http_2 || head.version == Version::HTTP_11 && accepts_trailers(&head.headers);
         // A client of IPv4 has an IPv6 address on a listener of both.
         let peer = peer.map(|peer| peer.to_canonical());
         let start = self.options.access_log.as_ref().map(RequestStart::now);
@@ -118,6 +124,10 @@ impl ReverseProxy {
             LoggedExchange { log, request: head, peer, started, status, cache_status, sent }
         });
         let mut response = response.map(|body| ProxyBody::new(body, is_http_2));
+        if !has_trailers {
+            response.headers_mut().remove(TRAILER);
+            response = response.map(ProxyBody::without_trailers);
+        }
         match (connection, logged) {
             (Some(connection), Some(logged)) => {
                 Upgraded::new(LoggedConnection::new(connection, logged)).attach(&mut response);

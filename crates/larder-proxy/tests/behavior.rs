@@ -4,7 +4,11 @@
 
 mod setting;
 
-use std::{io::Read as _, sync::Arc, time::Duration};
+use std::{
+    io::{Read as _, Write as _},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::Response;
@@ -33,6 +37,8 @@ on_each_protocol! {
     several_cookies_reach_the_origin_as_one_line
     a_reader_that_stops_is_cut
     purge_methods_and_tunnels_are_rejected
+    a_response_before_the_end_of_the_content_arrives
+    interim_responses_are_not_the_response
 }
 
 /// Over HTTP/2, a request without content was taken for one with content, so that with TLS nothing
@@ -258,4 +264,46 @@ async fn purge_methods_and_tunnels_are_rejected(protocol: Protocol) {
         assert_eq!((reply.status, reply.how()), (status, "larder; detail=refused"), "{method}");
     }
     assert_eq!(origin.count(), 0);
+}
+
+/// An origin that refuses an upload answers before it has everything, and some close then.
+async fn a_response_before_the_end_of_the_content_arrives(protocol: Protocol) {
+    use http_body_util::BodyExt as _;
+    for closes in [true, false] {
+        let origin = RawOrigin::start(move |head, stream| {
+            if head.starts_with("GET") {
+                return stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext").is_ok();
+            }
+            let refused = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno";
+            stream.write_all(refused).expect("it reads");
+            !closes && stream.read_to_end(&mut Vec::new()).is_ok()
+        });
+        let proxy = Setup::new(protocol).in_front_of(&origin);
+        let mut client = proxy.client().await;
+        let (content, _keep) = setting::client::unfinished(5);
+        let request = client.request("POST", "/").body(content).expect("a request");
+        let exchange = async {
+            let response = client.stream(request).await.expect("a response");
+            let status = response.status();
+            (status, response.into_body().collect().await.expect("whole").to_bytes())
+        };
+        let (status, content) = timeout(setting::PATIENCE, exchange).await.expect("before the end");
+        assert_eq!((status.as_u16(), &content[..]), (403, &b"no"[..]), "closes: {closes}");
+        if protocol.is_http_2() {
+            assert_eq!(client.get("/next").await.text(), "next", "the connection goes on");
+        }
+    }
+}
+
+/// Interim responses other than 100 cannot be forwarded; the final one is.
+async fn interim_responses_are_not_the_response(protocol: Protocol) {
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n";
+    let last = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 4\r\n\r\npage";
+    let origin = RawOrigin::fixed(format!("{hints}HTTP/1.1 102 Processing\r\n\r\n{hints}{last}"));
+    let proxy = Setup::new(protocol).in_front_of(&origin);
+    for how in ["larder; fwd=uri-miss; fwd-status=200; stored", "larder; hit"] {
+        let reply = proxy.get("/").await;
+        assert_eq!((reply.status, reply.text(), reply.header("link")), (200, "page", ""));
+        assert!(reply.how().starts_with(how), "{reply:?}");
+    }
 }

@@ -304,3 +304,37 @@ async fn a_rejection_reaches_a_client_that_still_sends() {
         assert_eq!(status(&proxy.raw(request).await), 413);
     }
 }
+
+/// After an early response, the rest of the content is read: the client gets the response, and the
+/// connection is either closed in order or goes on (RFC 9112 §9.6).
+#[tokio::test]
+async fn an_early_response_reaches_a_client_that_still_sends() {
+    for closes in [true, false] {
+        let origin = RawOrigin::start(move |head, stream| {
+            if head.starts_with("GET") {
+                return stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext").is_ok();
+            }
+            let refused = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno";
+            stream.write_all(refused).expect("it reads");
+            !closes && std::io::copy(&mut stream.take(500_000), &mut std::io::sink()).is_ok()
+        });
+        let proxy = setup().in_front_of(&origin);
+        let mut stream = proxy.tcp().await;
+        let head = "POST / HTTP/1.1\r\nHost: site.test\r\nTransfer-Encoding: chunked\r\n\r\n";
+        stream.write_all(format!("{head}5\r\nhello\r\n").as_bytes()).await.expect("it reads");
+        let early = read_response(&mut stream).await;
+        assert_eq!((status(&early), early.ends_with("\r\n\r\nno")), (403, true), "{early}");
+        let rest = [b"7A11B\r\n", &vec![b'x'; 0x7a11b][..], b"\r\n0\r\n\r\n", GET.as_bytes()].concat();
+        stream.write_all(&rest).await.expect("no reset");
+        let mut after = Vec::new();
+        let mut next = [0; 4096];
+        while !after.ends_with(b"next") {
+            match stream.read(&mut next).await.expect("no reset") {
+                0 => break,
+                length => after.extend_from_slice(&next[..length]),
+            }
+        }
+        assert!(after.is_empty() || status(&String::from_utf8_lossy(&after)) == 200, "closes: {closes}");
+        assert_eq!(proxy.get("/").await.text(), "next");
+    }
+}

@@ -102,11 +102,12 @@ impl Setup {
 
     /// Starts a proxy in front of a server over HTTP.
     pub(crate) fn in_front_of(self, origin: &RawOrigin) -> Proxy {
-        let url = origin.url();
-        self.start(move || {
-            let options = HyperOptions::to(&url).expect("a URL");
-            Arc::new(HyperOrigin::new(options).expect("valid options")) as _
-        })
+        self.to(HyperOptions::to(&origin.url()).expect("a URL"))
+    }
+
+    /// Starts a proxy in front of a server over HTTP with these options.
+    pub(crate) fn to(self, options: HyperOptions) -> Proxy {
+        self.start(move || Arc::new(HyperOrigin::new(options.clone()).expect("valid options")) as _)
     }
 
     /// Starts a proxy in front of an origin without a network.
