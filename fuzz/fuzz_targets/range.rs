@@ -29,6 +29,12 @@ fuzz_target!(|data: &[u8]| {
             assert!(part.first <= part.last && part.last < length, "{part:?} of {length} bytes");
             assert_eq!(part.complete, Some(length));
         }
+        Serve::Parts(parts) => {
+            let mut sorted = parts.to_vec();
+            sorted.sort_by_key(|part| part.first);
+            assert!(sorted.len() > 1 && sorted.windows(2).all(|two| two[0].last + 1 < two[1].first));
+            assert!(sorted.iter().all(|part| part.last < length && part.complete == Some(length)));
+        }
         Serve::NotSatisfiable { complete } => assert_eq!(complete, length),
         Serve::Whole => {}
         other => panic!("a whole response was served as {other:?}"),
@@ -40,6 +46,7 @@ fuzz_target!(|data: &[u8]| {
     assert!(stored.first <= stored.last && stored.complete.is_none_or(|complete| stored.last < complete));
     match part.serve(&request, Some(stored.length())) {
         Serve::Part(served) => assert!(stored.covers(&served), "{served:?} of {stored:?}"),
+        Serve::Parts(parts) => assert!(parts.iter().all(|served| stored.covers(served)), "{parts:?} of {stored:?}"),
         Serve::Whole => panic!("a partial response was served as a whole one"),
         _ => {}
     }

@@ -143,8 +143,8 @@ impl StoredHead {
 
     /// Returns the status code and header fields for a form of this response, without `Age` and
     /// `Cache-Status`.
-    pub fn fields_for(&self, serve: Serve) -> (StatusCode, HeaderMap) {
-        serving::fields_for(self, serve)
+    pub fn fields_for(&self, serve: &Serve) -> (StatusCode, HeaderMap) {
+        serving::fields_in_form(self.status, &self.fields, serve)
     }
 }
 

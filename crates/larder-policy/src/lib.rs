@@ -4,7 +4,8 @@
 //
 // - may a response be stored: `storing`, with `freshness`, `age`, `directives`, `targeted`,
 //   `overrides`, `groups`; reasons: `not_storable`
-// - may it be reused: `reuse`, `stale`, `vary`; in which form: `serving`, `range`, `partial`
+// - may it be reused: `reuse`, `stale`, `vary`; in which form: `serving`, `range`, `multipart`,
+//   `partial`
 // - validating it: `validation` (the request), `freshening` (the response)
 // - what an unsafe request invalidates: `invalidation`
 // - keys: `key`, `target`; what is stored: `head`; what is reported: `status`
@@ -26,6 +27,7 @@ mod invalidation;
 mod key;
 mod list;
 mod mode;
+mod multipart;
 mod negotiation;
 mod not_storable;
 mod overrides;
@@ -60,19 +62,20 @@ pub use invalidation::{invalidation_groups, invalidation_targets};
 pub use key::{CacheKey, PrehashedBuildHasher, PrehashedHasher};
 pub use list::{entity_tags, list_members, parameters};
 pub use mode::CacheMode;
+pub use multipart::Multipart;
 pub use negotiation::{is_normalizable, quality};
 pub use not_storable::NotStorable;
 pub use overrides::Overrides;
 pub use partial::{Combined, PartSource};
-pub use range::ByteRange;
+pub use range::{ByteRange, RangeKind};
 pub use request::{RequestHead, RequestHeaders};
 pub use reuse::{MissReason, Reuse, Selected, StalePermission, ValidateReason};
 pub use rules::{CacheKind, Rules};
-pub use serving::{Serve, not_modified, not_modified_fields};
+pub use serving::{Serve, fields_in_form, not_modified, not_modified_fields, serve_arrived};
 pub use stale::Failure;
 pub use status::{CacheDetail, CacheOutcome, CacheStatus, ForwardReason};
 pub use target::{TargetError, TargetUri};
 pub use time::Timestamp;
 pub use trailers::strip_trailers;
-pub use validation::Validator;
+pub use validation::{Validator, request_whole};
 pub use vary::SelectingHeaders;

@@ -23,16 +23,67 @@ pub struct ByteRange {
     pub complete: Option<u64>,
 }
 
-/// The range that a `Range` field requests (RFC 9110 §14.2).
+/// Most ranges that a `Range` field may request. A field with more is ignored (RFC 9110 §14.2).
+const MAX_RANGES: usize = 32;
+
+/// One range that a `Range` field requests (RFC 9110 §14.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RequestedRange {
+enum RangeSpec {
     /// The bytes from the first position to the second, or to the end without a second.
     From(u64, Option<u64>),
     /// This many bytes at the end.
     Suffix(u64),
-    /// A range unit that is not understood, invalid syntax, or several ranges. The field is
-    /// ignored, which every recipient may do (RFC 9110 §14.2).
-    Ignored,
+}
+
+/// The ranges that a `Range` field requests (RFC 9110 §14.2), in the order of the field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RequestedRanges(Specs);
+
+/// Most fields request one range, which takes no allocation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Specs {
+    One(RangeSpec),
+    Several(Vec<RangeSpec>),
+}
+
+/// The kind of range that a request has.
+///
+/// The enum is exhaustive, so that no match misses a new variant: adding one is a breaking change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RangeKind {
+    /// Nothing: there is no `Range`, or the method is not GET.
+    None,
+    /// The complete representation: `bytes=0-`.
+    Everything,
+    /// Another single range of bytes.
+    Single,
+    /// Several ranges of bytes.
+    Several,
+    /// A unit that is not understood, invalid syntax, or more ranges than are served.
+    Unknown,
+}
+
+impl RangeKind {
+    /// Returns the kind of a `Range` field.
+    pub(crate) fn of(value: &[u8]) -> Self {
+        match RequestedRanges::parse(value).map(|ranges| ranges.0) {
+            None => Self::Unknown,
+            Some(Specs::One(RangeSpec::From(0, None))) => Self::Everything,
+            Some(Specs::One(_)) => Self::Single,
+            Some(Specs::Several(_)) => Self::Several,
+        }
+    }
+}
+
+/// The bytes of a representation that a request selects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SelectedRanges {
+    /// The representation has none of the requested bytes.
+    None,
+    /// One range: one was requested, or the others have no bytes or overlap.
+    One(ByteRange),
+    /// Two or more ranges, which neither overlap nor touch.
+    Several(Box<[ByteRange]>),
 }
 
 impl ByteRange {
@@ -75,19 +126,56 @@ impl ByteRange {
     }
 }
 
-impl RequestedRange {
-    /// Parses a `Range` field.
-    pub(crate) fn parse(value: &[u8]) -> Self {
-        Self::parse_one(value.trim_ascii()).unwrap_or(Self::Ignored)
-    }
-
-    /// Parses a `Range` field with one range of bytes. Returns `None` for anything else.
-    fn parse_one(value: &[u8]) -> Option<Self> {
-        let (unit, set) = split_once(value, b'=')?;
-        if !unit.eq_ignore_ascii_case(b"bytes") || set.contains(&b',') {
+impl RequestedRanges {
+    /// Parses a `Range` field. Returns `None` if it is to be ignored, which every recipient may do
+    /// (RFC 9110 §14.2): it has another unit, invalid syntax, or more than 32 ranges.
+    pub(crate) fn parse(value: &[u8]) -> Option<Self> {
+        let (unit, set) = split_once(value.trim_ascii(), b'=')?;
+        if !unit.eq_ignore_ascii_case(b"bytes") {
             return None;
         }
-        let (first, last) = split_once(set.trim_ascii(), b'-')?;
+        let mut members = set.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        let mut members = members.by_ref().filter(|member| !member.is_empty());
+        let first = RangeSpec::parse(members.next()?)?;
+        let Some(second) = members.next() else { return Some(Self(Specs::One(first))) };
+        let mut all = vec![first, RangeSpec::parse(second)?];
+        for member in members {
+            if all.len() == MAX_RANGES {
+                return None;
+            }
+            all.push(RangeSpec::parse(member)?);
+        }
+        Some(Self(Specs::Several(all)))
+    }
+
+    /// Returns the requested bytes of a representation of `complete` bytes.
+    ///
+    /// Ranges without bytes are left out. Those that overlap or touch become one, at the place of
+    /// the first of them (RFC 9110 §15.3.7.2). The ranges together are never longer than the
+    /// representation.
+    pub(crate) fn within(&self, complete: u64) -> SelectedRanges {
+        let specs = match &self.0 {
+            Specs::One(spec) => std::slice::from_ref(spec),
+            Specs::Several(specs) => specs,
+        };
+        let mut ranges = specs.iter().filter_map(|spec| spec.within(complete));
+        let Some(first) = ranges.next() else { return SelectedRanges::None };
+        let Some(second) = ranges.next() else { return SelectedRanges::One(first) };
+        let mut disjoint = vec![first];
+        for range in std::iter::once(second).chain(ranges) {
+            insert_disjoint(&mut disjoint, range);
+        }
+        match *disjoint {
+            [one] => SelectedRanges::One(one),
+            _ => SelectedRanges::Several(disjoint.into()),
+        }
+    }
+}
+
+impl RangeSpec {
+    /// Parses one range of bytes. Returns `None` if it is invalid.
+    fn parse(spec: &[u8]) -> Option<Self> {
+        let (first, last) = split_once(spec, b'-')?;
         if first.is_empty() {
             return Some(Self::Suffix(position(last)?));
         }
@@ -98,15 +186,35 @@ impl RequestedRange {
 
     /// Returns the requested bytes of a representation of `complete` bytes. Returns `None` if it
     /// has none of them.
-    pub(crate) fn within(self, complete: u64) -> Option<ByteRange> {
+    fn within(self, complete: u64) -> Option<ByteRange> {
         let end = complete.checked_sub(1)?;
         let (first, last) = match self {
             Self::From(first, last) => (first, last.unwrap_or(end).min(end)),
-            Self::Suffix(0) | Self::Ignored => return None,
+            Self::Suffix(0) => return None,
             Self::Suffix(length) => (complete.saturating_sub(length), end),
         };
         ByteRange::new(first, last, Some(complete))
     }
+}
+
+/// Adds a range to ranges that neither overlap nor touch. It becomes one with those that it
+/// overlaps or touches.
+fn insert_disjoint(disjoint: &mut Vec<ByteRange>, mut range: ByteRange) {
+    let mut place = disjoint.len();
+    let mut index = 0;
+    while let Some(other) = disjoint.get(index).copied() {
+        if range.first > other.last + 1 || other.first > range.last + 1 {
+            index += 1;
+            continue;
+        }
+        range.first = range.first.min(other.first);
+        range.last = range.last.max(other.last);
+        disjoint.remove(index);
+        place = place.min(index);
+        // The longer range may now touch an earlier one.
+        index = 0;
+    }
+    disjoint.insert(place.min(disjoint.len()), range);
 }
 
 /// Parses a position, which consists of digits only. Returns `None` if it does not fit into 64

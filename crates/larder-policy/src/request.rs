@@ -6,7 +6,7 @@
 
 use http::{HeaderMap, Method};
 
-use crate::{ClientDirectives, directives::RequestDirectives};
+use crate::{ClientDirectives, directives::RequestDirectives, range::RangeKind};
 
 /// Read access to header fields, whichever HTTP library stores them.
 pub trait RequestHeaders {
@@ -162,6 +162,45 @@ impl<'a, F: RequestHeaders> RequestHead<'a, F> {
     /// Returns whether the request forbids storing its response (`no-store`, RFC 9111 §5.2.1.5).
     pub fn forbids_storing(&self) -> bool {
         self.cache_control().is_some_and(|directives| directives.no_store)
+    }
+
+    /// Returns the kind of range that is requested.
+    ///
+    /// ```
+    /// use http::{HeaderMap, HeaderValue, Method};
+    /// use larder_policy::{RangeKind, RequestHead};
+    ///
+    /// let mut fields = HeaderMap::new();
+    /// fields.insert("range", HeaderValue::from_static("bytes=0-"));
+    /// assert_eq!(RequestHead::new(&Method::GET, &fields).range_kind(), RangeKind::Everything);
+    /// ```
+    pub fn range_kind(&self) -> RangeKind {
+        self.range().map_or(RangeKind::None, RangeKind::of)
+    }
+
+    /// Returns the value of `Range`, if it counts.
+    pub fn range_value(&self) -> Option<&'a [u8]> {
+        self.range()
+    }
+
+    /// Returns the `Range` of the request, if it counts: only GET has ranges (RFC 9110 §14.2).
+    pub(crate) fn range(&self) -> Option<&'a [u8]> {
+        self.first(HeaderFlags::RANGE, "range").filter(|_| *self.method == Method::GET)
+    }
+
+    /// Returns whether the request has a condition that may lead to a 304 or a 412. `If-Range` is
+    /// none of them.
+    pub fn has_conditions(&self) -> bool {
+        const CONDITIONS: u16 = HeaderFlags::IF_NONE_MATCH.0
+            | HeaderFlags::IF_MODIFIED_SINCE.0
+            | HeaderFlags::ORIGIN_PRECONDITION.0;
+        self.flags.has_any(CONDITIONS)
+    }
+
+    /// Returns whether the request has a precondition that only the origin may evaluate: `If-Match`
+    /// or `If-Unmodified-Since` (RFC 9111 §4.3.2).
+    pub fn has_origin_precondition(&self) -> bool {
+        self.has(HeaderFlags::ORIGIN_PRECONDITION)
     }
 
     /// Returns whether any of these flags is set.

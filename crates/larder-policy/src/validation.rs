@@ -59,6 +59,15 @@ pub(crate) fn strong_tag(fields: &HeaderMap) -> Option<&[u8]> {
     }
 }
 
+/// Removes the range and the conditions of a request, except those that only the origin may
+/// evaluate: the complete response is requested. The client is served from it
+/// ([`serve_arrived`](crate::serve_arrived)).
+pub fn request_whole(fields: &mut HeaderMap) {
+    for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE] {
+        fields.remove(name);
+    }
+}
+
 impl Rules {
     /// Makes a request conditional on the stored responses and returns whether that was possible
     /// (§4.3.1).
@@ -80,9 +89,7 @@ impl Rules {
         if stored.validator().is_none() {
             return false;
         }
-        for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE] {
-            fields.remove(name);
-        }
+        request_whole(fields);
         if let Some(Validator::Strong(_) | Validator::Weak(_)) = stored.validator() {
             let others = candidates.iter().filter(|other| other.part.is_none());
             let mut tags: Vec<&[u8]> = Vec::new();

@@ -3,8 +3,28 @@
 mod table;
 
 use http::StatusCode;
-use larder_policy::{Combined, PartSource, RequestHead, Serve, not_modified_fields};
+use larder_policy::{ByteRange, Combined, PartSource, RequestHead, Serve, not_modified_fields};
 use table::{check, check_cited, message, method, rules, stored};
+
+/// A request for thousands of ranges made servers send a body many times (CVE-2011-3192).
+#[test]
+fn many_ranges_cost_no_more_than_the_representation() {
+    let head = stored(&rules("shared"), "GET", "200 max-age=9").expect("the response is storable");
+    let serve = |set: &str| {
+        let text = format!("GET Range: bytes={set}");
+        let fields = message(&text).1;
+        head.serve(&RequestHead::new(&http::Method::GET, &fields), Some(1000))
+    };
+    let several =
+        |count: usize| (0..count).map(|n| format!("{}-{}", 4 * n, 4 * n)).collect::<Vec<_>>().join(",");
+    assert!(matches!(serve(&several(32)), Serve::Parts(parts) if parts.len() == 32));
+    assert_eq!(serve(&several(33)), Serve::Whole, "more than 32 ranges are ignored");
+    let overlapping = ["0-"; 32].join(",");
+    assert!(
+        matches!(serve(&overlapping), Serve::Part(part) if part.length() == 1000),
+        "overlapping ranges are one"
+    );
+}
 
 /// Request | stored response with a body of ten bytes | expected
 #[test]
@@ -35,7 +55,19 @@ fn serving() {
         GET Range: bytes=10-                          | 200 max-age=9                          | 416 of 10
         GET Range: bytes=-0                           | 200 max-age=9                          | 416 of 10
         GET Range: bytes=5-4                          | 200 max-age=9                          | whole
-        GET Range: bytes=0-1,3-4                      | 200 max-age=9                          | whole
+        GET Range: bytes=0-1,3-4                      | 200 max-age=9                          | 0-1/10, 3-4/10
+        GET Range: bytes=8-9 , ,\t0-1,               | 200 max-age=9                          | 8-9/10, 0-1/10
+        GET Range: bytes=0-0,-1                       | 200 max-age=9                          | 0-0/10, 9-9/10
+        GET Range: bytes=0-1,2-3                      | 200 max-age=9                          | 0-3/10
+        GET Range: bytes=0-5,2-3,9-                   | 200 max-age=9                          | 0-5/10, 9-9/10
+        GET Range: bytes=6-7,0-1,2-5                  | 200 max-age=9                          | 0-7/10
+        GET Range: bytes=0-0,10-20                    | 200 max-age=9                          | 0-0/10
+        GET Range: bytes=0-0,                         | 200 max-age=9                          | 0-0/10
+        GET Range: bytes=10-,20-,-0                   | 200 max-age=9                          | 416 of 10
+        GET Range: bytes=0-1,x                        | 200 max-age=9                          | whole
+        GET Range: bytes=0-1,5-4                      | 200 max-age=9                          | whole
+        GET Range: bytes=,                            | 200 max-age=9                          | whole
+        GET Range: bytes=0-0,2-2; If-Range: \"x\"     | 200 max-age=9; ETag: \"a\"             | whole
         GET Range: lines=0-1                          | 200 max-age=9                          | whole
         GET Range: bytes=99999999999999999999-        | 200 max-age=9                          | whole
         GET Range: bytes=0-1                          | 404 max-age=9                          | whole
@@ -49,6 +81,8 @@ fn serving() {
         GET Range: bytes=5-6                          | 206 max-age=9; Content-Range: bytes 4-8/10   | 5-6/10
         GET Range: bytes=5-9                          | 206 max-age=9; Content-Range: bytes 4-8/10   | no
         GET                                           | 206 max-age=9; Content-Range: bytes 4-8/10   | no
+        GET Range: bytes=4-4,8-8                      | 206 max-age=9; Content-Range: bytes 4-8/10   | 4-4/10, 8-8/10
+        GET Range: bytes=4-4,9-9                      | 206 max-age=9; Content-Range: bytes 4-8/10   | no
         ",
         |cells| {
             let head = stored(&rules("shared"), "GET", cells[1]).expect("the response is storable");
@@ -58,6 +92,10 @@ fn serving() {
                 Serve::Whole => "whole".to_owned(),
                 Serve::NotModified => "304".to_owned(),
                 Serve::Part(part) => format!("{}-{}/{}", part.first, part.last, part.complete.unwrap_or_default()),
+                Serve::Parts(parts) => {
+                    let shown = |part: &ByteRange| format!("{}-{}/{}", part.first, part.last, part.complete.unwrap_or_default());
+                    parts.iter().map(shown).collect::<Vec<_>>().join(", ")
+                }
                 Serve::NotSatisfiable { complete } => format!("416 of {complete}"),
                 _ => "no".to_owned(),
             }

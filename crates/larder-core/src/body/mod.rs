@@ -1,12 +1,17 @@
-//! Defines [`Body`], the body of a request or response, whole in memory or streaming. `frames` has
-//! the bodies that a streaming one consists of, `end` how a body ends.
+//! Defines [`Body`], the body of a request or response, whole in memory or streaming.
+//!
+//! `conversions` has what it is created from, `frames` the bodies that a streaming one consists of,
+//! `ranges` those of partial responses, `end` how a body ends.
 
+mod conversions;
 mod end;
 mod frames;
+mod ranges;
 
 use std::{
     any::Any,
-    fmt,
+    collections::VecDeque,
+    ops::Range,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -18,7 +23,10 @@ use parking_lot::Mutex;
 
 pub(crate) use self::end::BodyEvent;
 pub use self::end::{BodyEnd, BodyError, BodyReadError};
-use self::frames::{Chunks, Erased, MapErr, Observed};
+use self::{
+    frames::{Chunks, Erased, MapErr, Observed},
+    ranges::{Chain, Cut},
+};
 use crate::ByteStream;
 
 /// The body of a request or response, either whole in memory or a stream of chunks.
@@ -277,6 +285,29 @@ impl Body {
         }
     }
 
+    /// Returns a range of this body, which lies within it. The body is read from its start, and
+    /// dropped at the end of the range. If it ends before that, the range ends with an error.
+    pub(crate) fn cut(self, range: Range<u64>) -> Self {
+        if range.is_empty() {
+            return Self::empty();
+        }
+        match self.try_into_bytes() {
+            Ok(bytes) => {
+                let positions = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
+                match positions.filter(|(_, end)| *end <= bytes.len()) {
+                    Some((start, end)) => Self::from(bytes.slice(start..end)),
+                    None => Self::boxed(Cut::new(Self::from(bytes), range)),
+                }
+            }
+            Err(stream) => Self::boxed(Cut::new(stream, range)),
+        }
+    }
+
+    /// Creates the body of several bodies, one after the other.
+    pub(crate) fn chain(bodies: VecDeque<Self>) -> Self {
+        Self::boxed(Chain(bodies))
+    }
+
     /// Returns the length in bytes if all bytes are in memory.
     pub(crate) fn whole_length(&self) -> Option<u64> {
         match &self.0 {
@@ -328,40 +359,6 @@ impl Body {
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),
             }
-        }
-    }
-}
-
-impl From<Bytes> for Body {
-    fn from(bytes: Bytes) -> Self {
-        if bytes.is_empty() { Self(Kind::Empty) } else { Self(Kind::Whole(bytes)) }
-    }
-}
-
-impl From<Vec<u8>> for Body {
-    fn from(bytes: Vec<u8>) -> Self {
-        Bytes::from(bytes).into()
-    }
-}
-
-impl From<&'static str> for Body {
-    fn from(text: &'static str) -> Self {
-        Bytes::from_static(text.as_bytes()).into()
-    }
-}
-
-impl From<String> for Body {
-    fn from(text: String) -> Self {
-        Bytes::from(text).into()
-    }
-}
-
-impl fmt::Debug for Body {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Kind::Empty => f.write_str("Body::Empty"),
-            Kind::Whole(bytes) => write!(f, "Body::Whole({} bytes)", bytes.len()),
-            Kind::Stream(_) => f.write_str("Body::Stream"),
         }
     }
 }

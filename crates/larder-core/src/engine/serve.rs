@@ -1,9 +1,14 @@
-//! Creates the response from a stored one: whole, a part, 304 or 416 (RFC 9111 §4.3.2, RFC 9110
+//! Creates the response from a stored one: whole, in parts, 304 or 416 (RFC 9111 §4.3.2, RFC 9110
 //! §14). Which of these it is, [`StoredHead::serve`] decides; this file opens the body.
 
-use std::{ops::Range, time::Duration};
+use std::{
+    collections::VecDeque,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    ops::Range,
+    time::Duration,
+};
 
-use http::Method;
+use http::{HeaderMap, Method};
 
 use super::{
     context::Context,
@@ -13,8 +18,8 @@ use super::{
     response::{CacheResponse, ResponseHead},
 };
 use crate::{
-    Body, CacheDetail, CacheStatus, Candidates, RequestHead, RequestHeaders, StoredBody,
-    policy::{Failure, Serve},
+    Body, CacheDetail, CacheStatus, Candidate, Candidates, RequestHead, RequestHeaders, StoredBody,
+    policy::{ByteRange, Failure, Multipart, Serve},
 };
 
 /// The stored response cannot be read. The engine treats it as a miss.
@@ -40,24 +45,11 @@ pub(super) async fn serve<F: RequestHeaders>(
     } else {
         stored.serve(request, candidate.body.content_length())
     };
-    let range = match serve {
-        Serve::Whole => None,
-        Serve::Part(part) => {
-            let offset = stored.part.map_or(0, |stored| stored.first);
-            Some(part.first - offset..part.last + 1 - offset)
-        }
-        Serve::NotModified | Serve::NotSatisfiable { .. } => Some(0..0),
-        Serve::NotInPart => return Err(Unreadable),
-    };
-    let body = if request.method() == Method::HEAD {
-        Body::empty()
-    } else {
-        open(cx, &candidate.body, range).await?
-    };
     if serve == Serve::Whole {
-        let status = stored.status;
+        let head_only = request.method() == Method::HEAD;
+        let body = if head_only { Body::empty() } else { open(cx, &candidate.body, None).await? };
         return Ok(CacheResponse {
-            status,
+            status: stored.status,
             head: ResponseHead::Stored(candidates, index),
             age,
             origin_head: None,
@@ -65,8 +57,59 @@ pub(super) async fn serve<F: RequestHeaders>(
             body,
         });
     }
-    let (status, fields) = stored.fields_for(serve);
+    let (status, mut fields) = stored.fields_for(&serve);
+    let body = open_form(cx, candidate, &serve, &mut fields).await?;
+    let body = if request.method() == Method::HEAD { Body::empty() } else { body };
     Ok(CacheResponse { status, head: ResponseHead::Own(fields), age, origin_head: None, cache_status, body })
+}
+
+/// Opens the bytes of a stored response that are served in this form, other than the whole.
+/// `fields` are those of the response, to which those of a multipart body are added.
+pub(super) async fn open_form(
+    cx: &Context,
+    candidate: &Candidate,
+    serve: &Serve,
+    fields: &mut HeaderMap,
+) -> Result<Body, Unreadable> {
+    let offset = candidate.head.part.map_or(0, |stored| stored.first);
+    let within_body = |part: &ByteRange| part.first - offset..part.last + 1 - offset;
+    match serve {
+        Serve::Whole => open(cx, &candidate.body, None).await,
+        Serve::Part(part) => open(cx, &candidate.body, Some(within_body(part))).await,
+        Serve::Parts(parts) => {
+            let multipart = Multipart::new(&random_boundary(), fields);
+            let mut bodies = VecDeque::with_capacity(2 * parts.len() + 1);
+            for part in parts {
+                bodies.push_back(Body::from(multipart.before(part)));
+                bodies.push_back(open(cx, &candidate.body, Some(within_body(part))).await?);
+            }
+            bodies.push_back(Body::from(multipart.end()));
+            Ok(Body::chain(bodies))
+        }
+        Serve::NotModified | Serve::NotSatisfiable { .. } => Ok(Body::empty()),
+        Serve::NotInPart => Err(Unreadable),
+    }
+}
+
+/// Returns whether bytes of a body would have to be waited for that arrive much later than the
+/// others: they begin more than `limit` bytes after those that have arrived.
+///
+/// Also if several ranges are not in the order in which they arrive.
+pub(super) fn is_out_of_reach(serve: &Serve, arrived: u64, limit: u64) -> bool {
+    let reach = arrived.saturating_add(limit);
+    match serve {
+        Serve::Part(part) => part.first > reach,
+        Serve::Parts(parts) => {
+            !parts.is_sorted_by_key(|part| part.first) || parts.iter().any(|part| part.first > reach)
+        }
+        _ => false,
+    }
+}
+
+/// Returns a text that no representation contains, other than by chance: its author cannot know it.
+fn random_boundary() -> String {
+    let half = || RandomState::new().build_hasher().finish();
+    format!("{:016x}{:016x}", half(), half())
 }
 
 /// Opens the bytes of `range`, or the whole body for `None`.
