@@ -25,8 +25,8 @@ pub use body::{Body, BodyEnd, BodyError, BodyReadError};
 pub use clock::{Clock, SystemClock};
 pub use engine::{
     Answered, BodyBroken, Bypass, Cache, CacheBuilder, CacheResponse, Event, FetchError, FetchOptions,
-    Finished, Limits, Lookup, Miss, NotStored, Observer, OverrideFn, ResponseContext, StoreFailed, StoreStep,
-    Stored, VariantEvicted, forms_of,
+    Finished, Limits, Lookup, Miss, NotStored, Observer, OverrideFn, RangeOptions, ResponseContext,
+    StoreFailed, StoreStep, Stored, VariantEvicted, forms_of,
 };
 #[doc(hidden)]
 pub use error_chain::debug_as_chain;

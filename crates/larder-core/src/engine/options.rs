@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc};
 
 use http::{HeaderMap, Method, StatusCode, Uri};
 
+use super::range_options::RangeOptions;
 use crate::{CacheKey, Overrides};
 
 /// Options of a single request. The default changes nothing. Cloning is cheap.
@@ -42,6 +43,9 @@ pub struct FetchOptions {
     /// The response then joins the group [`forms_of`](crate::forms_of) this key,
     /// by which a purge of the URL and unsafe requests reach it, whatever its own key is.
     pub form_of: Option<CacheKey>,
+    /// How requests for ranges are fetched that no stored response answers. Default:
+    /// [`RangeOptions::default`].
+    pub ranges: RangeOptions,
 }
 
 impl FetchOptions {
@@ -74,6 +78,14 @@ impl FetchOptions {
     #[must_use]
     pub fn with_form_of(mut self, key: CacheKey) -> Self {
         self.form_of = Some(key);
+        self
+    }
+
+    /// Sets how requests for ranges are fetched that no stored response answers
+    /// ([`ranges`](Self::ranges)).
+    #[must_use]
+    pub fn with_ranges(mut self, ranges: RangeOptions) -> Self {
+        self.ranges = ranges;
         self
     }
 }

@@ -3,7 +3,10 @@
 //! `fetch` and `fill` produce the value, `miss::lead` completes the flight with it, and
 //! `miss::follow` acts on it.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use http::StatusCode;
 
@@ -13,8 +16,9 @@ use crate::{Candidate, OriginError, OriginErrorKind, StoredHead};
 /// The outcome of a flight, for its followers.
 #[derive(Debug, Clone)]
 pub(crate) enum FlightOutcome {
-    /// The response can be shared. Its head has arrived; its body has arrived or is arriving.
-    Shared(Candidate),
+    /// The response can be shared. Its head has arrived; its body has arrived or, with an
+    /// [`Arrived`], is arriving.
+    Shared(Candidate, Option<Arrived>),
     /// The response cannot be shared. All followers go to the origin at once.
     NotShared(NextRequests),
     /// The origin returned no response. After a first failure other than a timeout, one follower
@@ -26,6 +30,22 @@ pub(crate) enum FlightOutcome {
     ServerError(StatusCode),
     /// The leader was dropped before the headers arrived. Another request leads.
     Abandoned,
+}
+
+/// How many bytes of a body have arrived. Clones share the number.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Arrived(Arc<AtomicU64>);
+
+impl Arrived {
+    /// Sets the number of bytes.
+    pub(crate) fn set(&self, bytes: u64) {
+        self.0.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Returns the number of bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// What happens to the next requests for a key with a response that could not be shared.
@@ -54,7 +74,9 @@ impl FlightOutcome {
     pub(crate) fn of_served(response: &CacheResponse) -> Self {
         let is_fresh = response.cache_status.hit && response.cache_status.ttl.is_some_and(|ttl| ttl > 0);
         match &response.head {
-            ResponseHead::Stored(candidates, index) if is_fresh => Self::Shared(candidates[*index].clone()),
+            ResponseHead::Stored(candidates, index) if is_fresh => {
+                Self::Shared(candidates[*index].clone(), None)
+            }
             _ => Self::Abandoned,
         }
     }
@@ -62,7 +84,15 @@ impl FlightOutcome {
     /// Returns the outcome for a stored response: shared, unless it has to be validated for each
     /// request.
     pub(crate) fn of_stored(candidate: Candidate) -> Self {
-        if is_shareable(&candidate.head) { Self::Shared(candidate) } else { Self::UNSHAREABLE }
+        if is_shareable(&candidate.head) { Self::Shared(candidate, None) } else { Self::UNSHAREABLE }
+    }
+
+    /// Returns the outcome for a response of which the body is arriving.
+    pub(crate) fn while_arriving(self, arrived: Arrived) -> Self {
+        match self {
+            Self::Shared(candidate, _) => Self::Shared(candidate, Some(arrived)),
+            other => other,
+        }
     }
 }
 
@@ -73,4 +103,6 @@ fn is_shareable(head: &StoredHead) -> bool {
     !freshness.no_cache
         && freshness.lifetime.lifetime > freshness.corrected_initial_age
         && !head.selecting.never_matches()
+        // A part of a whole of unknown length is served to no other request.
+        && head.part.is_none_or(|part| part.complete.is_some())
 }

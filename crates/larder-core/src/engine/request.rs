@@ -11,11 +11,12 @@ use http::{HeaderMap, Method, Request, StatusCode, Uri, request};
 use super::{
     FetchError,
     forms::forms_of,
+    limits::Limits,
     options::{FetchOptions, ResponseContext},
 };
 use crate::{
     Body, CacheKey, Origin, RequestHead, Rules, TargetError, TargetUri,
-    policy::{ClientDirectives, strip_unforwardable},
+    policy::{ClientDirectives, request_whole, strip_unforwardable},
 };
 
 /// Returns the target of a request.
@@ -40,8 +41,22 @@ pub(super) struct PendingRequest {
     pub(super) options: FetchOptions,
     /// The request's body, if it is part of the key ([`FetchOptions::body_in_key`]).
     pub(super) content: Bytes,
+    /// What is requested from the origin, if the client requested a range.
+    pub(super) forward: Forward,
     /// What the cache does with the client's caching directives.
     clients: ClientDirectives,
+}
+
+/// What is requested from the origin for a client that requested a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Forward {
+    /// What the client requested.
+    AsItIs,
+    /// What the client requested. The response is not stored, since another request stores the
+    /// whole.
+    AsItIsUnstored,
+    /// The whole representation. The client gets its range of that.
+    Whole,
 }
 
 impl PendingRequest {
@@ -65,7 +80,8 @@ impl PendingRequest {
         }
         strip_unforwardable(&mut parts.headers);
         let (options, content) = (options.clone(), Bytes::new());
-        let mut pending = Self { key, target, parts, origin, options, content, clients };
+        let forward = Forward::AsItIs;
+        let mut pending = Self { key, target, parts, origin, options, content, forward, clients };
         if !pending.options.body_in_key {
             return Ok((pending, body));
         }
@@ -114,7 +130,16 @@ impl PendingRequest {
 
     /// Returns the request to send. It is a copy, because it may have to be sent again.
     pub(super) fn outgoing(&self, body: Body) -> Request<Body> {
-        Request::from_parts(self.parts.clone(), body)
+        let mut parts = self.parts.clone();
+        if self.forward == Forward::Whole {
+            request_whole(&mut parts.headers);
+        }
+        Request::from_parts(parts, body)
+    }
+
+    /// Returns the longest body that is stored of the response, in bytes.
+    pub(super) fn max_object(&self, limits: &Limits) -> u64 {
+        self.options.max_object.unwrap_or(u64::MAX).min(limits.max_object)
     }
 
     /// Returns whether other requests can use the response: this is a GET for the whole
@@ -122,6 +147,7 @@ impl PendingRequest {
     /// does not forbid storing it.
     pub(super) fn can_lead(&self) -> bool {
         let head = self.head();
-        *head.method() == Method::GET && head.is_plain() && !head.forbids_storing()
+        let is_for_whole = head.is_plain() || self.forward == Forward::Whole;
+        *head.method() == Method::GET && is_for_whole && !head.forbids_storing()
     }
 }

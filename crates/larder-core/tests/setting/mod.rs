@@ -63,6 +63,19 @@ impl Setting {
         tokio::spawn(async move { cache.fetch(request, origin).await })
     }
 
+    /// Sends a GET request in a new task, with these options.
+    pub(crate) fn get_with(&self, path: &str, fields: &[(&str, &str)], options: &FetchOptions) -> FetchTask {
+        let (cache, origin) = (self.cache.clone(), Arc::clone(&self.origin) as Arc<dyn Origin>);
+        let (request, options) = (request("GET", path, fields), options.clone());
+        tokio::spawn(async move {
+            let key = CacheKey::new(&TargetUri::from_uri(request.uri())?);
+            match cache.lookup(&key, &RequestHead::new(request.method(), request.headers())).await {
+                Lookup::Hit(response) => Ok(response),
+                Lookup::Miss(miss) => miss.fetch(request, origin, &options).await,
+            }
+        })
+    }
+
     /// Sends a GET request in a new task, as a server's adapter does that handles the client's
     /// caching directives in this way.
     pub(crate) fn get_from_client(

@@ -6,8 +6,14 @@ use std::time::Duration;
 use http::{Request, Response, StatusCode};
 
 use super::super::{
-    context::Context, decide::ForwardPlan, error::FetchError, events::StoreStep, fill::Writing,
-    outcome::FlightOutcome, request::PendingRequest, response::CacheResponse,
+    context::Context,
+    decide::ForwardPlan,
+    error::FetchError,
+    events::StoreStep,
+    fill::Writing,
+    outcome::FlightOutcome,
+    request::{Forward, PendingRequest},
+    response::CacheResponse,
 };
 use crate::{
     Body, Candidates, ForwardReason, OriginError, OriginErrorKind, Reservation, head_within, policy::Exchange,
@@ -98,6 +104,9 @@ impl<'a> OriginExchange<'a> {
 /// A removal while the origin is working then prevents the response from being stored. Returns
 /// `None` if the last response of the key forbade storing, or if the store fails.
 pub(super) async fn reserve(cx: &Context, request: &PendingRequest) -> Option<Box<dyn Reservation>> {
+    if request.forward == Forward::AsItIsUnstored {
+        return None;
+    }
     if cx.uncacheable.forbids_storing(&request.key, cx.now()) {
         // The next response will probably forbid storing as well, and a reservation in a remote
         // store costs a round trip. If it does not, the response after it is stored.

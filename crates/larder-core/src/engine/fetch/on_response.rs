@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, Method, StatusCode, response::Parts};
+use http_body::Body as _;
 
 use super::{
     super::{
@@ -13,16 +14,16 @@ use super::{
         fill::{Fill, Filled, fill},
         invalidate,
         outcome::{FlightOutcome, NextRequests},
-        request::PendingRequest,
+        request::{Forward, PendingRequest},
         response::CacheResponse,
-        serve::serve_stale_on_error,
+        serve::{is_out_of_reach, open_form, serve_stale_on_error},
     },
     exchange::{Fetched, OriginExchange, Reply},
     on_not_modified::store_freshened,
 };
 use crate::{
-    Body, CacheDetail, CacheKey, CacheStatus, Candidates, NotStorable, Scope,
-    policy::{Exchange, Failure, HeadFreshen, not_modified, not_modified_fields},
+    Body, CacheDetail, CacheKey, CacheStatus, Candidate, Candidates, NotStorable, Scope,
+    policy::{Exchange, Failure, HeadFreshen, Serve, fields_in_form, serve_arrived},
 };
 
 /// Returns a stored response instead of a server error if the rules permit it, otherwise the
@@ -63,7 +64,7 @@ pub(super) async fn store_response(
     let filled = match storable {
         Ok(head) if head.weight() <= cx.limits.max_head => {
             let head = Arc::new(head);
-            let max_len = exchange.request.options.max_object.unwrap_or(u64::MAX).min(cx.limits.max_object);
+            let max_len = exchange.request.max_object(&cx.limits);
             let key = exchange.request.key.clone();
             let admitted = admits(cx, &key, &exchange.candidates, &head);
             if !admitted {
@@ -81,8 +82,15 @@ pub(super) async fn store_response(
         Err(why) => unstorable(cx, &exchange.request.key, why, &parts.headers, &mut status, body),
     };
     status.stored = filled.stored;
-    let response = own_response(&exchange, parts, status, filled.body);
-    Fetched { response: Ok(response), outcome: filled.outcome, writing: filled.writing }
+    let Filled { body, outcome, writing, .. } = filled;
+    let OriginExchange { request, conditional, .. } = exchange;
+    let response = if conditional || request.forward == Forward::Whole {
+        evaluate_here(cx, request, parts, status, body, &outcome).await
+    } else {
+        CacheResponse::from_origin(parts.status, parts.headers, status, body)
+    };
+    let response = response.without_body_for(&request.parts.method);
+    Fetched { response: Ok(response), outcome, writing }
 }
 
 /// Returns the body of a response that the rules exclude from the store, and reports why.
@@ -95,8 +103,13 @@ fn unstorable(
     body: Body,
 ) -> Filled {
     report_unstorable(cx, key, why, status);
-    let forbids_storing = cx.rules.forbids_storing(fields).is_some();
-    Filled::unstored(body, FlightOutcome::NotShared(NextRequests::GoAlone { forbids_storing }))
+    let next = if status.fwd_status == Some(StatusCode::RANGE_NOT_SATISFIABLE) {
+        // It is about the range of this request.
+        NextRequests::Collapse
+    } else {
+        NextRequests::GoAlone { forbids_storing: cx.rules.forbids_storing(fields).is_some() }
+    };
+    Filled::unstored(body, FlightOutcome::NotShared(next))
 }
 
 /// Reports why a response is not stored.
@@ -105,21 +118,59 @@ fn report_unstorable(cx: &Context, key: &CacheKey, why: NotStorable, status: &mu
     cx.observe(&Event::NotStored(NotStored { key, reason: why }));
 }
 
-/// Creates the response for this request from the origin's.
-///
-/// This cache's conditions replaced those of the client, so the client's are evaluated here.
-fn own_response(
-    exchange: &OriginExchange<'_>,
-    parts: Parts,
+/// Creates the response for this request from the origin's, where this cache has requested the
+/// whole or has replaced the client's conditions by its own: applies the client's range and
+/// conditions.
+async fn evaluate_here(
+    cx: &Context,
+    request: &PendingRequest,
+    mut parts: Parts,
     cache_status: CacheStatus,
     body: Body,
+    outcome: &FlightOutcome,
 ) -> CacheResponse {
-    if exchange.conditional && not_modified(&exchange.request.head(), parts.status, &parts.headers) {
-        let fields = not_modified_fields(&parts.headers);
-        return CacheResponse::from_origin(StatusCode::NOT_MODIFIED, fields, cache_status, Body::empty());
+    let head = request.head();
+    let serve = serve_arrived(&head, parts.status, &parts.headers, body.size_hint().exact());
+    let (shared, arrived) = match outcome {
+        FlightOutcome::Shared(candidate, Some(arrived)) => (Some(candidate), Some(arrived.bytes())),
+        FlightOutcome::Shared(candidate, None) => (Some(candidate), candidate.body.content_length()),
+        _ => (None, body.whole_length()),
+    };
+    let limit = request.options.ranges.whole_limit;
+    // A client that gets the whole at once is better off than one that waits for its end.
+    let out_of_reach = is_out_of_reach(&serve, arrived.unwrap_or_default(), limit);
+    let serve = if out_of_reach { Serve::Whole } else { serve };
+    let body = in_form(cx, shared, body, serve, &mut parts).await;
+    CacheResponse::from_origin(parts.status, parts.headers, cache_status, body)
+}
+
+/// Applies the form in which the client gets a response to its head, and returns the body in that
+/// form. If the body cannot be given in that form, it is returned whole.
+///
+/// `shared` is the response as other requests read it, if it is stored.
+async fn in_form(
+    cx: &Context,
+    shared: Option<&Candidate>,
+    whole: Body,
+    serve: Serve,
+    parts: &mut Parts,
+) -> Body {
+    if serve == Serve::Whole {
+        return whole;
     }
-    let response = CacheResponse::from_origin(parts.status, parts.headers, cache_status, body);
-    response.without_body_for(&exchange.request.parts.method)
+    let (status, mut fields) = fields_in_form(parts.status, &parts.headers, &serve);
+    let opened = match shared {
+        Some(candidate) => open_form(cx, candidate, &serve, &mut fields).await.ok(),
+        None => None,
+    };
+    let body = match (opened, serve) {
+        (Some(body), _) => body,
+        (None, Serve::Part(part)) => whole.cut(part.first..part.last + 1),
+        (None, Serve::NotModified | Serve::NotSatisfiable { .. }) => Body::empty(),
+        (None, _) => return whole,
+    };
+    (parts.status, parts.headers) = (status, fields);
+    body
 }
 
 /// Applies a response to HEAD to the stored responses to GET (RFC 9111 §4.3.5).

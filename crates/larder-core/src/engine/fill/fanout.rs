@@ -34,7 +34,7 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{read_ahead::next_frame, readers::Readers};
+use super::{super::outcome::Arrived, read_ahead::next_frame, readers::Readers};
 use crate::timeout::within;
 use crate::{Body, BodySource};
 
@@ -57,6 +57,8 @@ pub(crate) struct BodyFanout {
     /// The body's length in bytes, if it is known.
     pub(super) length: Option<u64>,
     pub(super) state: Mutex<State>,
+    /// Number of bytes that have arrived, for requests that have not joined.
+    pub(super) arrived: Arrived,
     /// Notified when a client or the writer has read further or has stopped: the pump may have
     /// room.
     pub(super) progress: Notify,
@@ -128,8 +130,11 @@ impl BodyFanout {
             writer_position: Some(0),
             follow: None,
         };
+        let arrived = Arrived::default();
+        arrived.set(end);
         Arc::new(Self {
             length,
+            arrived,
             state: Mutex::new(state),
             progress: Notify::new(),
             data_ready: Notify::new(),
@@ -193,6 +198,7 @@ impl BodyFanout {
         let wakers = {
             let mut state = self.state.lock();
             state.end += chunk.len() as u64;
+            self.arrived.set(state.end);
             state.window.push_back(chunk);
             state.readers.take_wakers()
         };

@@ -164,6 +164,7 @@ async fn fill_streaming(
         Poll::Pending => Begun::Pending(begin),
     };
     let fanout = BodyFanout::new(length, chunks);
+    let arrived = fanout.arrived.clone();
     let source: Arc<dyn BodySource> = Arc::new(Arc::clone(&fanout));
     let body = match source.stream(None).await {
         Ok(stream) if length.is_some() => Body::stored(stream, length),
@@ -175,7 +176,7 @@ async fn fill_streaming(
     Filled {
         body,
         stored: true,
-        outcome: FlightOutcome::of_stored(candidate),
+        outcome: FlightOutcome::of_stored(candidate).while_arriving(arrived),
         writing: Some(Writing::Streaming(Box::new(streaming))),
     }
 }

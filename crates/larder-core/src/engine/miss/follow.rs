@@ -8,17 +8,17 @@ use super::{
         context::Context,
         decide::{Decision, ForwardPlan, decide},
         error::FetchError,
-        outcome::FlightOutcome,
+        outcome::{Arrived, FlightOutcome},
         request::PendingRequest,
         response::CacheResponse,
-        serve::{serve, serve_stale_on_error},
+        serve::{is_out_of_reach, serve, serve_stale_on_error},
     },
     flights::Flight,
     reloads::serve_without_reload,
 };
 use crate::{
     CacheKey, Candidate, Candidates, OriginError,
-    policy::{ClientDirectives, Failure},
+    policy::{ClientDirectives, Failure, RangeKind, Serve},
     timeout::within,
 };
 
@@ -35,7 +35,7 @@ pub(super) async fn follow(
         None => Followed::Uncollapsed,
     };
     match followed {
-        Followed::Response(_) | Followed::OtherVariant(_) => followed,
+        Followed::Response(_) | Followed::OtherVariant(_) | Followed::OtherRange(_) => followed,
         // The reload of the leader brought nothing that can be shared.
         _ if plan.is_reload => {
             serve_without_reload(cx, request, candidates).await.map_or(followed, Followed::Response)
@@ -54,7 +54,7 @@ async fn act(
     outcome: FlightOutcome,
 ) -> Followed {
     match outcome {
-        FlightOutcome::Shared(candidate) => share(cx, request, plan, candidate).await,
+        FlightOutcome::Shared(candidate, arrived) => share(cx, request, plan, candidate, arrived).await,
         FlightOutcome::NotShared(_) => Followed::Uncollapsed,
         FlightOutcome::Abandoned => Followed::Retry { failed: false },
         FlightOutcome::Failed(kind, cause) => {
@@ -74,13 +74,31 @@ async fn act(
 }
 
 /// Serves the leader's response, if this request's header fields allow it.
-async fn share(cx: &Context, request: &PendingRequest, plan: ForwardPlan, candidate: Candidate) -> Followed {
+///
+/// `arrived` is how much of its body has arrived, if it is arriving.
+async fn share(
+    cx: &Context,
+    request: &PendingRequest,
+    plan: ForwardPlan,
+    candidate: Candidate,
+    arrived: Option<Arrived>,
+) -> Followed {
     let head = request.head();
     if !candidate.head.selecting.matches(&head) {
         let variant = candidate.head.selecting.variant_of(&head);
         return variant.map_or(Followed::Uncollapsed, |variant| {
             Followed::OtherVariant(request.key.with_extra(b"variant").with_extra(&variant))
         });
+    }
+    if head.range_kind() != RangeKind::None {
+        let serve = candidate.head.serve(&head, candidate.body.content_length());
+        let limit = request.options.ranges.whole_limit;
+        if serve == Serve::NotInPart {
+            return Followed::OtherRange(candidate);
+        }
+        if arrived.is_some_and(|arrived| is_out_of_reach(&serve, arrived.bytes(), limit)) {
+            return Followed::OutOfReach;
+        }
     }
     let candidates = Candidates::from(candidate);
     // The response has arrived after the request, so that it answers a reload.
@@ -106,6 +124,10 @@ pub(super) enum Followed {
     /// The response is for other values of the fields that it varies on. Requests with the same
     /// values are collapsed under this key.
     OtherVariant(CacheKey),
+    /// The leader got another part of the representation, which states its length.
+    OtherRange(Candidate),
+    /// The requested range arrives too late. The request goes to the origin on its own.
+    OutOfReach,
     /// The request goes to the origin on its own.
     Uncollapsed,
     /// The leader was dropped or failed: try to lead.

@@ -3,12 +3,13 @@
 //!
 //! [`Miss`] is what the lookup found. `stored` uses it, `lead` and `follow` are the two roles in a
 //! flight, `flights` holds the state of collapsing, `uncacheable` the keys that are not collapsed.
-//! `reloads` collapses requests for responses that are stored. `fetch` sends the request to the
-//! origin.
+//! `reloads` collapses requests for responses that are stored, `ranges` those for parts of one.
+//! `fetch` sends the request to the origin.
 
 pub(super) mod flights;
 mod follow;
 pub(super) mod lead;
+mod ranges;
 pub(super) mod reloads;
 mod stored;
 pub(super) mod uncacheable;
@@ -21,6 +22,7 @@ use self::{
     flights::Role,
     follow::{Followed, follow},
     lead::{finish, lead},
+    ranges::Sharing,
     reloads::{may_reload, serve_without_reload},
     stored::{Step, use_stored},
 };
@@ -33,7 +35,7 @@ use super::{
     fetch::{fetch, fetch_unchanged},
     options::FetchOptions,
     report,
-    request::{PendingRequest, target_of},
+    request::{Forward, PendingRequest, target_of},
     response::CacheResponse,
     stopwatch::Stopwatch,
 };
@@ -123,13 +125,14 @@ impl Miss {
         let cx = &context;
         // Copied only if there is an observer to report to.
         let reported = stopwatch.map(|stopwatch| (key.clone(), request.method().clone(), stopwatch));
-        let (request, body) = PendingRequest::new(key, target, request, origin, options, clients)?;
+        let (mut request, body) = PendingRequest::new(key, target, request, origin, options, clients)?;
         let mut result = if body.is_empty() && request.head().may_reuse() {
             let decision = decision.unwrap_or_else(|| decide(cx, &request.head(), &candidates));
             match use_stored(cx, &request, candidates, decision).await {
-                Step::Forward(plan, candidates) => collapse(cx, &request, plan, candidates, generation).await,
+                Step::Forward(plan, candidates) => collapse(cx, request, plan, candidates, generation).await,
                 Step::Serve(response) => Ok(response),
                 Step::ServeAndRevalidate(response, plan, candidates) => {
+                    ranges::choose(cx, &mut request, plan, &candidates);
                     revalidate_in_background(cx, request, candidates, plan, generation);
                     Ok(response)
                 }
@@ -150,27 +153,28 @@ impl Miss {
 /// `generation` was read before the lookup that found the candidates.
 async fn collapse(
     cx: &Arc<Context>,
-    request: &PendingRequest,
+    mut request: PendingRequest,
     plan: ForwardPlan,
-    candidates: Candidates,
+    mut candidates: Candidates,
     generation: u64,
 ) -> Result<CacheResponse, FetchError> {
+    let mut sharing = ranges::choose(cx, &mut request, plan, &candidates);
     // The flight to follow: that of the key or, if the response turns out to vary, that of the same
     // variant.
-    let mut flight_key = request.key.clone();
+    let mut flight_key = ranges::flight_key(&request, sharing);
     let mut attempt = 0;
     let mut may_fetch = !plan.is_reload;
     loop {
-        may_fetch = may_fetch || may_reload(cx, request, &flight_key, &candidates, plan);
+        may_fetch = may_fetch || may_reload(cx, &request, &flight_key, &candidates, plan);
         if !may_fetch {
             // The last reload may have stored a new response after this request's lookup.
             let is_current = cx.flights.generation(&request.key) == generation;
             let stored = if is_current { candidates.clone() } else { cx.candidates(&request.key).await };
-            if let Some(response) = serve_without_reload(cx, request, &stored).await {
+            if let Some(response) = serve_without_reload(cx, &request, &stored).await {
                 return Ok(response);
             }
         }
-        match join_flight(cx, request, &flight_key, attempt) {
+        match join_flight(cx, &request, sharing, &flight_key, attempt) {
             Role::Uncollapsed => break,
             Role::Leader(leader) => {
                 // Another fetch may have ended between the lookup and this request becoming the
@@ -178,29 +182,54 @@ async fn collapse(
                 let is_current =
                     cx.flights.generation(&request.key) == generation && flight_key == request.key;
                 let found = is_current.then_some((plan, candidates));
-                return lead(cx, request, found, leader).await;
+                return lead(cx, &request, found, leader).await;
             }
-            Role::Follower(flight) => match follow(cx, request, &candidates, plan, &flight).await {
+            Role::Follower(flight) => match follow(cx, &request, &candidates, plan, &flight).await {
                 Followed::Response(response) => return Ok(response),
                 Followed::Failed(error) => return Err(error),
                 Followed::OtherVariant(key) if flight_key == request.key => flight_key = key,
+                // Now the length is known.
+                Followed::OtherRange(part) if sharing == Sharing::AnyRange => {
+                    candidates = part.into();
+                    sharing = ranges::choose(cx, &mut request, plan, &candidates);
+                    flight_key = ranges::flight_key(&request, sharing);
+                }
+                Followed::OutOfReach => {
+                    request.forward = Forward::AsItIsUnstored;
+                    return finish(cx, fetch(cx, &request, candidates, plan).await, None);
+                }
                 // An origin with a different `Vary` in each response.
-                Followed::OtherVariant(_) | Followed::Uncollapsed => break,
+                Followed::OtherVariant(_) | Followed::OtherRange(_) | Followed::Uncollapsed => break,
                 // The next leader looks up what the flight stored.
                 Followed::Retry { failed } => attempt = flight.attempt + u32::from(failed),
             },
         }
     }
-    finish(cx, fetch(cx, request, candidates, plan).await, None)
+    // The response will probably be for this request only: the whole would be of no use.
+    request.forward = Forward::AsItIs;
+    finish(cx, fetch(cx, &request, candidates, plan).await, None)
 }
 
-/// Joins or starts the flight of `key`, unless the key is uncacheable.
-fn join_flight(cx: &Context, request: &PendingRequest, key: &CacheKey, attempt: u32) -> Role {
+/// Joins or starts the flight of `key`, unless the key is uncacheable. A request that shares the
+/// fetches of ranges only follows a fetch of the whole that is in progress.
+fn join_flight(
+    cx: &Context,
+    request: &PendingRequest,
+    sharing: Sharing,
+    key: &CacheKey,
+    attempt: u32,
+) -> Role {
     if cx.uncacheable.contains(key, cx.now()) {
-        Role::Uncollapsed
-    } else if request.can_lead() {
-        cx.flights.join(key, attempt)
-    } else {
-        cx.flights.follow(key).map_or(Role::Uncollapsed, Role::Follower)
+        return Role::Uncollapsed;
+    }
+    if sharing == Sharing::Key && request.can_lead() {
+        return cx.flights.join(key, attempt);
+    }
+    match cx.flights.follow(if sharing == Sharing::Key { key } else { &request.key }) {
+        Some(flight) => Role::Follower(flight),
+        None if sharing == Sharing::Key || cx.uncacheable.contains(&request.key, cx.now()) => {
+            Role::Uncollapsed
+        }
+        None => cx.flights.join(key, attempt),
     }
 }
