@@ -19,7 +19,7 @@ use larder_core::{
 };
 
 use crate::{
-    ProxyBody, ProxyOptions, Route,
+    HttpsRedirect, ProxyBody, ProxyOptions, Route,
     access::{LoggedConnection, LoggedExchange, RequestStart, Sent},
     content::ContentFailure,
     forward::{ForwardError, ForwardPlan, UpgradePlan, forward, pass_upgrade},
@@ -81,6 +81,11 @@ impl ReverseProxy {
         &self.cache
     }
 
+    /// Returns whether the forwarded fields of a peer are trusted.
+    pub(crate) fn is_trusted(&self, peer: IpAddr) -> bool {
+        self.options.trusted_proxies.contains(peer)
+    }
+
     /// Handles one request of the client at `peer`.
     ///
     /// Errors become responses: 4xx, 501 or 508 for a request that is rejected, and 500, 502, 503
@@ -109,15 +114,24 @@ impl ReverseProxy {
     where
         B: http_body::Body<Data: Send, Error: Into<BodyError>> + Send + 'static,
     {
+        self.handle_from(request, Client { peer, ..Client::default() }).await
+    }
+
+    /// Handles one request that came over a connection of the server.
+    pub(crate) async fn handle_from<B>(&self, request: Request<B>, client: Client<'_>) -> Response<ProxyBody>
+    where
+        B: http_body::Body<Data: Send, Error: Into<BodyError>> + Send + 'static,
+    {
         let (mut head, content) = request.into_parts();
         let is_http_2 = head.version >= Version::HTTP_2;
         // Over HTTP/2, trailers need no consent: they are a part of its framing.
         let has_trailers = is_http_2 || head.version == Version::HTTP_11 && accepts_trailers(&head.headers);
         // A client of IPv4 has an IPv6 address on a listener of both.
-        let peer = peer.map(|peer| peer.to_canonical());
+        let peer = client.peer.map(|peer| peer.to_canonical());
+        let client = Client { peer, ..client };
         let start = self.options.access_log.as_ref().map(RequestStart::now);
         let ProxyExchange { response, cache_status, connection } =
-            self.exchange(&mut head, content, peer).await;
+            self.exchange(&mut head, content, client).await;
         let status = response.status();
         let logged = start.map(|RequestStart { log, started }| {
             let sent = Sent::default();
@@ -140,7 +154,7 @@ impl ReverseProxy {
     }
 
     /// Produces the response to a request, and what the log reports of it.
-    async fn exchange<B>(&self, head: &mut Parts, content: B, peer: Option<IpAddr>) -> ProxyExchange
+    async fn exchange<B>(&self, head: &mut Parts, content: B, client: Client<'_>) -> ProxyExchange
     where
         B: http_body::Body<Data: Send, Error: Into<BodyError>> + Send + 'static,
     {
@@ -148,7 +162,8 @@ impl ReverseProxy {
             return self.rejected(rejection, CacheDetail::Refused);
         }
         let is_head = head.method == Method::HEAD;
-        let scheme = if self.options.https { "https" } else { "http" };
+        let Client { peer, is_tls, redirect } = client;
+        let scheme = if self.options.https || is_tls { "https" } else { "http" };
         let received = ReceivedTarget::of_uri(scheme, &head.method, &head.uri, head.version);
         let target = match RequestTarget::of(&received, &head.headers, peer, &self.options.trusted_proxies) {
             Ok(target) => target,
@@ -158,6 +173,9 @@ impl ReverseProxy {
             Ok(route) => route,
             Err(no_route) => return self.rejected(reject::no_route(no_route), CacheDetail::Refused),
         };
+        if let Some(response) = redirect.and_then(|redirect| redirect.response(head, &target)) {
+            return self.rejected(response, CacheDetail::Refused);
+        }
         let url = match route.key_rules.key(&target) {
             Ok(url) => url,
             Err(error) => return self.failed(&error.into(), is_head),
@@ -273,6 +291,15 @@ impl ReverseProxy {
         tracing::debug!(%error, "no response from cache or origin");
         self.completed(self.cache.error_response(error), is_head)
     }
+}
+
+/// The connection that a request came over.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Client<'a> {
+    pub(crate) peer: Option<IpAddr>,
+    pub(crate) is_tls: bool,
+    /// The redirection of the listener, if it has one.
+    pub(crate) redirect: Option<&'a HttpsRedirect>,
 }
 
 /// The response to a request, and what the log reports of it.

@@ -5,7 +5,7 @@
 // - the path of a request through the proxy: `handle`, then `forward` on a miss
 // - which requests are rejected, and with what: `reject`; their route: `route`
 // - limits on a request's content: `content`
-// - sockets, connections and their timeouts, shutdown: `server`
+// - sockets, connections and their timeouts, TLS, shutdown: `server`
 
 mod access;
 mod body;
@@ -16,6 +16,7 @@ mod handle;
 mod keyed;
 mod options;
 mod readings;
+mod redirect;
 mod reject;
 mod route;
 mod server;
@@ -25,5 +26,11 @@ pub use access::{Access, AccessLog};
 pub use body::ProxyBody;
 pub use handle::ReverseProxy;
 pub use options::ProxyOptions;
+pub use redirect::HttpsRedirect;
 pub use route::Route;
-pub use server::{ProxyServer, Reloader, RunningProxy, ServerHandle, ServerOptions, TlsError};
+#[cfg(feature = "tls")]
+pub use server::{CertificateExpiry, CertificateFiles, Certificates};
+pub use server::{
+    InvalidProxyHeader, ListenAddress, ListenerOptions, ProxyHeader, ProxyServer, Reloader, RunningProxy,
+    ServerHandle, ServerOptions, TlsError,
+};

@@ -22,8 +22,9 @@ use crate::{AccessLog, content::ContentLimits};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ProxyOptions {
-    /// Whether clients use TLS. The scheme of their target URIs, and so of the cache keys, is then
-    /// `https`. Also set it behind a load balancer that ends TLS. Default: false.
+    /// Whether clients of all listeners use TLS. The scheme of their target URIs, and so of the
+    /// cache keys, is then `https`, as it is on listeners with TLS. Set it behind a load balancer
+    /// that ends TLS. Default: false.
     pub https: bool,
     /// The proxies in front of this one, of which `Forwarded` and `X-Forwarded-*` are trusted.
     /// Default: none.

@@ -7,6 +7,11 @@ use std::{
     task::Waker,
 };
 
+use http::{
+    HeaderMap, Version,
+    header::{CONNECTION, HeaderValue},
+};
+
 /// The events on a connection since they were last taken, and its state.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
@@ -90,6 +95,15 @@ impl Activity {
 /// A request of which the response has not ended.
 #[derive(Debug)]
 pub(super) struct InFlight(Rc<Activity>);
+
+impl InFlight {
+    /// Makes the response the last one of its connection over HTTP/1, if the server shuts down.
+    pub(super) fn close_if_stopping(&self, version: Version, response: &mut HeaderMap) {
+        if self.0.is_stopping() && version < Version::HTTP_2 {
+            response.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {

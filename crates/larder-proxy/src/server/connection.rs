@@ -7,7 +7,7 @@ use std::{
     cell::Cell,
     convert::Infallible,
     future::poll_fn,
-    net::SocketAddr,
+    net::IpAddr,
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll},
@@ -26,20 +26,21 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use larder_core::Upgraded;
 use tokio::{
     io::{AsyncWrite as _, AsyncWriteExt as _},
-    net::TcpStream,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, error::Elapsed, sleep_until, timeout},
 };
 
 use super::{
     activity::Activity,
+    admission::{Admitted, admit},
+    context::ConnectionContext,
+    listening::{Accepted, ListenerContext},
     options::ServerOptions,
-    reload::WorkerProxy,
-    socket::{ClientStream, MeteredTcp},
+    socket::{ClientStream, MeteredStream},
     streams::{ServedBody, StreamExecutor},
-    timeouts::{Expiry, Timeouts},
+    timeouts::{CLOSING, Expiry, Timeouts},
     tunnel,
 };
-use crate::{ProxyBody, ReverseProxy, reject};
+use crate::{ProxyBody, ReverseProxy, handle::Client, reject};
 
 /// Response to a client that has sent a part of a head in time only.
 const REQUEST_TIMEOUT: &[u8] =
@@ -62,25 +63,18 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Bytes of responses that wait on each HTTP/2 stream until they are sent.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// What the connections of a worker share.
-pub(super) struct ConnectionContext<M> {
-    pub(super) options: ServerOptions,
-    pub(super) proxy: WorkerProxy<M>,
-    #[cfg(feature = "tls")]
-    pub(super) tls: Option<tokio_rustls::TlsAcceptor>,
-}
-
 /// Serves one connection until it is closed.
 pub(super) async fn serve<M: Fn() -> ReverseProxy + 'static>(
     context: Rc<ConnectionContext<M>>,
-    tcp: TcpStream,
-    peer: SocketAddr,
+    accepted: Accepted,
     activity: Rc<Activity>,
 ) {
+    let Ok(Some(admitted)) = until_stopped(&activity, admit(&context, accepted)).await else { return };
+    let Admitted { stream, peer, listener, _counted } = admitted;
     let opened = Instant::now();
-    let preparing = prepare(&context, MeteredTcp { tcp, activity: Rc::clone(&activity) });
+    let preparing = prepare(&context, &listener, MeteredStream { stream, activity: Rc::clone(&activity) });
     // None: a failed handshake, or a client that has left or sent nothing.
-    let Some((stream, is_http_2)) = until_stopped(&activity, preparing).await.flatten() else { return };
+    let Ok(Some((stream, is_http_2))) = until_stopped(&activity, preparing).await else { return };
     let timeouts = Timeouts::new(&context.options, Rc::clone(&activity), is_http_2, opened);
     let executor = StreamExecutor::new(context.options.send_timeout);
     let streams = is_http_2.then(|| executor.clone());
@@ -91,12 +85,17 @@ pub(super) async fn serve<M: Fn() -> ReverseProxy + 'static>(
     let service = service_fn(move |request: Request<Incoming>| {
         let in_flight = begun.begin(!request.body().is_end_stream());
         let progress = streams.as_ref().map(StreamExecutor::next_progress);
-        let context = Rc::clone(&served);
+        let (context, listener) = (Rc::clone(&served), Rc::clone(&listener));
         let switch = Rc::clone(&asked);
         async move {
+            let version = request.version();
             switch.is_asked.set(switch.is_asked.get() || request.extensions().get::<OnUpgrade>().is_some());
-            let mut response = respond(&context, request, peer).await;
-            switch.origin.set(Upgraded::detach(&mut response));
+            let mut response = respond(&context, request, peer, &listener).await;
+            match Upgraded::detach(&mut response) {
+                // `Connection` has another option in such a response.
+                Some(origin) => switch.origin.set(Some(origin)),
+                None => in_flight.close_if_stopping(version, response.headers_mut()),
+            }
             Ok::<_, Infallible>(response.map(|body| ServedBody::new(body, progress, in_flight)))
         }
     });
@@ -125,7 +124,8 @@ struct Switch {
 async fn respond<M: Fn() -> ReverseProxy>(
     context: &ConnectionContext<M>,
     request: Request<Incoming>,
-    peer: SocketAddr,
+    peer: IpAddr,
+    listener: &ListenerContext,
 ) -> Response<ProxyBody> {
     // Over HTTP/1, hyper has counted them.
     if request.version() == Version::HTTP_2 && request.headers().len() > context.options.max_headers {
@@ -135,20 +135,26 @@ async fn respond<M: Fn() -> ReverseProxy>(
         }
     }
     let proxy = context.proxy.current();
-    proxy.handle(request, Some(peer.ip())).await
+    let client = Client { peer: Some(peer), is_tls: listener.is_tls(), redirect: listener.redirect() };
+    proxy.handle_from(request, client).await
 }
 
 /// Prepares a connection: the TLS handshake, and the first bytes, which show the protocol. Returns
 /// the connection, and whether it is one of HTTP/2.
-async fn prepare<M>(context: &ConnectionContext<M>, tcp: MeteredTcp) -> Option<(ClientStream, bool)> {
+#[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "a listener may only differ by TLS"))]
+async fn prepare<M>(
+    context: &ConnectionContext<M>,
+    listener: &ListenerContext,
+    stream: MeteredStream,
+) -> Option<(ClientStream, bool)> {
     let preparing = async {
         #[cfg(feature = "tls")]
-        if let Some(acceptor) = &context.tls {
-            let stream = acceptor.accept(tcp).await?;
+        if let Some(acceptor) = &listener.tls {
+            let stream = acceptor.0.accept(stream).await?;
             let is_http_2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             return Ok((ClientStream::tls(stream), is_http_2));
         }
-        let mut stream = ClientStream::plain(tcp);
+        let mut stream = ClientStream::plain(stream);
         let is_http_2 = stream.has_preface().await?;
         Ok::<_, std::io::Error>((stream, is_http_2))
     };
@@ -220,6 +226,13 @@ where
         }
     }
 
+    /// Returns whether the connection is shut down as soon as the server is. hyper would close an
+    /// idle one of HTTP/1 although its client may be sending a request: it has a little time for
+    /// that (`timeouts`), and the response then closes it.
+    fn is_shut_down_at_once(&self, activity: &Activity) -> bool {
+        matches!(self, Self::Http2(_)) || activity.in_flight() > 0
+    }
+
     /// Lets the requests in flight end, and accepts no more: with a GOAWAY, or with `Connection:
     /// close` in the next response.
     fn shut_down(&mut self) {
@@ -264,7 +277,7 @@ where
     let mut is_stopping = false;
     let ended = poll_fn(|cx| {
         activity.set_waker(cx.waker());
-        if activity.is_stopping() && !is_stopping {
+        if activity.is_stopping() && !is_stopping && connection.is_shut_down_at_once(activity) {
             is_stopping = true;
             connection.shut_down();
         }
@@ -340,15 +353,19 @@ enum Ended {
     Switched(Upgraded),
 }
 
-/// Waits for a future until the server shuts down. Returns `None` then.
-async fn until_stopped<F: Future>(activity: &Activity, future: F) -> Option<F::Output> {
+/// Waits for a future. When the server shuts down, it has a little time left: the client may be
+/// sending its first request.
+async fn until_stopped<F: Future>(activity: &Activity, future: F) -> Result<F::Output, Elapsed> {
     let mut future = pin!(future);
-    poll_fn(|cx| {
-        if activity.is_stopping() {
-            return Poll::Ready(None);
-        }
+    let unless_stopped = poll_fn(|cx| {
         activity.set_waker(cx.waker());
-        future.as_mut().poll(cx).map(Some)
-    })
-    .await
+        match future.as_mut().poll(cx) {
+            Poll::Pending if activity.is_stopping() => Poll::Ready(None),
+            poll => poll.map(Some),
+        }
+    });
+    match unless_stopped.await {
+        Some(output) => Ok(output),
+        None => timeout(CLOSING, future).await,
+    }
 }

@@ -38,15 +38,32 @@ pub struct ServerOptions {
     /// [`send_timeout`](Self::send_timeout) applies to it, too.
     pub upgrade_timeout: Duration,
     /// Time for requests in flight to end after a shutdown has begun. Default: 30 s. When it
-    /// passes, their connections are closed. An idle HTTP/2 connection has at most 1 s to close,
-    /// after a GOAWAY.
+    /// passes, their connections are closed. Idle connections have at most 1 s: over HTTP/2 to
+    /// close after a GOAWAY, over HTTP/1 for a request that the client may be sending, which is
+    /// answered with `Connection: close`.
     pub shutdown_timeout: Duration,
     /// Maximum number of connections of one worker. Default: 25,000; 0 counts as 1. When a worker
-    /// has that many, it accepts none until one is closed.
+    /// has that many, it accepts none until one is closed. The limit of open files may allow fewer:
+    /// see [`reserved_files`](Self::reserved_files).
     pub max_connections: usize,
-    /// Maximum number of connections of one client to one worker: of an IPv4 address, or of a /64
-    /// network of IPv6. Default: 4,096; 0 counts as 1. Further connections are closed at once.
+    /// Maximum number of connections of one client to all workers: of an IPv4 address, or of a /64
+    /// network of IPv6. Default: 1,024; 0 counts as 1. Further connections are closed at once.
+    ///
+    /// Without limit are the proxies of which forwarded fields are trusted
+    /// ([`ProxyOptions::trusted_proxies`](crate::ProxyOptions::trusted_proxies)) and clients on
+    /// Unix sockets. With the PROXY protocol, the address in the header counts.
     pub max_connections_per_client: usize,
+    /// Number of open files that connections of clients leave to others: connections to origins,
+    /// files of a store, logs. Each worker gets an equal part of the rest of the process's limit
+    /// (`RLIMIT_NOFILE`, as it is when [`ProxyServer::run`](crate::ProxyServer::run) is called) as
+    /// its number of connections, if [`max_connections`](Self::max_connections) does not allow
+    /// fewer. Default: a quarter of the limit, and at least 256 of it. The connections that are
+    /// left are logged at the start.
+    pub reserved_files: Option<usize>,
+    /// Time between two checks whether the files of certificates have changed, which are then read
+    /// again; 0 disables the check. Default: 60 s. A file that cannot be used is logged as an
+    /// error, and the previous certificates stay.
+    pub certificate_interval: Duration,
     /// Largest head of a request, in bytes: over HTTP/1 with its request line, over HTTP/2 the size
     /// of the decoded fields with 32 bytes each (RFC 9113 §6.5.2). Default: 64 KiB; at least 8 KiB.
     /// Beyond it, the client gets a 431 or the connection is closed.
@@ -72,7 +89,9 @@ impl Default for ServerOptions {
             upgrade_timeout: Duration::from_secs(3600),
             shutdown_timeout: Duration::from_secs(30),
             max_connections: 25_000,
-            max_connections_per_client: 4096,
+            max_connections_per_client: 1024,
+            reserved_files: None,
+            certificate_interval: Duration::from_secs(60),
             max_header_bytes: 64 * 1024,
             max_headers: 100,
             max_concurrent_streams: 128,
@@ -143,11 +162,27 @@ impl ServerOptions {
         self
     }
 
-    /// Sets the maximum number of connections of one client to one worker
+    /// Sets the maximum number of connections of one client to all workers
     /// ([`max_connections_per_client`](Self::max_connections_per_client)).
     #[must_use]
     pub fn with_max_connections_per_client(mut self, max_connections_per_client: usize) -> Self {
         self.max_connections_per_client = max_connections_per_client;
+        self
+    }
+
+    /// Sets the number of open files that connections of clients leave to others
+    /// ([`reserved_files`](Self::reserved_files)).
+    #[must_use]
+    pub fn with_reserved_files(mut self, reserved_files: usize) -> Self {
+        self.reserved_files = Some(reserved_files);
+        self
+    }
+
+    /// Sets the time between two checks of the files of certificates
+    /// ([`certificate_interval`](Self::certificate_interval)).
+    #[must_use]
+    pub fn with_certificate_interval(mut self, certificate_interval: Duration) -> Self {
+        self.certificate_interval = certificate_interval;
         self
     }
 

@@ -9,12 +9,9 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
-use super::activity::Activity;
+use super::{activity::Activity, stream::RawStream};
 
 /// The beginning of an HTTP/2 connection (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -25,14 +22,14 @@ const FIRST_READ: usize = 4096;
 /// Most bytes that are discarded after the last response.
 const MAX_DISCARDED: usize = 1024 * 1024;
 
-/// A TCP connection that reports what the client takes.
+/// A connection that reports what the client takes.
 #[derive(Debug)]
-pub(super) struct MeteredTcp {
-    pub(super) tcp: TcpStream,
+pub(super) struct MeteredStream {
+    pub(super) stream: RawStream,
     pub(super) activity: Rc<Activity>,
 }
 
-impl MeteredTcp {
+impl MeteredStream {
     /// Reports the result of a write.
     fn report(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.activity.is_blocked.set(written.is_pending());
@@ -43,28 +40,27 @@ impl MeteredTcp {
     }
 }
 
-impl Drop for MeteredTcp {
+impl Drop for MeteredStream {
     fn drop(&mut self) {
         if self.activity.is_reset() {
-            // Otherwise the system would go on trying to send the rest.
-            let _ = self.tcp.set_zero_linger();
+            self.stream.discard_on_close();
         }
     }
 }
 
-impl AsyncRead for MeteredTcp {
+impl AsyncRead for MeteredStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_read(cx, buffer)
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
-impl AsyncWrite for MeteredTcp {
+impl AsyncWrite for MeteredStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.tcp).poll_write(cx, bytes);
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.report(written)
     }
 
@@ -73,29 +69,29 @@ impl AsyncWrite for MeteredTcp {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.tcp).poll_write_vectored(cx, bytes);
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
         self.report(written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
-/// A TCP connection, with TLS or without.
+/// A connection, with TLS or without.
 #[derive(Debug)]
 enum Transport {
-    Plain(MeteredTcp),
+    Plain(MeteredStream),
     #[cfg(feature = "tls")]
-    Tls(Box<tokio_rustls::server::TlsStream<MeteredTcp>>),
+    Tls(Box<tokio_rustls::server::TlsStream<MeteredStream>>),
 }
 
 /// Calls a method of the stream inside.
@@ -124,7 +120,7 @@ pub(super) struct ClientStream {
 
 impl ClientStream {
     /// Creates a connection without TLS.
-    pub(super) fn plain(stream: MeteredTcp) -> Self {
+    pub(super) fn plain(stream: MeteredStream) -> Self {
         let activity = Rc::clone(&stream.activity);
         Self {
             transport: Transport::Plain(stream),
@@ -137,7 +133,7 @@ impl ClientStream {
 
     /// Creates a connection over TLS, after the handshake.
     #[cfg(feature = "tls")]
-    pub(super) fn tls(stream: tokio_rustls::server::TlsStream<MeteredTcp>) -> Self {
+    pub(super) fn tls(stream: tokio_rustls::server::TlsStream<MeteredStream>) -> Self {
         let activity = Rc::clone(&stream.get_ref().0.activity);
         Self {
             transport: Transport::Tls(Box::new(stream)),

@@ -10,8 +10,9 @@ use tokio::time::Instant;
 use super::{activity::Activity, options::ServerOptions};
 
 /// Time until an idle connection that is being closed is closed by force. Over HTTP/2 the
-/// client may first confirm that it has seen the GOAWAY.
-const CLOSING: Duration = Duration::from_secs(1);
+/// client may first confirm that it has seen the GOAWAY. Over HTTP/1, when the server shuts down,
+/// the client may be sending a request.
+pub(super) const CLOSING: Duration = Duration::from_secs(1);
 
 /// Longest time in which the rest of a client's data is discarded after the last response.
 const LINGER: Duration = Duration::from_secs(2);

@@ -1,23 +1,20 @@
-//! One worker: a thread with its own runtime, listening socket, connections and proxy.
+//! One worker: a thread with its own runtime, listening sockets, connections and proxy.
 
-use std::{
-    io,
-    net::{SocketAddr, TcpListener},
-    rc::Rc,
-    time::Duration,
-};
+use std::{future::poll_fn, io, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{
-    net::TcpStream,
     runtime::{Builder, LocalOptions},
     sync::watch,
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
 
 use super::{
     activity::Activity,
-    connection::{self, ConnectionContext},
+    clients::ClientCounts,
+    connection,
+    context::{ConnectionContext, Warnings},
     limits::Connections,
+    listening::{Accepted, BoundListener, ListenerContext, Listeners},
     options::ServerOptions,
     reload::{Reloader, WorkerProxy},
     shutdown::{Stage, reached},
@@ -31,30 +28,52 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// and revalidations in the background.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Shortest time between two warnings about a limit.
-const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+/// Time in which handshakes that have begun end, before a listening socket is closed: more than a
+/// round trip to most clients. The client of a handshake that begins meanwhile connects again after
+/// one second.
+const HANDSHAKES: Duration = Duration::from_millis(200);
 
 /// What a worker needs to start.
 #[derive(Clone)]
 pub(super) struct WorkerSetup<M> {
     pub(super) options: ServerOptions,
+    /// The number of connections that each worker may have.
+    pub(super) max_connections: usize,
+    pub(super) clients: Arc<ClientCounts>,
     pub(super) make: M,
     pub(super) reloader: Reloader,
     pub(super) stages: watch::Receiver<Stage>,
+}
+
+/// A listener of a worker before its runtime exists.
+#[derive(Debug)]
+pub(super) struct WorkerListener {
+    pub(super) bound: BoundListener,
     #[cfg(feature = "tls")]
-    pub(super) tls: Option<std::sync::Arc<rustls::ServerConfig>>,
+    pub(super) tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+impl WorkerListener {
+    /// Adds what the connections of the listener share.
+    fn with_context(self) -> (BoundListener, ListenerContext) {
+        let context = ListenerContext {
+            options: self.bound.options.clone(),
+            #[cfg(feature = "tls")]
+            tls: self.tls.map(|config| super::listening::TlsAcceptor(config.into())),
+        };
+        (self.bound, context)
+    }
 }
 
 /// Runs a worker on this thread until the server has been shut down.
-pub(super) fn run<M>(listener: TcpListener, setup: WorkerSetup<M>) -> io::Result<()>
+pub(super) fn run<M>(listeners: Vec<WorkerListener>, setup: WorkerSetup<M>) -> io::Result<()>
 where
     M: Fn() -> ReverseProxy + 'static,
 {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        let worker = Worker::new(setup);
-        worker.serve(listener).await;
+        let listeners = Listeners::new(listeners.into_iter().map(WorkerListener::with_context).collect())?;
+        Worker::new(setup).serve(listeners).await;
         Ok(())
     })
 }
@@ -64,74 +83,81 @@ struct Worker<M> {
     context: Rc<ConnectionContext<M>>,
     connections: Rc<Connections>,
     stages: watch::Receiver<Stage>,
-    warned: Option<Instant>,
+    warnings: Rc<Warnings>,
 }
 
 impl<M: Fn() -> ReverseProxy + 'static> Worker<M> {
     /// Creates the worker and its proxy.
     fn new(setup: WorkerSetup<M>) -> Self {
-        let options = setup.options;
-        let connections = Connections::new(options.max_connections, options.max_connections_per_client);
+        let connections = Connections::new(setup.max_connections);
+        let warnings = Rc::<Warnings>::default();
         let context = Rc::new(ConnectionContext {
-            options,
+            options: setup.options,
             proxy: WorkerProxy::new(setup.make, setup.reloader),
-            #[cfg(feature = "tls")]
-            tls: setup.tls.map(Into::into),
+            clients: setup.clients,
+            warnings: Rc::clone(&warnings),
         });
-        Self { context, connections, stages: setup.stages, warned: None }
+        Self { context, connections, stages: setup.stages, warnings }
     }
 
     /// Accepts connections until the server is shut down, and then waits for their end.
-    async fn serve(mut self, listener: tokio::net::TcpListener) {
-        loop {
-            if self.connections.is_full() {
-                self.warn("a worker has as many connections as it may have: it accepts no more for now");
-            }
-            let connections = Rc::clone(&self.connections);
-            let accepting = async {
-                connections.room().await;
-                listener.accept().await
-            };
-            let accepted = tokio::select! {
-                biased;
-                () = reached(&mut self.stages, Stage::Graceful) => break,
-                accepted = accepting => accepted,
-            };
-            match accepted {
-                Ok((tcp, peer)) => self.open(tcp, peer),
-                Err(error) => self.refused(&error).await,
-            }
+    async fn serve(mut self, mut listeners: Listeners) {
+        let mut stages = self.stages.clone();
+        tokio::select! {
+            biased;
+            () = reached(&mut stages, Stage::Graceful) => {}
+            () = self.accept(&mut listeners) => {}
         }
-        drop(listener);
+        listeners.stop();
+        self.connections.stop();
+        tokio::select! {
+            biased;
+            () = reached(&mut stages, Stage::Immediate) => return,
+            _ = timeout(HANDSHAKES, self.accept(&mut listeners)) => {}
+        }
+        for accepted in listeners.close() {
+            self.open(accepted);
+        }
+        self.connections.stop();
         self.end().await;
     }
 
+    /// Accepts connections until this is dropped.
+    async fn accept(&mut self, listeners: &mut Listeners) {
+        loop {
+            if self.connections.is_full() {
+                self.warnings
+                    .write(&"a worker has as many connections as it may have: it accepts no more for now");
+            }
+            self.connections.room().await;
+            match poll_fn(|cx| listeners.poll_accept(cx)).await {
+                Ok(accepted) => self.open(accepted),
+                Err(error) => self.refused(&error).await,
+            }
+        }
+    }
+
     /// Starts to serve a connection.
-    fn open(&mut self, tcp: TcpStream, peer: SocketAddr) {
+    fn open(&mut self, accepted: Accepted) {
         let activity = Rc::<Activity>::default();
-        let Some(open) = self.connections.open(peer.ip(), Rc::clone(&activity)) else {
-            self.warn("a client has as many connections to a worker as it may have: more are closed");
-            return;
-        };
-        // Failure only costs time.
-        let _ = tcp.set_nodelay(true);
-        let serving = connection::serve(Rc::clone(&self.context), tcp, peer, activity);
+        let open = self.connections.open(Rc::clone(&activity));
+        accepted.stream.set_nodelay();
+        let serving = connection::serve(Rc::clone(&self.context), accepted, activity);
         tokio::task::spawn_local(async move {
             serving.await;
             drop(open);
         });
     }
 
-    /// Handles an error of the listening socket.
+    /// Handles an error of a listening socket.
     async fn refused(&mut self, error: &io::Error) {
         use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
         // The client has left, or the call is to be repeated.
         if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted) {
-            self.warn(&format!("can't accept a connection: {error}"));
+            self.warnings.write(&format_args!("can't accept a connection: {error}"));
             sleep(ACCEPT_PAUSE).await;
         }
     }
-
     /// Lets the connections end within the time for it.
     async fn end(mut self) {
         self.connections.stop();
@@ -149,14 +175,6 @@ impl<M: Fn() -> ReverseProxy + 'static> Worker<M> {
             biased;
             () = reached(&mut self.stages, Stage::Immediate) => {}
             _ = proxy.cache().drain(DRAIN) => {}
-        }
-    }
-
-    /// Writes a warning, unless there was one shortly before.
-    fn warn(&mut self, message: &str) {
-        if self.warned.is_none_or(|warned| warned.elapsed() >= WARNING_INTERVAL) {
-            self.warned = Some(Instant::now());
-            tracing::warn!("{message}");
         }
     }
 }

@@ -1,12 +1,73 @@
 //! A client that sends requests over a connection of each protocol.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Request, Response, Version};
 use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use hyper::client::conn::{http1, http2};
-use tokio::time::timeout;
+use larder_proxy::Certificates;
+use rustls::pki_types::ServerName;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::client::TlsStream;
 
 use super::PATIENCE;
+
+/// Certificates for names, and a client that trusts them.
+pub(crate) struct Trust {
+    /// Certificate and key in PEM.
+    pub(crate) pem: (String, String),
+    certificate: Vec<u8>,
+}
+
+impl Trust {
+    /// Creates a certificate for these names.
+    pub(crate) fn new(names: &[&str]) -> Self {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let generated = rcgen::generate_simple_self_signed(names).expect("a certificate");
+        let pem = (generated.cert.pem(), generated.signing_key.serialize_pem());
+        Self { pem, certificate: generated.cert.der().to_vec() }
+    }
+
+    /// Returns the certificate for a listener.
+    pub(crate) fn certificates(&self) -> Certificates {
+        Certificates::from_pem(self.pem.0.as_bytes(), self.pem.1.as_bytes()).expect("they match")
+    }
+
+    /// Writes certificate and key to files, each by renaming a new one.
+    pub(crate) fn write(&self, files: [&std::path::Path; 2]) {
+        for (path, content) in files.into_iter().zip([&self.pem.0, &self.pem.1]) {
+            let new = path.with_extension("new");
+            std::fs::write(&new, content).expect("a file");
+            std::fs::rename(new, path).expect("it is replaced");
+        }
+    }
+
+    /// Connects over TLS for a server of this name, with HTTP/1.1.
+    pub(crate) async fn connect(&self, tcp: TcpStream, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
+        connect(&[self], tcp, name).await
+    }
+}
+
+/// Connects over TLS with several certificates trusted.
+pub(crate) async fn connect(
+    trusted: &[&Trust],
+    tcp: TcpStream,
+    name: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let mut roots = rustls::RootCertStore::empty();
+    for trust in trusted {
+        roots.add(trust.certificate.clone().into()).expect("a certificate");
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from(name.to_owned()).expect("a name");
+    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await
+}
 
 /// A connection that sends requests.
 pub(crate) struct Client {

@@ -18,7 +18,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use larder_core::{Cache, Limits, Origin};
 use larder_memory::MemoryStore;
 use larder_origin::{HyperOptions, HyperOrigin};
-use larder_proxy::{ProxyOptions, ProxyServer, Reloader, ReverseProxy, Route, ServerHandle, ServerOptions};
+use larder_proxy::{
+    ListenAddress, ListenerOptions, ProxyOptions, ProxyServer, Reloader, ReverseProxy, Route, ServerHandle,
+    ServerOptions,
+};
 use larder_testkit::RawOrigin;
 use rustls::pki_types::ServerName;
 use tokio::{
@@ -60,6 +63,8 @@ pub(crate) struct Proxy {
     pub(crate) cache: Cache,
     pub(crate) handle: ServerHandle,
     pub(crate) reloader: Reloader,
+    /// The addresses of all listeners.
+    pub(crate) addresses: Vec<ListenAddress>,
     protocol: Protocol,
     certificate: Vec<u8>,
     served: Option<thread::JoinHandle<()>>,
@@ -74,6 +79,8 @@ pub(crate) struct Setup {
     pub(crate) listen: SocketAddr,
     /// Whether the route passes requests to switch protocols.
     pub(crate) upgrades: bool,
+    /// Listeners besides the first.
+    pub(crate) listeners: Vec<ListenerOptions>,
 }
 
 impl Setup {
@@ -85,7 +92,14 @@ impl Setup {
             limits: Limits::default(),
             listen: ([127, 0, 0, 1], 0).into(),
             upgrades: true,
+            listeners: Vec::new(),
         }
+    }
+
+    /// Adds a listener.
+    pub(crate) fn listener(mut self, listener: ListenerOptions) -> Self {
+        self.listeners.push(listener);
+        self
     }
 
     /// Changes the options of the server.
@@ -116,7 +130,7 @@ impl Setup {
     }
 
     fn start(self, make: impl Fn() -> Arc<dyn Origin> + Send + Clone + 'static) -> Proxy {
-        let Self { protocol, server, proxy, limits, listen, upgrades } = self;
+        let Self { protocol, server, proxy, limits, listen, upgrades, listeners } = self;
         let cache = Cache::builder(Arc::new(MemoryStore::default())).limits(limits).build();
         let generated = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
         let mut server = ProxyServer::bind(listen, server).expect("a free port");
@@ -124,7 +138,11 @@ impl Setup {
             let (cert, key) = (generated.cert.pem(), generated.signing_key.serialize_pem());
             server = server.tls(cert.as_bytes(), key.as_bytes()).expect("they match");
         }
+        for listener in listeners {
+            server = server.listen(listener).expect("a free address");
+        }
         let (address, reloader) = (server.local_addr().expect("an address"), server.reloader());
+        let addresses = server.local_addrs().expect("addresses");
         let (sender, handle) = mpsc::channel();
         let worker_cache = cache.clone();
         let served = thread::spawn(move || {
@@ -141,11 +159,19 @@ impl Setup {
         });
         let handle = handle.recv().expect("it runs");
         let certificate = generated.cert.der().to_vec();
-        Proxy { address, cache, handle, reloader, protocol, certificate, served: Some(served) }
+        Proxy { address, cache, handle, reloader, addresses, protocol, certificate, served: Some(served) }
     }
 }
 
 impl Proxy {
+    /// Returns the TCP address of the listener at this position.
+    pub(crate) fn address_of(&self, position: usize) -> SocketAddr {
+        match &self.addresses[position] {
+            ListenAddress::Tcp(address) => *address,
+            other => panic!("{other} is no TCP address"),
+        }
+    }
+
     /// Waits until the server has ended.
     pub(crate) fn join(&mut self) {
         if let Some(served) = self.served.take() {

@@ -1,0 +1,67 @@
+//! Decides which connections are served: finds out who the client is, and counts it.
+
+use std::{net::IpAddr, rc::Rc};
+
+use super::{
+    clients::CountedClient,
+    context::ConnectionContext,
+    listening::{Accepted, ListenerContext, PreambleError, read_source},
+    stream::RawStream,
+};
+use crate::ReverseProxy;
+
+/// A connection that is served.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) stream: RawStream,
+    /// The address of the client, which is behind the other end if that is a proxy.
+    pub(super) peer: IpAddr,
+    pub(super) listener: Rc<ListenerContext>,
+    /// Counts the connection for its client; `None` for clients without a limit.
+    pub(super) _counted: Option<CountedClient>,
+}
+
+/// Reads the header of the PROXY protocol if the listener expects one, and counts the connection
+/// for its client. Returns `None` if it is to be closed.
+pub(super) async fn admit<M: Fn() -> ReverseProxy>(
+    context: &ConnectionContext<M>,
+    accepted: Accepted,
+) -> Option<Admitted> {
+    let Accepted { mut stream, mut peer, mut is_unix, listener } = accepted;
+    if let Some(senders) = &listener.options.proxy_protocol {
+        if !is_unix && !senders.contains(peer) {
+            context.warnings.write(&format_args!(
+                "closed a connection from {peer}: the listener is for proxies that send the PROXY protocol, \
+                 and this is not one of them"
+            ));
+            return None;
+        }
+        // Boxed: most connections have none, and their futures need no room for it.
+        match Box::pin(read_source(&mut stream)).await {
+            Ok(Some(source)) => {
+                peer = source.ip();
+                is_unix = false;
+            }
+            Ok(None) => {}
+            Err(PreambleError::Io(error)) => {
+                tracing::debug!(%error, %peer, "a connection ended before its PROXY protocol header");
+                return None;
+            }
+            Err(error) => {
+                context.warnings.write(&format_args!("closed a connection from {peer}: {error}"));
+                return None;
+            }
+        }
+    }
+    let is_free = is_unix || context.proxy.current().is_trusted(peer);
+    let counted = if is_free { None } else { Some(context.clients.count(peer)) };
+    match counted {
+        Some(None) => {
+            context.warnings.write(&format_args!(
+                "the client {peer} has as many connections as it may have: more are closed"
+            ));
+            None
+        }
+        counted => Some(Admitted { stream, peer, listener, _counted: counted.flatten() }),
+    }
+}
