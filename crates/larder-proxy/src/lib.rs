@@ -6,6 +6,7 @@
 // - which requests are rejected, and with what: `reject`; their route: `route`
 // - limits on a request's content: `content`
 // - sockets, connections and their timeouts, TLS, shutdown: `server`
+// - notifications to a service manager: `service`
 
 mod access;
 mod body;
@@ -20,6 +21,8 @@ mod redirect;
 mod reject;
 mod route;
 mod server;
+#[cfg(unix)]
+mod service;
 mod trace;
 
 pub use access::{Access, AccessLog};
@@ -34,3 +37,5 @@ pub use server::{
     InvalidProxyHeader, ListenAddress, ListenerOptions, ProxyHeader, ProxyServer, Reloader, RunningProxy,
     ServerHandle, ServerOptions, TlsError,
 };
+#[cfg(unix)]
+pub use service::ServiceNotifier;
