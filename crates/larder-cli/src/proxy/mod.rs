@@ -24,7 +24,7 @@ use anyhow::Context as _;
 use larder::{
     core::{Cache, Limits, Rules},
     metrics::Counters,
-    proxy::{ProxyOptions, ProxyServer, ReverseProxy, ServerOptions},
+    proxy::{ListenerOptions, ProxyOptions, ProxyServer, ReverseProxy, ServerOptions},
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::{
@@ -103,6 +103,13 @@ pub(crate) struct Args {
     /// IP address and port to listen on; port 0 selects a free port [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     listen: Option<SocketAddr>,
+    /// Listen also if another proxy of this user listens on the address, for a restart without a
+    /// gap.
+    ///
+    /// Start the new process, wait until it prints `listening on`, then stop the old one with
+    /// SIGTERM. Until then, both get connections.
+    #[arg(long)]
+    take_over: bool,
     /// Store for responses: memory:512MiB, disk:PATH?max=10GiB or redis://HOST:PORT/DB [default:
     /// memory].
     ///
@@ -265,7 +272,8 @@ async fn serve(
     server.workers = config.workers.map(usize::from);
     server.keep_alive = config.keep_alive.map_or(server.keep_alive, |time| time.0);
     let listen = config.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
-    let mut server = ProxyServer::bind(listen, server)
+    let mut server = ProxyServer::new(server)
+        .listen(ListenerOptions::tcp(listen).with_take_over(args.take_over))
         .with_context(|| format!("can't listen on {listen} (try another address or port with --listen)"))?;
     if let Some(Tls { cert, key }) = &config.tls {
         server = server.tls(&read(cert, "TLS certificate")?, &read(key, "TLS key")?).with_context(|| {

@@ -36,8 +36,13 @@ impl Proxy {
     /// Starts a proxy with these arguments, and waits until it listens. Standard error goes to
     /// `errors`.
     pub(crate) fn start_with(args: &[&str], errors: Stdio) -> Self {
+        Self::start_on("127.0.0.1:0", args, errors)
+    }
+
+    /// Starts a proxy on this address with these arguments, and waits until it listens.
+    pub(crate) fn start_on(address: &str, args: &[&str], errors: Stdio) -> Self {
         let mut command = larder();
-        command.args(["proxy", "--listen", "127.0.0.1:0", "--workers", "2"]).args(args);
+        command.args(["proxy", "--listen", address, "--workers", "2"]).args(args);
         let mut child = command.stdout(Stdio::piped()).stderr(errors).spawn().expect("it starts");
         let mut line = String::new();
         let out = child.stdout.take().expect("it is piped");
@@ -82,6 +87,13 @@ impl Proxy {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
         let line = status.lines().find(|line| line.starts_with(name)).expect("the line exists");
         line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
+    }
+
+    /// Sends a signal, such as `HUP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status();
+        assert!(sent.expect("kill").success());
     }
 
     /// Returns whether the process still runs.

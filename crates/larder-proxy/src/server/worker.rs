@@ -5,7 +5,7 @@ use std::{future::poll_fn, io, rc::Rc, sync::Arc, time::Duration};
 use tokio::{
     runtime::{Builder, LocalOptions},
     sync::watch,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -108,18 +108,20 @@ impl<M: Fn() -> ReverseProxy + 'static> Worker<M> {
             () = reached(&mut stages, Stage::Graceful) => {}
             () = self.accept(&mut listeners) => {}
         }
+        let begun = Instant::now();
+        let limit = self.context.options.shutdown_timeout;
         listeners.stop();
         self.connections.stop();
         tokio::select! {
             biased;
             () = reached(&mut stages, Stage::Immediate) => return,
-            _ = timeout(HANDSHAKES, self.accept(&mut listeners)) => {}
+            _ = timeout(HANDSHAKES.min(limit), self.accept(&mut listeners)) => {}
         }
         for accepted in listeners.close() {
             self.open(accepted);
         }
         self.connections.stop();
-        self.end().await;
+        self.end(limit.saturating_sub(begun.elapsed())).await;
     }
 
     /// Accepts connections until this is dropped.
@@ -158,15 +160,13 @@ impl<M: Fn() -> ReverseProxy + 'static> Worker<M> {
             sleep(ACCEPT_PAUSE).await;
         }
     }
-    /// Lets the connections end within the time for it.
-    async fn end(mut self) {
-        self.connections.stop();
-        let limit = self.context.options.shutdown_timeout;
+    /// Lets the connections end within this time.
+    async fn end(mut self, limit: Duration) {
         tokio::select! {
             biased;
             () = reached(&mut self.stages, Stage::Immediate) => return,
             ended = timeout(limit, self.connections.fewer_than(1)) => if ended.is_err() {
-                let open = self.connections.len();
+                let (open, limit) = (self.connections.len(), self.context.options.shutdown_timeout);
                 tracing::warn!(open, ?limit, "closed connections with requests in flight at the shutdown");
             },
         }
