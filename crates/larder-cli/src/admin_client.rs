@@ -4,9 +4,12 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, anyhow, bail};
-use larder::client::{CachedClient, RequestBuilder, reqwest::Url};
+use larder::{
+    client::{CachedClient, RequestBuilder, reqwest::Url},
+    proxy::admin_token,
+};
 
-use crate::{proxy::read_token, store_url::UsageError};
+use crate::store_url::UsageError;
 
 /// Longest time that a request to the admin listener may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -54,7 +57,9 @@ impl AdminArgs {
         let client = CachedClient::builder().no_proxy().build()?;
         let mut request = method(&client, url).timeout(TIMEOUT);
         if let Some(path) = &self.admin_token_file {
-            request = request.bearer_auth(read_token(path)?);
+            let token = admin_token(path);
+            let token = token.map_err(|error| UsageError(format!("--admin-token-file: {error}")))?;
+            request = request.bearer_auth(token);
         }
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body.to_string());

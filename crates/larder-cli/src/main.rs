@@ -53,6 +53,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Proxy(proxy::Args),
+    Check(proxy::CheckArgs),
     Get(get::Args),
     Watch(watch::Args),
     Explain(explain::Args),
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
     init_logging(cli.verbose);
     let result = match cli.command {
         Command::Proxy(args) => proxy::run(args),
+        Command::Check(args) => proxy::run_check(&args),
         Command::Get(args) => get::run(&args),
         Command::Watch(args) => watch::run(&args),
         Command::Explain(args) => explain::run(&args),

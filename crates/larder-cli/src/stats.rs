@@ -1,6 +1,6 @@
 //! `larder stats`: prints the statistics of a store, or of a running proxy.
 //!
-//! The admin listener uses [`store_json`] for its `GET /stats`.
+//! The admin listener of the proxy has [`store_json`] in its `GET /stats`.
 
 use std::process::ExitCode;
 

@@ -11,6 +11,7 @@ use larder::{
     core::CacheStore,
     disk::{DiskOptions, DiskStore},
     memory::MemoryStore,
+    proxy::parse_size,
     redis::{RedisOptions, RedisStore},
     tiered::TieredStore,
 };
@@ -158,7 +159,7 @@ async fn open(url: &StoreUrl) -> anyhow::Result<OpenStore> {
 }
 
 /// Replaces the user name and password of a URL, so that it can be printed.
-fn redact_password(url: &str) -> String {
+pub(crate) fn redact_password(url: &str) -> String {
     match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
         _ => url.to_owned(),
@@ -226,44 +227,9 @@ fn parse(url: &str) -> Result<StoreUrl, UsageError> {
     }
 }
 
-/// Parses a number of bytes, such as `1048576`, `512MiB` or `1GB`. Returns `None` if it is invalid.
-pub(crate) fn parse_size(text: &str) -> Option<u64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let unit: u64 = match unit.trim() {
-        "" | "B" => 1,
-        "KiB" | "K" => 1 << 10,
-        "MiB" | "M" => 1 << 20,
-        "GiB" | "G" => 1 << 30,
-        "TiB" | "T" => 1 << 40,
-        "kB" | "KB" => 1_000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(unit)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes() {
-        for (text, expected) in [
-            ("1048576", Some(1 << 20)),
-            ("512MiB", Some(512 << 20)),
-            ("2GB", Some(2_000_000_000)),
-            ("10 GiB", Some(10 << 30)),
-            ("1e3", None),
-            ("-1", None),
-            ("", None),
-            ("99999999999GiB", None),
-            ("5 parsecs", None),
-        ] {
-            assert_eq!(parse_size(text), expected, "{text}");
-        }
-    }
 
     #[test]
     fn store_urls() {

@@ -255,14 +255,58 @@ fn sighup_reloads_the_file() {
     dir.write(&format!("{}\nfreshnes = \"1s\"", route(&one)));
     hang_up(&proxy);
     let errors = dir.wait_for_error("reload failed, keeping the previous configuration: ");
-    assert!(errors.contains("unknown field `freshnes`"), "{errors}");
+    assert!(errors.contains("route.freshnes: unknown key; did you mean `freshness`?"), "{errors}");
     assert_eq!(content(&proxy.get("/page.html", "")), "other");
     assert!(proxy.is_alive());
     // At the start, the same file is an error, and the proxy does not run.
     let path = dir.path("larder.toml");
     let failed = larder().args(["proxy", "--config"]).arg(&path).output().expect("it runs");
     assert_eq!(failed.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&failed.stderr).contains("unknown field `freshnes`"), "{failed:?}");
+    assert!(String::from_utf8_lossy(&failed.stderr).contains("did you mean `freshness`?"), "{failed:?}");
+}
+
+/// The documented way to a reload: check the file first. Both commands find the same errors, and
+/// the exit code is 2 for each.
+#[test]
+fn a_file_is_checked_before_a_start_and_a_reload() {
+    let dir = ConfigDir::new();
+    let run = |args: &[&str], variable: Option<&str>| {
+        let mut command = larder();
+        command.args(args).env_remove("LARDER_TEST_ORIGIN");
+        command.envs(variable.map(|value| ("LARDER_TEST_ORIGIN", value)));
+        let output = command.output().expect("it runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let path = dir.write(
+        "listen = \"192.0.2.1:80\"\nstore = \"redis://user:secret@192.0.2.2\"\n\
+         [[route]]\norigins = \"${LARDER_TEST_ORIGIN}\"\n[[route]]\nprefix = \"/api\"\n\
+         origins = [\"http://192.0.2.3\"]\ncache = false",
+    );
+    for command in [&["check", &path][..], &["proxy", "--check", "--config", &path]] {
+        let (code, out, errors) = run(command, Some("https://192.0.2.4"));
+        assert_eq!((code, &*errors), (Some(0), ""), "{out}");
+        let expected = format!(
+            "{path} is valid\nstores responses in redis://…@192.0.2.2\nlistens on 192.0.2.1:80, without TLS\n\
+             routes, of which the first that matches is used:\n  /api\n      to http://192.0.2.3\n      \
+             nothing is stored\n  /\n      to https://192.0.2.4\n"
+        );
+        assert_eq!(out, expected);
+        let (code, out, errors) = run(command, None);
+        assert_eq!((code, &*out), (Some(2), ""));
+        let expected =
+            format!("{path}:4: route.origins: the environment variable LARDER_TEST_ORIGIN is not set");
+        assert!(errors.contains(&expected), "{errors}");
+        let (code, _, errors) = run(command, Some("127.0.0.1:1"));
+        assert!(
+            code == Some(2) && errors.contains(&format!("{path}:4: route.origins: 127.0.0.1:1")),
+            "{errors}"
+        );
+    }
+    let (code, _, errors) = run(&["check", "/no/such/file"], None);
+    assert!(code == Some(2) && errors.contains("/no/such/file"), "{errors}");
+    let (code, _, errors) = run(&["proxy", "--check", "--origin", "127.0.0.1:1"], None);
+    assert!(code == Some(2) && errors.contains("--origin: 127.0.0.1:1"), "{errors}");
 }
 
 /// A page is fetched once, and compressed once for each coding.

@@ -7,9 +7,14 @@
 // - limits on a request's content: `content`
 // - sockets, connections and their timeouts, TLS, shutdown: `server`
 // - notifications to a service manager: `service`
+// - keys of the configuration file: `config`; the proxy that is built from it: `configured`
 
 mod access;
 mod body;
+#[cfg(feature = "config")]
+mod config;
+#[cfg(feature = "config")]
+mod configured;
 mod content;
 mod encoding;
 mod forward;
@@ -27,6 +32,14 @@ mod trace;
 
 pub use access::{Access, AccessLog};
 pub use body::ProxyBody;
+#[cfg(feature = "config")]
+pub use config::{
+    AccessLogFormat, AdminConfig, BalanceConfig, ClientDirectivesConfig, Config, ConfigError,
+    ForwardedFieldsConfig, HeadersConfig, HealthConfig, KeyConfig, LogConfig, RootsConfig, RouteConfig,
+    TlsConfig, parse_size,
+};
+#[cfg(feature = "config")]
+pub use configured::{BoundProxy, ConfigChanges, ConfigSummary, Proxy, ProxyHandle, admin_token};
 pub use handle::ReverseProxy;
 pub use options::ProxyOptions;
 pub use redirect::HttpsRedirect;

@@ -4,7 +4,7 @@
 //! `/admin`, and the rules for one must apply to the other. How else origins read a path is in
 //! [`crate::readings`].
 
-use std::{fmt, sync::Arc};
+use std::{cmp::Reverse, fmt, sync::Arc};
 
 use larder_core::{
     FetchOptions, Origin, OverrideFn,
@@ -195,18 +195,18 @@ impl Route {
         };
         host_matches && prefix_matches()
     }
+}
 
-    /// Returns the precedence: a route for a host or a pattern over one for every host, so that the
-    /// paths of one tenant never go to a route of all; then by the length of the prefix; then a
-    /// full host name over a pattern.
-    fn precedence(&self) -> (bool, usize, u8) {
-        let host = match self.host.as_deref() {
-            None => 0,
-            Some(host) if host.starts_with('*') => 1,
-            Some(_) => 2,
-        };
-        (host > 0, self.prefix.trim_end_matches('/').len(), host)
-    }
+/// Returns the precedence of a route: one for a host or a pattern over one for every host, so that
+/// the paths of one tenant never go to a route of all; then by the length of the prefix; then a
+/// full host name over a pattern.
+pub(crate) fn precedence(host: Option<&str>, prefix: &str) -> (bool, usize, u8) {
+    let host = match host {
+        None => 0,
+        Some(host) if host.starts_with('*') => 1,
+        Some(_) => 2,
+    };
+    (host > 0, prefix.trim_end_matches('/').len(), host)
 }
 
 /// Returns whether `host`, which is at least as long, ends with `end`, in upper or lower case.
@@ -221,7 +221,7 @@ pub(crate) struct Routes(Arc<[Route]>);
 impl Routes {
     /// Sorts the routes by precedence.
     pub(crate) fn new(mut routes: Vec<Route>) -> Self {
-        routes.sort_by_key(|route| std::cmp::Reverse(route.precedence()));
+        routes.sort_by_key(|route| Reverse(precedence(route.host.as_deref(), &route.prefix)));
         Self(routes.into())
     }
 

@@ -1,49 +1,29 @@
 //! `larder proxy`: merges command line and configuration file, and runs the proxy until a signal
-//! stops it.
+//! stops it. `larder check` checks a configuration file.
 //!
-//! `config` has the keys of the file, `origins` builds the routes, `shared` holds them, `admin` is
-//! the admin listener, `access` the access log.
+//! The proxy, its configuration file and its admin listener are in `larder-proxy`.
 
-mod access;
-mod admin;
-mod config;
 mod descriptors;
-mod origins;
-mod shared;
 
 use std::{
     io::Write as _,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::Arc,
     time::Duration,
 };
 
-use anyhow::Context as _;
-use larder::{
-    core::{Cache, Limits, Rules},
-    metrics::Counters,
-    proxy::{ListenerOptions, ProxyOptions, ProxyServer, ReverseProxy, ServerOptions},
-};
+use larder::proxy::{AdminConfig, BoundProxy, ClientDirectivesConfig, Config, ConfigError, Proxy, TlsConfig};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::{
     runtime::LocalOptions,
     signal::unix::{SignalKind, signal},
     task::spawn_local,
-    time::Instant,
 };
 
-pub(crate) use self::admin::read_token;
-use self::{
-    access::AccessLogger,
-    admin::Admin,
-    config::{Config, Route, Time, Tls},
-    origins::RouteTable,
-    shared::Shared,
-};
 use crate::{
     humanize::{parse_address, parse_duration},
+    stats::store_json,
     store_url::{self, Stores, UsageError},
 };
 
@@ -175,181 +155,223 @@ pub(crate) struct Args {
     /// What to do with Cache-Control and Pragma of requests, such as no-cache of a reload [default:
     /// collapse, or honor with --private].
     #[arg(long, value_name = "WHAT", value_enum)]
-    client_directives: Option<config::ClientDirectives>,
+    client_directives: Option<ClientDirectives>,
     /// Serve over TLS with this certificate chain, a file in PEM format.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
     /// Private key of the certificate, a file in PEM format.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Check the options and the configuration file, print a summary, and exit.
+    ///
+    /// Everything is checked that a start checks, also the files that are named. No address is
+    /// bound and no connection opened. The exit code is 0, or 2 if something is wrong.
+    #[arg(long)]
+    check: bool,
 }
 
-/// Runs the command.
+/// What to do with `Cache-Control` and `Pragma` of requests.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum ClientDirectives {
+    /// Obey each of them.
+    Honor,
+    /// Ignore all of them.
+    Ignore,
+    /// Send at most one reload a second to the origin for each stored response.
+    Collapse,
+}
+
+impl From<ClientDirectives> for ClientDirectivesConfig {
+    fn from(directives: ClientDirectives) -> Self {
+        match directives {
+            ClientDirectives::Honor => Self::Honor,
+            ClientDirectives::Ignore => Self::Ignore,
+            ClientDirectives::Collapse => Self::Collapse,
+        }
+    }
+}
+
+/// Check a configuration file of `larder proxy`.
+///
+/// Everything is checked that a start checks: keys and values, the files that are named,
+/// certificates and their keys, URLs and networks. No address is bound and no connection opened.
+/// The command prints a summary. The exit code is 0, or 2 if something is wrong.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  # Before a reload with `kill -HUP`.
+  larder check larder.toml")]
+pub(crate) struct CheckArgs {
+    /// Configuration file of `larder proxy --config`.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+/// Runs `larder check`.
+pub(crate) fn run_check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
+    print_check(&args.file.display().to_string(), read_config(&args.file), |error| error)
+}
+
+/// Runs `larder proxy`.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let config = config(&args)?;
-    // Errors in the configuration occur here, before anything is bound.
-    let route_table = Arc::new(route_table(&args, &config)?);
-    store_url::check(&config.store)?;
-    let token = config.admin.as_ref().map(admin::token).transpose()?.flatten();
-    // The workers of the proxy have runtimes of their own.
+    let config = config(&args);
+    if args.check {
+        let name = args.config.as_ref().map(|file| file.display().to_string());
+        let name = name.unwrap_or_else(|| "the command line".to_owned());
+        return print_check(&name, config, |error| from_options(&args, error));
+    }
+    // Errors in the configuration occur here, before anything is opened.
+    let config = config.map_err(failure)?;
+    Proxy::check(config.clone()).map_err(|error| failure(from_options(&args, error)))?;
     let mut runtime = tokio::runtime::Builder::new_current_thread();
+    // The workers of the proxy have runtimes of their own.
     let runtime = runtime.enable_all().build_local(LocalOptions::default())?;
-    runtime.block_on(serve(args, config, route_table, token))
+    runtime.block_on(serve(args, config))
+}
+
+/// Checks a configuration, and prints a summary of it. Each error is wrong usage.
+fn print_check(
+    name: &str,
+    config: Result<Config, ConfigError>,
+    explain: impl Fn(ConfigError) -> ConfigError,
+) -> anyhow::Result<ExitCode> {
+    let invalid = |error| UsageError(explain(error).to_string());
+    let config = config.map_err(invalid)?;
+    let stores: Vec<String> = config.store.iter().map(|url| store_url::redact_password(url)).collect();
+    let summary = Proxy::check(config).map_err(invalid)?;
+    println!("{name} is valid");
+    println!(
+        "stores responses in {}",
+        if stores.is_empty() { "memory".to_owned() } else { stores.join(", then ") }
+    );
+    print!("{summary}");
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Returns the configuration: the file, if there is one, with the command-line options over it.
-fn config(args: &Args) -> anyhow::Result<Config> {
-    let mut config = match &args.config {
-        Some(path) => read_config(path)?,
-        None => Config::default(),
+fn config(args: &Args) -> Result<Config, ConfigError> {
+    let mut config = match (&args.config, &args.origin) {
+        (Some(path), _) => read_config(path)?,
+        (None, origin) => Config::to(origin.as_deref().unwrap_or_default()),
     };
-    if let Some(origin) = &args.origin {
-        let mut route = Route::to(origin);
+    if args.origin.is_some() {
+        let route = &mut config.route[0];
         route.origin_host = args.origin_host;
-        route.origin_timeout = args.origin_timeout.map(Time);
+        route.origin_timeout = args.origin_timeout;
         route.origin_ca.clone_from(&args.origin_ca);
-        config.route = vec![route];
     }
     config.listen = args.listen.or(config.listen);
     if !args.store.is_empty() {
         config.store.clone_from(&args.store);
+        check_stores(&config)?;
     }
     config.private |= args.private;
     config.workers = args.workers.or(config.workers);
-    config.keep_alive = args.keep_alive.map(Time).or(config.keep_alive);
+    config.keep_alive = args.keep_alive.or(config.keep_alive);
     config.compress |= args.compress;
     if let Some(networks) = &args.trust_forwarded {
-        config.trusted_proxies = config::TrustedNetworks::One(networks.clone());
+        config.trusted_proxies = vec![networks.clone()];
         config.trust_forwarded = false;
     }
     config.share_set_cookie |= args.share_set_cookie;
     config.share_request_errors |= args.share_request_errors;
-    config.client_directives = args.client_directives.or(config.client_directives);
+    config.client_directives = args.client_directives.map(Into::into).or(config.client_directives);
     if let (Some(cert), Some(key)) = (&args.tls_cert, &args.tls_key) {
-        config.tls = Some(Tls { cert: cert.clone(), key: key.clone() });
+        config.tls = Some(TlsConfig::new(cert, key));
     }
     if let Some(listen) = args.admin {
         let from_file = config.admin.take().and_then(|admin| admin.token_file);
-        let token_file = args.admin_token_file.clone().or(from_file);
-        config.admin = Some(config::Admin { listen, token_file });
+        let mut admin = AdminConfig::new(listen);
+        admin.token_file = args.admin_token_file.clone().or(from_file);
+        config.admin = Some(admin);
     }
     Ok(config)
 }
 
-/// Validates the routes. Errors name the option or the file that they come from.
-fn route_table(args: &Args, config: &Config) -> Result<RouteTable, UsageError> {
-    RouteTable::new(config).map_err(|error| match &args.config {
-        Some(path) => UsageError(format!("{}: {error}", path.display())),
-        None => UsageError(format!("--{error}; e.g. --origin http://127.0.0.1:3000")),
-    })
+/// Reads the configuration file.
+fn read_config(path: &Path) -> Result<Config, ConfigError> {
+    let config = Config::read(path, |name| std::env::var(name).ok())?;
+    check_stores(&config).map(|()| config)
 }
 
-/// Reads and parses the configuration file. Errors name the file.
-fn read_config(path: &Path) -> anyhow::Result<Config> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("can't read the configuration file {}", path.display()))?;
-    Config::parse(&text).map_err(|error| UsageError(format!("{}: {error}", path.display())).into())
+/// Checks the store URLs of a configuration.
+fn check_stores(config: &Config) -> Result<(), ConfigError> {
+    store_url::check(&config.store).map_err(|error| config.locate(ConfigError::new("store", error)))
+}
+
+/// Returns the error as one of the command-line option that it comes from, without a file.
+fn from_options(args: &Args, error: ConfigError) -> ConfigError {
+    let option = match &*error.key() {
+        "route.origins" if args.origin.is_some() => "--origin",
+        "route.origin_ca" if args.origin_ca.is_some() => "--origin-ca",
+        "trusted_proxies" if args.trust_forwarded.is_some() => "--trust-forwarded",
+        "admin.listen" if args.admin.is_some() => "--admin",
+        "admin.token_file" if args.admin_token_file.is_some() => "--admin-token-file",
+        "tls" | "tls.cert" | "tls.key" if args.tls_cert.is_some() => "--tls-cert",
+        _ => return error,
+    };
+    error.renamed(option)
+}
+
+/// Returns the error that ends the process: with exit code 2 if the configuration is wrong, and 1
+/// if the system refuses what it needs.
+fn failure(error: ConfigError) -> anyhow::Error {
+    if error.is_io() { error.into() } else { UsageError(error.to_string()).into() }
 }
 
 /// Runs the proxy, and the admin listener if there is one, until a signal stops it.
-async fn serve(
-    args: Args,
-    config: Config,
-    route_table: Arc<RouteTable>,
-    token: Option<String>,
-) -> anyhow::Result<ExitCode> {
+async fn serve(args: Args, config: Config) -> anyhow::Result<ExitCode> {
     descriptors::raise_limit();
     // The recorder comes first: counters register with the recorder that is installed when they are
     // created.
     let prometheus = config.admin.is_some().then(install_recorder).transpose()?;
-    let counters = Arc::new(Counters::new());
     let stores = Stores::open(&config.store).await?;
-    let cache = cache(&config, &route_table, &stores, &counters);
-    let shared = Arc::new(Shared::new(Arc::clone(&route_table), stores));
-    let (access_log, _flush_on_drop) = AccessLogger::new(config.log.as_ref(), prometheus.is_some())?;
-
-    let mut server = ServerOptions::default();
-    server.workers = config.workers.map(usize::from);
-    server.keep_alive = config.keep_alive.map_or(server.keep_alive, |time| time.0);
-    let listen = config.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
-    let mut server = ProxyServer::new(server)
-        .listen(ListenerOptions::tcp(listen).with_take_over(args.take_over))
-        .with_context(|| format!("can't listen on {listen} (try another address or port with --listen)"))?;
-    if let Some(Tls { cert, key }) = &config.tls {
-        server = server.tls(&read(cert, "TLS certificate")?, &read(key, "TLS key")?).with_context(|| {
-            format!("can't serve with the TLS certificate {} and the key {}", cert.display(), key.display())
-        })?;
-    }
-    let mut options = ProxyOptions::default();
-    options.trusted_proxies = config.trusted_proxies()?;
-    options.https = config.tls.is_some();
-    options.access_log = access_log.map(|log| log as _);
-    let scheme = if options.https { "https" } else { "http" };
-    let address = server.local_addr()?;
-    let reloader = server.reloader();
-    let (worker_shared, worker_cache) = (Arc::clone(&shared), cache.clone());
-    let running = server.run(move || {
-        ReverseProxy::with_routes(worker_cache.clone(), worker_shared.route_table().routes(), options.clone())
-    })?;
-
-    let mut admin = None;
-    if let (Some(settings), Some(prometheus)) = (&config.admin, prometheus) {
-        let (cache, shared, started) = (cache.clone(), Arc::clone(&shared), Instant::now());
-        let listener = Admin { cache, counters, prometheus, shared, started, token };
-        let listening = listener.bind(settings.listen).await?;
-        let address = listening.local_addr()?;
-        admin = Some(spawn_local(listening.serve()));
-        eprintln!("larder: admin on http://{address}");
-    }
-    let mut health_checks = route_table.start_health_checks();
-    if let Some(path) = args.config.clone() {
-        // Received from here on, before the address is printed.
-        let mut hangups = signal(SignalKind::hangup())?;
-        spawn_local(async move {
-            while hangups.recv().await.is_some() {
-                match reload(&args) {
-                    Ok(route_table) => {
-                        let route_table = Arc::new(route_table);
-                        drop(std::mem::replace(&mut health_checks, route_table.start_health_checks()));
-                        shared.replace(route_table);
-                        reloader.reload();
-                        eprintln!("larder: reloaded {}", path.display());
-                    }
-                    Err(error) => {
-                        eprintln!("larder: reload failed, keeping the previous configuration: {error:#}");
-                    }
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let mut proxy =
+        Proxy::from_config(config, stores.store()).map_err(failure)?.with_take_over(args.take_over);
+    if let Some(prometheus) = prometheus {
+        proxy = proxy.with_metrics(move || prometheus.render());
+        proxy = proxy.with_store_stats(move || {
+            let stores = stores.clone();
+            async move {
+                let mut stats = Vec::new();
+                for store in stores.iter() {
+                    stats.push(store_json(store).await);
                 }
+                serde_json::Value::from(stats).to_string()
             }
         });
     }
+    let proxy = proxy.bind().map_err(|error| failure(from_options(&args, error)))?;
+    let address = proxy.local_addr()?;
+    if let Some(address) = proxy.admin_addr() {
+        eprintln!("larder: admin on http://{address}");
+    }
+    if args.config.is_some() {
+        reload_on_hangup(args, &proxy)?;
+    }
     println!("listening on {scheme}://{address}");
     std::io::stdout().flush()?;
-    running.serve().await?;
-    if let Some(serving) = admin {
-        serving.abort();
-    }
-    cache.drain(Duration::from_secs(5)).await;
+    proxy.run().await?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Reads the routes from the file again. Settings that are only read at the start keep their
-/// values.
-fn reload(args: &Args) -> anyhow::Result<RouteTable> {
-    Ok(route_table(args, &config(args)?)?)
-}
-
-/// Creates the engine.
-fn cache(config: &Config, route_table: &RouteTable, stores: &Stores, counters: &Arc<Counters>) -> Cache {
-    let mut rules = if config.private { Rules::private() } else { Rules::shared() };
-    rules.store_set_cookie |= config.share_set_cookie;
-    rules.store_request_errors |= config.share_request_errors;
-    let limits = Limits::default()
-        .with_origin_timeout(route_table.max_origin_timeout())
-        .with_body_timeout(route_table.max_body_timeout());
-    let builder = Cache::builder(stores.store()).rules(rules).limits(limits);
-    // Without an admin listener, no one could read the counters.
-    let builder = if config.admin.is_some() { builder.observer(Arc::clone(counters) as _) } else { builder };
-    builder.build()
+/// Reloads the configuration at each SIGHUP, which no longer ends the process from here on.
+fn reload_on_hangup(args: Args, proxy: &BoundProxy) -> anyhow::Result<()> {
+    let mut hangups = signal(SignalKind::hangup())?;
+    let handle = proxy.handle();
+    spawn_local(async move {
+        let file = args.config.as_deref().unwrap_or(Path::new("")).display();
+        while hangups.recv().await.is_some() {
+            let reloaded = config(&args).and_then(|config| handle.reload(config));
+            match reloaded.map_err(|error| from_options(&args, error)) {
+                Ok(changes) => eprintln!("larder: reloaded {file}: {changes}"),
+                Err(error) => {
+                    eprintln!("larder: reload failed, keeping the previous configuration: {error}");
+                }
+            }
+        }
+    });
+    Ok(())
 }
 
 /// Installs the Prometheus recorder, and a task that maintains its histograms.
@@ -366,9 +388,4 @@ fn install_recorder() -> anyhow::Result<PrometheusHandle> {
         }
     });
     Ok(handle)
-}
-
-/// Reads a file. `kind` describes it in the error.
-fn read(path: &PathBuf, kind: &str) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("can't read the {kind} {}", path.display()))
 }

@@ -6,30 +6,26 @@
 //! purge has the content type `application/json`, for which browsers first send a CORS preflight
 //! request, and that fails.
 
-use std::{convert::Infallible, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::TcpListener, path::Path, sync::Arc, time::Duration};
 
-use anyhow::Context as _;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use larder::{
-    core::{Cache, CacheGroup, Purged, Scope, TargetUri},
-    metrics::Counters,
-};
-use metrics_exporter_prometheus::PrometheusHandle;
+use larder_core::{Cache, CacheGroup, Purged, Scope, StoreError, TargetUri};
+use larder_metrics::Counters;
+use larder_origin::OriginHealth;
 use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
 use tokio::{
-    net::TcpListener,
     sync::Semaphore,
-    task::spawn_local,
+    task::JoinSet,
     time::{Instant, sleep, timeout},
 };
 
-use super::{config, shared::Shared};
-use crate::store_url::UsageError;
+use super::shared::{MetricsText, Shared, StoreStats};
+use crate::config::{AdminConfig, ConfigError};
 
 /// Longest body of a request, in bytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -44,13 +40,14 @@ const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(300);
 const MAX_CONNECTIONS: usize = 64;
 
 /// The state of the admin listener.
-pub(crate) struct Admin {
-    pub(crate) cache: Cache,
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) prometheus: PrometheusHandle,
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) started: Instant,
-    pub(crate) token: Option<String>,
+pub(super) struct Admin {
+    pub(super) cache: Cache,
+    pub(super) counters: Arc<Counters>,
+    pub(super) metrics: Option<MetricsText>,
+    pub(super) store_stats: Option<StoreStats>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) started: Instant,
+    pub(super) token: Option<String>,
 }
 
 /// The body of `POST /purge`. Exactly one of `url`, `tag`, `prefix` and `all` is set.
@@ -67,45 +64,60 @@ struct Purge {
 
 /// Reads the token of the admin listener. Without a token file, an address other than loopback is
 /// an error.
-pub(crate) fn token(admin: &config::Admin) -> anyhow::Result<Option<String>> {
+pub(super) fn token(admin: &AdminConfig) -> Result<Option<String>, ConfigError> {
     let Some(path) = &admin.token_file else {
         if admin.listen.ip().is_loopback() {
             return Ok(None);
         }
-        let why = format!(
-            "admin listener {}: other machines can reach this address; set --admin-token-file (in the \
-             configuration file: token_file), or listen on 127.0.0.1",
+        let message = format!(
+            "other machines can reach {}; set token_file (--admin-token-file), or listen on 127.0.0.1",
             admin.listen
         );
-        return Err(UsageError(why).into());
+        return Err(ConfigError::new("listen", message));
     };
-    read_token(path).map(Some)
+    admin_token(path).map(Some).map_err(|error| error.within("token_file"))
 }
 
-/// Reads a token from a file. A token of fewer than 16 characters is an error.
-pub(crate) fn read_token(path: &std::path::Path) -> anyhow::Result<String> {
+/// Reads the token of an admin listener from a file. White space at its ends is ignored.
+///
+/// ```no_run
+/// let token = larder_proxy::admin_token("/etc/larder/token".as_ref())?;
+/// # Ok::<(), larder_proxy::ConfigError>(())
+/// ```
+///
+/// # Errors
+///
+/// Returns a [`ConfigError`] if the file cannot be read, or if the token has fewer than 16
+/// characters.
+pub fn admin_token(path: &Path) -> Result<String, ConfigError> {
+    let name = path.display();
     let token = std::fs::read_to_string(path)
-        .with_context(|| format!("can't read the admin token file {}", path.display()))?;
+        .map_err(|error| ConfigError::io("", format!("can't read the admin token file {name}: {error}")))?;
     let token = token.trim();
     if token.len() < 16 {
-        let why = format!(
-            "{}: the admin token must have at least 16 characters; create one with `openssl rand -hex 32`",
-            path.display()
+        let message = format!(
+            "{name}: the admin token must have at least 16 characters; create one with `openssl rand -hex 32`"
         );
-        return Err(UsageError(why).into());
+        return Err(ConfigError::new("", message));
     }
     Ok(token.to_owned())
 }
 
-impl Admin {
-    /// Binds the listener.
-    pub(crate) async fn bind(self, listen: SocketAddr) -> anyhow::Result<AdminListener> {
-        let listener = TcpListener::bind(listen).await.with_context(|| {
-            format!("can't listen on {listen} for the admin listener (try another port with --admin)")
-        })?;
-        Ok(AdminListener { listener, admin: Rc::new(self) })
-    }
+/// The reason why a purge is not done.
+enum PurgeFailure {
+    /// The request is invalid.
+    Invalid(String),
+    /// The store cannot confirm the purge.
+    Failed(StoreError),
+}
 
+impl From<StoreError> for PurgeFailure {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Admin {
     /// Answers a request.
     async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         if let Some(rejection) = self.reject(request.headers()) {
@@ -148,8 +160,11 @@ impl Admin {
         };
         match self.purge(&purge).await {
             Ok(result) => json(StatusCode::OK, &result),
-            Err(wrong) if wrong.is::<UsageError>() => error(StatusCode::BAD_REQUEST, &wrong.to_string()),
-            Err(failed) => error(StatusCode::SERVICE_UNAVAILABLE, &format!("{failed:#}")),
+            Err(PurgeFailure::Invalid(message)) => error(StatusCode::BAD_REQUEST, &message),
+            Err(PurgeFailure::Failed(failed)) => {
+                // With its causes.
+                error(StatusCode::SERVICE_UNAVAILABLE, &format!("{failed:?}"))
+            }
         }
     }
 
@@ -159,11 +174,11 @@ impl Admin {
         let requests = counts.requests.iter();
         let requests: serde_json::Map<_, _> =
             requests.map(|(outcome, count)| (outcome.name().to_owned(), (*count).into())).collect();
-        let origins = self.shared.route_table().health();
-        let mut stores = Vec::new();
-        for store in self.shared.stores.iter() {
-            stores.push(crate::stats::store_json(store).await);
-        }
+        let origins = self.shared.current().table.health();
+        let stores = match &self.store_stats {
+            Some(stats) => serde_json::from_str(&stats().await).unwrap_or_default(),
+            None => serde_json::Value::Null,
+        };
         serde_json::json!({
             "uptime_seconds": self.started.elapsed().as_secs(),
             "requests": requests,
@@ -179,18 +194,16 @@ impl Admin {
         })
     }
 
-    /// Answers `GET /metrics`.
+    /// Answers `GET /metrics`: the metrics of the program, and the health of the current origins.
     fn metrics(&self) -> Response<Full<Bytes>> {
-        for origin in self.shared.route_table().health() {
-            let up = if origin.healthy { 1.0 } else { 0.0 };
-            metrics::gauge!("larder_origin_healthy", "origin" => origin.name).set(up);
-        }
-        response(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.prometheus.render())
+        let mut text = self.metrics.as_ref().map(|render| render()).unwrap_or_default();
+        text.push_str(&health_metrics(&self.shared.current().table.health()));
+        response(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
     }
 
-    /// Purges, and returns the body of the response. An invalid request is a [`UsageError`].
-    async fn purge(&self, request: &Purge) -> anyhow::Result<serde_json::Value> {
-        let usage = |message: String| anyhow::Error::from(UsageError(message));
+    /// Purges, and returns the body of the response.
+    async fn purge(&self, request: &Purge) -> Result<serde_json::Value, PurgeFailure> {
+        let usage = PurgeFailure::Invalid;
         let chosen = [request.url.is_some(), request.tag.is_some(), request.prefix.is_some(), request.all];
         if chosen.iter().filter(|chosen| **chosen).count() != 1 {
             return Err(usage("set exactly one of url, tag (with of), prefix and all".to_owned()));
@@ -201,7 +214,8 @@ impl Admin {
         };
         if let Some(url) = &request.url {
             let name = target(url)?;
-            let purge = self.shared.route_table().purge_of_url(url)?;
+            let purge = self.shared.current().table.purge_of_url(url);
+            let purge = purge.map_err(|error| usage(format!("{url}: {error}")))?;
             return self.purge_scopes(&purge.scopes(), name.as_str(), request.soft).await;
         }
         if let Some(tag) = &request.tag {
@@ -213,7 +227,7 @@ impl Admin {
         }
         match &request.prefix {
             Some(prefix) => {
-                let below = (self.shared.route_table().purge_of_prefix(prefix))
+                let below = (self.shared.current().table.purge_of_prefix(prefix))
                     .map_err(|error| usage(format!("{prefix}: {error}; e.g. https://example.com/news/")))?;
                 self.purge_scopes(&below.scopes(), prefix, request.soft).await
             }
@@ -228,7 +242,7 @@ impl Admin {
         scopes: &[Scope<'_>],
         name: &str,
         is_soft: bool,
-    ) -> anyhow::Result<serde_json::Value> {
+    ) -> Result<serde_json::Value, PurgeFailure> {
         let mut purged = Vec::with_capacity(scopes.len());
         for scope in scopes {
             purged.push(if is_soft {
@@ -255,38 +269,51 @@ impl Admin {
     }
 }
 
-/// The admin listener, bound to its address.
-pub(crate) struct AdminListener {
-    listener: TcpListener,
-    admin: Rc<Admin>,
+/// Serves requests over HTTP/1.1, one for each connection, until the future is dropped.
+pub(super) async fn serve(admin: Admin, listener: TcpListener) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "the admin listener has failed"),
+    };
+    let (admin, connections) = (Arc::new(admin), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
+    // Closes the connections when it is dropped.
+    let mut tasks = JoinSet::new();
+    while let Ok(permit) = Arc::clone(&connections).acquire_owned().await {
+        while tasks.try_join_next().is_some() {}
+        let Ok((stream, _)) = listener.accept().await else {
+            sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let admin = Arc::clone(&admin);
+        tasks.spawn(async move {
+            let service = service_fn(|request| async { Ok::<_, Infallible>(admin.handle(request).await) });
+            let mut http = http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(REQUEST_TIMEOUT).keep_alive(false);
+            // A client that has left needs no response.
+            let _ = timeout(EXCHANGE_TIMEOUT, http.serve_connection(TokioIo::new(stream), service)).await;
+            drop(permit);
+        });
+    }
 }
 
-impl AdminListener {
-    /// Returns the address that it is bound to.
-    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-
-    /// Serves requests over HTTP/1.1, one for each connection, until the future is dropped.
-    pub(crate) async fn serve(self) {
-        let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        while let Ok(permit) = Arc::clone(&connections).acquire_owned().await {
-            let Ok((stream, _)) = self.listener.accept().await else {
-                sleep(Duration::from_millis(100)).await;
-                continue;
-            };
-            let admin = Rc::clone(&self.admin);
-            spawn_local(async move {
-                let service =
-                    service_fn(|request| async { Ok::<_, Infallible>(admin.handle(request).await) });
-                let mut http = http1::Builder::new();
-                http.timer(TokioTimer::new()).header_read_timeout(REQUEST_TIMEOUT).keep_alive(false);
-                // A client that has left needs no response.
-                let _ = timeout(EXCHANGE_TIMEOUT, http.serve_connection(TokioIo::new(stream), service)).await;
-                drop(permit);
-            });
+/// Returns the health of the origins in the format of Prometheus.
+///
+/// It is not registered with a recorder: an origin that a reload has removed would stay there.
+fn health_metrics(origins: &[OriginHealth]) -> String {
+    let mut text = String::new();
+    for (index, origin) in origins.iter().enumerate() {
+        if index == 0 {
+            text.push_str("# TYPE larder_origin_healthy gauge\n");
+        }
+        // Routes can have an origin in common: it is healthy if it is for all of them.
+        let of_name = || origins.iter().enumerate().filter(|(_, other)| other.name == origin.name);
+        if of_name().next().is_some_and(|(first, _)| first == index) {
+            let value = u8::from(of_name().all(|(_, origin)| origin.healthy));
+            let name = origin.name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            text.push_str(&format!("larder_origin_healthy{{origin=\"{name}\"}} {value}\n"));
         }
     }
+    text
 }
 
 /// Reads the body of a purge. The error states what is wrong with it.

@@ -1,0 +1,177 @@
+//! A proxy from a configuration, on real sockets: reloads, the access log, and the admin listener.
+#![cfg(all(feature = "config", feature = "tls"))]
+
+use std::{io::Write as _, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use larder_memory::MemoryStore;
+use larder_proxy::{Config, Proxy, ProxyHandle};
+use larder_testkit::RawOrigin;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    task::JoinHandle,
+    time::timeout,
+};
+
+/// Longest wait of a test for anything.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running proxy.
+struct Running {
+    address: SocketAddr,
+    admin: Option<SocketAddr>,
+    handle: ProxyHandle,
+    served: JoinHandle<std::io::Result<()>>,
+}
+
+impl Running {
+    /// Starts a proxy. It listens on a free port.
+    async fn start(text: &str) -> Self {
+        let text = format!("listen = \"127.0.0.1:0\"\nworkers = 1\n{text}");
+        let config = parse(&text);
+        let proxy = Proxy::from_config(config, Arc::new(MemoryStore::default())).expect("valid");
+        let proxy = proxy.bind().expect("free ports");
+        let (address, admin) = (proxy.local_addr().expect("an address"), proxy.admin_addr());
+        let handle = proxy.handle();
+        Self { address, admin, handle, served: tokio::spawn(proxy.run()) }
+    }
+
+    /// Reloads, and returns the description of the changes.
+    fn reload(&self, text: &str) -> String {
+        let text = format!("listen = \"127.0.0.1:0\"\nworkers = 1\n{text}");
+        self.handle.reload(parse(&text)).expect("valid").to_string()
+    }
+
+    async fn get(&self, path: &str) -> String {
+        exchange(self.address, path).await
+    }
+
+    async fn stop(self) {
+        self.handle.shutdown();
+        timeout(PATIENCE, self.served).await.expect("it ends").expect("no panic").expect("no error");
+    }
+}
+
+fn parse(text: &str) -> Config {
+    Config::parse(text, |_| None).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+/// Sends a GET request, and returns the response.
+async fn exchange(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.expect("it accepts");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("it reads");
+    let mut response = String::new();
+    let read = timeout(PATIENCE, stream.read_to_string(&mut response)).await;
+    read.expect("an answer").expect("text");
+    response
+}
+
+/// Starts an origin that answers with its name.
+fn origin(name: &'static str) -> RawOrigin {
+    RawOrigin::start(move |_, stream| {
+        let head = "HTTP/1.1 200 OK\r\ncache-control: no-store\r\ncontent-length";
+        write!(stream, "{head}: {}\r\n\r\n{name}", name.len()).is_ok()
+    })
+}
+
+/// Waits until a file contains a text, and returns its content.
+async fn content_with(path: &Path, text: &str) -> String {
+    let waiting = async {
+        loop {
+            let content = std::fs::read_to_string(path).unwrap_or_default();
+            if content.contains(text) {
+                return content;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("no '{text}' in {}", path.display()))
+}
+
+/// After a reload, the metric of an origin that was no longer configured stayed, and an alert for
+/// it stayed on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_origin_has_no_metric() {
+    let (one, other) = (origin("one"), origin("other"));
+    let route = |origins: &str| {
+        format!("admin = {{ listen = \"127.0.0.1:0\" }}\n[[route]]\norigins = [{origins}]\nretries = 0")
+    };
+    let proxy = Running::start(&route(&format!("\"{}\", \"{}\"", one.url(), other.url()))).await;
+    let admin = proxy.admin.expect("an admin listener");
+    let metric = |origin: &RawOrigin| format!("larder_origin_healthy{{origin=\"{}\"}} 1\n", origin.url());
+    let metrics = exchange(admin, "/metrics").await;
+    assert!(metrics.contains(&metric(&one)) && metrics.contains(&metric(&other)), "{metrics}");
+    assert!(proxy.get("/").await.ends_with("\r\n\r\none"));
+    let changes = proxy.reload(&route(&format!("\"{}\"", other.url())));
+    assert_eq!(changes, "changed: route / (origins)");
+    assert!(proxy.get("/").await.ends_with("\r\n\r\nother"));
+    let metrics = exchange(admin, "/metrics").await;
+    assert!(!metrics.contains(&metric(&one)) && metrics.contains(&metric(&other)), "{metrics}");
+    proxy.stop().await;
+}
+
+/// A reload with another address reported success, and the old address stayed in force.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_states_what_needs_a_restart() {
+    let (one, other) = (origin("one"), origin("other"));
+    let route = |origin: &RawOrigin| format!("[[route]]\norigins = \"{}\"", origin.url());
+    let proxy = Running::start(&route(&one)).await;
+    let config = parse(&format!("listen = \"127.0.0.1:1\"\nkeep_alive = \"5s\"\n{}", route(&other)));
+    let changes = proxy.handle.reload(config).expect("valid");
+    assert_eq!(changes.needs_restart(), ["keep_alive", "listen", "workers"]);
+    assert_eq!(changes.applied(), ["route / (origins)"]);
+    assert!(proxy.get("/").await.ends_with("\r\n\r\nother"));
+    // What is refused changes nothing.
+    let wrong = parse("[[route]]\norigins = \"127.0.0.1:1\"");
+    let error = proxy.handle.reload(wrong).expect_err("not a URL").to_string();
+    assert!(error.starts_with("line 2: route.origins: 127.0.0.1:1"), "{error}");
+    assert!(proxy.get("/").await.ends_with("\r\n\r\nother"));
+    assert_eq!(proxy.reload(&route(&other)), "no changes");
+    proxy.stop().await;
+}
+
+/// Trusted proxies are a matter of security: a change is in force at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_applies_trusted_proxies() {
+    let origin = origin("page");
+    let text = |trusted: &str| format!("{trusted}\n[[route]]\norigins = \"{}\"", origin.url());
+    let proxy = Running::start(&text("trusted_proxies = \"private\"")).await;
+    let get = async || {
+        let mut stream = TcpStream::connect(proxy.address).await.expect("it accepts");
+        let request =
+            "GET / HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-Host: other\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.expect("it reads");
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.expect("an answer");
+        origin.heads().pop().expect("a request").to_ascii_lowercase()
+    };
+    assert!(get().await.contains("x-forwarded-host: other\r"));
+    assert_eq!(proxy.reload(&text("")), "changed: trusted_proxies");
+    assert!(get().await.contains("x-forwarded-host: localhost\r"));
+    proxy.stop().await;
+}
+
+/// After logrotate had renamed the log, lines went to the old file until a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_opens_the_log_again() {
+    let (origin, folder) = (origin("page"), tempfile::tempdir().expect("a folder"));
+    let (log, old) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
+    let text = format!(
+        "log = {{ access = \"text\", file = \"{}\" }}\n[[route]]\norigins = \"{}\"",
+        log.display(),
+        origin.url()
+    );
+    let proxy = Running::start(&text).await;
+    proxy.get("/before").await;
+    content_with(&log, "/before").await;
+    std::fs::rename(&log, &old).expect("renamed");
+    proxy.get("/renamed").await;
+    content_with(&old, "/renamed").await;
+    assert_eq!(proxy.reload(&text), "no changes");
+    proxy.get("/after").await;
+    let line = content_with(&log, "/after").await;
+    assert!(!line.contains("/before") && !line.contains("/renamed"), "{line}");
+    assert!(!std::fs::read_to_string(&old).expect("the old file").contains("/after"));
+    proxy.stop().await;
+}
