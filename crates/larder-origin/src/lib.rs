@@ -18,6 +18,7 @@ mod pool;
 #[cfg(feature = "tls")]
 mod tls;
 mod upgrade;
+mod url_rewrite;
 
 pub use balance::Balance;
 pub use failover::{Failover, FailoverOptions};
@@ -25,3 +26,4 @@ pub use header_rewrite::{HeaderRewrite, HeaderRules};
 pub use health::{Health, HealthCheck, OriginHealth};
 pub use options::{ClientCertificate, HyperOptions, OptionsError, TrustedRoots};
 pub use origin::HyperOrigin;
+pub use url_rewrite::UrlRewrite;

@@ -39,6 +39,7 @@ on_each_protocol! {
     purge_methods_and_tunnels_are_rejected
     a_response_before_the_end_of_the_content_arrives
     interim_responses_are_not_the_response
+    urls_of_the_origin_become_public
 }
 
 /// Over HTTP/2, a request without content was taken for one with content, so that with TLS nothing
@@ -306,4 +307,37 @@ async fn interim_responses_are_not_the_response(protocol: Protocol) {
         assert_eq!((reply.status, reply.text(), reply.header("link")), (200, "page", ""));
         assert!(reply.how().starts_with(how), "{reply:?}");
     }
+}
+
+/// A redirect of the origin to its own name sent browsers past the proxy, or nowhere.
+async fn urls_of_the_origin_become_public(protocol: Protocol) {
+    let origin = RawOrigin::start(|head, stream| {
+        let host = head.lines().find_map(|line| line.strip_prefix("host: ")).expect("a host");
+        let own = format!("http://{}/app", stream.local_addr().expect("an address"));
+        let head = format!(
+            "HTTP/1.1 302 Found\r\ncache-control: public, max-age=60\r\ncontent-length: 0\r\nx-host: {host}\r\n\
+             location: {own}/login?a=/app\r\ncontent-location: /app/page\r\nlink: <{own}/a.css>; rel=preload\r\n\
+             link: </app/b.css>; rel=preload\r\nset-cookie: a=1; Path=/app; Domain=127.0.0.1\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).is_ok()
+    });
+    let proxy = Setup::new(protocol).in_front_of_path(&origin, "/app");
+    let scheme = if protocol.is_tls() { "https" } else { "http" };
+    for public in ["site.test", "site.test", "other.test:8080"] {
+        let mut client = proxy.client().await;
+        let request = if protocol.is_http_2() {
+            client.request("GET", "/page").uri(format!("{scheme}://{public}/page"))
+        } else {
+            http::Request::get("/page").header("host", public)
+        };
+        let reply = client.send(request.body(Full::default()).expect("a request")).await;
+        assert_eq!(reply.header("x-host"), public, "the origin gets the public name");
+        assert_eq!(reply.header("location"), format!("{scheme}://{public}/login?a=/app"));
+        assert_eq!(reply.header("content-location"), "/page");
+        let links: Vec<_> = reply.headers.get_all("link").iter().collect();
+        assert_eq!(links, [&*format!("<{scheme}://{public}/a.css>; rel=preload"), "</b.css>; rel=preload"]);
+        let name = public.split(':').next().expect("a name");
+        assert_eq!(reply.header("set-cookie"), format!("a=1; Path=/; Domain={name}"));
+    }
+    assert!(origin.heads().iter().all(|head| head.starts_with("GET /app/page ")), "{:?}", origin.heads());
 }

@@ -152,6 +152,28 @@ async fn a_reload_applies_trusted_proxies() {
     proxy.stop().await;
 }
 
+/// URLs are mapped by default, for each of several origins, and not with `map_back = false`.
+#[tokio::test(flavor = "multi_thread")]
+async fn urls_of_origins_become_public() {
+    let origin = RawOrigin::start(|_, stream| {
+        let address = stream.local_addr().expect("an address");
+        write!(stream, "HTTP/1.1 302 Found\r\nlocation: http://{address}/a\r\ncontent-length: 0\r\n\r\n")
+            .is_ok()
+    });
+    let url = origin.url();
+    let proxy = Running::start(&format!(
+        "[[route]]\norigins = [\"{url}\", \"{url}\"]\n\
+         [[route]]\nprefix = \"/off\"\norigins = \"{url}\"\nmap_back = false\n"
+    ))
+    .await;
+    let location = |response: String| {
+        response.lines().find_map(|line| line.strip_prefix("location: ")).expect("a Location").to_owned()
+    };
+    assert_eq!(location(proxy.get("/").await), "http://localhost/a");
+    assert_eq!(location(proxy.get("/off").await), format!("{url}/a"));
+    proxy.stop().await;
+}
+
 /// After logrotate had renamed the log, lines went to the old file until a restart.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_opens_the_log_again() {

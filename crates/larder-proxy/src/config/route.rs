@@ -25,6 +25,9 @@ pub struct RouteConfig {
     /// Whether to send the origin's own name in `Host`. Default: false.
     #[serde(default)]
     pub origin_host: bool,
+    /// Whether the origin's own URLs in responses become public ones. Default: true.
+    #[serde(default = "default_true")]
+    pub map_back: bool,
     /// Longest wait for the head of a response, for each attempt. Default: 60 s.
     #[serde(default, deserialize_with = "values::duration")]
     pub origin_timeout: Option<Duration>,
@@ -218,6 +221,7 @@ impl RouteConfig {
             origins: vec![origin.to_owned()],
             balance: BalanceConfig::First,
             origin_host: false,
+            map_back: true,
             origin_timeout: None,
             origin_connect_timeout: None,
             origin_body_timeout: None,

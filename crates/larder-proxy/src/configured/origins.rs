@@ -14,7 +14,7 @@ use larder_core::{
 };
 use larder_origin::{
     Failover, FailoverOptions, HeaderRewrite, HeaderRules, Health, HealthCheck, HyperOptions, HyperOrigin,
-    OriginHealth,
+    OriginHealth, UrlRewrite,
 };
 use tokio::task::JoinSet;
 
@@ -36,6 +36,7 @@ struct ValidatedRoute {
     host: Option<String>,
     prefix: String,
     origins: Vec<HyperOptions>,
+    map_back: bool,
     health: Arc<Health>,
     check: Option<HealthCheck>,
     failover: FailoverOptions,
@@ -161,6 +162,7 @@ impl ValidatedRoute {
             prefix: route.prefix.clone(),
             health: Health::new(route.origins.iter().map(String::as_str)),
             origins: origins.collect::<Result<_, _>>()?,
+            map_back: route.map_back,
             check: check.transpose().map_err(|error| error.within("health"))?,
             failover: validate::failover(route)?,
             request: request.map_err(|error| error.within("request_headers"))?,
@@ -175,13 +177,19 @@ impl ValidatedRoute {
         })
     }
 
+    /// Builds one of the origins.
+    fn origin(&self, options: &HyperOptions) -> Arc<dyn Origin> {
+        let origin = hyper(options);
+        if self.map_back { Arc::new(UrlRewrite::new(origin, options)) } else { origin }
+    }
+
     /// Builds the route.
     fn route(&self) -> Route {
         let mut origin = match &*self.origins {
             // Without retries and checks, one origin needs no failover.
-            [only] if self.failover.retries == 0 && self.check.is_none() => hyper(only),
+            [only] if self.failover.retries == 0 && self.check.is_none() => self.origin(only),
             origins => {
-                let origins = origins.iter().map(hyper).collect();
+                let origins = origins.iter().map(|origin| self.origin(origin)).collect();
                 Arc::new(Failover::new(origins, Arc::clone(&self.health), self.failover.clone())) as _
             }
         };

@@ -17,7 +17,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use larder_core::{Cache, Limits, Origin};
 use larder_memory::MemoryStore;
-use larder_origin::{HyperOptions, HyperOrigin};
+use larder_origin::{HyperOptions, HyperOrigin, UrlRewrite};
 use larder_proxy::{
     ListenAddress, ListenerOptions, ProxyOptions, ProxyServer, Reloader, ReverseProxy, Route, ServerHandle,
     ServerOptions,
@@ -122,6 +122,16 @@ impl Setup {
     /// Starts a proxy in front of a server over HTTP with these options.
     pub(crate) fn to(self, options: HyperOptions) -> Proxy {
         self.start(move || Arc::new(HyperOrigin::new(options.clone()).expect("valid options")) as _)
+    }
+
+    /// Starts a proxy in front of a path of a server over HTTP, of which the URLs become public.
+    pub(crate) fn in_front_of_path(self, origin: &RawOrigin, path: &str) -> Proxy {
+        let url = format!("{}{path}", origin.url());
+        self.start(move || {
+            let options = HyperOptions::to(&url).expect("a URL");
+            let server = HyperOrigin::new(options.clone()).expect("valid options");
+            Arc::new(UrlRewrite::new(Arc::new(server), &options)) as _
+        })
     }
 
     /// Starts a proxy in front of an origin without a network.
