@@ -16,18 +16,49 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use tokio::{sync::Notify, time::sleep};
+use pin_project_lite::pin_project;
+use tokio::{
+    sync::Notify,
+    task::unconstrained,
+    time::{Sleep, sleep},
+};
 
 use crate::{Body, BodyError};
 
 /// Runs `future` for at most `limit` and returns its output, or `None` if the time has passed.
 ///
 /// The timer is created only if `future` is not ready at its first poll.
-pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
-    match poll_once(future.as_mut()).await {
-        Poll::Ready(output) => Some(output),
-        Poll::Pending => tokio::time::timeout(limit, future).await.ok(),
+pub(crate) fn within<F: Future>(limit: Duration, future: F) -> Within<F> {
+    Within { future, limit, timer: None }
+}
+
+pin_project! {
+    /// The future of [`within`]. An `async` function would have room for `future` twice.
+    pub(crate) struct Within<F> {
+        #[pin]
+        future: F,
+        limit: Duration,
+        #[pin]
+        timer: Option<Sleep>,
+    }
+}
+
+impl<F: Future> Future for Within<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<F::Output>> {
+        let mut this = self.project();
+        if let Poll::Ready(output) = this.future.poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        if this.timer.is_none() {
+            this.timer.set(Some(sleep(*this.limit)));
+        }
+        match this.timer.as_pin_mut() {
+            // A future that uses up the task's budget at each poll is limited, too.
+            Some(timer) => pin!(unconstrained(timer)).poll(cx).map(|()| None),
+            None => Poll::Pending,
+        }
     }
 }
 

@@ -90,7 +90,7 @@ impl Inner {
         let sending = self.send(server, &authority, request, upgrade.as_ref());
         let (mut response, lease) = sending.await?;
         if response.status().is_informational() {
-            return upgrade::switched(response, lease, upgrade.as_ref()).await;
+            return Box::pin(upgrade::switched(response, lease, upgrade.as_ref())).await;
         }
         framing::normalize(response.headers_mut())?;
         if response.status() == StatusCode::NO_CONTENT {
@@ -124,7 +124,8 @@ impl Inner {
             let request = Request::from_parts(parts, body);
             match upgrade {
                 None => exchange(server, authority, request).await,
-                Some(upgrade) => upgrade::exchange(server, authority, request, upgrade).await,
+                // Boxed, like the second attempt of `exchange`: most requests need no room for it.
+                Some(upgrade) => Box::pin(upgrade::exchange(server, authority, request, upgrade)).await,
             }
         };
         match head_within(limit, body, sending).await {
@@ -167,11 +168,14 @@ async fn exchange(
     } else {
         lease.discard();
     }
-    let mut lease = server.lease(true).await?;
-    match lease.send(request, authority).await? {
-        Ok(response) => Ok((response, lease)),
-        Err(error) => Err(exchange_error(error.into_error())),
-    }
+    Box::pin(async {
+        let mut lease = server.lease(true).await?;
+        match lease.send(request, authority).await? {
+            Ok(response) => Ok((response, lease)),
+            Err(error) => Err(exchange_error(error.into_error())),
+        }
+    })
+    .await
 }
 
 /// Returns whether a response is silent while nothing happens: a stream of events, or one of gRPC.

@@ -118,6 +118,12 @@ impl Server {
             permit.keep();
             return Ok(lease);
         }
+        // Boxed: most requests find a connection, and their futures need no room for a handshake.
+        Box::pin(self.open_or_share(permit)).await
+    }
+
+    /// Opens a connection, or takes a stream of one that another request opens.
+    async fn open_or_share(self: &Arc<Self>, permit: Permit<'_>) -> Result<Lease, LeaseError> {
         let mut opening = match self.connector.may_be_http2(&self.to) {
             false => None,
             true => match self.wait_for_shared().await {
@@ -134,7 +140,8 @@ impl Server {
                 return Err(LeaseError::Connect(error));
             }
         };
-        let lease = match opened {
+        permit.keep();
+        Ok(match opened {
             Opened::Http1(sender) => {
                 self.connections().is_http2 = Some(false);
                 Lease::http1(Arc::clone(self), sender, Instant::now(), false)
@@ -149,9 +156,7 @@ impl Server {
                 drop(connections);
                 Lease::http2(Arc::clone(self), sender, state)
             }
-        };
-        permit.keep();
-        Ok(lease)
+        })
     }
 
     /// Opens a connection of HTTP/1.1 for one exchange, after which it may belong to another
