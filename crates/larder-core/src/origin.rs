@@ -26,8 +26,10 @@ use crate::{Body, error_chain::debug_as_chain};
 ///   the request before the origin is called, and from the response afterwards.
 /// - `Range` and the client's conditions (`If-None-Match` and the like) reach the origin on a miss,
 ///   except that the conditions of this cache replace the client's when it validates a stored
-///   response. An origin may ignore both and return the whole response with 200. On a hit, and
-///   after a validation, the engine answers with 206, 304 or 416 itself.
+///   response, and that the whole or other ranges may be requested instead of the client's range
+///   ([`RangeOptions`](crate::RangeOptions)). An origin may ignore both and return the whole
+///   response with 200. On a hit, and after a validation, the engine answers with 206, 304 or 416
+///   itself.
 /// - A response without `Date` gets one, with the time at which it arrived (RFC 9110 §6.6.1).
 /// - The body of a response to HEAD is dropped, so an origin may return that of GET. If its length
 ///   is known, it becomes `Content-Length`.

@@ -332,6 +332,24 @@ async fn a_purge_during_the_fetch_of_the_whole_wins() {
     assert_eq!(it.get_stored("/").await.1, b"abcdefghij");
 }
 
+/// The length was being learned when the page was purged.
+#[tokio::test]
+async fn a_purge_while_the_length_is_learned_wins() {
+    let mut it = setting();
+    let before = it.get("/", &[("range", "bytes=2-4")]);
+    let old = it.requests.next().await;
+    let key = CacheKey::new(&TargetUri::parse("http://example.com/").expect("a target"));
+    it.cache.purge(Scope::Key(&key)).await.expect("it purges");
+    let after = it.get("/", &[("range", "bytes=2-4")]);
+    let new = it.requests.next().await;
+    respond_with_ten(old);
+    assert_eq!(part(before).await, of_ten(2, 4));
+    let fields = [FRESH, &[("content-range", "bytes 2-4/10")]].concat();
+    new.respond(206, &fields, b"cde");
+    assert_eq!(part(after).await.2, "cde", "a request after the purge got the purged response");
+    assert_eq!(part(it.get("/", &[("range", "bytes=2-4")])).await.2, "cde");
+}
+
 /// A range of a variant must not be cut out of another one.
 #[tokio::test]
 async fn variants_keep_their_ranges() {

@@ -14,7 +14,7 @@ use crate::{
     Timestamp, Validator,
     age::current_age,
     header_names::{ETAG, LAST_MODIFIED},
-    serving,
+    partial, serving,
 };
 
 /// Longest time after its arrival that a response is kept.
@@ -130,6 +130,12 @@ impl StoredHead {
         let grace = if has_validator { REVALIDATION_GRACE } else { NO_VALIDATOR_GRACE };
         let kept = fresh.saturating_add(stale.max(grace)).min(MAX_KEPT);
         freshness.response_time.saturating_add(kept)
+    }
+
+    /// Returns the head of the whole representation, if this is the head of a part with a strong
+    /// entity tag, of a whole of known length (§3.4).
+    pub fn of_whole(&self) -> Option<Self> {
+        partial::head_of_whole(self)
     }
 
     /// Returns the form in which this response is served for a request. Conditions are evaluated

@@ -1,7 +1,7 @@
 //! Combines partial responses (RFC 9111 §3.3, §3.4): decides when two ranges of one representation
-//! become one. The engine of `larder-core` does not combine them (docs/decisions/016).
+//! become one, and what a part states of the whole.
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::{
     ByteRange, StoredHead,
@@ -62,6 +62,39 @@ impl Combined {
         set_part(&mut head, part);
         Some(Self { head, sources })
     }
+}
+
+/// Returns whether a response with these fields contains exactly `part` of the representation with
+/// the strong entity tag `tag`.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, StatusCode};
+/// use larder_policy::{ByteRange, is_part_of};
+///
+/// let mut fields = HeaderMap::new();
+/// fields.insert("etag", HeaderValue::from_static("\"a\""));
+/// fields.insert("content-range", HeaderValue::from_static("bytes 0-4/10"));
+/// let part = ByteRange::new(0, 4, Some(10)).expect("a range");
+/// assert!(is_part_of(StatusCode::PARTIAL_CONTENT, &fields, &part, b"\"a\""));
+/// assert!(!is_part_of(StatusCode::PARTIAL_CONTENT, &fields, &part, b"\"b\""));
+/// ```
+pub fn is_part_of(status: StatusCode, fields: &HeaderMap, part: &ByteRange, tag: &[u8]) -> bool {
+    let mut lines = fields.get_all(CONTENT_RANGE).iter();
+    let range = lines.next().filter(|_| lines.next().is_none());
+    status == StatusCode::PARTIAL_CONTENT
+        && range.and_then(|range| ByteRange::parse_content_range(range.as_bytes())) == Some(*part)
+        && strong_tag(fields) == Some(tag)
+}
+
+/// Returns the head of the whole representation for that of a part.
+/// [`StoredHead::of_whole`] describes it.
+pub(crate) fn head_of_whole(part: &StoredHead) -> Option<StoredHead> {
+    let complete = part.part?.complete?;
+    strong_tag(&part.fields)?;
+    let mut head = part.clone();
+    set_part(&mut head, ByteRange::new(0, complete.checked_sub(1)?, Some(complete))?);
+    head.fields.insert(CONTENT_LENGTH, complete.into());
+    Some(head)
 }
 
 /// Sets the range that the body now contains, with the status code and fields that it requires.

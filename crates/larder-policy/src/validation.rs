@@ -6,7 +6,7 @@
 use http::{HeaderMap, HeaderValue};
 
 use crate::{
-    Rules, StoredHead, Timestamp,
+    ByteRange, Rules, StoredHead, Timestamp,
     dates::parse_http_date,
     header_names::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE},
 };
@@ -68,6 +68,25 @@ pub fn request_whole(fields: &mut HeaderMap) {
     }
 }
 
+/// Replaces the range and the conditions of a request by this range.
+pub fn request_range(fields: &mut HeaderMap, range: &ByteRange) {
+    request_whole(fields);
+    if let Ok(value) = HeaderValue::from_str(&format!("bytes={}-{}", range.first, range.last)) {
+        fields.insert(RANGE, value);
+    }
+}
+
+/// Makes a request for a range conditional on a stored part with a strong entity tag, and returns
+/// whether that was possible. If the representation has changed, the response is the new range.
+fn make_part_conditional(fields: &mut HeaderMap, stored: &StoredHead) -> bool {
+    let tag = strong_tag(&stored.fields).and_then(|tag| HeaderValue::from_bytes(tag).ok());
+    let Some((tag, range)) = tag.zip(fields.get(RANGE).cloned()) else { return false };
+    request_whole(fields);
+    fields.insert(RANGE, range);
+    fields.insert(IF_NONE_MATCH, tag);
+    true
+}
+
 impl Rules {
     /// Makes a request conditional on the stored responses and returns whether that was possible
     /// (§4.3.1).
@@ -75,7 +94,8 @@ impl Rules {
     /// `If-None-Match` contains the entity tag of the selected response first, then those of the
     /// other variants, so that the origin can choose any of them; 16 at most. The client's own
     /// conditions and range are removed: the complete response is requested, and the client is
-    /// served from it. Without a validator the request remains unchanged.
+    /// served from it. For a stored part with a strong entity tag, the range stays. Without a
+    /// validator the request remains unchanged.
     pub fn make_conditional<'c>(
         &self,
         fields: &mut HeaderMap,
@@ -83,9 +103,10 @@ impl Rules {
         selected: usize,
     ) -> bool {
         let candidates: Vec<&StoredHead> = candidates.into_iter().collect();
-        let Some(stored) = candidates.get(selected).filter(|stored| stored.part.is_none()) else {
-            return false;
-        };
+        let Some(stored) = candidates.get(selected) else { return false };
+        if stored.part.is_some() {
+            return make_part_conditional(fields, stored);
+        }
         if stored.validator().is_none() {
             return false;
         }

@@ -156,6 +156,9 @@ fn conditional_requests() {
         200 max-age=9                                          | GET If-None-Match: \"mine\"                | if-none-match=\"mine\" unconditional
         200 max-age=0; ETag: \"a\"                             | GET If-None-Match: \"mine\"; Range: bytes=0-1; If-Range: \"mine\" | if-none-match=\"a\"
         200 max-age=0; ETag: \"a\" + 200 max-age=0; ETag: \"b\" | GET                                       | if-none-match=\"a\", \"b\"
+        206 max-age=0; ETag: \"a\"; Content-Range: bytes 0-4/10   | GET Range: bytes=0-1; If-Range: \"mine\" | range=bytes=0-1 if-none-match=\"a\"
+        206 max-age=0; ETag: W/\"a\"; Content-Range: bytes 0-4/10 | GET Range: bytes=0-1                      | range=bytes=0-1 unconditional
+        206 max-age=0; ETag: \"a\"; Content-Range: bytes 0-4/10   | GET                                       | unconditional
         ",
         |cells| {
             let heads: Vec<_> =
@@ -192,5 +195,24 @@ fn combining_parts() {
         "ETag: \"a\"; Content-Range: bytes 5-9/*",
     ] {
         assert_eq!(Combined::combine(&first, &part(other)), None, "{other}");
+    }
+}
+
+/// §3.4: a part with a strong validator states the head of the whole.
+#[test]
+fn a_part_has_the_head_of_the_whole() {
+    let head =
+        |text: &str| stored(&rules("shared"), "GET", &format!("206 max-age=9; {text}")).expect("storable");
+    let whole =
+        head("ETag: \"a\"; Content-Range: bytes 0-4/10; Content-Length: 5").of_whole().expect("a whole");
+    assert_eq!((whole.status, whole.part), (StatusCode::OK, None));
+    assert_eq!(whole.fields["content-length"], "10");
+    assert!(!whole.fields.contains_key("content-range"));
+    for other in [
+        "Content-Range: bytes 0-4/10",
+        "ETag: W/\"a\"; Content-Range: bytes 0-4/10",
+        "ETag: \"a\"; Content-Range: bytes 0-4/*",
+    ] {
+        assert_eq!(head(other).of_whole(), None, "{other}");
     }
 }

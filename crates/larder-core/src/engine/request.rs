@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     Body, CacheKey, Origin, RequestHead, Rules, TargetError, TargetUri,
-    policy::{ClientDirectives, request_whole, strip_unforwardable},
+    policy::{ByteRange, ClientDirectives, request_range, request_whole, strip_unforwardable},
 };
 
 /// Returns the target of a request.
@@ -135,6 +135,14 @@ impl PendingRequest {
             request_whole(&mut parts.headers);
         }
         Request::from_parts(parts, body)
+    }
+
+    /// Returns a request of this client for a range of the representation, without conditions,
+    /// under another key.
+    pub(super) fn for_range(&self, key: CacheKey, range: &ByteRange) -> Self {
+        let mut request = Self { key, forward: Forward::AsItIs, ..self.clone() };
+        request_range(&mut request.parts.headers, range);
+        request
     }
 
     /// Returns the longest body that is stored of the response, in bytes.

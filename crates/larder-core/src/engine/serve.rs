@@ -40,26 +40,34 @@ pub(super) async fn serve<F: RequestHeaders>(
 ) -> Result<CacheResponse, Unreadable> {
     let candidate = &candidates[index];
     let stored = &*candidate.head;
-    let serve = if request.is_plain() && stored.part.is_none() {
-        Serve::Whole
-    } else {
-        stored.serve(request, candidate.body.content_length())
-    };
-    if serve == Serve::Whole {
-        let head_only = request.method() == Method::HEAD;
-        let body = if head_only { Body::empty() } else { open(cx, &candidate.body, None).await? };
-        return Ok(CacheResponse {
-            status: stored.status,
-            head: ResponseHead::Stored(candidates, index),
-            age,
-            origin_head: None,
-            cache_status,
-            body,
-        });
+    if !request.is_plain() || stored.part.is_some() {
+        let form = stored.serve(request, candidate.body.content_length());
+        if form != Serve::Whole {
+            return serve_in_form(cx, candidate, form, age, cache_status).await;
+        }
     }
-    let (status, mut fields) = stored.fields_for(&serve);
-    let body = open_form(cx, candidate, &serve, &mut fields).await?;
-    let body = if request.method() == Method::HEAD { Body::empty() } else { body };
+    let head_only = request.method() == Method::HEAD;
+    let body = if head_only { Body::empty() } else { open(cx, &candidate.body, None).await? };
+    Ok(CacheResponse {
+        status: stored.status,
+        head: ResponseHead::Stored(candidates, index),
+        age,
+        origin_head: None,
+        cache_status,
+        body,
+    })
+}
+
+/// Creates the response in another form than the whole. None of these has content for HEAD.
+async fn serve_in_form(
+    cx: &Context,
+    candidate: &Candidate,
+    form: Serve,
+    age: Option<Duration>,
+    cache_status: CacheStatus,
+) -> Result<CacheResponse, Unreadable> {
+    let (status, mut fields) = candidate.head.fields_for(&form);
+    let body = open_form(cx, candidate, &form, &mut fields).await?;
     Ok(CacheResponse { status, head: ResponseHead::Own(fields), age, origin_head: None, cache_status, body })
 }
 
@@ -72,27 +80,38 @@ pub(super) async fn open_form(
     fields: &mut HeaderMap,
 ) -> Result<Body, Unreadable> {
     let offset = candidate.head.part.map_or(0, |stored| stored.first);
-    let within_body = |part: &ByteRange| part.first - offset..part.last + 1 - offset;
     match serve {
         Serve::Whole => open(cx, &candidate.body, None).await,
-        Serve::Part(part) => open(cx, &candidate.body, Some(within_body(part))).await,
-        Serve::Parts(parts) => {
-            let multipart = Multipart::new(&random_boundary(), fields);
-            let mut bodies = VecDeque::with_capacity(2 * parts.len() + 1);
-            for part in parts {
-                bodies.push_back(Body::from(multipart.before(part)));
-                bodies.push_back(open(cx, &candidate.body, Some(within_body(part))).await?);
-            }
-            bodies.push_back(Body::from(multipart.end()));
-            Ok(Body::chain(bodies))
-        }
+        Serve::Part(part) => open(cx, &candidate.body, Some(within_body(part, offset))).await,
+        // Boxed, so that it adds nothing to the future of other requests.
+        Serve::Parts(parts) => Box::pin(open_parts(cx, &candidate.body, parts, offset, fields)).await,
         Serve::NotModified | Serve::NotSatisfiable { .. } => Ok(Body::empty()),
         Serve::NotInPart => Err(Unreadable),
     }
 }
 
+/// Returns the positions of a part in a body that begins at `offset` of the representation.
+fn within_body(part: &ByteRange, offset: u64) -> Range<u64> {
+    part.first - offset..part.last + 1 - offset
+}
+
+/// Opens several ranges as one multipart body.
+async fn open_parts(
+    cx: &Context,
+    body: &StoredBody,
+    parts: &[ByteRange],
+    offset: u64,
+    fields: &mut HeaderMap,
+) -> Result<Body, Unreadable> {
+    let mut bodies = VecDeque::with_capacity(parts.len());
+    for part in parts {
+        bodies.push_back(open(cx, body, Some(within_body(part, offset))).await?);
+    }
+    Ok(multipart(fields, parts, bodies))
+}
+
 /// Returns whether bytes of a body would have to be waited for that arrive much later than the
-/// others: they begin more than `limit` bytes after those that have arrived.
+/// others: they begin more than `limit` bytes after the bytes before `arrived`, which are there.
 ///
 /// Also if several ranges are not in the order in which they arrive.
 pub(super) fn is_out_of_reach(serve: &Serve, arrived: u64, limit: u64) -> bool {
@@ -106,6 +125,18 @@ pub(super) fn is_out_of_reach(serve: &Serve, arrived: u64, limit: u64) -> bool {
     }
 }
 
+/// Returns the multipart body of these ranges with their bodies, and sets its type.
+pub(super) fn multipart(fields: &mut HeaderMap, parts: &[ByteRange], bodies: VecDeque<Body>) -> Body {
+    let multipart = Multipart::new(&random_boundary(), fields);
+    let mut all = VecDeque::with_capacity(2 * parts.len() + 1);
+    for (part, body) in parts.iter().zip(bodies) {
+        all.push_back(Body::from(multipart.before(part)));
+        all.push_back(body);
+    }
+    all.push_back(Body::from(multipart.end()));
+    Body::chain(all)
+}
+
 /// Returns a text that no representation contains, other than by chance: its author cannot know it.
 fn random_boundary() -> String {
     let half = || RandomState::new().build_hasher().finish();
@@ -113,7 +144,11 @@ fn random_boundary() -> String {
 }
 
 /// Opens the bytes of `range`, or the whole body for `None`.
-async fn open(cx: &Context, body: &StoredBody, range: Option<Range<u64>>) -> Result<Body, Unreadable> {
+pub(super) async fn open(
+    cx: &Context,
+    body: &StoredBody,
+    range: Option<Range<u64>>,
+) -> Result<Body, Unreadable> {
     match (body, range) {
         (_, Some(range)) if range.is_empty() => Ok(Body::empty()),
         (StoredBody::Whole(bytes), None) => Ok(Body::from(bytes.clone())),

@@ -85,7 +85,8 @@ pub(super) async fn store_response(
     let Filled { body, outcome, writing, .. } = filled;
     let OriginExchange { request, conditional, .. } = exchange;
     let response = if conditional || request.forward == Forward::Whole {
-        evaluate_here(cx, request, parts, status, body, &outcome).await
+        // Boxed, so that it adds nothing to the future of other requests.
+        Box::pin(evaluate_here(cx, request, parts, status, body, &outcome)).await
     } else {
         CacheResponse::from_origin(parts.status, parts.headers, status, body)
     };

@@ -87,6 +87,8 @@ struct Shard {
     flights: Mutex<HashMap<CacheKey, Arc<Flight>, PrehashedBuildHasher>>,
     /// Incremented when a flight leaves the map.
     generation: AtomicU64,
+    /// Incremented when the flight of a key is detached.
+    detached: AtomicU64,
 }
 
 const SHARDS: usize = 64;
@@ -111,6 +113,13 @@ impl Flights {
     /// date.
     pub(crate) fn generation(&self, key: &CacheKey) -> u64 {
         self.shard(key).generation.load(Ordering::Acquire)
+    }
+
+    /// Returns a number that changes whenever the flight of this key is detached.
+    ///
+    /// As part of the key of another flight of the same responses, it detaches that one, too.
+    pub(crate) fn detached(&self, key: &CacheKey) -> u64 {
+        self.shard(key).detached.load(Ordering::Acquire)
     }
 
     /// Joins the flight of `key` as a follower, or starts one as its leader.
@@ -142,6 +151,7 @@ impl Flights {
     /// request before the purge and still get it.
     pub(crate) fn detach(&self, key: &CacheKey) {
         let shard = self.shard(key);
+        shard.detached.fetch_add(1, Ordering::Release);
         let mut flights = shard.flights.lock();
         if flights.remove(key).is_some() {
             self.count.fetch_sub(1, Ordering::Relaxed);
@@ -152,6 +162,7 @@ impl Flights {
     /// Removes all flights from the map.
     pub(crate) fn detach_all(&self) {
         for shard in &self.shards {
+            shard.detached.fetch_add(1, Ordering::Release);
             let mut flights = shard.flights.lock();
             self.count.fetch_sub(flights.len(), Ordering::Relaxed);
             flights.clear();

@@ -96,7 +96,8 @@ async fn share(
         if serve == Serve::NotInPart {
             return Followed::OtherRange(candidate);
         }
-        if arrived.is_some_and(|arrived| is_out_of_reach(&serve, arrived.bytes(), limit)) {
+        let start = candidate.head.part.map_or(0, |part| part.first);
+        if arrived.is_some_and(|arrived| is_out_of_reach(&serve, start + arrived.bytes(), limit)) {
             return Followed::OutOfReach;
         }
     }

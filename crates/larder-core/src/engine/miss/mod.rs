@@ -1,16 +1,20 @@
 //! Serves a request after a lookup that was a miss: serve a stale response, follow a flight, lead
 //! one, or go to the origin uncollapsed.
 //!
-//! [`Miss`] is what the lookup found. `stored` uses it, `lead` and `follow` are the two roles in a
-//! flight, `flights` holds the state of collapsing, `uncacheable` the keys that are not collapsed.
-//! `reloads` collapses requests for responses that are stored, `ranges` those for parts of one.
-//! `fetch` sends the request to the origin.
+//! [`Miss`] is what the lookup found. `stored` uses it. `collapse` shares the fetches of requests:
+//! `lead` and `follow` are the two roles in a flight, `flights` holds the state of collapsing,
+//! `uncacheable` the keys that are not collapsed. `reloads` collapses requests for responses that
+//! are stored, `ranges` those for parts of one, and `slices` serves parts of a long one. `fetch`
+//! sends the request to the origin.
 
+mod collapse;
 pub(super) mod flights;
 mod follow;
 pub(super) mod lead;
 mod ranges;
 pub(super) mod reloads;
+mod slice_body;
+mod slices;
 mod stored;
 pub(super) mod uncacheable;
 
@@ -19,23 +23,21 @@ use std::{fmt, sync::Arc};
 use http::{Method, Request};
 
 use self::{
-    flights::Role,
-    follow::{Followed, follow},
-    lead::{finish, lead},
-    ranges::Sharing,
-    reloads::{may_reload, serve_without_reload},
+    collapse::collapse,
+    lead::finish,
+    slices::serve_slices,
     stored::{Step, use_stored},
 };
 use super::{
     background::revalidate_in_background,
     bypass::Bypass,
     context::Context,
-    decide::{Decision, ForwardPlan, decide},
+    decide::{Decision, decide},
     error::FetchError,
-    fetch::{fetch, fetch_unchanged},
+    fetch::fetch_unchanged,
     options::FetchOptions,
     report,
-    request::{Forward, PendingRequest, target_of},
+    request::{PendingRequest, target_of},
     response::CacheResponse,
     stopwatch::Stopwatch,
 };
@@ -129,7 +131,17 @@ impl Miss {
         let mut result = if body.is_empty() && request.head().may_reuse() {
             let decision = decision.unwrap_or_else(|| decide(cx, &request.head(), &candidates));
             match use_stored(cx, &request, candidates, decision).await {
-                Step::Forward(plan, candidates) => collapse(cx, request, plan, candidates, generation).await,
+                Step::Forward(plan, candidates) => {
+                    let sliced = if request.options.ranges.slice.is_some() {
+                        serve_slices(cx, &request, &candidates, generation).await
+                    } else {
+                        None
+                    };
+                    match sliced {
+                        Some(response) => Ok(response),
+                        None => collapse(cx, &mut request, plan, candidates, generation).await,
+                    }
+                }
                 Step::Serve(response) => Ok(response),
                 Step::ServeAndRevalidate(response, plan, candidates) => {
                     ranges::choose(cx, &mut request, plan, &candidates);
@@ -144,92 +156,5 @@ impl Miss {
             report::result(cx, &key, &method, stopwatch, &mut result);
         }
         result
-    }
-}
-
-/// Serves a request that has to be forwarded and may share its response: with the response of
-/// another request's fetch, or with its own.
-///
-/// `generation` was read before the lookup that found the candidates.
-async fn collapse(
-    cx: &Arc<Context>,
-    mut request: PendingRequest,
-    plan: ForwardPlan,
-    mut candidates: Candidates,
-    generation: u64,
-) -> Result<CacheResponse, FetchError> {
-    let mut sharing = ranges::choose(cx, &mut request, plan, &candidates);
-    // The flight to follow: that of the key or, if the response turns out to vary, that of the same
-    // variant.
-    let mut flight_key = ranges::flight_key(&request, sharing);
-    let mut attempt = 0;
-    let mut may_fetch = !plan.is_reload;
-    loop {
-        may_fetch = may_fetch || may_reload(cx, &request, &flight_key, &candidates, plan);
-        if !may_fetch {
-            // The last reload may have stored a new response after this request's lookup.
-            let is_current = cx.flights.generation(&request.key) == generation;
-            let stored = if is_current { candidates.clone() } else { cx.candidates(&request.key).await };
-            if let Some(response) = serve_without_reload(cx, &request, &stored).await {
-                return Ok(response);
-            }
-        }
-        match join_flight(cx, &request, sharing, &flight_key, attempt) {
-            Role::Uncollapsed => break,
-            Role::Leader(leader) => {
-                // Another fetch may have ended between the lookup and this request becoming the
-                // leader.
-                let is_current =
-                    cx.flights.generation(&request.key) == generation && flight_key == request.key;
-                let found = is_current.then_some((plan, candidates));
-                return lead(cx, &request, found, leader).await;
-            }
-            Role::Follower(flight) => match follow(cx, &request, &candidates, plan, &flight).await {
-                Followed::Response(response) => return Ok(response),
-                Followed::Failed(error) => return Err(error),
-                Followed::OtherVariant(key) if flight_key == request.key => flight_key = key,
-                // Now the length is known.
-                Followed::OtherRange(part) if sharing == Sharing::AnyRange => {
-                    candidates = part.into();
-                    sharing = ranges::choose(cx, &mut request, plan, &candidates);
-                    flight_key = ranges::flight_key(&request, sharing);
-                }
-                Followed::OutOfReach => {
-                    request.forward = Forward::AsItIsUnstored;
-                    return finish(cx, fetch(cx, &request, candidates, plan).await, None);
-                }
-                // An origin with a different `Vary` in each response.
-                Followed::OtherVariant(_) | Followed::OtherRange(_) | Followed::Uncollapsed => break,
-                // The next leader looks up what the flight stored.
-                Followed::Retry { failed } => attempt = flight.attempt + u32::from(failed),
-            },
-        }
-    }
-    // The response will probably be for this request only: the whole would be of no use.
-    request.forward = Forward::AsItIs;
-    finish(cx, fetch(cx, &request, candidates, plan).await, None)
-}
-
-/// Joins or starts the flight of `key`, unless the key is uncacheable. A request that shares the
-/// fetches of ranges only follows a fetch of the whole that is in progress.
-fn join_flight(
-    cx: &Context,
-    request: &PendingRequest,
-    sharing: Sharing,
-    key: &CacheKey,
-    attempt: u32,
-) -> Role {
-    if cx.uncacheable.contains(key, cx.now()) {
-        return Role::Uncollapsed;
-    }
-    if sharing == Sharing::Key && request.can_lead() {
-        return cx.flights.join(key, attempt);
-    }
-    match cx.flights.follow(if sharing == Sharing::Key { key } else { &request.key }) {
-        Some(flight) => Role::Follower(flight),
-        None if sharing == Sharing::Key || cx.uncacheable.contains(&request.key, cx.now()) => {
-            Role::Uncollapsed
-        }
-        None => cx.flights.join(key, attempt),
     }
 }

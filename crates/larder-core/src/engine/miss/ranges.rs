@@ -9,7 +9,10 @@ use super::super::{
     decide::ForwardPlan,
     request::{Forward, PendingRequest},
 };
-use crate::{CacheKey, Candidates, policy::RangeKind};
+use crate::{
+    CacheKey, Candidates,
+    policy::{RangeKind, header_names::RANGE},
+};
 
 /// Which requests share a fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +33,9 @@ pub(super) fn choose(
     plan: ForwardPlan,
     candidates: &Candidates,
 ) -> Sharing {
+    if !request.parts.headers.contains_key(RANGE) {
+        return Sharing::Key;
+    }
     let (forward, sharing) = chosen(cx, request, plan, candidates);
     request.forward = forward;
     sharing
@@ -48,7 +54,7 @@ fn chosen(
     let kind = head.range_kind();
     let limit = request.options.ranges.whole_limit.min(request.max_object(&cx.limits));
     if matches!(kind, RangeKind::None | RangeKind::Unknown)
-        || limit == 0
+        || limit == 0 && request.options.ranges.slice.is_none()
         || request.options.body_in_key
         || head.forbids_storing()
         || head.has_origin_precondition()
@@ -63,7 +69,7 @@ fn chosen(
     let length = matching.find_map(|candidate| candidate.head.part?.complete);
     match (length, kind) {
         (Some(length), _) if length <= limit => whole,
-        (None, RangeKind::Everything) => whole,
+        (None, RangeKind::Everything) if limit > 0 => whole,
         // The origin evaluates the conditions, so that its response is for this request only. That
         // to several ranges is not stored.
         _ if head.has_conditions() || kind == RangeKind::Several => as_it_is,
@@ -73,12 +79,15 @@ fn chosen(
 }
 
 /// Returns the key of the flight of a request.
-pub(super) fn flight_key(request: &PendingRequest, sharing: Sharing) -> CacheKey {
-    match sharing {
-        Sharing::Key => request.key.clone(),
-        Sharing::AnyRange => request.key.with_extra(b"range"),
-        Sharing::SameRange => {
-            request.key.with_extra(b"range").with_extra(request.head().range_value().unwrap_or_default())
-        }
+pub(super) fn flight_key(cx: &Context, request: &PendingRequest, sharing: Sharing) -> CacheKey {
+    if sharing == Sharing::Key {
+        return request.key.clone();
+    }
+    // A purge of the key detaches the flight of the key, and those of its ranges through this.
+    let detached = cx.flights.detached(&request.key).to_le_bytes();
+    let any = request.key.with_extra(b"range").with_extra(&detached);
+    match request.head().range_value() {
+        Some(range) if sharing == Sharing::SameRange => any.with_extra(range),
+        _ => any,
     }
 }
