@@ -5,7 +5,7 @@ use http::{
     header::{HOST, LOCATION},
     request::Parts,
 };
-use larder_core::{Body, adapter::RequestTarget};
+use larder_core::{Body, TargetUri, adapter::RequestTarget};
 
 use crate::reject;
 
@@ -38,7 +38,7 @@ pub struct HttpsRedirect {
     /// Status code: 301, 302, 307 or 308; any other counts as 308. Default: 308, with which clients
     /// keep the method and content of the request. Browsers store 301 and 308.
     pub status: StatusCode,
-    /// The host of the new URL. Default: none, the host of the request.
+    /// The host of the new URL, without a port. Default: none, the host of the request.
     pub host: Option<String>,
     /// The port of the new URL: the one that clients use from outside. Default: 443.
     pub port: u16,
@@ -83,6 +83,16 @@ impl HttpsRedirect {
         self
     }
 
+    /// Returns the host of the new URL if it is not valid: empty, with a port, or no host at all.
+    pub(crate) fn invalid_host(&self) -> Option<&str> {
+        let host = self.host.as_deref()?;
+        let normal = TargetUri::new("https", host, "/");
+        let is_valid = normal.is_ok_and(|normal| {
+            normal.authority().eq_ignore_ascii_case(host) && without_port(host).len() == host.len()
+        });
+        (!is_valid).then_some(host)
+    }
+
     /// Returns the response to a request; `None` for one that is to be served.
     pub(crate) fn response(&self, head: &Parts, target: &RequestTarget<'_>) -> Option<Response<Body>> {
         if target.scheme == "https" {
@@ -94,7 +104,7 @@ impl HttpsRedirect {
         }
         // `OPTIONS *` is about the server, not about one of its resources.
         let path = if target.path == "*" { "/" } else { target.path };
-        let Ok(normal) = larder_core::TargetUri::new("http", &target.authority, path) else {
+        let Ok(normal) = TargetUri::new("http", &target.authority, path) else {
             return Some(reject::bad_request("400 Bad Request: the Host header is not a valid name\n"));
         };
         if self.acme_challenges && normal.path_and_query().starts_with(ACME_CHALLENGES) {
@@ -128,6 +138,16 @@ fn without_port(authority: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fixed_host_is_a_host() {
+        for host in ["", "a.test:80", "a.test/", "a b", "user@a.test", "https://a.test", "a.test:443"] {
+            assert_eq!(HttpsRedirect::default().with_host(host).invalid_host(), Some(host));
+        }
+        for host in ["a.test", "A.test", "[2001:db8::1]", "192.0.2.7"] {
+            assert_eq!(HttpsRedirect::default().with_host(host).invalid_host(), None, "{host}");
+        }
+    }
 
     #[test]
     fn only_the_port_is_removed() {

@@ -248,6 +248,22 @@ async fn a_request_that_came_over_https_is_not_redirected() {
     }
 }
 
+#[test]
+fn listeners_that_could_not_serve_are_errors() {
+    let server = || larder_proxy::ProxyServer::new(ServerOptions::default());
+    let listening = server().listen(tcp()).expect("a free port");
+    let address = listening.local_addr().expect("an address");
+    listening.listen(ListenerOptions::tcp(address).with_take_over(true)).expect_err("twice");
+    for options in [
+        tcp().with_proxy_protocol("".parse().expect("no network")),
+        tcp().with_redirect(HttpsRedirect::default().with_host("https://site.test")),
+        ListenerOptions::unix("/no/such/folder/proxy.sock"),
+        ListenerOptions::unix("x".repeat(200)),
+    ] {
+        server().listen(options.clone()).expect_err(&format!("{options:?}"));
+    }
+}
+
 /// A service manager opens the socket, and keeps it when the proxy restarts.
 #[tokio::test]
 async fn an_inherited_socket_outlives_the_server() {

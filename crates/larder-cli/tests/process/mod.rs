@@ -41,7 +41,11 @@ impl Proxy {
 
     /// Starts a proxy on this address with these arguments, and waits until it listens.
     pub(crate) fn start_on(address: &str, args: &[&str], errors: Stdio) -> Self {
-        let mut command = larder();
+        Self::start_command(larder(), address, args, errors)
+    }
+
+    /// Starts a proxy by a command that runs `larder` with the arguments that are added to it.
+    pub(crate) fn start_command(mut command: Command, address: &str, args: &[&str], errors: Stdio) -> Self {
         command.args(["proxy", "--listen", address, "--workers", "2"]).args(args);
         let mut child = command.stdout(Stdio::piped()).stderr(errors).spawn().expect("it starts");
         let mut line = String::new();

@@ -104,8 +104,14 @@ impl ProxyServer {
     ///
     /// # Errors
     ///
-    /// Returns an I/O error if the address is in use, or cannot be bound for another reason.
+    /// Returns an I/O error if the address is in use, also by this server, or cannot be bound for
+    /// another reason; and if the options are of no use: the PROXY protocol without networks, or a
+    /// redirection to what is not a host.
     pub fn listen(mut self, listener: ListenerOptions) -> io::Result<Self> {
+        // The system would admit it if the address may be taken over.
+        if self.local_addrs()?.contains(&listener.address) {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
         self.listeners.push(BoundListener::bind(listener, self.options.backlog)?);
         Ok(self)
     }
@@ -117,7 +123,8 @@ impl ProxyServer {
     ///
     /// # Errors
     ///
-    /// Returns an I/O error if the socket does not listen, or is neither for TCP nor a Unix socket.
+    /// Returns an I/O error if the socket does not listen, or is neither for TCP nor a Unix socket;
+    /// and if the options are of no use, as [`listen`](Self::listen) does.
     #[cfg(unix)]
     pub fn adopt(mut self, socket: std::os::fd::OwnedFd, listener: ListenerOptions) -> io::Result<Self> {
         self.listeners.push(BoundListener::adopt(socket, listener)?);

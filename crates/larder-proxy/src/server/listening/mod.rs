@@ -49,6 +49,7 @@ enum ListeningSocket {
 impl BoundListener {
     /// Binds a listener and listens on it.
     pub(super) fn bind(options: ListenerOptions, backlog: u32) -> io::Result<Self> {
+        options.check()?;
         let socket = match &options.address {
             ListenAddress::Tcp(address) => {
                 ListeningSocket::Tcp(tcp::bind(*address, backlog, options.take_over)?)
@@ -68,6 +69,7 @@ impl BoundListener {
     /// Takes a socket that listens already. Its address replaces that of the options.
     #[cfg(unix)]
     pub(super) fn adopt(socket: std::os::fd::OwnedFd, mut options: ListenerOptions) -> io::Result<Self> {
+        options.check()?;
         let socket = socket2::Socket::from(socket);
         if !socket.is_listener()? {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the inherited socket does not listen"));

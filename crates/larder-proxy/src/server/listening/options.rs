@@ -1,6 +1,6 @@
 //! Defines the options of one listener of a [`ProxyServer`](crate::ProxyServer).
 
-use std::{fmt, net::SocketAddr, path::PathBuf};
+use std::{fmt, io, net::SocketAddr, path::PathBuf};
 
 use larder_core::adapter::TrustedProxies;
 
@@ -99,6 +99,19 @@ impl ListenerOptions {
             #[cfg(feature = "tls")]
             certificates: None,
             redirect: None,
+        }
+    }
+
+    /// Checks what would make every connection or request fail.
+    pub(super) fn check(&self) -> io::Result<()> {
+        let invalid = |reason: String| Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        let is_tcp = matches!(self.address, ListenAddress::Tcp(_));
+        if is_tcp && self.proxy_protocol.as_ref().is_some_and(TrustedProxies::is_empty) {
+            return invalid("the PROXY protocol needs the networks of the proxies that send it".to_owned());
+        }
+        match self.redirect.as_ref().and_then(HttpsRedirect::invalid_host) {
+            Some(host) => invalid(format!("{host:?} is not a host to redirect to, such as www.example.com")),
+            None => Ok(()),
         }
     }
 
