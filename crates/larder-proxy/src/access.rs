@@ -72,8 +72,9 @@ pub struct Access<'a> {
 }
 
 impl<'a> Access<'a> {
-    /// Returns the address of the connection: behind another proxy, the address of that proxy.
-    /// A client of IPv4 on a listener of IPv6 has its IPv4 address.
+    /// Returns the address of the connection: behind another proxy, the address of that proxy,
+    /// unless the PROXY protocol states that of its client. A client of IPv4 on a listener of IPv6
+    /// has its IPv4 address, and one on a Unix socket 127.0.0.1.
     pub fn peer(&self) -> Option<IpAddr> {
         self.peer
     }

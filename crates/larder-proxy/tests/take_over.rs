@@ -124,6 +124,15 @@ async fn http_2_over_one_connection_fails_no_request() {
 }
 
 #[tokio::test]
+async fn http_2_over_new_connections_fails_no_request() {
+    restart_under_load(None, async |address: SocketAddr, _: Option<()>| {
+        http_2(address, None).await;
+        None
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn new_connections_over_tls_fail_no_request() {
     let trust = Arc::new(Trust::new(&["site.test"]));
     let for_clients = Arc::clone(&trust);

@@ -62,11 +62,20 @@ pub(crate) fn larder(origin: u16) -> anyhow::Result<Peer> {
     larder_on("**larder proxy**", "memory", origin)
 }
 
+/// Starts `larder proxy` for a client with more connections than one client may have.
+pub(crate) fn larder_for_many_connections(origin: u16) -> anyhow::Result<Peer> {
+    larder_with("**larder proxy**", "memory", origin, &["--trust-forwarded=127.0.0.1"])
+}
+
 /// Starts `larder proxy` with a given store.
 pub(crate) fn larder_on(name: &'static str, store: &str, origin: u16) -> anyhow::Result<Peer> {
+    larder_with(name, store, origin, &[])
+}
+
+fn larder_with(name: &'static str, store: &str, origin: u16, args: &[&str]) -> anyhow::Result<Peer> {
     let mut command = on_core("0", "target/release/larder");
     command.args(["proxy", "--workers", "1", "--listen", "127.0.0.1:0", "--store", store, "--origin"]);
-    command.arg(format!("http://127.0.0.1:{origin}"));
+    command.arg(format!("http://127.0.0.1:{origin}")).args(args);
     let (server, base) = Server::start_until(&mut command, "listening on http://127.0.0.1:")?;
     Ok(Peer { name, port: base.parse()?, server, forwards: true, caches: true })
 }

@@ -40,7 +40,7 @@ pub(crate) fn run(quick: bool) -> anyhow::Result<String> {
     let mut table = output(&mut super::suite("scaling", quick))?;
     call(cargo().args(["build", "--release", "-p", "larder-cli", "-p", "larder-peers"]))?;
     let (_origin, port) = peers::origin()?;
-    connections(&mut table, &peers::larder(port)?, quick)?;
+    connections(&mut table, &peers::larder_for_many_connections(port)?, quick)?;
     let folder = Path::new("target/bench-scaling");
     let _ = fs::remove_dir_all(folder);
     fs::create_dir_all(folder)?;

@@ -4,7 +4,7 @@ use std::{net::IpAddr, rc::Rc};
 
 use super::{
     clients::CountedClient,
-    context::ConnectionContext,
+    context::{ConnectionContext, Warning},
     listening::{Accepted, ListenerContext, PreambleError, read_source},
     stream::RawStream,
 };
@@ -30,7 +30,7 @@ pub(super) async fn admit<M: Fn() -> ReverseProxy>(
     let Accepted { mut stream, mut peer, mut is_unix, listener } = accepted;
     if let Some(senders) = &listener.options.proxy_protocol {
         if !is_unix && !senders.contains(peer) {
-            context.warnings.write(&format_args!(
+            context.warnings.write(Warning::ProxyProtocol, &format_args!(
                 "closed a connection from {peer}: the listener is for proxies that send the PROXY protocol, \
                  and this is not one of them"
             ));
@@ -48,7 +48,9 @@ pub(super) async fn admit<M: Fn() -> ReverseProxy>(
                 return None;
             }
             Err(error) => {
-                context.warnings.write(&format_args!("closed a connection from {peer}: {error}"));
+                context
+                    .warnings
+                    .write(Warning::ProxyProtocol, &format_args!("closed a connection from {peer}: {error}"));
                 return None;
             }
         }
@@ -57,9 +59,10 @@ pub(super) async fn admit<M: Fn() -> ReverseProxy>(
     let counted = if is_free { None } else { Some(context.clients.count(peer)) };
     match counted {
         Some(None) => {
-            context.warnings.write(&format_args!(
-                "the client {peer} has as many connections as it may have: more are closed"
-            ));
+            context.warnings.write(
+                Warning::Client,
+                &format_args!("the client {peer} has as many connections as it may have: more are closed"),
+            );
             None
         }
         counted => Some(Admitted { stream, peer, listener, _counted: counted.flatten() }),

@@ -17,15 +17,29 @@ pub(super) struct ConnectionContext<M> {
     pub(super) warnings: Rc<Warnings>,
 }
 
-/// Writes warnings about connections, and leaves out those that follow shortly.
+/// What a warning is about.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Warning {
+    /// The worker has as many connections as it may have.
+    Full,
+    /// A client has as many connections as it may have.
+    Client,
+    /// A connection does not begin as the PROXY protocol has to.
+    ProxyProtocol,
+    /// The system has refused a connection.
+    Accept,
+}
+
+/// Writes warnings about connections, and leaves out those that follow one of their kind shortly.
 #[derive(Debug, Default)]
-pub(super) struct Warnings(Cell<Option<Instant>>);
+pub(super) struct Warnings([Cell<Option<Instant>>; 4]);
 
 impl Warnings {
-    /// Writes a warning, unless there was one shortly before.
-    pub(super) fn write(&self, message: &dyn fmt::Display) {
-        if self.0.get().is_none_or(|last| last.elapsed() >= WARNING_INTERVAL) {
-            self.0.set(Some(Instant::now()));
+    /// Writes a warning, unless there was one of its kind shortly before.
+    pub(super) fn write(&self, kind: Warning, message: &dyn fmt::Display) {
+        let last = &self.0[kind as usize];
+        if last.get().is_none_or(|last| last.elapsed() >= WARNING_INTERVAL) {
+            last.set(Some(Instant::now()));
             tracing::warn!("{message}");
         }
     }

@@ -12,7 +12,7 @@ use super::{
     activity::Activity,
     clients::ClientCounts,
     connection,
-    context::{ConnectionContext, Warnings},
+    context::{ConnectionContext, Warning, Warnings},
     limits::Connections,
     listening::{Accepted, BoundListener, ListenerContext, Listeners},
     options::ServerOptions,
@@ -128,8 +128,10 @@ impl<M: Fn() -> ReverseProxy + 'static> Worker<M> {
     async fn accept(&mut self, listeners: &mut Listeners) {
         loop {
             if self.connections.is_full() {
-                self.warnings
-                    .write(&"a worker has as many connections as it may have: it accepts no more for now");
+                self.warnings.write(
+                    Warning::Full,
+                    &"a worker has as many connections as it may have: it accepts no more for now",
+                );
             }
             self.connections.room().await;
             match poll_fn(|cx| listeners.poll_accept(cx)).await {
@@ -156,7 +158,7 @@ impl<M: Fn() -> ReverseProxy + 'static> Worker<M> {
         use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
         // The client has left, or the call is to be repeated.
         if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted) {
-            self.warnings.write(&format_args!("can't accept a connection: {error}"));
+            self.warnings.write(Warning::Accept, &format_args!("can't accept a connection: {error}"));
             sleep(ACCEPT_PAUSE).await;
         }
     }
