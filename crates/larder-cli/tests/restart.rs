@@ -15,7 +15,7 @@ use std::{
 };
 
 use larder_testkit::RawOrigin;
-use process::{Proxy, config_dir::ConfigDir};
+use process::{Proxy, config_dir::ConfigDir, servers::free_port};
 
 /// Clients that send requests all the time.
 #[derive(Default)]
@@ -128,8 +128,11 @@ fn origin() -> RawOrigin {
 fn ten_rolling_restarts_fail_no_request() {
     let origin = origin();
     let url = origin.url();
-    let start =
-        |address: &str| Proxy::start_on(address, &["--origin", &url, "--take-over"], Stdio::inherit());
+    let admin = format!("127.0.0.1:{}", free_port());
+    let start = |address: &str| {
+        let args = ["--origin", &url, "--take-over", "--admin", &admin];
+        Proxy::start_on(address, &args, Stdio::null())
+    };
     let mut current = start("127.0.0.1:0");
     let address = current.address.clone();
     Load::during(&address, |load| {
@@ -139,6 +142,8 @@ fn ten_rolling_restarts_fail_no_request() {
             current.signal("TERM");
             assert!(current.child.wait().expect("it ends").success());
             current = next;
+            let stats = process::larder().args(["stats", "--admin", &format!("http://{admin}")]).output();
+            assert!(stats.expect("it runs").status.success(), "the admin listener of the new one");
             load.wait_for(50);
         }
     });

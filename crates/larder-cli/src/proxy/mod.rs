@@ -87,7 +87,7 @@ pub(crate) struct Args {
     /// gap.
     ///
     /// Start the new process, wait until it prints `listening on`, then stop the old one with
-    /// SIGTERM. Until then, both get connections.
+    /// SIGTERM. Until then, both get connections, also for the admin listener.
     #[arg(long)]
     take_over: bool,
     /// Store for responses: memory:512MiB, disk:PATH?max=10GiB or redis://HOST:PORT/DB [default:

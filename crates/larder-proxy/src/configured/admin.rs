@@ -6,7 +6,7 @@
 //! purge has the content type `application/json`, for which browsers first send a CORS preflight
 //! request, and that fails.
 
-use std::{convert::Infallible, net::TcpListener, path::Path, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::TcpListener, path::Path, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -270,7 +270,7 @@ impl Admin {
 }
 
 /// Serves requests over HTTP/1.1, one for each connection, until the future is dropped.
-pub(super) async fn serve(admin: Admin, listener: TcpListener) {
+pub(super) async fn serve(admin: Admin, listener: TcpListener, end: impl Future<Output = ()>) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "the admin listener has failed"),
@@ -278,9 +278,15 @@ pub(super) async fn serve(admin: Admin, listener: TcpListener) {
     let (admin, connections) = (Arc::new(admin), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
     // Closes the connections when it is dropped.
     let mut tasks = JoinSet::new();
+    let mut end = pin!(end);
     while let Ok(permit) = Arc::clone(&connections).acquire_owned().await {
         while tasks.try_join_next().is_some() {}
-        let Ok((stream, _)) = listener.accept().await else {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut end => break,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, _)) = accepted else {
             sleep(Duration::from_millis(100)).await;
             continue;
         };
@@ -294,6 +300,8 @@ pub(super) async fn serve(admin: Admin, listener: TcpListener) {
             drop(permit);
         });
     }
+    drop(listener);
+    while tasks.join_next().await.is_some() {}
 }
 
 /// Returns the health of the origins in the format of Prometheus.

@@ -39,7 +39,11 @@ use crate::{
     ListenerOptions, ProxyOptions, ProxyServer, Reloader, ReverseProxy, RunningProxy, ServerHandle,
     ServerOptions,
     config::{Config, ConfigError},
+    server::bind_tcp,
 };
+
+/// Number of connections that the system keeps for the admin listener until they are accepted.
+const ADMIN_BACKLOG: u32 = 128;
 
 /// Longest wait at the end for bodies that are being stored.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -140,7 +144,11 @@ impl Proxy {
     }
 
     /// Sets whether to listen also if another proxy of the same user listens on the address
-    /// ([`ListenerOptions::take_over`]). Default: false.
+    /// ([`ListenerOptions::take_over`]), also on that of the admin listener. Default: false.
+    ///
+    /// While both listen, each request to the admin listener reaches one of them, and a purge of a
+    /// store in memory concerns that one. The old one leaves its admin listener to the new one as
+    /// soon as it shuts down.
     #[must_use]
     pub fn with_take_over(mut self, take_over: bool) -> Self {
         self.take_over = take_over;
@@ -170,7 +178,7 @@ impl Proxy {
         let log = AccessWriter::open(config.log.as_ref(), config.admin.is_some()).map_err(locate)?;
         let OpenLog { writer, reopen, guard } = log;
         let server = server(&config, tls.as_ref(), take_over).map_err(locate)?;
-        let admin_listener = config.admin.as_ref().map(|admin| listen_for_admin(admin.listen));
+        let admin_listener = config.admin.as_ref().map(|admin| listen_for_admin(admin.listen, take_over));
         let admin_listener = admin_listener.transpose().map_err(locate)?;
         let mut options = ProxyOptions::default().with_https(config.tls.is_some());
         options.access_log = writer.map(|log| log as _);
@@ -212,11 +220,8 @@ fn server(config: &Config, tls: Option<&Certificate>, take_over: bool) -> Result
 }
 
 /// Binds the admin listener.
-fn listen_for_admin(address: SocketAddr) -> Result<TcpListener, ConfigError> {
-    let listener = TcpListener::bind(address).and_then(|listener| {
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    });
+fn listen_for_admin(address: SocketAddr, take_over: bool) -> Result<TcpListener, ConfigError> {
+    let listener = bind_tcp(address, ADMIN_BACKLOG, take_over);
     listener.map_err(|error| cannot_listen("admin.listen", address, &error))
 }
 
@@ -280,7 +285,8 @@ impl BoundProxy {
         let _flush_on_drop = guard;
         let admin = async {
             if let Some((admin, listener)) = admin {
-                admin::serve(admin, listener).await;
+                // A successor has the address from here on: what it purges must be its own.
+                admin::serve(admin, listener, handle.server.stopping()).await;
             }
             std::future::pending::<()>().await;
         };

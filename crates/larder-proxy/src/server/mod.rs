@@ -260,6 +260,16 @@ fn sockets_of_workers(
     Ok(workers)
 }
 
+/// Binds a listening socket for another server of this program.
+#[cfg(feature = "config")]
+pub(crate) fn bind_tcp(
+    address: SocketAddr,
+    backlog: u32,
+    take_over: bool,
+) -> io::Result<std::net::TcpListener> {
+    listening::bind_tcp(address, backlog, take_over)
+}
+
 /// Runs a worker on the thread that calls it.
 type WorkerMain = Box<dyn FnOnce() -> io::Result<()> + Send>;
 

@@ -51,6 +51,12 @@ impl ServerHandle {
         self.advance(Stage::Immediate);
     }
 
+    /// Waits until the server begins to shut down.
+    #[cfg(feature = "config")]
+    pub(crate) async fn stopping(&self) {
+        reached(&mut self.subscribe(), Stage::Graceful).await;
+    }
+
     /// Returns the receiver of a worker.
     pub(super) fn subscribe(&self) -> watch::Receiver<Stage> {
         self.0.subscribe()

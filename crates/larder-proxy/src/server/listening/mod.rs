@@ -19,6 +19,8 @@ use std::{
 };
 
 pub(super) use self::preamble::{PreambleError, read_source};
+#[cfg(feature = "config")]
+pub(super) use self::tcp::bind as bind_tcp;
 pub use self::{
     options::{ListenAddress, ListenerOptions},
     proxy_header::{InvalidProxyHeader, ProxyHeader},

@@ -22,7 +22,7 @@ const IS_DISTRIBUTED: bool = cfg!(target_os = "linux");
 /// # Errors
 ///
 /// Returns an I/O error if the address is in use, or cannot be bound for another reason.
-pub(super) fn bind(address: SocketAddr, backlog: u32, take_over: bool) -> io::Result<TcpListener> {
+pub(in crate::server) fn bind(address: SocketAddr, backlog: u32, take_over: bool) -> io::Result<TcpListener> {
     let socket = socket(address)?;
     if IS_DISTRIBUTED && take_over {
         socket.set_reuse_port(true)?;
