@@ -5,6 +5,7 @@ mod process;
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
+    os::unix::net::UnixDatagram,
     process::Stdio,
     sync::{
         Mutex,
@@ -177,4 +178,36 @@ fn a_hundred_reloads_fail_no_request() {
             load.wait_for(10);
         }
     });
+}
+
+/// systemd started dependent services before the proxy listened, and did not wait for reloads.
+#[test]
+fn a_service_manager_is_notified_of_each_state() {
+    let origin = origin();
+    let dir = ConfigDir::new();
+    let path = dir.path("notify");
+    let manager = UnixDatagram::bind(&path).expect("a socket");
+    manager.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+    let next = || {
+        let mut buffer = [0; 256];
+        let length = manager.recv(&mut buffer).expect("a notification");
+        String::from_utf8(buffer[..length].to_vec()).expect("text")
+    };
+    let config = dir.write(&format!("[[route]]\norigins = [\"{}\"]", origin.url()));
+    let mut command = process::larder();
+    command.env("NOTIFY_SOCKET", &path);
+    let mut proxy = Proxy::start_command(command, "127.0.0.1:0", &["--config", &config], Stdio::null());
+    assert_eq!(next(), "READY=1");
+    for text in ["", "[[route]]"] {
+        // The second reload fails.
+        if !text.is_empty() {
+            dir.write(text);
+        }
+        proxy.signal("HUP");
+        assert!(next().starts_with("RELOADING=1\nMONOTONIC_USEC="));
+        assert_eq!(next(), "READY=1");
+    }
+    proxy.signal("TERM");
+    assert_eq!(next(), "STOPPING=1");
+    assert!(proxy.child.wait().expect("it ends").success());
 }

@@ -4,6 +4,7 @@
 //! The proxy, its configuration file and its admin listener are in `larder-proxy`.
 
 mod descriptors;
+mod service;
 
 use std::{
     io::Write as _,
@@ -13,7 +14,9 @@ use std::{
     time::Duration,
 };
 
-use larder::proxy::{AdminConfig, BoundProxy, ClientDirectivesConfig, Config, ConfigError, Proxy, TlsConfig};
+use larder::proxy::{
+    AdminConfig, BoundProxy, ClientDirectivesConfig, Config, ConfigError, Proxy, ServiceNotifier, TlsConfig,
+};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::{
     runtime::LocalOptions,
@@ -21,6 +24,7 @@ use tokio::{
     task::spawn_local,
 };
 
+use self::service::Service;
 use crate::{
     humanize::{parse_address, parse_duration},
     stats::store_json,
@@ -346,22 +350,25 @@ async fn serve(args: Args, config: Config) -> anyhow::Result<ExitCode> {
     if let Some(address) = proxy.admin_addr() {
         eprintln!("larder: admin on http://{address}");
     }
+    let service = Service::from_env();
     if args.config.is_some() {
-        reload_on_hangup(args, &proxy)?;
+        reload_on_hangup(args, &proxy, service.clone())?;
     }
     println!("listening on {scheme}://{address}");
     std::io::stdout().flush()?;
+    service.has_started(proxy.handle());
     proxy.run().await?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Reloads the configuration at each SIGHUP, which no longer ends the process from here on.
-fn reload_on_hangup(args: Args, proxy: &BoundProxy) -> anyhow::Result<()> {
+fn reload_on_hangup(args: Args, proxy: &BoundProxy, service: Service) -> anyhow::Result<()> {
     let mut hangups = signal(SignalKind::hangup())?;
     let handle = proxy.handle();
     spawn_local(async move {
         let file = args.config.as_deref().unwrap_or(Path::new("")).display();
         while hangups.recv().await.is_some() {
+            service.notify(ServiceNotifier::reloading);
             let reloaded = config(&args).and_then(|config| handle.reload(config));
             match reloaded.map_err(|error| from_options(&args, error)) {
                 Ok(changes) => eprintln!("larder: reloaded {file}: {changes}"),
@@ -369,6 +376,7 @@ fn reload_on_hangup(args: Args, proxy: &BoundProxy) -> anyhow::Result<()> {
                     eprintln!("larder: reload failed, keeping the previous configuration: {error}");
                 }
             }
+            service.notify(ServiceNotifier::ready);
         }
     });
     Ok(())

@@ -353,6 +353,15 @@ impl ProxyHandle {
         Ok(changes)
     }
 
+    /// Waits until the proxy begins to shut down, by a signal or by [`shutdown`](Self::shutdown).
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped at any point.
+    pub async fn stopping(&self) {
+        self.server.stopping().await;
+    }
+
     /// Stops accepting connections, closes idle ones, and lets requests in flight end within 30 s.
     pub fn shutdown(&self) {
         self.server.shutdown();
