@@ -26,6 +26,7 @@ mod script;
 mod steering;
 #[cfg(test)]
 mod tests;
+mod upgrades;
 mod users;
 
 use std::{
@@ -96,6 +97,7 @@ fn all() -> Vec<Case> {
         crowds::cases,
         framing::cases,
         origins::cases,
+        upgrades::cases,
         http2::cases,
     ];
     kinds.iter().flat_map(|cases| cases()).collect()

@@ -16,12 +16,15 @@ use std::{
     time::Duration,
 };
 
+/// Header or trailer fields, in order.
+type Fields = Vec<(String, String)>;
+
 /// A request as the origin or the handler sees it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Seen {
     pub(super) method: String,
     pub(super) target: String,
-    pub(super) headers: Vec<(String, String)>,
+    pub(super) headers: Fields,
     pub(super) body: Vec<u8>,
     /// The URL that an application reads from its framework; empty behind a proxy.
     pub(super) url: String,
@@ -211,22 +214,30 @@ impl Connection {
             self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
         seen.body = if seen.header("transfer-encoding").eq_ignore_ascii_case("chunked") {
-            self.chunked()?
+            let (body, trailers) = self.chunked()?;
+            // Some servers merge trailers into the head.
+            seen.headers.extend(trailers);
+            body
         } else {
             self.take(seen.header("content-length").parse().unwrap_or(0))?
         };
         Ok(Some((seen, false)))
     }
 
-    fn chunked(&mut self) -> io::Result<Vec<u8>> {
+    /// Reads chunks and the trailers behind them.
+    fn chunked(&mut self) -> io::Result<(Vec<u8>, Fields)> {
         let mut body = Vec::new();
         loop {
             let size = self.line()?;
             let digits = size.split(';').next().unwrap_or_default().trim().to_owned();
             let size = usize::from_str_radix(&digits, 16).unwrap_or(0);
             if size == 0 {
-                while !self.line()?.is_empty() {}
-                return Ok(body);
+                let mut trailers = Vec::new();
+                loop {
+                    let line = self.line()?;
+                    let Some((name, value)) = line.split_once(':') else { return Ok((body, trailers)) };
+                    trailers.push((name.to_owned(), value.trim().to_owned()));
+                }
             }
             body.extend(self.take(size)?);
             self.line()?;

@@ -34,6 +34,7 @@ const HARMED: &[(&str, &str)] = &[
     ("if-none-match-is-everyones-304", "next client: 304"),
     ("an-oversize-field-is-everyones-400", "next client: 400"),
     ("a-206-is-served-as-the-whole", "next client got 206"),
+    ("an-upgrade-poisons-a-page", "next client: 200, \"only for WebSocket\""),
     ("a-short-body-is-stored", "from the store"),
     ("a-page-behind-authorization-is-shared", "page of Bearer alice"),
     ("a-deceiving-path-shares-an-account", "page of alice"),
