@@ -124,13 +124,11 @@ impl ReverseProxy {
     {
         let (mut head, content) = request.into_parts();
         let is_http_2 = head.version >= Version::HTTP_2;
-        // Over HTTP/2, trailers need no consent: they are a part of its framing.
-        let has_trailers = is_http_2 || head.version == Version::HTTP_11 && accepts_trailers(&head.headers);
         // A client of IPv4 has an IPv6 address on a listener of both.
         let peer = client.peer.map(|peer| peer.to_canonical());
         let client = Client { peer, ..client };
         let start = self.options.access_log.as_ref().map(RequestStart::now);
-        let ProxyExchange { response, cache_status, connection } =
+        let ProxyExchange { response, cache_status, connection, has_trailers } =
             self.exchange(&mut head, content, client).await;
         let status = response.status();
         let logged = start.map(|RequestStart { log, started }| {
@@ -218,11 +216,17 @@ impl ReverseProxy {
             Err(failure) => return self.content_failed(failure, head),
         };
         let plan = ForwardPlan { route, keyed, miss, encoding, target, peer };
+        // Over HTTP/2, trailers need no consent: they are a part of its framing.
+        let has_trailers = match head.version {
+            Version::HTTP_10 => false,
+            Version::HTTP_11 => accepts_trailers(&head.headers),
+            _ => true,
+        };
         // Boxed: the future of a hit should not have the size of a whole fetch, which is copied
         // when the future moves.
         let forwarding = Box::pin(forward(&self.cache, &self.options, head, content, plan));
         match forwarding.await {
-            Ok(response) => self.completed(response, is_head),
+            Ok(response) => ProxyExchange { has_trailers, ..self.completed(response, is_head) },
             Err(ForwardError::Loop) => self.rejected(reject::loop_detected(), CacheDetail::Refused),
             Err(ForwardError::Content(failure)) => self.content_failed(failure, head),
             Err(ForwardError::Fetch(error)) => self.failed(&error, is_head),
@@ -267,7 +271,7 @@ impl ReverseProxy {
                 response.headers_mut().entry(CONTENT_LENGTH).or_insert(length.into());
             }
         }
-        ProxyExchange { response, cache_status, connection: None }
+        ProxyExchange { response, cache_status, connection: None, has_trailers: true }
     }
 
     /// Adds `Cache-Status` to the response to a rejected request, for which there is no other.
@@ -278,7 +282,7 @@ impl ReverseProxy {
         if let Ok(value) = HeaderValue::from_maybe_shared(cache_status.clone()) {
             response.headers_mut().insert(CACHE_STATUS, value);
         }
-        ProxyExchange { response, cache_status, connection: None }
+        ProxyExchange { response, cache_status, connection: None, has_trailers: true }
     }
 
     /// Creates the response to a request of which the content did not arrive.
@@ -308,4 +312,6 @@ struct ProxyExchange {
     cache_status: Bytes,
     /// The origin's connection, if it has switched to another protocol.
     connection: Option<Upgraded>,
+    /// Whether the client accepts trailers, if the response may have some.
+    has_trailers: bool,
 }

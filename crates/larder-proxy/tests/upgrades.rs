@@ -268,3 +268,18 @@ async fn a_connection_that_did_not_switch_is_closed_in_order() {
         assert!(response.ends_with(&long), "{upgrade}: {} bytes", response.len());
     }
 }
+
+/// Without keep-alive, the response has `close` beside `upgrade`, and the connection switches.
+#[tokio::test]
+async fn it_needs_no_keep_alive() {
+    let origin = accepting(echo);
+    let proxy = Setup::new(Protocol::Http1)
+        .server(|options| options.with_keep_alive(Duration::ZERO))
+        .in_front_of(&origin);
+    let mut stream = proxy.tcp().await;
+    stream.write_all(HANDSHAKE.as_bytes()).await.expect("it reads");
+    let head = switched(&mut stream).await;
+    assert!(header(&head, "connection").is_some_and(|options| options.contains("upgrade")), "{head}");
+    stream.write_all(b"open").await.expect("it reads");
+    expect(&mut stream, b"open").await;
+}
