@@ -67,7 +67,8 @@ pub struct HyperOptions {
     pub total_timeout: Option<Duration>,
     /// Maximum number of connections of this origin and its clones to each server; with one origin
     /// for each worker, it applies to each worker. Default: 1,024; 0 counts as 1. Further requests
-    /// wait until one of them ends.
+    /// wait until one of them ends. A connection that has switched to another protocol, such as
+    /// WebSocket, counts until it is closed.
     pub max_connections: usize,
     /// Maximum number of requests that wait for a connection to one server. Default: 1,024. A
     /// further one fails at once with
