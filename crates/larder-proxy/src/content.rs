@@ -59,7 +59,24 @@ pub(crate) struct ContentLimits {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ContentOutcome(Arc<AtomicU8>);
 
+/// Longest time between two parts once the response has begun, if that of the options is shorter.
+const ANSWERED_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// The code of content to which the origin has responded.
+const ANSWERED: u8 = u8::MAX;
+
 impl ContentOutcome {
+    /// Records that the response has begun. From now on, the client may be silent for long: the
+    /// origin does not wait for it.
+    pub(crate) fn answer(&self) {
+        let _ = self.0.compare_exchange(0, ANSWERED, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Returns whether the response has begun.
+    fn is_answered(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == ANSWERED
+    }
+
     /// Returns the failure, if there was one.
     pub(crate) fn failure(&self) -> Option<ContentFailure> {
         ContentFailure::ALL.get(usize::from(self.0.load(Ordering::Relaxed)).checked_sub(1)?).copied()
@@ -96,8 +113,15 @@ where
     let outcome = ContentOutcome::default();
     let remaining = limits.max_length.unwrap_or(u64::MAX);
     let timeout = limits.timeout;
-    let content =
-        Limited { content, remaining, timeout, timer: None, waiting: false, outcome: outcome.clone() };
+    let content = Limited {
+        content,
+        remaining,
+        timeout,
+        timer: None,
+        waiting: false,
+        is_answered: false,
+        outcome: outcome.clone(),
+    };
     Ok((Body::stream(content), Some(outcome)))
 }
 
@@ -112,6 +136,8 @@ pin_project_lite::pin_project! {
         // Created at the first wait.
         timer: Option<Pin<Box<Sleep>>>,
         waiting: bool,
+        // Whether the timer was set after the response had begun.
+        is_answered: bool,
         outcome: ContentOutcome,
     }
 }
@@ -152,8 +178,11 @@ where
             }
         }
         let timer = this.timer.get_or_insert_with(|| Box::pin(sleep(*this.timeout)));
-        if !std::mem::replace(this.waiting, true) {
-            timer.set(sleep(*this.timeout));
+        let is_answered = this.outcome.is_answered();
+        if !std::mem::replace(this.waiting, true) || is_answered != *this.is_answered {
+            *this.is_answered = is_answered;
+            let limit = if is_answered { ANSWERED_TIMEOUT.max(*this.timeout) } else { *this.timeout };
+            timer.set(sleep(limit));
         }
         match timer.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(Some(Err(this.outcome.fail(ContentFailure::TimedOut)))),

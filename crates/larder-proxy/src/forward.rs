@@ -73,11 +73,16 @@ pub(crate) async fn forward(
         changed.form_of = keyed.url;
         changed.body_in_key = keyed.is_query;
     }
-    let response = miss.fetch(request, origin, &fetch_options).instrument(span).await;
-    response.map_err(|error| match outcome.and_then(|outcome| outcome.failure()) {
-        Some(failure) => ForwardError::Content(failure),
-        None => ForwardError::Fetch(error),
-    })
+    match (miss.fetch(request, origin, &fetch_options).instrument(span).await, outcome) {
+        (Ok(response), outcome) => {
+            outcome.iter().for_each(ContentOutcome::answer);
+            Ok(response)
+        }
+        (Err(error), outcome) => Err(match outcome.and_then(|outcome| outcome.failure()) {
+            Some(failure) => ForwardError::Content(failure),
+            None => ForwardError::Fetch(error),
+        }),
+    }
 }
 
 /// Passes a request to switch protocols to the origin of its route, past the cache. Returns the

@@ -36,10 +36,13 @@ pub struct ProxyOptions {
     pub trusted_proxies: TrustedProxies,
     /// The log that receives a report of each request when its response has ended. Default: none.
     pub access_log: Option<Arc<dyn AccessLog>>,
-    /// Longest time that a client may leave between two parts of a request's content. Default:
-    /// 60 s. When it passes, the client gets a 408, and the origin does not count as failed. At 0,
-    /// the content must have arrived when the origin's connection reads it. A value above the
-    /// larger of 5 minutes and the timeout of the origin has no effect.
+    /// Longest time that a client may leave between two parts of a request's content, until the
+    /// response begins. Default: 60 s. When it passes, the client gets a 408, and the origin does
+    /// not count as failed. At 0, the content must have arrived when the origin's connection reads
+    /// it. A value above the larger of 5 minutes and the timeout of the origin has no effect.
+    ///
+    /// Once the response has begun, the origin does not wait for the content, and a stream of gRPC
+    /// is silent while nothing happens. The time is at least 1 hour then.
     pub content_timeout: Duration,
     /// Longest content of a request, in bytes. Default: no limit, because content is forwarded as
     /// it arrives and not kept. Beyond it, the client gets a 413.

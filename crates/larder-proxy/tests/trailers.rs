@@ -8,6 +8,7 @@ use std::{
     io::{Read as _, Write as _},
     net::TcpStream as StdStream,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -83,7 +84,7 @@ async fn grpc(request: Request<Incoming>) -> Result<Response<BoxBody<Bytes, std:
 }
 
 /// Starts a proxy in front of a server of gRPC.
-async fn in_front_of_grpc(protocol: Protocol) -> Proxy {
+async fn in_front_of_grpc(setup: Setup) -> Proxy {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     tokio::spawn(async move {
@@ -94,7 +95,7 @@ async fn in_front_of_grpc(protocol: Protocol) -> Proxy {
         }
     });
     let options = HyperOptions::to(&url).expect("a URL").with_http2_only(true);
-    Setup::new(protocol).to(options)
+    setup.to(options)
 }
 
 /// Creates a request of gRPC.
@@ -107,7 +108,7 @@ fn call<B>(client: &setting::client::Client, path: &str, content: B) -> Request<
 #[tokio::test]
 async fn grpc_works_over_http_2() {
     for protocol in [Protocol::H2c, Protocol::Http2Tls] {
-        let proxy = in_front_of_grpc(protocol).await;
+        let proxy = in_front_of_grpc(Setup::new(protocol)).await;
         let mut client = proxy.client().await;
         let unary = Full::from("one message").map_err(|never| match never {}).boxed();
         let response = client.stream(call(&client, "/unary", unary)).await.expect("a response");
@@ -132,7 +133,7 @@ async fn grpc_works_over_http_2() {
 #[tokio::test]
 async fn streams_of_grpc_work_in_both_directions() {
     for protocol in [Protocol::H2c, Protocol::Http2Tls] {
-        let proxy = in_front_of_grpc(protocol).await;
+        let proxy = in_front_of_grpc(Setup::new(protocol)).await;
         let mut client = proxy.client().await;
         let (sender, content) = frames();
         sender.send(Frame::data("first".into())).expect("it is read");
@@ -157,6 +158,30 @@ async fn streams_of_grpc_work_in_both_directions() {
         assert_eq!(fields.len(), 3, "{fields:?}");
         assert!(body.frame().await.is_none());
     }
+}
+
+/// A client that watches something sends one message and is then silent, also for longer than a
+/// client may leave between two parts of an upload.
+#[tokio::test]
+async fn a_client_may_be_silent_once_the_response_has_begun() {
+    let short = Duration::from_millis(100);
+    let setup = Setup::new(Protocol::H2c).proxy(|options| options.with_content_timeout(short));
+    let proxy = in_front_of_grpc(setup).await;
+    let mut client = proxy.client().await;
+    let (sender, content) = frames();
+    sender.send(Frame::data("watch".into())).expect("it is read");
+    let mut body = client.stream(call(&client, "/watch", content)).await.expect("a response").into_body();
+    for message in ["watch", "again"] {
+        let frame = timeout(setting::PATIENCE, body.frame()).await.expect("an answer").expect("a frame");
+        assert_eq!(frame.expect("no error").into_data().expect("data"), message);
+        tokio::time::sleep(4 * short).await;
+        if message == "watch" {
+            sender.send(Frame::data("again".into())).expect("it is read");
+        }
+    }
+    drop(sender);
+    let frame = timeout(setting::PATIENCE, body.frame()).await.expect("an end").expect("a frame");
+    assert_eq!(frame.expect("no error").into_trailers().expect("trailers")["grpc-status"], "0");
 }
 
 /// Sends a request over HTTP/1.1, and returns the whole response as text.
