@@ -228,3 +228,34 @@ async fn a_bypass_has_a_timeout() {
     let error = bypass.call(std::future::pending::<()>()).await.expect_err("the origin never responds");
     assert_eq!(it.cache.error_response(&error).status(), http::StatusCode::GATEWAY_TIMEOUT);
 }
+
+/// A request that an operator excludes from the cache neither uses nor changes what is stored, and
+/// does not wait for the fetch of another one. A PUT still invalidates.
+#[tokio::test]
+async fn a_request_past_the_cache_leaves_it_as_it_is() {
+    let mut it = setting();
+    let key = CacheKey::new(&TargetUri::from_uri(request("GET", "/", &[]).uri()).expect("a target"));
+    let pass = |it: &Setting, method: &'static str| {
+        let (miss, origin) = (it.cache.pass(&key), Arc::clone(&it.origin) as Arc<dyn Origin>);
+        tokio::spawn(
+            async move { miss.fetch(request(method, "/", &[]), origin, &FetchOptions::default()).await },
+        )
+    };
+    let leader = it.get("/", &[]);
+    let leading = it.requests.next().await;
+    for content in [b"one", b"two"] {
+        let passing = pass(&it, "GET");
+        it.requests.next().await.respond(200, &[("cache-control", "no-store")], content);
+        let (how, received) = read(passing).await;
+        assert_eq!((&*how, &*received), ("fwd=bypass; fwd-status=200", &content[..]));
+    }
+    leading.respond(200, &[("cache-control", "max-age=60")], b"stored");
+    assert_eq!(read(leader).await.1, b"stored"[..]);
+    assert_eq!(it.get_stored("/").await.1, b"stored");
+    let passing = pass(&it, "PUT");
+    it.requests.next().await.respond(204, &[], b"");
+    assert_eq!(read(passing).await.0, "fwd=bypass; fwd-status=204");
+    let again = it.get("/", &[]);
+    it.requests.next().await.respond(200, &[], b"new");
+    assert_eq!(read(again).await.1, b"new"[..]);
+}

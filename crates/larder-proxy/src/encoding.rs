@@ -45,16 +45,20 @@ impl Encoding {
             let lookup = cache.lookup(key, &head).await;
             return (lookup, NegotiatedEncoding { coding: Some((coding, Arc::clone(settings))) });
         }
-        let encoding = NegotiatedEncoding {
-            #[cfg(feature = "compress")]
-            coding: None,
-        };
         let head = RequestHead::new(method, headers).with_client_directives(clients);
-        (cache.lookup(key, &head).await, encoding)
+        (cache.lookup(key, &head).await, NegotiatedEncoding::none())
     }
 }
 
 impl NegotiatedEncoding {
+    /// Returns the absence of a coding, for a request of which the response stays as it is.
+    pub(crate) fn none() -> Self {
+        Self {
+            #[cfg(feature = "compress")]
+            coding: None,
+        }
+    }
+
     /// Sets `Accept-Encoding` of a forwarded request to the chosen coding, and wraps `origin` so
     /// that it encodes its response. Without compression both stay as they are.
     pub(crate) fn origin(

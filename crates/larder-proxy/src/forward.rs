@@ -8,7 +8,7 @@ use http::{
     header::{EXPECT, HeaderValue},
     request::Parts,
 };
-use larder_core::{Body, Cache, CacheKey, CacheResponse, FetchError, Miss, Upgrade, Upgraded};
+use larder_core::{Body, Cache, CacheKey, CacheResponse, FetchError, Miss, OverrideFn, Upgrade, Upgraded};
 use tracing::Instrument as _;
 
 use crate::{
@@ -26,6 +26,8 @@ pub(crate) struct ForwardPlan<'a> {
     pub(crate) keyed: RequestKey,
     pub(crate) miss: Miss,
     pub(crate) encoding: NegotiatedEncoding,
+    /// Overrides by rules of the route. They take precedence over the route's own.
+    pub(crate) overrides: Option<OverrideFn>,
     /// The target in the form that was looked up.
     pub(crate) target: Uri,
     pub(crate) peer: Option<IpAddr>,
@@ -62,7 +64,7 @@ pub(crate) async fn forward(
     (content, outcome): (Body, Option<ContentOutcome>),
     plan: ForwardPlan<'_>,
 ) -> Result<CacheResponse, ForwardError> {
-    let ForwardPlan { route, keyed, miss, encoding, target, peer } = plan;
+    let ForwardPlan { route, keyed, miss, encoding, overrides, target, peer } = plan;
     let mut headers = forwarded_fields(options, head, &target, peer)?;
     let origin = encoding.origin(Arc::clone(&route.origin), cache, keyed.key, &mut headers);
     let request = outgoing(head, target, headers, content);
@@ -72,6 +74,10 @@ pub(crate) async fn forward(
         let changed = fetch_options.to_mut();
         changed.form_of = keyed.url;
         changed.body_in_key = keyed.is_query;
+    }
+    if let Some(overrides) = overrides {
+        let changed = fetch_options.to_mut();
+        changed.overrides = Some(overrides.or(changed.overrides.take()));
     }
     match (miss.fetch(request, origin, &fetch_options).instrument(span).await, outcome) {
         (Ok(response), outcome) => {

@@ -3,7 +3,7 @@
 //! Which requests are rejected is decided in `reject`, their route in `route`, and their target,
 //! key and forwarded fields in [`larder_core::adapter`]. `forward` does the rest of a miss.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{
@@ -21,11 +21,13 @@ use larder_core::{
 use crate::{
     HttpsRedirect, ProxyBody, ProxyOptions, Route,
     access::{LoggedConnection, LoggedExchange, RequestStart, Sent},
-    content::ContentFailure,
+    content::{ContentFailure, ContentLimits},
+    encoding::NegotiatedEncoding,
     forward::{ForwardError, ForwardPlan, UpgradePlan, forward, pass_upgrade},
     keyed::{RequestBody, RequestKey},
     reject,
     route::Routes,
+    rules::RuleEffects,
 };
 
 /// A reverse proxy that answers requests from a cache, and forwards the others to an origin.
@@ -184,25 +186,24 @@ impl ReverseProxy {
         }
         let is_asterisk = target.path == "*";
         route.normalization.apply(&mut head.headers);
+        let effects = route.rules.apply(&url, head);
         let limits = self.options.content_limits();
-        let (keyed, content) = if route.key_rules.has_parts() {
-            // Boxed, like the future of a fetch.
-            let making = Box::pin(RequestKey::with_parts(url, &route.key_rules, head, content, limits));
-            match making.await {
-                Ok(keyed) => keyed,
-                Err(failure) => return self.content_failed(failure, head),
-            }
-        } else {
-            (RequestKey::of_url(url), RequestBody::Unread(content))
+        let (keyed, content) = match make_key(route, url, effects.as_deref(), head, content, limits).await {
+            Ok(keyed) => keyed,
+            Err(failure) => return self.content_failed(failure, head),
         };
-        // A query is looked up like a GET.
-        let method = if keyed.has_content { &Method::GET } else { &head.method };
-        let default = ClientDirectives::for_server(self.cache.rules().kind);
-        let clients = route.client_directives.unwrap_or(default);
-        let lookup = route.encoding.lookup(&self.cache, &keyed.key, method, &head.headers, clients);
-        let (miss, encoding) = match lookup.await {
-            (Lookup::Hit(response), _) => return self.completed(response, is_head),
-            (Lookup::Miss(miss), encoding) => (miss, encoding),
+        let (miss, encoding) = if effects.as_ref().is_some_and(|effects| effects.bypass) {
+            (self.cache.pass(&keyed.key), NegotiatedEncoding::none())
+        } else {
+            // A query is looked up like a GET.
+            let method = if keyed.has_content { &Method::GET } else { &head.method };
+            let default = ClientDirectives::for_server(self.cache.rules().kind);
+            let clients = route.client_directives.unwrap_or(default);
+            let lookup = route.encoding.lookup(&self.cache, &keyed.key, method, &head.headers, clients);
+            match lookup.await {
+                (Lookup::Hit(response), _) => return self.completed(response, is_head),
+                (Lookup::Miss(miss), encoding) => (miss, encoding),
+            }
         };
         // What is looked up is also requested: the normal form, without what the key lacks.
         // `OPTIONS *` is sent as a request for the whole server (RFC 9112 §3.2.4).
@@ -215,7 +216,8 @@ impl ReverseProxy {
             Ok(content) => content,
             Err(failure) => return self.content_failed(failure, head),
         };
-        let plan = ForwardPlan { route, keyed, miss, encoding, target, peer };
+        let overrides = effects.and_then(|effects| effects.overrides);
+        let plan = ForwardPlan { route, keyed, miss, encoding, overrides, target, peer };
         // Over HTTP/2, trailers need no consent: they are a part of its framing.
         let has_trailers = match head.version {
             Version::HTTP_10 => false,
@@ -304,6 +306,32 @@ pub(crate) struct Client<'a> {
     pub(crate) is_tls: bool,
     /// The redirection of the listener, if it has one.
     pub(crate) redirect: Option<&'a HttpsRedirect>,
+}
+
+/// Makes the key of a request, and returns the content to forward. Reads the content of a query.
+async fn make_key<B>(
+    route: &Route,
+    url: CacheKey,
+    effects: Option<&RuleEffects>,
+    head: &Parts,
+    content: B,
+    limits: ContentLimits,
+) -> Result<(RequestKey, RequestBody<B>), ContentFailure>
+where
+    B: http_body::Body<Data: Send, Error: Into<BodyError>> + Send + 'static,
+{
+    let has_parts = route.key_rules.has_parts();
+    if effects.is_some_and(|effects| effects.bypass) {
+        return Ok((RequestKey::of_bypass(url, has_parts), RequestBody::Unread(content)));
+    }
+    if !has_parts {
+        return Ok((RequestKey::of_url(url), RequestBody::Unread(content)));
+    }
+    let rules =
+        effects.map_or(Cow::Borrowed(&route.key_rules), |effects| effects.key_rules(&route.key_rules));
+    let partition = effects.and_then(RuleEffects::partition);
+    // Boxed, like the future of a fetch.
+    Box::pin(RequestKey::with_parts(url, (&rules, partition), head, content, limits)).await
 }
 
 /// The response to a request, and what the log reports of it.

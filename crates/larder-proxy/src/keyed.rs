@@ -53,6 +53,12 @@ impl RequestKey {
         Self { key: url, url: None, has_content: false, is_query: false }
     }
 
+    /// Creates the key of a request that bypasses the cache. `has_forms`: the URL may have other
+    /// keys.
+    pub(crate) fn of_bypass(url: CacheKey, has_forms: bool) -> Self {
+        Self { url: has_forms.then(|| url.clone()), ..Self::of_url(url) }
+    }
+
     /// Creates the key of a request that depends on more than its URL. Reads the content of a
     /// query, and returns the content to forward.
     ///
@@ -61,7 +67,7 @@ impl RequestKey {
     /// Returns a [`ContentFailure`] if the content of a query did not arrive.
     pub(crate) async fn with_parts<B>(
         url: CacheKey,
-        rules: &KeyRules,
+        (rules, partition): (&KeyRules, Option<&[u8]>),
         head: &Parts,
         content: B,
         limits: ContentLimits,
@@ -69,7 +75,10 @@ impl RequestKey {
     where
         B: http_body::Body<Data: Send, Error: Into<BodyError>> + Send + 'static,
     {
-        let parts = KeyParts::new(&head.headers);
+        let mut parts = KeyParts::new(&head.headers);
+        if let Some(partition) = partition {
+            parts = parts.with_partition(partition);
+        }
         let keyed = |parts: &_, has_content, is_query| {
             let key = rules.key_with(&url, parts);
             Self { key, url: Some(url.clone()), has_content, is_query }

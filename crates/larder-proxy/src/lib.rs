@@ -3,7 +3,8 @@
 // Where to change what:
 //
 // - the path of a request through the proxy: `handle`, then `forward` on a miss
-// - which requests are rejected, and with what: `reject`; their route: `route`
+// - which requests are rejected, and with what: `reject`; their route: `route`, and its rules for
+//   some requests: `rules`
 // - limits on a request's content: `content`
 // - sockets, connections and their timeouts, TLS, shutdown: `server`
 // - notifications to a service manager: `service`
@@ -25,6 +26,7 @@ mod readings;
 mod redirect;
 mod reject;
 mod route;
+mod rules;
 mod server;
 #[cfg(unix)]
 mod service;
@@ -35,8 +37,8 @@ pub use body::ProxyBody;
 #[cfg(feature = "config")]
 pub use config::{
     AccessLogFormat, AdminConfig, BalanceConfig, ClientDirectivesConfig, Config, ConfigError,
-    ForwardedFieldsConfig, HeadersConfig, HealthConfig, KeyConfig, LogConfig, RootsConfig, RouteConfig,
-    TlsConfig, parse_size,
+    ForwardedFieldsConfig, HeadersConfig, HealthConfig, KeyConfig, LogConfig, NamesConfig, RootsConfig,
+    RouteConfig, TlsConfig, WhenConfig, WhenKeyConfig, parse_size,
 };
 #[cfg(feature = "config")]
 pub use configured::{BoundProxy, ConfigChanges, ConfigSummary, Proxy, ProxyHandle, admin_token};
@@ -44,6 +46,7 @@ pub use handle::ReverseProxy;
 pub use options::ProxyOptions;
 pub use redirect::HttpsRedirect;
 pub use route::Route;
+pub use rules::{Condition, RouteRule};
 #[cfg(feature = "tls")]
 pub use server::{CertificateExpiry, CertificateFiles, Certificates};
 pub use server::{

@@ -15,10 +15,42 @@ pub(crate) fn literal_path(path: &str) -> Cow<'_, str> {
     normal(&decoded(path, is_unreserved))
 }
 
+/// All ways in which origins read a path.
+#[derive(Debug)]
+pub(crate) struct PathReadings<'a> {
+    literal: Cow<'a, str>,
+    others: Vec<Cow<'static, str>>,
+}
+
+impl<'a> PathReadings<'a> {
+    /// Finds the readings of a path.
+    pub(crate) fn of(path: &'a str) -> Self {
+        let others = if has_other_readings(path) { other_readings(path) } else { Vec::new() };
+        Self { literal: literal_path(path), others }
+    }
+
+    /// Returns the path as an origin reads it that decodes only what needs no encoding.
+    pub(crate) fn literal(&self) -> &str {
+        &self.literal
+    }
+
+    /// Returns all readings. Origins compare them with upper and lower case equal or not.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.literal()).chain(self.others.iter().map(|path| &**path))
+    }
+}
+
+/// Returns whether origins may read a path in other ways than literally, apart from the case of
+/// lower-case letters.
+pub(crate) fn has_other_readings(path: &str) -> bool {
+    path.contains("//")
+        || path.bytes().any(|byte| matches!(byte, b'%' | b'\\' | b';') || byte.is_ascii_uppercase())
+}
+
 /// Returns the other ways in which origins read a path: decoded once or twice, with letters in
 /// overlong encodings or as `%u0061`, up to a control character, and without the parameters of its
 /// segments (RFC 3986 §3.3).
-pub(crate) fn other_readings(path: &str) -> Vec<Cow<'_, str>> {
+pub(crate) fn other_readings(path: &str) -> Vec<Cow<'static, str>> {
     let once = decoded_bytes(path, |_| true);
     let twice = decoded_bytes(&lenient_text(&once), |_| true);
     let mut readings = Vec::with_capacity(6);
@@ -83,7 +115,7 @@ fn decoded(path: &str, select: impl Fn(u8) -> bool) -> String {
 }
 
 /// Decodes the percent-encoded bytes for which `select` returns true.
-fn decoded_bytes(path: &str, select: impl Fn(u8) -> bool) -> Vec<u8> {
+pub(crate) fn decoded_bytes(path: &str, select: impl Fn(u8) -> bool) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
     while let Some((byte, after)) = rest.split_first() {

@@ -14,7 +14,8 @@ use larder_core::{
 
 use crate::{
     encoding::Encoding,
-    readings::{literal_path, other_readings},
+    readings::{has_other_readings, literal_path, other_readings},
+    rules::{RouteRule, RouteRules},
 };
 
 /// A rule that selects requests by host and path prefix, with the origin to which they are
@@ -50,6 +51,7 @@ pub struct Route {
     pub(crate) client_directives: Option<ClientDirectives>,
     pub(crate) normalization: FieldNormalization,
     pub(crate) upgrades: bool,
+    pub(crate) rules: RouteRules,
 }
 
 impl fmt::Debug for Route {
@@ -75,6 +77,7 @@ impl Route {
             client_directives: None,
             normalization: FieldNormalization::default(),
             upgrades: true,
+            rules: RouteRules::default(),
         }
     }
 
@@ -167,6 +170,15 @@ impl Route {
         self
     }
 
+    /// Sets rules for some of the requests: those that bypass the cache, lose cookies, have cookies
+    /// in their keys, or get other lifetimes. They apply in their order; see [`RouteRule`].
+    /// Default: none. A second call replaces the first.
+    #[must_use]
+    pub fn rules(mut self, rules: Vec<RouteRule>) -> Self {
+        self.rules = RouteRules::new(rules);
+        self
+    }
+
     /// Enables compression: a response is encoded once for each content coding that clients accept,
     /// and the results are stored. Default: off.
     #[cfg(feature = "compress")]
@@ -221,6 +233,9 @@ pub(crate) struct Routes(Arc<[Route]>);
 impl Routes {
     /// Sorts the routes by precedence.
     pub(crate) fn new(mut routes: Vec<Route>) -> Self {
+        for route in &mut routes {
+            route.key_rules.partitioned |= route.rules.have_forms();
+        }
         routes.sort_by_key(|route| Reverse(precedence(route.host.as_deref(), &route.prefix)));
         Self(routes.into())
     }
@@ -257,9 +272,7 @@ impl Routes {
                 _ => true,
             }
         };
-        let has_other_readings = path.contains("//")
-            || path.bytes().any(|byte| matches!(byte, b'%' | b'\\' | b';') || byte.is_ascii_uppercase());
-        if has_other_readings && other_readings(path).iter().any(|reading| differs(reading)) {
+        if has_other_readings(path) && other_readings(path).iter().any(|reading| differs(reading)) {
             return Err(NoRoute::Ambiguous);
         }
         literal.ok_or(NoRoute::Unknown)

@@ -7,7 +7,7 @@ use larder_proxy::{BalanceConfig, Config, ConfigError, Proxy};
 
 const GUIDE: &str = include_str!("../CONFIG.md");
 /// The headers of the tables of a file, each with the keys that it requires.
-const TABLES: [&str; 9] = [
+const TABLES: [&str; 11] = [
     "",
     "[tls]\n",
     "[admin]\n",
@@ -17,6 +17,8 @@ const TABLES: [&str; 9] = [
     "[[route]]\norigins = []\n[route.response_headers]\n",
     "[[route]]\norigins = []\n[route.health]\n",
     "[[route]]\norigins = []\n[route.key]\n",
+    "[[route]]\norigins = []\n[[route.when]]\n",
+    "[[route]]\norigins = []\n[[route.when]]\n[route.when.key]\n",
 ];
 
 /// Parses and checks a text without variables.
@@ -120,6 +122,17 @@ fn errors_name_what_is_wrong() {
             "line 1: tls.cert: can't read",
         ),
         ("[admin]\nlisten = \"0.0.0.0:1\"\n".to_owned() + &route(""), "line 2: admin.listen: other machines"),
+        (route("[[route.when]]\nbypass = true"), "line 3: route.when: there is no condition"),
+        (route("[[route.when]]\npath = \"*\""), "line 3: route.when: nothing follows from the conditions"),
+        (
+            route("[[route.when]]\npath = \"*\"\nbypass = true\nfreshness = \"5s\""),
+            "line 5: route.when.bypass: requests that bypass the cache have no other settings",
+        ),
+        (route("[[route.when]]\npath = \"a\"\nbypass = true"), "line 4: route.when.path: 'a' is not a path"),
+        (route("[[route.when]]\nmethod = \"get\"\nbypass = true"), "'get' is not a method"),
+        (route("[[route.when]]\nheader = \"no name\"\nbypass = true"), "'no name' is not a valid header"),
+        (route("[[route.when]]\ncookie = 1\nbypass = true"), "a name, a list of names, or a table of names"),
+        (route("[[route.when]]\ncookies = \"a\"\nbypass = true"), "did you mean `cookie`?"),
         ("listen = \n".to_owned(), "line 1: "),
         (route("prefix = \"/\"\nprefix = \"/\""), "line 4: duplicate key"),
     ] {

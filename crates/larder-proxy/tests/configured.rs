@@ -174,6 +174,65 @@ async fn urls_of_origins_become_public() {
     proxy.stop().await;
 }
 
+/// The rules of a file apply, and a purge of a URL reaches the forms that they make.
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_for_some_requests() {
+    let origin = RawOrigin::start(|head, stream| {
+        let cookies = head.lines().find_map(|line| line.strip_prefix("cookie: ")).unwrap_or_default();
+        let head = "HTTP/1.1 200 OK\r\ncache-control: public, max-age=60\r\ncontent-length";
+        write!(stream, "{head}: {}\r\n\r\n{cookies}", cookies.len()).is_ok()
+    });
+    let text = format!(
+        r#"
+        admin = {{ listen = "127.0.0.1:0" }}
+        [[route]]
+        origins = "{}"
+        [[route.when]]
+        path = "/account/*"
+        bypass = true
+        [[route.when]]
+        header = {{ X-Plan = "full", Cookie = "*" }}
+        freshness = "1h"
+        [[route.when]]
+        path = "*"
+        strip_cookies = "_ga*"
+        key = {{ cookies = "a" }}
+        "#,
+        origin.url()
+    );
+    let proxy = Running::start(&text).await;
+    let get = async |path: &str, headers: &str| {
+        let mut stream = TcpStream::connect(proxy.address).await.expect("it accepts");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).await.expect("it reads");
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.expect("an answer");
+        response
+    };
+    assert!(get("/account/x", "").await.contains("larder; fwd=bypass"));
+    let full = "X-Plan: full\r\nCookie: a=1; _ga=2\r\n";
+    for headers in [full, "Cookie: a=1; _ga=3\r\n", ""] {
+        let (miss, hit) = (get("/page", headers).await, get("/page", headers).await);
+        assert!(miss.contains("fwd=uri-miss; fwd-status=200; stored"), "{headers}: {miss}");
+        assert!(hit.contains("larder; hit; ttl="), "{headers}: {hit}");
+        assert!(hit.ends_with(if headers.is_empty() { "\r\n\r\n" } else { "\r\n\r\na=1" }), "{hit}");
+    }
+    let mut admin = TcpStream::connect(proxy.admin.expect("a listener")).await.expect("it accepts");
+    let body = "{\"url\": \"http://localhost/page\"}";
+    let purge = format!(
+        "POST /purge HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    admin.write_all(purge.as_bytes()).await.expect("it reads");
+    let mut response = String::new();
+    admin.read_to_string(&mut response).await.expect("an answer");
+    assert!(response.contains("\"purged\":\"http://localhost/page\""), "{response}");
+    for headers in [full, "Cookie: a=1\r\n", ""] {
+        assert!(!get("/page", headers).await.contains("larder; hit"), "{headers}");
+    }
+    proxy.stop().await;
+}
+
 /// After logrotate had renamed the log, lines went to the old file until a restart.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_opens_the_log_again() {

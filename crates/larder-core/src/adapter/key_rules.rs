@@ -59,8 +59,8 @@ pub struct KeyRules {
     pub cookies: Arc<[String]>,
     /// Whether the adapter adds a partition to the keys, such as the name of a user, with
     /// [`KeyParts::with_partition`]. It adds none itself: it makes [`has_parts`](Self::has_parts)
-    /// true, so that a purge reaches all partitions. `larder-proxy` adds no partitions. Default:
-    /// false.
+    /// true, so that a purge reaches all partitions. `larder-proxy` adds those of its
+    /// `RouteRule`s. Default: false.
     pub partitioned: bool,
     /// The methods of which the content is part of the key, and its limits. Default: none, so that
     /// responses to QUERY are not stored.

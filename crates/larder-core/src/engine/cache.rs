@@ -15,7 +15,7 @@ use super::{
     invalidate,
     limits::Limits,
     lookup::{self, Lookup},
-    miss::{flights::Flights, reloads, uncacheable::UncacheableKeys},
+    miss::{Miss, flights::Flights, reloads, uncacheable::UncacheableKeys},
     options::FetchOptions,
     pass,
     recent::RecentTable,
@@ -115,6 +115,16 @@ impl Cache {
     /// Can be dropped at any point.
     pub async fn peek<F: RequestHeaders>(&self, key: &CacheKey, request: &RequestHead<'_, F>) -> Lookup {
         lookup::lookup(&self.context, key, request, false).await
+    }
+
+    /// Returns a miss without a lookup, of which the fetch bypasses the cache: nothing is stored,
+    /// collapsed or served from the cache. An unsafe request still invalidates what it changes (RFC
+    /// 9111 §4.4).
+    ///
+    /// For requests that an operator excludes from the cache. Their `Cache-Status` has
+    /// `fwd=bypass`.
+    pub fn pass(&self, key: &CacheKey) -> Miss {
+        lookup::pass(&self.context, key)
     }
 
     /// Serves a request: looks it up and, where necessary, fetches it from the origin.

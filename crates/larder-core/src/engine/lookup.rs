@@ -14,7 +14,7 @@ use super::{
     serve::serve,
     stopwatch::Stopwatch,
 };
-use crate::{CacheKey, CacheStatus, Candidates, RequestHead, RequestHeaders};
+use crate::{CacheKey, CacheStatus, Candidates, RequestHead, RequestHeaders, policy::ClientDirectives};
 
 /// The result of a lookup.
 #[derive(Debug)]
@@ -23,6 +23,21 @@ pub enum Lookup {
     Hit(CacheResponse),
     /// The origin is needed: continue with [`Miss::fetch`] and the whole request.
     Miss(Miss),
+}
+
+/// Returns a miss without a lookup, of which the fetch bypasses the cache.
+pub(super) fn pass(cx: &Arc<Context>, key: &CacheKey) -> Miss {
+    Miss {
+        context: Arc::clone(cx),
+        key: key.clone(),
+        candidates: Candidates::none(),
+        generation: cx.flights.generation(key),
+        decision: None,
+        clients: ClientDirectives::Honor,
+        bypass: None,
+        passes: true,
+        stopwatch: cx.stopwatch().map(Stopwatch::after_lookup),
+    }
 }
 
 /// Looks up a request. Reports a hit to the observer if `report` is set.
@@ -38,7 +53,17 @@ pub(super) async fn lookup<F: RequestHeaders>(
         let (context, key) = (Arc::clone(cx), key.clone());
         let stopwatch = stopwatch.map(Stopwatch::after_lookup);
         let clients = request.client_directives();
-        Miss { context, key, candidates, generation, decision, clients, bypass: None, stopwatch }
+        Miss {
+            context,
+            key,
+            candidates,
+            generation,
+            decision,
+            clients,
+            bypass: None,
+            passes: false,
+            stopwatch,
+        }
     };
     if !request.may_reuse() {
         return Lookup::Miss(miss(Candidates::none(), None));

@@ -11,6 +11,7 @@ mod route;
 mod source;
 mod values;
 mod variables;
+mod when;
 
 use std::{
     net::SocketAddr,
@@ -29,6 +30,7 @@ pub use self::{
     error::ConfigError,
     route::{BalanceConfig, HeadersConfig, HealthConfig, KeyConfig, RootsConfig, RouteConfig},
     values::{AccessLogFormat, ClientDirectivesConfig, ForwardedFieldsConfig, parse_size},
+    when::{NamesConfig, WhenConfig, WhenKeyConfig},
 };
 
 /// Longest text of a configuration, in bytes.

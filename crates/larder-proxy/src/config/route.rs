@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::values::{self, ClientDirectivesConfig};
+use super::{
+    values::{self, ClientDirectivesConfig},
+    when::WhenConfig,
+};
 
 /// A route: a table `[[route]]`.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -113,6 +116,9 @@ pub struct RouteConfig {
     pub response_headers: HeadersConfig,
     /// The health checks of the origins. Default: none.
     pub health: Option<HealthConfig>,
+    /// Rules for some of the requests, in their order. Default: none.
+    #[serde(default)]
+    pub when: Vec<WhenConfig>,
 }
 
 /// The value of `balance`: which of several healthy origins a request is sent to.
@@ -253,6 +259,7 @@ impl RouteConfig {
             request_headers: HeadersConfig::default(),
             response_headers: HeadersConfig::default(),
             health: None,
+            when: Vec::new(),
         }
     }
 

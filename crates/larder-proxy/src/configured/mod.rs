@@ -13,6 +13,7 @@ mod origins;
 mod shared;
 mod summary;
 mod validate;
+mod when;
 
 use std::{
     fmt, io,

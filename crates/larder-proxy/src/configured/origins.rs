@@ -18,10 +18,14 @@ use larder_origin::{
 };
 use tokio::task::JoinSet;
 
-use super::validate::{self, DEFAULT_ORIGIN_TIMEOUT, HEALTH_HOST};
+use super::{
+    validate::{self, DEFAULT_ORIGIN_TIMEOUT, HEALTH_HOST},
+    when,
+};
 use crate::{
-    Route,
+    Route, RouteRule,
     config::{Config, ConfigError, RouteConfig},
+    rules::have_forms,
 };
 
 /// The routes of a configuration that has been validated. Building them cannot fail.
@@ -49,6 +53,7 @@ struct ValidatedRoute {
     compress: Option<Arc<Compression>>,
     client_directives: Option<ClientDirectives>,
     normalization: FieldNormalization,
+    rules: Vec<RouteRule>,
 }
 
 impl RouteTable {
@@ -97,7 +102,7 @@ impl RouteTable {
     pub(super) fn purge_of_url(&self, url: &str) -> Result<PurgeUrl, TargetError> {
         let mut purge = PurgeUrl::parse(url, &KeyRules::default())?;
         for route in &self.routes {
-            purge = purge.and(PurgeUrl::parse(url, &route.key_rules)?);
+            purge = purge.and(PurgeUrl::parse(url, &route.key_rules())?);
         }
         Ok(purge)
     }
@@ -105,7 +110,7 @@ impl RouteTable {
     /// Returns what a purge by prefix concerns.
     pub(super) fn purge_of_prefix(&self, prefix: &str) -> Result<PurgePrefix, TargetError> {
         let below = PurgePrefix::parse(prefix)?;
-        let has_forms = self.routes.iter().any(|route| route.key_rules.has_parts());
+        let has_forms = self.routes.iter().any(|route| route.key_rules().has_parts());
         Ok(if has_forms { below.and_forms() } else { below })
     }
 
@@ -169,12 +174,20 @@ impl ValidatedRoute {
             response: response.map_err(|error| error.within("response_headers"))?,
             overrides: validate::overrides(route)?,
             key_rules: validate::key_rules(route)?,
+            rules: when::rules(route)?,
             max_object: route.max_object,
             #[cfg(feature = "compress")]
             compress: None,
             client_directives: directives.map(ClientDirectives::from),
             normalization: validate::normalization(route)?,
         })
+    }
+
+    /// Returns the rules by which requests get their keys, with those of the rules for some of the
+    /// requests.
+    fn key_rules(&self) -> KeyRules {
+        let is_partitioned = self.key_rules.partitioned || have_forms(&self.rules);
+        self.key_rules.clone().with_partitioned(is_partitioned)
     }
 
     /// Builds one of the origins.
@@ -213,7 +226,7 @@ impl ValidatedRoute {
         if let Some(compression) = &self.compress {
             route = route.compress(Arc::clone(compression));
         }
-        route.normalize(self.normalization.clone())
+        route.normalize(self.normalization.clone()).rules(self.rules.clone())
     }
 }
 

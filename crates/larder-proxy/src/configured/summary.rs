@@ -119,6 +119,9 @@ fn details(route: &RouteConfig, config: &Config) -> Vec<String> {
     if route.compress.unwrap_or(config.compress) {
         lines.push("compressed".to_owned());
     }
+    if !route.when.is_empty() {
+        lines.push(format!("{} rule(s) for some requests, applied in their order", route.when.len()));
+    }
     if let Some(health) = &route.health {
         lines.push(format!("health checks of {}", health.path));
     }

@@ -140,7 +140,13 @@ impl Setup {
     }
 
     fn start(self, make: impl Fn() -> Arc<dyn Origin> + Send + Clone + 'static) -> Proxy {
-        let Self { protocol, server, proxy, limits, listen, upgrades, listeners } = self;
+        let upgrades = self.upgrades;
+        self.with_route(move || Route::to(make()).upgrades(upgrades))
+    }
+
+    /// Starts a proxy with one route.
+    pub(crate) fn with_route(self, make: impl Fn() -> Route + Send + Clone + 'static) -> Proxy {
+        let Self { protocol, server, proxy, limits, listen, listeners, .. } = self;
         let cache = Cache::builder(Arc::new(MemoryStore::default())).limits(limits).build();
         let generated = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
         let mut server = ProxyServer::bind(listen, server).expect("a free port");
@@ -158,10 +164,8 @@ impl Setup {
         let served = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async move {
-                let make = move || {
-                    let routes = vec![Route::to(make()).upgrades(upgrades)];
-                    ReverseProxy::with_routes(worker_cache.clone(), routes, proxy.clone())
-                };
+                let make =
+                    move || ReverseProxy::with_routes(worker_cache.clone(), vec![make()], proxy.clone());
                 let running = server.run(make).expect("sockets");
                 sender.send(running.handle()).expect("the test waits");
                 running.serve().await.expect("the workers start");

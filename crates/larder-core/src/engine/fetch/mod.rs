@@ -19,7 +19,10 @@ use self::{
 use super::{context::Context, decide::ForwardPlan, request::PendingRequest};
 use crate::Candidates;
 
-pub(super) use self::{exchange::Fetched, unchanged::fetch_unchanged};
+pub(super) use self::{
+    exchange::Fetched,
+    unchanged::{fetch_past_cache, fetch_unchanged},
+};
 
 /// Fetches the response to a request: with conditions if a stored response can be validated.
 ///

@@ -14,7 +14,7 @@ use super::{
     on_response::store_response,
 };
 use crate::{
-    Body, CacheGroup, CacheKey, CacheStatus, Candidates, ForwardReason, Scope, TargetUri,
+    Body, CacheGroup, CacheKey, CacheStatus, Candidates, ForwardReason, OriginError, Scope, TargetUri,
     policy::{invalidation_groups, invalidation_targets},
 };
 
@@ -31,10 +31,7 @@ pub(in super::super) async fn fetch_unchanged(
     let outgoing = request.outgoing(body);
     let reply = match send(cx, request, outgoing).await {
         Ok(reply) => reply,
-        Err(error) => {
-            let outcome = FlightOutcome::of_error(&error);
-            return Fetched { response: Err(FetchError::Origin(error)), outcome, writing: None };
-        }
+        Err(error) => return failed(error),
     };
     if request.head().may_reuse() {
         // A GET with content: the content is not in the key.
@@ -47,6 +44,30 @@ pub(in super::super) async fn fetch_unchanged(
     let exchange = OriginExchange { request, candidates, plan, conditional: false, reservation };
     let head_time = reply.head_time;
     store_response(cx, exchange, reply).await.with_head_time(head_time)
+}
+
+/// Forwards a request that bypasses the cache. If it is unsafe, whatever it invalidates has been
+/// removed before the client gets the response.
+pub(in super::super) async fn fetch_past_cache(
+    cx: &Arc<Context>,
+    request: &PendingRequest,
+    body: Body,
+) -> Fetched {
+    let body = if request.options.body_in_key { Body::from(request.content.clone()) } else { body };
+    let reply = match send(cx, request, request.outgoing(body)).await {
+        Ok(reply) => reply,
+        Err(error) => return failed(error),
+    };
+    if !request.head().may_reuse() {
+        invalidate(cx, request, invalidation_scope(request, &reply.response)).await;
+    }
+    pass(request, reply, ForwardReason::Bypass)
+}
+
+/// Returns the result of an exchange without a response.
+fn failed(error: OriginError) -> Fetched {
+    let outcome = FlightOutcome::of_error(&error);
+    Fetched { response: Err(FetchError::Origin(error)), outcome, writing: None }
 }
 
 /// Returns a response that is not stored.

@@ -34,7 +34,7 @@ use super::{
     context::Context,
     decide::{Decision, decide},
     error::FetchError,
-    fetch::fetch_unchanged,
+    fetch::{fetch_past_cache, fetch_unchanged},
     options::FetchOptions,
     report,
     request::{PendingRequest, target_of},
@@ -59,6 +59,8 @@ pub struct Miss {
     pub(super) clients: ClientDirectives,
     /// The method, and the reason for forwarding, if the adapter may [bypass](Self::into_bypass) the engine.
     pub(super) bypass: Option<(Method, ForwardReason)>,
+    /// Whether the fetch bypasses the cache, as of [`Cache::pass`](crate::Cache::pass).
+    pub(super) passes: bool,
     /// Exists if the cache has an observer.
     pub(super) stopwatch: Option<Stopwatch>,
 }
@@ -123,12 +125,14 @@ impl Miss {
         origin: Arc<dyn Origin>,
         options: &FetchOptions,
     ) -> Result<CacheResponse, FetchError> {
-        let Self { context, key, candidates, generation, decision, clients, stopwatch, .. } = self;
+        let Self { context, key, candidates, generation, decision, clients, passes, stopwatch, .. } = self;
         let cx = &context;
         // Copied only if there is an observer to report to.
         let reported = stopwatch.map(|stopwatch| (key.clone(), request.method().clone(), stopwatch));
         let (mut request, body) = PendingRequest::new(key, target, request, origin, options, clients)?;
-        let mut result = if body.is_empty() && request.head().may_reuse() {
+        let mut result = if passes {
+            finish(cx, fetch_past_cache(cx, &request, body).await, None)
+        } else if body.is_empty() && request.head().may_reuse() {
             let decision = decision.unwrap_or_else(|| decide(cx, &request.head(), &candidates));
             match use_stored(cx, &request, candidates, decision).await {
                 Step::Forward(plan, candidates) => {
