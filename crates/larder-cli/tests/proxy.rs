@@ -183,8 +183,8 @@ fn a_graceful_shutdown_completes_requests_in_flight() {
 #[test]
 fn usage_errors_are_one_line_with_an_example_and_code_2() {
     for (args, expected) in [
-        (&["proxy", "--origin", "nonsense"][..], "e.g. --origin http://127.0.0.1:3000"),
-        (&["proxy", "--origin", "ftp://example.com"], "e.g. --origin http://127.0.0.1:3000"),
+        (&["proxy", "--origin", "nonsense"][..], "e.g. http://127.0.0.1:3000"),
+        (&["proxy", "--origin", "ftp://example.com"], "e.g. http://127.0.0.1:3000"),
         (&["proxy", "--origin", "http://u:p@example.com"], "user name or password"),
         (&["proxy", "--origin", "http://a", "--store", "memory:lots"], "e.g. --store memory:512MiB"),
         (&["proxy", "--origin", "http://a", "--store", "cupboard"], "unknown store 'cupboard'"),

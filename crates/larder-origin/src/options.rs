@@ -318,8 +318,9 @@ impl HyperOptions {
 }
 
 /// The error of a URI that names no server.
-const NOT_AN_ORIGIN: OptionsError =
-    OptionsError("the origin must be a URL with http:// or https:// and a host, without a query");
+const NOT_AN_ORIGIN: OptionsError = OptionsError(
+    "the origin must be a URL with http:// or https:// and a host, without a query, e.g. http://127.0.0.1:3000",
+);
 
 /// Checks the URI of the server that receives every request.
 ///
