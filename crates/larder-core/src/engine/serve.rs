@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     Body, CacheDetail, CacheStatus, Candidate, Candidates, RequestHead, RequestHeaders, StoredBody,
+    StoredHead,
     policy::{ByteRange, Failure, Multipart, Serve},
 };
 
@@ -42,8 +43,14 @@ pub(super) async fn serve<F: RequestHeaders>(
     let stored = &*candidate.head;
     if !request.is_plain() || stored.part.is_some() {
         let form = stored.serve(request, candidate.body.content_length());
-        if form != Serve::Whole {
-            return serve_in_form(cx, candidate, form, age, cache_status).await;
+        match form {
+            Serve::Whole => {}
+            Serve::NotModified | Serve::NotSatisfiable { .. } => {
+                return Ok(in_form(&candidate.head, &form, age, cache_status, Body::empty()));
+            }
+            Serve::Part(_) | Serve::Parts(_) | Serve::NotInPart => {
+                return serve_parts(cx, candidate, form, age, cache_status).await;
+            }
         }
     }
     let head_only = request.method() == Method::HEAD;
@@ -58,36 +65,75 @@ pub(super) async fn serve<F: RequestHeaders>(
     })
 }
 
-/// Creates the response in another form than the whole. None of these has content for HEAD.
-async fn serve_in_form(
+/// Creates the response in parts, which HEAD has not.
+async fn serve_parts(
     cx: &Context,
     candidate: &Candidate,
     form: Serve,
     age: Option<Duration>,
     cache_status: CacheStatus,
 ) -> Result<CacheResponse, Unreadable> {
-    let (status, mut fields) = candidate.head.fields_for(&form);
-    let body = open_form(cx, candidate, &form, &mut fields).await?;
-    Ok(CacheResponse { status, head: ResponseHead::Own(fields), age, origin_head: None, cache_status, body })
+    // The header fields are created after the body has been opened, so that they do not add to the
+    // future.
+    match open_form(cx, candidate, &form).await? {
+        Opened::One(body) => Ok(in_form(&candidate.head, &form, age, cache_status, body)),
+        several @ Opened::Several(_) => {
+            let mut response = in_form(&candidate.head, &form, age, cache_status, Body::empty());
+            if let ResponseHead::Own(fields) = &mut response.head {
+                response.body = several.into_body(&form, fields);
+            }
+            Ok(response)
+        }
+    }
 }
 
-/// Opens the bytes of a stored response that are served in this form, other than the whole.
-/// `fields` are those of the response, to which those of a multipart body are added.
+/// Creates the response in another form than the whole.
+fn in_form(
+    stored: &StoredHead,
+    form: &Serve,
+    age: Option<Duration>,
+    cache_status: CacheStatus,
+    body: Body,
+) -> CacheResponse {
+    let (status, fields) = stored.fields_for(form);
+    CacheResponse { status, head: ResponseHead::Own(fields), age, origin_head: None, cache_status, body }
+}
+
+/// The bytes of a stored response in the form in which it is served.
+pub(super) enum Opened {
+    One(Body),
+    /// Those of [`Serve::Parts`].
+    Several(VecDeque<Body>),
+}
+
+impl Opened {
+    /// Returns the body of the response. `fields` are those of the response, to which those of a
+    /// multipart body are added.
+    pub(super) fn into_body(self, serve: &Serve, fields: &mut HeaderMap) -> Body {
+        match (self, serve) {
+            (Self::One(body), _) => body,
+            (Self::Several(bodies), Serve::Parts(parts)) => multipart(fields, parts, bodies),
+            (Self::Several(bodies), _) => Body::chain(bodies),
+        }
+    }
+}
+
+/// Opens the bytes of a stored response that are served in this form.
 pub(super) async fn open_form(
     cx: &Context,
     candidate: &Candidate,
     serve: &Serve,
-    fields: &mut HeaderMap,
-) -> Result<Body, Unreadable> {
+) -> Result<Opened, Unreadable> {
     let offset = candidate.head.part.map_or(0, |stored| stored.first);
-    match serve {
-        Serve::Whole => open(cx, &candidate.body, None).await,
-        Serve::Part(part) => open(cx, &candidate.body, Some(within_body(part, offset))).await,
+    let range = match serve {
+        Serve::Whole => None,
+        Serve::Part(part) => Some(within_body(part, offset)),
+        Serve::NotModified | Serve::NotSatisfiable { .. } => Some(0..0),
+        Serve::NotInPart => return Err(Unreadable),
         // Boxed, so that it adds nothing to the future of other requests.
-        Serve::Parts(parts) => Box::pin(open_parts(cx, &candidate.body, parts, offset, fields)).await,
-        Serve::NotModified | Serve::NotSatisfiable { .. } => Ok(Body::empty()),
-        Serve::NotInPart => Err(Unreadable),
-    }
+        Serve::Parts(parts) => return Box::pin(open_parts(cx, &candidate.body, parts, offset)).await,
+    };
+    open(cx, &candidate.body, range).await.map(Opened::One)
 }
 
 /// Returns the positions of a part in a body that begins at `offset` of the representation.
@@ -95,19 +141,18 @@ fn within_body(part: &ByteRange, offset: u64) -> Range<u64> {
     part.first - offset..part.last + 1 - offset
 }
 
-/// Opens several ranges as one multipart body.
+/// Opens several ranges.
 async fn open_parts(
     cx: &Context,
     body: &StoredBody,
     parts: &[ByteRange],
     offset: u64,
-    fields: &mut HeaderMap,
-) -> Result<Body, Unreadable> {
+) -> Result<Opened, Unreadable> {
     let mut bodies = VecDeque::with_capacity(parts.len());
     for part in parts {
         bodies.push_back(open(cx, body, Some(within_body(part, offset))).await?);
     }
-    Ok(multipart(fields, parts, bodies))
+    Ok(Opened::Several(bodies))
 }
 
 /// Returns whether bytes of a body would have to be waited for that arrive much later than the

@@ -161,9 +161,10 @@ async fn in_form(
     }
     let (status, mut fields) = fields_in_form(parts.status, &parts.headers, &serve);
     let opened = match shared {
-        Some(candidate) => open_form(cx, candidate, &serve, &mut fields).await.ok(),
+        Some(candidate) => open_form(cx, candidate, &serve).await.ok(),
         None => None,
     };
+    let opened = opened.map(|opened| opened.into_body(&serve, &mut fields));
     let body = match (opened, serve) {
         (Some(body), _) => body,
         (None, Serve::Part(part)) => whole.cut(part.first..part.last + 1),

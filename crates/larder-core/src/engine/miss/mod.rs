@@ -137,7 +137,8 @@ impl Miss {
             match use_stored(cx, &request, candidates, decision).await {
                 Step::Forward(plan, candidates) => {
                     let sliced = if request.options.ranges.slice.is_some() {
-                        serve_slices(cx, &request, &candidates, generation).await
+                        // Boxed, so that it adds nothing to the future of other requests.
+                        Box::pin(serve_slices(cx, &request, &candidates, generation)).await
                     } else {
                         None
                     };

@@ -69,13 +69,7 @@ pub(super) async fn serve_slices(
     candidates: &Candidates,
     generation: u64,
 ) -> Option<CacheResponse> {
-    let known = Known::of(cx, request, candidates)?;
-    // Boxed, so that it adds nothing to the future of other requests.
-    Box::pin(serve_known(known, request, generation)).await
-}
-
-/// Serves a request from the slices of a stored part.
-async fn serve_known(mut known: Known, request: &PendingRequest, generation: u64) -> Option<CacheResponse> {
+    let mut known = Known::of(cx, request, candidates)?;
     let selected = match known.decide() {
         Decision::Serve(selected) => selected,
         Decision::OnlyIfCached => return None,
