@@ -7,7 +7,7 @@ const WITHOUT_FEATURES: &[(&str, &str)] = &[("larder-origin", "plain")];
 
 pub(crate) fn run() -> anyhow::Result<()> {
     setup::run_for_tests()?;
-    process::run(process::cargo().args(["test", "--workspace", "--all-features"]))?;
+    process::run(process::cargo().args(["test", "--workspace", "--all-features", "--no-fail-fast"]))?;
     for (name, test) in WITHOUT_FEATURES {
         let arguments = ["test", "-p", name, "--no-default-features", "--test", test];
         process::run(process::cargo().args(arguments))?;
