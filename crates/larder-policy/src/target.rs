@@ -351,7 +351,8 @@ fn normal_path(path: &str) -> Result<Cow<'_, str>, TargetError> {
     if normal.is_empty() {
         normal.push('/');
     }
-    if unnecessary {
+    // Also if a removed segment was the reason not to decode.
+    if unnecessary || dotted {
         normal = decode_unreserved(&normal).into_owned();
     }
     normal.push_str(query);

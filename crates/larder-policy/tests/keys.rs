@@ -28,6 +28,7 @@ fn normal_form() {
         http://example.com/%%370age            | http://example.com/%%370age
         http://example.com/%70%zz              | http://example.com/%70%zz
         http://example.com/%70%                | http://example.com/%70%
+        http://example.com/%../../%70          | http://example.com/p
         http://example.com/?a=%2f&b=/../c      | http://example.com/?a=%2F&b=/../c
         http://example.com?a                   | http://example.com/?a
         http://example.com/a#b                 | http://example.com/a
