@@ -18,12 +18,20 @@ use larder_core::{BodySource, ByteStream, StoreError, StoredBody};
 /// count. Joining a longer body would need memory for both copies at the same time.
 const MAX_JOINED: u64 = 1024 * 1024;
 
+/// Chunks shorter than this are copied when they are written, because they may be slices that keep
+/// a larger read buffer alive.
+pub(crate) const COPY_BELOW: usize = 16 * 1024;
+
 /// Builds the committed body from its chunks, of `length` bytes in total.
-pub(crate) fn stored_body(chunks: &[Bytes], length: u64) -> StoredBody {
+pub(crate) fn joined(mut chunks: Vec<Bytes>, length: u64) -> StoredBody {
     if length > MAX_JOINED {
         return StoredBody::Source(Arc::new(Chunks(chunks.into())));
     }
-    // A single chunk is copied too: it may be a small slice that keeps a large read buffer alive.
+    if chunks.len() == 1 && length < COPY_BELOW as u64 {
+        return StoredBody::Whole(chunks.swap_remove(0));
+    }
+    // A single longer chunk is copied too: it may be a small slice that keeps a large read buffer
+    // alive.
     let mut whole = BytesMut::with_capacity(usize::try_from(length).unwrap_or_default());
     chunks.iter().for_each(|chunk| whole.extend_from_slice(chunk));
     StoredBody::Whole(whole.freeze())

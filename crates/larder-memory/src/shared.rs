@@ -141,15 +141,16 @@ impl Shared {
         // `get` for an absent key would count as a request in the TinyLFU sketch. An entry that is
         // requested once could then replace entries that are requested repeatedly.
         let before = if self.entries.contains_key(key) { self.get(key) } else { None };
-        let others = before
-            .iter()
-            .flat_map(Stored::iter)
-            .filter(|(other, _)| other.head.selecting != candidate.head.selecting);
+        let Some(before) = before else {
+            self.put(key, candidate.into(), &[reserved_at], clears);
+            return id;
+        };
+        let others = before.iter().filter(|(other, _)| other.head.selecting != candidate.head.selecting);
         let (candidates, reserved_at): (Vec<_>, Vec<_>) = std::iter::once((&candidate, reserved_at))
             .chain(others)
             .map(|(one, reserved_at)| (one.clone(), reserved_at))
             .unzip();
-        self.put(key, candidates, reserved_at, clears);
+        self.put(key, Arc::<[Candidate]>::from(candidates).into(), &reserved_at, clears);
         id
     }
 
@@ -164,16 +165,14 @@ impl Shared {
     }
 
     /// Replaces the responses of a key. The caller holds the lock of the key's shard.
-    pub(crate) fn put(&self, key: &CacheKey, candidates: Vec<Candidate>, reserved_at: Vec<u64>, clears: u32) {
+    ///
+    /// `reserved_at` has the epoch of each candidate's reservation.
+    pub(crate) fn put(&self, key: &CacheKey, candidates: Candidates, reserved_at: &[u64], clears: u32) {
         let bodies: usize = candidates.iter().map(weigh).sum();
         let weight = u32::try_from(bodies + key.as_bytes().len() + KEY_OVERHEAD).unwrap_or(u32::MAX);
         let has_groups = candidates.iter().any(|candidate| !candidate.head.groups.is_empty());
-        let stored = Stored {
-            candidates: Arc::<[Candidate]>::from(candidates).into(),
-            reserved_at: has_groups.then(|| reserved_at.into()),
-            clears,
-            weight,
-        };
+        let reserved_at = has_groups.then(|| reserved_at.into());
+        let stored = Stored { candidates, reserved_at, clears, weight };
         let stored_bytes =
             self.stored_bytes.fetch_add(u64::from(weight), Ordering::Relaxed) + u64::from(weight);
         self.entries.insert(key.clone(), stored);
@@ -212,7 +211,7 @@ impl Shared {
             if others.is_empty() {
                 self.entries.remove(key);
             } else if was_stored {
-                self.put(key, others, reserved_at, before.clears);
+                self.put(key, Arc::<[Candidate]>::from(others).into(), &reserved_at, before.clears);
             }
             was_stored
         })
@@ -257,8 +256,8 @@ impl Shared {
             let each = before.iter().zip(after.iter());
             let marked = each.filter(|(before, after)| !Arc::ptr_eq(&before.head, &after.head)).count();
             if marked > 0 {
-                let reserved_at = stored.iter().map(|(_, reserved_at)| reserved_at).collect();
-                self.put(key, after.to_vec(), reserved_at, stored.clears);
+                let reserved_at: Vec<_> = stored.iter().map(|(_, reserved_at)| reserved_at).collect();
+                self.put(key, after, &reserved_at, stored.clears);
             }
             marked as u64
         })

@@ -97,13 +97,8 @@ impl CacheStore for MemoryStore {
         head: Arc<StoredHead>,
         _keep_until: Timestamp,
     ) -> Result<(), StoreError> {
-        let freshened = |(one, reserved_at): (&Candidate, u64)| {
-            let one = if one.id == id {
-                Candidate::new(id, Arc::clone(&head), one.body.clone())
-            } else {
-                one.clone()
-            };
-            (one, reserved_at)
+        let freshened = |one: &Candidate| {
+            if one.id == id { Candidate::new(id, Arc::clone(&head), one.body.clone()) } else { one.clone() }
         };
         self.shared.epochs.update(key, || {
             let before = self.shared.get(key);
@@ -111,8 +106,9 @@ impl CacheStore for MemoryStore {
             else {
                 return Err(gone("the entry was removed, replaced or evicted"));
             };
-            let (candidates, reserved_at) = before.iter().map(freshened).unzip();
-            self.shared.put(key, candidates, reserved_at, before.clears);
+            let candidates: Arc<[Candidate]> = before.candidates.iter().map(freshened).collect();
+            let reserved_at: Vec<_> = before.iter().map(|(_, reserved_at)| reserved_at).collect();
+            self.shared.put(key, candidates.into(), &reserved_at, before.clears);
             Ok(())
         })
     }

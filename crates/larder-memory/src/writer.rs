@@ -6,7 +6,7 @@ use std::{
     fmt,
     ops::Range,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll, Waker},
 };
 
@@ -20,10 +20,6 @@ use larder_core::{
 use parking_lot::Mutex;
 
 use crate::{body, shared::Shared};
-
-/// Chunks shorter than this are copied, because they may be slices that keep a larger read buffer
-/// alive.
-const COPY_BELOW: usize = 16 * 1024;
 
 /// The reservation of a key.
 pub(crate) struct MemoryReservation {
@@ -49,7 +45,14 @@ impl Reservation for MemoryReservation {
         if length.is_some_and(|length| length > max) {
             return Err(StoreError::too_long("memory", max));
         }
-        Ok(Box::new(MemoryWriter { reservation: *self, head, written: Arc::default(), max, length: 0 }))
+        Ok(Box::new(MemoryWriter {
+            reservation: *self,
+            head,
+            chunks: Vec::new(),
+            followed: OnceLock::new(),
+            max,
+            length: 0,
+        }))
     }
 }
 
@@ -57,7 +60,10 @@ impl Reservation for MemoryReservation {
 struct MemoryWriter {
     reservation: MemoryReservation,
     head: Arc<StoredHead>,
-    written: Arc<Written>,
+    /// The chunks, as long as no client follows.
+    chunks: Vec<Bytes>,
+    /// The chunks, once a client follows.
+    followed: OnceLock<Arc<Written>>,
     /// Longest body that this writer accepts, in bytes.
     max: u64,
     /// Bytes written so far.
@@ -82,19 +88,30 @@ impl StoreWriter for MemoryWriter {
         }
         self.reservation.store.reserve(length)?;
         self.length += length;
-        self.written.push(if chunk.len() < COPY_BELOW { Bytes::copy_from_slice(&chunk) } else { chunk });
+        let chunk = if chunk.len() < body::COPY_BELOW { Bytes::copy_from_slice(&chunk) } else { chunk };
+        match self.followed.get() {
+            Some(followed) => followed.push(chunk),
+            None => self.chunks.push(chunk),
+        }
         Ok(())
     }
 
     fn follow(&self) -> Option<Arc<dyn BodySource>> {
-        Some(Arc::new(Follow(Arc::clone(&self.written))))
+        let followed = self.followed.get_or_init(|| Arc::new(Written::new(self.chunks.clone())));
+        Some(Arc::new(Follow(Arc::clone(followed))))
     }
 
-    async fn commit(self: Box<Self>) -> Result<EntryId, StoreError> {
-        let body = body::stored_body(&self.written.state.lock().chunks, self.length);
+    async fn commit(mut self: Box<Self>) -> Result<EntryId, StoreError> {
+        let chunks = match self.followed.get() {
+            Some(followed) => followed.state.lock().chunks.clone(),
+            None => std::mem::take(&mut self.chunks),
+        };
+        let body = body::joined(chunks, self.length);
         let MemoryReservation { store, ticket } = &self.reservation;
         let id = store.commit(ticket, &self.head, body)?;
-        self.written.end(Ending::Committed);
+        if let Some(followed) = self.followed.get() {
+            followed.end(Ending::Committed);
+        }
         Ok(id)
     }
 }
@@ -102,18 +119,20 @@ impl StoreWriter for MemoryWriter {
 impl Drop for MemoryWriter {
     fn drop(&mut self) {
         self.reservation.store.release(self.length);
-        // Has no effect after a commit.
-        self.written.end(Ending::Abandoned);
+        if let Some(followed) = self.followed.get() {
+            // Has no effect after a commit.
+            followed.end(Ending::Abandoned);
+        }
     }
 }
 
 /// The chunks of a body that is being written, shared with its followers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Written {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     chunks: Vec<Bytes>,
     ending: Option<Ending>,
@@ -128,6 +147,11 @@ enum Ending {
 }
 
 impl Written {
+    /// Creates the state with the chunks that were written before.
+    fn new(chunks: Vec<Bytes>) -> Self {
+        Self { state: Mutex::new(State { chunks, ending: None, waiting: Vec::new() }) }
+    }
+
     /// Appends a chunk and wakes the followers.
     fn push(&self, chunk: Bytes) {
         let waiting = {
