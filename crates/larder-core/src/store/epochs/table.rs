@@ -1,13 +1,12 @@
-//! The table of what is in progress, by key: writes, of which each has a flag that revokes it, and
-//! changes, of which each waits for its turn. `ticket` registers writes, the parent module revokes
-//! them.
+//! The table of what is in progress, by key: writes, which a removal revokes, and changes, of which
+//! each waits for its turn. `ticket` registers writes, the parent module revokes them.
 
 use std::{
     collections::HashMap,
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -38,8 +37,10 @@ pub(super) type Shard = HashMap<CacheKey, Pending, PrehashedBuildHasher>;
 /// What is in progress for one key.
 #[derive(Default)]
 pub(super) struct Pending {
-    /// The flag of each write in progress, set when a removal revokes it.
-    pub(super) writes: Vec<Arc<AtomicBool>>,
+    /// Number of writes that are registered, including those that were revoked.
+    writes: usize,
+    /// Number of removals since the first of these writes.
+    removals: u64,
     /// Held by the change in progress. `None` if there is none, and always in a store that uses no
     /// asynchronous changes.
     pub(super) turn: Option<Arc<tokio::sync::Mutex<()>>>,
@@ -102,16 +103,31 @@ impl Table {
 }
 
 impl Pending {
-    /// Revokes all writes in progress.
+    /// Registers a write, and returns the number of removals so far: the write is revoked once
+    /// there are more.
+    pub(super) fn register(&mut self) -> u64 {
+        self.writes += 1;
+        self.removals
+    }
+
+    /// Unregisters a write.
+    pub(super) fn unregister(&mut self) {
+        self.writes -= 1;
+    }
+
+    /// Revokes all writes that are registered.
     pub(super) fn revoke(&mut self) {
-        for write in self.writes.drain(..) {
-            write.store(true, Ordering::Release);
-        }
+        self.removals += 1;
+    }
+
+    /// Returns whether a write that was registered after this number of removals is revoked.
+    pub(super) fn is_revoked_since(&self, removals: u64) -> bool {
+        self.removals != removals
     }
 
     /// Returns whether nothing is in progress.
     pub(super) fn is_over(&self) -> bool {
-        self.writes.is_empty() && self.turn.is_none()
+        self.writes == 0 && self.turn.is_none()
     }
 }
 

@@ -2,15 +2,12 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
 };
 
 use larder_policy::{CacheGroup, CacheKey};
 
-use super::table::{Change, Table};
+use super::table::{Change, Shard, Table};
 
 /// The right to commit one write, unless a removal revokes it. Dropping it unregisters the write.
 ///
@@ -18,8 +15,9 @@ use super::table::{Change, Table};
 pub struct Ticket {
     table: Arc<Table>,
     key: CacheKey,
-    /// Set when a removal of the key, of a prefix or of everything revokes the ticket.
-    revoked: Arc<AtomicBool>,
+    /// Number of removals of the key, of a prefix or of everything at the registration. The table
+    /// has another one once the ticket is revoked.
+    removals: u64,
     epoch: u64,
 }
 
@@ -28,9 +26,8 @@ impl Ticket {
     pub(super) fn new(table: &Arc<Table>, key: &CacheKey) -> Self {
         // Read before the write is registered: a group removal in between then counts as later.
         let epoch = table.epoch.load(Ordering::Acquire);
-        let revoked = Arc::new(AtomicBool::new(false));
-        table.shard(key).entry(key.clone()).or_default().writes.push(Arc::clone(&revoked));
-        Self { table: Arc::clone(table), key: key.clone(), revoked, epoch }
+        let removals = table.shard(key).entry(key.clone()).or_default().register();
+        Self { table: Arc::clone(table), key: key.clone(), removals, epoch }
     }
 
     /// Returns the key that was reserved.
@@ -45,9 +42,16 @@ impl Ticket {
     }
 
     /// Returns whether a removal has revoked the ticket, for an early end of the write. A ticket
-    /// that is not revoked yet may be in the next moment.
+    /// that is not revoked yet may be in the next moment. Not for use within
+    /// [`commit`](Self::commit) or [`Epochs::update`](crate::Epochs::update): it would deadlock.
     pub fn is_revoked(&self, groups: &[CacheGroup]) -> bool {
-        self.revoked.load(Ordering::Acquire) || self.table.removed_since(groups, self.epoch)
+        self.is_revoked_in(&self.table.shard(&self.key), groups)
+    }
+
+    /// Returns whether a removal has revoked the ticket, in the shard of its key.
+    fn is_revoked_in(&self, shard: &Shard, groups: &[CacheGroup]) -> bool {
+        shard.get(&self.key).is_none_or(|pending| pending.is_revoked_since(self.removals))
+            || self.table.removed_since(groups, self.epoch)
     }
 
     /// Makes an entry of these groups visible by `make_visible`, unless the ticket is revoked.
@@ -56,8 +60,8 @@ impl Ticket {
     /// No removal of the key can come between the check and the end of `make_visible`, which is
     /// subject to the rules of [`Epochs::update`](crate::Epochs::update).
     pub fn commit<R>(&self, groups: &[CacheGroup], make_visible: impl FnOnce() -> R) -> Option<R> {
-        let _shard = self.table.shard(&self.key);
-        (!self.is_revoked(groups)).then(make_visible)
+        let shard = self.table.shard(&self.key);
+        (!self.is_revoked_in(&shard, groups)).then(make_visible)
     }
 
     /// Begins to make an entry of these groups visible, as a [change](crate::Epochs::change) of the key.
@@ -73,11 +77,7 @@ impl Ticket {
     pub async fn begin_commit(&self, groups: &[CacheGroup]) -> Option<Change> {
         let change = self.table.change(&self.key).await;
         // Under the lock: a removal either finds the change in the table, or revokes before.
-        let revoked = {
-            let _shard = self.table.shard(&self.key);
-            self.is_revoked(groups)
-        };
-        (!revoked).then_some(change)
+        (!self.is_revoked(groups)).then_some(change)
     }
 }
 
@@ -85,7 +85,7 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         let mut shard = self.table.shard(&self.key);
         if let Some(pending) = shard.get_mut(&self.key) {
-            pending.writes.retain(|write| !Arc::ptr_eq(write, &self.revoked));
+            pending.unregister();
             if pending.is_over() {
                 shard.remove(&self.key);
             }
@@ -95,9 +95,6 @@ impl Drop for Ticket {
 
 impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ticket")
-            .field("key", &self.key)
-            .field("revoked", &self.revoked)
-            .finish_non_exhaustive()
+        f.debug_struct("Ticket").field("key", &self.key).field("epoch", &self.epoch).finish_non_exhaustive()
     }
 }
