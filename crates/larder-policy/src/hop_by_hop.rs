@@ -1,23 +1,96 @@
 //! Removes header fields that concern one connection only (RFC 9110 §7.6.1), and identifies those
 //! that are never stored (RFC 9111 §3.1). `storing` decides which others are not stored.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header::TE};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE},
+};
 
 use crate::{Rules, header_names::CONNECTION, list::members_of};
 
-/// Returns whether a field concerns one connection only, even if `Connection` does not list it, or
-/// the framing of one message (`Trailer`).
-pub(crate) fn is_hop_by_hop(name: &str) -> bool {
-    matches!(
-        name,
-        "connection" | "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding" | "upgrade"
-    )
+/// Fields that concern one connection only, even if `Connection` does not list them, and the
+/// framing of one message (`Trailer`). [`Known`] has a bit for each, and for each of the next list.
+const HOP_BY_HOP: [HeaderName; 7] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    TRAILER,
+];
+
+/// Fields that concern the proxy that the response came through, and not the clients that a cache
+/// serves it to later (RFC 9111 §3.1).
+const OF_PROXY: [HeaderName; 3] =
+    [PROXY_AUTHENTICATE, HeaderName::from_static("proxy-authentication-info"), PROXY_AUTHORIZATION];
+
+/// A set of the fields in [`HOP_BY_HOP`] and [`OF_PROXY`], a bit for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Known(u16);
+
+impl Known {
+    /// The hop-by-hop fields that are never forwarded. `Trailer` is: it announces the trailers,
+    /// which are forwarded, to every recipient (RFC 9110 §6.6.2).
+    const UNFORWARDABLE: Self = Self(0b11_1111);
+    const TE: Self = Self(1 << 3);
+    const OF_PROXY: Self = Self(0b111 << 7);
+
+    /// Returns the set of this field, or the empty set. The length is compared first, so that most
+    /// names need no string comparison.
+    fn of(name: &str) -> Self {
+        let bit = match (name.len(), name) {
+            (10, "connection") => 0,
+            (10, "keep-alive") => 1,
+            (16, "proxy-connection") => 2,
+            (2, "te") => 3,
+            (17, "transfer-encoding") => 4,
+            (7, "upgrade") => 5,
+            (7, "trailer") => 6,
+            (18, "proxy-authenticate") => 7,
+            (25, "proxy-authentication-info") => 8,
+            (19, "proxy-authorization") => 9,
+            _ => return Self(0),
+        };
+        Self(1 << bit)
+    }
+
+    /// Returns those of `removed` that a message has. One pass over the present names costs less
+    /// than looking up each possible one.
+    fn present(fields: &HeaderMap, removed: Self) -> Self {
+        let present = fields.keys().fold(0, |present, name| present | Self::of(name.as_str()).0);
+        Self(present & removed.0)
+    }
+
+    /// Returns whether the set is empty.
+    const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Returns whether a field is in both sets.
+    const fn has_any(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Returns the union of both sets.
+    const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Removes the fields of this set from a message.
+    fn remove_from(self, fields: &mut HeaderMap) {
+        for (bit, name) in HOP_BY_HOP.iter().chain(&OF_PROXY).enumerate() {
+            if self.0 & (1 << bit) != 0 {
+                fields.remove(name);
+            }
+        }
+    }
 }
 
-/// Returns whether a field concerns the proxy that the response came through, and not the clients
-/// that a cache serves it to later (RFC 9111 §3.1).
-pub(crate) fn is_proxy_field(name: &str) -> bool {
-    matches!(name, "proxy-authenticate" | "proxy-authentication-info" | "proxy-authorization")
+/// Returns whether a field concerns one connection, one message or one proxy, even if `Connection`
+/// does not list it.
+pub(crate) fn concerns_one_hop(name: &str) -> bool {
+    !Known::of(name).is_empty()
 }
 
 /// Removes the fields that must not be forwarded, from a request or a response: the known
@@ -29,7 +102,7 @@ pub(crate) fn is_proxy_field(name: &str) -> bool {
 /// [`Rules::strip_hop_by_hop`] also keeps the targeted fields of a cache's rules. Use it for
 /// responses that a cache may store: what forbids storing is then read from all fields.
 pub fn strip_hop_by_hop(fields: &mut HeaderMap) {
-    strip(fields, &[], is_unforwardable);
+    strip(fields, &[], Known::present(fields, Known::UNFORWARDABLE));
 }
 
 impl Rules {
@@ -50,7 +123,7 @@ impl Rules {
     /// assert_eq!(fields.len(), 1);
     /// ```
     pub fn strip_hop_by_hop(&self, fields: &mut HeaderMap) {
-        strip(fields, &self.targets, is_unforwardable);
+        strip(fields, &self.targets, Known::present(fields, Known::UNFORWARDABLE));
     }
 }
 
@@ -58,8 +131,9 @@ impl Rules {
 ///
 /// Of `TE`, `trailers` stays: trailers are forwarded, and gRPC servers refuse requests without it.
 pub fn strip_unforwardable(fields: &mut HeaderMap) {
-    let accepts_trailers = accepts_trailers(fields);
-    strip(fields, &[], |name| is_unforwardable(name) || is_proxy_field(name));
+    let present = Known::present(fields, Known::UNFORWARDABLE.and(Known::OF_PROXY));
+    let accepts_trailers = present.has_any(Known::TE) && accepts_trailers(fields);
+    strip(fields, &[], present);
     if accepts_trailers {
         fields.insert(TE, HeaderValue::from_static("trailers"));
     }
@@ -81,22 +155,17 @@ pub fn accepts_trailers(fields: &HeaderMap) -> bool {
     fields.contains_key(TE) && members_of(fields, &TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
 }
 
-/// Returns whether a field is never forwarded. `Trailer` is: it announces the trailers, which are
-/// forwarded, to every recipient (RFC 9110 §6.6.2).
-fn is_unforwardable(name: &str) -> bool {
-    is_hop_by_hop(name) && name != "trailer"
-}
-
-/// Removes the fields that `Connection` lists, except `kept` and other end-to-end fields, and those
-/// for which `is_removed` returns true. Iterating over the present names costs less than looking up
-/// each possible one.
-fn strip(fields: &mut HeaderMap, kept: &[HeaderName], is_removed: impl Fn(&str) -> bool) {
+/// Removes the `present` fields, and those that `Connection` lists, except `kept` and other
+/// end-to-end fields.
+fn strip(fields: &mut HeaderMap, kept: &[HeaderName], present: Known) {
+    if present.is_empty() {
+        // Then there is no `Connection` either.
+        return;
+    }
     for name in connection_options(fields, kept) {
         fields.remove(name);
     }
-    while let Some(name) = fields.keys().find(|name| is_removed(name.as_str())).cloned() {
-        fields.remove(name);
-    }
+    present.remove_from(fields);
 }
 
 /// The fields of a response that are never stored, whatever its directives are (RFC 9111 §3.1).
@@ -112,18 +181,18 @@ impl Unstorable {
 
     /// Returns whether a field must not be stored.
     pub(crate) fn contains(&self, name: &HeaderName) -> bool {
-        is_hop_by_hop(name.as_str()) || is_proxy_field(name.as_str()) || self.0.contains(name)
+        concerns_one_hop(name.as_str()) || self.0.contains(name)
     }
 }
 
 /// Returns the fields that `Connection` lists, except `kept` and other end-to-end fields.
 fn connection_options(fields: &HeaderMap, kept: &[HeaderName]) -> Vec<HeaderName> {
-    if !fields.contains_key(CONNECTION) {
+    // Most `Connection` fields contain one of these two options, which need no action.
+    let needs_no_action =
+        |name: &[u8]| name.eq_ignore_ascii_case(b"keep-alive") || name.eq_ignore_ascii_case(b"close");
+    if fields.get_all(CONNECTION).iter().all(|line| needs_no_action(line.as_bytes())) {
         return Vec::new();
     }
-    // Most `Connection` fields contain only these two options, which need no action.
-    let needs_no_action =
-        |name: &&[u8]| name.eq_ignore_ascii_case(b"keep-alive") || name.eq_ignore_ascii_case(b"close");
     members_of(fields, &CONNECTION)
         .filter(|name| !needs_no_action(name))
         .filter_map(|name| HeaderName::from_bytes(name).ok())

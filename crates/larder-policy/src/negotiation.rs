@@ -9,7 +9,7 @@ use crate::{
         AUTHORIZATION, CACHE_CONTROL, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
         IF_UNMODIFIED_SINCE, PRAGMA, RANGE,
     },
-    hop_by_hop::{is_hop_by_hop, is_proxy_field},
+    hop_by_hop::concerns_one_hop,
 };
 
 /// Parses a weight such as `q=0.5` into thousandths (RFC 9110 §12.4.2).
@@ -63,7 +63,7 @@ pub fn quality(parameter: &[u8]) -> Option<u16> {
 /// ```
 pub fn is_normalizable(name: &HeaderName) -> bool {
     let text = name.as_str();
-    let is_reserved = is_hop_by_hop(text) || is_proxy_field(text) || text.starts_with("content-");
+    let is_reserved = concerns_one_hop(text) || text.starts_with("content-");
     let reserved = [
         AUTHORIZATION,
         CACHE_CONTROL,

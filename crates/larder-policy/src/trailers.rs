@@ -15,7 +15,7 @@ use crate::{
         CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, DATE, EXPIRES, IF_MATCH, IF_MODIFIED_SINCE,
         IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LOCATION, PRAGMA, RANGE, SET_COOKIE, VARY,
     },
-    hop_by_hop::{is_hop_by_hop, is_proxy_field},
+    hop_by_hop::concerns_one_hop,
 };
 
 /// The fields that are needed before the content, or that would change what a recipient does with
@@ -69,9 +69,7 @@ const NEVER_TRAILERS: [HeaderName; 31] = [
 /// assert_eq!(trailers.len(), 1);
 /// ```
 pub fn strip_trailers(fields: &mut HeaderMap) {
-    let is_never = |name: &HeaderName| {
-        is_hop_by_hop(name.as_str()) || is_proxy_field(name.as_str()) || NEVER_TRAILERS.contains(name)
-    };
+    let is_never = |name: &HeaderName| concerns_one_hop(name.as_str()) || NEVER_TRAILERS.contains(name);
     while let Some(name) = fields.keys().find(|name| is_never(name)).cloned() {
         fields.remove(name);
     }
