@@ -26,10 +26,14 @@ impl Rules {
         fields: &HeaderMap,
     ) -> EffectiveDirectives {
         let mut effective = self.sent_directives(fields);
-        // With an explicit lifetime there is nothing to guess, and no field to look up.
-        let explicit = effective.directives.max_age.is_some() || effective.directives.s_maxage.is_some();
+        // With an explicit lifetime, or without permission to store, there is nothing to guess, and
+        // no field to look up.
+        let directives = &effective.directives;
+        let needs_no_guess = directives.max_age.is_some()
+            || directives.s_maxage.is_some()
+            || self.overrides.is_none() && directives.forbids_storing();
         effective.may_guess =
-            self.kind == CacheKind::Private || explicit || !may_be_personal(request, fields);
+            self.kind == CacheKind::Private || needs_no_guess || !may_be_personal(request, fields);
         if let Some(overrides) = &self.overrides {
             overrides.apply(status, fields.contains_key(EXPIRES), &mut effective);
         }
