@@ -68,7 +68,7 @@ pub use not_storable::NotStorable;
 pub use overrides::Overrides;
 pub use partial::{Combined, PartSource, is_part_of};
 pub use range::{ByteRange, RangeKind};
-pub use request::{RequestHead, RequestHeaders};
+pub use request::{HeaderFlags, RequestHead, RequestHeaders};
 pub use reuse::{MissReason, Reuse, Selected, StalePermission, ValidateReason};
 pub use rules::{CacheKind, Rules};
 pub use serving::{Serve, fields_in_form, not_modified, not_modified_fields, serve_arrived};

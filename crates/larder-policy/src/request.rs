@@ -30,8 +30,10 @@ impl RequestHeaders for HeaderMap {
 }
 
 /// The fields concerning caching that a request has, as bit flags.
+///
+/// [`RequestHead::with_flags`] creates a head without reading the names again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct HeaderFlags(u16);
+pub struct HeaderFlags(u16);
 
 impl HeaderFlags {
     pub(crate) const CACHE_CONTROL: Self = Self(1);
@@ -44,6 +46,13 @@ impl HeaderFlags {
     /// `If-Match` or `If-Unmodified-Since`: preconditions that only the origin may evaluate
     /// (RFC 9111 §4.3.2).
     pub(crate) const ORIGIN_PRECONDITION: Self = Self(1 << 7);
+
+    /// Reads the names of a request's header fields.
+    pub fn of_fields<F: RequestHeaders>(fields: &F) -> Self {
+        let mut flags = 0;
+        fields.names(|name| flags |= Self::of(name).0);
+        Self(flags)
+    }
 
     /// Returns the flag of a field name. The length is compared first, so that most names need no
     /// string comparison.
@@ -88,9 +97,23 @@ pub struct RequestHead<'a, F = HeaderMap> {
 impl<'a, F: RequestHeaders> RequestHead<'a, F> {
     /// Creates the head and reads the field names.
     pub fn new(method: &'a Method, fields: &'a F) -> Self {
-        let mut flags = 0;
-        fields.names(|name| flags |= HeaderFlags::of(name).0);
-        Self { method, fields, flags: HeaderFlags(flags), client_directives: ClientDirectives::Honor }
+        Self::with_flags(method, fields, HeaderFlags::of_fields(fields))
+    }
+
+    /// Creates the head with the flags of these fields, which the caller has kept. A field without
+    /// its flag is ignored.
+    ///
+    /// ```
+    /// use http::{HeaderMap, HeaderValue, Method};
+    /// use larder_policy::{HeaderFlags, RequestHead};
+    ///
+    /// let mut fields = HeaderMap::new();
+    /// fields.insert("if-none-match", HeaderValue::from_static("\"1\""));
+    /// let flags = HeaderFlags::of_fields(&fields);
+    /// assert!(RequestHead::with_flags(&Method::GET, &fields, flags).has_conditions());
+    /// ```
+    pub fn with_flags(method: &'a Method, fields: &'a F, flags: HeaderFlags) -> Self {
+        Self { method, fields, flags, client_directives: ClientDirectives::Honor }
     }
 
     /// Sets what the cache does with the caching directives of this request. Default:

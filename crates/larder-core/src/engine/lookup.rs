@@ -76,7 +76,11 @@ pub(super) async fn lookup<F: RequestHeaders>(
             let status = CacheStatus::hit(selected.ttl);
             serve(cx, candidates, selected.index, request, Some(selected.age), status).await
         }
-        Decision::OnlyIfCached => Ok(CacheResponse::only_if_cached().without_body_for(request.method())),
+        Decision::OnlyIfCached => {
+            let mut response = CacheResponse::only_if_cached();
+            response.drop_body_for(request.method());
+            Ok(response)
+        }
         Decision::Forward(plan) => {
             // Nothing is stored, and the last response forbade storing.
             let bypassable = candidates.is_empty() && cx.uncacheable.forbids_storing(key, cx.now());

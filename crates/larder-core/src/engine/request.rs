@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     Body, CacheKey, Origin, RequestHead, Rules, TargetError, TargetUri,
-    policy::{ByteRange, ClientDirectives, request_range, request_whole, strip_unforwardable},
+    policy::{ByteRange, ClientDirectives, HeaderFlags, request_range, request_whole, strip_unforwardable},
 };
 
 /// Returns the target of a request.
@@ -43,6 +43,8 @@ pub(super) struct PendingRequest {
     pub(super) content: Bytes,
     /// What is requested from the origin, if the client requested a range.
     pub(super) forward: Forward,
+    /// The fields concerning caching that the request has.
+    flags: HeaderFlags,
     /// What the cache does with the client's caching directives.
     clients: ClientDirectives,
 }
@@ -79,9 +81,10 @@ impl PendingRequest {
             parts.uri = target.to_uri().ok_or(TargetError::Path)?;
         }
         strip_unforwardable(&mut parts.headers);
+        let flags = HeaderFlags::of_fields(&parts.headers);
         let (options, content) = (options.clone(), Bytes::new());
         let forward = Forward::AsItIs;
-        let mut pending = Self { key, target, parts, origin, options, content, forward, clients };
+        let mut pending = Self { key, target, parts, origin, options, content, forward, flags, clients };
         if !pending.options.body_in_key {
             return Ok((pending, body));
         }
@@ -103,7 +106,7 @@ impl PendingRequest {
     /// of the key.
     pub(super) fn head(&self) -> RequestHead<'_> {
         let method = if self.options.body_in_key { &Method::GET } else { &self.parts.method };
-        RequestHead::new(method, &self.parts.headers).with_client_directives(self.clients)
+        RequestHead::with_flags(method, &self.parts.headers, self.flags).with_client_directives(self.clients)
     }
 
     /// Returns the rules for the response, with the overrides of this request applied.
@@ -142,6 +145,7 @@ impl PendingRequest {
     pub(super) fn for_range(&self, key: CacheKey, range: &ByteRange) -> Self {
         let mut request = Self { key, forward: Forward::AsItIs, ..self.clone() };
         request_range(&mut request.parts.headers, range);
+        request.flags = HeaderFlags::of_fields(&request.parts.headers);
         request
     }
 

@@ -150,14 +150,13 @@ impl CacheResponse {
 
     /// Drops the body of a response to HEAD (RFC 9110 §9.3.2): an origin that is a handler may
     /// return the one of GET. Its length becomes `Content-Length`, if that is not present.
-    pub(crate) fn without_body_for(mut self, method: &Method) -> Self {
+    pub(crate) fn drop_body_for(&mut self, method: &Method) {
         if *method == Method::HEAD {
             let length = std::mem::take(&mut self.body).size_hint().exact().filter(|length| *length > 0);
             if let (ResponseHead::Own(fields), Some(length)) = (&mut self.head, length) {
                 fields.entry(CONTENT_LENGTH).or_insert(length.into());
             }
         }
-        self
     }
 
     /// Creates the 504 to an `only-if-cached` request that no stored response can satisfy (RFC 9111

@@ -16,7 +16,8 @@ use super::super::{
     response::CacheResponse,
 };
 use crate::{
-    Body, Candidates, ForwardReason, OriginError, OriginErrorKind, Reservation, head_within, policy::Exchange,
+    Body, Candidates, ForwardReason, OriginError, OriginErrorKind, Reservation, head_within,
+    policy::Exchange, timeout::within,
 };
 
 /// A request that is sent to the origin, with everything that the handling of its response needs.
@@ -53,11 +54,10 @@ pub(in super::super) struct Fetched {
 impl Fetched {
     /// Sets the time that the head of the origin's response took, unless a later exchange of the
     /// same fetch has set it.
-    pub(super) fn with_head_time(mut self, head_time: Option<Duration>) -> Self {
+    pub(super) fn set_head_time(&mut self, head_time: Option<Duration>) {
         if let Ok(response) = &mut self.response {
             response.origin_head = response.origin_head.or(head_time);
         }
-        self
     }
 }
 
@@ -125,11 +125,16 @@ pub(super) async fn send(
     let stopwatch = cx.stopwatch();
     let request_time = cx.now();
     let limit = cx.limits.origin_timeout;
-    let (parts, body) = outgoing.into_parts();
-    let fetch = |body| request.origin.fetch(Request::from_parts(parts, body));
-    let mut response = head_within(limit, body, fetch)
-        .await
-        .unwrap_or_else(|| Err(OriginError::new(OriginErrorKind::Timeout(limit))))?;
+    let response = if outgoing.body().is_whole() {
+        within(limit, request.origin.fetch(outgoing)).await
+    } else {
+        let (parts, body) = outgoing.into_parts();
+        let fetch = |body| request.origin.fetch(Request::from_parts(parts, body));
+        // Boxed, so that it adds nothing to the future of other requests.
+        Box::pin(head_within(limit, body, fetch)).await
+    };
+    let timeout = || Err(OriginError::new(OriginErrorKind::Timeout(limit)));
+    let mut response = response.unwrap_or_else(timeout)?;
     if response.status().is_informational() {
         let error = OriginError::new(OriginErrorKind::Protocol);
         return Err(error.with_source("the origin returned an interim (1xx) response as its final one"));

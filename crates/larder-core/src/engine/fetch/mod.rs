@@ -40,7 +40,7 @@ pub(super) async fn fetch(
         Err(error) => return on_error(cx, exchange, error).await,
     };
     let head_time = reply.head_time;
-    let fetched = if exchange.is_validated_by(&reply) {
+    let mut fetched = if exchange.is_validated_by(&reply) {
         match on_not_modified(cx, exchange, &reply).await {
             Ok(fetched) => fetched,
             Err(exchange) => fetch_unconditionally(cx, exchange.without_conditions(cx).await).await,
@@ -48,7 +48,8 @@ pub(super) async fn fetch(
     } else {
         on_response(cx, exchange, reply).await
     };
-    fetched.with_head_time(head_time)
+    fetched.set_head_time(head_time);
+    fetched
 }
 
 /// Fetches the response to a request without conditions.
@@ -56,7 +57,9 @@ async fn fetch_unconditionally(cx: &Arc<Context>, mut exchange: OriginExchange<'
     match exchange.send(cx).await {
         Ok(reply) => {
             let head_time = reply.head_time;
-            on_response(cx, exchange, reply).await.with_head_time(head_time)
+            let mut fetched = on_response(cx, exchange, reply).await;
+            fetched.set_head_time(head_time);
+            fetched
         }
         Err(error) => on_error(cx, exchange, error).await,
     }

@@ -84,13 +84,13 @@ pub(super) async fn store_response(
     status.stored = filled.stored;
     let Filled { body, outcome, writing, .. } = filled;
     let OriginExchange { request, conditional, .. } = exchange;
-    let response = if conditional || request.forward == Forward::Whole {
+    let mut response = if conditional || request.forward == Forward::Whole {
         // Boxed, so that it adds nothing to the future of other requests.
         Box::pin(evaluate_here(cx, request, parts, status, body, &outcome)).await
     } else {
         CacheResponse::from_origin(parts.status, parts.headers, status, body)
     };
-    let response = response.without_body_for(&request.parts.method);
+    response.drop_body_for(&request.parts.method);
     Fetched { response: Ok(response), outcome, writing }
 }
 

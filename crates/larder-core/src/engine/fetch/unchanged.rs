@@ -43,7 +43,9 @@ pub(in super::super) async fn fetch_unchanged(
     let reservation = reserve(cx, request).await;
     let exchange = OriginExchange { request, candidates, plan, conditional: false, reservation };
     let head_time = reply.head_time;
-    store_response(cx, exchange, reply).await.with_head_time(head_time)
+    let mut fetched = store_response(cx, exchange, reply).await;
+    fetched.set_head_time(head_time);
+    fetched
 }
 
 /// Forwards a request that bypasses the cache. If it is unsafe, whatever it invalidates has been
@@ -75,10 +77,10 @@ fn pass(request: &PendingRequest, reply: Reply, fwd: ForwardReason) -> Fetched {
     let (parts, body) = reply.response.into_parts();
     let mut cache_status = CacheStatus::forwarded(fwd);
     cache_status.fwd_status = Some(parts.status);
-    let response = CacheResponse::from_origin(parts.status, parts.headers, cache_status, body)
-        .without_body_for(&request.parts.method);
+    let mut response = CacheResponse::from_origin(parts.status, parts.headers, cache_status, body);
+    response.drop_body_for(&request.parts.method);
+    response.origin_head = reply.head_time;
     Fetched { response: Ok(response), outcome: FlightOutcome::UNSHAREABLE, writing: None }
-        .with_head_time(reply.head_time)
 }
 
 /// Purges the targets and groups that an unsafe request has invalidated.

@@ -9,10 +9,7 @@ use super::super::{
     decide::ForwardPlan,
     request::{Forward, PendingRequest},
 };
-use crate::{
-    CacheKey, Candidates,
-    policy::{RangeKind, header_names::RANGE},
-};
+use crate::{CacheKey, Candidates, policy::RangeKind};
 
 /// Which requests share a fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +30,7 @@ pub(super) fn choose(
     plan: ForwardPlan,
     candidates: &Candidates,
 ) -> Sharing {
-    if !request.parts.headers.contains_key(RANGE) {
+    if request.head().range_value().is_none() {
         return Sharing::Key;
     }
     let (forward, sharing) = chosen(cx, request, plan, candidates);

@@ -31,8 +31,9 @@ pub(super) async fn use_stored(
         let (selected, revalidate) = match decision {
             Decision::Forward(plan) => return Step::Forward(plan, candidates),
             Decision::OnlyIfCached => {
-                let response = CacheResponse::only_if_cached();
-                return Step::Serve(response.without_body_for(request.head().method()));
+                let mut response = CacheResponse::only_if_cached();
+                response.drop_body_for(request.head().method());
+                return Step::Serve(response);
             }
             Decision::Serve(selected) => (selected, None),
             Decision::ServeStale(selected) => {
