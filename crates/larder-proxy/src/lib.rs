@@ -36,12 +36,15 @@ pub use access::{Access, AccessLog};
 pub use body::ProxyBody;
 #[cfg(feature = "config")]
 pub use config::{
-    AccessLogFormat, AdminConfig, BalanceConfig, ClientDirectivesConfig, Config, ConfigError,
-    ForwardedFieldsConfig, HeadersConfig, HealthConfig, KeyConfig, LogConfig, NamesConfig, RootsConfig,
+    AccessLogFormat, AdminConfig, BalanceConfig, CertificateConfig, ClientDirectivesConfig, Config,
+    ConfigError, ForwardedFieldsConfig, HeadersConfig, HealthConfig, KeyConfig, LimitsConfig, ListenConfig,
+    ListenerConfig, ListenerTlsConfig, LogConfig, NamesConfig, RangesConfig, RedirectConfig, RootsConfig,
     RouteConfig, TlsConfig, WhenConfig, WhenKeyConfig, parse_size,
 };
 #[cfg(feature = "config")]
-pub use configured::{BoundProxy, ConfigChanges, ConfigSummary, Proxy, ProxyHandle, admin_token};
+pub use configured::{
+    BoundAddress, BoundProxy, ConfigChanges, ConfigSummary, Proxy, ProxyHandle, admin_token,
+};
 pub use handle::ReverseProxy;
 pub use options::ProxyOptions;
 pub use redirect::HttpsRedirect;

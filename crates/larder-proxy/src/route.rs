@@ -7,7 +7,7 @@
 use std::{cmp::Reverse, fmt, sync::Arc};
 
 use larder_core::{
-    FetchOptions, Origin, OverrideFn,
+    FetchOptions, Origin, OverrideFn, RangeOptions,
     adapter::{FieldNormalization, KeyRules},
     policy::ClientDirectives,
 };
@@ -114,6 +114,14 @@ impl Route {
     #[must_use]
     pub fn max_object(mut self, bytes: u64) -> Self {
         self.options.max_object = Some(bytes);
+        self
+    }
+
+    /// Sets how requests for ranges of bytes are fetched that no stored response answers. Default:
+    /// [`RangeOptions::default`].
+    #[must_use]
+    pub fn ranges(mut self, ranges: RangeOptions) -> Self {
+        self.options.ranges = ranges;
         self
     }
 

@@ -7,9 +7,15 @@ use larder_proxy::{BalanceConfig, Config, ConfigError, Proxy};
 
 const GUIDE: &str = include_str!("../CONFIG.md");
 /// The headers of the tables of a file, each with the keys that it requires.
-const TABLES: [&str; 11] = [
+const TABLES: [&str; 17] = [
     "",
-    "[tls]\n",
+    "[tls]\ncert = \"\"\nkey = \"\"\n",
+    "[[tls.further]]\ncert = \"\"\nkey = \"\"\n",
+    "[limits]\n",
+    "[[listener]]\nlisten = \"fd:0\"\n",
+    "[[listener]]\nlisten = \"fd:0\"\n[listener.tls]\n",
+    "[[listener]]\nlisten = \"fd:0\"\n[listener.redirect]\n",
+    "[[route]]\norigins = []\n[route.ranges]\n",
     "[admin]\n",
     "[log]\n",
     "[[route]]\norigins = []\n",
@@ -31,6 +37,16 @@ fn checked(text: &str) -> Result<Config, ConfigError> {
 /// Returns a text with one route that has this line.
 fn route(line: &str) -> String {
     format!("[[route]]\norigins = [\"http://127.0.0.1:1\"]\n{line}\n")
+}
+
+/// Returns a text with one limit.
+fn limits(line: &str) -> String {
+    format!("[limits]\n{line}\n{}", route(""))
+}
+
+/// Returns a text with one listener that has this address and these further lines.
+fn listener(lines: &str) -> String {
+    format!("[[listener]]\nlisten = {lines}\n{}", route(""))
 }
 
 /// Returns the keys of a table, from the parser's error about an unknown key.
@@ -134,6 +150,51 @@ fn errors_name_what_is_wrong() {
         (route("[[route.when]]\ncookie = 1\nbypass = true"), "a name, a list of names, or a table of names"),
         (route("[[route.when]]\ncookies = \"a\"\nbypass = true"), "did you mean `cookie`?"),
         ("listen = \n".to_owned(), "line 1: "),
+        (route("ranges = { slice = \"1KiB\" }"), "line 3: route.ranges.slice: the size of slices is from"),
+        (route("upgrade = false"), "did you mean `upgrades`?"),
+        (limits("max_headers = 0"), "line 2: limits.max_headers: the value is not from 1 to 10000"),
+        (
+            limits("max_header_bytes = \"4KiB\""),
+            "line 2: limits.max_header_bytes: the value is not from 8KiB",
+        ),
+        (limits("max_connections = 0"), "line 2: limits.max_connections: the value is not at least 1"),
+        (limits("max_streams = 1"), "limits.max_streams: unknown key; there are `max_header_bytes`"),
+        (limits("send_timeot = \"1s\""), "did you mean `send_timeout`?"),
+        (
+            listener("\"here\""),
+            "line 2: listener.listen: 'here' is not an IP address and port, a Unix socket",
+        ),
+        (listener("\"unix:relative\""), "the path of a Unix socket begins with /"),
+        (listener("\"fd:\""), "needs the position or the name"),
+        (listener("\"127.0.0.1:1\"\ntls = true"), "line 3: listener.tls: there is no table [tls]"),
+        (
+            listener("\"127.0.0.1:1\"\ntls = 1"),
+            "line 3: listener.tls: invalid type: integer `1`, expected true",
+        ),
+        (listener("\"127.0.0.1:1\"\ntls = { cert = \"/none\" }"), "listener.tls: the key `key` is missing"),
+        (
+            listener("\"127.0.0.1:1\"\ntls = { cert = \"/none\", key = \"/none\" }"),
+            "line 3: listener.tls.cert: can't read",
+        ),
+        (
+            listener("\"127.0.0.1:1\"\nunix_mode = 0o600"),
+            "line 3: listener.unix_mode: the listener is not on",
+        ),
+        (listener("\"unix:/a\"\nunix_mode = 0o6600"), "0o6600 is not a mode"),
+        (listener("\"127.0.0.1:1\"\nproxy_protocol = []"), "listener.proxy_protocol: the list is empty"),
+        (listener("\"127.0.0.1:1\"\nproxy_protocol = \"10.0.0.0/33\""), "listener.proxy_protocol"),
+        (
+            listener("\"127.0.0.1:1\"\nredirect = { status = 200 }"),
+            "listener.redirect.status: 200 is none of",
+        ),
+        (listener("\"127.0.0.1:1\"\nredirect = { host = \"a:1\" }"), "'a:1' is not a host name"),
+        (listener("\"127.0.0.1:1\"\nredirect = { port = 0 }"), "listener.redirect.port: 0 is not a port"),
+        (listener("\"127.0.0.1:1\"\nredirect = { prot = 1 }"), "did you mean `port`?"),
+        (listener("\"127.0.0.1:1\"\nproxy-protocol = []"), "did you mean `proxy_protocol`?"),
+        (
+            "listen = \"127.0.0.1:1\"\n".to_owned() + &listener("\"127.0.0.1:1\""),
+            "line 3: listener.listen: there is another listener on 127.0.0.1:1",
+        ),
         (route("prefix = \"/\"\nprefix = \"/\""), "line 4: duplicate key"),
     ] {
         let error = checked(&text).expect_err(words).to_string();

@@ -1,93 +1,16 @@
 //! A proxy from a configuration, on real sockets: reloads, the access log, and the admin listener.
 #![cfg(all(feature = "config", feature = "tls"))]
 
-use std::{io::Write as _, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+mod setting;
 
-use larder_memory::MemoryStore;
-use larder_proxy::{Config, Proxy, ProxyHandle};
+use std::io::Write as _;
+
 use larder_testkit::RawOrigin;
+use setting::running::{Running, content_with, exchange, origin, parse};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    task::JoinHandle,
-    time::timeout,
 };
-
-/// Longest wait of a test for anything.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A running proxy.
-struct Running {
-    address: SocketAddr,
-    admin: Option<SocketAddr>,
-    handle: ProxyHandle,
-    served: JoinHandle<std::io::Result<()>>,
-}
-
-impl Running {
-    /// Starts a proxy. It listens on a free port.
-    async fn start(text: &str) -> Self {
-        let text = format!("listen = \"127.0.0.1:0\"\nworkers = 1\n{text}");
-        let config = parse(&text);
-        let proxy = Proxy::from_config(config, Arc::new(MemoryStore::default())).expect("valid");
-        let proxy = proxy.bind().expect("free ports");
-        let (address, admin) = (proxy.local_addr().expect("an address"), proxy.admin_addr());
-        let handle = proxy.handle();
-        Self { address, admin, handle, served: tokio::spawn(proxy.run()) }
-    }
-
-    /// Reloads, and returns the description of the changes.
-    fn reload(&self, text: &str) -> String {
-        let text = format!("listen = \"127.0.0.1:0\"\nworkers = 1\n{text}");
-        self.handle.reload(parse(&text)).expect("valid").to_string()
-    }
-
-    async fn get(&self, path: &str) -> String {
-        exchange(self.address, path).await
-    }
-
-    async fn stop(self) {
-        self.handle.shutdown();
-        timeout(PATIENCE, self.served).await.expect("it ends").expect("no panic").expect("no error");
-    }
-}
-
-fn parse(text: &str) -> Config {
-    Config::parse(text, |_| None).unwrap_or_else(|error| panic!("{error}\n{text}"))
-}
-
-/// Sends a GET request, and returns the response.
-async fn exchange(address: SocketAddr, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).await.expect("it accepts");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.expect("it reads");
-    let mut response = String::new();
-    let read = timeout(PATIENCE, stream.read_to_string(&mut response)).await;
-    read.expect("an answer").expect("text");
-    response
-}
-
-/// Starts an origin that answers with its name.
-fn origin(name: &'static str) -> RawOrigin {
-    RawOrigin::start(move |_, stream| {
-        let head = "HTTP/1.1 200 OK\r\ncache-control: no-store\r\ncontent-length";
-        write!(stream, "{head}: {}\r\n\r\n{name}", name.len()).is_ok()
-    })
-}
-
-/// Waits until a file contains a text, and returns its content.
-async fn content_with(path: &Path, text: &str) -> String {
-    let waiting = async {
-        loop {
-            let content = std::fs::read_to_string(path).unwrap_or_default();
-            if content.contains(text) {
-                return content;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("no '{text}' in {}", path.display()))
-}
 
 /// After a reload, the metric of an origin that was no longer configured stayed, and an alert for
 /// it stayed on.

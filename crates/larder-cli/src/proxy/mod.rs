@@ -4,11 +4,14 @@
 //! The proxy, its configuration file and its admin listener are in `larder-proxy`.
 
 mod descriptors;
+mod inherited;
+mod recorder;
 mod service;
 
 use std::{
     io::Write as _,
     net::SocketAddr,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -17,7 +20,6 @@ use std::{
 use larder::proxy::{
     AdminConfig, BoundProxy, ClientDirectivesConfig, Config, ConfigError, Proxy, ServiceNotifier, TlsConfig,
 };
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::{
     runtime::LocalOptions,
     signal::unix::{SignalKind, signal},
@@ -223,13 +225,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let name = name.unwrap_or_else(|| "the command line".to_owned());
         return print_check(&name, config, |error| from_options(&args, error));
     }
+    // Before threads exist, and before a file gets the number of an inherited socket.
+    let sockets = inherited::sockets()?;
     // Errors in the configuration occur here, before anything is opened.
     let config = config.map_err(failure)?;
     Proxy::check(config.clone()).map_err(|error| failure(from_options(&args, error)))?;
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     // The workers of the proxy have runtimes of their own.
     let runtime = runtime.enable_all().build_local(LocalOptions::default())?;
-    runtime.block_on(serve(args, config))
+    runtime.block_on(serve(args, config, sockets))
 }
 
 /// Checks a configuration, and prints a summary of it. Each error is wrong usage.
@@ -323,15 +327,17 @@ fn failure(error: ConfigError) -> anyhow::Error {
 }
 
 /// Runs the proxy, and the admin listener if there is one, until a signal stops it.
-async fn serve(args: Args, config: Config) -> anyhow::Result<ExitCode> {
+async fn serve(args: Args, config: Config, sockets: Vec<(String, OwnedFd)>) -> anyhow::Result<ExitCode> {
     descriptors::raise_limit();
     // The recorder comes first: counters register with the recorder that is installed when they are
     // created.
-    let prometheus = config.admin.is_some().then(install_recorder).transpose()?;
+    let prometheus = config.admin.is_some().then(recorder::install).transpose()?;
     let stores = Stores::open(&config.store).await?;
-    let scheme = if config.tls.is_some() { "https" } else { "http" };
     let mut proxy =
         Proxy::from_config(config, stores.store()).map_err(failure)?.with_take_over(args.take_over);
+    for (name, socket) in sockets {
+        proxy = proxy.with_socket(name, socket);
+    }
     if let Some(prometheus) = prometheus {
         proxy = proxy.with_metrics(move || prometheus.render());
         proxy = proxy.with_store_stats(move || {
@@ -346,7 +352,6 @@ async fn serve(args: Args, config: Config) -> anyhow::Result<ExitCode> {
         });
     }
     let proxy = proxy.bind().map_err(|error| failure(from_options(&args, error)))?;
-    let address = proxy.local_addr()?;
     if let Some(address) = proxy.admin_addr() {
         eprintln!("larder: admin on http://{address}");
     }
@@ -354,7 +359,9 @@ async fn serve(args: Args, config: Config) -> anyhow::Result<ExitCode> {
     if args.config.is_some() {
         reload_on_hangup(args, &proxy, service.clone())?;
     }
-    println!("listening on {scheme}://{address}");
+    let addresses: Vec<String> =
+        proxy.addresses().iter().map(|address| format!("listening on {address}\n")).collect();
+    print!("{}", addresses.concat());
     std::io::stdout().flush()?;
     service.has_started(proxy.handle());
     proxy.run().await?;
@@ -380,20 +387,4 @@ fn reload_on_hangup(args: Args, proxy: &BoundProxy, service: Service) -> anyhow:
         }
     });
     Ok(())
-}
-
-/// Installs the Prometheus recorder, and a task that maintains its histograms.
-fn install_recorder() -> anyhow::Result<PrometheusHandle> {
-    let seconds = [0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0];
-    let name = Matcher::Full("larder_http_request_duration_seconds".to_owned());
-    let handle = PrometheusBuilder::new().set_buckets_for_metric(name, &seconds)?.install_recorder()?;
-    let upkeep = handle.clone();
-    spawn_local(async move {
-        let mut ticks = tokio::time::interval(Duration::from_secs(5));
-        loop {
-            ticks.tick().await;
-            upkeep.run_upkeep();
-        }
-    });
-    Ok(handle)
 }

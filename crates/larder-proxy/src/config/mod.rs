@@ -2,11 +2,14 @@
 //!
 //! An unknown key or an invalid value is an error, so a file applies as a whole or not at all.
 //! `CONFIG.md` documents the keys; the tests here check that it names each of them and no others.
-//! `route` has the keys of a route, `values` the types of values; `de` parses, with the variables
-//! of `variables`; `source` finds the line of an error. `configured` builds the proxy.
+//! `route`, `listener` and `limits` have the keys of their tables, `values` the types of values;
+//! `de` parses, with the variables of `variables`; `source` finds the line of an error.
+//! `configured` builds the proxy.
 
 mod de;
 mod error;
+mod limits;
+mod listener;
 mod route;
 mod source;
 mod values;
@@ -28,7 +31,11 @@ use self::{
 };
 pub use self::{
     error::ConfigError,
-    route::{BalanceConfig, HeadersConfig, HealthConfig, KeyConfig, RootsConfig, RouteConfig},
+    limits::LimitsConfig,
+    listener::{
+        CertificateConfig, ListenConfig, ListenerConfig, ListenerTlsConfig, RedirectConfig, TlsConfig,
+    },
+    route::{BalanceConfig, HeadersConfig, HealthConfig, KeyConfig, RangesConfig, RootsConfig, RouteConfig},
     values::{AccessLogFormat, ClientDirectivesConfig, ForwardedFieldsConfig, parse_size},
     when::{NamesConfig, WhenConfig, WhenKeyConfig},
 };
@@ -60,7 +67,8 @@ const MAX_LENGTH: u64 = 4 << 20;
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Config {
-    /// Address to listen on; port 0 selects a free port. Default: `127.0.0.1:8080`.
+    /// Address of the first listener; port 0 selects a free port. Default: `127.0.0.1:8080`, or
+    /// none if there are tables `[[listener]]`.
     #[serde(deserialize_with = "values::address")]
     pub listen: Option<SocketAddr>,
     /// The store, or a near tier and a far tier, as texts. [`Proxy`](crate::Proxy) does not read
@@ -91,8 +99,12 @@ pub struct Config {
     pub client_directives: Option<ClientDirectivesConfig>,
     /// Whether to compress responses, and store the compressed form. Default: false.
     pub compress: bool,
-    /// The certificate of the listener. Default: without TLS.
+    /// The certificates of `listen`, and of listeners with `tls = true`. Default: without TLS.
     pub tls: Option<TlsConfig>,
+    /// Listeners besides `listen`. Default: none.
+    pub listener: Vec<ListenerConfig>,
+    /// Limits on clients and their connections.
+    pub limits: LimitsConfig,
     /// The admin listener. Default: none.
     pub admin: Option<AdminConfig>,
     /// The access log. Default: none.
@@ -101,24 +113,6 @@ pub struct Config {
     pub route: Vec<RouteConfig>,
     #[serde(skip)]
     source: Source,
-}
-
-/// The certificate of the listener: the table `[tls]`.
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct TlsConfig {
-    /// File with the certificate chain, in PEM.
-    pub cert: PathBuf,
-    /// File with the private key, in PEM.
-    pub key: PathBuf,
-}
-
-impl TlsConfig {
-    /// Creates the table with its two files.
-    pub fn new(cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        Self { cert: cert.into(), key: key.into() }
-    }
 }
 
 /// The admin listener: the table `[admin]`.
@@ -188,7 +182,8 @@ impl Config {
         Ok(config)
     }
 
-    /// Reads a file, and parses it as [`parse`](Self::parse) does. Errors have the name of the file.
+    /// Reads a file, and parses it as [`parse`](Self::parse) does. Errors have the name of the
+    /// file.
     ///
     /// # Errors
     ///

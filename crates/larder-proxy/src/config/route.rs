@@ -106,6 +106,12 @@ pub struct RouteConfig {
     /// Longest body that is stored, in bytes. Default: the limit of the store.
     #[serde(default, deserialize_with = "values::size")]
     pub max_object: Option<u64>,
+    /// How requests for ranges of bytes are fetched.
+    #[serde(default)]
+    pub ranges: RangesConfig,
+    /// Whether clients may switch to another protocol, such as WebSocket. Default: true.
+    #[serde(default = "default_true")]
+    pub upgrades: bool,
     /// Whether to compress responses. Default: as for all routes.
     pub compress: Option<bool>,
     /// Rules for the headers of requests to the origin.
@@ -175,6 +181,19 @@ pub struct KeyConfig {
     pub content: Option<u64>,
     /// Whether POST is a query, too. Default: false.
     pub post: bool,
+}
+
+/// How requests for ranges of bytes are fetched: the table `[route.ranges]`.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct RangesConfig {
+    /// Longest representation that is fetched whole for a range, in bytes. Default: 8 MiB.
+    #[serde(deserialize_with = "values::size")]
+    pub whole_limit: Option<u64>,
+    /// Size of the slices in which longer ones are fetched, from 64 KiB to 64 MiB. Default: none.
+    #[serde(deserialize_with = "values::size")]
+    pub slice: Option<u64>,
 }
 
 /// The health checks of a route's origins: the table `[route.health]`.
@@ -255,6 +274,8 @@ impl RouteConfig {
             normalize: BTreeMap::new(),
             client_directives: None,
             max_object: None,
+            ranges: RangesConfig::default(),
+            upgrades: true,
             compress: None,
             request_headers: HeadersConfig::default(),
             response_headers: HeadersConfig::default(),

@@ -15,7 +15,6 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use larder_core::{Cache, CacheGroup, Purged, Scope, StoreError, TargetUri};
 use larder_metrics::Counters;
-use larder_origin::OriginHealth;
 use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
 use tokio::{
@@ -24,7 +23,11 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::shared::{MetricsText, Shared, StoreStats};
+use super::{
+    certificate::Certificate,
+    metrics_text::{expiry_metrics, health_metrics},
+    shared::{MetricsText, Shared, StoreStats},
+};
 use crate::config::{AdminConfig, ConfigError};
 
 /// Longest body of a request, in bytes.
@@ -46,6 +49,8 @@ pub(super) struct Admin {
     pub(super) metrics: Option<MetricsText>,
     pub(super) store_stats: Option<StoreStats>,
     pub(super) shared: Arc<Shared>,
+    /// The certificates of all listeners.
+    pub(super) certificates: Vec<Certificate>,
     pub(super) started: Instant,
     pub(super) token: Option<String>,
 }
@@ -194,10 +199,12 @@ impl Admin {
         })
     }
 
-    /// Answers `GET /metrics`: the metrics of the program, and the health of the current origins.
+    /// Answers `GET /metrics`: the metrics of the program, the health of the current origins, and
+    /// the end of each certificate.
     fn metrics(&self) -> Response<Full<Bytes>> {
         let mut text = self.metrics.as_ref().map(|render| render()).unwrap_or_default();
         text.push_str(&health_metrics(&self.shared.current().table.health()));
+        text.push_str(&expiry_metrics(&self.certificates));
         response(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
     }
 
@@ -302,26 +309,6 @@ pub(super) async fn serve(admin: Admin, listener: TcpListener, end: impl Future<
     }
     drop(listener);
     while tasks.join_next().await.is_some() {}
-}
-
-/// Returns the health of the origins in the format of Prometheus.
-///
-/// It is not registered with a recorder: an origin that a reload has removed would stay there.
-fn health_metrics(origins: &[OriginHealth]) -> String {
-    let mut text = String::new();
-    for (index, origin) in origins.iter().enumerate() {
-        if index == 0 {
-            text.push_str("# TYPE larder_origin_healthy gauge\n");
-        }
-        // Routes can have an origin in common: it is healthy if it is for all of them.
-        let of_name = || origins.iter().enumerate().filter(|(_, other)| other.name == origin.name);
-        if of_name().next().is_some_and(|(first, _)| first == index) {
-            let value = u8::from(of_name().all(|(_, origin)| origin.healthy));
-            let name = origin.name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            text.push_str(&format!("larder_origin_healthy{{origin=\"{name}\"}} {value}\n"));
-        }
-    }
-    text
 }
 
 /// Reads the body of a purge. The error states what is wrong with it.

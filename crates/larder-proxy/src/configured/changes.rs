@@ -4,10 +4,14 @@ use std::{collections::BTreeSet, fmt};
 
 use serde_json::Value;
 
-use super::shared::{Current, Started};
-use crate::config::{Config, RouteConfig};
+use super::{
+    limits,
+    shared::{Current, Started},
+};
+use crate::config::{Config, ListenerConfig, ListenerTlsConfig, RouteConfig};
 
-/// Keys at the top level that a reload applies, beside `route`, and `tls` if it was there before.
+/// Keys at the top level that a reload applies, beside `route`, some `limits`, and certificates of
+/// listeners that had some before.
 const APPLIED: [&str; 5] =
     ["client_directives", "compress", "forwarded_fields", "trust_forwarded", "trusted_proxies"];
 
@@ -26,12 +30,24 @@ impl ConfigChanges {
     pub(super) fn new(started: &Started, old: &Config, new: &Current) -> Self {
         let has_tls = old.tls.is_some() && new.config.tls.is_some();
         let is_applied = |key: &String| APPLIED.contains(&&**key) || has_tls && key == "tls";
-        let is_route = |key: &String| key == "route";
+        let has_parts = |key: &String| matches!(&**key, "route" | "limits" | "listener");
         let mut applied: Vec<String> =
             differing(old, &new.config).into_iter().filter(|key| is_applied(key)).collect();
+        let limits = |old: &Config, is_applied: bool| {
+            let keys = differing(&old.limits, &new.config.limits).into_iter();
+            keys.filter(move |key| limits::APPLIED.contains(&&**key) == is_applied)
+                .map(|key| format!("limits.{key}"))
+        };
+        applied.extend(limits(old, true));
+        applied.extend(listeners(&old.listener, &new.config.listener).unwrap_or_default());
         applied.extend(routes(&old.route, &new.config.route));
         let fixed = differing(&started.config, &new.config).into_iter();
-        let mut needs_restart: Vec<String> = fixed.filter(|key| !is_applied(key) && !is_route(key)).collect();
+        let mut needs_restart: Vec<String> =
+            fixed.filter(|key| !is_applied(key) && !has_parts(key)).collect();
+        needs_restart.extend(limits(&started.config, false));
+        if listeners(&started.config.listener, &new.config.listener).is_none() {
+            needs_restart.push("listener".to_owned());
+        }
         if new.table.max_origin_timeout() > started.limits.0 {
             needs_restart.push("route.origin_timeout (longer than any at the start)".to_owned());
         }
@@ -74,6 +90,27 @@ fn differing<T: serde::Serialize>(one: &T, other: &T) -> Vec<String> {
     keys.into_iter().filter(|key| one.get(*key) != other.get(*key)).cloned().collect()
 }
 
+/// Describes which listeners have other certificates. Returns `None` if something else differs.
+fn listeners(old: &[ListenerConfig], new: &[ListenerConfig]) -> Option<Vec<String>> {
+    let mut found = Vec::new();
+    for (old, new) in old.iter().zip(new) {
+        match &*differing(old, new) {
+            [] => {}
+            [tls]
+                if tls == "tls"
+                    && matches!(
+                        (&old.tls, &new.tls),
+                        (ListenerTlsConfig::Own(_), ListenerTlsConfig::Own(_))
+                    ) =>
+            {
+                found.push(format!("listener {} (tls)", new.listen));
+            }
+            _ => return None,
+        }
+    }
+    (old.len() == new.len()).then_some(found)
+}
+
 /// Describes which routes were added, removed or changed.
 fn routes(old: &[RouteConfig], new: &[RouteConfig]) -> Vec<String> {
     let mut found = Vec::new();
@@ -111,9 +148,10 @@ mod tests {
         let route = |rest: &str| format!("[[route]]\norigins = \"http://127.0.0.1:1\"\n{rest}\n");
         let old = format!("workers = 1\n{}{}", route("prefix = \"/a\""), route("prefix = \"/b\""));
         let start = |text: &str| {
-            let current = current(text);
+            let config = Config::parse(text, |_| None).expect("valid");
+            let Checked { current, listeners, .. } = Checked::new(config).expect("valid");
             let limits = (current.table.max_origin_timeout(), current.table.max_body_timeout());
-            Started { config: current.config, limits, tls: None }
+            Started { config: current.config, limits, listeners }
         };
         let started = start(&old);
         assert_eq!(started.limits.0, Duration::from_secs(180));
@@ -140,6 +178,15 @@ mod tests {
                 ),
                 "changed: compress, route /a (cache, retries), route c/ (added); route.origin_timeout \
                  (longer than any at the start) needs a restart",
+            ),
+            (
+                format!(
+                    "workers = 1\nlimits = {{ max_content = \"1MiB\", backlog = 1, content_timeout = \"1s\" }}\n\
+                     listener = [{{ listen = \"unix:/x\" }}]\n{}{}",
+                    route("prefix = \"/a\""),
+                    route("prefix = \"/b\""),
+                ),
+                "changed: limits.content_timeout, limits.max_content; limits.backlog, listener need a restart",
             ),
         ] {
             let changes = ConfigChanges::new(&started, &started.config, &current(&new));

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::{
-    admin, certificate::Certificate, origins::RouteTable, shared::Current, validate::trusted_proxies,
+    admin, limits, listeners::CheckedListeners, origins::RouteTable, shared::Current,
+    validate::trusted_proxies,
 };
 use crate::config::{Config, ConfigError};
 
@@ -13,15 +14,15 @@ pub(super) struct Checked {
     pub(super) current: Current,
     /// The token of the admin listener.
     pub(super) token: Option<String>,
-    pub(super) tls: Option<Certificate>,
+    pub(super) listeners: CheckedListeners,
 }
 
 impl Checked {
     /// Checks a configuration. Its errors have the line, if it has a text.
     pub(super) fn new(config: Config) -> Result<Self, ConfigError> {
         match check(&config) {
-            Ok((table, trusted_proxies, token, tls)) => {
-                Ok(Self { current: Current { config, table, trusted_proxies }, token, tls })
+            Ok((table, trusted_proxies, token, listeners)) => {
+                Ok(Self { current: Current { config, table, trusted_proxies }, token, listeners })
             }
             Err(error) => Err(config.locate(error)),
         }
@@ -29,7 +30,7 @@ impl Checked {
 }
 
 /// What is read and built from a configuration.
-type Parts = (RouteTable, larder_core::adapter::TrustedProxies, Option<String>, Option<Certificate>);
+type Parts = (RouteTable, larder_core::adapter::TrustedProxies, Option<String>, CheckedListeners);
 
 /// Checks each part of a configuration.
 fn check(config: &Config) -> Result<Parts, ConfigError> {
@@ -43,12 +44,12 @@ fn check(config: &Config) -> Result<Parts, ConfigError> {
     let trusted_proxies = trusted_proxies(config)?;
     let token = config.admin.as_ref().map(admin::token).transpose();
     let token = token.map_err(|error| error.within("admin"))?.flatten();
-    let tls = config.tls.as_ref().map(Certificate::read).transpose();
-    let tls = tls.map_err(|error| error.within("tls"))?;
+    limits::check(&config.limits).map_err(|error| error.within("limits"))?;
+    let listeners = CheckedListeners::new(config)?;
     if let Some(path) = config.log.as_ref().and_then(|log| log.file.as_deref()) {
         check_log(path)?;
     }
-    Ok((table, trusted_proxies, token, tls))
+    Ok((table, trusted_proxies, token, listeners))
 }
 
 /// Checks that the file of the access log can be created, or is there and can be written to.

@@ -9,6 +9,9 @@ mod admin;
 mod certificate;
 mod changes;
 mod checked;
+mod limits;
+mod listeners;
+mod metrics_text;
 mod origins;
 mod shared;
 mod summary;
@@ -30,15 +33,13 @@ use tracing_appender::non_blocking::WorkerGuard;
 use self::{
     access_writer::{AccessWriter, OpenLog, Reopen},
     admin::Admin,
-    certificate::Certificate,
     checked::Checked,
+    listeners::{InheritedSockets, cannot_listen},
     shared::{MetricsText, Shared, Started, StoreStats},
-    validate::DEFAULT_ADDRESS,
 };
-pub use self::{admin::admin_token, changes::ConfigChanges, summary::ConfigSummary};
+pub use self::{admin::admin_token, changes::ConfigChanges, listeners::BoundAddress, summary::ConfigSummary};
 use crate::{
-    ListenerOptions, ProxyOptions, ProxyServer, Reloader, ReverseProxy, RunningProxy, ServerHandle,
-    ServerOptions,
+    ProxyOptions, Reloader, ReverseProxy, RunningProxy, ServerHandle,
     config::{Config, ConfigError},
     server::bind_tcp,
 };
@@ -71,6 +72,7 @@ pub struct Proxy {
     metrics: Option<MetricsText>,
     store_stats: Option<StoreStats>,
     take_over: bool,
+    sockets: InheritedSockets,
 }
 
 impl fmt::Debug for Proxy {
@@ -120,6 +122,7 @@ impl Proxy {
             metrics: None,
             store_stats: None,
             take_over: false,
+            sockets: InheritedSockets::default(),
         })
     }
 
@@ -145,7 +148,8 @@ impl Proxy {
     }
 
     /// Sets whether to listen also if another proxy of the same user listens on the address
-    /// ([`ListenerOptions::take_over`]), also on that of the admin listener. Default: false.
+    /// ([`ListenerOptions::take_over`](crate::ListenerOptions::take_over)), also on that of the
+    /// admin listener. Default: false.
     ///
     /// While both listen, each request to the admin listener reaches one of them, and a purge of a
     /// store in memory concerns that one. The old one leaves its admin listener to the new one as
@@ -153,6 +157,15 @@ impl Proxy {
     #[must_use]
     pub fn with_take_over(mut self, take_over: bool) -> Self {
         self.take_over = take_over;
+        self
+    }
+
+    /// Adds a socket that listens already, such as one of a service manager (`LISTEN_FDS`), for
+    /// listeners with `listen = "fd:NAME"`. The order of the calls is that of the positions.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn with_socket(mut self, name: impl Into<String>, socket: std::os::fd::OwnedFd) -> Self {
+        self.sockets.add(name.into(), socket);
         self
     }
 
@@ -172,28 +185,32 @@ impl Proxy {
     ///
     /// Panics outside of a tokio runtime.
     pub fn bind(self) -> Result<BoundProxy, ConfigError> {
-        let Self { checked, cache, counters, metrics, store_stats, take_over } = self;
-        let Checked { current, token, tls } = checked;
+        let Self { checked, cache, counters, metrics, store_stats, take_over, sockets } = self;
+        let Checked { current, token, listeners } = checked;
         let config = current.config.clone();
         let locate = |error| config.locate(error);
         let log = AccessWriter::open(config.log.as_ref(), config.admin.is_some()).map_err(locate)?;
         let OpenLog { writer, reopen, guard } = log;
-        let server = server(&config, tls.as_ref(), take_over).map_err(locate)?;
+        let bound = listeners.bind(limits::server_options(&config), take_over, sockets);
+        let (server, addresses) = bound.map_err(locate)?;
+        listeners.warn_of_expiry();
         let admin_listener = config.admin.as_ref().map(|admin| listen_for_admin(admin.listen, take_over));
         let admin_listener = admin_listener.transpose().map_err(locate)?;
-        let mut options = ProxyOptions::default().with_https(config.tls.is_some());
-        options.access_log = writer.map(|log| log as _);
-        let limits = (current.table.max_origin_timeout(), current.table.max_body_timeout());
+        // Each connection knows whether its client uses TLS.
+        let options = writer.map(|log| ProxyOptions::default().with_access_log(log)).unwrap_or_default();
+        let waits = (current.table.max_origin_timeout(), current.table.max_body_timeout());
         let shared = Arc::new(Shared::new(current));
         let admin = admin_listener.map(|listener| {
             let (cache, shared, started) = (cache.clone(), Arc::clone(&shared), Instant::now());
-            (Admin { cache, counters, metrics, store_stats, shared, started, token }, listener)
+            let certificates = listeners.certificates().cloned().collect();
+            (Admin { cache, counters, metrics, store_stats, shared, certificates, started, token }, listener)
         });
         let (address, reloader) = (server.local_addr(), server.reloader());
         let (worker_shared, worker_cache) = (Arc::clone(&shared), cache.clone());
         let running = server.run(move || {
             let current = worker_shared.current();
             let options = options.clone().with_trusted_proxies(current.trusted_proxies.clone());
+            let options = limits::limit_content(options, &current.config.limits);
             ReverseProxy::with_routes(worker_cache.clone(), current.table.routes(), options)
         });
         let running = running.map_err(|error| locate(ConfigError::io("listen", error)))?;
@@ -202,38 +219,22 @@ impl Proxy {
             reloader,
             server: running.handle(),
             reopen,
-            started: Arc::new(Started { config, limits, tls }),
+            started: Arc::new(Started { config, limits: waits, listeners }),
         };
-        Ok(BoundProxy { address, running, admin, cache, handle, guard })
+        Ok(BoundProxy { address, addresses, running, admin, cache, handle, guard })
     }
-}
-
-/// Binds the listener for clients.
-fn server(config: &Config, tls: Option<&Certificate>, take_over: bool) -> Result<ProxyServer, ConfigError> {
-    let mut options = ServerOptions::default();
-    options.workers = config.workers.map(usize::from);
-    options.keep_alive = config.keep_alive.unwrap_or(options.keep_alive);
-    let address = config.listen.unwrap_or(DEFAULT_ADDRESS);
-    let listener = ListenerOptions::tcp(address).with_take_over(take_over);
-    let listener = tls.map_or(listener.clone(), |certificate| certificate.serve(listener));
-    let server = ProxyServer::new(options).listen(listener);
-    server.map_err(|error| cannot_listen("listen", address, &error))
 }
 
 /// Binds the admin listener.
 fn listen_for_admin(address: SocketAddr, take_over: bool) -> Result<TcpListener, ConfigError> {
     let listener = bind_tcp(address, ADMIN_BACKLOG, take_over);
-    listener.map_err(|error| cannot_listen("admin.listen", address, &error))
-}
-
-/// Creates the error of an address that cannot be bound.
-fn cannot_listen(key: &str, address: SocketAddr, error: &io::Error) -> ConfigError {
-    ConfigError::io(key, format!("can't listen on {address} (try another address or port): {error}"))
+    listener.map_err(|error| cannot_listen("admin.listen", &address, &error))
 }
 
 /// A proxy with its sockets open. It serves while [`run`](Self::run) is awaited.
 pub struct BoundProxy {
     address: io::Result<SocketAddr>,
+    addresses: Vec<BoundAddress>,
     running: RunningProxy,
     admin: Option<(Admin, TcpListener)>,
     cache: Cache,
@@ -248,16 +249,21 @@ impl fmt::Debug for BoundProxy {
 }
 
 impl BoundProxy {
-    /// Returns the address that the proxy listens on.
+    /// Returns the first TCP address that the proxy listens on.
     ///
     /// # Errors
     ///
-    /// Returns an I/O error if the system does not report the address.
+    /// Returns an I/O error if there is none, or if the system does not report the address.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         match &self.address {
             Ok(address) => Ok(*address),
             Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
         }
+    }
+
+    /// Returns the addresses of all listeners, in their order.
+    pub fn addresses(&self) -> &[BoundAddress] {
+        &self.addresses
     }
 
     /// Returns the address of the admin listener, if there is one.
@@ -343,10 +349,8 @@ impl ProxyHandle {
     ///
     /// Returns a [`ConfigError`] if the configuration is invalid. Nothing changes then.
     pub fn reload(&self, config: Config) -> Result<ConfigChanges, ConfigError> {
-        let Checked { current, tls, .. } = Checked::new(config)?;
-        if let (Some(old), Some(new)) = (&self.started.tls, &tls) {
-            old.replace(new)?;
-        }
+        let Checked { current, listeners, .. } = Checked::new(config)?;
+        self.started.listeners.replace_certificates(&listeners);
         let changes = ConfigChanges::new(&self.started, &self.shared.current().config, &current);
         self.shared.replace(current);
         self.reloader.reload();

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 #[cfg(feature = "compress")]
 use larder_compress::Compression;
 use larder_core::{
-    Origin, OverrideFn, Overrides, TargetError,
+    Origin, OverrideFn, Overrides, RangeOptions, TargetError,
     adapter::{FieldNormalization, KeyRules, PurgePrefix, PurgeUrl},
     policy::ClientDirectives,
 };
@@ -49,6 +49,8 @@ struct ValidatedRoute {
     overrides: Overrides,
     key_rules: KeyRules,
     max_object: Option<u64>,
+    ranges: RangeOptions,
+    upgrades: bool,
     #[cfg(feature = "compress")]
     compress: Option<Arc<Compression>>,
     client_directives: Option<ClientDirectives>,
@@ -176,6 +178,8 @@ impl ValidatedRoute {
             key_rules: validate::key_rules(route)?,
             rules: when::rules(route)?,
             max_object: route.max_object,
+            ranges: validate::ranges(&route.ranges).map_err(|error| error.within("ranges"))?,
+            upgrades: route.upgrades,
             #[cfg(feature = "compress")]
             compress: None,
             client_directives: directives.map(ClientDirectives::from),
@@ -209,7 +213,11 @@ impl ValidatedRoute {
         if !(self.request.is_empty() && self.response.is_empty()) {
             origin = Arc::new(HeaderRewrite::new(origin, self.request.clone(), self.response.clone()));
         }
-        let mut route = Route::to(origin).prefix(&self.prefix).key_rules(self.key_rules.clone());
+        let mut route = Route::to(origin)
+            .prefix(&self.prefix)
+            .key_rules(self.key_rules.clone())
+            .ranges(self.ranges)
+            .upgrades(self.upgrades);
         if let Some(host) = &self.host {
             route = route.host(host);
         }

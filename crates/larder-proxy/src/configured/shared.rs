@@ -8,7 +8,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use larder_core::adapter::TrustedProxies;
 use tokio::sync::watch;
 
-use super::{certificate::Certificate, origins::RouteTable};
+use super::{listeners::CheckedListeners, origins::RouteTable};
 use crate::config::Config;
 
 /// Renders the metrics of the program in the format of Prometheus.
@@ -31,7 +31,7 @@ pub(super) struct Started {
     pub(super) config: Config,
     /// The longest waits for the head and within the body of an origin's response.
     pub(super) limits: (Duration, Duration),
-    pub(super) tls: Option<Certificate>,
+    pub(super) listeners: CheckedListeners,
 }
 
 /// What the workers, the admin listener and the handle share.

@@ -4,7 +4,7 @@ use std::{cmp::Reverse, fmt, time::Duration};
 
 use super::{checked::Checked, validate::DEFAULT_ADDRESS};
 use crate::{
-    config::{AccessLogFormat, Config, RouteConfig},
+    config::{AccessLogFormat, Config, ListenerConfig, ListenerTlsConfig, RouteConfig, TlsConfig},
     route::precedence,
 };
 
@@ -65,11 +65,12 @@ impl fmt::Display for ConfigSummary {
 
 /// Describes the keys outside of routes.
 fn top_level(config: &Config) -> Vec<String> {
-    let tls = match &config.tls {
-        Some(tls) => format!("over TLS with {}", tls.cert.display()),
-        None => "without TLS".to_owned(),
-    };
-    let mut lines = vec![format!("listens on {}, {tls}", config.listen.unwrap_or(DEFAULT_ADDRESS))];
+    let mut lines = Vec::new();
+    if config.listen.is_some() || config.listener.is_empty() {
+        let tls = of_certificates(config.tls.as_ref());
+        lines.push(format!("listens on {}, {tls}", config.listen.unwrap_or(DEFAULT_ADDRESS)));
+    }
+    lines.extend(config.listener.iter().map(|listener| of_listener(listener, config)));
     if config.private {
         lines.push("is a private cache for a single user".to_owned());
     }
@@ -98,6 +99,34 @@ fn top_level(config: &Config) -> Vec<String> {
     lines
 }
 
+/// Describes the certificates of a listener.
+fn of_certificates(tls: Option<&TlsConfig>) -> String {
+    let Some(tls) = tls else { return "without TLS".to_owned() };
+    let mut text = format!("over TLS with {}", tls.cert.display());
+    text.extend(tls.further.iter().map(|further| format!(" and {}", further.cert.display())));
+    text
+}
+
+/// Describes a listener besides the first.
+fn of_listener(listener: &ListenerConfig, config: &Config) -> String {
+    let tls = match &listener.tls {
+        ListenerTlsConfig::Off => None,
+        ListenerTlsConfig::Shared => config.tls.as_ref(),
+        ListenerTlsConfig::Own(tls) => Some(tls),
+    };
+    let mut text = format!("listens on {}, {}", listener.listen, of_certificates(tls));
+    if let Some(senders) = &listener.proxy_protocol {
+        text.push_str(", with the PROXY protocol");
+        if !senders.is_empty() {
+            text.push_str(&format!(" from {}", senders.join(", ")));
+        }
+    }
+    if listener.redirect.is_some() {
+        text.push_str(", redirects to HTTPS");
+    }
+    text
+}
+
 /// Describes a route.
 fn details(route: &RouteConfig, config: &Config) -> Vec<String> {
     let mut lines = vec![format!("to {}", route.origins.join(", "))];
@@ -121,6 +150,12 @@ fn details(route: &RouteConfig, config: &Config) -> Vec<String> {
     }
     if !route.when.is_empty() {
         lines.push(format!("{} rule(s) for some requests, applied in their order", route.when.len()));
+    }
+    if let Some(slice) = route.ranges.slice {
+        lines.push(format!("long representations in slices of {slice} bytes"));
+    }
+    if !route.upgrades {
+        lines.push("no upgrades, such as WebSocket".to_owned());
     }
     if let Some(health) = &route.health {
         lines.push(format!("health checks of {}", health.path));

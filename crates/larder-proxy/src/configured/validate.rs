@@ -8,7 +8,7 @@ use std::{
 
 use http::{HeaderName, HeaderValue, Uri, header::ACCEPT_LANGUAGE};
 use larder_core::{
-    Overrides,
+    Overrides, RangeOptions,
     adapter::{ContentInKey, FieldNormalization, KeyRules, TrustedProxies},
 };
 use larder_origin::{
@@ -17,7 +17,8 @@ use larder_origin::{
 };
 
 use crate::config::{
-    BalanceConfig, Config, ConfigError, HeadersConfig, HealthConfig, KeyConfig, RootsConfig, RouteConfig,
+    BalanceConfig, Config, ConfigError, HeadersConfig, HealthConfig, KeyConfig, RangesConfig, RootsConfig,
+    RouteConfig,
 };
 
 /// Default of `listen`.
@@ -41,16 +42,35 @@ pub(super) fn trusted_proxies(config: &Config) -> Result<TrustedProxies, ConfigE
     if config.trust_forwarded {
         trusted = trusted.and(&TrustedProxies::private_networks());
     }
-    for (index, network) in config.trusted_proxies.iter().enumerate() {
-        trusted = trusted.and(&match &**network {
+    trusted = trusted.and(&networks("trusted_proxies", &config.trusted_proxies)?);
+    Ok(trusted.with_fields(config.forwarded_fields.into()))
+}
+
+/// Returns the addresses in a list of networks, in which `private` stands for loopback and private
+/// networks.
+pub(super) fn networks(key: &str, list: &[String]) -> Result<TrustedProxies, ConfigError> {
+    let mut all = TrustedProxies::default();
+    for (index, network) in list.iter().enumerate() {
+        all = all.and(&match &**network {
             "private" => TrustedProxies::private_networks(),
             network => {
                 let parsed = network.parse();
-                parsed.map_err(|error| ConfigError::new(format!("trusted_proxies[{index}]"), error))?
+                parsed.map_err(|error| ConfigError::new(format!("{key}[{index}]"), error))?
             }
         });
     }
-    Ok(trusted.with_fields(config.forwarded_fields.into()))
+    Ok(all)
+}
+
+/// Validates how requests for ranges are fetched.
+pub(super) fn ranges(ranges: &RangesConfig) -> Result<RangeOptions, ConfigError> {
+    let mut options = RangeOptions::default();
+    options.whole_limit = ranges.whole_limit.unwrap_or(options.whole_limit);
+    if ranges.slice.is_some_and(|size| !(64 << 10..=64 << 20).contains(&size)) {
+        return Err(ConfigError::new("slice", "the size of slices is from 64KiB to 64MiB"));
+    }
+    options.slice = ranges.slice;
+    Ok(options)
 }
 
 /// Returns whether a text can be the host of a route: a name, or an address with the brackets of

@@ -5,7 +5,7 @@ use std::{net::IpAddr, rc::Rc};
 use super::{
     clients::CountedClient,
     context::{ConnectionContext, Warning},
-    listening::{Accepted, ListenerContext, PreambleError, read_source},
+    listening::{Accepted, ListenerContext, PreambleError, read_header},
     stream::RawStream,
 };
 use crate::ReverseProxy;
@@ -16,6 +16,8 @@ pub(super) struct Admitted {
     pub(super) stream: RawStream,
     /// The address of the client, which is behind the other end if that is a proxy.
     pub(super) peer: IpAddr,
+    /// Whether the client uses TLS, for this connection or for the one to a proxy in front.
+    pub(super) is_tls: bool,
     pub(super) listener: Rc<ListenerContext>,
     /// Counts the connection for its client; `None` for clients without a limit.
     pub(super) _counted: Option<CountedClient>,
@@ -28,6 +30,7 @@ pub(super) async fn admit<M: Fn() -> ReverseProxy>(
     accepted: Accepted,
 ) -> Option<Admitted> {
     let Accepted { mut stream, mut peer, mut is_unix, listener } = accepted;
+    let mut is_tls = listener.is_tls();
     if let Some(senders) = &listener.options.proxy_protocol {
         if !is_unix && !senders.contains(peer) {
             context.warnings.write(Warning::ProxyProtocol, &format_args!(
@@ -37,12 +40,14 @@ pub(super) async fn admit<M: Fn() -> ReverseProxy>(
             return None;
         }
         // Boxed: most connections have none, and their futures need no room for it.
-        match Box::pin(read_source(&mut stream)).await {
-            Ok(Some(source)) => {
-                peer = source.ip();
-                is_unix = false;
+        match Box::pin(read_header(&mut stream)).await {
+            Ok(header) => {
+                is_tls |= header.is_tls();
+                if let Some(source) = header.source() {
+                    peer = source.ip();
+                    is_unix = false;
+                }
             }
-            Ok(None) => {}
             Err(PreambleError::Io(error)) => {
                 tracing::debug!(%error, %peer, "a connection ended before its PROXY protocol header");
                 return None;
@@ -65,6 +70,6 @@ pub(super) async fn admit<M: Fn() -> ReverseProxy>(
             );
             None
         }
-        counted => Some(Admitted { stream, peer, listener, _counted: counted.flatten() }),
+        counted => Some(Admitted { stream, peer, is_tls, listener, _counted: counted.flatten() }),
     }
 }

@@ -70,7 +70,7 @@ pub(super) async fn serve<M: Fn() -> ReverseProxy + 'static>(
     activity: Rc<Activity>,
 ) {
     let Ok(Some(admitted)) = until_stopped(&activity, admit(&context, accepted)).await else { return };
-    let Admitted { stream, peer, listener, _counted } = admitted;
+    let Admitted { stream, peer, is_tls, listener, _counted } = admitted;
     let opened = Instant::now();
     let preparing = prepare(&context, &listener, MeteredStream { stream, activity: Rc::clone(&activity) });
     // None: a failed handshake, or a client that has left or sent nothing.
@@ -90,7 +90,7 @@ pub(super) async fn serve<M: Fn() -> ReverseProxy + 'static>(
         async move {
             let version = request.version();
             switch.is_asked.set(switch.is_asked.get() || request.extensions().get::<OnUpgrade>().is_some());
-            let mut response = respond(&context, request, peer, &listener).await;
+            let mut response = respond(&context, request, (peer, is_tls), &listener).await;
             match Upgraded::detach(&mut response) {
                 // `Connection` has another option in such a response.
                 Some(origin) => switch.origin.set(Some(origin)),
@@ -124,7 +124,7 @@ struct Switch {
 async fn respond<M: Fn() -> ReverseProxy>(
     context: &ConnectionContext<M>,
     request: Request<Incoming>,
-    peer: IpAddr,
+    (peer, is_tls): (IpAddr, bool),
     listener: &ListenerContext,
 ) -> Response<ProxyBody> {
     // Over HTTP/1, hyper has counted them.
@@ -135,7 +135,7 @@ async fn respond<M: Fn() -> ReverseProxy>(
         }
     }
     let proxy = context.proxy.current();
-    let client = Client { peer: Some(peer), is_tls: listener.is_tls(), redirect: listener.redirect() };
+    let client = Client { peer: Some(peer), is_tls, redirect: listener.redirect() };
     proxy.handle_from(request, client).await
 }
 

@@ -217,7 +217,7 @@ impl ServerOptions {
     }
 
     /// Returns the number of worker threads to start.
-    pub(super) fn worker_count(&self) -> usize {
+    pub(crate) fn worker_count(&self) -> usize {
         let available = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         self.workers.unwrap_or_else(available).clamp(1, 512)
     }

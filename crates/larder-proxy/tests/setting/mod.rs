@@ -3,6 +3,8 @@
 
 pub(crate) mod client;
 pub(crate) mod frames;
+#[cfg(feature = "config")]
+pub(crate) mod running;
 pub(crate) mod websocket;
 
 use std::{

@@ -83,8 +83,8 @@ impl Resolver {
     }
 
     /// Replaces the table. Handshakes that have chosen a certificate continue with it.
-    pub(super) fn replace(&self, table: CertificateTable) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+    pub(super) fn replace(&self, table: Arc<CertificateTable>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = table;
     }
 }
 

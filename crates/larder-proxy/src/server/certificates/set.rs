@@ -59,7 +59,7 @@ struct Shared {
 }
 
 /// Where the certificates come from.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Source {
     /// The files in the order of the certificates; none if they were given as text.
     files: Vec<CertificateFiles>,
@@ -89,13 +89,18 @@ impl Certificates {
     /// certificate and its key do not match, or if one after the first has no DNS name, so that it
     /// would never be used.
     pub fn from_files(files: impl IntoIterator<Item = CertificateFiles>) -> Result<Self, TlsError> {
+        let certificates = Self::read(files)?;
+        certificates.warn_of_expiry();
+        Ok(certificates)
+    }
+
+    /// Reads certificates as [`from_files`](Self::from_files) does, and logs nothing.
+    pub(crate) fn read(files: impl IntoIterator<Item = CertificateFiles>) -> Result<Self, TlsError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let files: Vec<_> = files.into_iter().collect();
         let stamps = files.iter().map(load::stamps).collect();
         let table = read(&files, &provider)?;
-        let certificates = Self::new(provider, table, Source { files, stamps, warned: None });
-        certificates.warn_of_expiry();
-        Ok(certificates)
+        Ok(Self::new(provider, table, Source { files, stamps, warned: None }))
     }
 
     /// Creates the set of one certificate. `certificates` is the certificate chain, with the
@@ -133,7 +138,7 @@ impl Certificates {
         }
         // Before they are read: a change meanwhile is seen by the next check.
         source.stamps = source.files.iter().map(load::stamps).collect();
-        self.0.resolver.replace(read(&source.files, &self.0.provider)?);
+        self.0.resolver.replace(Arc::new(read(&source.files, &self.0.provider)?));
         source.warned = None;
         drop(source);
         self.warn_of_expiry();
@@ -152,11 +157,21 @@ impl Certificates {
         let files: Vec<_> = files.into_iter().collect();
         let mut source = self.source();
         let stamps = files.iter().map(load::stamps).collect();
-        self.0.resolver.replace(read(&files, &self.0.provider)?);
+        self.0.resolver.replace(Arc::new(read(&files, &self.0.provider)?));
         *source = Source { files, stamps, warned: None };
         drop(source);
         self.warn_of_expiry();
         Ok(())
+    }
+
+    /// Takes over what was read for `other`, which does not read its files again from then on.
+    #[cfg(feature = "config")]
+    pub(crate) fn replace_by(&self, other: &Self) {
+        let table = other.0.resolver.table();
+        let source = std::mem::take(&mut *other.source());
+        *self.source() = source;
+        self.0.resolver.replace(table);
+        self.warn_of_expiry();
     }
 
     /// Reads the files again if one of them has changed since they were last read. Returns whether
@@ -221,7 +236,7 @@ impl Certificates {
 
     /// Logs the certificates that expire soon, at most once a day.
     #[expect(clippy::disallowed_methods, reason = "the end of a certificate is on the wall clock")]
-    fn warn_of_expiry(&self) {
+    pub(crate) fn warn_of_expiry(&self) {
         let now = SystemTime::now();
         {
             let mut source = self.source();

@@ -18,7 +18,7 @@ use std::{
     task::{Context, Poll},
 };
 
-pub(super) use self::preamble::{PreambleError, read_source};
+pub(super) use self::preamble::{PreambleError, read_header};
 #[cfg(feature = "config")]
 pub(super) use self::tcp::bind as bind_tcp;
 pub use self::{

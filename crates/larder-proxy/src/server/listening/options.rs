@@ -62,7 +62,9 @@ pub struct ListenerOptions {
     pub take_over: bool,
     /// The proxies in front that send a header of the PROXY protocol, version 1 or 2, before
     /// anything else on each connection. The address in it then counts as that of the client: in
-    /// the access log, in forwarded fields, and for limits. Default: none, the protocol is off.
+    /// the access log, in forwarded fields, and for limits. Default: none, the protocol is off. If
+    /// a header of version 2 reports that the client uses TLS (`PP2_TYPE_SSL`), its scheme is
+    /// `https`.
     ///
     /// If it is on, a connection without a valid header is closed, and so is one from an address
     /// that is not in this set. On a Unix socket, the set is not looked at: the permissions of the

@@ -1,6 +1,6 @@
 //! Reads the header of the PROXY protocol from a connection, before anything else.
 
-use std::{error::Error, fmt, io, net::SocketAddr, time::Duration};
+use std::{error::Error, fmt, io, time::Duration};
 
 use bytes::{Buf as _, BytesMut};
 use tokio::{io::AsyncReadExt as _, time::timeout};
@@ -34,14 +34,13 @@ impl fmt::Display for PreambleError {
 
 impl Error for PreambleError {}
 
-/// Reads the header. Returns the address of the client, if the proxy reports one. The bytes behind
-/// the header can still be read.
+/// Reads the header. The bytes behind it can still be read.
 ///
 /// # Errors
 ///
 /// Returns a [`PreambleError`] if the connection does not begin with a complete and valid header,
 /// or if the proxy takes longer than 5 s.
-pub(crate) async fn read_source(stream: &mut RawStream) -> Result<Option<SocketAddr>, PreambleError> {
+pub(crate) async fn read_header(stream: &mut RawStream) -> Result<ProxyHeader, PreambleError> {
     let reading = async {
         let mut bytes = BytesMut::with_capacity(FIRST_READ);
         loop {
@@ -53,7 +52,7 @@ pub(crate) async fn read_source(stream: &mut RawStream) -> Result<Option<SocketA
             if let Some(header) = ProxyHeader::parse(&bytes).map_err(PreambleError::Invalid)? {
                 bytes.advance(header.length());
                 stream.unread(bytes.freeze());
-                return Ok(header.source());
+                return Ok(header);
             }
         }
     };

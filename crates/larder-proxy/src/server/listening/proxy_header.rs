@@ -25,6 +25,11 @@ const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Bytes of version 2 before the addresses.
 const FIXED: usize = 16;
 
+/// The TLV that describes the client's TLS, and the bit in its first byte for a client that uses
+/// it.
+const TYPE_SSL: u8 = 0x20;
+const CLIENT_SSL: u8 = 0x01;
+
 /// A header of the PROXY protocol, version 1 or 2.
 ///
 /// ```
@@ -39,6 +44,7 @@ const FIXED: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProxyHeader {
     source: Option<SocketAddr>,
+    is_tls: bool,
     length: usize,
 }
 
@@ -46,7 +52,7 @@ impl ProxyHeader {
     /// Parses the header at the beginning of what a connection has received. Returns `None` if
     /// these bytes are only the beginning of one. Nothing is copied.
     ///
-    /// Of version 2, TLVs are skipped without looking at them.
+    /// Of the TLVs of version 2, only `PP2_TYPE_SSL` is read.
     ///
     /// # Errors
     ///
@@ -66,6 +72,11 @@ impl ProxyHeader {
     /// own (`LOCAL`), or of an unknown or local kind.
     pub fn source(&self) -> Option<SocketAddr> {
         self.source
+    }
+
+    /// Returns whether the proxy reports that its client uses TLS, which version 1 cannot.
+    pub fn is_tls(&self) -> bool {
+        self.is_tls
     }
 
     /// Returns the length of the header in bytes.
@@ -124,7 +135,7 @@ fn version_1(bytes: &[u8]) -> Result<Option<ProxyHeader>, InvalidProxyHeader> {
         Some("TCP6") => Some(addresses::<Ipv6Addr>(&mut fields).ok_or(MALFORMED_1)?),
         _ => return Err(MALFORMED_1),
     };
-    Ok(Some(ProxyHeader { source, length: end + 1 }))
+    Ok(Some(ProxyHeader { source, is_tls: false, length: end + 1 }))
 }
 
 /// Parses two addresses and two ports. Returns the first of each.
@@ -155,16 +166,31 @@ fn version_2(bytes: &[u8]) -> Result<Option<ProxyHeader>, InvalidProxyHeader> {
         _ => return Err(MALFORMED_2),
     };
     let Some(block) = rest.get(..length) else { return Ok(None) };
-    let source = match head[13] {
-        _ if is_local => None,
-        0x11 => Some(binary::<4>(block).ok_or(MALFORMED_2)?),
-        0x21 => Some(binary::<16>(block).ok_or(MALFORMED_2)?),
+    let (source, addresses) = match head[13] {
+        _ if is_local => (None, length),
+        0x11 => (Some(binary::<4>(block).ok_or(MALFORMED_2)?), 12),
+        0x21 => (Some(binary::<16>(block).ok_or(MALFORMED_2)?), 36),
         // Of an unknown kind, or of a socket of the proxy's system.
-        0x00 | 0x31 => None,
+        0x00 => (None, 0),
+        0x31 => (None, 216),
         0x12 | 0x22 | 0x32 => return Err(NOT_STREAM),
         _ => return Err(MALFORMED_2),
     };
-    Ok(Some(ProxyHeader { source, length: FIXED + length }))
+    let is_tls = block.get(addresses..).is_some_and(reports_tls);
+    Ok(Some(ProxyHeader { source, is_tls, length: FIXED + length }))
+}
+
+/// Returns whether one of these TLVs reports that the client uses TLS. What is not a TLV ends them.
+fn reports_tls(mut tlvs: &[u8]) -> bool {
+    while let [kind, high, low, rest @ ..] = tlvs {
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        let Some((value, rest)) = rest.split_at_checked(length) else { return false };
+        if *kind == TYPE_SSL && value.first().is_some_and(|client| client & CLIENT_SSL != 0) {
+            return true;
+        }
+        tlvs = rest;
+    }
+    false
 }
 
 /// Reads the first of two addresses of `N` bytes, and the first of the two ports behind them.
