@@ -38,8 +38,8 @@ pub use body::ProxyBody;
 pub use config::{
     AccessLogFormat, AdminConfig, BalanceConfig, CertificateConfig, ClientDirectivesConfig, Config,
     ConfigError, ForwardedFieldsConfig, HeadersConfig, HealthConfig, KeyConfig, LimitsConfig, ListenConfig,
-    ListenerConfig, ListenerTlsConfig, LogConfig, NamesConfig, RangesConfig, RedirectConfig, RootsConfig,
-    RouteConfig, TlsConfig, WhenConfig, WhenKeyConfig, parse_size,
+    ListenerConfig, ListenerTlsConfig, LogConfig, NamesConfig, NotConfig, RangesConfig, RedirectConfig,
+    RootsConfig, RouteConfig, TlsConfig, WhenConfig, WhenKeyConfig, parse_size,
 };
 #[cfg(feature = "config")]
 pub use configured::{

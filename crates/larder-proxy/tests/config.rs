@@ -7,7 +7,7 @@ use larder_proxy::{BalanceConfig, Config, ConfigError, Proxy};
 
 const GUIDE: &str = include_str!("../CONFIG.md");
 /// The headers of the tables of a file, each with the keys that it requires.
-const TABLES: [&str; 17] = [
+const TABLES: [&str; 18] = [
     "",
     "[tls]\ncert = \"\"\nkey = \"\"\n",
     "[[tls.further]]\ncert = \"\"\nkey = \"\"\n",
@@ -25,6 +25,7 @@ const TABLES: [&str; 17] = [
     "[[route]]\norigins = []\n[route.key]\n",
     "[[route]]\norigins = []\n[[route.when]]\n",
     "[[route]]\norigins = []\n[[route.when]]\n[route.when.key]\n",
+    "[[route]]\norigins = []\n[[route.when]]\n[route.when.not]\n",
 ];
 
 /// Parses and checks a text without variables.
@@ -149,6 +150,13 @@ fn errors_name_what_is_wrong() {
         (route("[[route.when]]\nheader = \"no name\"\nbypass = true"), "'no name' is not a valid header"),
         (route("[[route.when]]\ncookie = 1\nbypass = true"), "a name, a list of names, or a table of names"),
         (route("[[route.when]]\ncookies = \"a\"\nbypass = true"), "did you mean `cookie`?"),
+        (route("[[route.when]]\nnot = {}\nbypass = true"), "there is no condition"),
+        (
+            route("[[route.when]]\nbypass = true\nnot = { path = \"a\" }"),
+            "line 5: route.when.not.path: 'a' is not a path",
+        ),
+        (route("[[route.when]]\nbypass = true\nnot = { cokie = \"a\" }"), "did you mean `cookie`?"),
+        (route("[[route.when]]\nbypass = true\nnot = \"a\""), "line 5: route.when.not: invalid type"),
         ("listen = \n".to_owned(), "line 1: "),
         (route("ranges = { slice = \"1KiB\" }"), "line 3: route.ranges.slice: the size of slices is from"),
         (route("upgrade = false"), "did you mean `upgrades`?"),

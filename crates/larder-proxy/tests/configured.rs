@@ -156,6 +156,56 @@ async fn rules_for_some_requests() {
     proxy.stop().await;
 }
 
+/// With `not`, a rule is for the other requests. Its lifetime is stored under a key of their own,
+/// and a path that could be read as an excluded one bypasses the cache.
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_for_all_other_requests() {
+    let origin = RawOrigin::start(|_, stream| {
+        write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\npage").is_ok()
+    });
+    let text = format!(
+        r#"
+        [[route]]
+        origins = "{}"
+        [[route.when]]
+        not = {{ method = ["GET", "HEAD"], header = {{ X-A = "1", X-B = "2" }} }}
+        bypass = true
+        [[route.when]]
+        path = "/*"
+        not = {{ path = "/account/*", cookie = "session" }}
+        freshness = "1h"
+        "#,
+        origin.url()
+    );
+    let proxy = Running::start(&text).await;
+    let ask = async |method: &str, path: &str, headers: &str| {
+        let mut stream = TcpStream::connect(proxy.address).await.expect("it accepts");
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).await.expect("it reads");
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.expect("an answer");
+        response
+    };
+    for (method, path, headers, expected) in [
+        ("OPTIONS", "/x", "", "fwd=bypass"),
+        ("OPTIONS", "/x", "X-A: 1\r\n", "fwd=bypass"),
+        ("OPTIONS", "/x", "X-A: 1\r\nX-B: 2\r\n", "fwd=method"),
+        ("GET", "/x", "", "fwd=uri-miss; fwd-status=200; stored"),
+        ("GET", "/x", "Cookie: other=1\r\n", "larder; hit"),
+        ("GET", "/x", "Cookie: session=1\r\n", "fwd=uri-miss; fwd-status=200; detail=no-use"),
+        ("GET", "/x", "Cookie: a=\"session=1\"\r\n", "fwd=uri-miss; fwd-status=200; detail=no-use"),
+        ("GET", "/x", "", "larder; hit"),
+        ("GET", "/account/x", "", "fwd=uri-miss; fwd-status=200; detail=no-use"),
+        ("GET", "/Account/x", "", "fwd=bypass"),
+        ("GET", "//account/x", "", "fwd=bypass"),
+    ] {
+        let response = ask(method, path, headers).await;
+        assert!(response.contains(expected), "{method} {path} {headers}: {response}");
+    }
+    proxy.stop().await;
+}
+
 /// After logrotate had renamed the log, lines went to the old file until a restart.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_opens_the_log_again() {

@@ -37,7 +37,7 @@ pub use self::{
     },
     route::{BalanceConfig, HeadersConfig, HealthConfig, KeyConfig, RangesConfig, RootsConfig, RouteConfig},
     values::{AccessLogFormat, ClientDirectivesConfig, ForwardedFieldsConfig, parse_size},
-    when::{NamesConfig, WhenConfig, WhenKeyConfig},
+    when::{NamesConfig, NotConfig, WhenConfig, WhenKeyConfig},
 };
 
 /// Longest text of a configuration, in bytes.

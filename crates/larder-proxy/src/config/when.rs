@@ -25,6 +25,8 @@ pub struct WhenConfig {
     pub cookie: NamesConfig,
     /// Query parameters. Default: any.
     pub query: NamesConfig,
+    /// Conditions of which none may hold. Default: none.
+    pub not: NotConfig,
     /// Whether requests bypass the cache. Default: false.
     pub bypass: bool,
     /// Names of cookies that are removed from requests. Default: none.
@@ -43,6 +45,23 @@ pub struct WhenConfig {
     /// Default for the directive of this name. Default: as for the route.
     #[serde(deserialize_with = "values::duration")]
     pub stale_if_error: Option<Duration>,
+}
+
+/// Conditions of which none may hold: the table `[route.when.not]`.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct NotConfig {
+    /// Methods, of which the request has none.
+    pub method: Vec<String>,
+    /// Patterns, of which the path matches none.
+    pub path: Vec<String>,
+    /// Headers, of which the request has none; of a table, not all with these values.
+    pub header: NamesConfig,
+    /// Cookies, of which the request has none; of a table, not all with these values.
+    pub cookie: NamesConfig,
+    /// Query parameters, of which the request has none; of a table, not all with these values.
+    pub query: NamesConfig,
 }
 
 /// What a rule adds to the cache key: the table `[route.when.key]`.

@@ -6,7 +6,7 @@ use larder_core::Overrides;
 use super::validate::{check_cookie_name, header_name};
 use crate::{
     Condition, RouteRule,
-    config::{ConfigError, NamesConfig, RouteConfig, WhenConfig},
+    config::{ConfigError, NamesConfig, NotConfig, RouteConfig, WhenConfig},
 };
 
 /// Validates the rules of a route.
@@ -19,7 +19,8 @@ pub(super) fn rules(route: &RouteConfig) -> Result<Vec<RouteRule>, ConfigError> 
 fn rule(when: &WhenConfig) -> Result<RouteRule, ConfigError> {
     let conditions = conditions(when)?;
     if conditions.is_empty() {
-        let message = "there is no condition; add method, path, header, cookie or query, e.g. path = \"*\"";
+        let message =
+            "there is no condition; add method, path, header, cookie, query or not, e.g. path = \"*\"";
         return Err(ConfigError::new("", message));
     }
     let overrides = overrides(when);
@@ -51,55 +52,90 @@ fn rule(when: &WhenConfig) -> Result<RouteRule, ConfigError> {
 
 /// Validates the conditions of a rule.
 fn conditions(when: &WhenConfig) -> Result<Vec<Condition>, ConfigError> {
-    let mut conditions = Vec::new();
-    if !when.method.is_empty() {
-        let methods = when.method.iter().map(|name| {
-            let method = Method::from_bytes(name.as_bytes()).ok();
-            let method = method.filter(|_| !name.bytes().any(|byte| byte.is_ascii_lowercase()));
-            method
-                .ok_or_else(|| ConfigError::new("method", format!("'{name}' is not a method, e.g. \"GET\"")))
-        });
-        conditions.push(Condition::methods(methods.collect::<Result<Vec<_>, _>>()?));
+    let WhenConfig { method, path, header, cookie, query, not, .. } = when;
+    let mut conditions = of_keys(method, path, header, cookie, query)?.concat();
+    let NotConfig { method, path, header, cookie, query } = not;
+    let none = of_keys(method, path, header, cookie, query).map_err(|error| error.within("not"))?;
+    conditions.extend(none.into_iter().filter(|key| !key.is_empty()).map(Condition::not));
+    Ok(conditions)
+}
+
+/// Validates the conditions of each key. All of those of one key have to hold for it.
+fn of_keys(
+    method: &[String],
+    path: &[String],
+    header: &NamesConfig,
+    cookie: &NamesConfig,
+    query: &NamesConfig,
+) -> Result<[Vec<Condition>; 5], ConfigError> {
+    Ok([methods(method)?, paths(path)?, headers(header)?, cookies(cookie)?, parameters(query)])
+}
+
+/// Validates a condition on the method.
+fn methods(names: &[String]) -> Result<Vec<Condition>, ConfigError> {
+    if names.is_empty() {
+        return Ok(Vec::new());
     }
-    if !when.path.is_empty() {
-        let starts_wrong = |path: &&String| !path.starts_with(['/', '*']) || path.contains('?');
-        if let Some(path) = when.path.iter().find(starts_wrong) {
+    let methods = names.iter().map(|name| {
+        let method = Method::from_bytes(name.as_bytes()).ok();
+        let method = method.filter(|_| !name.bytes().any(|byte| byte.is_ascii_lowercase()));
+        method.ok_or_else(|| ConfigError::new("method", format!("'{name}' is not a method, e.g. \"GET\"")))
+    });
+    Ok(vec![Condition::methods(methods.collect::<Result<Vec<_>, _>>()?)])
+}
+
+/// Validates a condition on the path.
+fn paths(patterns: &[String]) -> Result<Vec<Condition>, ConfigError> {
+    let starts_wrong = |path: &&String| !path.starts_with(['/', '*']) || path.contains('?');
+    match patterns.iter().find(starts_wrong) {
+        Some(path) => {
             let message = "is not a path with * for any text, e.g. \"/account/*\" or \"*.css\"";
-            return Err(ConfigError::new("path", format!("'{path}' {message}")));
+            Err(ConfigError::new("path", format!("'{path}' {message}")))
         }
-        conditions.push(Condition::paths(&when.path));
+        None if patterns.is_empty() => Ok(Vec::new()),
+        None => Ok(vec![Condition::paths(patterns)]),
     }
-    match &when.header {
-        NamesConfig::Any(names) if names.is_empty() => {}
+}
+
+/// Validates conditions on headers.
+fn headers(headers: &NamesConfig) -> Result<Vec<Condition>, ConfigError> {
+    match headers {
+        NamesConfig::Any(names) if names.is_empty() => Ok(Vec::new()),
         NamesConfig::Any(names) => {
             let names = names.iter().map(|name| header_name("header", name));
-            conditions.push(Condition::headers(names.collect::<Result<Vec<HeaderName>, _>>()?));
+            Ok(vec![Condition::headers(names.collect::<Result<Vec<HeaderName>, _>>()?)])
         }
         NamesConfig::All(values) => {
-            for (name, value) in values {
-                conditions.push(Condition::header(header_name("header", name)?, value));
-            }
+            let all = values.iter();
+            all.map(|(name, value)| Ok(Condition::header(header_name("header", name)?, value))).collect()
         }
     }
-    match &when.cookie {
-        NamesConfig::Any(names) if names.is_empty() => {}
+}
+
+/// Validates conditions on cookies.
+fn cookies(cookies: &NamesConfig) -> Result<Vec<Condition>, ConfigError> {
+    match cookies {
+        NamesConfig::Any(names) if names.is_empty() => Ok(Vec::new()),
         NamesConfig::Any(names) => {
             names.iter().try_for_each(|name| check_cookie_name("cookie", name))?;
-            conditions.push(Condition::cookies(names));
+            Ok(vec![Condition::cookies(names)])
         }
         NamesConfig::All(values) => {
             values.keys().try_for_each(|name| check_cookie_name("cookie", name))?;
-            conditions.extend(values.iter().map(|(name, value)| Condition::cookie(name, value)));
+            Ok(values.iter().map(|(name, value)| Condition::cookie(name, value)).collect())
         }
     }
-    match &when.query {
-        NamesConfig::Any(names) if names.is_empty() => {}
-        NamesConfig::Any(names) => conditions.push(Condition::parameters(names)),
+}
+
+/// Returns conditions on query parameters.
+fn parameters(parameters: &NamesConfig) -> Vec<Condition> {
+    match parameters {
+        NamesConfig::Any(names) if names.is_empty() => Vec::new(),
+        NamesConfig::Any(names) => vec![Condition::parameters(names)],
         NamesConfig::All(values) => {
-            conditions.extend(values.iter().map(|(name, value)| Condition::parameter(name, value)));
+            values.iter().map(|(name, value)| Condition::parameter(name, value)).collect()
         }
     }
-    Ok(conditions)
 }
 
 /// Collects the lifetimes that a rule sets.

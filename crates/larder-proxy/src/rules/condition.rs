@@ -22,6 +22,7 @@ use crate::readings::PathReadings;
 ///     Condition::headers([HeaderName::from_static("x-preview")]),
 ///     Condition::cookie("plan", "trial-*"),
 ///     Condition::parameters(["preview"]),
+///     Condition::not([Condition::cookies(["session"])]),
 /// ];
 /// ```
 #[derive(Debug, Clone)]
@@ -34,6 +35,8 @@ enum Kind {
     Headers(Vec<HeaderName>, Glob),
     Cookies(Vec<Glob>, Glob),
     Parameters(Vec<Glob>, Glob),
+    /// They do not all hold.
+    Not(Vec<Condition>),
 }
 
 impl Condition {
@@ -87,9 +90,21 @@ impl Condition {
         Self(Kind::Parameters(globs([name]), Glob::new(value)))
     }
 
+    /// Creates a condition that holds if these do not all hold, such as "none of these cookies".
+    ///
+    /// What is in doubt stays in doubt: if origins could read the path in several ways, the request
+    /// bypasses the cache.
+    pub fn not(conditions: impl IntoIterator<Item = Self>) -> Self {
+        Self(Kind::Not(conditions.into_iter().collect()))
+    }
+
     /// Returns whether only the URL decides on the condition, which is in each key.
     pub(super) fn is_of_url(&self) -> bool {
-        matches!(self.0, Kind::Paths(_) | Kind::Parameters(..))
+        match &self.0 {
+            Kind::Paths(_) | Kind::Parameters(..) => true,
+            Kind::Methods(_) | Kind::Headers(..) | Kind::Cookies(..) => false,
+            Kind::Not(conditions) => conditions.iter().all(Self::is_of_url),
+        }
     }
 }
 
@@ -143,6 +158,13 @@ impl RequestView<'_> {
                 names.iter().any(|name| cookies::contains(self.headers, name, value))
             }
             Kind::Parameters(names, value) => self.has_parameter(names, value),
+            Kind::Not(conditions) => {
+                return match self.outcome(conditions) {
+                    Outcome::Holds => Outcome::Fails,
+                    Outcome::Fails => Outcome::Holds,
+                    Outcome::Doubtful => Outcome::Doubtful,
+                };
+            }
         };
         if holds { Outcome::Holds } else { Outcome::Fails }
     }
@@ -219,6 +241,14 @@ mod tests {
             (Condition::parameter("a", "x"), "/?a=y&a=x", holds),
             (Condition::paths(["/a", "/a/*"]), "/a/b?c", holds),
             (Condition::paths(["/a"]), "/a/", fails),
+            (Condition::not([Condition::paths(["/a"])]), "/a", fails),
+            (Condition::not([Condition::paths(["/a"])]), "/b", holds),
+            (Condition::not([Condition::cookies(["plan"])]), "/", fails),
+            (Condition::not([Condition::cookies(["session"])]), "/", holds),
+            (Condition::not([Condition::cookies(["plan"]), Condition::paths(["/a"])]), "/a", fails),
+            (Condition::not([Condition::cookies(["plan"]), Condition::paths(["/a"])]), "/b", holds),
+            (Condition::not([Condition::not([Condition::paths(["/a"])])]), "/a", holds),
+            (Condition::not([]), "/", fails),
         ] {
             assert_eq!(outcome(&condition, target, &headers), expected, "{condition:?} of {target}");
         }
@@ -230,6 +260,7 @@ mod tests {
     fn a_path_with_several_readings_is_in_doubt() {
         let account = Condition::paths(["/account", "/account/*"]);
         let styles = Condition::paths(["*.css"]);
+        let others = Condition::not([account.clone()]);
         let (holds, fails, doubtful) = (Outcome::Holds, Outcome::Fails, Outcome::Doubtful);
         for (condition, path, expected) in [
             (&account, "/account/x", holds),
@@ -247,6 +278,10 @@ mod tests {
             (&styles, "/account;.css", doubtful),
             (&styles, "/account%00.css", doubtful),
             (&styles, "/account/a;b/c.css", holds),
+            (&others, "/account/x", fails),
+            (&others, "/other", holds),
+            (&others, "/Account/x", doubtful),
+            (&others, "/account;x", doubtful),
         ] {
             assert_eq!(outcome(condition, path, &HeaderMap::new()), expected, "{path}");
         }
