@@ -139,6 +139,19 @@ fn errors_name_what_is_wrong() {
             "line 1: tls.cert: can't read",
         ),
         ("[admin]\nlisten = \"0.0.0.0:1\"\n".to_owned() + &route(""), "line 2: admin.listen: other machines"),
+        ("listen = \n".to_owned(), "line 1: "),
+        (route("ranges = { slice = \"1KiB\" }"), "line 3: route.ranges.slice: the size of slices is from"),
+        (route("upgrade = false"), "did you mean `upgrades`?"),
+        (route("prefix = \"/\"\nprefix = \"/\""), "line 4: duplicate key"),
+    ] {
+        let error = checked(&text).expect_err(words).to_string();
+        assert!(error.contains(words), "{words}: {error}");
+    }
+}
+
+#[test]
+fn errors_in_rules_name_what_is_wrong() {
+    for (text, words) in [
         (route("[[route.when]]\nbypass = true"), "line 3: route.when: there is no condition"),
         (route("[[route.when]]\npath = \"*\""), "line 3: route.when: nothing follows from the conditions"),
         (
@@ -157,9 +170,15 @@ fn errors_name_what_is_wrong() {
         ),
         (route("[[route.when]]\nbypass = true\nnot = { cokie = \"a\" }"), "did you mean `cookie`?"),
         (route("[[route.when]]\nbypass = true\nnot = \"a\""), "line 5: route.when.not: invalid type"),
-        ("listen = \n".to_owned(), "line 1: "),
-        (route("ranges = { slice = \"1KiB\" }"), "line 3: route.ranges.slice: the size of slices is from"),
-        (route("upgrade = false"), "did you mean `upgrades`?"),
+    ] {
+        let error = checked(&text).expect_err(words).to_string();
+        assert!(error.contains(words), "{words}: {error}");
+    }
+}
+
+#[test]
+fn errors_in_listeners_and_limits_name_what_is_wrong() {
+    for (text, words) in [
         (limits("max_headers = 0"), "line 2: limits.max_headers: the value is not from 1 to 10000"),
         (
             limits("max_header_bytes = \"4KiB\""),
@@ -203,7 +222,6 @@ fn errors_name_what_is_wrong() {
             "listen = \"127.0.0.1:1\"\n".to_owned() + &listener("\"127.0.0.1:1\""),
             "line 3: listener.listen: there is another listener on 127.0.0.1:1",
         ),
-        (route("prefix = \"/\"\nprefix = \"/\""), "line 4: duplicate key"),
     ] {
         let error = checked(&text).expect_err(words).to_string();
         assert!(error.contains(words), "{words}: {error}");
