@@ -233,6 +233,11 @@ fn the_access_log_has_a_line_for_each_request() {
             "\"GET /page.html HTTP/1.1\" 200 16 \"-\" \"a \\\"test\\\"\" \"larder; hit; ttl=",
             "\"PURGE /page.html HTTP/1.1\" 405 ",
         ),
+        (
+            "extended",
+            "\"GET /page.html HTTP/1.1\" 200 16 \"-\" \"a \\\"test\\\"\" \"larder; hit; ttl=",
+            "\"PURGE /page.html HTTP/1.1\" 405 ",
+        ),
         ("json", "\"cache_status\":\"larder; hit; ttl=", "\"status\":405,"),
     ] {
         let dir = ConfigDir::new();

@@ -16,6 +16,7 @@ mod engine;
 mod error_chain;
 mod local_origin;
 mod origin;
+mod origin_report;
 pub mod policy;
 mod store;
 mod timeout;
@@ -37,6 +38,7 @@ pub use larder_policy::{
 };
 pub use local_origin::{OriginRequest, OriginRequests, Responder, local_origin};
 pub use origin::{Origin, OriginError, OriginErrorKind};
+pub use origin_report::OriginReport;
 pub use store::{
     BodySource, ByteStream, CacheStore, Candidate, Candidates, Change, Claim, EntryId, Epochs, HeldLease,
     Invalidation, InvalidationFeed, InvalidationStream, KeyValue, KeyValueStore, Lease, Leases, Purged,

@@ -6,7 +6,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri};
 use larder_core::{Body, Origin, OriginError, OriginErrorKind, Upgrade, Upgraded};
 
 use crate::{Balance, Health, balance::Balancer, budget::RetryBudget};
@@ -229,6 +229,8 @@ struct ReplayableRequest {
     method: Method,
     uri: Uri,
     fields: HeaderMap,
+    /// With the report of the exchange, if it has one.
+    extensions: Extensions,
     content: bytes::Bytes,
 }
 
@@ -239,6 +241,7 @@ impl ReplayableRequest {
         request.method_mut().clone_from(&self.method);
         request.uri_mut().clone_from(&self.uri);
         request.headers_mut().clone_from(&self.fields);
+        request.extensions_mut().clone_from(&self.extensions);
         request
     }
 }
@@ -262,8 +265,8 @@ impl Origin for Failover {
                 return result;
             }
         };
-        let replayable =
-            ReplayableRequest { method: parts.method, uri: parts.uri, fields: parts.headers, content };
+        let http::request::Parts { method, uri, headers: fields, extensions, .. } = parts;
+        let replayable = ReplayableRequest { method, uri, fields, extensions, content };
         let mut retries_left = self.options.retries;
         let mut may_have_received = vec![false; order.len()];
         let mut position = 0;

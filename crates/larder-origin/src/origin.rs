@@ -13,7 +13,7 @@ use http::{
     uri::Authority,
 };
 use hyper::body::{Body as _, Incoming};
-use larder_core::{Body, Origin, OriginError, OriginErrorKind, Upgrade, head_within};
+use larder_core::{Body, Origin, OriginError, OriginErrorKind, OriginReport, Upgrade, head_within};
 use tokio::time::Instant;
 
 use crate::{
@@ -52,6 +52,8 @@ pub struct HyperOrigin(Arc<Inner>);
 
 struct Inner {
     pool: Pool,
+    /// The name of the server in reports; `None` if each request has its own.
+    name: Option<Arc<str>>,
     options: HyperOptions,
     log: FailureLog,
 }
@@ -71,11 +73,26 @@ impl HyperOrigin {
     /// [`HyperOptions::to`] has no scheme `http` or `https`, has no host, or is `https` while the
     /// feature `tls` is disabled.
     pub fn new(options: HyperOptions) -> Result<Self, OptionsError> {
-        Ok(Self(Arc::new(Inner { pool: Pool::new(&options)?, options, log: FailureLog::default() })))
+        let pool = Pool::new(&options)?;
+        let name = options.to.as_ref().map(|to| to.to_string().trim_end_matches('/').into());
+        Ok(Self(Arc::new(Inner { pool, name, options, log: FailureLog::default() })))
     }
 }
 
 impl Inner {
+    /// Records in a report that a request is sent.
+    fn begin(&self, report: &OriginReport, request: &Request<Body>) -> (OriginReport, Instant) {
+        match &self.name {
+            Some(name) => report.begin(name),
+            None => {
+                let (scheme, authority) = (request.uri().scheme_str(), request.uri().authority());
+                let authority = authority.map_or("", Authority::as_str);
+                report.begin(&format!("{}://{authority}", scheme.unwrap_or("http")).into());
+            }
+        }
+        (report.clone(), Instant::now())
+    }
+
     /// Fetches from a server, and checks the response.
     async fn fetch(
         &self,
@@ -206,7 +223,11 @@ impl Origin for HyperOrigin {
             let error = OriginError::new(OriginErrorKind::Protocol);
             return Err(error.with_source("the request has no http or https URI with a host"));
         };
+        let report = OriginReport::of(&request).map(|report| self.0.begin(report, &request));
         let result = self.0.fetch(&server, request).await;
+        if let (Some((report, begun)), Ok(_)) = (report, &result) {
+            report.answered(begun.elapsed());
+        }
         result.inspect_err(|error| self.0.log.failed(&server, error))
     }
 

@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{StatusCode, Version, header::HOST, request::Parts};
-use larder_core::Upgraded;
+use larder_core::{OriginReport, Upgraded};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::Instant,
@@ -66,6 +66,11 @@ pub struct Access<'a> {
     pub duration: Duration,
     /// How the cache handled the request: the member that it added to `Cache-Status` (RFC 9211).
     pub cache_status: &'a str,
+    /// The origin that the request was sent to, such as `http://10.0.0.1:3000`: of several attempts,
+    /// that of the last one. `None` for a hit, and for a response to another request.
+    pub origin: Option<&'a str>,
+    /// How long the head of the origin's response took. `None` if it sent no response.
+    pub origin_duration: Option<Duration>,
     /// Id of the request's trace (W3C trace context): the one in the client's `traceparent`, which
     /// is forwarded as it is. `None` without a valid one.
     pub trace: Option<u128>,
@@ -122,7 +127,22 @@ pub(crate) struct LoggedExchange {
     pub(crate) started: Instant,
     pub(crate) status: StatusCode,
     pub(crate) cache_status: Bytes,
+    pub(crate) origin: Option<AnsweredBy>,
     pub(crate) sent: Sent,
+}
+
+/// The origin that a request was sent to, and how long the head of its response took.
+#[derive(Debug)]
+pub(crate) struct AnsweredBy {
+    server: Arc<str>,
+    head_time: Option<Duration>,
+}
+
+impl AnsweredBy {
+    /// Reads a report. What happens in the background later does not change it.
+    pub(crate) fn of(report: &OriginReport) -> Option<Self> {
+        report.server().map(|server| Self { server, head_time: report.head_time() })
+    }
 }
 
 /// What has been sent of a response's content.
@@ -174,6 +194,8 @@ impl Drop for LoggedExchange {
             complete: self.sent.complete,
             duration: self.started.elapsed(),
             cache_status: std::str::from_utf8(&self.cache_status).unwrap_or_default(),
+            origin: self.origin.as_ref().map(|origin| &*origin.server),
+            origin_duration: self.origin.as_ref().and_then(|origin| origin.head_time),
             trace: trace_of(&self.request.headers),
         });
     }

@@ -8,7 +8,10 @@ use http::{
     header::{EXPECT, HeaderValue},
     request::Parts,
 };
-use larder_core::{Body, Cache, CacheKey, CacheResponse, FetchError, Miss, OverrideFn, Upgrade, Upgraded};
+use larder_core::{
+    Body, Cache, CacheKey, CacheResponse, FetchError, Miss, Origin, OriginReport, OverrideFn, Upgrade,
+    Upgraded,
+};
 use tracing::Instrument as _;
 
 use crate::{
@@ -61,12 +64,12 @@ pub(crate) async fn forward(
     cache: &Cache,
     options: &ProxyOptions,
     head: &mut Parts,
-    (content, outcome): (Body, Option<ContentOutcome>),
+    ((content, outcome), report): ((Body, Option<ContentOutcome>), Option<&OriginReport>),
     plan: ForwardPlan<'_>,
 ) -> Result<CacheResponse, ForwardError> {
     let ForwardPlan { route, keyed, miss, encoding, overrides, target, peer } = plan;
     let mut headers = forwarded_fields(options, head, &target, peer)?;
-    let origin = encoding.origin(Arc::clone(&route.origin), cache, keyed.key, &mut headers);
+    let origin = encoding.origin(observed(&route.origin, report), cache, keyed.key, &mut headers);
     let request = outgoing(head, target, headers, content);
     let span = span_of(&request);
     let mut fetch_options = Cow::Borrowed(&route.options);
@@ -97,15 +100,24 @@ pub(crate) async fn pass_upgrade(
     cache: &Cache,
     options: &ProxyOptions,
     head: &mut Parts,
-    upgrade: Upgrade,
+    (upgrade, report): (Upgrade, Option<&OriginReport>),
     plan: UpgradePlan<'_>,
 ) -> Result<(CacheResponse, Option<Upgraded>), ForwardError> {
     let UpgradePlan { route, key, target, peer } = plan;
     let headers = forwarded_fields(options, head, &target, peer)?;
     let request = outgoing(head, target, headers, Body::empty());
     let span = span_of(&request);
-    let passing = cache.pass_upgrade(&key, request, upgrade, &*route.origin);
+    let origin = observed(&route.origin, report);
+    let passing = cache.pass_upgrade(&key, request, upgrade, &*origin);
     passing.instrument(span).await.map_err(ForwardError::Fetch)
+}
+
+/// Returns the origin of a route, which reports the server that it sends a request to.
+fn observed(origin: &Arc<dyn Origin>, report: Option<&OriginReport>) -> Arc<dyn Origin> {
+    match report {
+        Some(report) => report.observe(Arc::clone(origin)),
+        None => Arc::clone(origin),
+    }
 }
 
 /// Returns the fields of a request as they are forwarded. Takes those of `head`, or copies them if

@@ -13,14 +13,14 @@ use http::{
 };
 use larder_core::{
     Body, BodyError, Cache, CacheDetail, CacheKey, CacheResponse, CacheStatus, FetchError, Lookup, Origin,
-    Upgrade, Upgraded,
+    OriginReport, Upgrade, Upgraded,
     adapter::{ReceivedTarget, RequestTarget},
     policy::{ClientDirectives, accepts_trailers, header_names::CACHE_STATUS},
 };
 
 use crate::{
     HttpsRedirect, ProxyBody, ProxyOptions, Route,
-    access::{LoggedConnection, LoggedExchange, RequestStart, Sent},
+    access::{AnsweredBy, LoggedConnection, LoggedExchange, RequestStart, Sent},
     content::{ContentFailure, ContentLimits},
     encoding::NegotiatedEncoding,
     forward::{ForwardError, ForwardPlan, UpgradePlan, forward, pass_upgrade},
@@ -130,12 +130,12 @@ impl ReverseProxy {
         let peer = client.peer.map(|peer| peer.to_canonical());
         let client = Client { peer, ..client };
         let start = self.options.access_log.as_ref().map(RequestStart::now);
-        let ProxyExchange { response, cache_status, connection, has_trailers } =
+        let ProxyExchange { response, cache_status, origin, connection, has_trailers } =
             self.exchange(&mut head, content, client).await;
         let status = response.status();
         let logged = start.map(|RequestStart { log, started }| {
             let sent = Sent::default();
-            LoggedExchange { log, request: head, peer, started, status, cache_status, sent }
+            LoggedExchange { log, request: head, peer, started, status, cache_status, origin, sent }
         });
         let mut response = response.map(|body| ProxyBody::new(body, is_http_2));
         if !has_trailers {
@@ -226,13 +226,14 @@ impl ReverseProxy {
         };
         // Boxed: the future of a hit should not have the size of a whole fetch, which is copied
         // when the future moves.
-        let forwarding = Box::pin(forward(&self.cache, &self.options, head, content, plan));
-        match forwarding.await {
+        let report = self.report();
+        let forwarding =
+            Box::pin(forward(&self.cache, &self.options, head, (content, report.as_ref()), plan));
+        let exchange = match forwarding.await {
             Ok(response) => ProxyExchange { has_trailers, ..self.completed(response, is_head) },
-            Err(ForwardError::Loop) => self.rejected(reject::loop_detected(), CacheDetail::Refused),
-            Err(ForwardError::Content(failure)) => self.content_failed(failure, head),
-            Err(ForwardError::Fetch(error)) => self.failed(&error, is_head),
-        }
+            Err(error) => self.forward_failed(&error, head, is_head),
+        };
+        exchange.answered_by(report.as_ref())
     }
 
     /// Produces the response to a request to switch protocols, which passes the cache by.
@@ -251,11 +252,26 @@ impl ReverseProxy {
             return self.rejected(reject::not_a_uri(), CacheDetail::Refused);
         };
         let plan = UpgradePlan { route, key, target, peer };
-        match pass_upgrade(&self.cache, &self.options, head, upgrade, plan).await {
-            Ok((response, connection)) => ProxyExchange { connection, ..self.completed(response, false) },
-            Err(ForwardError::Loop) => self.rejected(reject::loop_detected(), CacheDetail::Refused),
-            Err(ForwardError::Content(failure)) => self.content_failed(failure, head),
-            Err(ForwardError::Fetch(error)) => self.failed(&error, false),
+        let report = self.report();
+        let exchange =
+            match pass_upgrade(&self.cache, &self.options, head, (upgrade, report.as_ref()), plan).await {
+                Ok((response, connection)) => ProxyExchange { connection, ..self.completed(response, false) },
+                Err(error) => self.forward_failed(&error, head, false),
+            };
+        exchange.answered_by(report.as_ref())
+    }
+
+    /// Creates a report of the origin, if there is a log for it.
+    fn report(&self) -> Option<OriginReport> {
+        self.options.access_log.as_ref().map(|_| OriginReport::default())
+    }
+
+    /// Creates the response to a request that could not be forwarded.
+    fn forward_failed(&self, error: &ForwardError, head: &Parts, is_head: bool) -> ProxyExchange {
+        match error {
+            ForwardError::Loop => self.rejected(reject::loop_detected(), CacheDetail::Refused),
+            ForwardError::Content(failure) => self.content_failed(*failure, head),
+            ForwardError::Fetch(error) => self.failed(error, is_head),
         }
     }
 
@@ -273,7 +289,7 @@ impl ReverseProxy {
                 response.headers_mut().entry(CONTENT_LENGTH).or_insert(length.into());
             }
         }
-        ProxyExchange { response, cache_status, connection: None, has_trailers: true }
+        ProxyExchange { response, cache_status, origin: None, connection: None, has_trailers: true }
     }
 
     /// Adds `Cache-Status` to the response to a rejected request, for which there is no other.
@@ -284,7 +300,7 @@ impl ReverseProxy {
         if let Ok(value) = HeaderValue::from_maybe_shared(cache_status.clone()) {
             response.headers_mut().insert(CACHE_STATUS, value);
         }
-        ProxyExchange { response, cache_status, connection: None, has_trailers: true }
+        ProxyExchange { response, cache_status, origin: None, connection: None, has_trailers: true }
     }
 
     /// Creates the response to a request of which the content did not arrive.
@@ -338,8 +354,17 @@ where
 struct ProxyExchange {
     response: Response<Body>,
     cache_status: Bytes,
+    /// The origin that the request was sent to, if there is a log for it.
+    origin: Option<AnsweredBy>,
     /// The origin's connection, if it has switched to another protocol.
     connection: Option<Upgraded>,
     /// Whether the client accepts trailers, if the response may have some.
     has_trailers: bool,
+}
+
+impl ProxyExchange {
+    /// Adds the origin that the request was sent to.
+    fn answered_by(self, report: Option<&OriginReport>) -> Self {
+        Self { origin: report.and_then(AnsweredBy::of), ..self }
+    }
 }

@@ -12,6 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error};
 pub enum AccessLogFormat {
     /// The "combined" format of Apache and nginx, then the cache status and the duration.
     Text,
+    /// A line of [`Text`](Self::Text), then the origin and how long the head of its response took.
+    Extended,
     /// A JSON object.
     Json,
 }

@@ -149,6 +149,7 @@ impl AccessLog for AccessWriter {
         if let Some((format, writer)) = &self.log {
             let mut line = match format {
                 AccessLogFormat::Text => text(access, SystemClock.now()),
+                AccessLogFormat::Extended => extended(access, SystemClock.now()),
                 AccessLogFormat::Json => json(access, SystemClock.now()),
             };
             line.push('\n');
@@ -184,6 +185,14 @@ fn text(access: &Access<'_>, now: Timestamp) -> String {
     )
 }
 
+/// Formats a line of text with the origin: its URL, and how long the head of its response took in
+/// seconds.
+fn extended(access: &Access<'_>, now: Timestamp) -> String {
+    let origin = escape(access.origin.unwrap_or("-"));
+    let seconds = access.origin_duration.map(|time| format!("{:.6}", time.as_secs_f64()));
+    format!("{} \"{origin}\" {}", text(access, now), seconds.as_deref().unwrap_or("-"))
+}
+
 /// Formats a line of JSON.
 fn json(access: &Access<'_>, now: Timestamp) -> String {
     serde_json::json!({
@@ -198,6 +207,8 @@ fn json(access: &Access<'_>, now: Timestamp) -> String {
         "complete": access.complete,
         "seconds": access.duration.as_secs_f64(),
         "cache_status": access.cache_status,
+        "origin": access.origin,
+        "origin_seconds": access.origin_duration.map(|time| time.as_secs_f64()),
         "trace_id": access.trace.map(|trace| format!("{trace:032x}")),
         "user_agent": access.header("user-agent"),
         "referer": access.header("referer"),

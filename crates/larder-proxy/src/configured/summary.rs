@@ -90,6 +90,7 @@ fn top_level(config: &Config) -> Vec<String> {
     if let Some(log) = &config.log {
         let format = match log.access {
             AccessLogFormat::Text => "text",
+            AccessLogFormat::Extended => "extended text",
             AccessLogFormat::Json => "JSON",
         };
         let place = log.file.as_ref().map(|path| path.display().to_string());
