@@ -46,3 +46,9 @@ pub(crate) fn not_encodable(error: NotEncodable) -> StoreError {
 pub(crate) fn closing() -> StoreError {
     StoreError::new(StoreErrorKind::Unavailable, NAME, "the runtime is shutting down")
 }
+
+/// Creates an error for a write to a store that was opened with `open_existing`.
+pub(crate) fn inspected() -> StoreError {
+    let detail = "the directory was opened to inspect it; open it with DiskStore::open to store responses";
+    StoreError::new(StoreErrorKind::Unavailable, NAME, detail)
+}

@@ -10,7 +10,8 @@
 //   `volume/commit`
 // - removal: `volume/removal` (key, group, URL prefix, everything), `state/tombstones`; damaged
 //   entries: `volume/damage`
-// - space: `volume/eviction`; leftovers of crashes: `volume/recovery`, `maintenance`
+// - space: `sizes`, `volume/space`, `volume/eviction`, `volume/clock_hand`; leftovers of crashes:
+//   `volume/recovery`, `maintenance`
 // - statistics: `stats`, `state/counters`, `volume/scan`
 // - bytes of the files: `format`, `state/state_file`; opening files: `fs/directory`,
 //   `fs/open_files`
@@ -22,6 +23,7 @@ mod maintenance;
 mod options;
 mod partial_body;
 mod shared;
+mod sizes;
 mod state;
 mod stats;
 mod store;

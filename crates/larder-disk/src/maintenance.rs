@@ -1,6 +1,7 @@
 //! Runs the store's maintenance thread. At the start and every ten minutes it reclaims what crashed
-//! processes have left. About once a second it saves the counters, closes removed files, and
-//! reopens the directory if it has been removed. Reclaiming is implemented in `recovery`.
+//! processes have left. About once a second it saves the counters, closes removed files,
+//! evicts what is beyond a lowered limit, and reopens the directory if it has been removed.
+//! Reclaiming is implemented in `recovery`.
 
 use std::{
     sync::{
@@ -13,7 +14,7 @@ use std::{
 
 use crate::{
     shared::Shared,
-    volume::{Volume, recovery},
+    volume::{Volume, recovery, space::trim},
 };
 
 /// Time between two runs.
@@ -47,6 +48,10 @@ fn maintain(shared: &Weak<Shared>, stopped: &Receiver<()>) {
         }
         volume.open_files.close_removed();
         volume.write_counts();
+        // Another process may have lowered the limit.
+        if let Err(error) = trim(&volume) {
+            tracing::debug!(%error, "disk store: could not evict entries");
+        }
         until_recount -= 1;
         if until_recount == 0 {
             until_recount = INTERVALS_PER_RECOUNT;

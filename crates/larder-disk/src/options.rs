@@ -1,5 +1,5 @@
-//! Defines the options of a disk store, and computes the sizes that follow from them: segments, and
-//! the longest body that is stored behind its head.
+//! Defines the options of a disk store. The sizes that follow from the limit are computed in
+//! `sizes`.
 
 /// Options of a [`DiskStore`](crate::DiskStore): limits in bytes, and durability.
 ///
@@ -17,10 +17,13 @@
 #[non_exhaustive]
 pub struct DiskOptions {
     /// Space that the directory may occupy in the file system, in bytes: bodies, heads, index and
-    /// all other files. Default: 1 GiB. Values below 4 MiB count as 4 MiB. At the limit, the
-    /// entries that were written first and not looked up since are evicted. The limit may be
-    /// exceeded by up to 2 %.
-    pub max_bytes: u64,
+    /// all other files. Values below 4 MiB count as 4 MiB. At the limit, the entries that were
+    /// written first and not looked up since are evicted. The limit may be exceeded by up to 2 %.
+    ///
+    /// The limit belongs to the directory, which records it. A value here changes it for all
+    /// processes; those that have the directory open follow within about a second. Default
+    /// (`None`): the limit of the directory, or 1 GiB for a new one.
+    pub max_bytes: Option<u64>,
     /// Longest body that is stored, in bytes. Default (`None`): a quarter of `max_bytes`. Values
     /// above half of `max_bytes` count as half of it. A longer body is not stored; its response
     /// still reaches the client.
@@ -53,7 +56,7 @@ pub enum Durability {
 impl Default for DiskOptions {
     fn default() -> Self {
         Self {
-            max_bytes: 1 << 30,
+            max_bytes: None,
             max_object: None,
             read_cache_bytes: 32 << 20,
             durability: Durability::default(),
@@ -62,11 +65,11 @@ impl Default for DiskOptions {
 }
 
 impl DiskOptions {
-    /// Sets the space that the directory may occupy in the file system, in bytes
+    /// Sets the space that the directory may occupy in the file system, in bytes, for all processes
     /// ([`max_bytes`](Self::max_bytes)).
     #[must_use]
     pub fn with_max_bytes(mut self, max_bytes: u64) -> Self {
-        self.max_bytes = max_bytes;
+        self.max_bytes = Some(max_bytes);
         self
     }
 
@@ -91,28 +94,5 @@ impl DiskOptions {
     pub fn with_durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
-    }
-
-    /// Returns the limit of the directory in bytes, at least 4 MiB.
-    pub(crate) fn limit(&self) -> u64 {
-        self.max_bytes.max(4 << 20)
-    }
-
-    /// Returns the length of the longest body that is stored.
-    pub(crate) fn longest_body(&self) -> u64 {
-        self.max_object.unwrap_or(self.limit() / 4).min(self.limit() / 2)
-    }
-
-    /// Returns the size of a segment in bytes: about 1/256 of the limit, 64 KiB to 16 MiB. Space is
-    /// allocated and freed in whole segments, and each process that writes has one open. The
-    /// smaller segments are, the closer to the limit the store can stay.
-    pub(crate) fn segment(&self) -> u64 {
-        (self.limit() / 256).next_power_of_two().clamp(64 << 10, 16 << 20)
-    }
-
-    /// Returns the length of the longest body that is stored in a segment behind its head. Longer
-    /// bodies are stored in separate files.
-    pub(crate) fn inline(&self) -> usize {
-        usize::try_from(self.segment() / 4).unwrap_or(usize::MAX).min(128 << 10)
     }
 }

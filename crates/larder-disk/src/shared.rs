@@ -20,8 +20,8 @@ pub(crate) struct Shared {
     path: PathBuf,
     options: DiskOptions,
     volume: RwLock<Arc<Volume>>,
-    /// Ends the maintenance thread when it is dropped.
-    _stop: Sender<()>,
+    /// Ends the maintenance thread, if there is one, when it is dropped.
+    _stop: Option<Sender<()>>,
 }
 
 impl fmt::Debug for Shared {
@@ -36,7 +36,13 @@ impl Shared {
     pub(crate) fn open(path: PathBuf, options: DiskOptions) -> io::Result<(Arc<Self>, Receiver<()>)> {
         let volume = RwLock::new(Arc::new(Volume::open(&path, options.clone())?));
         let (stop, stopped) = channel();
-        Ok((Arc::new(Self { path, options, volume, _stop: stop }), stopped))
+        Ok((Arc::new(Self { path, options, volume, _stop: Some(stop) }), stopped))
+    }
+
+    /// Opens an existing directory, without a maintenance thread.
+    pub(crate) fn open_existing(path: PathBuf) -> io::Result<Arc<Self>> {
+        let volume = RwLock::new(Arc::new(Volume::open_existing(&path)?));
+        Ok(Arc::new(Self { path, options: DiskOptions::default(), volume, _stop: None }))
     }
 
     /// Returns the open directory.

@@ -25,9 +25,11 @@ const SAMPLES: usize = 10_000;
 pub struct DiskStats {
     /// Number of entries in the index.
     pub entries: u64,
-    /// Bytes of the file system that the directory occupies.
+    /// Bytes of the file system that the directory occupies, or that are reserved for entries that
+    /// are being written.
     pub bytes: u64,
-    /// Limit of `bytes`: [`DiskOptions::max_bytes`](crate::DiskOptions::max_bytes), at least 4 MiB.
+    /// Limit of `bytes`: that of the directory
+    /// ([`DiskOptions::max_bytes`](crate::DiskOptions::max_bytes)).
     pub max_bytes: u64,
     /// Lookups that found at least one entry.
     pub hits: u64,
@@ -54,7 +56,7 @@ pub(crate) fn collect_stats(volume: &Volume) -> io::Result<DiskStats> {
     let step = usize::max(1, (state.buckets as usize * 24) / SAMPLES);
     let mut stats = DiskStats {
         bytes: state.used,
-        max_bytes: volume.options.limit(),
+        max_bytes: state.limit(),
         hits: counts.hits,
         misses: counts.misses,
         stored: counts.stored,

@@ -11,7 +11,7 @@ use larder_core::{
 
 use crate::{
     DiskOptions, DiskStats,
-    error::failed,
+    error::{failed, inspected},
     fs::{blocking::blocking, pread::ReadMode},
     maintenance,
     shared::Shared,
@@ -62,7 +62,8 @@ impl DiskStore {
     ///
     /// Opening takes the same time for ten million entries as for none. It starts the maintenance
     /// thread of the store, which first reclaims what crashed processes have left. Other processes
-    /// may have the same directory open; each process enforces its own [`DiskOptions`].
+    /// may have the same directory open; its limit is the same for all of them
+    /// ([`DiskOptions::max_bytes`]).
     ///
     /// # Errors
     ///
@@ -74,6 +75,34 @@ impl DiskStore {
         let (shared, stopped) = Shared::open(path, options)?;
         maintenance::start(&shared, stopped);
         Ok(Self { shared })
+    }
+
+    /// Opens an existing cache directory, to look at its entries or to remove some. Blocks.
+    ///
+    /// Nothing is created, evicted or reclaimed, and lookups are not counted. Removals and
+    /// [`mark_stale`](CacheStore::mark_stale) work as usual; [`reserve`](CacheStore::reserve)
+    /// fails. If the files may only be read, lookups and statistics work.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn purge() -> Result<(), Box<dyn std::error::Error>> {
+    /// use larder_core::{CacheStore as _, Scope};
+    ///
+    /// let store = larder_disk::DiskStore::open_existing("/var/cache/app")?;
+    /// store.remove(Scope::Prefix("https://example.com/news/")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](io::ErrorKind::NotFound) if there is no such directory, or it has no cache of
+    /// this version; [`InvalidInput`](io::ErrorKind::InvalidInput) if it is not a Larder cache;
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if its state file is damaged, which
+    /// [`open`](Self::open) repairs by removing everything; otherwise the error of the file system.
+    pub fn open_existing(path: impl AsRef<Path>) -> io::Result<Self> {
+        Ok(Self { shared: Shared::open_existing(std::path::absolute(path)?)? })
     }
 
     /// Returns statistics about the content of the store and about events in all processes.
@@ -143,6 +172,9 @@ impl CacheStore for DiskStore {
 
     async fn reserve(&self, key: &CacheKey) -> Result<Box<dyn Reservation>, StoreError> {
         let volume = self.shared.volume();
+        if !volume.is_maintained {
+            return Err(inspected());
+        }
         let reserved_at = volume.state_file.sequence().map_err(failed("could not read the state file"))?;
         Ok(Box::new(DiskReservation { volume, key: key.clone(), reserved_at }))
     }

@@ -21,15 +21,13 @@ use crate::{
     partial_body::{Follow, PartialBody, PartialBodyWriter},
     volume::{
         Volume,
-        commit::{Entry, commit},
-        eviction::make_room,
+        commit::{Entry, NewBody, commit},
+        space::{append, reserve},
     },
 };
 
 /// Bytes that are collected before they are written to the file.
 const FLUSH: usize = 256 << 10;
-/// Bytes by which the reserved space of a file grows.
-const RESERVATION_STEP: u64 = 1 << 20;
 
 /// A reservation of a key. Removals with a greater sequence number than `reserved_at` prevent its
 /// commit.
@@ -54,7 +52,7 @@ impl Reservation for DiskReservation {
         _keep_until: Timestamp,
     ) -> Result<Box<dyn StoreWriter>, StoreError> {
         let Self { volume, key, reserved_at } = *self;
-        let max = volume.options.longest_body();
+        let max = longest_body(&volume);
         if length.is_some_and(|length| length > max) {
             return Err(too_long(max));
         }
@@ -100,13 +98,13 @@ impl fmt::Debug for DiskWriter {
 #[async_trait]
 impl StoreWriter for DiskWriter {
     async fn write(&mut self, chunk: Bytes) -> Result<(), StoreError> {
-        let max = self.volume.options.longest_body();
+        let max = longest_body(&self.volume);
         self.length += chunk.len() as u64;
         if self.length > max {
             return Err(too_long(max));
         }
         let unflushed = self.partial.0.push(&chunk);
-        let is_long = self.temp.is_some() || unflushed > self.volume.options.inline();
+        let is_long = self.temp.is_some() || unflushed as u64 > self.volume.state_file.sizes().inline();
         if is_long {
             self.checksum_and_flush(unflushed >= FLUSH || self.temp.is_none()).await?;
         }
@@ -172,17 +170,16 @@ impl DiskWriter {
             }
         };
         let bytes = bytes.map_err(not_encodable)?;
-        make_room(volume, 0).map_err(failed("could not free space"))?;
-        let location = volume.append(&bytes).map_err(failed("could not write a record"))?;
+        let location = append(volume, &bytes).map_err(failed("could not write a record"))?;
         if volume.options.durability == Durability::PowerFailure {
             volume.segment_writer.sync().map_err(failed("could not sync to the disk"))?;
         }
         let file = self.temp.as_ref().map(|temp| temp.length);
         let envelope = Envelope { file, ..envelope };
         let entry = Entry { key: &self.key, head: &self.head, envelope };
-        commit(volume, &entry, location, self.temp.as_ref().map(TempBody::name))?;
+        commit(volume, &entry, location, self.temp.as_ref().map(TempBody::as_new_body))?;
         if let Some(temp) = self.temp.take() {
-            temp.persist().map_err(failed("could not lock the cache directory"))?;
+            temp.persist().map_err(failed("could not unlock a body"))?;
         }
         if volume.options.durability == Durability::PowerFailure {
             volume.directory.sync().map_err(failed("could not sync to the disk"))?;
@@ -190,6 +187,11 @@ impl DiskWriter {
         self.partial.0.committed();
         Ok(self.entry)
     }
+}
+
+/// Returns the length of the longest body that is stored now.
+fn longest_body(volume: &Volume) -> u64 {
+    volume.state_file.sizes().longest_body(volume.options.max_object)
 }
 
 /// Returns a random number for an entry, which clients cannot guess and which is practically
@@ -227,13 +229,18 @@ impl TempBody {
         FileName::Temp(self.number)
     }
 
+    /// Returns the file as the body of an entry to be committed.
+    fn as_new_body(&self) -> NewBody {
+        NewBody { name: self.name(), unused: self.reserved - self.length.next_multiple_of(4096) }
+    }
+
     /// Appends bytes. Makes room for them first.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let after = self.length + bytes.len() as u64;
         if after > self.reserved {
-            let more = (after - self.reserved).next_multiple_of(RESERVATION_STEP);
-            make_room(&self.volume, more)?;
-            self.volume.state_file.account(more, 0)?;
+            let step = self.volume.state_file.sizes().reservation_step();
+            let more = (after - self.reserved).next_multiple_of(step);
+            reserve(&self.volume, more)?;
             self.reserved += more;
         }
         self.file.write_all_at(bytes, self.length)?;
@@ -241,11 +248,10 @@ impl TempBody {
         Ok(())
     }
 
-    /// Retains the file, which is now the body of a committed entry, and releases its unused space.
+    /// Retains the file, which is now the body of a committed entry.
     fn persist(mut self) -> io::Result<()> {
         self.is_persisted = true;
-        self.file.unlock()?;
-        self.volume.state_file.account(self.length.next_multiple_of(4096), self.reserved)
+        self.file.unlock()
     }
 }
 

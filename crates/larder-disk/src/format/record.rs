@@ -4,6 +4,8 @@
 //! The envelope contains the length and the key's hash, so that a segment can be scanned, and the
 //! sequence numbers by which lookups ignore entries that were reserved before a removal.
 
+use std::{fs::File, io, os::unix::fs::FileExt as _};
+
 use bytes::Bytes;
 use larder_core::{
     CacheKey, EntryId, StoredHead,
@@ -68,6 +70,18 @@ impl Envelope {
     /// Returns the length of the record in units, rounded up.
     pub(crate) fn units(&self) -> u64 {
         u64::from(self.length).div_ceil(UNIT)
+    }
+}
+
+/// Reads the envelope at a position of a segment. Returns `None` at the end, and where the segment
+/// is truncated or damaged: records after that position cannot be located and are removed with the
+/// segment.
+pub(crate) fn envelope_in(file: &File, position: u64) -> io::Result<Option<Envelope>> {
+    let mut bytes = [0; ENVELOPE];
+    match file.read_exact_at(&mut bytes, position) {
+        Ok(()) => Ok(Envelope::decode(&bytes)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct Directory {
     folder: File,
     /// Path of the folder, to notice that it has been removed or replaced.
     path: PathBuf,
+    /// Whether files may be created in it.
+    creates: bool,
 }
 
 /// Whether a process uses a file.
@@ -78,13 +80,40 @@ impl Directory {
                 opened => opened?,
             };
             inner.lock_shared()?;
-            let opened = Self { folder: inner, path: path.join(&name) };
+            let opened = Self { folder: inner, path: path.join(&name), creates: true };
             if opened.still_exists() {
                 opened.remove_other_layouts(&outer, &name);
                 return Ok(opened);
             }
         }
         Err(io::Error::other("other processes keep removing the cache directory while it is being opened"))
+    }
+
+    /// Opens the directory at `path` and this layout's folder in it, and creates nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](io::ErrorKind::NotFound) or [`InvalidInput`](io::ErrorKind::InvalidInput) if
+    /// there is no Larder cache at `path`; any error of the file system.
+    pub(crate) fn open_existing(path: &Path) -> io::Result<Self> {
+        let missing = |what: &str| {
+            let why = format!("{} {what}", path.display());
+            move |error: io::Error| match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => io::Error::new(error.kind(), why),
+                _ => error,
+            }
+        };
+        let outer = open_folder(rustix::fs::CWD, path, OFlags::empty())
+            .map_err(missing("is not an existing directory"))?;
+        if !is_marked(&outer)?.unwrap_or(false) {
+            let why = format!("{} is not a Larder cache", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        let name = format!("v{}.{LAYOUT}", codec::VERSION);
+        let inner = open_folder(&outer, Path::new(&name), OFlags::NOFOLLOW)
+            .map_err(missing("has no cache of this version of Larder"))?;
+        inner.lock_shared()?;
+        Ok(Self { folder: inner, path: path.join(&name), creates: false })
     }
 
     /// Returns whether the path still leads to the open folder.
@@ -96,9 +125,25 @@ impl Directory {
         }
     }
 
-    /// Opens a file that is read and written in place. Creates it if it is missing.
+    /// Opens a file that is read and written in place. Creates it if it is missing, unless the
+    /// directory was opened as an existing one; then a file that cannot be written is opened for
+    /// reading.
     pub(crate) fn open_fixed(&self, name: &str) -> io::Result<File> {
-        self.openat(name, OFlags::RDWR | OFlags::CREATE)
+        use rustix::io::Errno;
+        if self.creates {
+            return self.openat(name, OFlags::RDWR | OFlags::CREATE);
+        }
+        match self.openat(name, OFlags::RDWR) {
+            Err(error)
+                if [Errno::ROFS, Errno::ACCESS]
+                    .map(|errno| errno.raw_os_error())
+                    .map(Some)
+                    .contains(&error.raw_os_error()) =>
+            {
+                self.openat(name, OFlags::RDONLY)
+            }
+            opened => opened,
+        }
     }
 
     /// Creates a new file and locks it. The lock marks it as in use and lasts until it is closed or
@@ -222,25 +267,32 @@ fn open_folder(at: impl std::os::fd::AsFd, path: &Path, flags: OFlags) -> io::Re
     Ok(File::from(fd))
 }
 
+/// Returns whether the directory has the tag file of this crate; `None` if it has no tag file.
+fn is_marked(outer: &File) -> io::Result<Option<bool>> {
+    use std::io::Read as _;
+    match rustix::fs::openat(outer, TAG, OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY, Mode::empty()) {
+        Ok(tag) => {
+            let mut text = String::new();
+            File::from(tag).take(4096).read_to_string(&mut text)?;
+            // An empty tag is one that another process is writing.
+            Ok(Some(text.is_empty() || text.contains("larder-disk")))
+        }
+        Err(rustix::io::Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Writes the tag file into an empty directory. Fails with
 /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the directory has other files and no such tag.
 fn mark_as_cache(outer: &File, path: &Path) -> io::Result<()> {
-    use std::io::{Read as _, Write as _};
+    use std::io::Write as _;
     let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
     // Twice: another process may write the tag between the check for the tag and the listing.
     for _ in 0..2 {
-        match rustix::fs::openat(outer, TAG, flags | OFlags::RDONLY, Mode::empty()) {
-            Ok(tag) => {
-                let mut text = String::new();
-                File::from(tag).take(4096).read_to_string(&mut text)?;
-                // An empty tag is one that another process is writing.
-                if text.is_empty() || text.contains("larder-disk") {
-                    return Ok(());
-                }
-                break;
-            }
-            Err(rustix::io::Errno::NOENT) => {}
-            Err(error) => return Err(error.into()),
+        match is_marked(outer)? {
+            Some(true) => return Ok(()),
+            Some(false) => break,
+            None => {}
         }
         let is_dot_entry = |name: &std::ffi::CStr| matches!(name.to_bytes(), b"." | b"..");
         if Dir::read_from(outer)?.all(|entry| entry.is_ok_and(|entry| is_dot_entry(entry.file_name()))) {

@@ -4,7 +4,15 @@
 //! The lock is held for microseconds, and waited for at most 2 s. The kernel releases it when its
 //! holder dies. Lookups take no lock.
 
-use std::{fs::File, hash::Hasher as _, io, os::unix::fs::FileExt as _, thread, time::Duration};
+use std::{
+    fs::File,
+    hash::Hasher as _,
+    io,
+    os::unix::fs::FileExt as _,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::Duration,
+};
 
 use larder_core::{CacheGroup, CacheKey};
 use parking_lot::{Mutex, MutexGuard};
@@ -12,15 +20,25 @@ use siphasher::sip::SipHasher13;
 
 use crate::{
     format::file_name::{LOCK, STATE},
-    fs::directory::Directory,
+    fs::{
+        directory::Directory,
+        pread::{ReadMode, read_at},
+    },
+    sizes::{DEFAULT_LIMIT, MIN_LIMIT, Sizes},
 };
 
 /// First bytes of the state file.
 const MAGIC: &[u8; 8] = b"LARDISK2";
-/// Bytes of the state file.
-const SIZE: usize = 116;
+/// Bytes of the first part of the state file, which all versions of this layout have.
+const BASE: usize = 116;
+/// Bytes of the state file: the first part, and the extension with a checksum of its own. Programs
+/// that do not know the extension leave it unchanged.
+const SIZE: usize = 144;
 /// Byte offset of the sequence number.
 const SEQUENCE: u64 = 32;
+/// Sequence numbers that are skipped when the directory is opened. After a power failure the state
+/// may be older than the records: their numbers must not be given again.
+const SEQUENCE_JUMP: u64 = 1 << 32;
 
 /// Longest wait for the lock. After that the operation fails.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -46,6 +64,11 @@ pub(crate) struct State {
     pub(crate) clear_epoch: u64,
     /// Sequence number of the last removal by URL prefix.
     pub(crate) prefix_epoch: u64,
+    /// Space that the directory may occupy, in bytes. Zero in a directory of a program that did not
+    /// record it.
+    pub(crate) limit: u64,
+    /// Sequence number of the last removal of any group.
+    pub(crate) group_epoch: u64,
 }
 
 /// Event totals of all processes since the directory was created.
@@ -73,7 +96,29 @@ impl State {
             counts: Counts::default(),
             clear_epoch: 0,
             prefix_epoch: 0,
+            limit: DEFAULT_LIMIT,
+            group_epoch: 0,
         })
+    }
+
+    /// Returns the limit of the directory in bytes.
+    pub(crate) fn limit(&self) -> u64 {
+        if self.limit == 0 { DEFAULT_LIMIT } else { self.limit.max(MIN_LIMIT) }
+    }
+
+    /// Sets the limit to the one that a process has chosen. Without one, the limit of the directory
+    /// stays; a directory without a limit gets the default, or what it occupies if that is more.
+    fn choose_limit(&mut self, chosen: Option<u64>) {
+        let chosen = chosen.map(|limit| limit.max(MIN_LIMIT));
+        let before = self.limit;
+        self.limit = match (chosen, before) {
+            (Some(chosen), _) => chosen,
+            (None, 0) => self.used.max(DEFAULT_LIMIT),
+            (None, before) => before,
+        };
+        if before != 0 && before != self.limit {
+            tracing::info!(before, now = self.limit, "disk store: changed the limit of the directory");
+        }
     }
 
     /// Encodes the state with its checksum.
@@ -94,18 +139,31 @@ impl State {
         for count in [hits, misses, stored, evicted, corrupt, failed, self.clear_epoch, self.prefix_epoch] {
             put(&count.to_le_bytes());
         }
-        let checksum = crc32fast::hash(&bytes[..SIZE - 4]);
+        let checksum = crc32fast::hash(&bytes[..BASE - 4]);
+        bytes[BASE - 4..BASE].copy_from_slice(&checksum.to_le_bytes());
+        bytes[BASE..BASE + 8].copy_from_slice(&self.limit.to_le_bytes());
+        bytes[BASE + 8..BASE + 16].copy_from_slice(&self.group_epoch.to_le_bytes());
+        let checksum = crc32fast::hash(&bytes[BASE..SIZE - 4]);
         bytes[SIZE - 4..].copy_from_slice(&checksum.to_le_bytes());
         bytes
     }
 
-    /// Decodes the state. Returns `None` if the magic or the checksum is wrong.
-    fn decode(bytes: &[u8; SIZE]) -> Option<Self> {
+    /// Decodes the state. Returns `None` if the magic or a checksum is wrong. The extension may be
+    /// missing.
+    fn decode(bytes: &[u8]) -> Option<Self> {
         let u64_at = |at: usize| bytes[at..].first_chunk().map(|chunk| u64::from_le_bytes(*chunk));
         let u32_at = |at: usize| bytes[at..].first_chunk().map(|chunk| u32::from_le_bytes(*chunk));
-        if &bytes[..8] != MAGIC || u32_at(SIZE - 4)? != crc32fast::hash(&bytes[..SIZE - 4]) {
+        let base: &[u8; BASE] = bytes.first_chunk()?;
+        if &base[..8] != MAGIC || u32_at(BASE - 4)? != crc32fast::hash(&base[..BASE - 4]) {
             return None;
         }
+        let (limit, group_epoch) = match bytes.len() {
+            BASE => (0, 0),
+            SIZE if u32_at(SIZE - 4)? == crc32fast::hash(&bytes[BASE..SIZE - 4]) => {
+                (u64_at(BASE)?, u64_at(BASE + 8)?)
+            }
+            _ => return None,
+        };
         Some(Self {
             seed: *bytes[8..].first_chunk()?,
             buckets: u32_at(24)?,
@@ -122,6 +180,8 @@ impl State {
             },
             clear_epoch: u64_at(96)?,
             prefix_epoch: u64_at(104)?,
+            limit,
+            group_epoch,
         })
     }
 }
@@ -135,30 +195,62 @@ pub(crate) struct StateFile {
     threads: Mutex<()>,
     /// Key of the hash, as read when the directory was opened.
     seed: [u8; 16],
+    /// Limit of the directory, as last read.
+    limit: AtomicU64,
 }
 
 impl StateFile {
     /// Opens the state file. If it is missing or damaged, calls `initialize`, which empties the
-    /// directory and returns the number of buckets; then writes a new state.
+    /// directory and returns the number of buckets; then writes a new state. `limit` is the limit
+    /// that this process has chosen.
     pub(crate) fn open(
         directory: &Directory,
+        limit: Option<u64>,
         initialize: impl FnOnce() -> io::Result<u32>,
     ) -> io::Result<Self> {
-        let file = directory.open_fixed(STATE)?;
-        let lock = directory.open_fixed(LOCK)?;
-        let mut opened = Self { file, lock, threads: Mutex::new(()), seed: [0; 16] };
+        let mut opened = Self::of(directory)?;
         let locks = opened.acquire_locks()?;
-        let state = match opened.read()? {
+        let mut state = match opened.read()? {
             Some(state) => state,
-            None => {
-                let state = State::new(initialize()?)?;
-                opened.file.write_all_at(&state.encode(), 0)?;
-                state
-            }
+            None => State::new(initialize()?)?,
         };
+        state.choose_limit(limit);
+        state.sequence += SEQUENCE_JUMP;
+        opened.file.write_all_at(&state.encode(), 0)?;
+        opened.sync()?;
         drop(locks);
+        opened.limit.store(state.limit, Ordering::Relaxed);
         opened.seed = state.seed;
         Ok(opened)
+    }
+
+    /// Opens the state file of an existing directory, and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if the state is missing or damaged.
+    pub(crate) fn open_existing(directory: &Directory) -> io::Result<Self> {
+        let mut opened = Self::of(directory)?;
+        opened.seed = opened.peek()?.seed;
+        Ok(opened)
+    }
+
+    /// Opens the files.
+    fn of(directory: &Directory) -> io::Result<Self> {
+        let (file, lock) = (directory.open_fixed(STATE)?, directory.open_fixed(LOCK)?);
+        let limit = AtomicU64::new(DEFAULT_LIMIT);
+        Ok(Self { file, lock, threads: Mutex::new(()), seed: [0; 16], limit })
+    }
+
+    /// Returns the sizes that follow from the limit of the directory, as this process has last read
+    /// it.
+    pub(crate) fn sizes(&self) -> Sizes {
+        Sizes::new(self.limit.load(Ordering::Relaxed))
+    }
+
+    /// Waits until the state is on the disk.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
     }
 
     /// Takes the lock and reads the state. Changes are written by [`StateGuard::save`].
@@ -234,11 +326,12 @@ impl StateFile {
     /// Reads the state. Returns `None` if it is missing or damaged.
     fn read(&self) -> io::Result<Option<State>> {
         let mut bytes = [0; SIZE];
-        match self.file.read_exact_at(&mut bytes, 0) {
-            Ok(()) => Ok(State::decode(&bytes)),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-            Err(error) => Err(error),
+        let read = read_at(&self.file, &mut bytes, 0, ReadMode::Blocking)?;
+        let state = State::decode(&bytes[..read]);
+        if let Some(state) = state {
+            self.limit.store(state.limit(), Ordering::Relaxed);
         }
+        Ok(state)
     }
 
     /// Takes both locks, that of this process's threads and that of the file.

@@ -16,8 +16,8 @@ use crate::{
     state::{counters::Counters, state_file::StateGuard, tombstones::TombstoneKind},
     volume::{
         Volume,
-        eviction::make_room,
         read_record::{file_of, record_at, slot_of},
+        space::append,
     },
 };
 
@@ -28,8 +28,16 @@ pub(crate) struct Entry<'a> {
     pub(crate) envelope: Envelope,
 }
 
+/// The body of an entry in a file that is to be renamed.
+#[derive(Clone, Copy)]
+pub(crate) struct NewBody {
+    pub(crate) name: FileName,
+    /// Bytes that are accounted for, but that the body does not occupy.
+    pub(crate) unused: u64,
+}
+
 /// Makes a record visible. It replaces the entry with the same selecting header values. The
-/// file `temp`, if any, becomes the entry's body.
+/// file `body`, if any, becomes the entry's body.
 ///
 /// # Errors
 ///
@@ -39,7 +47,7 @@ pub(crate) fn commit(
     volume: &Volume,
     entry: &Entry<'_>,
     location: RecordLocation,
-    temp: Option<FileName>,
+    body: Option<NewBody>,
 ) -> Result<(), StoreError> {
     let hash = entry.envelope.hash;
     let mut guard = volume.state_file.lock().map_err(failed("could not lock the cache directory"))?;
@@ -48,8 +56,9 @@ pub(crate) fn commit(
     }
     let mut commit_slot = || -> io::Result<()> {
         let file = FileName::Body(hash, entry.envelope.entry.0);
-        if let Some(temp) = temp {
-            volume.directory.rename(temp, file)?;
+        if let Some(body) = body {
+            volume.directory.rename(body.name, file)?;
+            guard.state.used = guard.state.used.saturating_sub(body.unused);
         }
         let slot = Slot {
             tag: hash as u32,
@@ -57,11 +66,12 @@ pub(crate) fn commit(
             offset: location.offset,
             size: location.size,
             referenced: 0,
-            has_file: temp.is_some(),
+            has_file: body.is_some(),
         };
         let result = put_slot(volume, entry, slot, &mut guard);
-        if result.is_err() && temp.is_some() {
-            let _ = volume.discard(file);
+        if let Some(body) = body.filter(|_| result.is_err()) {
+            let freed = volume.discard(file);
+            guard.state.used = (guard.state.used + body.unused).saturating_sub(freed.unwrap_or_default());
         }
         result
     };
@@ -157,8 +167,7 @@ pub(crate) fn freshen(
         (None, None) => return Err(not_found()),
     }
     .map_err(not_encodable)?;
-    make_room(volume, 0).map_err(failed("could not free space"))?;
-    let location = volume.append(&bytes).map_err(failed("could not write a record"))?;
+    let location = append(volume, &bytes).map_err(failed("could not write a record"))?;
     let replacing = || -> io::Result<bool> {
         let _guard = volume.state_file.lock()?;
         volume.index.replace(&old, location)

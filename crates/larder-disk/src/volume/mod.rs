@@ -1,8 +1,10 @@
 //! Owns the parts of an open directory, which all operations use. The methods here open, close and
 //! save the parts, or pass one part to another. The operations are functions in their own modules:
-//! `lookup`, `commit`, `removal`, `eviction`, `recovery`, `damage`, `scan`.
+//! `lookup`, `commit`, `removal`, `eviction`, `space`, `append`, `recovery`, `damage`, `scan`.
 
+mod append;
 pub(crate) mod body;
+mod clock_hand;
 pub(crate) mod commit;
 pub(crate) mod damage;
 pub(crate) mod eviction;
@@ -14,6 +16,7 @@ pub(crate) mod recovery;
 pub(crate) mod removal;
 pub(crate) mod scan;
 pub(crate) mod segment;
+pub(crate) mod space;
 
 use std::{
     fs::File,
@@ -28,7 +31,7 @@ use parking_lot::Mutex;
 use crate::{
     DiskOptions,
     format::{
-        bucket::{BUCKET, RecordLocation},
+        bucket::BUCKET,
         file_name::{FileName, INDEX, STALE, TOMBSTONES},
     },
     fs::{buffers::Buffers, directory::Directory, open_files::OpenFiles, pread::ReadMode},
@@ -38,6 +41,7 @@ use crate::{
         tombstones::{TombstoneKind, Tombstones},
     },
     volume::{
+        clock_hand::ClockHand,
         index::{FIRST_BUCKETS, Index},
         read_cache::ReadCache,
         segment::SegmentWriter,
@@ -58,19 +62,22 @@ pub(crate) struct Volume {
     pub(crate) counters: Counters,
     pub(crate) read_cache: ReadCache,
     pub(crate) options: DiskOptions,
-    /// Segments to evict next. Its lock allows one eviction at a time in this process.
-    pub(crate) eviction_queue: Mutex<std::collections::VecDeque<u32>>,
+    /// Whether this process evicts entries and reclaims leftovers.
+    pub(crate) is_maintained: bool,
+    /// Position of the next eviction. Its lock allows one at a time in this process.
+    pub(crate) clock_hand: Mutex<ClockHand>,
     pub(crate) open_files: OpenFiles,
     /// Set when the directory has been replaced by a reopened one. Ends recovery in the old one.
     pub(crate) is_lost: AtomicBool,
 }
 
 impl Volume {
-    /// Opens the directory. Removes its content if the state file is missing or damaged.
+    /// Opens the directory and creates what is missing. Removes its content if the state file is
+    /// missing or damaged.
     pub(crate) fn open(path: &Path, options: DiskOptions) -> io::Result<Self> {
         let directory = Directory::open(path)?;
         let index = directory.open_fixed(INDEX)?;
-        let state_file = StateFile::open(&directory, || {
+        let state_file = StateFile::open(&directory, options.max_bytes, || {
             // Without a valid state file, stored entries cannot be distinguished from removed ones.
             for name in directory.list()? {
                 directory.remove(name)?;
@@ -81,19 +88,38 @@ impl Volume {
             index.set_len(u64::from(FIRST_BUCKETS) * BUCKET as u64)?;
             Ok(FIRST_BUCKETS)
         })?;
-        let buckets = state_file.peek()?.buckets;
+        Self::of(directory, state_file, index, options, true)
+    }
+
+    /// Opens an existing directory. Creates, evicts and reclaims nothing.
+    pub(crate) fn open_existing(path: &Path) -> io::Result<Self> {
+        let directory = Directory::open_existing(path)?;
+        let state_file = StateFile::open_existing(&directory)?;
+        let index = directory.open_fixed(INDEX)?;
+        Self::of(directory, state_file, index, DiskOptions::default(), false)
+    }
+
+    /// Creates the parts that no file needs.
+    fn of(
+        directory: Directory,
+        state_file: StateFile,
+        index: File,
+        options: DiskOptions,
+        is_maintained: bool,
+    ) -> io::Result<Self> {
         Ok(Self {
-            index: Index::new(index, buckets),
+            index: Index::new(index, state_file.peek()?.buckets),
             tombstones: Tombstones::new(directory.open_fixed(TOMBSTONES)?),
             stale: Tombstones::new(directory.open_fixed(STALE)?),
             directory,
             state_file,
-            segment_writer: SegmentWriter::new(options.segment()),
+            segment_writer: SegmentWriter::default(),
             buffers: Buffers::default(),
             counters: Counters::default(),
             read_cache: ReadCache::new(options.read_cache_bytes),
             options,
-            eviction_queue: Mutex::default(),
+            is_maintained,
+            clock_hand: Mutex::default(),
             open_files: OpenFiles::default(),
             is_lost: AtomicBool::new(false),
         })
@@ -108,11 +134,6 @@ impl Volume {
     /// space.
     pub(crate) fn discard(&self, name: FileName) -> io::Result<u64> {
         self.open_files.discard(&self.directory, name)
-    }
-
-    /// Appends a record to the segment that this process is writing.
-    pub(crate) fn append(&self, record: &[u8]) -> io::Result<RecordLocation> {
-        self.segment_writer.append(&self.directory, &self.state_file, record)
     }
 
     /// Closes the segment that this process is writing.
@@ -144,7 +165,7 @@ impl Volume {
 
     /// Adds this process's counters to the totals in the state file.
     pub(crate) fn write_counts(&self) {
-        if self.counters.is_empty() {
+        if self.counters.is_empty() || !self.is_maintained {
             return;
         }
         if let Ok(mut guard) = self.state_file.lock() {

@@ -1,7 +1,7 @@
 //! Reads the records that slots point to. What is done with a record that is not valid is left to
 //! `damage` and to the callers.
 
-use std::{fs::File, io, os::unix::fs::FileExt as _};
+use std::io;
 
 use bytes::Bytes;
 use larder_core::{CacheKey, EntryId, codec::NotAnEntry};
@@ -48,18 +48,6 @@ pub(crate) fn bytes_at(volume: &Volume, slot: &Slot, max_bytes: usize, mode: Rea
 /// Reads the envelope that a slot points to. Returns `None` if there is no valid one.
 pub(crate) fn envelope_at(volume: &Volume, slot: &Slot) -> io::Result<Option<Envelope>> {
     Ok(Envelope::decode(&bytes_at(volume, slot, ENVELOPE, ReadMode::Blocking)?))
-}
-
-/// Reads the envelope at a position of a segment. Returns `None` at the end, and where the segment
-/// is truncated or damaged: records after that position cannot be located and are removed with the
-/// segment.
-pub(crate) fn envelope_in(file: &File, position: u64) -> io::Result<Option<Envelope>> {
-    let mut bytes = [0; ENVELOPE];
-    match file.read_exact_at(&mut bytes, position) {
-        Ok(()) => Ok(Envelope::decode(&bytes)),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// Finds the slot of an entry by the key's hash and the entry's number.

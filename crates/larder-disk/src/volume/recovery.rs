@@ -6,13 +6,9 @@ use std::{fs::File, io, sync::atomic::Ordering};
 use larder_core::EntryId;
 
 use crate::{
-    format::{bucket::UNIT, file_name::FileName},
+    format::{bucket::UNIT, file_name::FileName, record::envelope_in},
     fs::{directory::FileUse, pread::ReadMode},
-    volume::{
-        Volume,
-        eviction::make_room,
-        read_record::{envelope_in, slot_of},
-    },
+    volume::{Volume, read_record::slot_of, space::trim},
 };
 
 /// Removes orphaned files and recounts the used space. Lookups are not blocked.
@@ -35,7 +31,7 @@ pub(crate) fn reclaim(volume: &Volume) -> io::Result<()> {
     guard.state.used = (used + used_after).saturating_sub(used_before);
     guard.save()?;
     drop(guard);
-    make_room(volume, 0)
+    trim(volume)
 }
 
 /// Removes a temporary body if no process has locked it. Returns the bytes it occupies, zero if
@@ -43,7 +39,11 @@ pub(crate) fn reclaim(volume: &Volume) -> io::Result<()> {
 fn reclaim_temp(volume: &Volume, name: FileName) -> io::Result<u64> {
     match volume.directory.lock_unused(name)? {
         FileUse::Removed => Ok(0),
-        FileUse::Used => Ok(volume.directory.size_of(name).unwrap_or(0)),
+        FileUse::Used => {
+            let size = volume.directory.size_of(name).unwrap_or(0);
+            // Its writer has accounted for whole steps.
+            Ok(size.next_multiple_of(volume.state_file.sizes().reservation_step()))
+        }
         FileUse::Unused(_locked) => {
             volume.directory.remove(name)?;
             Ok(0)
@@ -61,7 +61,9 @@ fn reclaim_body(volume: &Volume, name: FileName, hash: u64, entry: EntryId) -> i
         volume.directory.remove(name)?;
         return Ok(0);
     }
-    Ok(volume.directory.size_of(name).unwrap_or(0))
+    // At least as long as the shortest body in a file, also if the file system compresses it: the
+    // limit of the directory limits its files, too.
+    Ok(volume.directory.size_of(name).unwrap_or(0).max(volume.state_file.sizes().inline()))
 }
 
 /// Returns the bytes that a segment occupies: its full size while it is being written. Removes
@@ -69,7 +71,8 @@ fn reclaim_body(volume: &Volume, name: FileName, hash: u64, entry: EntryId) -> i
 fn reclaim_segment(volume: &Volume, name: FileName, number: u32, clear_epoch: u64) -> io::Result<u64> {
     let file = match volume.directory.lock_unused(name)? {
         FileUse::Removed => return Ok(0),
-        FileUse::Used => return Ok(volume.options.segment()),
+        // Its writer has accounted for the whole.
+        FileUse::Used => return Ok(volume.state_file.sizes().segment()),
         FileUse::Unused(file) => file,
     };
     if clear_epoch > 0 && is_older_than(&file, clear_epoch)? {

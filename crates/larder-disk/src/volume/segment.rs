@@ -18,10 +18,8 @@ use crate::{
 };
 
 /// Writes the segments of this process.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct SegmentWriter {
-    /// Size of a segment in bytes.
-    segment_bytes: u64,
     /// The segment that is being written, if any.
     active: Mutex<Option<Active>>,
 }
@@ -33,30 +31,17 @@ struct Active {
     file: Arc<File>,
     /// Bytes written so far.
     length: u64,
+    /// Bytes that are accounted for in the state file.
+    reserved: u64,
 }
 
 impl SegmentWriter {
-    /// Creates a writer of segments of this size.
-    pub(crate) fn new(segment_bytes: u64) -> Self {
-        Self { segment_bytes, active: Mutex::default() }
-    }
-
-    /// Appends a record to the active segment. Starts a new segment if the record does not fit.
-    pub(crate) fn append(
-        &self,
-        directory: &Directory,
-        state_file: &StateFile,
-        record: &[u8],
-    ) -> io::Result<RecordLocation> {
+    /// Appends a record to the active segment. Returns `None` if there is none or the record does
+    /// not fit.
+    pub(crate) fn append(&self, record: &[u8]) -> io::Result<Option<RecordLocation>> {
         let mut active = self.active.lock();
         let length = record.len() as u64;
-        if active.as_ref().is_some_and(|active| active.length + length > self.segment_bytes) {
-            self.seal(state_file, &mut active)?;
-        }
-        let active = match &mut *active {
-            Some(active) => active,
-            none => none.insert(self.new_segment(directory, state_file)?),
-        };
+        let Some(active) = active.as_mut().filter(|active| active.has_room(length)) else { return Ok(None) };
         let start = active.length;
         if let Err(error) = active.file.write_all_at(record, start) {
             // Frees the space of a partial write.
@@ -65,11 +50,38 @@ impl SegmentWriter {
         }
         active.length += length;
         let too_large = |_| io::Error::other("the segment or the record is too long for the index");
-        Ok(RecordLocation {
+        Ok(Some(RecordLocation {
             segment: active.number,
             offset: u32::try_from(start / UNIT).map_err(too_large)?,
             size: u16::try_from(length / UNIT).map_err(too_large)?,
-        })
+        }))
+    }
+
+    /// Starts a segment of `reserved` bytes, which the caller has accounted for, and closes the
+    /// active one. Does nothing but release the bytes if another thread has started one in which
+    /// a record of `length` bytes fits.
+    pub(crate) fn start(
+        &self,
+        directory: &Directory,
+        state_file: &StateFile,
+        reserved: u64,
+        length: u64,
+    ) -> io::Result<()> {
+        let mut active = self.active.lock();
+        if active.as_ref().is_some_and(|active| active.has_room(length)) {
+            return state_file.account(0, reserved);
+        }
+        let started = seal(state_file, &mut active).and_then(|()| create(directory, state_file));
+        match started {
+            Ok((number, file)) => {
+                *active = Some(Active { number, file: Arc::new(file), length: 0, reserved });
+                Ok(())
+            }
+            Err(error) => {
+                let _ = state_file.account(0, reserved);
+                Err(error)
+            }
+        }
     }
 
     /// Waits until the appended records are on the disk.
@@ -81,33 +93,38 @@ impl SegmentWriter {
     /// Closes the active segment: releases its unused space, and unlocks it so that it can be
     /// evicted.
     pub(crate) fn close(&self, state_file: &StateFile) {
-        let _ = self.seal(state_file, &mut self.active.lock());
+        let _ = seal(state_file, &mut self.active.lock());
     }
+}
 
-    /// Closes a segment: releases its unused space and its lock.
-    fn seal(&self, state_file: &StateFile, active: &mut Option<Active>) -> io::Result<()> {
-        let Some(active) = active.take() else { return Ok(()) };
-        let unused = self.segment_bytes.saturating_sub(active.length.next_multiple_of(4096));
-        state_file.account(0, unused)?;
-        active.file.unlock()
+impl Active {
+    /// Returns whether a record of `length` bytes fits.
+    fn has_room(&self, length: u64) -> bool {
+        self.length + length <= self.reserved
     }
+}
 
-    /// Creates the next segment and accounts for its full size.
-    fn new_segment(&self, directory: &Directory, state_file: &StateFile) -> io::Result<Active> {
+/// Closes a segment: releases its unused space and its lock.
+fn seal(state_file: &StateFile, active: &mut Option<Active>) -> io::Result<()> {
+    let Some(active) = active.take() else { return Ok(()) };
+    state_file.account(0, active.reserved.saturating_sub(active.length.next_multiple_of(4096)))?;
+    active.file.unlock()
+}
+
+/// Creates the file of the next segment.
+fn create(directory: &Directory, state_file: &StateFile) -> io::Result<(u32, File)> {
+    loop {
         let mut guard = state_file.lock()?;
         let number = guard.state.next_segment;
         guard.state.next_segment = number.checked_add(1).ok_or_else(|| {
             io::Error::other("all segment numbers have been used; delete the cache directory")
         })?;
-        guard.state.used += self.segment_bytes;
         guard.save()?;
         drop(guard);
         match directory.create(FileName::Segment(number)) {
-            Ok(file) => Ok(Active { number, file: Arc::new(file), length: 0 }),
-            Err(error) => {
-                let _ = state_file.account(0, self.segment_bytes);
-                Err(error)
-            }
+            // After a power failure the state may be older than the segments.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            created => return created.map(|file| (number, file)),
         }
     }
 }
