@@ -24,9 +24,10 @@ pub(crate) struct ClientArgs {
     /// Store for responses: disk:PATH?max=10GiB, memory or redis://HOST [default: disk, in
     /// ~/.cache/larder/http].
     ///
-    /// disk:PATH holds up to 1 GiB, disk:PATH?max=10GiB up to 10 GiB. memory holds up to 512 MiB,
-    /// and is lost when the command ends. Several machines can share a Redis store:
-    /// redis://HOST:PORT/DB, rediss:// (over TLS), redis+sentinel:// or redis+cluster://.
+    /// disk:PATH?max=10GiB holds up to 10 GiB; without max, up to what was given last, or 1 GiB.
+    /// memory holds up to 512 MiB, and is lost when the command ends. Several machines can share a
+    /// Redis store: redis://HOST:PORT/DB, rediss:// (over TLS), redis+sentinel:// or
+    /// redis+cluster://.
     ///
     /// With two --store options, the first is a near tier, which must be memory, and the second a
     /// far tier. Lookups try the near tier first; responses are written to both.

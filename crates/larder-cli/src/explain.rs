@@ -71,7 +71,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     store_url::check(&args.store)?;
     println!("{target}, in a {} cache\n", if args.shared { "shared" } else { "private" });
     runtime()?.block_on(async {
-        let store = store_url::open_or_default(&args.store).await?;
+        let store = store_url::open_to_look(&args.store).await?;
         explain_stored(&*store, &target, &headers, &rules).await?;
         if args.fetch {
             println!();

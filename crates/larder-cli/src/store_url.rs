@@ -4,7 +4,12 @@
 //! Two of them are a near tier and a far tier. This module also has [`UsageError`], which ends the
 //! process with exit code 2.
 
-use std::{error::Error, fmt, path::PathBuf, sync::Arc};
+use std::{
+    error::Error,
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use larder::{
@@ -80,13 +85,7 @@ impl Stores {
         for url in urls {
             opened.push(open(&parse(url)?).await?);
         }
-        let mut opened = opened.into_iter();
-        let near = opened.next().unwrap_or_else(|| OpenStore::Memory(MemoryStore::default()));
-        let far = opened.next().map(|far| {
-            let tiers = TieredStore::new(near.clone().into_store(), far.clone().into_store());
-            (far, tiers)
-        });
-        Ok(Self { near, far })
+        Ok(tiers(opened))
     }
 
     /// Returns the store for the engine: the only one, or both tiers as one.
@@ -103,8 +102,8 @@ impl Stores {
     }
 }
 
-/// Opens the stores with these URLs. Without any it opens the disk store in the user's cache
-/// directory.
+/// Opens the stores with these URLs, to store responses. Without any it opens the disk store in the
+/// user's cache directory.
 pub(crate) async fn open_or_default(urls: &[String]) -> anyhow::Result<Arc<dyn CacheStore>> {
     if !urls.is_empty() {
         return Ok(Stores::open(urls).await?.store());
@@ -115,14 +114,33 @@ pub(crate) async fn open_or_default(urls: &[String]) -> anyhow::Result<Arc<dyn C
     Ok(Arc::new(store))
 }
 
-/// Opens a store that other processes can use. Without a URL it opens the disk store in the user's
-/// cache directory.
+/// Opens the stores with these URLs for a command that only looks. A disk store must exist.
+///
+/// Without a URL it opens the disk store in the user's cache directory or, if there is none, an
+/// empty store.
+pub(crate) async fn open_to_look(urls: &[String]) -> anyhow::Result<Arc<dyn CacheStore>> {
+    check(urls)?;
+    if urls.is_empty() {
+        return match DiskStore::open_existing(user_cache_dir()?) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Arc::new(MemoryStore::default())),
+            opened => Ok(Arc::new(opened.context("can't open the default store")?)),
+        };
+    }
+    let mut opened = Vec::new();
+    for url in urls {
+        opened.push(open_existing(&parse(url)?).await?);
+    }
+    Ok(tiers(opened).store())
+}
+
+/// Opens a store that other processes use, to look at it or to remove entries. A disk store must
+/// exist. Without a URL it opens the disk store in the user's cache directory.
 ///
 /// A memory store is an error: it exists only within the process that has created it.
 pub(crate) async fn open_shared(url: Option<&str>) -> anyhow::Result<OpenStore> {
     match url {
-        None => Ok(OpenStore::Disk(open_disk(&user_cache_dir()?, None)?)),
-        Some(url) => match open(&parse(url)?).await? {
+        None => Ok(OpenStore::Disk(open_existing_disk(&user_cache_dir()?)?)),
+        Some(url) => match open_existing(&parse(url)?).await? {
             OpenStore::Memory(_) => {
                 let why = "--store memory: other processes can't reach a store in memory; \
                            use --store disk:PATH or redis://HOST, or --admin URL for a running proxy";
@@ -141,6 +159,25 @@ impl OpenStore {
             Self::Disk(store) => Arc::new(store),
             Self::Redis(store) => Arc::new(store),
         }
+    }
+}
+
+/// Returns the stores as one or two tiers. Without any, the only tier is a memory store.
+fn tiers(opened: Vec<OpenStore>) -> Stores {
+    let mut opened = opened.into_iter();
+    let near = opened.next().unwrap_or_else(|| OpenStore::Memory(MemoryStore::default()));
+    let far = opened.next().map(|far| {
+        let tiers = TieredStore::new(near.clone().into_store(), far.clone().into_store());
+        (far, tiers)
+    });
+    Stores { near, far }
+}
+
+/// Opens one store. A disk store must exist; the limit of its URL is not used.
+async fn open_existing(url: &StoreUrl) -> anyhow::Result<OpenStore> {
+    match url {
+        StoreUrl::Disk { path, .. } => Ok(OpenStore::Disk(open_existing_disk(path)?)),
+        StoreUrl::Memory(_) | StoreUrl::Redis(_) => open(url).await,
     }
 }
 
@@ -173,8 +210,13 @@ fn user_cache_dir() -> anyhow::Result<PathBuf> {
     Ok(user.cache_dir().join("larder").join("http"))
 }
 
-/// Opens a disk store of `max` bytes, or of the default limit of 1 GiB.
-fn open_disk(path: &PathBuf, max: Option<u64>) -> anyhow::Result<DiskStore> {
+/// Opens an existing disk store, without evicting anything.
+fn open_existing_disk(path: &Path) -> anyhow::Result<DiskStore> {
+    DiskStore::open_existing(path).with_context(|| format!("can't open the disk store {}", path.display()))
+}
+
+/// Opens a disk store, and sets its limit to `max` bytes. Without one its limit stays as it is.
+fn open_disk(path: &Path, max: Option<u64>) -> anyhow::Result<DiskStore> {
     let options = max.map_or_else(DiskOptions::default, |max| DiskOptions::default().with_max_bytes(max));
     DiskStore::open(path, options).with_context(|| format!("can't open the disk store {}", path.display()))
 }

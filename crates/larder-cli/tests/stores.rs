@@ -116,6 +116,46 @@ fn two_commands_fetch_the_same_thousand_urls() {
     assert_eq!(origin.heads().len(), before, "the third command had hits only");
 }
 
+/// `larder purge --all --store disk:TYPO` created the directory, and reported that everything was
+/// removed. The operator served the bad page until someone noticed.
+#[test]
+fn commands_that_look_or_remove_create_no_directory_and_evict_nothing() {
+    let cache = tempfile::tempdir().expect("a directory");
+    let missing = format!("disk:{}", cache.path().join("typo").display());
+    for arguments in [
+        &["purge", "--all", "--store", &missing][..],
+        &["purge", "--url", "http://example.com/", "--store", &missing],
+        &["stats", "--store", &missing],
+        &["explain", "--store", &missing, "http://example.com/"],
+        &["stats"],
+    ] {
+        let (output, out, err) = run(cache.path(), arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {out}{err}");
+        assert!(err.contains("is not an existing directory"), "{arguments:?}: {err}");
+    }
+    let (output, _, _) = run(cache.path(), &["explain", "http://example.com/"]);
+    assert!(output.status.success(), "without a cache nothing is stored");
+    assert_eq!(std::fs::read_dir(cache.path()).expect("a directory").count(), 0);
+    // A cache that has more entries than the limit of a command permits.
+    let path = cache.path().join("site");
+    let origin = origin();
+    let urls: Vec<String> = (0..50).map(|n| format!("{}/{n}", origin.url())).collect();
+    let store = format!("disk:{}?max=2GiB", path.display());
+    let mut fill = vec!["get", "--json", "--store", &store];
+    fill.extend(urls.iter().map(String::as_str));
+    assert!(run(cache.path(), &fill).0.status.success());
+    let stats = || {
+        let store = format!("disk:{}?max=4MiB", path.display());
+        let (_, out, _) = run(cache.path(), &["stats", "--json", "--store", &store]);
+        let stats: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+        (stats["entries"].clone(), stats["max_bytes"].clone())
+    };
+    assert_eq!(stats(), (50.into(), (2u64 << 30).into()));
+    let store = format!("disk:{}", path.display());
+    assert!(run(cache.path(), &["get", "--store", &store, &urls[0]]).0.status.success());
+    assert_eq!(stats(), (50.into(), (2u64 << 30).into()), "a writer without a limit keeps it");
+}
+
 #[test]
 fn a_proxy_on_disk_keeps_its_cache_across_a_restart() {
     let cache = tempfile::tempdir().expect("a directory");
