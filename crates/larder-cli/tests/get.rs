@@ -75,7 +75,7 @@ fn one_url_and_redirects() {
     assert_eq!((output.status.code(), &*page), (Some(0), "this is /new\n"));
     assert_eq!(
         how,
-        format!("200 {url} (fwd=uri-miss; fwd-status=200; stored, 13 bytes)\n"),
+        format!("200 {url} (fwd=uri-miss; fwd-status=200; detail=storing, 13 bytes)\n"),
         "a line, and no summary"
     );
     let (output, _, how) = run(cache.path(), &["get", "--only-if-cached", &url.replace("old", "new")]);

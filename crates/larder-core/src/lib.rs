@@ -15,6 +15,7 @@ pub mod codec;
 mod engine;
 mod error_chain;
 mod local_origin;
+mod log_throttle;
 mod origin;
 mod origin_report;
 pub mod policy;
@@ -37,6 +38,7 @@ pub use larder_policy::{
     Timestamp,
 };
 pub use local_origin::{OriginRequest, OriginRequests, Responder, local_origin};
+pub use log_throttle::LogThrottle;
 pub use origin::{Origin, OriginError, OriginErrorKind};
 pub use origin_report::OriginReport;
 pub use store::{

@@ -7,7 +7,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use larder_core::{Event, Observer, StoreStep};
+use larder_core::{Event, Observer, StoreError, StoreErrorKind, StoreStep};
 use metrics::{Counter, counter, describe_counter};
 
 use crate::CacheOutcome;
@@ -36,7 +36,21 @@ pub struct Counters {
     not_stored: AtomicU64,
     variants_evicted: Count,
     broken: Count,
-    failures: [Count; StoreStep::ALL.len()],
+    failures: [[Count; REASONS.len()]; StoreStep::ALL.len()],
+}
+
+/// The reasons of failed calls to the store: the kinds of its errors, and timeouts.
+const REASONS: [StoreFailureReason; StoreErrorKind::ALL.len() + 1] = {
+    let [unavailable, full, corrupt, gone] = StoreErrorKind::ALL;
+    [None, Some(unavailable), Some(full), Some(corrupt), Some(gone)]
+};
+
+/// The kind of a store's error, or `None` for a timeout.
+type StoreFailureReason = Option<StoreErrorKind>;
+
+/// Returns the name of a reason.
+fn name_of(reason: StoreFailureReason) -> &'static str {
+    reason.map_or("timeout", StoreErrorKind::name)
 }
 
 /// The totals of [`Counters`] at one moment.
@@ -114,7 +128,7 @@ impl Counters {
             "larder_broken_bodies_total",
             "Response bodies from the origin that were incomplete."
         );
-        describe_counter!("larder_store_failures_total", "Failed calls to the store, by step.");
+        describe_counter!("larder_store_failures_total", "Failed calls to the store, by step and reason.");
         Self {
             requests: CacheOutcome::ALL
                 .map(|outcome| Count::new(counter!("larder_requests_total", "outcome" => outcome.name()))),
@@ -122,8 +136,12 @@ impl Counters {
             not_stored: AtomicU64::new(0),
             variants_evicted: Count::new(counter!("larder_variants_evicted_total")),
             broken: Count::new(counter!("larder_broken_bodies_total")),
-            failures: StoreStep::ALL
-                .map(|step| Count::new(counter!("larder_store_failures_total", "step" => step.name()))),
+            failures: StoreStep::ALL.map(|step| {
+                REASONS.map(|reason| {
+                    let (step, reason) = (step.name(), name_of(reason));
+                    Count::new(counter!("larder_store_failures_total", "step" => step, "reason" => reason))
+                })
+            }),
         }
     }
 
@@ -139,7 +157,7 @@ impl Counters {
             not_stored: self.not_stored.load(Ordering::Relaxed),
             variants_evicted: self.variants_evicted.get(),
             broken: self.broken.get(),
-            store_failures: self.failures.iter().map(Count::get).sum(),
+            store_failures: self.failures.iter().flatten().map(Count::get).sum(),
         }
     }
 }
@@ -167,7 +185,11 @@ impl Observer for Counters {
             Event::Stored(_) => self.stored.increment(),
             Event::VariantEvicted(_) => self.variants_evicted.increment(),
             Event::BodyBroken(_) => self.broken.increment(),
-            Event::StoreFailed(failed) => self.failures[failed.step as usize].increment(),
+            Event::StoreFailed(failed) => {
+                let kind = failed.error.map(StoreError::kind);
+                let counts = REASONS.iter().zip(&self.failures[failed.step as usize]);
+                counts.filter(|(reason, _)| **reason == kind).for_each(|(_, count)| count.increment());
+            }
             // `Event` is non-exhaustive: events that this version does not know are ignored.
             _ => {}
         }

@@ -68,6 +68,8 @@ async fn each_event_is_counted_once() {
     }
     assert_eq!((counts.total_requests(), counts.stored, counts.broken), (7, 1, 0));
     assert!(counts.not_stored >= 1 && counts.store_failures >= 2, "{counts:?}");
+    let line = "larder_store_failures_total{step=\"lookup\",reason=\"unavailable\"} 1";
+    assert!(handle.render().contains(line), "{}", handle.render());
 }
 
 /// A page that varies without end had few hits, and no figure showed why.

@@ -1,15 +1,8 @@
 //! Logs failed fetches, not more often than someone can read.
 
-use std::{
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
-use larder_core::{OriginError, OriginErrorKind};
-use tokio::time::Instant;
+use larder_core::{LogThrottle, OriginError, OriginErrorKind};
 
 use crate::pool::Server;
 
@@ -17,11 +10,13 @@ use crate::pool::Server;
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Logs failed fetches of one origin.
-#[derive(Debug, Default)]
-pub(crate) struct FailureLog {
-    last: Mutex<Option<Instant>>,
-    /// Number of failures since the last message.
-    suppressed: AtomicU64,
+#[derive(Debug)]
+pub(crate) struct FailureLog(LogThrottle);
+
+impl Default for FailureLog {
+    fn default() -> Self {
+        Self(LogThrottle::new(INTERVAL))
+    }
 }
 
 impl FailureLog {
@@ -31,36 +26,9 @@ impl FailureLog {
             return;
         }
         let origin = server.destination();
-        if self.is_due() {
-            let suppressed = self.suppressed.swap(0, Ordering::Relaxed);
-            tracing::warn!(%origin, ?error, suppressed, "the origin failed");
-        } else {
-            self.suppressed.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(%origin, ?error, "the origin failed");
+        match self.0.admit(1) {
+            Some(failures) => tracing::warn!(%origin, ?error, failures, "the origin failed"),
+            None => tracing::debug!(%origin, ?error, "the origin failed"),
         }
-    }
-
-    /// Returns whether a message may be written now, and records it.
-    fn is_due(&self) -> bool {
-        let now = Instant::now();
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = last.is_none_or(|last| now.duration_since(last) >= INTERVAL);
-        if is_due {
-            *last = Some(now);
-        }
-        is_due
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn one_message_in_ten_seconds() {
-        let log = FailureLog::default();
-        assert!(log.is_due() && !log.is_due());
-        tokio::time::advance(INTERVAL).await;
-        assert!(log.is_due() && !log.is_due());
     }
 }

@@ -29,7 +29,8 @@ pub struct CacheStatus {
     pub fwd_status: Option<StatusCode>,
     /// Remaining freshness in seconds, negative if the response is stale (§2.4).
     pub ttl: Option<i64>,
-    /// Whether the origin's response is being stored (§2.5).
+    /// Whether the origin's response has been stored (§2.5). A response that is being stored while
+    /// it is sent has [`CacheDetail::Storing`] instead.
     pub stored: bool,
     /// Whether the request was collapsed: the response was fetched for another request (§2.6).
     pub collapsed: bool,
@@ -49,6 +50,9 @@ pub struct CacheStatus {
 pub enum CacheDetail {
     /// The response was not stored, for this reason.
     NotStored(NotStorable),
+    /// The response is being stored, and will be stored if its body and the store are complete
+    /// and sound.
+    Storing,
     /// A stale response was served because the origin failed (RFC 5861 §4).
     StaleIfError,
     /// The request had `only-if-cached`, and no stored response satisfies it.
@@ -78,6 +82,7 @@ impl CacheDetail {
     pub fn token(self) -> &'static str {
         match self {
             Self::NotStored(reason) => reason.token(),
+            Self::Storing => "storing",
             Self::StaleIfError => "stale-if-error",
             Self::OnlyIfCached => "only-if-cached",
             Self::BadTarget => "bad-target",
@@ -209,6 +214,19 @@ impl CacheStatus {
             }
             Some(_) if self.fwd_status.is_some() => CacheOutcome::Miss,
             _ => CacheOutcome::Failed,
+        }
+    }
+
+    /// Returns whether the origin's response has been stored, or is being stored.
+    pub fn is_stored_or_storing(&self) -> bool {
+        self.stored || self.detail == Some(CacheDetail::Storing)
+    }
+
+    /// Records that the origin's response has been stored, or is being stored.
+    pub fn set_storing(&mut self, is_stored: bool) {
+        self.stored = is_stored;
+        if !is_stored {
+            self.detail.get_or_insert(CacheDetail::Storing);
         }
     }
 

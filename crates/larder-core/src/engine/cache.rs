@@ -8,7 +8,7 @@ use http::{Request, Response};
 use tokio::sync::Semaphore;
 
 use super::{
-    context::Context,
+    context::{Context, FailureLog},
     date_line::DateLine,
     error::FetchError,
     events::Observer,
@@ -389,6 +389,7 @@ impl CacheBuilder {
                 tasks: Arc::new(Tasks::default()),
                 limits: self.limits,
                 observer: self.observer,
+                failure_log: FailureLog::default(),
             }),
         }
     }

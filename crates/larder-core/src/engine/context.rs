@@ -15,7 +15,10 @@ use super::{
     tasks::Tasks,
     variants::Variants,
 };
-use crate::{CacheKey, CacheStore, Candidates, Clock, Rules, StoreError, Timestamp, timeout::within};
+use crate::{
+    CacheKey, CacheStore, Candidates, Clock, LogThrottle, Rules, StoreError, StoreErrorKind, Timestamp,
+    timeout::within,
+};
 
 /// The state that all clones of a [`Cache`](super::Cache) share.
 pub(super) struct Context {
@@ -33,6 +36,19 @@ pub(super) struct Context {
     pub(super) background: Arc<Semaphore>,
     pub(super) tasks: Arc<Tasks>,
     pub(super) observer: Option<Arc<dyn Observer>>,
+    pub(super) failure_log: FailureLog,
+}
+
+/// Shortest time between two messages about failures of a step of the store.
+const FAILURE_LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Limits the messages about failures of the store, for each step on its own.
+pub(super) struct FailureLog([LogThrottle; StoreStep::ALL.len()]);
+
+impl Default for FailureLog {
+    fn default() -> Self {
+        Self([const { LogThrottle::new(FAILURE_LOG_INTERVAL) }; StoreStep::ALL.len()])
+    }
 }
 
 impl fmt::Debug for Context {
@@ -89,7 +105,21 @@ impl Context {
 
     /// Reports a failed store operation to the observer and to the log.
     pub(super) fn store_failed(&self, step: StoreStep, error: Option<&StoreError>) {
-        tracing::debug!(?step, error = error.map(tracing::field::display), "store failed");
-        self.observe(&Event::StoreFailed(StoreFailed { step, error }));
+        let failed = StoreFailed { step, error };
+        self.observe(&Event::StoreFailed(failed));
+        let (reason, error) = (failed.reason(), error.map(tracing::field::debug));
+        // An entry that is gone is normal while a cache is purged or full.
+        let is_failure = failed.error.is_none_or(|error| error.kind() != StoreErrorKind::Gone);
+        match is_failure.then(|| self.failure_log.0[step as usize].admit(1)).flatten() {
+            Some(failures) => tracing::warn!(
+                cache = &*self.name,
+                %step,
+                reason,
+                error,
+                failures,
+                "the store failed or refused; requests are answered by the origin"
+            ),
+            None => tracing::debug!(%step, reason, error, "the store failed or refused"),
+        }
     }
 }

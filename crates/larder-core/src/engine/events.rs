@@ -50,7 +50,9 @@ pub enum Event<'a> {
     /// A variant was removed from the store, because its key has too many
     /// ([`Limits::max_variants`](crate::Limits::max_variants)).
     VariantEvicted(VariantEvicted<'a>),
-    /// A store operation failed. Requests are served nevertheless; a purge returns the error.
+    /// A store operation failed, or the store refused it. Requests are served nevertheless; a purge
+    /// returns the error. It is also logged as a warning, at most every 10 s for each operation,
+    /// unless the entry was removed meanwhile.
     StoreFailed(StoreFailed<'a>),
 }
 
@@ -141,6 +143,14 @@ pub struct StoreFailed<'a> {
     pub step: StoreStep,
     /// The error, or `None` if the operation did not finish in time.
     pub error: Option<&'a StoreError>,
+}
+
+impl StoreFailed<'_> {
+    /// Returns the reason in one word: the name of the error's kind
+    /// ([`StoreErrorKind::name`](crate::StoreErrorKind::name)), or `timeout`.
+    pub fn reason(&self) -> &'static str {
+        self.error.map_or("timeout", |error| error.kind().name())
+    }
 }
 
 /// An operation of a store, named in [`StoreFailed`].

@@ -45,6 +45,21 @@ pub enum StoreErrorKind {
     Gone,
 }
 
+impl StoreErrorKind {
+    /// All kinds, in declaration order.
+    pub const ALL: [Self; 4] = [Self::Unavailable, Self::Full, Self::Corrupt, Self::Gone];
+
+    /// Returns the name in lower case, such as `unavailable`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::Full => "full",
+            Self::Corrupt => "corrupt",
+            Self::Gone => "gone",
+        }
+    }
+}
+
 impl StoreError {
     /// Creates an error of the store named `store`, such as `"memory"`.
     ///

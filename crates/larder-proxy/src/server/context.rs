@@ -1,8 +1,8 @@
 //! What the connections of a worker share.
 
-use std::{cell::Cell, fmt, rc::Rc, sync::Arc, time::Duration};
+use std::{fmt, rc::Rc, sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use larder_core::LogThrottle;
 
 use super::{clients::ClientCounts, options::ServerOptions, reload::WorkerProxy};
 
@@ -31,16 +31,20 @@ pub(super) enum Warning {
 }
 
 /// Writes warnings about connections, and leaves out those that follow one of their kind shortly.
-#[derive(Debug, Default)]
-pub(super) struct Warnings([Cell<Option<Instant>>; 4]);
+#[derive(Debug)]
+pub(super) struct Warnings([LogThrottle; 4]);
+
+impl Default for Warnings {
+    fn default() -> Self {
+        Self([const { LogThrottle::new(WARNING_INTERVAL) }; 4])
+    }
+}
 
 impl Warnings {
     /// Writes a warning, unless there was one of its kind shortly before.
     pub(super) fn write(&self, kind: Warning, message: &dyn fmt::Display) {
-        let last = &self.0[kind as usize];
-        if last.get().is_none_or(|last| last.elapsed() >= WARNING_INTERVAL) {
-            last.set(Some(Instant::now()));
-            tracing::warn!("{message}");
+        if let Some(events) = self.0[kind as usize].admit(1) {
+            tracing::warn!(events, "{message}");
         }
     }
 }

@@ -332,7 +332,7 @@ async fn fetch_page(
             retry_after(response.headers()).filter(|_| is_retryable_status(status)),
         ));
     }
-    let is_stored = response.cache_status().stored;
+    let is_stored = response.cache_status().is_stored_or_storing();
     let now = match before.as_ref().and_then(|before| before.if_validators_match(&response)) {
         Some(now) => now,
         None => Snapshot::read(response).await?,

@@ -36,7 +36,9 @@ pub(super) async fn on_not_modified<'a>(
             Freshen::Updated { index, head } => {
                 let (freshened, stored, writing) =
                     store_freshened(cx, &request.key, &candidates[index], head).await;
-                status.stored = stored;
+                if let Some(is_stored) = stored {
+                    status.set_storing(is_stored);
+                }
                 (freshened.clone(), FlightOutcome::of_stored(freshened), writing)
             }
             // What is stored stays as it is: the 304 concerns the user of this request.
@@ -62,14 +64,14 @@ pub(super) async fn on_not_modified<'a>(
     }
 }
 
-/// Replaces the head of a validated entry in the store. Returns the freshened entry, whether the
-/// store accepts it, and the rest of the writing.
+/// Replaces the head of a validated entry in the store. Returns the freshened entry, whether it has
+/// been stored (`None` if it is not stored), and the rest of the writing.
 pub(super) async fn store_freshened(
     cx: &Arc<Context>,
     key: &CacheKey,
     old: &Candidate,
     head: Box<StoredHead>,
-) -> (Candidate, bool, Option<Writing>) {
+) -> (Candidate, Option<bool>, Option<Writing>) {
     let freshened = Candidate::new(old.id, Arc::from(head), old.body.clone());
     let (shared, key) = (Arc::clone(cx), key.clone());
     let (id, head) = (old.id, Arc::clone(&freshened.head));

@@ -81,7 +81,9 @@ pub(super) async fn store_response(
         }
         Err(why) => unstorable(cx, &exchange.request.key, why, &parts.headers, &mut status, body),
     };
-    status.stored = filled.stored;
+    if let Some(is_stored) = filled.stored {
+        status.set_storing(is_stored);
+    }
     let Filled { body, outcome, writing, .. } = filled;
     let OriginExchange { request, conditional, .. } = exchange;
     let mut response = if conditional || request.forward == Forward::Whole {

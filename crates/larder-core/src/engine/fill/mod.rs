@@ -59,8 +59,8 @@ pub(super) struct Fill {
 pub(super) struct Filled {
     /// The client's body.
     pub(super) body: Body,
-    /// Whether the store accepts the response.
-    pub(super) stored: bool,
+    /// Whether the response has been stored, or is being stored; `None` if it is not stored.
+    pub(super) stored: Option<bool>,
     /// What the requests that wait for this response may do with it.
     pub(super) outcome: FlightOutcome,
     /// The rest of the writing, if any.
@@ -70,7 +70,7 @@ pub(super) struct Filled {
 impl Filled {
     /// Creates the result for a body that is not stored.
     pub(super) fn unstored(body: Body, outcome: FlightOutcome) -> Self {
-        Self { body, stored: false, outcome, writing: None }
+        Self { body, stored: None, outcome, writing: None }
     }
 }
 
@@ -124,7 +124,7 @@ async fn fill_whole(cx: &Arc<Context>, fill: Fill, bytes: Bytes, trailers: Optio
     let body = StoredBody::Whole(bytes.clone());
     let outcome = FlightOutcome::of_stored(Candidate::new(EntryId(0), Arc::clone(&head), body));
     let Some(reservation) = reservation else {
-        return Filled { body: whole(bytes, trailers), stored: false, outcome, writing: None };
+        return Filled { body: whole(bytes, trailers), stored: None, outcome, writing: None };
     };
     let (shared, chunk) = (Arc::clone(cx), bytes.clone());
     let (stored, writing) =
@@ -175,7 +175,7 @@ async fn fill_streaming(
     let streaming = StreamingFill { key, head, fanout, rest, begun, max_len, may_exceed };
     Filled {
         body,
-        stored: true,
+        stored: Some(false),
         outcome: FlightOutcome::of_stored(candidate).while_arriving(arrived),
         writing: Some(Writing::Streaming(Box::new(streaming))),
     }

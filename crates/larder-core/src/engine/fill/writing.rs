@@ -27,15 +27,15 @@ pub(in super::super) enum Writing {
 }
 
 impl Writing {
-    /// Polls an operation on the store once. Returns whether it was successful, and the operation
-    /// if it has to continue.
+    /// Polls an operation on the store once. Returns the operation if it has to continue, and
+    /// whether it has stored the response: `None` if it has failed.
     pub(in super::super) async fn start(
         operation: impl Future<Output = bool> + Send + 'static,
-    ) -> (bool, Option<Self>) {
+    ) -> (Option<bool>, Option<Self>) {
         let mut operation: Pin<Box<dyn Future<Output = bool> + Send>> = Box::pin(operation);
         match poll_once(operation.as_mut()).await {
-            Poll::Ready(stored) => (stored, None),
-            Poll::Pending => (true, Some(Self::Operation(operation))),
+            Poll::Ready(stored) => (stored.then_some(true), None),
+            Poll::Pending => (Some(false), Some(Self::Operation(operation))),
         }
     }
 
