@@ -8,7 +8,7 @@ use larder_core::CacheDetail;
 use larder_testkit::Fault;
 use setting::{content, setting};
 
-/// A response said `stored` before its commit. A process that was killed a millisecond later had
+/// A response had `stored` before its commit. A process that was killed a millisecond later had
 /// not stored it.
 #[tokio::test(start_paused = true)]
 async fn stored_is_stated_of_what_is_in_the_store() {

@@ -52,3 +52,8 @@ pub(crate) fn inspected() -> StoreError {
     let detail = "the directory was opened to inspect it; open it with DiskStore::open to store responses";
     StoreError::new(StoreErrorKind::Unavailable, NAME, detail)
 }
+
+/// Creates an error for an operation that is not carried out because others are waiting.
+pub(crate) fn busy(detail: &'static str) -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable, NAME, detail)
+}

@@ -2,14 +2,15 @@
 
 // Where to change what; FORMAT.md describes the files on disk.
 //
-// - what runs on which thread: `store`, `fs/blocking`; what clones of a store share: `shared`; the
-//   parts of an open directory: `volume/mod`
+// - what runs on which thread: `store`, `fs/blocking`, `fs/write_queue`; what clones of a store
+//   share: `shared`; the parts of an open directory: `volume/mod`
 // - finding an entry: `volume/lookup`, `volume/index` (the hash table), `volume/read_cache`; its
 //   body: `volume/body`, `fs/pread`, `fs/buffers`
 // - writing an entry: `writer`, `volume/segment`, `partial_body` (slow clients), then
 //   `volume/commit`
-// - removal: `volume/removal` (key, group, URL prefix, everything), `state/tombstones`; damaged
-//   entries: `volume/damage`
+// - removal: `volume/removal` (key, group, URL prefix, everything), `state/tombstones`; removals
+//   that fail: `state/unconfirmed`, `owned_scope`; soft purges: `volume/marking`; damaged entries:
+//   `volume/damage`
 // - space: `sizes`, `volume/space`, `volume/eviction`, `volume/clock_hand`; leftovers of crashes:
 //   `volume/recovery`, `maintenance`
 // - statistics: `stats`, `state/counters`, `volume/scan`
@@ -21,6 +22,7 @@ mod format;
 mod fs;
 mod maintenance;
 mod options;
+mod owned_scope;
 mod partial_body;
 mod shared;
 mod sizes;

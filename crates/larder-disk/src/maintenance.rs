@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     shared::Shared,
-    volume::{Volume, recovery, space::trim},
+    volume::{Volume, recovery, removal::carry_out_unconfirmed, space::trim},
 };
 
 /// Time between two runs.
@@ -48,6 +48,9 @@ fn maintain(shared: &Weak<Shared>, stopped: &Receiver<()>) {
         }
         volume.open_files.close_removed();
         volume.write_counts();
+        if let Err(error) = carry_out_unconfirmed(&volume) {
+            tracing::debug!(%error, "disk store: could not carry out an earlier removal");
+        }
         // Another process may have lowered the limit.
         if let Err(error) = trim(&volume) {
             tracing::debug!(%error, "disk store: could not evict entries");

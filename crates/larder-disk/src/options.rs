@@ -39,8 +39,9 @@ pub struct DiskOptions {
 
 /// The failure that a committed entry is guaranteed to survive.
 ///
-/// With either value no damaged entry is served, since heads and bodies have checksums. This option
-/// only decides how many entries are lost when the machine fails.
+/// With either value no damaged entry is served, since heads and bodies have checksums, and
+/// removals survive both failures. This option only decides how many entries are lost when the
+/// machine fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Durability {
@@ -48,8 +49,8 @@ pub enum Durability {
     /// misses.
     #[default]
     ProcessCrash,
-    /// A power failure as well. A commit waits until the disk has the entry, which takes
-    /// milliseconds instead of microseconds.
+    /// A power failure as well. A commit waits until the disk has the entry, with everything that
+    /// is needed to find it, which takes milliseconds instead of microseconds.
     PowerFailure,
 }
 

@@ -14,10 +14,11 @@ use crate::{
     error::{failed, inspected},
     fs::{blocking::blocking, pread::ReadMode},
     maintenance,
+    owned_scope::{OwnedScope, PendingRemoval},
     shared::Shared,
     state::counters::Counters,
     stats::collect_stats,
-    volume::{Volume, commit::freshen, lookup::lookup, removal},
+    volume::{Volume, commit::freshen, lookup::lookup, marking::mark_stale, removal},
     writer::DiskReservation,
 };
 
@@ -128,23 +129,24 @@ impl DiskStore {
     ///
     /// Can be dropped at any point.
     pub async fn stats(&self) -> Result<DiskStats, StoreError> {
-        self.run_blocking(|volume| collect_stats(volume).map_err(failed("could not read the index"))).await
+        let volume = self.shared.volume();
+        blocking(move || collect_stats(&volume).map_err(failed("could not read the index"))).await
     }
 
-    /// Runs an operation that may block on a blocking thread. Counts its failure.
+    /// Runs an operation that changes the directory on a blocking thread, once it is its turn.
+    /// Counts its failure.
     async fn run_blocking<T: Send + 'static>(
         &self,
         operation: impl FnOnce(&Arc<Volume>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let volume = self.shared.volume();
-        blocking(move || {
-            operation(&volume).inspect_err(|error| {
-                if error.kind() != larder_core::StoreErrorKind::Gone {
-                    Counters::add(&volume.counters.failed);
-                }
-            })
+        let running = Arc::clone(&volume);
+        let result = volume.write_queue.run(0, move || operation(&running)).await;
+        result.inspect_err(|error| {
+            if error.kind() != larder_core::StoreErrorKind::Gone {
+                Counters::add(&volume.counters.failed);
+            }
         })
-        .await
     }
 }
 
@@ -199,62 +201,19 @@ impl CacheStore for DiskStore {
     }
 
     async fn remove(&self, scope: Scope<'_>) -> Result<Purged, StoreError> {
-        match scope {
-            Scope::Key(key) => {
-                let key = key.clone();
-                let removed = self.run_blocking(move |volume| {
-                    removal::remove(volume, &key).map_err(failed("could not remove entries"))
-                });
-                removed.await.map(Purged::from)
-            }
-            Scope::Group(group) => {
-                let group = group.clone();
-                let removed = self.run_blocking(move |volume| {
-                    removal::remove_group(volume, &group).map_err(failed("could not remove a group"))
-                });
-                removed.await.map(|()| Purged::UNKNOWN)
-            }
-            Scope::Prefix(url) => {
-                let url = url.to_owned();
-                let removed = self.run_blocking(move |volume| {
-                    removal::remove_prefix(volume, &url).map_err(failed("could not remove entries"))
-                });
-                removed.await.map(Purged::from)
-            }
-            Scope::All => {
-                let removed = self.run_blocking(|volume| {
-                    removal::remove_all(volume).map_err(failed("could not remove all entries"))
-                });
-                removed.await.map(|()| Purged::UNKNOWN)
-            }
-        }
+        let mut pending = PendingRemoval::new(self.shared.volume(), scope);
+        let scope = OwnedScope::of(scope);
+        let removed = self.run_blocking(move |volume| {
+            removal::remove(volume, scope.get()).map_err(failed("could not remove entries"))
+        });
+        let removed = removed.await?;
+        pending.is_confirmed = true;
+        Ok(removed)
     }
 
     async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Purged, StoreError> {
-        match scope {
-            Scope::Key(key) => {
-                let key = key.clone();
-                self.run_blocking(move |volume| removal::mark_stale(volume, &key, at)).await.map(Purged::from)
-            }
-            Scope::Group(group) => {
-                let group = group.clone();
-                let marked = self.run_blocking(move |volume| {
-                    let marked = removal::mark_group_stale(volume, &group, at);
-                    marked.map_err(failed("could not mark a group stale"))
-                });
-                marked.await.map(|()| Purged::UNKNOWN)
-            }
-            Scope::Prefix(url) => {
-                let url = url.to_owned();
-                self.run_blocking(move |volume| removal::mark_prefix_stale(volume, &url, at))
-                    .await
-                    .map(Purged::from)
-            }
-            Scope::All => self
-                .run_blocking(move |volume| removal::mark_prefix_stale(volume, "", at))
-                .await
-                .map(Purged::from),
-        }
+        let scope = OwnedScope::of(scope);
+        self.run_blocking(move |volume| mark_stale(volume, scope.get(), at)).await
     }
 
     fn leases(&self) -> Option<&dyn Leases> {

@@ -17,11 +17,10 @@ use crate::{
         file_name::FileName,
         record::{self, Envelope},
     },
-    fs::blocking::blocking,
     partial_body::{Follow, PartialBody, PartialBodyWriter},
     volume::{
         Volume,
-        commit::{Entry, NewBody, commit},
+        commit::{Entry, NewBody, commit, sync_commit},
         space::{append, reserve},
     },
 };
@@ -119,8 +118,9 @@ impl StoreWriter for DiskWriter {
         if self.temp.is_some() {
             self.checksum_and_flush(true).await?;
         }
-        let this = *self;
-        blocking(move || this.commit_now()).await
+        let (volume, this) = (Arc::clone(&self.volume), *self);
+        let bytes = if this.temp.is_some() { 0 } else { usize::try_from(this.length).unwrap_or(usize::MAX) };
+        volume.write_queue.run(bytes, move || this.commit_now()).await
     }
 }
 
@@ -136,7 +136,8 @@ impl DiskWriter {
         let (volume, temp) = (Arc::clone(&self.volume), self.temp.take());
         // If this future is dropped, the blocking thread drops the file handle, which removes the
         // file.
-        let temp = blocking(move || {
+        let length = bytes.len();
+        let temp = self.volume.write_queue.run(length, move || {
             let mut temp = match temp {
                 Some(temp) => temp,
                 None => TempBody::new(&volume).map_err(failed("could not create a body file"))?,
@@ -171,9 +172,6 @@ impl DiskWriter {
         };
         let bytes = bytes.map_err(not_encodable)?;
         let location = append(volume, &bytes).map_err(failed("could not write a record"))?;
-        if volume.options.durability == Durability::PowerFailure {
-            volume.segment_writer.sync().map_err(failed("could not sync to the disk"))?;
-        }
         let file = self.temp.as_ref().map(|temp| temp.length);
         let envelope = Envelope { file, ..envelope };
         let entry = Entry { key: &self.key, head: &self.head, envelope };
@@ -181,9 +179,7 @@ impl DiskWriter {
         if let Some(temp) = self.temp.take() {
             temp.persist().map_err(failed("could not unlock a body"))?;
         }
-        if volume.options.durability == Durability::PowerFailure {
-            volume.directory.sync().map_err(failed("could not sync to the disk"))?;
-        }
+        sync_commit(volume, location)?;
         self.partial.0.committed();
         Ok(self.entry)
     }

@@ -4,82 +4,17 @@
 
 mod setting;
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use larder_core::{Body, Cache, CacheStore as _, Origin, Scope};
-use larder_disk::{DiskOptions, DiskStore};
+use larder_disk::DiskStore;
 use larder_testkit::{FnOrigin, ManualClock};
-use setting::{TestDir, content, find, is_intact, put};
-
-/// Runs a command and panics if it fails.
-fn run(command: &str, arguments: &[&str]) {
-    let hint = "this test mounts a file system: run it as root, with `mount` and `mkfs.ext4` \
-                (apt-get install mount e2fsprogs)";
-    let output = Command::new(command)
-        .args(arguments)
-        .output()
-        .unwrap_or_else(|error| panic!("{command}: {error}; {hint}"));
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command} {arguments:?}: {errors}; {hint}");
-}
-
-/// A mounted file system. It is unmounted when this is dropped.
-struct Mounted {
-    dir: TestDir,
-    at: PathBuf,
-}
-
-impl Mounted {
-    fn new(arguments: impl FnOnce(&Path) -> Vec<String>) -> Self {
-        let dir = TestDir::new();
-        let at = dir.path().join("mounted");
-        std::fs::create_dir_all(&at).expect("create a directory");
-        let mut arguments = arguments(&dir.path());
-        arguments.push(at.display().to_string());
-        run("mount", &arguments.iter().map(String::as_str).collect::<Vec<_>>());
-        Self { dir, at }
-    }
-
-    fn tmpfs(size: &str) -> Self {
-        Self::new(|_| {
-            vec![
-                "-t".to_owned(),
-                "tmpfs".to_owned(),
-                "-o".to_owned(),
-                format!("size={size}"),
-                "larder".to_owned(),
-            ]
-        })
-    }
-
-    fn ext4(megabytes: u64) -> Self {
-        Self::new(|dir| {
-            let image = dir.join("image");
-            let file = std::fs::File::create(&image).expect("a file");
-            file.set_len(megabytes << 20).expect("set_len succeeds");
-            run("mkfs.ext4", &["-q", "-m", "0", &image.display().to_string()]);
-            vec!["-o".to_owned(), "loop".to_owned(), image.display().to_string()]
-        })
-    }
-
-    fn store(&self, max_bytes: u64) -> DiskStore {
-        DiskStore::open(self.at.join("cache"), DiskOptions::default().with_max_bytes(max_bytes))
-            .expect("open succeeds")
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.at).output();
-        let _ = &self.dir;
-    }
-}
+use setting::{
+    TestDir, content, find, is_intact, key,
+    mounted::{Mounted, run},
+    put,
+};
 
 /// Creates a cache on a store, and an origin that returns the body of the entry with the requested
 /// number.
@@ -216,4 +151,73 @@ async fn the_clock_jumps() {
     assert!(cache.drain(Duration::from_secs(10)).await);
     drop(store);
     assert!(is_intact(&dir.open(), 1).await);
+}
+
+/// A `PUT` was answered with 204 on a full disk, and the replaced page was a hit afterwards: the
+/// tombstone of its removal needed a block.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removal_on_a_full_disk() {
+    let mounted = Mounted::tmpfs("16m");
+    let (store, other) = (mounted.store(64 << 20), mounted.store(64 << 20));
+    for n in 0..200 {
+        put(&store, n, 20_000).await.expect("put succeeds");
+    }
+    let group = larder_core::CacheGroup::new("http://example.com", "news");
+    let ballast = std::fs::File::create(mounted.at.join("ballast")).expect("a file");
+    let block = vec![0; 4096];
+    while std::io::Write::write_all(&mut &ballast, &block).is_ok() {}
+    for n in 100..120 {
+        store.remove(Scope::Key(&key(n))).await.expect("entries make room for the removal");
+    }
+    store.remove(Scope::Group(&group)).await.expect("entries make room for the removal");
+    for store in [&store, &other] {
+        for n in 100..120 {
+            assert!(find(store, n).await.is_none(), "entry {n} was removed");
+        }
+    }
+}
+
+/// On a disk that can no longer be written, a removal fails. The process that tried it does
+/// not find the entry any more; it finds what it stores after the disk works again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_could_not_be_removed_is_not_found() {
+    let mounted = Mounted::ext4(64);
+    let store = mounted.store(32 << 20);
+    for n in 0..50 {
+        put(&store, n, 1000).await.expect("put succeeds");
+    }
+    let remount =
+        |how: &str| run("mount", &["-o", &format!("remount,{how}"), &mounted.at.display().to_string()]);
+    let late = store.reserve(&key(1)).await.expect("reserve succeeds");
+    // The files that are open for writing keep the file system from being remounted read-only, so
+    // the lock is taken, as by a process that is stopped.
+    let lock = std::fs::File::open(lock_file(&mounted)).expect("a file");
+    lock.lock().expect("lock succeeds");
+    store.remove(Scope::Key(&key(1))).await.expect_err("the directory is locked");
+    store.remove(Scope::Prefix("http://example.com/2")).await.expect_err("the directory is locked");
+    assert!(find(&store, 1).await.is_none() && find(&store, 20).await.is_none());
+    assert!(find(&store, 3).await.is_some());
+    drop(lock);
+    // What was requested before the removal is not stored after it.
+    let head = setting::head();
+    let writer = late.begin(Arc::clone(&head), None, head.keep_until()).await.expect("begin succeeds");
+    let refused = writer.commit().await.expect_err("it was reserved before the removal");
+    assert_eq!(refused.kind(), larder_core::StoreErrorKind::Gone);
+    put(&store, 1, 1000).await.expect("put succeeds");
+    assert!(is_intact(&store, 1).await && find(&store, 20).await.is_none());
+    let other = mounted.store(32 << 20);
+    assert!(find(&other, 20).await.is_none(), "the removal was carried out");
+    // A file system with an error.
+    remount("abort");
+    store.remove(Scope::Key(&key(3))).await.expect_err("the disk cannot be written");
+    assert!(find(&store, 3).await.is_none() && find(&store, 4).await.is_some());
+    store.remove(Scope::All).await.expect_err("the disk cannot be written");
+    assert!(find(&store, 4).await.is_none());
+}
+
+/// Returns the path of the lock file.
+fn lock_file(mounted: &Mounted) -> std::path::PathBuf {
+    let folders = std::fs::read_dir(mounted.at.join("cache")).expect("a directory").flatten();
+    let folder = folders.map(|entry| entry.path()).find(|path| path.is_dir()).expect("a folder");
+    folder.join("lock")
 }

@@ -281,6 +281,21 @@ fn the_limit_in_bytes_limits_the_number_of_files() {
     sustain(32 * MIB, 1100, &[33 << 10], 80 * MIB);
 }
 
+/// Each removal of another URL added a block to a table that no limit counted.
+#[tokio::test]
+async fn removals_do_not_use_up_the_limit() {
+    const LIMIT: u64 = 4 * MIB;
+    let dir = TestDir::new();
+    let store = dir.sized(LIMIT);
+    for n in 0..1500 {
+        put(&store, n, 15_000).await.expect("put succeeds");
+        store.remove(Scope::Key(&key(n + 1_000_000))).await.expect("remove succeeds");
+        assert!(dir.used() <= LIMIT + LIMIT / 50, "{} bytes after {n} removals", dir.used());
+    }
+    let stats = store.stats().await.expect("stats succeeds");
+    assert!(stats.entries > 150, "{} entries", stats.entries);
+}
+
 /// A scan over long files evicted the page that everyone reads.
 #[tokio::test]
 async fn a_long_body_in_use_outlives_a_scan() {

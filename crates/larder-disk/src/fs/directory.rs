@@ -82,6 +82,8 @@ impl Directory {
             inner.lock_shared()?;
             let opened = Self { folder: inner, path: path.join(&name), creates: true };
             if opened.still_exists() {
+                // A new folder, and the tag, survive a power failure.
+                outer.sync_all()?;
                 opened.remove_other_layouts(&outer, &name);
                 return Ok(opened);
             }
@@ -228,7 +230,7 @@ impl Directory {
         Ok(names)
     }
 
-    /// Syncs the folder, so that renames in it survive a power failure.
+    /// Syncs the folder, so that new files and renames in it survive a power failure.
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.folder.sync_all()
     }

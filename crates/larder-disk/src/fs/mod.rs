@@ -6,3 +6,4 @@ pub(crate) mod buffers;
 pub(crate) mod directory;
 pub(crate) mod open_files;
 pub(crate) mod pread;
+pub(crate) mod write_queue;

@@ -4,3 +4,4 @@
 pub(crate) mod counters;
 pub(crate) mod state_file;
 pub(crate) mod tombstones;
+pub(crate) mod unconfirmed;

@@ -6,7 +6,11 @@
 //! numbers. Two names with hashes that share a slot (one pair in a million) are removed together,
 //! which a cache is allowed to do.
 
-use std::{fs::File, io, os::unix::fs::FileExt as _};
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::{FileExt as _, MetadataExt as _},
+};
 
 use crate::fs::pread::{ReadMode, read_at};
 
@@ -51,8 +55,45 @@ impl Tombstones {
         Ok(u64::from_le_bytes(bytes))
     }
 
-    /// Records a removal. The caller holds the state file's lock.
-    pub(crate) fn set(&self, of: TombstoneKind, sequence: u64) -> io::Result<()> {
-        self.0.write_all_at(&sequence.to_le_bytes(), of.position())
+    /// Waits until the table is on the disk.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    /// Records a removal. Returns the bytes by which the file has grown in the file system. The
+    /// caller holds the state file's lock.
+    pub(crate) fn set(&self, of: TombstoneKind, sequence: u64) -> io::Result<u64> {
+        let before = self.blocks()?;
+        self.0.write_all_at(&sequence.to_le_bytes(), of.position())?;
+        Ok(self.blocks()?.saturating_sub(before) * 512)
+    }
+
+    /// Removes the tombstones of all keys if the table occupies more than `max_bytes`. Returns the
+    /// bytes that this has freed. The caller holds the state file's lock, and has made sure that no
+    /// pending write is committed.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn trim_keys(&self, max_bytes: u64) -> io::Result<u64> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        let before = self.blocks()?;
+        if before * 512 <= max_bytes {
+            return Ok(0);
+        }
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match fallocate(&self.0, flags, 0, SLOTS_PER_KIND * 8) {
+            Ok(()) => Ok(before.saturating_sub(self.blocks()?) * 512),
+            Err(rustix::io::Errno::OPNOTSUPP) => Ok(0),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Does nothing: only Linux can free a part of a file.
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn trim_keys(&self, _: u64) -> io::Result<u64> {
+        Ok(0)
+    }
+
+    /// Returns the number of blocks of 512 bytes that the file occupies.
+    fn blocks(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.blocks())
     }
 }

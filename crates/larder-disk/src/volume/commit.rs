@@ -6,6 +6,7 @@ use std::{io, sync::Arc};
 use larder_core::{CacheKey, EntryId, StoreError, StoredHead};
 
 use crate::{
+    Durability,
     error::{failed, gone, not_encodable},
     format::{
         bucket::{BUCKET, RecordLocation, Slot},
@@ -17,6 +18,7 @@ use crate::{
     volume::{
         Volume,
         read_record::{file_of, record_at, slot_of},
+        removal::carry_out_unconfirmed,
         space::append,
     },
 };
@@ -49,6 +51,7 @@ pub(crate) fn commit(
     location: RecordLocation,
     body: Option<NewBody>,
 ) -> Result<(), StoreError> {
+    carry_out_unconfirmed(volume).map_err(failed("could not carry out an earlier removal"))?;
     let hash = entry.envelope.hash;
     let mut guard = volume.state_file.lock().map_err(failed("could not lock the cache directory"))?;
     if was_removed_since_reserve(volume, entry, &guard).map_err(failed("could not read the tombstones"))? {
@@ -172,5 +175,29 @@ pub(crate) fn freshen(
         let _guard = volume.state_file.lock()?;
         volume.index.replace(&old, location)
     };
-    if replacing().map_err(failed("could not write the index"))? { Ok(()) } else { Err(not_found()) }
+    if !replacing().map_err(failed("could not write the index"))? {
+        return Err(not_found());
+    }
+    sync_commit(volume, location)
+}
+
+/// Waits until the record of a committed entry is on the disk, if the options require that: the
+/// record, the names of the files, then what makes it visible.
+pub(crate) fn sync_commit(volume: &Volume, location: RecordLocation) -> Result<(), StoreError> {
+    if volume.options.durability != Durability::PowerFailure {
+        return Ok(());
+    }
+    let sync = || {
+        match volume.file(FileName::Segment(location.segment)) {
+            Ok(segment) => segment.sync_data()?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(io::Error::new(error.kind(), "the entry was evicted at once"));
+            }
+            Err(error) => return Err(error),
+        }
+        volume.directory.sync()?;
+        volume.index.sync()?;
+        volume.state_file.sync()
+    };
+    sync().map_err(failed("could not sync to the disk"))
 }

@@ -50,6 +50,11 @@ impl Round {
     pub(crate) fn new(sizes: Sizes) -> Self {
         Self { copies: sizes.segment() * MAX_COPIED_SEGMENTS, listed: false }
     }
+
+    /// Creates a round that evicts entries in use, too.
+    pub(crate) fn without_copies() -> Self {
+        Self { copies: 0, listed: false }
+    }
 }
 
 /// Evicts the next entries, at most until `wanted` more bytes fit. Returns `false` if there are no

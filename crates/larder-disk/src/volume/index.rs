@@ -124,6 +124,18 @@ impl Index {
         Ok(buckets + 1)
     }
 
+    /// Waits until the index is on the disk.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    /// Returns the number of buckets in the file. After a crash, it may be one more than that in
+    /// the state file.
+    pub(crate) fn buckets(&self) -> io::Result<u32> {
+        let buckets = self.file.metadata()?.len().div_ceil(BUCKET as u64);
+        Ok(u32::try_from(buckets).unwrap_or(MAX_BUCKETS).min(MAX_BUCKETS))
+    }
+
     /// Removes all slots by truncating the file. The number of buckets stays.
     pub(crate) fn clear(&self, buckets: u32) -> io::Result<()> {
         self.file.set_len(0)?;

@@ -35,6 +35,7 @@ struct Found {
 pub(crate) fn lookup(volume: &Arc<Volume>, key: &CacheKey, mode: ReadMode) -> io::Result<Candidates> {
     let tag = volume.state_file.hash(key) as u32;
     let found = find(volume, key, tag, mode)?;
+    let found = volume.unconfirmed.filter(key, found);
     let found = mark_stale(volume, found, mode)?;
     let counter = if found.is_empty() { &volume.counters.misses } else { &volume.counters.hits };
     Counters::add(counter);

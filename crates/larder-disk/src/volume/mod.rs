@@ -10,6 +10,7 @@ pub(crate) mod damage;
 pub(crate) mod eviction;
 pub(crate) mod index;
 pub(crate) mod lookup;
+pub(crate) mod marking;
 pub(crate) mod read_cache;
 pub(crate) mod read_record;
 pub(crate) mod recovery;
@@ -34,11 +35,15 @@ use crate::{
         bucket::BUCKET,
         file_name::{FileName, INDEX, STALE, TOMBSTONES},
     },
-    fs::{buffers::Buffers, directory::Directory, open_files::OpenFiles, pread::ReadMode},
+    fs::{
+        buffers::Buffers, directory::Directory, open_files::OpenFiles, pread::ReadMode,
+        write_queue::WriteQueue,
+    },
     state::{
         counters::Counters,
         state_file::StateFile,
         tombstones::{TombstoneKind, Tombstones},
+        unconfirmed::Unconfirmed,
     },
     volume::{
         clock_hand::ClockHand,
@@ -62,6 +67,8 @@ pub(crate) struct Volume {
     pub(crate) counters: Counters,
     pub(crate) read_cache: ReadCache,
     pub(crate) options: DiskOptions,
+    pub(crate) unconfirmed: Unconfirmed,
+    pub(crate) write_queue: WriteQueue,
     /// Whether this process evicts entries and reclaims leftovers.
     pub(crate) is_maintained: bool,
     /// Position of the next eviction. Its lock allows one at a time in this process.
@@ -83,9 +90,15 @@ impl Volume {
                 directory.remove(name)?;
             }
             index.set_len(0)?;
-            directory.open_fixed(TOMBSTONES)?.set_len(0)?;
-            directory.open_fixed(STALE)?.set_len(0)?;
             index.set_len(u64::from(FIRST_BUCKETS) * BUCKET as u64)?;
+            for table in [TOMBSTONES, STALE] {
+                let table = directory.open_fixed(table)?;
+                table.set_len(0)?;
+                table.sync_all()?;
+            }
+            // Before the state is written, which makes the other files valid.
+            index.sync_all()?;
+            directory.sync()?;
             Ok(FIRST_BUCKETS)
         })?;
         Self::of(directory, state_file, index, options, true)
@@ -118,6 +131,8 @@ impl Volume {
             counters: Counters::default(),
             read_cache: ReadCache::new(options.read_cache_bytes),
             options,
+            unconfirmed: Unconfirmed::default(),
+            write_queue: WriteQueue::default(),
             is_maintained,
             clock_hand: Mutex::default(),
             open_files: OpenFiles::default(),

@@ -1,36 +1,113 @@
-//! Removes entries or marks them stale: of a key, of a group, by URL prefix, and all. Each removal
-//! also prevents the commit of what was reserved before it, which `commit` checks. The eviction of
-//! one entry prevents nothing.
+//! Removes entries: of a key, of a group, by URL prefix, and all. Each removal
+//! also prevents the commit of what was reserved before it, which `commit` checks, and is on the
+//! disk when it returns. The eviction of one entry prevents nothing.
 
-use std::{io, sync::Arc};
+use std::io;
 
-use larder_core::{CacheGroup, CacheKey, EntryId, StoreError, StoreErrorKind, Timestamp};
+use larder_core::{CacheGroup, CacheKey, EntryId, Purged, Scope};
 
 use crate::{
-    error::failed,
     format::bucket::Slot,
     fs::pread::ReadMode,
-    state::tombstones::TombstoneKind,
+    state::{state_file::StateGuard, tombstones::TombstoneKind},
     volume::{
         Volume,
-        commit::freshen,
-        lookup::lookup,
         read_record::{file_of, slot_of},
         recovery::reclaim,
         scan::for_each_key,
+        space::free_some,
     },
 };
 
+/// The tombstones may occupy this part of the limit before those of keys are removed.
+const MAX_SHARE_OF_TOMBSTONES: u64 = 64;
+/// How often entries are evicted to make room for one removal on a full disk.
+const MAX_EVICTIONS_ON_FULL_DISK: u32 = 16;
+
+/// Removes everything in `scope`, and waits until the disk has the removal. Returns the number of
+/// entries removed, if it is known.
+///
+/// If that fails, the removal is remembered: this process does not find the entries any more, and
+/// tries again before each commit and about once a second.
+pub(crate) fn remove(volume: &Volume, scope: Scope<'_>) -> io::Result<Purged> {
+    let removed = carry_out(volume, scope);
+    if removed.is_err() {
+        volume.unconfirmed.record(scope);
+    }
+    removed
+}
+
+/// Carries out the removals that could not be written before.
+pub(crate) fn carry_out_unconfirmed(volume: &Volume) -> io::Result<()> {
+    let Some(removals) = volume.unconfirmed.get() else { return Ok(()) };
+    if removals.all {
+        carry_out(volume, Scope::All)?;
+    }
+    for key in &removals.keys {
+        carry_out(volume, Scope::Key(key))?;
+    }
+    for group in &removals.groups {
+        carry_out(volume, Scope::Group(group))?;
+    }
+    for prefix in &removals.prefixes {
+        carry_out(volume, Scope::Prefix(prefix))?;
+    }
+    volume.unconfirmed.confirm(&removals);
+    Ok(())
+}
+
+/// Removes everything in `scope`, and waits until the disk has the removal. On a full disk, evicts
+/// entries until there is room for the tombstones.
+fn carry_out(volume: &Volume, scope: Scope<'_>) -> io::Result<Purged> {
+    let is_full =
+        |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    for _ in 0..MAX_EVICTIONS_ON_FULL_DISK {
+        match remove_and_sync(volume, scope) {
+            Err(error) if is_full(&error) && free_some(volume)? => {}
+            result => return result,
+        }
+    }
+    remove_and_sync(volume, scope)
+}
+
+/// Removes everything in `scope`, and waits until the disk has the removal.
+fn remove_and_sync(volume: &Volume, scope: Scope<'_>) -> io::Result<Purged> {
+    match scope {
+        Scope::Key(key) => {
+            let removed = remove_key(volume, key)?;
+            // Without the slot an entry is not found. The tombstone only concerns writes in
+            // progress, which a power failure ends as well.
+            volume.index.sync()?;
+            Ok(removed.into())
+        }
+        Scope::Group(group) => {
+            remove_group(volume, group)?;
+            volume.tombstones.sync()?;
+            Ok(Purged::UNKNOWN)
+        }
+        Scope::Prefix(url) => {
+            let removed = remove_prefix(volume, url)?;
+            volume.index.sync()?;
+            Ok(removed.into())
+        }
+        Scope::All => {
+            remove_all(volume)?;
+            Ok(Purged::UNKNOWN)
+        }
+    }
+}
+
 /// Removes all entries of a key, and prevents the commit of those that are being written. Returns
 /// the number of entries removed.
-pub(crate) fn remove(volume: &Volume, key: &CacheKey) -> io::Result<u64> {
+fn remove_key(volume: &Volume, key: &CacheKey) -> io::Result<u64> {
     let hash = volume.state_file.hash(key);
     let tag = hash as u32;
     let mut files = Vec::new();
     let mut guard = volume.state_file.lock()?;
     let sequence = guard.next_sequence();
-    volume.tombstones.set(TombstoneKind::Key(hash), sequence)?;
+    guard.state.used += volume.tombstones.set(TombstoneKind::Key(hash), sequence)?;
     guard.save()?;
+    trim_key_tombstones(volume, &mut guard)?;
     let mut bucket = volume.index.bucket(tag, ReadMode::Blocking)?;
     let found: Vec<(usize, Slot)> = bucket.matching(tag).collect();
     if found.is_empty() {
@@ -70,24 +147,34 @@ pub(crate) fn evict(volume: &Volume, key: &CacheKey, id: EntryId) -> io::Result<
 
 /// Removes a group by recording a tombstone. Entries that were reserved before it are neither
 /// found nor committed.
-pub(crate) fn remove_group(volume: &Volume, group: &CacheGroup) -> io::Result<()> {
+fn remove_group(volume: &Volume, group: &CacheGroup) -> io::Result<()> {
     let hash = volume.state_file.group_hash(group);
     let mut guard = volume.state_file.lock()?;
     let sequence = guard.next_sequence();
+    guard.state.group_epoch = sequence;
     // Saved first: a reservation that reads this number is not older than the removal.
     guard.save()?;
-    volume.tombstones.set(TombstoneKind::Group(hash), sequence)
+    guard.state.used += volume.tombstones.set(TombstoneKind::Group(hash), sequence)?;
+    guard.save()
 }
 
-/// Marks the entries of a group stale that were requested at `at` or before.
-pub(crate) fn mark_group_stale(volume: &Volume, group: &CacheGroup, at: Timestamp) -> io::Result<()> {
-    let _guard = volume.state_file.lock()?;
-    volume.stale.set(TombstoneKind::Group(volume.state_file.group_hash(group)), at.as_millis())
+/// Removes the tombstones of keys if they occupy a noticeable part of the limit. All writes that
+/// are pending are refused instead.
+fn trim_key_tombstones(volume: &Volume, guard: &mut StateGuard<'_>) -> io::Result<()> {
+    let before = guard.state.prefix_epoch;
+    guard.state.prefix_epoch = guard.state.sequence;
+    let freed = volume.tombstones.trim_keys(guard.state.limit() / MAX_SHARE_OF_TOMBSTONES)?;
+    if freed == 0 {
+        guard.state.prefix_epoch = before;
+        return Ok(());
+    }
+    guard.state.used = guard.state.used.saturating_sub(freed);
+    guard.save()
 }
 
 /// Removes the entries of all URLs that begin with `url`, and prevents all commits that were
 /// reserved before. Returns the number of entries removed.
-pub(crate) fn remove_prefix(volume: &Volume, url: &str) -> io::Result<u64> {
+fn remove_prefix(volume: &Volume, url: &str) -> io::Result<u64> {
     let mut guard = volume.state_file.lock()?;
     guard.state.prefix_epoch = guard.next_sequence();
     guard.save()?;
@@ -95,55 +182,22 @@ pub(crate) fn remove_prefix(volume: &Volume, url: &str) -> io::Result<u64> {
     let mut removed = 0;
     for_each_key(volume, |key, _| {
         if key.target().starts_with(url) {
-            removed += remove(volume, &key)?;
+            removed += remove_key(volume, &key)?;
         }
         Ok(())
     })?;
     Ok(removed)
 }
 
-/// Marks the entries of a key stale that were requested at `at` or before. Returns the number of
-/// entries that it has marked.
-pub(crate) fn mark_stale(volume: &Arc<Volume>, key: &CacheKey, at: Timestamp) -> Result<u64, StoreError> {
-    let mut marked = 0;
-    let found = lookup(volume, key, ReadMode::Blocking).map_err(failed("could not look up an entry"))?;
-    for candidate in found.iter() {
-        let Some(stale) = candidate.head.marked_stale(at) else { continue };
-        match freshen(volume, key, candidate.id, &Arc::new(stale)) {
-            Ok(()) => marked += 1,
-            // The entry has been removed or replaced meanwhile.
-            Err(error) if error.kind() == StoreErrorKind::Gone => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(marked)
-}
-
-/// Marks the entries of all URLs that begin with `url` stale. Returns the number of entries that it
-/// has marked.
-pub(crate) fn mark_prefix_stale(volume: &Arc<Volume>, url: &str, at: Timestamp) -> Result<u64, StoreError> {
-    let (mut marked, mut failure) = (0, None);
-    let result = for_each_key(volume, |key, _| {
-        if key.target().starts_with(url) {
-            match mark_stale(volume, &key, at) {
-                Ok(of_key) => marked += of_key,
-                Err(error) => failure = Some(error),
-            }
-        }
-        Ok(())
-    });
-    result.map_err(failed("could not read the index"))?;
-    failure.map_or(Ok(marked), Err)
-}
-
 /// Removes everything, and prevents the commit of entries that are being written.
-pub(crate) fn remove_all(volume: &Volume) -> io::Result<()> {
+fn remove_all(volume: &Volume) -> io::Result<()> {
     let mut guard = volume.state_file.lock()?;
     let sequence = guard.next_sequence();
     guard.state.clear_epoch = sequence;
     guard.save()?;
     volume.index.clear(guard.state.buckets)?;
     drop(guard);
+    volume.index.sync()?;
     // No slot points to the old files any more. Those that are in use now are removed by a
     // later call of `reclaim`.
     volume.close_segment();

@@ -24,7 +24,10 @@ pub(crate) fn for_each_slot(
     let mut done = 0;
     loop {
         // Under the lock no split is in progress.
-        let buckets = volume.state_file.lock()?.state.buckets;
+        let guard = volume.state_file.lock()?;
+        // Also those of a split that a crash has interrupted: lookups find them.
+        let buckets = guard.state.buckets.max(volume.index.buckets()?);
+        drop(guard);
         if done == buckets {
             return Ok(());
         }

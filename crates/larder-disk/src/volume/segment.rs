@@ -4,7 +4,7 @@
 //! lock when the writer dies. Records in a segment never change. `record` encodes them, `eviction`
 //! removes segments.
 
-use std::{fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
+use std::{fs::File, io, os::unix::fs::FileExt as _};
 
 use parking_lot::Mutex;
 
@@ -28,7 +28,7 @@ pub(crate) struct SegmentWriter {
 #[derive(Debug)]
 struct Active {
     number: u32,
-    file: Arc<File>,
+    file: File,
     /// Bytes written so far.
     length: u64,
     /// Bytes that are accounted for in the state file.
@@ -74,7 +74,7 @@ impl SegmentWriter {
         let started = seal(state_file, &mut active).and_then(|()| create(directory, state_file));
         match started {
             Ok((number, file)) => {
-                *active = Some(Active { number, file: Arc::new(file), length: 0, reserved });
+                *active = Some(Active { number, file, length: 0, reserved });
                 Ok(())
             }
             Err(error) => {
@@ -82,12 +82,6 @@ impl SegmentWriter {
                 Err(error)
             }
         }
-    }
-
-    /// Waits until the appended records are on the disk.
-    pub(crate) fn sync(&self) -> io::Result<()> {
-        let file = self.active.lock().as_ref().map(|active| Arc::clone(&active.file));
-        file.map_or(Ok(()), |file| file.sync_data())
     }
 
     /// Closes the active segment: releases its unused space, and unlocks it so that it can be

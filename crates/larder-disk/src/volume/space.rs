@@ -56,6 +56,20 @@ pub(crate) fn trim(volume: &Volume) -> io::Result<()> {
     Ok(())
 }
 
+/// Evicts the oldest entries, because the disk is full. Returns whether any were evicted.
+pub(crate) fn free_some(volume: &Volume) -> io::Result<bool> {
+    let mut hand = volume.clock_hand.lock();
+    // Everything is wanted: the batch does not end early.
+    let mut round = eviction::Round::without_copies();
+    let before = volume.state_file.peek()?.used;
+    while volume.state_file.peek()?.used >= before {
+        if !eviction::evict_next(volume, &mut hand, &mut round, u64::MAX / 2)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Accounts for the bytes if they fit.
 fn try_reserve(volume: &Volume, bytes: u64) -> io::Result<bool> {
     let mut guard = volume.state_file.lock()?;

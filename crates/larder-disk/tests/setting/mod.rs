@@ -1,6 +1,8 @@
 //! Helpers: a store in a temporary directory, and functions to fill and read it.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod mounted;
+
 use std::{future::poll_fn, ops::Range, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
