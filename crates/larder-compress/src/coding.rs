@@ -6,7 +6,7 @@
 //! choose from are settings in `compression`.
 
 use http::{
-    HeaderMap, HeaderValue,
+    HeaderMap, HeaderName, HeaderValue,
     header::{ACCEPT_ENCODING, CONTENT_ENCODING},
 };
 use larder_core::{
@@ -180,6 +180,13 @@ impl<F: RequestHeaders> RequestHeaders for Negotiated<'_, F> {
         let replaced = name == "accept-encoding";
         let coding = (replaced && self.coding != Coding::Identity).then(|| self.coding.name().as_bytes());
         let original = (!replaced).then(|| self.headers.lines(name));
+        coding.into_iter().chain(original.into_iter().flatten())
+    }
+
+    fn lines_of<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> + 'a {
+        let replaced = *name == ACCEPT_ENCODING;
+        let coding = (replaced && self.coding != Coding::Identity).then(|| self.coding.name().as_bytes());
+        let original = (!replaced).then(|| self.headers.lines_of(name));
         coding.into_iter().chain(original.into_iter().flatten())
     }
 }

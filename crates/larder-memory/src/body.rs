@@ -28,13 +28,21 @@ pub(crate) fn joined(mut chunks: Vec<Bytes>, length: u64) -> StoredBody {
         return StoredBody::Source(Arc::new(Chunks(chunks.into())));
     }
     if chunks.len() == 1 && length < COPY_BELOW as u64 {
-        return StoredBody::Whole(chunks.swap_remove(0));
+        return StoredBody::Whole(shared(chunks.swap_remove(0)));
     }
     // A single longer chunk is copied too: it may be a small slice that keeps a large read buffer
     // alive.
     let mut whole = BytesMut::with_capacity(usize::try_from(length).unwrap_or_default());
     chunks.iter().for_each(|chunk| whole.extend_from_slice(chunk));
-    StoredBody::Whole(whole.freeze())
+    StoredBody::Whole(shared(whole.freeze()))
+}
+
+/// Returns the buffer with its reference count. The first clone of a buffer allocates it, which
+/// would otherwise be the first hit.
+fn shared(buffer: Bytes) -> Bytes {
+    let shared = buffer.clone();
+    drop(buffer);
+    shared
 }
 
 /// A long body, in chunks.

@@ -4,7 +4,7 @@
 //! that concerns caching. Later steps read a field only if its flag is set, so that a request
 //! without such fields costs one short loop.
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 
 use crate::{ClientDirectives, directives::RequestDirectives, range::RangeKind};
 
@@ -15,6 +15,13 @@ pub trait RequestHeaders {
 
     /// Returns the values of all field lines called `name` (lower case), in order.
     fn lines<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a;
+
+    /// Returns the values of all field lines of this name, in order. The default calls
+    /// [`lines`](Self::lines); a map with names of this type can find them without parsing the
+    /// name.
+    fn lines_of<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> + 'a {
+        self.lines(name.as_str())
+    }
 }
 
 impl RequestHeaders for HeaderMap {
@@ -25,6 +32,10 @@ impl RequestHeaders for HeaderMap {
     }
 
     fn lines<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
+        self.get_all(name).iter().map(http::HeaderValue::as_bytes)
+    }
+
+    fn lines_of<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> + 'a {
         self.get_all(name).iter().map(http::HeaderValue::as_bytes)
     }
 }

@@ -79,7 +79,7 @@ impl SelectingHeaders {
         let entry = |name: HeaderName| {
             let value = normal_form(&name, request.fields());
             let raw = {
-                let mut lines = request.fields().lines(name.as_str());
+                let mut lines = request.fields().lines_of(&name);
                 let single = lines.next().filter(|_| lines.next().is_none());
                 let single = single.filter(|line| name != AUTHORIZATION && Some(*line) != value.as_deref());
                 single.map(Box::from)
@@ -230,7 +230,7 @@ impl Entry {
             // Almost every response of a private cache: no field has to be looked up.
             return !request.has_credentials;
         }
-        let mut lines = request.fields.lines(self.name.as_str());
+        let mut lines = request.fields.lines_of(&self.name);
         let first = lines.next();
         let one_line = lines.next().is_none();
         match (first, &self.value) {
@@ -252,7 +252,7 @@ impl Entry {
 /// (RFC 9110 §12.5) are also known to be lists in which order and white space have no meaning, and
 /// in which some parts are case-insensitive, unless they are longer than [`MAX_NORMALIZED`].
 fn normal_form(name: &HeaderName, request: &impl RequestHeaders) -> Option<Box<[u8]>> {
-    let mut lines = request.lines(name.as_str()).map(<[u8]>::trim_ascii);
+    let mut lines = request.lines_of(name).map(<[u8]>::trim_ascii);
     let (first, second) = (lines.next()?, lines.next());
     let ignores_case = match name.as_str() {
         "accept" => Some(false),
@@ -262,7 +262,7 @@ fn normal_form(name: &HeaderName, request: &impl RequestHeaders) -> Option<Box<[
     // The joined lines of a long value are longer than any normal form, and equal none.
     let length = match second {
         None => first.len(),
-        Some(_) => request.lines(name.as_str()).map(|line| line.trim_ascii().len()).sum(),
+        Some(_) => request.lines_of(name).map(|line| line.trim_ascii().len()).sum(),
     };
     let lines = std::iter::once(first).chain(second).chain(lines);
     if *name == AUTHORIZATION {
