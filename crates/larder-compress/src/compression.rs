@@ -5,7 +5,10 @@
 
 use larder_core::RequestHeaders;
 
-use crate::coding::{Coding, choose};
+use crate::{
+    coders::Coders,
+    coding::{Coding, choose},
+};
 
 /// Settings of the compression: which responses are encoded, in which codings and at which levels.
 ///
@@ -35,12 +38,23 @@ pub struct Compression {
     pub zstd: u8,
     /// Level of gzip, 1 to 9. Default: 6.
     pub gzip: u8,
+    /// Most bodies that are encoded, or decoded for another coding, while they are sent, at the
+    /// same time. Default: 64. Beyond it, responses are sent without a content coding, and stored
+    /// responses are not converted but requested from the origin. That is logged as a warning.
+    ///
+    /// Each of them needs up to 6 MiB for as long as the client takes to read; Brotli at levels
+    /// above 9 up to 12 MiB, and to decode it up to 16 MiB. Content that has arrived whole does not
+    /// count: it is encoded at once, in as many threads as there are cores. Clones of the settings
+    /// count together.
+    pub max_encoders: usize,
+    pub(crate) coders: Coders,
 }
 
 impl Default for Compression {
     fn default() -> Self {
         let codings = vec![Coding::Brotli, Coding::Zstd, Coding::Gzip];
-        Self { min_length: 256, codings, brotli: 5, zstd: 9, gzip: 6 }
+        let coders = Coders::default();
+        Self { min_length: 256, codings, brotli: 5, zstd: 9, gzip: 6, max_encoders: 64, coders }
     }
 }
 
@@ -91,6 +105,14 @@ impl Compression {
     #[must_use]
     pub fn with_zstd(mut self, zstd: u8) -> Self {
         self.zstd = zstd;
+        self
+    }
+
+    /// Sets how many bodies may be encoded at the same time while they are sent
+    /// ([`max_encoders`](Self::max_encoders)).
+    #[must_use]
+    pub fn with_max_encoders(mut self, max_encoders: usize) -> Self {
+        self.max_encoders = max_encoders;
         self
     }
 

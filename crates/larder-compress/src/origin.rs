@@ -16,7 +16,7 @@ use larder_core::{
     policy::header_names::{AGE, CONTENT_LENGTH, IF_MODIFIED_SINCE, IF_NONE_MATCH, VARY},
 };
 
-use crate::{Coding, Compression, Negotiated, convert, response, tags};
+use crate::{Coding, Compression, Negotiated, convert, response, tags, zstd_frame};
 
 /// An origin that wraps the origin of one request and encodes its response; pass it to
 /// [`Miss::fetch`](larder_core::Miss::fetch) instead of that origin.
@@ -97,11 +97,27 @@ impl CompressingOrigin {
                 tags::unmark(response.headers_mut());
                 response.headers_mut().remove(CONTENT_ENCODING);
                 response.headers_mut().remove(CONTENT_LENGTH);
-                response = response.map(|body| convert::decode(body, coding));
+                let body = std::mem::take(response.body_mut());
+                let Some(body) = self.decoded(body, coding).await else { continue };
+                *response.body_mut() = body;
             }
             return Some(response);
         }
         None
+    }
+
+    /// Decodes a stored body. Returns `None` if that would need more memory than it may.
+    async fn decoded(&self, body: Body, coding: Coding) -> Option<Body> {
+        let mut body = body;
+        if coding == Coding::Zstd {
+            let (bytes, whole) = convert::beginning(body, zstd_frame::HEADER).await?;
+            if zstd_frame::window(&bytes).is_none_or(|window| window > zstd_frame::MAX_WINDOW) {
+                return None;
+            }
+            body = whole;
+        }
+        let permit = self.settings.coders.stream(self.settings.max_encoders)?;
+        Some(convert::decode(body, coding, permit))
     }
 
     /// Returns a 304 if the request's condition matches the stored response in the coding of the
@@ -152,10 +168,13 @@ impl CompressingOrigin {
                 }
                 None => Body::from(content),
             },
-            Err(stream) => {
-                response::set_encoded(&mut parts.headers, self.coding, None);
-                convert::encode(&self.settings, stream, self.coding)
-            }
+            Err(stream) => match self.settings.coders.stream(self.settings.max_encoders) {
+                Some(permit) => {
+                    response::set_encoded(&mut parts.headers, self.coding, None);
+                    convert::encode(&self.settings, stream, self.coding, permit)
+                }
+                None => stream,
+            },
         };
         Response::from_parts(parts, body)
     }

@@ -27,6 +27,8 @@ pub struct LimitsConfig {
     pub max_connections: Option<usize>,
     /// Most connections of one client, at least 1. Default: 1,024.
     pub max_connections_per_client: Option<usize>,
+    /// Most responses that are encoded while they are sent, at the same time. Default: 64.
+    pub max_encoders: Option<usize>,
     /// Open files that connections of clients leave to others. Default: a quarter of the limit.
     pub reserved_files: Option<usize>,
     /// Connections of each worker that wait to be accepted. Default: 4,096.

@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// Keys that a reload applies. The others concern connections and sockets that are there already.
-pub(super) const APPLIED: [&str; 2] = ["content_timeout", "max_content"];
+pub(super) const APPLIED: [&str; 3] = ["content_timeout", "max_content", "max_encoders"];
 
 /// Checks the limits of a configuration.
 pub(super) fn check(limits: &LimitsConfig) -> Result<(), ConfigError> {
@@ -39,6 +39,7 @@ pub(super) fn server_options(config: &Config) -> ServerOptions {
         certificate_interval,
         max_content: _,
         content_timeout: _,
+        max_encoders: _,
     } = config.limits;
     let mut options = ServerOptions::default();
     options.workers = config.workers.map(usize::from);

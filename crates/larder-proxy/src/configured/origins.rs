@@ -62,7 +62,11 @@ impl RouteTable {
     /// Validates the routes of a configuration. All their errors occur here.
     pub(super) fn new(config: &Config) -> Result<Self, ConfigError> {
         #[cfg(feature = "compress")]
-        let compression = Arc::new(Compression::default());
+        let compression = {
+            let compression = Compression::default();
+            let max = config.limits.max_encoders.unwrap_or(compression.max_encoders);
+            Arc::new(compression.with_max_encoders(max))
+        };
         let routes = config.route.iter().enumerate().map(|(index, route)| {
             let validated = ValidatedRoute::new(route, config);
             #[cfg(feature = "compress")]
