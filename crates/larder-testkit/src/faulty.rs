@@ -33,6 +33,8 @@ pub enum Fault {
     FullAfter(u64),
     /// Commits fail with [`StoreErrorKind::Unavailable`]. Other calls succeed.
     FailsAtCommit,
+    /// Removals and soft purges fail with [`StoreErrorKind::Unavailable`]. Other calls succeed.
+    FailsAtRemoval,
 }
 
 /// A store that delegates to another one and injects the [`Fault`] that the test has set.
@@ -86,6 +88,15 @@ impl FaultyStore {
             _ => Ok(()),
         }
     }
+
+    /// Counts a removal, and injects the fault into it.
+    async fn on_removal(&self) -> Result<(), StoreError> {
+        self.on_call().await?;
+        match *self.fault.lock() {
+            Fault::FailsAtRemoval => Err(fault_error(StoreErrorKind::Unavailable)),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Creates the error of an injected fault.
@@ -123,12 +134,12 @@ impl CacheStore for FaultyStore {
     }
 
     async fn remove(&self, scope: Scope<'_>) -> Result<Purged, StoreError> {
-        self.on_call().await?;
+        self.on_removal().await?;
         self.inner.remove(scope).await
     }
 
     async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Purged, StoreError> {
-        self.on_call().await?;
+        self.on_removal().await?;
         self.inner.mark_stale(scope, at).await
     }
 

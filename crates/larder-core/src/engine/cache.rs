@@ -5,28 +5,23 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use tokio::sync::Semaphore;
 
 use super::{
-    context::{Context, FailureLog},
-    date_line::DateLine,
+    context::{Context, status_name},
     error::FetchError,
     events::Observer,
     invalidate,
     limits::Limits,
     lookup::{self, Lookup},
-    miss::{Miss, flights::Flights, reloads, uncacheable::UncacheableKeys},
+    miss::Miss,
     options::FetchOptions,
     pass,
-    recent::RecentTable,
     request::target_of,
     response::CacheResponse,
-    tasks::Tasks,
-    variants::Variants,
 };
 use crate::{
     Body, CacheKey, CacheStatus, CacheStore, Clock, Origin, Purged, RequestHead, RequestHeaders, Rules,
-    Scope, StoreError, SystemClock, Upgrade, Upgraded, timeout::within,
+    Scope, StoreError, SystemClock, Upgrade, Upgraded,
 };
 
 /// An HTTP cache: looks up, decides, fetches once, stores while it serves, revalidates and
@@ -256,7 +251,13 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// Returns a [`StoreError`] if the store cannot confirm the removal.
+    /// Returns a [`StoreError`] if the store cannot confirm the removal. This cache serves none of
+    /// the responses from then on, and repeats the removal in the background until the store
+    /// confirms it. Other processes that share the store may serve them until then.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the removal continues in the background.
     pub async fn purge(&self, scope: Scope<'_>) -> Result<Purged, StoreError> {
         invalidate::remove(&self.context, scope).await
     }
@@ -274,17 +275,33 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// Returns a [`StoreError`] if the store cannot confirm that they are stale.
+    /// Returns a [`StoreError`] if the store cannot confirm that they are stale. For this cache
+    /// they are, and it repeats the call as for [`purge`](Self::purge).
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the soft purge continues in the background.
     pub async fn soft_purge(&self, scope: Scope<'_>) -> Result<Purged, StoreError> {
         invalidate::mark_stale(&self.context, scope).await
+    }
+
+    /// Returns the number of removals and soft purges that the store has not confirmed. They are
+    /// repeated until it does.
+    ///
+    /// There are at most 4,096; beyond that, they become one removal of everything.
+    pub fn unconfirmed_removals(&self) -> usize {
+        self.context.unconfirmed.count()
     }
 
     /// Waits until no background task is running, for at most `limit`, and returns whether all have
     /// ended.
     ///
-    /// Background tasks are fills of which the client may have disconnected, and revalidations.
+    /// Background tasks are fills of which the client may have disconnected, revalidations, and
+    /// [removals that the store has not confirmed](Self::unconfirmed_removals). If the process ends
+    /// before those are confirmed, other processes and the next one may serve what they concern;
+    /// a warning states how many there are.
     pub async fn drain(&self, limit: Duration) -> bool {
-        within(limit, self.context.tasks.idle()).await.is_some()
+        self.context.drain(limit).await
     }
 }
 
@@ -344,10 +361,7 @@ impl CacheBuilder {
     /// does not start with a letter or `*` gets the prefix `larder-`.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
-        let token =
-            |c: char| if c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~:/".contains(c) { c } else { '-' };
-        let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '*');
-        self.name = if starts_well { "" } else { "larder-" }.chars().chain(name.chars().map(token)).collect();
+        self.name = status_name(name);
         self
     }
 
@@ -374,23 +388,7 @@ impl CacheBuilder {
 
     /// Builds the cache.
     pub fn build(self) -> Cache {
-        Cache {
-            context: Arc::new(Context {
-                store: self.store,
-                rules: self.rules,
-                name: self.name,
-                clock: self.clock,
-                date_line: DateLine::default(),
-                flights: Flights::new(self.limits.max_concurrent_fetches),
-                uncacheable: UncacheableKeys::new(),
-                variants: Variants::new(),
-                reloads: RecentTable::new(reloads::SLOTS),
-                background: Arc::new(Semaphore::new(self.limits.max_background_revalidations)),
-                tasks: Arc::new(Tasks::default()),
-                limits: self.limits,
-                observer: self.observer,
-                failure_log: FailureLog::default(),
-            }),
-        }
+        let Self { store, rules, name, clock, limits, observer } = self;
+        Cache { context: Arc::new(Context::new(store, rules, name, clock, limits, observer)) }
     }
 }

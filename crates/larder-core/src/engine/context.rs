@@ -13,12 +13,16 @@ use super::{
     recent::RecentTable,
     stopwatch::Stopwatch,
     tasks::Tasks,
+    unconfirmed::{Effect, Unconfirmed},
     variants::Variants,
 };
 use crate::{
     CacheKey, CacheStore, Candidates, Clock, LogThrottle, Rules, StoreError, StoreErrorKind, Timestamp,
     timeout::within,
 };
+
+/// Number of responses of which the last reload is known. The table has 64 KiB.
+const RELOAD_SLOTS: usize = 1 << 13;
 
 /// The state that all clones of a [`Cache`](super::Cache) share.
 pub(super) struct Context {
@@ -35,6 +39,7 @@ pub(super) struct Context {
     pub(super) reloads: RecentTable,
     pub(super) background: Arc<Semaphore>,
     pub(super) tasks: Arc<Tasks>,
+    pub(super) unconfirmed: Unconfirmed,
     pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) failure_log: FailureLog,
 }
@@ -62,6 +67,34 @@ impl fmt::Debug for Context {
 }
 
 impl Context {
+    /// Creates the state of a cache in which nothing is in progress.
+    pub(super) fn new(
+        store: Arc<dyn CacheStore>,
+        rules: Rules,
+        name: Box<str>,
+        clock: Arc<dyn Clock>,
+        limits: Limits,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Self {
+        Self {
+            store,
+            rules,
+            name,
+            clock,
+            date_line: DateLine::default(),
+            flights: Flights::new(limits.max_concurrent_fetches),
+            uncacheable: UncacheableKeys::new(),
+            variants: Variants::new(),
+            reloads: RecentTable::new(RELOAD_SLOTS),
+            background: Arc::new(Semaphore::new(limits.max_background_revalidations)),
+            tasks: Arc::new(Tasks::default()),
+            unconfirmed: Unconfirmed::default(),
+            limits,
+            observer,
+            failure_log: FailureLog::default(),
+        }
+    }
+
     /// Returns the current time of the cache's clock.
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
@@ -84,11 +117,39 @@ impl Context {
         }
     }
 
-    /// Looks up the stored responses of `key`. A store that fails or is too slow has none.
+    /// Looks up the stored responses of `key`. A store that fails or is too slow has none. Those
+    /// that the store has not confirmed as removed do not count.
     pub(super) async fn candidates(&self, key: &CacheKey) -> Candidates {
+        let effect = self.unconfirmed.effect_on(key);
+        if effect == Some(Effect::Remove) {
+            return Candidates::none();
+        }
         let lookup = self.store.lookup(key);
         let found = self.store_call(StoreStep::Lookup, self.limits.lookup_timeout, lookup).await;
-        found.unwrap_or_else(Candidates::none)
+        let found = self.unconfirmed.apply_to_groups(found.unwrap_or_else(Candidates::none));
+        match effect {
+            Some(Effect::MarkStale(at)) => found.marked_stale(|_| Some(at)),
+            _ => found,
+        }
+    }
+
+    /// Waits until no background task is running and no removal is unconfirmed, for at most
+    /// `limit`, and returns whether that is so. Warns of removals that are left.
+    pub(super) async fn drain(&self, limit: Duration) -> bool {
+        let idle = async {
+            self.tasks.idle().await;
+            self.unconfirmed.confirmed().await;
+        };
+        let is_idle = within(limit, idle).await.is_some();
+        let removals = self.unconfirmed.count();
+        if removals > 0 {
+            tracing::warn!(
+                cache = &*self.name,
+                removals,
+                "the store has not confirmed all removals; purge again once it is available"
+            );
+        }
+        is_idle
     }
 
     /// Reports an event to the observer.
@@ -122,4 +183,11 @@ impl Context {
             None => tracing::debug!(%step, reason, error, "the store failed or refused"),
         }
     }
+}
+
+/// Returns the name of a cache as a token, which `Cache-Status` requires (RFC 9211 §2).
+pub(super) fn status_name(name: &str) -> Box<str> {
+    let token = |c: char| if c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~:/".contains(c) { c } else { '-' };
+    let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '*');
+    if starts_well { "" } else { "larder-" }.chars().chain(name.chars().map(token)).collect()
 }

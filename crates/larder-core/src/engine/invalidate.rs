@@ -6,34 +6,125 @@
 //! prevents the commit of every response that was reserved before the removal. Which targets and
 //! groups an unsafe request invalidates is decided in `larder-policy`; `fetch` calls it.
 
-use super::{context::Context, events::StoreStep};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use super::{
+    context::Context,
+    events::StoreStep,
+    unconfirmed::{Effect, OwnedScope},
+};
 use crate::timeout::within;
-use crate::{Purged, Scope, StoreError, StoreErrorKind};
+use crate::{CacheKey, Purged, Scope, StoreError, StoreErrorKind};
+
+/// The pause before removals are repeated that the store has not confirmed, and its maximum. It
+/// doubles while the store fails.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Removes all responses of `scope`, and returns how many entries that were.
-pub(super) async fn remove(cx: &Context, scope: Scope<'_>) -> Result<Purged, StoreError> {
-    detach_flights(cx, scope);
+pub(super) async fn remove(cx: &Arc<Context>, scope: Scope<'_>) -> Result<Purged, StoreError> {
     if let Scope::Key(key) = scope {
         cx.uncacheable.remove(key);
     }
-    let removing = cx.store.remove(scope);
-    let removed = match scope {
-        Scope::Prefix(_) => Some(removing.await),
-        Scope::Key(_) | Scope::Group(_) | Scope::All => within(cx.limits.store_timeout, removing).await,
-    };
-    record_removal(cx, removed)
+    InProgress::begin(cx, OwnedScope::of(scope), Effect::Remove).carry_out().await
 }
 
 /// Marks all responses of `scope` as stale, and returns how many entries that were.
-pub(super) async fn mark_stale(cx: &Context, scope: Scope<'_>) -> Result<Purged, StoreError> {
-    detach_flights(cx, scope);
-    let marking = cx.store.mark_stale(scope, cx.now());
-    let marked = match scope {
+pub(super) async fn mark_stale(cx: &Arc<Context>, scope: Scope<'_>) -> Result<Purged, StoreError> {
+    InProgress::begin(cx, OwnedScope::of(scope), Effect::MarkStale(cx.now())).carry_out().await
+}
+
+/// Removes the responses of a key in the background.
+pub(super) fn remove_later(cx: &Arc<Context>, key: &CacheKey) {
+    // Dropped at once, which leaves the removal to the task that repeats removals.
+    drop(InProgress::begin(cx, OwnedScope::Key(key.clone()), Effect::Remove));
+}
+
+/// A removal of which the store's confirmation is awaited. If it is dropped before, the removal is
+/// repeated in the background until the store confirms it.
+struct InProgress<'a> {
+    cx: &'a Arc<Context>,
+    scope: OwnedScope,
+    effect: Effect,
+    id: u64,
+    is_confirmed: bool,
+}
+
+impl<'a> InProgress<'a> {
+    /// Begins a removal: from now on, nothing that it concerns is served.
+    fn begin(cx: &'a Arc<Context>, scope: OwnedScope, effect: Effect) -> Self {
+        let (id, is_over_limit) = cx.unconfirmed.add(&scope, effect);
+        if is_over_limit {
+            start_repeating(cx);
+        }
+        detach_flights(cx, scope.as_scope());
+        Self { cx, scope, effect, id, is_confirmed: false }
+    }
+
+    /// Calls the store.
+    async fn carry_out(mut self) -> Result<Purged, StoreError> {
+        let result = call(self.cx, self.scope.as_scope(), self.effect).await;
+        self.is_confirmed = result.is_ok();
+        result.map_err(|error| error.with_hint("the removal is repeated until the store confirms it"))
+    }
+}
+
+impl Drop for InProgress<'_> {
+    fn drop(&mut self) {
+        if self.is_confirmed {
+            self.cx.unconfirmed.confirm(&self.scope, self.id);
+        } else if self.cx.unconfirmed.repeat(&self.scope, self.id) {
+            start_repeating(self.cx);
+        }
+    }
+}
+
+/// Calls the store for a removal, and reports a failure.
+async fn call(cx: &Context, scope: Scope<'_>, effect: Effect) -> Result<Purged, StoreError> {
+    let (calling, may_take_long) = match effect {
+        Effect::Remove => (cx.store.remove(scope), matches!(scope, Scope::Prefix(_))),
         // The store may examine every entry.
-        Scope::Prefix(_) | Scope::All => Some(marking.await),
-        Scope::Key(_) | Scope::Group(_) => within(cx.limits.store_timeout, marking).await,
+        Effect::MarkStale(at) => {
+            (cx.store.mark_stale(scope, at), matches!(scope, Scope::Prefix(_) | Scope::All))
+        }
     };
-    record_removal(cx, marked)
+    let result =
+        if may_take_long { Some(calling.await) } else { within(cx.limits.store_timeout, calling).await };
+    record_removal(cx, result)
+}
+
+/// Starts the task that repeats removals. Outside a runtime, the next removal starts it.
+fn start_repeating(cx: &Arc<Context>) {
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn(repeat_all(Arc::downgrade(cx)))),
+        Err(_) => cx.unconfirmed.stop_repeating(),
+    }
+}
+
+/// Repeats the removals that the store has not confirmed, until it has confirmed all of them or the
+/// cache is dropped.
+async fn repeat_all(cache: Weak<Context>) {
+    let mut pause = Duration::ZERO;
+    loop {
+        tokio::time::sleep(pause).await;
+        let Some(cx) = cache.upgrade() else { return };
+        let removals = cx.unconfirmed.to_repeat();
+        if removals.is_empty() {
+            return;
+        }
+        pause = FIRST_PAUSE.max(pause * 2).min(LONGEST_PAUSE);
+        for removal in removals {
+            // One call at a time: a store that has just come back is not flooded.
+            if call(&cx, removal.scope.as_scope(), removal.effect).await.is_err() {
+                break;
+            }
+            cx.unconfirmed.confirm(&removal.scope, removal.id);
+            pause = FIRST_PAUSE;
+        }
+    }
 }
 
 /// Detaches the flights that could still deliver a response of `scope`.
@@ -49,7 +140,7 @@ fn detach_flights(cx: &Context, scope: Scope<'_>) {
 fn record_removal(cx: &Context, result: Option<Result<Purged, StoreError>>) -> Result<Purged, StoreError> {
     let result = result.unwrap_or_else(|| {
         let limit = cx.limits.store_timeout;
-        let detail = format!("it did not confirm the removal within {limit:?}; try again");
+        let detail = format!("it did not confirm the removal within {limit:?}");
         Err(StoreError::new(StoreErrorKind::Unavailable, "the", detail))
     });
     if let Err(error) = &result {

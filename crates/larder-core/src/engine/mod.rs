@@ -62,6 +62,7 @@ mod response;
 mod serve;
 mod stopwatch;
 mod tasks;
+mod unconfirmed;
 mod variants;
 
 pub use bypass::Bypass;

@@ -93,6 +93,14 @@ impl StoreError {
     }
 }
 
+impl StoreError {
+    /// Appends a hint to the detail.
+    pub(crate) fn with_hint(mut self, hint: &str) -> Self {
+        self.detail = format!("{}; {hint}", self.detail).into();
+        self
+    }
+}
+
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.kind {

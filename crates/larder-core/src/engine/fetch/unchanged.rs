@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use http::Response;
+use http::{HeaderMap, Request, Response, StatusCode};
 
 use super::{
     super::{
@@ -14,7 +14,8 @@ use super::{
     on_response::store_response,
 };
 use crate::{
-    Body, CacheGroup, CacheKey, CacheStatus, Candidates, ForwardReason, OriginError, Scope, TargetUri,
+    Body, CacheGroup, CacheKey, CacheStatus, Candidates, ForwardReason, OriginError, OriginErrorKind, Scope,
+    TargetUri,
     policy::{invalidation_groups, invalidation_targets},
 };
 
@@ -28,8 +29,7 @@ pub(in super::super) async fn fetch_unchanged(
     body: Body,
     candidates: Candidates,
 ) -> Fetched {
-    let outgoing = request.outgoing(body);
-    let reply = match send(cx, request, outgoing).await {
+    let reply = match send_once(cx, request, request.outgoing(body)).await {
         Ok(reply) => reply,
         Err(error) => return failed(error),
     };
@@ -56,7 +56,7 @@ pub(in super::super) async fn fetch_past_cache(
     body: Body,
 ) -> Fetched {
     let body = if request.options.body_in_key { Body::from(request.content.clone()) } else { body };
-    let reply = match send(cx, request, request.outgoing(body)).await {
+    let reply = match send_once(cx, request, request.outgoing(body)).await {
         Ok(reply) => reply,
         Err(error) => return failed(error),
     };
@@ -83,18 +83,50 @@ fn pass(request: &PendingRequest, reply: Reply, fwd: ForwardReason) -> Fetched {
     Fetched { response: Ok(response), outcome: FlightOutcome::UNSHAREABLE, writing: None }
 }
 
-/// Purges the targets and groups that an unsafe request has invalidated.
-async fn invalidate(cx: &Context, request: &PendingRequest, scope: (Vec<TargetUri>, Vec<CacheGroup>)) {
-    // A failure is reported where it occurs; the client still gets the origin's response.
-    for target in scope.0 {
-        // A request with a key of its own has changed what is stored under that key and under
-        // the plain key.
-        let mut keys = vec![CacheKey::new(&target), request.key.for_target(&target)];
-        if target == request.target {
-            keys.push(request.key.clone());
+/// Sends a request that may be unsafe. If there is no response, the origin may have carried it out:
+/// what it would have invalidated is removed in the background.
+async fn send_once(
+    cx: &Arc<Context>,
+    request: &PendingRequest,
+    outgoing: Request<Body>,
+) -> Result<Reply, OriginError> {
+    let mut unanswered = Unanswered { cx, request, is_over: false };
+    let reply = send(cx, request, outgoing).await;
+    unanswered.is_over = match &reply {
+        Ok(_) => true,
+        Err(error) => matches!(error.kind(), OriginErrorKind::Connect | OriginErrorKind::Busy),
+    };
+    reply
+}
+
+/// A request of which the origin's response is awaited.
+struct Unanswered<'a> {
+    cx: &'a Arc<Context>,
+    request: &'a PendingRequest,
+    /// Whether it was answered, or was not sent.
+    is_over: bool,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
         }
-        keys.dedup();
-        for key in keys {
+        let (method, target) = (&self.request.parts.method, &self.request.target);
+        for target in invalidation_targets(method, target, StatusCode::OK, &HeaderMap::new()) {
+            for key in keys_of(self.request, &target) {
+                invalidate::remove_later(self.cx, &key);
+            }
+        }
+    }
+}
+
+/// Purges the targets and groups that an unsafe request has invalidated.
+async fn invalidate(cx: &Arc<Context>, request: &PendingRequest, scope: (Vec<TargetUri>, Vec<CacheGroup>)) {
+    // A failure is reported where it occurs, and the removal is repeated; the client still gets the
+    // origin's response.
+    for target in scope.0 {
+        for key in keys_of(request, &target) {
             let _ = invalidate::remove(cx, Scope::Key(&key)).await;
         }
         if let Some(url) = &request.options.form_of {
@@ -105,6 +137,17 @@ async fn invalidate(cx: &Context, request: &PendingRequest, scope: (Vec<TargetUr
     for group in scope.1 {
         let _ = invalidate::remove(cx, Scope::Group(&group)).await;
     }
+}
+
+/// Returns the keys under which responses of a target may be stored that this request has changed:
+/// one with a key of its own has changed what is stored under that key and under the plain key.
+fn keys_of(request: &PendingRequest, target: &TargetUri) -> Vec<CacheKey> {
+    let mut keys = vec![CacheKey::new(target), request.key.for_target(target)];
+    if *target == request.target {
+        keys.push(request.key.clone());
+    }
+    keys.dedup();
+    keys
 }
 
 /// Returns the targets and groups that an exchange with an unsafe method invalidates.

@@ -17,9 +17,6 @@ use super::super::{
 };
 use crate::{CacheKey, CacheStatus, Candidates, policy::ClientDirectives};
 
-/// Number of responses of which the last reload is known. The table has 64 KiB.
-pub(in super::super) const SLOTS: usize = 1 << 13;
-
 /// Returns whether a reload may go to the origin, or may follow one that is there. Otherwise
 /// another request has reloaded the response within the last second.
 pub(super) fn may_reload(

@@ -1,0 +1,285 @@
+//! Records the removals that the store has not confirmed, so that nothing that they concern is
+//! served meanwhile. `invalidate` adds and repeats them; lookups apply them.
+//!
+//! A removal is in the table from before its first call of the store. It leaves the table when the
+//! store has confirmed it. If the call fails, or its caller is dropped, it stays to be repeated.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::{CacheGroup, CacheKey, Candidate, Candidates, Scope, Timestamp};
+
+/// Most removals in the table. Beyond it, they become one removal of everything.
+const MAX_REMOVALS: usize = 4096;
+/// Most prefixes in the table. Each lookup compares all of them.
+const MAX_PREFIXES: usize = 64;
+
+/// A [`Scope`] that owns its contents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum OwnedScope {
+    Key(CacheKey),
+    Group(CacheGroup),
+    Prefix(Box<str>),
+    All,
+}
+
+impl OwnedScope {
+    /// Copies a scope.
+    pub(super) fn of(scope: Scope<'_>) -> Self {
+        match scope {
+            Scope::Key(key) => Self::Key(key.clone()),
+            Scope::Group(group) => Self::Group(group.clone()),
+            Scope::Prefix(prefix) => Self::Prefix(prefix.into()),
+            Scope::All => Self::All,
+        }
+    }
+
+    /// Returns the scope.
+    pub(super) fn as_scope(&self) -> Scope<'_> {
+        match self {
+            Self::Key(key) => Scope::Key(key),
+            Self::Group(group) => Scope::Group(group),
+            Self::Prefix(prefix) => Scope::Prefix(prefix),
+            Self::All => Scope::All,
+        }
+    }
+}
+
+/// What a removal does to the responses of its scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    Remove,
+    /// Marks as stale what was requested at this time or before.
+    MarkStale(Timestamp),
+}
+
+impl Effect {
+    /// Returns the effect of both.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::MarkStale(one), Self::MarkStale(other)) => Self::MarkStale(one.max(other)),
+            _ => Self::Remove,
+        }
+    }
+}
+
+/// A removal in the table.
+#[derive(Debug, Clone, Copy)]
+struct Removal {
+    /// Identifies the last call that has to confirm it.
+    id: u64,
+    effect: Effect,
+    /// Whether no call of the store for it is in progress.
+    is_to_repeat: bool,
+}
+
+/// A removal that has to be repeated.
+#[derive(Debug)]
+pub(super) struct Repeated {
+    pub(super) scope: OwnedScope,
+    pub(super) effect: Effect,
+    pub(super) id: u64,
+}
+
+/// The removals that the store has not confirmed.
+#[derive(Debug, Default)]
+pub(super) struct Unconfirmed {
+    /// Number of removals in the table. Lookups read it without the lock.
+    count: AtomicUsize,
+    table: Mutex<Removals>,
+    /// Notified when the table becomes empty.
+    empty: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Removals {
+    keys: HashMap<CacheKey, Removal>,
+    groups: HashMap<CacheGroup, Removal>,
+    prefixes: HashMap<Box<str>, Removal>,
+    everything: Option<Removal>,
+    last_id: u64,
+    /// Whether a task repeats the removals.
+    is_repeating: bool,
+}
+
+impl Unconfirmed {
+    /// Returns the number of removals that the store has not confirmed.
+    pub(super) fn count(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// Adds a removal before the store is called, and returns its id, and whether the caller has to
+    /// start the task that repeats removals.
+    pub(super) fn add(&self, scope: &OwnedScope, effect: Effect) -> (u64, bool) {
+        let mut table = self.table.lock();
+        let is_over_limit = table.len() >= MAX_REMOVALS || table.prefixes.len() >= MAX_PREFIXES;
+        if is_over_limit {
+            tracing::warn!(
+                removals = table.len(),
+                "too many removals are not confirmed by the store; everything will be removed"
+            );
+            table.replace_by_everything();
+        }
+        table.last_id += 1;
+        let id = table.last_id;
+        let added = Removal { id, effect, is_to_repeat: false };
+        match scope {
+            OwnedScope::Key(key) => merge(&mut table.keys, key, added),
+            OwnedScope::Group(group) => merge(&mut table.groups, group, added),
+            OwnedScope::Prefix(prefix) => merge(&mut table.prefixes, prefix, added),
+            OwnedScope::All => {
+                let before = table.everything.map_or(effect, |before| before.effect.and(effect));
+                table.everything = Some(Removal { effect: before, ..added });
+            }
+        }
+        self.count.store(table.len(), Ordering::Release);
+        (id, is_over_limit && !std::mem::replace(&mut table.is_repeating, true))
+    }
+
+    /// Takes a removal out of the table, because the store has confirmed it. Has no effect if a
+    /// later removal of the same scope has to be confirmed.
+    pub(super) fn confirm(&self, scope: &OwnedScope, id: u64) {
+        let mut table = self.table.lock();
+        match scope {
+            OwnedScope::Key(key) => remove(&mut table.keys, key, id),
+            OwnedScope::Group(group) => remove(&mut table.groups, group, id),
+            OwnedScope::Prefix(prefix) => remove(&mut table.prefixes, prefix, id),
+            OwnedScope::All => table.everything = table.everything.filter(|removal| removal.id != id),
+        }
+        let left = table.len();
+        self.count.store(left, Ordering::Release);
+        drop(table);
+        if left == 0 {
+            self.empty.notify_waiters();
+        }
+    }
+
+    /// Records that the call for a removal has ended without confirmation. Returns whether the
+    /// caller has to start the task that repeats removals.
+    pub(super) fn repeat(&self, scope: &OwnedScope, id: u64) -> bool {
+        let mut table = self.table.lock();
+        let removal = match scope {
+            OwnedScope::Key(key) => table.keys.get_mut(key),
+            OwnedScope::Group(group) => table.groups.get_mut(group),
+            OwnedScope::Prefix(prefix) => table.prefixes.get_mut(prefix),
+            OwnedScope::All => table.everything.as_mut(),
+        };
+        if let Some(removal) = removal.filter(|removal| removal.id == id) {
+            removal.is_to_repeat = true;
+        }
+        !std::mem::replace(&mut table.is_repeating, true)
+    }
+
+    /// Records that the task that repeats removals could not be started.
+    pub(super) fn stop_repeating(&self) {
+        self.table.lock().is_repeating = false;
+    }
+
+    /// Returns the removals that have to be repeated. If there are none, the task that repeats
+    /// removals ends.
+    pub(super) fn to_repeat(&self) -> Vec<Repeated> {
+        let mut table = self.table.lock();
+        let keys = table.keys.iter().map(|(key, removal)| (OwnedScope::Key(key.clone()), removal));
+        let groups = table.groups.iter().map(|(group, removal)| (OwnedScope::Group(group.clone()), removal));
+        let prefixes =
+            table.prefixes.iter().map(|(prefix, removal)| (OwnedScope::Prefix(prefix.clone()), removal));
+        let everything = table.everything.iter().map(|removal| (OwnedScope::All, removal));
+        let all = everything.chain(prefixes).chain(groups).chain(keys);
+        let repeated: Vec<_> = all
+            .filter(|(_, removal)| removal.is_to_repeat)
+            .map(|(scope, removal)| Repeated { scope, effect: removal.effect, id: removal.id })
+            .collect();
+        if repeated.is_empty() {
+            table.is_repeating = false;
+        }
+        repeated
+    }
+
+    /// Waits until the table is empty.
+    pub(super) async fn confirmed(&self) {
+        loop {
+            let empty = self.empty.notified();
+            if self.count() == 0 {
+                return;
+            }
+            empty.await;
+        }
+    }
+
+    /// Returns what an unconfirmed removal does to all responses of a key, if there is one.
+    pub(super) fn effect_on(&self, key: &CacheKey) -> Option<Effect> {
+        if self.count() == 0 {
+            return None;
+        }
+        let table = self.table.lock();
+        let target = key.target();
+        let prefixes = table.prefixes.iter().filter(|(prefix, _)| target.starts_with(&***prefix));
+        let removals = table.keys.get(key).into_iter().chain(prefixes.map(|(_, removal)| removal));
+        let effects = removals.chain(table.everything.as_ref()).map(|removal| removal.effect);
+        effects.reduce(Effect::and)
+    }
+
+    /// Applies the unconfirmed removals of groups to what a lookup found.
+    pub(super) fn apply_to_groups(&self, found: Candidates) -> Candidates {
+        if self.count() == 0 || found.iter().all(|candidate| candidate.head.groups.is_empty()) {
+            return found;
+        }
+        let table = self.table.lock();
+        let effect = |candidate: &Candidate| {
+            let removals = candidate.head.groups.iter().filter_map(|group| table.groups.get(group));
+            removals.map(|removal| removal.effect).reduce(Effect::and)
+        };
+        let kept: Vec<_> =
+            found.iter().filter(|found| effect(found) != Some(Effect::Remove)).cloned().collect();
+        let kept = if kept.len() == found.len() { found } else { as_candidates(kept) };
+        kept.marked_stale(|head| {
+            let removals = head.groups.iter().filter_map(|group| table.groups.get(group));
+            match removals.map(|removal| removal.effect).reduce(Effect::and) {
+                Some(Effect::MarkStale(at)) => Some(at),
+                _ => None,
+            }
+        })
+    }
+}
+
+impl Removals {
+    /// Returns the number of removals.
+    fn len(&self) -> usize {
+        self.keys.len() + self.groups.len() + self.prefixes.len() + usize::from(self.everything.is_some())
+    }
+
+    /// Replaces all removals by one of everything.
+    fn replace_by_everything(&mut self) {
+        self.last_id += 1;
+        let everything = Removal { id: self.last_id, effect: Effect::Remove, is_to_repeat: true };
+        (self.keys, self.groups, self.prefixes) = Default::default();
+        self.everything = Some(everything);
+    }
+}
+
+/// Adds a removal, with the effect of the one of the same scope that is there.
+fn merge<K: Clone + Eq + Hash>(removals: &mut HashMap<K, Removal>, scope: &K, added: Removal) {
+    let effect = removals.get(scope).map_or(added.effect, |before| before.effect.and(added.effect));
+    removals.insert(scope.clone(), Removal { effect, ..added });
+}
+
+/// Removes the removal of a scope if it has this id.
+fn remove<K: Eq + Hash>(removals: &mut HashMap<K, Removal>, scope: &K, id: u64) {
+    if removals.get(scope).is_some_and(|removal| removal.id == id) {
+        removals.remove(scope);
+    }
+}
+
+/// Returns a list of candidates.
+fn as_candidates(candidates: Vec<Candidate>) -> Candidates {
+    if candidates.is_empty() {
+        return Candidates::none();
+    }
+    std::sync::Arc::<[Candidate]>::from(candidates).into()
+}
