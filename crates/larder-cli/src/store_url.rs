@@ -16,7 +16,7 @@ use larder::{
     core::CacheStore,
     disk::{DiskOptions, DiskStore},
     memory::MemoryStore,
-    proxy::parse_size,
+    proxy::{parse_size, redact_url},
     redis::{RedisOptions, RedisStore},
     tiered::TieredStore,
 };
@@ -55,7 +55,7 @@ pub(crate) fn check(urls: &[String]) -> Result<(), UsageError> {
     match &*parsed {
         [] | [_] | [StoreUrl::Memory(_), _] => Ok(()),
         [_, second] => {
-            let [first_url, second_url] = [&urls[0], &urls[1]].map(|url| redact_password(url));
+            let [first_url, second_url] = [&urls[0], &urls[1]].map(|url| redact_url(url));
             // With memory second, the two are probably in the wrong order.
             let far = if matches!(second, StoreUrl::Memory(_)) { &first_url } else { &second_url };
             Err(UsageError(format!(
@@ -190,17 +190,9 @@ async fn open(url: &StoreUrl) -> anyhow::Result<OpenStore> {
         StoreUrl::Redis(url) => OpenStore::Redis(
             RedisStore::connect(url, RedisOptions::default())
                 .await
-                .with_context(|| format!("can't open the store {}", redact_password(url)))?,
+                .with_context(|| format!("can't open the store {}", redact_url(url)))?,
         ),
     })
-}
-
-/// Replaces the user name and password of a URL, so that it can be printed.
-pub(crate) fn redact_password(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
-        _ => url.to_owned(),
-    }
 }
 
 /// Returns the directory of the default store: `larder/http` in the user's cache directory.
@@ -223,13 +215,14 @@ fn open_disk(path: &Path, max: Option<u64>) -> anyhow::Result<DiskStore> {
 
 /// Parses a store URL.
 fn parse(url: &str) -> Result<StoreUrl, UsageError> {
-    let wrong = |why: &str| UsageError(format!("store {}: {why}", redact_password(url)));
+    let wrong = |why: &str| UsageError(format!("store {}: {why}", redact_url(url)));
     let (kind, rest) = url.split_once(':').unwrap_or((url, ""));
     match kind {
         "memory" if rest.is_empty() => Ok(StoreUrl::Memory(None)),
         "memory" => {
+            let size = redact_url(rest);
             let why =
-                || wrong(&format!("'{rest}' is not a size of at least 1MiB; e.g. --store memory:512MiB"));
+                || wrong(&format!("'{size}' is not a size of at least 1MiB; e.g. --store memory:512MiB"));
             parse_size(rest)
                 .filter(|bytes| *bytes >= 1 << 20)
                 .map(|bytes| StoreUrl::Memory(Some(bytes)))
@@ -259,12 +252,13 @@ fn parse(url: &str) -> Result<StoreUrl, UsageError> {
         {
             match RedisStore::check_url(url) {
                 Ok(()) => Ok(StoreUrl::Redis(url.to_owned())),
-                Err(error) => Err(UsageError(format!("store {}: {error}", redact_password(url)))),
+                Err(error) => Err(UsageError(format!("store {}: {error}", redact_url(url)))),
             }
         }
         "redis" | "rediss" => Err(wrong("the server is missing; e.g. --store redis://127.0.0.1:6379/0")),
         _ => Err(wrong(&format!(
-            "unknown store '{kind}'; use memory, disk:PATH or redis://HOST; e.g. --store memory:512MiB"
+            "unknown store '{}'; use memory, disk:PATH or redis://HOST; e.g. --store memory:512MiB",
+            redact_url(kind)
         ))),
     }
 }
@@ -306,11 +300,5 @@ mod tests {
         assert!(
             !valid(&["redis://h", "memory"]) && !valid(&["memory", "memory", "memory"]) && !valid(&["what"])
         );
-    }
-
-    #[test]
-    fn passwords_are_redacted() {
-        assert_eq!(redact_password("redis://user:secret@h:1/0"), "redis://…@h:1/0");
-        assert_eq!(redact_password("redis://h:1/0"), "redis://h:1/0");
     }
 }

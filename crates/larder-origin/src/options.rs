@@ -169,7 +169,7 @@ impl HyperOptions {
     /// # Errors
     ///
     /// Returns an [`OptionsError`] if `origin` is not a URL with `http` or `https` and a host, or
-    /// has a query, a user name or a password.
+    /// has a query, a user name, a password, or a port that is no number.
     pub fn to(origin: &str) -> Result<Self, OptionsError> {
         let uri = origin.parse::<Uri>().map_err(|_| NOT_AN_ORIGIN)?;
         check_server(&uri)?;
@@ -326,17 +326,23 @@ const NOT_AN_ORIGIN: OptionsError = OptionsError(
 ///
 /// # Errors
 ///
-/// Returns an [`OptionsError`] if it has another scheme than `http` and `https`, no host, a query,
-/// a user name or a password.
+/// Returns an [`OptionsError`] if it has another scheme than `http` and `https`, no host, a port
+/// that is none, a query, a user name or a password.
 pub(crate) fn check_server(uri: &Uri) -> Result<(), OptionsError> {
     let is_known = matches!(uri.scheme_str(), Some("http" | "https"));
     if !is_known || uri.host().is_none_or(str::is_empty) || uri.query().is_some() {
         return Err(NOT_AN_ORIGIN);
     }
-    match uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-        true => Err(OptionsError("the origin's URL must not contain a user name or password")),
-        false => Ok(()),
+    let Some(authority) = uri.authority() else { return Err(NOT_AN_ORIGIN) };
+    if authority.as_str().contains('@') {
+        return Err(OptionsError("the origin's URL must not contain a user name or password"));
     }
+    // `Uri` accepts any text as a port, and does not report it.
+    let after_host = &authority.as_str()[authority.host().len()..];
+    if !after_host.is_empty() && authority.port_u16().is_none_or(|port| port == 0) {
+        return Err(OptionsError("the port in the origin's URL is not a number from 1 to 65535"));
+    }
+    Ok(())
 }
 
 /// An error in the options of an origin. Its message states what must be changed.

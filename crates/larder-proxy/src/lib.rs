@@ -39,7 +39,7 @@ pub use config::{
     AccessLogFormat, AdminConfig, BalanceConfig, CertificateConfig, ClientDirectivesConfig, Config,
     ConfigError, ForwardedFieldsConfig, HeadersConfig, HealthConfig, KeyConfig, LimitsConfig, ListenConfig,
     ListenerConfig, ListenerTlsConfig, LogConfig, NamesConfig, NotConfig, RangesConfig, RedirectConfig,
-    RootsConfig, RouteConfig, TlsConfig, WhenConfig, WhenKeyConfig, parse_size,
+    RootsConfig, RouteConfig, TlsConfig, WhenConfig, WhenKeyConfig, parse_size, redact_url,
 };
 #[cfg(feature = "config")]
 pub use configured::{

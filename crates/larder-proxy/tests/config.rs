@@ -123,6 +123,9 @@ fn errors_name_what_is_wrong() {
         ),
         (route("health = { path = \"healthz\" }"), "route.health.path: 'healthz' is not a path"),
         (route("response_headers = { set = { a = \"b\\n\" } }"), "is not a valid header value"),
+        ("[[route]]\norigins = \"http://a:port\"".to_owned(), "the port in the origin's URL is not a number"),
+        ("[[route]]\norigins = \"http://[::1]:65536\"".to_owned(), "the port in the origin's URL is not"),
+        ("[[route]]\norigins = \"http://a:0\"".to_owned(), "http://a:0: the port in the origin's URL"),
         (
             "[[route]]\norigins = [\"http://a\",\n\"127.0.0.1:1\"]".to_owned(),
             "line 3: route.origins: 127.0.0.1:1",

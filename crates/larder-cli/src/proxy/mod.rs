@@ -19,6 +19,7 @@ use std::{
 
 use larder::proxy::{
     AdminConfig, BoundProxy, ClientDirectivesConfig, Config, ConfigError, Proxy, ServiceNotifier, TlsConfig,
+    redact_url,
 };
 use tokio::{
     runtime::LocalOptions,
@@ -244,7 +245,7 @@ fn print_check(
 ) -> anyhow::Result<ExitCode> {
     let invalid = |error| UsageError(explain(error).to_string());
     let config = config.map_err(invalid)?;
-    let stores: Vec<String> = config.store.iter().map(|url| store_url::redact_password(url)).collect();
+    let stores: Vec<String> = config.store.iter().map(|url| redact_url(url)).collect();
     let summary = Proxy::check(config).map_err(invalid)?;
     println!("{name} is valid");
     println!(

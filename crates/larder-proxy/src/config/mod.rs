@@ -10,6 +10,7 @@ mod de;
 mod error;
 mod limits;
 mod listener;
+mod redact;
 mod route;
 mod source;
 mod values;
@@ -35,6 +36,7 @@ pub use self::{
     listener::{
         CertificateConfig, ListenConfig, ListenerConfig, ListenerTlsConfig, RedirectConfig, TlsConfig,
     },
+    redact::redact_url,
     route::{BalanceConfig, HeadersConfig, HealthConfig, KeyConfig, RangesConfig, RootsConfig, RouteConfig},
     values::{AccessLogFormat, ClientDirectivesConfig, ForwardedFieldsConfig, parse_size},
     when::{NamesConfig, NotConfig, WhenConfig, WhenKeyConfig},

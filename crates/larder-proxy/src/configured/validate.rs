@@ -18,7 +18,7 @@ use larder_origin::{
 
 use crate::config::{
     BalanceConfig, Config, ConfigError, HeadersConfig, HealthConfig, KeyConfig, RangesConfig, RootsConfig,
-    RouteConfig,
+    RouteConfig, redact_url,
 };
 
 /// Default of `listen`.
@@ -112,7 +112,7 @@ fn weights(route: &RouteConfig) -> Result<Vec<u32>, ConfigError> {
 pub(super) fn origin(index: usize, route: &RouteConfig) -> Result<HyperOptions, ConfigError> {
     let url = &route.origins[index];
     let invalid = |error: &dyn std::fmt::Display| {
-        ConfigError::new(format!("origins[{index}]"), format!("{url}: {error}"))
+        ConfigError::new(format!("origins[{index}]"), format!("{}: {error}", redact_url(url)))
     };
     let mut options = HyperOptions::to(url)
         .map_err(|error| invalid(&error))?
