@@ -156,6 +156,33 @@ fn commands_that_look_or_remove_create_no_directory_and_evict_nothing() {
     assert_eq!(stats(), (50.into(), (2u64 << 30).into()), "a writer without a limit keeps it");
 }
 
+/// Four `larder watch` of one page, and as many `larder get`, each fetched it.
+#[test]
+fn commands_at_the_same_time_fetch_a_cold_page_once() {
+    let cache = tempfile::tempdir().expect("a directory");
+    let origin = RawOrigin::start(|_, stream| {
+        // Long enough for all commands to request the page.
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        let head = "HTTP/1.1 200 OK\r\nCache-Control: max-age=3600\r\nContent-Length: 4\r\n\r\npage";
+        stream.write_all(head.as_bytes()).is_ok()
+    });
+    for (page, arguments) in [("a", &["get"][..]), ("b", &["watch", "--once"])] {
+        let url = format!("{}/{page}", origin.url());
+        let commands: Vec<_> = (0..4)
+            .map(|_| {
+                let mut command = larder(cache.path(), arguments);
+                command.arg(&url).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
+            })
+            .collect();
+        for command in commands {
+            let output = command.wait_with_output().expect("it ends");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        let of_page = origin.heads().iter().filter(|head| head.contains(&format!("/{page} "))).count();
+        assert_eq!(of_page, 1, "{arguments:?}");
+    }
+}
+
 #[test]
 fn a_proxy_on_disk_keeps_its_cache_across_a_restart() {
     let cache = tempfile::tempdir().expect("a directory");

@@ -44,7 +44,8 @@ pub use origin_report::OriginReport;
 pub use store::{
     BodySource, ByteStream, CacheStore, Candidate, Candidates, Change, Claim, EntryId, Epochs, HeldLease,
     Invalidation, InvalidationFeed, InvalidationStream, KeyValue, KeyValueStore, Lease, Leases, Purged,
-    Removal, Reservation, Scope, StoreError, StoreErrorKind, StoreWriter, StoredBody, Ticket, mark_key_stale,
+    Removal, RemovalToken, Removals, Reservation, Scope, StoreError, StoreErrorKind, StoreWriter, StoredBody,
+    Ticket, mark_key_stale,
 };
 pub use timeout::head_within;
 pub use upgrade::{Upgrade, Upgraded};

@@ -4,10 +4,19 @@
 
 mod setting;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
 
 use async_trait::async_trait;
-use larder_core::{Cache, CacheKey, CacheStore, Claim, HeldLease, Lease, Leases, Origin, StoreError};
+use larder_core::{
+    Cache, CacheGroup, CacheKey, CacheStore, Claim, HeldLease, Lease, Leases, Origin, Purged, RemovalToken,
+    Removals, Scope, StoreError, TargetUri,
+};
 use larder_memory::MemoryStore;
 use larder_testkit::{DelegatingStore, ManualOrigin, StoreDelegate};
 use setting::{read, request, settle};
@@ -102,4 +111,123 @@ async fn another_process_takes_over_when_the_lease_holder_dies() {
     dies.abort();
     requests.next().await.respond(200, FRESH, b"taken over");
     assert_eq!(read(waits).await.1, b"taken over");
+}
+
+/// A memory store with removal tokens, shared by two caches that represent two processes.
+#[derive(Debug, Default)]
+struct Counting {
+    inner: MemoryStore,
+    removals: AtomicU64,
+    is_down: AtomicBool,
+}
+
+#[async_trait]
+impl Removals for Counting {
+    async fn token(&self, _: &CacheKey) -> Result<RemovalToken, StoreError> {
+        if self.is_down.load(Ordering::SeqCst) {
+            return Err(StoreError::new(larder_core::StoreErrorKind::Unavailable, "counting", "it is down"));
+        }
+        Ok(RemovalToken(self.removals.load(Ordering::SeqCst)))
+    }
+}
+
+#[async_trait]
+impl StoreDelegate for Counting {
+    fn inner(&self) -> &dyn CacheStore {
+        &self.inner
+    }
+
+    async fn remove(&self, scope: Scope<'_>) -> Result<Purged, StoreError> {
+        self.removals.fetch_add(1, Ordering::SeqCst);
+        self.inner.remove(scope).await
+    }
+
+    fn removals(&self) -> Option<&dyn Removals> {
+        Some(self)
+    }
+}
+
+larder_testkit::store_suite!(counting, async { DelegatingStore::<Counting>::default() });
+
+/// A page was being fetched in one process when an operator purged it through another. Who
+/// requested it from the first one after the purge had returned got the purged page.
+#[tokio::test]
+async fn a_request_after_a_purge_by_another_process_joins_no_fetch_from_before_it() {
+    let key = CacheKey::new(&TargetUri::parse("http://example.com/").expect("a target"));
+    let news = CacheGroup::new("http://example.com", "news");
+    for scope in [Scope::Key(&key), Scope::Group(&news), Scope::Prefix("http://example.com/"), Scope::All] {
+        let store = DelegatingStore::<Counting>::default();
+        let (origin, mut requests) = ManualOrigin::new();
+        let [fetching, purging] = [0, 1].map(|_| Cache::builder(Arc::new(store.clone())).build());
+        let get = || {
+            let (cache, origin) = (fetching.clone(), Arc::clone(&origin) as Arc<dyn Origin>);
+            tokio::spawn(async move { cache.fetch(request("GET", "/", &[]), origin).await })
+        };
+        let (leader, follower) = (get(), get());
+        let first = requests.next().await;
+        settle().await;
+        purging.purge(scope).await.expect("the purge succeeds");
+        let (later, latest) = (get(), get());
+        let second = requests.next().await;
+        settle().await;
+        assert!(requests.is_empty(), "the requests after the purge share a fetch");
+        first.respond(200, FRESH, b"purged");
+        second.respond(200, FRESH, b"new");
+        for fetch in [leader, follower] {
+            assert_eq!(read(fetch).await.1, b"purged", "they were made before the purge");
+        }
+        for fetch in [later, latest, get()] {
+            assert_eq!(read(fetch).await.1, b"new", "{scope}");
+        }
+    }
+}
+
+/// A stale page was being revalidated in the background when it was purged.
+#[tokio::test]
+async fn a_request_after_a_purge_joins_no_revalidation_from_before_it() {
+    const STALE: &[(&str, &str)] =
+        &[("cache-control", "max-age=0, stale-while-revalidate=60"), ("etag", "\"a\"")];
+    let store = DelegatingStore::<Counting>::default();
+    let (origin, mut requests) = ManualOrigin::new();
+    let [fetching, purging] = [0, 1].map(|_| Cache::builder(Arc::new(store.clone())).build());
+    let get = || {
+        let (cache, origin) = (fetching.clone(), Arc::clone(&origin) as Arc<dyn Origin>);
+        tokio::spawn(async move { cache.fetch(request("GET", "/", &[]), origin).await })
+    };
+    let first = get();
+    requests.next().await.respond(200, STALE, b"purged");
+    read(first).await;
+    assert_eq!(read(get()).await.1, b"purged", "stale while it is revalidated");
+    let revalidation = requests.next().await;
+    purging.purge(Scope::All).await.expect("the purge succeeds");
+    let later = get();
+    let second = requests.next().await;
+    revalidation.respond(304, STALE, b"");
+    second.respond(200, FRESH, b"new");
+    assert_eq!(read(later).await.1, b"new");
+}
+
+/// While the store is down, requests still share one fetch: the origin is not flooded.
+#[tokio::test]
+async fn requests_share_a_fetch_while_the_store_is_down() {
+    let store = DelegatingStore::<Counting>::default();
+    let (origin, mut requests) = ManualOrigin::new();
+    let cache = Cache::builder(Arc::new(store.clone())).build();
+    let get = || {
+        let (cache, origin) = (cache.clone(), Arc::clone(&origin) as Arc<dyn Origin>);
+        tokio::spawn(async move { cache.fetch(request("GET", "/", &[]), origin).await })
+    };
+    let before = get();
+    let first = requests.next().await;
+    store.is_down.store(true, Ordering::SeqCst);
+    let fetches: Vec<_> = (0..20).map(|_| get()).collect();
+    let second = requests.next().await;
+    settle().await;
+    assert!(requests.is_empty());
+    first.respond(200, FRESH, b"one");
+    second.respond(200, FRESH, b"two");
+    assert_eq!(read(before).await.1, b"one");
+    for fetch in fetches {
+        assert_eq!(read(fetch).await.1, b"two");
+    }
 }

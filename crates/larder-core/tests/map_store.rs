@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use larder_core::{
     BodySource, CacheKey, CacheStore, Candidate, Candidates, EntryId, Epochs, InvalidationFeed, Leases,
-    Purged, Reservation, Scope, StoreError, StoreErrorKind, StoreWriter, StoredBody, StoredHead, Ticket,
-    Timestamp, mark_key_stale,
+    Purged, Removals, Reservation, Scope, StoreError, StoreErrorKind, StoreWriter, StoredBody, StoredHead,
+    Ticket, Timestamp, mark_key_stale,
 };
 
 /// A store in the memory of this process, without a limit.
@@ -129,6 +129,10 @@ impl CacheStore for MapStore {
     }
 
     fn leases(&self) -> Option<&dyn Leases> {
+        None
+    }
+
+    fn removals(&self) -> Option<&dyn Removals> {
         None
     }
 

@@ -11,6 +11,7 @@
 // - removal: `volume/removal` (key, group, URL prefix, everything), `state/tombstones`; removals
 //   that fail: `state/unconfirmed`, `owned_scope`; soft purges: `volume/marking`; damaged entries:
 //   `volume/damage`
+// - fetches by several processes: `leases`, `state/lease_table`
 // - space: `sizes`, `volume/space`, `volume/eviction`, `volume/clock_hand`; leftovers of crashes:
 //   `volume/recovery`, `maintenance`
 // - statistics: `stats`, `state/counters`, `volume/scan`
@@ -20,6 +21,7 @@
 mod error;
 mod format;
 mod fs;
+mod leases;
 mod maintenance;
 mod options;
 mod owned_scope;

@@ -21,7 +21,7 @@ pub(crate) struct Shared {
     options: DiskOptions,
     volume: RwLock<Arc<Volume>>,
     /// Ends the maintenance thread, if there is one, when it is dropped.
-    _stop: Option<Sender<()>>,
+    stop: Option<Sender<()>>,
 }
 
 impl fmt::Debug for Shared {
@@ -36,13 +36,18 @@ impl Shared {
     pub(crate) fn open(path: PathBuf, options: DiskOptions) -> io::Result<(Arc<Self>, Receiver<()>)> {
         let volume = RwLock::new(Arc::new(Volume::open(&path, options.clone())?));
         let (stop, stopped) = channel();
-        Ok((Arc::new(Self { path, options, volume, _stop: Some(stop) }), stopped))
+        Ok((Arc::new(Self { path, options, volume, stop: Some(stop) }), stopped))
     }
 
     /// Opens an existing directory, without a maintenance thread.
     pub(crate) fn open_existing(path: PathBuf) -> io::Result<Arc<Self>> {
         let volume = RwLock::new(Arc::new(Volume::open_existing(&path)?));
-        Ok(Arc::new(Self { path, options: DiskOptions::default(), volume, _stop: None }))
+        Ok(Arc::new(Self { path, options: DiskOptions::default(), volume, stop: None }))
+    }
+
+    /// Returns whether this process stores entries, and evicts for them.
+    pub(crate) fn is_maintained(&self) -> bool {
+        self.stop.is_some()
     }
 
     /// Returns the open directory.
@@ -68,5 +73,6 @@ impl Drop for Shared {
         let volume = self.volume();
         volume.close_segment();
         volume.write_counts();
+        volume.leases.close(&volume.directory);
     }
 }

@@ -5,8 +5,8 @@ use std::{fmt, io, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use larder_core::{
-    CacheKey, CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Purged, Reservation, Scope,
-    StoreError, StoredHead, Timestamp,
+    CacheKey, CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Purged, Removals, Reservation,
+    Scope, StoreError, StoredHead, Timestamp,
 };
 
 use crate::{
@@ -133,6 +133,11 @@ impl DiskStore {
         blocking(move || collect_stats(&volume).map_err(failed("could not read the index"))).await
     }
 
+    /// Returns the open directory.
+    pub(crate) fn volume(&self) -> Arc<Volume> {
+        self.shared.volume()
+    }
+
     /// Runs an operation that changes the directory on a blocking thread, once it is its turn.
     /// Counts its failure.
     async fn run_blocking<T: Send + 'static>(
@@ -217,7 +222,11 @@ impl CacheStore for DiskStore {
     }
 
     fn leases(&self) -> Option<&dyn Leases> {
-        None
+        self.shared.is_maintained().then_some(self as &dyn Leases)
+    }
+
+    fn removals(&self) -> Option<&dyn Removals> {
+        Some(self)
     }
 
     fn invalidations(&self) -> Option<&dyn InvalidationFeed> {

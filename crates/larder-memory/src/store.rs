@@ -9,8 +9,8 @@ use std::{
 
 use async_trait::async_trait;
 use larder_core::{
-    CacheKey, CacheStore, Candidate, Candidates, EntryId, InvalidationFeed, Leases, Purged, Reservation,
-    Scope, StoreError, StoredHead, Timestamp,
+    CacheKey, CacheStore, Candidate, Candidates, EntryId, InvalidationFeed, Leases, Purged, Removals,
+    Reservation, Scope, StoreError, StoredHead, Timestamp,
 };
 
 use crate::{
@@ -145,6 +145,10 @@ impl CacheStore for MemoryStore {
     }
 
     fn leases(&self) -> Option<&dyn Leases> {
+        None
+    }
+
+    fn removals(&self) -> Option<&dyn Removals> {
         None
     }
 

@@ -8,8 +8,8 @@ use std::{
 
 use async_trait::async_trait;
 use larder_core::{
-    CacheKey, CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Purged, Reservation, Scope,
-    StoreError, StoredHead, Timestamp, mark_key_stale,
+    CacheKey, CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Purged, Removals, Reservation,
+    Scope, StoreError, StoredHead, Timestamp, mark_key_stale,
 };
 use redis::Value;
 
@@ -174,6 +174,10 @@ impl CacheStore for RedisStore {
 
     fn leases(&self) -> Option<&dyn Leases> {
         Some(&*self.leases)
+    }
+
+    fn removals(&self) -> Option<&dyn Removals> {
+        None
     }
 
     fn invalidations(&self) -> Option<&dyn InvalidationFeed> {

@@ -6,8 +6,8 @@ use std::{ops::Deref, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
-    BodySource, CacheKey, CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Purged, Reservation,
-    Scope, StoreError, StoreWriter, StoredHead, Timestamp,
+    BodySource, CacheKey, CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Purged, Removals,
+    Reservation, Scope, StoreError, StoreWriter, StoredHead, Timestamp,
 };
 
 /// What a [`DelegatingStore`] does. Each method forwards to [`inner`](Self::inner) unless it is
@@ -77,6 +77,11 @@ pub trait StoreDelegate: std::fmt::Debug + Send + Sync + 'static {
     /// Replaces [`CacheStore::leases`].
     fn leases(&self) -> Option<&dyn Leases> {
         self.inner().leases()
+    }
+
+    /// Replaces [`CacheStore::removals`].
+    fn removals(&self) -> Option<&dyn Removals> {
+        self.inner().removals()
     }
 
     /// Replaces [`CacheStore::invalidations`].
@@ -183,6 +188,10 @@ impl<D: StoreDelegate> CacheStore for DelegatingStore<D> {
 
     fn leases(&self) -> Option<&dyn Leases> {
         self.0.leases()
+    }
+
+    fn removals(&self) -> Option<&dyn Removals> {
+        self.0.removals()
     }
 
     fn invalidations(&self) -> Option<&dyn InvalidationFeed> {

@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
-    BodySource, CacheKey, CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Purged, Reservation,
-    Scope, StoreError, StoreErrorKind, StoreWriter, StoredHead, Timestamp,
+    BodySource, CacheKey, CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Purged, Removals,
+    Reservation, Scope, StoreError, StoreErrorKind, StoreWriter, StoredHead, Timestamp,
 };
 use parking_lot::Mutex;
 
@@ -145,6 +145,10 @@ impl CacheStore for FaultyStore {
 
     fn leases(&self) -> Option<&dyn Leases> {
         self.inner.leases()
+    }
+
+    fn removals(&self) -> Option<&dyn Removals> {
+        self.inner.removals()
     }
 
     fn invalidations(&self) -> Option<&dyn InvalidationFeed> {

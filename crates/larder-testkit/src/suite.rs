@@ -1,8 +1,9 @@
 //! [`store_suite!`](crate::store_suite): generates a test for each promise in
 //! [`contract`](crate::contract).
 //!
-//! A store that returns `None` from an optional method (`follow`, `leases`) passes the tests of
-//! that ability. The promises themselves are in `contract`; a new one is added to both files.
+//! A store that returns `None` from an optional method (`follow`, `leases`, `removals`) passes the
+//! tests of that ability. The promises themselves are in `contract`; a new one is added to both
+//! files.
 
 /// Generates one test for each promise of the `CacheStore` contract.
 ///
@@ -10,10 +11,10 @@
 /// store, by value. It is evaluated for each test, on a tokio runtime with two worker threads. The
 /// store needs room for a thousand small entries and a body of 3 MB.
 ///
-/// A store without an optional ability (`None` from `follow` or `leases`) passes its tests: they
-/// are reported as `ok`, although there was nothing to check. The tests of `follow` are
+/// A store without an optional ability (`None` from `follow`, `leases` or `removals`) passes its
+/// tests: they are reported as `ok`, although there was nothing to check. The tests of `follow` are
 /// `an_uncommitted_write_can_be_followed` and `a_follower_of_an_abandoned_write_fails`, that of
-/// `leases` is `a_lease_has_one_holder`.
+/// `leases` is `a_lease_has_one_holder`, that of `removals` is `a_removal_changes_the_token`.
 ///
 /// ```
 /// use larder_memory::MemoryStore;
@@ -68,6 +69,7 @@ macro_rules! store_suite {
             a_follower_of_an_abandoned_write_fails
             concurrent_writes_never_mix_bodies
             a_lease_has_one_holder
+            a_removal_changes_the_token
         );
     };
     (@each $name:ident, $make:expr; $($promise:ident)*) => {

@@ -3,14 +3,17 @@
 
 use std::{
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
-    BodySource, CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, Purged, Reservation, Scope,
-    StoreError, StoreErrorKind, StoreWriter, StoredBody, StoredHead, Timestamp,
+    BodySource, CacheGroup, CacheKey, CacheStore, Candidate, Candidates, EntryId, Purged, RemovalToken,
+    Removals, Reservation, Scope, StoreError, StoreErrorKind, StoreWriter, StoredBody, StoredHead, Timestamp,
 };
 use larder_memory::MemoryStore;
 use larder_testkit::{DelegatingStore, FaultyStore, StoreDelegate, contract, store_suite};
@@ -45,6 +48,8 @@ enum Wrong {
     Truncates,
     RemovesOldEntryAtBegin,
     FollowerEndsEarly,
+    TokenIgnoresGroups,
+    TokenIsReused,
 }
 
 #[derive(Debug, Clone)]
@@ -53,11 +58,13 @@ struct WrongStore {
     wrong: Wrong,
     /// The groups that were removed, for [`Wrong::FreshensById`].
     removed: Arc<Mutex<Vec<CacheGroup>>>,
+    /// The number of removals.
+    removals: Arc<AtomicU64>,
 }
 
 impl WrongStore {
     fn new(wrong: Wrong) -> Self {
-        Self { inner: MemoryStore::default(), wrong, removed: Arc::default() }
+        Self { inner: MemoryStore::default(), wrong, removed: Arc::default(), removals: Arc::default() }
     }
 }
 
@@ -131,7 +138,14 @@ impl StoreDelegate for WrongStore {
         }
     }
 
+    fn removals(&self) -> Option<&dyn Removals> {
+        Some(self)
+    }
+
     async fn remove(&self, scope: Scope<'_>) -> Result<Purged, StoreError> {
+        if self.wrong != Wrong::TokenIgnoresGroups || !matches!(scope, Scope::Group(_)) {
+            self.removals.fetch_add(1, Ordering::SeqCst);
+        }
         match (self.wrong, scope) {
             (Wrong::RemovesOneVariant, Scope::Key(key)) => {
                 let entries = self.inner.lookup(key).await?.to_vec();
@@ -178,6 +192,14 @@ impl StoreDelegate for WrongStore {
             }
             _ => self.inner.mark_stale(scope, at).await,
         }
+    }
+}
+
+#[async_trait]
+impl Removals for WrongStore {
+    async fn token(&self, _: &CacheKey) -> Result<RemovalToken, StoreError> {
+        let removals = self.removals.load(Ordering::SeqCst);
+        Ok(RemovalToken(if self.wrong == Wrong::TokenIsReused { removals % 2 } else { removals }))
     }
 }
 
@@ -323,6 +345,8 @@ fn each_wrong_store_is_detected() {
         OldestFirst: the_newest_entry_comes_first;
         Truncates: a_body_comes_back_byte_for_byte, a_range_returns_exactly_its_bytes, an_entry_is_found_once_it_is_committed;
         RemovesOldEntryAtBegin: a_dropped_writer_leaves_nothing;
+        TokenIgnoresGroups: a_removal_changes_the_token;
+        TokenIsReused: a_removal_changes_the_token;
         FollowerEndsEarly: a_follower_of_an_abandoned_write_fails, an_uncommitted_write_can_be_followed;
     }
     let _ = std::panic::take_hook();

@@ -7,8 +7,8 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
-    CacheKey, CacheStore, Candidate, Candidates, EntryId, InvalidationFeed, Leases, Purged, Reservation,
-    Scope, StoreError, StoreErrorKind, StoreWriter, StoredBody, StoredHead, Timestamp,
+    CacheKey, CacheStore, Candidate, Candidates, EntryId, InvalidationFeed, Leases, Purged, Removals,
+    Reservation, Scope, StoreError, StoreErrorKind, StoreWriter, StoredBody, StoredHead, Timestamp,
 };
 
 use crate::{
@@ -245,6 +245,10 @@ impl CacheStore for TieredStore {
 
     fn leases(&self) -> Option<&dyn Leases> {
         self.far.leases()
+    }
+
+    fn removals(&self) -> Option<&dyn Removals> {
+        self.far.removals()
     }
 
     fn invalidations(&self) -> Option<&dyn InvalidationFeed> {

@@ -30,9 +30,13 @@ pub(super) fn revalidate_in_background(
     let shared = Arc::clone(cx);
     cx.tasks.spawn(async move {
         let cx = &shared;
-        if cx.flights.generation(&request.key) != generation {
-            // Another fetch ended between the lookup and this point: the stored response may be
-            // fresh now.
+        let removals = cx.store.removals();
+        if let Some(removals) = removals {
+            leader.set_token(cx.removal_token(removals, &request.key).await);
+        }
+        if removals.is_some() || cx.flights.generation(&request.key) != generation {
+            // Another fetch may have ended between the lookup and this point: the stored response
+            // may be fresh now. Or the key may have been removed.
             candidates = cx.candidates(&request.key).await;
             plan = match decide(cx, &request.head(), &candidates) {
                 Decision::ServeStale(selected) => ForwardPlan::revalidate(selected),

@@ -17,8 +17,8 @@ use super::{
     variants::Variants,
 };
 use crate::{
-    CacheKey, CacheStore, Candidates, Clock, LogThrottle, Rules, StoreError, StoreErrorKind, Timestamp,
-    timeout::within,
+    CacheKey, CacheStore, Candidates, Clock, LogThrottle, RemovalToken, Removals, Rules, StoreError,
+    StoreErrorKind, Timestamp, timeout::within,
 };
 
 /// Number of responses of which the last reload is known. The table has 64 KiB.
@@ -150,6 +150,16 @@ impl Context {
             );
         }
         is_idle
+    }
+
+    /// Returns the token of the removals of `key`, or `None` if the store fails. Only for a store
+    /// with [`CacheStore::removals`].
+    pub(super) async fn removal_token(
+        &self,
+        removals: &dyn Removals,
+        key: &CacheKey,
+    ) -> Option<RemovalToken> {
+        self.store_call(StoreStep::Lookup, self.limits.lookup_timeout, removals.token(key)).await
     }
 
     /// Reports an event to the observer.

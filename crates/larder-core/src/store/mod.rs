@@ -4,9 +4,9 @@
 //! under keys, makes each entry visible in one step, and removes entries permanently when
 //! requested. `writer` has the traits for writing an entry, `body` those for reading one, `scope`
 //! what a removal selects, `purged` its result, `marking` the part of a soft purge that stores
-//! share, `leases` and `invalidation` the optional abilities of stores that several processes
-//! share, and `pointers` the trait for `Arc` and `Box`. When these methods are called is decided in
-//! `engine`; the bytes of an entry outside memory are defined by `codec`.
+//! share, `leases`, `removals` and `invalidation` the optional abilities of stores that several
+//! processes share, and `pointers` the trait for `Arc` and `Box`. When these methods are called is
+//! decided in `engine`; the bytes of an entry outside memory are defined by `codec`.
 
 mod body;
 mod epochs;
@@ -18,6 +18,7 @@ mod marking;
 mod pointers;
 mod prepared;
 mod purged;
+mod removals;
 mod scope;
 mod writer;
 
@@ -34,6 +35,7 @@ pub use key_value::{KeyValue, KeyValueStore};
 pub use leases::{Claim, HeldLease, Lease, Leases};
 pub use marking::mark_key_stale;
 pub use purged::Purged;
+pub use removals::{RemovalToken, Removals};
 pub use scope::Scope;
 pub use writer::{Reservation, StoreWriter};
 
@@ -191,6 +193,8 @@ impl std::ops::Deref for Candidates {
 /// 5. *One entry for each set of selecting header values.* A commit replaces the key's entry with
 ///    an equal [`StoredHead::selecting`], and leaves the key's other entries unchanged.
 /// 6. *Eviction concerns one entry*, and no write in progress.
+/// 7. *A removal changes the tokens* of the keys that it may concern, before it returns, if the
+///    store has [`removals`](Self::removals). A request after it then joins no fetch from before.
 ///
 /// Everything else is allowed: a store may evict entries, reject writes, be slow and fail. It needs
 /// no clock and no HTTP rule: it need not expire what it stores, and with each head it gets the
@@ -353,6 +357,11 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
     /// Returns the interface for request collapsing across processes, or `None` if the store does
     /// not support it. The engine then collapses requests of its own process only.
     fn leases(&self) -> Option<&dyn Leases>;
+
+    /// Returns the interface by which removals of other processes reach fetches that are in
+    /// progress, or `None` if the store does not support it. Then a request may share a fetch that
+    /// began before another process removed the key.
+    fn removals(&self) -> Option<&dyn Removals>;
 
     /// Returns the feed of invalidations by other processes, or `None` if the store does not
     /// support it. The engine does not use it; `larder-tiered` uses the feed of its far store.

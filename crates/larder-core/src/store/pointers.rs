@@ -8,7 +8,8 @@ use std::{pin::Pin, sync::Arc};
 use larder_policy::{CacheKey, StoredHead, Timestamp};
 
 use super::{
-    CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Purged, Reservation, Scope, StoreError,
+    CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Purged, Removals, Reservation, Scope,
+    StoreError,
 };
 
 /// The future that a method of the trait returns.
@@ -87,6 +88,11 @@ macro_rules! impl_cache_store {
             #[inline]
             fn leases(&self) -> Option<&dyn Leases> {
                 (**self).leases()
+            }
+
+            #[inline]
+            fn removals(&self) -> Option<&dyn Removals> {
+                (**self).removals()
             }
 
             #[inline]

@@ -17,6 +17,8 @@ pub(crate) const INDEX: &str = "index";
 pub(crate) const TOMBSTONES: &str = "tombs";
 /// Times at which groups were marked stale, in ms.
 pub(crate) const STALE: &str = "stale";
+/// The table of leases; see `lease_table`.
+pub(crate) const LEASES: &str = "leases";
 
 /// Name of a file that is numbered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,6 +29,8 @@ pub(crate) enum FileName {
     Body(u64, u64),
     /// A long body that is being written, by a random number.
     Temp(u64),
+    /// A process that holds leases, by a random number. It has locked the file.
+    Holder(u64),
 }
 
 impl fmt::Display for FileName {
@@ -35,6 +39,7 @@ impl fmt::Display for FileName {
             Self::Segment(number) => write!(f, "s-{number:08x}"),
             Self::Body(hash, entry) => write!(f, "b-{hash:016x}-{entry:016x}"),
             Self::Temp(number) => write!(f, "p-{number:016x}"),
+            Self::Holder(number) => write!(f, "h-{number:016x}"),
         }
     }
 }
@@ -50,6 +55,7 @@ impl FileName {
         match name.split_at_checked(2)? {
             ("s-", rest) => number(rest, 8).and_then(|n| u32::try_from(n).ok()).map(Self::Segment),
             ("p-", rest) => number(rest, 16).map(Self::Temp),
+            ("h-", rest) => number(rest, 16).map(Self::Holder),
             ("b-", rest) => {
                 let (hash, entry) = rest.split_once('-')?;
                 Some(Self::Body(number(hash, 16)?, number(entry, 16)?))
@@ -70,6 +76,7 @@ mod tests {
             FileName::Segment(u32::MAX),
             FileName::Body(1, u64::MAX),
             FileName::Temp(3),
+            FileName::Holder(4),
         ] {
             assert_eq!(FileName::parse(&name.to_string()), Some(name));
         }

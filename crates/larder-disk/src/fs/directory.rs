@@ -12,7 +12,7 @@ use std::{
 use larder_core::codec;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, RawMode};
 
-use crate::format::file_name::{FileName, INDEX, LAYOUT, LOCK, STALE, STATE, TOMBSTONES};
+use crate::format::file_name::{FileName, INDEX, LAYOUT, LEASES, LOCK, STALE, STATE, TOMBSTONES};
 
 /// Marks the directory as a cache, so that backups skip it, and as one of larder-disk.
 const TAG: &str = "CACHEDIR.TAG";
@@ -205,9 +205,13 @@ impl Directory {
     /// Returns the bytes that the files with fixed names occupy in the file system.
     pub(crate) fn fixed_bytes(&self) -> io::Result<u64> {
         let mut bytes = 0;
-        for name in [STATE, LOCK, INDEX, TOMBSTONES, STALE] {
-            let stat = rustix::fs::statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
-            bytes += u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
+        for name in [STATE, LOCK, INDEX, TOMBSTONES, STALE, LEASES] {
+            match rustix::fs::statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => bytes += u64::try_from(stat.st_blocks).unwrap_or(0) * 512,
+                // Created with the first lease.
+                Err(rustix::io::Errno::NOENT) if name == LEASES => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(bytes)
     }

@@ -2,6 +2,7 @@
 //! them is decided in `volume`.
 
 pub(crate) mod counters;
+pub(crate) mod lease_table;
 pub(crate) mod state_file;
 pub(crate) mod tombstones;
 pub(crate) mod unconfirmed;

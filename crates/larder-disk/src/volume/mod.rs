@@ -41,6 +41,7 @@ use crate::{
     },
     state::{
         counters::Counters,
+        lease_table::LeaseTable,
         state_file::StateFile,
         tombstones::{TombstoneKind, Tombstones},
         unconfirmed::Unconfirmed,
@@ -68,6 +69,7 @@ pub(crate) struct Volume {
     pub(crate) read_cache: ReadCache,
     pub(crate) options: DiskOptions,
     pub(crate) unconfirmed: Unconfirmed,
+    pub(crate) leases: LeaseTable,
     pub(crate) write_queue: WriteQueue,
     /// Whether this process evicts entries and reclaims leftovers.
     pub(crate) is_maintained: bool,
@@ -132,6 +134,7 @@ impl Volume {
             read_cache: ReadCache::new(options.read_cache_bytes),
             options,
             unconfirmed: Unconfirmed::default(),
+            leases: LeaseTable::default(),
             write_queue: WriteQueue::default(),
             is_maintained,
             clock_hand: Mutex::default(),
@@ -171,6 +174,14 @@ impl Volume {
             }
         }
         Ok(false)
+    }
+
+    /// Returns the sequence number of the last removal that may concern a key with this hash: of
+    /// the key, of any group, by any prefix, or of everything.
+    pub(crate) fn last_removal(&self, hash: u64) -> io::Result<u64> {
+        let of_key = self.tombstones.last(TombstoneKind::Key(hash), ReadMode::Blocking)?;
+        let state = self.state_file.peek()?;
+        Ok(of_key.max(state.group_epoch).max(state.prefix_epoch).max(state.clear_epoch))
     }
 
     /// Returns whether the path still leads to this directory and its state file is valid.

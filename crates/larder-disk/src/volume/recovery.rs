@@ -20,7 +20,7 @@ pub(crate) fn reclaim(volume: &Volume) -> io::Result<()> {
             return Ok(());
         }
         used += match name {
-            FileName::Temp(_) => reclaim_temp(volume, name)?,
+            FileName::Temp(_) | FileName::Holder(_) => reclaim_temp(volume, name)?,
             FileName::Body(hash, entry) => reclaim_body(volume, name, hash, EntryId(entry))?,
             FileName::Segment(number) => reclaim_segment(volume, name, number, before.clear_epoch)?,
         };
@@ -34,8 +34,8 @@ pub(crate) fn reclaim(volume: &Volume) -> io::Result<()> {
     trim(volume)
 }
 
-/// Removes a temporary body if no process has locked it. Returns the bytes it occupies, zero if
-/// removed.
+/// Removes a temporary body, or the file of a holder of leases, if no process has locked it.
+/// Returns the bytes it occupies, zero if removed.
 fn reclaim_temp(volume: &Volume, name: FileName) -> io::Result<u64> {
     match volume.directory.lock_unused(name)? {
         FileUse::Removed => Ok(0),

@@ -3,19 +3,21 @@
 //! [`store_suite!`](crate::store_suite) runs all of them. `prefixes` has the promises about URL
 //! prefixes and about marking a key stale, `counts` those about the numbers that removals return,
 //! `evictions` those about the eviction of one entry, `races` those about removals during
-//! concurrent writes. Promises of stores that persist entries are in `durable`.
+//! concurrent writes, `sharing` those of stores that several processes share. Promises of stores
+//! that persist entries are in `durable`.
 #![allow(clippy::missing_panics_doc, reason = "a contract function panics if the store breaks it")]
 
 mod counts;
 mod evictions;
 mod prefixes;
 mod races;
+mod sharing;
 
 use std::{collections::VecDeque, future::poll_fn, ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use larder_core::{
-    ByteStream, CacheGroup, CacheKey, CacheStore, Candidate, Claim, Scope, StoreError, StoreErrorKind,
+    ByteStream, CacheGroup, CacheKey, CacheStore, Candidate, Scope, StoreError, StoreErrorKind,
     StoreWriter, StoredBody, StoredHead,
 };
 
@@ -23,6 +25,7 @@ pub use counts::*;
 pub use evictions::*;
 pub use prefixes::*;
 pub use races::*;
+pub use sharing::*;
 
 use crate::{head, key};
 
@@ -571,19 +574,4 @@ pub async fn concurrent_writes_never_mix_bodies(store: Store) {
     for task in tasks {
         task.await.expect("no task panics");
     }
-}
-
-/// Checks that a lease has one holder, is released when dropped, and can then be claimed again.
-pub async fn a_lease_has_one_holder(store: Store) {
-    let Some(leases) = store.leases() else { return };
-    let Ok(Claim::Granted(lease)) = leases.claim(&key("/a")).await else { panic!("the lease must be free") };
-    let Ok(Claim::Held(held)) = leases.claim(&key("/a")).await else { panic!("the lease was granted twice") };
-    assert!(matches!(leases.claim(&key("/b")).await, Ok(Claim::Granted(_))), "another key is another lease");
-    let waiting = tokio::spawn(held.released());
-    drop(lease);
-    waiting.await.expect("it is released");
-    assert!(
-        matches!(leases.claim(&key("/a")).await, Ok(Claim::Granted(_))),
-        "a released lease can be claimed"
-    );
 }

@@ -12,7 +12,7 @@ use super::{
         request::{Forward, PendingRequest},
         response::CacheResponse,
     },
-    flights::Role,
+    flights::{Flight, Role},
     follow::{Followed, follow},
     lead::{finish, lead},
     ranges::{self, Sharing},
@@ -57,6 +57,11 @@ pub(super) async fn collapse(
                 let found = is_current.then_some((plan, candidates));
                 return lead(cx, request, found, leader).await;
             }
+            Role::Follower(flight) if !is_current(cx, request, &flight).await => {
+                // It is in the map under one of these.
+                cx.flights.detach_flight(&flight_key, &flight);
+                cx.flights.detach_flight(&request.key, &flight);
+            }
             Role::Follower(flight) => match follow(cx, request, &candidates, plan, &flight).await {
                 Followed::Response(response) => return Ok(response),
                 Followed::Failed(error) => return Err(error),
@@ -81,6 +86,15 @@ pub(super) async fn collapse(
     // The response will probably be for this request only: the whole would be of no use.
     request.forward = Forward::AsItIs;
     finish(cx, fetch(cx, request, candidates, plan).await, None)
+}
+
+/// Returns whether a request may share a flight: unless another process has removed the key since
+/// the flight began.
+async fn is_current(cx: &Context, request: &PendingRequest, flight: &Flight) -> bool {
+    match cx.store.removals() {
+        Some(removals) => flight.is_current(cx.removal_token(removals, &request.key).await),
+        None => true,
+    }
 }
 
 /// Joins or starts the flight of `key`, unless the key is uncacheable. A request that shares the

@@ -18,7 +18,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
@@ -26,7 +26,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::{CacheKey, Lease, engine::outcome::FlightOutcome, policy::PrehashedBuildHasher};
+use crate::{CacheKey, Lease, RemovalToken, engine::outcome::FlightOutcome, policy::PrehashedBuildHasher};
 
 /// A fetch in progress, as followers see it.
 #[derive(Debug)]
@@ -35,6 +35,9 @@ pub(crate) struct Flight {
     completed: Notify,
     /// Number of leaders that failed before this one.
     pub(crate) attempt: u32,
+    /// The token of the key's removals from before the leader's lookup and fetch, once it is known;
+    /// `None` within if the store could not be read.
+    token: OnceLock<Option<RemovalToken>>,
 }
 
 impl Flight {
@@ -48,6 +51,14 @@ impl Flight {
         completed.await;
         // The outcome is set before the notification and is never removed.
         self.current_outcome().unwrap_or(FlightOutcome::Abandoned)
+    }
+
+    /// Returns whether no removal has concerned the key since the leader began, if `token` is that
+    /// of now.
+    ///
+    /// As long as the token of the leader is unknown, its lookup and its fetch are still to come.
+    pub(crate) fn is_current(&self, token: Option<RemovalToken>) -> bool {
+        self.token.get().is_none_or(|begun| *begun == token)
     }
 
     /// Returns the outcome, if the flight has completed.
@@ -134,7 +145,12 @@ impl Flights {
             return Role::Uncollapsed;
         }
         self.count.fetch_add(1, Ordering::Relaxed);
-        let flight = Arc::new(Flight { outcome: Mutex::new(None), completed: Notify::new(), attempt });
+        let flight = Arc::new(Flight {
+            outcome: Mutex::new(None),
+            completed: Notify::new(),
+            attempt,
+            token: OnceLock::new(),
+        });
         flights.insert(key.clone(), Arc::clone(&flight));
         Role::Leader(Leader { flights: Arc::clone(self), key: key.clone(), flight, lease: None })
     }
@@ -155,6 +171,18 @@ impl Flights {
         let mut flights = shard.flights.lock();
         if flights.remove(key).is_some() {
             self.count.fetch_sub(1, Ordering::Relaxed);
+            shard.generation.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Removes this flight of `key` from the map, because another process has removed the key.
+    pub(crate) fn detach_flight(&self, key: &CacheKey, flight: &Arc<Flight>) {
+        let shard = self.shard(key);
+        let mut flights = shard.flights.lock();
+        if flights.get(key).is_some_and(|current| Arc::ptr_eq(current, flight)) {
+            flights.remove(key);
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            shard.detached.fetch_add(1, Ordering::Release);
             shard.generation.fetch_add(1, Ordering::Release);
         }
     }
@@ -186,6 +214,11 @@ impl Leader {
     /// is dropped.
     pub(crate) fn complete(&self, outcome: FlightOutcome) {
         self.flight.complete(outcome);
+    }
+
+    /// Sets the token of the key's removals, read before the lookup and the fetch of the leader.
+    pub(crate) fn set_token(&self, token: Option<RemovalToken>) {
+        let _ = self.flight.token.set(token);
     }
 
     /// Returns the key of the flight.

@@ -29,9 +29,15 @@ const MAX_CLAIMS: u32 = 3;
 pub(super) async fn lead(
     cx: &Arc<Context>,
     request: &PendingRequest,
-    found: Option<(ForwardPlan, Candidates)>,
+    mut found: Option<(ForwardPlan, Candidates)>,
     mut leader: Leader,
 ) -> Result<CacheResponse, FetchError> {
+    if let Some(removals) = cx.store.removals() {
+        leader.set_token(cx.removal_token(removals, &request.key).await);
+        // A removal between the lookup and the token would not be noticed. With leases, the lookup
+        // is repeated in any case.
+        found = found.filter(|_| cx.store.leases().is_some());
+    }
     let (plan, candidates) = match found {
         Some(found) if cx.store.leases().is_none() => found,
         found => match prepare(cx, request, found, &mut leader).await {

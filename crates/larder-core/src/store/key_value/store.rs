@@ -15,8 +15,8 @@ use super::{
     writer::{KeyValueReservation, closing, not_encodable},
 };
 use crate::{
-    CacheStore, Candidate, Candidates, Clock, EntryId, InvalidationFeed, Leases, Purged, Reservation, Scope,
-    StoreError, StoredBody, SystemClock, mark_key_stale,
+    CacheStore, Candidate, Candidates, Clock, EntryId, InvalidationFeed, Leases, Purged, Removals,
+    Reservation, Scope, StoreError, StoredBody, SystemClock, mark_key_stale,
 };
 
 /// Longest body that is stored by default, in bytes.
@@ -228,6 +228,10 @@ impl CacheStore for KeyValueStore {
     }
 
     fn leases(&self) -> Option<&dyn Leases> {
+        None
+    }
+
+    fn removals(&self) -> Option<&dyn Removals> {
         None
     }
 
