@@ -3,14 +3,15 @@
 // Where to change what:
 //
 // - atomic steps on the server (Lua): `client/scripts`
-// - names of keys: `entries/keys`; bytes of a value: `entries/record`; TTLs: `entries/ttl`
+// - names of keys: `entries/keys`; bytes of a value: `entries/record`; TTLs: `entries/ttl`;
+//   `FORMAT.md` describes all of them
 // - finding an entry: `entries/lookup`, `entries/body`
 // - writing one: `entries/writer`; replacing its head: `entries/freshen`
-// - removal: `entries/removal` (key, group), `entries/scan` (URL prefix, everything)
-// - order of removals and writes: `entries/barrier`
+// - removal: `entries/removal` (key), `entries/groups`, `entries/scan` (URL prefix, everything)
+// - order of removals and writes: `entries/barrier`; lost removals: `entries/suspects`
 // - invalidations of other processes: `fleet/messages`, `fleet/invalidations`
 // - leases: `fleet/leases`, `fleet/lease_events`
-// - URLs: `client/servers`; connecting: `client/connect`, `client/connection`
+// - URLs: `client/servers`; connecting: `client/sentinels`, `client/connect`, `client/connection`
 // - commands and timeouts: `client`, `client/breaker`
 // - what all parts share: `shared`; the operations of the contract: `store`
 

@@ -10,9 +10,9 @@ use std::sync::{
 use larder_core::StoreError;
 
 use crate::{
-    RedisOptions,
-    client::{RedisClient, scripts::Scripts},
-    entries::keys::Keys,
+    RedisConnectError, RedisOptions,
+    client::{EpochScript, RedisClient, scripts::Scripts, servers::Servers},
+    entries::{keys::Keys, suspects::Suspects},
     fleet::{lease_events::Notifier, messages::Sender},
 };
 
@@ -23,6 +23,7 @@ pub(crate) struct Shared {
     pub(crate) keys: Keys,
     pub(crate) scripts: Scripts,
     pub(crate) options: RedisOptions,
+    pub(crate) suspects: Suspects,
     pub(crate) notifier: Notifier,
     pub(crate) sender: Sender,
     /// Values that were removed because they were not entries.
@@ -30,18 +31,22 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Creates the state of a store that has just connected.
-    pub(crate) fn new(client: RedisClient, options: RedisOptions) -> Self {
-        let client = Arc::new(client);
-        Self {
-            keys: Keys::new(&options.prefix),
-            scripts: Scripts::new(),
+    /// Connects to the servers and creates the state of a store.
+    pub(crate) async fn connect(servers: Servers, options: RedisOptions) -> Result<Self, RedisConnectError> {
+        let keys = Keys::new(&options.prefix, matches!(servers, Servers::Cluster(_)));
+        let scripts = Scripts::new();
+        let epoch = EpochScript { key: keys.single_epoch(), script: scripts.epoch.clone() };
+        let client = RedisClient::connect(servers, &options, epoch).await?;
+        Ok(Self {
+            keys,
+            scripts,
+            suspects: Suspects::default(),
             notifier: Notifier::new(&client),
             sender: Sender::new(),
             client,
             options,
             corrupt: AtomicU64::new(0),
-        }
+        })
     }
 
     /// Publishes an invalidation to the other processes.

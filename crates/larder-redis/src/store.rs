@@ -15,8 +15,8 @@ use redis::Value;
 
 use crate::{
     RedisConnectError, RedisOptions, RedisStats,
-    client::{RedisClient, servers::Servers},
-    entries::{freshen, lookup, removal, scan, writer},
+    client::servers::Servers,
+    entries::{freshen, groups, lookup, removal, scan, writer},
     fleet::{invalidations::RedisInvalidations, leases::RedisLeases},
     shared::Shared,
 };
@@ -78,9 +78,8 @@ impl RedisStore {
     ///
     /// Can be dropped at any point.
     pub async fn connect(url: &str, options: RedisOptions) -> Result<Self, RedisConnectError> {
-        let client = RedisClient::connect(Servers::parse(url)?, &options).await?;
         let options = RedisOptions { max_object: options.max_object.min(512 << 20), ..options };
-        let shared = Arc::new(Shared::new(client, options));
+        let shared = Arc::new(Shared::connect(Servers::parse(url)?, options).await?);
         let leases = RedisLeases(Arc::clone(&shared));
         let invalidations = RedisInvalidations(Arc::clone(&shared));
         Ok(Self { leases: Arc::new(leases), invalidations: Arc::new(invalidations), shared })
@@ -153,7 +152,7 @@ impl CacheStore for RedisStore {
     async fn remove(&self, scope: Scope<'_>) -> Result<Purged, StoreError> {
         match scope {
             Scope::Key(key) => removal::remove(&self.shared, key).await.map(Purged::from),
-            Scope::Group(group) => removal::remove_group(&self.shared, group).await.map(|()| Purged::UNKNOWN),
+            Scope::Group(group) => groups::remove(&self.shared, group).await.map(|()| Purged::UNKNOWN),
             Scope::Prefix(url) => scan::remove_prefix(&self.shared, url).await.map(Purged::from),
             Scope::All => scan::remove_all(&self.shared).await.map(Purged::from),
         }
@@ -163,7 +162,7 @@ impl CacheStore for RedisStore {
         match scope {
             Scope::Key(key) => mark_key_stale(self, key, at).await.map(Purged::from),
             Scope::Group(group) => {
-                removal::mark_group_stale(&self.shared, group, at).await.map(|()| Purged::UNKNOWN)
+                groups::mark_stale(&self.shared, group, at).await.map(|()| Purged::UNKNOWN)
             }
             Scope::Prefix(url) => {
                 scan::mark_prefix_stale(&self.shared, self, url, at).await.map(Purged::from)

@@ -1,7 +1,15 @@
-//! Creates random identifiers that are unique across processes: tombstone tokens, lease holders,
-//! senders of invalidations and entry ids.
+//! Creates random identifiers that are unique across processes: tokens that order writes and
+//! removals, lease holders, senders of invalidations and entry ids.
 
 use std::fmt::Write as _;
+
+/// A random value that is compared for equality only: an epoch, or the token of a key or a group.
+pub(crate) type Nonce = [u8; 8];
+
+/// Creates a nonce from the system's random number generator.
+pub(crate) fn nonce() -> Nonce {
+    Token::number().to_le_bytes()
+}
 
 /// 128 random bits, as 32 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq)]

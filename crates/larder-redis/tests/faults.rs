@@ -15,7 +15,7 @@ use http::{Request, Response};
 use larder_core::{Body, Cache, Origin};
 use larder_redis::{RedisOptions, RedisStore};
 use larder_testkit::FnOrigin;
-use setting::{Cluster, Server, free_port};
+use setting::{Cluster, Monitored, Server, free_port};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -223,38 +223,13 @@ async fn a_slot_moves_to_another_node() {
 /// Three Sentinels monitor a master and its replica.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_master_that_sentinels_monitor_dies() {
-    let mut master = Server::start(&[]);
-    let port = master.port.to_string();
-    let replica = Server::start(&["--replicaof", "127.0.0.1", &port]);
-    let directory = tempfile::tempdir().expect("a directory");
-    let mut sentinels = Vec::new();
-    for n in 0..3 {
-        let config = directory.path().join(format!("sentinel{n}.conf"));
-        let text = format!(
-            "sentinel monitor main 127.0.0.1 {port} 2\nsentinel down-after-milliseconds main 500\n\
-             sentinel failover-timeout main 3000\n"
-        );
-        std::fs::write(&config, text).expect("a file");
-        sentinels.push(Server::sentinel(free_port(), &config));
-    }
-    for _ in 0..600 {
-        let knows = |sentinel: &Server| {
-            let state = sentinel.cli(&["sentinel", "master", "main"]);
-            state.contains("num-slaves\n1") && state.contains("num-other-sentinels\n2")
-        };
-        if sentinels.iter().all(knows) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let hosts: Vec<String> =
-        sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port)).collect();
-    let it = Setting::on(&format!("redis+sentinel://{}/main", hosts.join(","))).await;
+    let mut servers = Monitored::start().await;
+    let it = Setting::on(&servers.url()).await;
     it.request(1).await;
     it.recovers().await;
-    master.kill();
+    servers.master.kill();
     let start = Instant::now();
-    while !replica.cli(&["role"]).starts_with("master") {
+    while !servers.replica.cli(&["role"]).starts_with("master") {
         it.request(1).await;
         assert!(start.elapsed() < Duration::from_secs(60), "no failover");
     }

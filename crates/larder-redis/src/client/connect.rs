@@ -1,19 +1,26 @@
 //! Finds servers (by a fixed address, through Sentinels, or as a Cluster) and connects to them.
 //! When to reconnect is decided in `client`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, RedisError,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo as _,
+    RedisConnectionInfo, RedisError,
+    aio::MultiplexedConnection,
     cluster::ClusterClient,
-    sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
+    io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
 
 use crate::{
     RedisConnectError, RedisOptions,
-    client::{connection::Connection, servers::Servers},
+    client::{connection::Connection, sentinels::Sentinels, servers::Servers},
 };
+
+/// Idle time after which TCP probes a connection, and the pause between probes.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// Time after which TCP drops a connection with sent bytes that are not acknowledged.
+const USER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The servers and the current connection to them.
 pub(crate) struct Endpoint {
@@ -29,9 +36,29 @@ pub(crate) enum Topology {
     /// The URL contains the address.
     Fixed(Box<Client>),
     /// Sentinels report the address of the current master.
-    Sentinels(Box<tokio::sync::Mutex<SentinelClient>>),
+    Sentinels { sentinels: Sentinels, master: Box<MasterInfo> },
     /// A Cluster, by some of its nodes. Its client reconnects to nodes without help.
     Cluster { client: Box<ClusterClient>, nodes: Vec<Client> },
+}
+
+/// What is needed to connect to a master, besides its address.
+pub(crate) struct MasterInfo {
+    settings: RedisConnectionInfo,
+    tls: bool,
+    options: RedisOptions,
+}
+
+impl MasterInfo {
+    /// Creates the client of the master at an address.
+    fn client(&self, host: String, port: u16) -> Result<Client, RedisError> {
+        let address = if self.tls {
+            ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
+        } else {
+            ConnectionAddr::Tcp(host, port)
+        };
+        let info = address.into_connection_info()?.set_redis_settings(self.settings.clone());
+        open_client(info, &self.options)
+    }
 }
 
 impl Endpoint {
@@ -43,35 +70,26 @@ impl Endpoint {
         cluster_timeout: Duration,
     ) -> Result<Self, RedisConnectError> {
         let invalid = |error: RedisError| connect_error("the server URL is invalid", error);
+        let open = |url: &String| open_client(url.as_str().into_connection_info()?, options);
         let topology = match servers {
-            Servers::One(url) => Topology::Fixed(Box::new(open_client(&url, options).map_err(invalid)?)),
+            Servers::One(url) => Topology::Fixed(Box::new(open(&url).map_err(invalid)?)),
             Servers::Sentinel { sentinels, master, user, database, tls } => {
-                let addresses = sentinels
-                    .into_iter()
-                    .map(|url| Ok(Client::open(url)?.get_connection_info().addr().clone()))
-                    .collect::<Result<Vec<_>, RedisError>>()
-                    .map_err(invalid)?;
-                let builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master);
-                let mut builder = builder.map_err(invalid)?.set_client_to_redis_db(database);
+                let sentinels = sentinels.iter().map(open).collect::<Result<Vec<_>, _>>();
+                let mut settings = RedisConnectionInfo::default().set_db(database);
                 if let Some((name, password)) = user {
-                    builder = builder.set_client_to_redis_password(password);
+                    settings = settings.set_password(password);
                     if !name.is_empty() {
-                        builder = builder.set_client_to_redis_username(name);
+                        settings = settings.set_username(name);
                     }
                 }
-                if tls {
-                    builder = builder.set_client_to_redis_tls_mode(redis::TlsMode::Secure);
+                Topology::Sentinels {
+                    sentinels: Sentinels::new(sentinels.map_err(invalid)?, master),
+                    master: Box::new(MasterInfo { settings, tls, options: options.clone() }),
                 }
-                #[cfg(feature = "tls")]
-                if let Some(certificates) = certificates(options) {
-                    builder = builder.set_client_to_redis_certificates(certificates);
-                }
-                let client = builder.build().map_err(invalid)?;
-                Topology::Sentinels(Box::new(tokio::sync::Mutex::new(client)))
             }
             Servers::Cluster(urls) => {
-                let nodes = urls.iter().map(|url| open_client(url, options)).collect::<Result<_, _>>();
-                let builder = ClusterClient::builder(urls);
+                let nodes = urls.iter().map(open).collect::<Result<_, _>>();
+                let builder = ClusterClient::builder(urls).tcp_settings(tcp_settings());
                 #[cfg(feature = "tls")]
                 let builder = match certificates(options) {
                     Some(certificates) => builder.certs(certificates),
@@ -94,15 +112,20 @@ impl Endpoint {
 
 impl Topology {
     /// Returns a client of one server: the fixed one, the current master, or a Cluster node that
-    /// responds. Subscriptions use it, since each needs its own connection.
-    pub(crate) async fn node_client(&self) -> Result<Client, RedisError> {
+    /// responds. Subscriptions use it, since each needs its own connection. `limit` is the timeout
+    /// of each Sentinel.
+    pub(crate) async fn node_client(&self, limit: Duration) -> Result<Client, RedisError> {
         match self {
             Self::Fixed(client) => Ok(Client::clone(client)),
-            Self::Sentinels(sentinels) => sentinels.lock().await.async_get_client().await,
+            Self::Sentinels { sentinels, master } => {
+                let (host, port) = sentinels.master(limit).await?;
+                master.client(host, port)
+            }
             // A Cluster forwards each published message to all nodes.
             Self::Cluster { nodes, .. } => {
                 for node in nodes {
-                    if node.get_multiplexed_async_connection().await.is_ok() {
+                    let connecting = node.get_multiplexed_async_connection();
+                    if matches!(tokio::time::timeout(limit, connecting).await, Ok(Ok(_))) {
                         return Ok(node.clone());
                     }
                 }
@@ -111,31 +134,42 @@ impl Topology {
         }
     }
 
-    /// Opens the connection for commands. Callers apply `limit` themselves; the timeout of the
-    /// client is twice as long.
-    pub(crate) async fn connect(&self, limit: Duration) -> Result<Connection, RedisError> {
-        if let Self::Cluster { client, .. } = self {
-            return Ok(Connection::Cluster(client.get_async_connection().await?));
-        }
+    /// Opens the connection to the only server and returns it with the server's address. Callers
+    /// apply `limit` themselves; the timeout of the client is twice as long.
+    pub(crate) async fn connect_server(
+        &self,
+        limit: Duration,
+    ) -> Result<(MultiplexedConnection, Arc<str>), RedisError> {
         // `RedisClient` limits each command and names it in the error. A second timer would only
         // add cost.
         let config =
             AsyncConnectionConfig::new().set_connection_timeout(Some(limit * 2)).set_response_timeout(None);
-        let client = self.node_client().await?;
-        Ok(Connection::One(client.get_multiplexed_async_connection_with_config(&config).await?))
+        let client = self.node_client(limit).await?;
+        let address = client.get_connection_info().addr().to_string();
+        Ok((client.get_multiplexed_async_connection_with_config(&config).await?, address.into()))
     }
 }
 
+/// Returns the settings of each TCP connection: one that a router has forgotten is noticed.
+fn tcp_settings() -> TcpSettings {
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+    let settings = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
+    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+    let settings = settings.set_user_timeout(USER_TIMEOUT);
+    settings
+}
+
 /// Creates the client of one server, with the configured certificate authorities if it uses TLS.
-fn open_client(url: &str, options: &RedisOptions) -> Result<Client, RedisError> {
+fn open_client(info: ConnectionInfo, options: &RedisOptions) -> Result<Client, RedisError> {
+    let info = info.set_tcp_settings(tcp_settings());
     #[cfg(feature = "tls")]
-    if let Some(certificates) =
-        certificates(options).filter(|_| url.starts_with("rediss:") || url.starts_with("valkeys:"))
+    if matches!(info.addr(), ConnectionAddr::TcpTls { .. })
+        && let Some(certificates) = certificates(options)
     {
-        return Client::build_with_tls(url, certificates);
+        return Client::build_with_tls(info, certificates);
     }
     let _ = options;
-    Client::open(url)
+    Client::open(info)
 }
 
 /// Returns the configured certificate authorities, or `None` for the default ones.

@@ -1,24 +1,30 @@
 //! Runs commands on one shared connection: reconnects after a failure, limits the time of each
 //! command, and lets the circuit breaker (`breaker`) reject commands while the server does not
-//! respond.
+//! respond. The first command on each connection to a server ends the epoch of another process.
 //!
-//! `servers` parses the URL, `connect` opens each `connection`, and `scripts` has the Lua scripts
-//! that the other modules run with this client.
+//! `servers` parses the URL, `sentinels` finds the address of a master, `connect` opens each
+//! `connection`, and `scripts` has the Lua scripts that the other modules run with this client.
 
 mod breaker;
 mod connect;
-mod connection;
+pub(crate) mod connection;
 pub(crate) mod scripts;
+mod sentinels;
 pub(crate) mod servers;
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use larder_core::StoreError;
 use redis::{
-    Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, ScriptInvocation, ServerErrorKind, Value,
+    Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, Script, ScriptInvocation, ServerErrorKind,
+    Value,
     cluster_routing::{RoutingInfo, SingleNodeRoutingInfo},
 };
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use self::{
     breaker::Breaker,
@@ -28,16 +34,30 @@ use self::{
 };
 use crate::{
     RedisConnectError, RedisOptions,
+    entries::ttl::{EPOCH_TTL, millis},
     error::{failed, unavailable},
+    token::nonce,
 };
 
 /// The timeout of the first connection, as a multiple of the connect timeout.
 const FIRST_CONNECT_FACTOR: u32 = 10;
+/// The timeout of a connection that needs the Sentinels, as a multiple of the connect timeout.
+const SENTINEL_CONNECT_FACTOR: u32 = 3;
+/// Pause between two questions to the Sentinels about the master.
+const SENTINEL_POLL: Duration = Duration::from_secs(1);
+
+/// The epoch of a single server: the name of its key, and the script that replaces it.
+#[derive(Debug)]
+pub(crate) struct EpochScript {
+    pub(crate) key: String,
+    pub(crate) script: Script,
+}
 
 /// The client of the servers, shared by all tasks of a store.
 pub(crate) struct RedisClient {
     endpoint: Endpoint,
     pub(crate) breaker: Breaker,
+    epoch: EpochScript,
     connect_timeout: Duration,
     command_timeout: Duration,
 }
@@ -52,32 +72,59 @@ impl fmt::Debug for RedisClient {
 impl RedisClient {
     /// Connects for the first time. With `lazy_connect`, servers that can't be reached are no
     /// error.
-    pub(crate) async fn connect(servers: Servers, options: &RedisOptions) -> Result<Self, RedisConnectError> {
+    pub(crate) async fn connect(
+        servers: Servers,
+        options: &RedisOptions,
+        epoch: EpochScript,
+    ) -> Result<Arc<Self>, RedisConnectError> {
         let limit = options.connect_timeout * FIRST_CONNECT_FACTOR;
-        let client = Self {
+        let client = Arc::new(Self {
             endpoint: Endpoint::open(servers, options, limit)?,
             breaker: Breaker::default(),
+            epoch,
             connect_timeout: options.connect_timeout,
             command_timeout: options.command_timeout,
-        };
-        match client.connect_and_ping(limit).await {
+        });
+        match client.connect_first(limit).await {
             Err(error) if options.lazy_connect && error.is_transient() => {
                 tracing::warn!(%error, "Redis is not available, starting without it");
                 client.breaker.failed();
             }
             connected => connected?,
         }
+        if matches!(client.endpoint.topology, Topology::Sentinels { .. }) {
+            tokio::spawn(follow_master(Arc::downgrade(&client)));
+        }
         Ok(client)
     }
 
-    /// Connects and checks with PING that the server responds.
-    async fn connect_and_ping(&self, limit: Duration) -> Result<(), RedisConnectError> {
-        let connecting = timeout(limit, self.endpoint.topology.connect(limit)).await;
-        let mut connection = connect_result(connecting, limit)?;
-        let pong = timeout(limit, redis::cmd("PING").query_async::<Value>(&mut connection)).await;
-        connect_result(pong, limit)?;
-        *self.endpoint.current.lock() = Some(connection);
+    /// Connects and checks that the server responds.
+    async fn connect_first(&self, limit: Duration) -> Result<(), RedisConnectError> {
+        let connecting = timeout(limit, async {
+            let mut connection = self.open(limit).await?;
+            if self.is_cluster() {
+                redis::cmd("PING").query_async::<Value>(&mut connection).await?;
+            }
+            Ok(connection)
+        });
+        *self.endpoint.current.lock() = Some(connect_result(connecting.await, limit)?);
         Ok(())
+    }
+
+    /// Opens a connection for commands.
+    ///
+    /// To one server, the first command compares the process of the epoch with that of the server,
+    /// and replaces the epoch if they differ: the server has restarted or was a replica, so that it
+    /// may have lost removals. The server executes it before any command that reads an entry.
+    async fn open(&self, limit: Duration) -> Result<Connection, RedisError> {
+        if let Topology::Cluster { client, .. } = &self.endpoint.topology {
+            return Ok(Connection::to_cluster(client.get_async_connection().await?));
+        }
+        let (mut connection, address) = self.endpoint.topology.connect_server(limit).await?;
+        let mut script = self.epoch.script.prepare_invoke();
+        script.key(&self.epoch.key).arg(&nonce()[..]).arg(millis(EPOCH_TTL));
+        let (run_id, _): (Vec<u8>, Vec<u8>) = script.invoke_async(&mut connection).await?;
+        Ok(Connection::to_server(connection, &run_id, address))
     }
 
     /// Returns whether the servers are a Cluster.
@@ -124,12 +171,12 @@ impl RedisClient {
         operation: &'static str,
         command: Cmd,
     ) -> Result<T, StoreError> {
-        let call = async |connection: &mut Connection| match (connection, node) {
-            (Connection::Cluster(connection), Some(node)) => {
+        let call = async |connection: &mut Connection| {
+            if let (Some(node), Some(cluster)) = (node, connection.as_cluster()) {
                 let routing = RoutingInfo::SingleNode(node.clone());
-                Ok(redis::from_redis_value(connection.route_command(command, routing).await?)?)
+                return Ok(redis::from_redis_value(cluster.route_command(command, routing).await?)?);
             }
-            (connection, _) => command.query_async(connection).await,
+            command.query_async(connection).await
         };
         self.run(operation, call).await
     }
@@ -157,7 +204,7 @@ impl RedisClient {
     ///
     /// An error reply counts as a success of the server, unless it means that the server cannot
     /// serve. Without a usable response, the breaker counts a failure.
-    async fn run<T>(
+    pub(crate) async fn run<T>(
         &self,
         operation: &'static str,
         call: impl AsyncFnOnce(&mut Connection) -> Result<T, RedisError>,
@@ -173,15 +220,23 @@ impl RedisClient {
                 (failed("connection", source), false)
             })?;
             match timeout(self.command_timeout, call(&mut connection)).await {
-                Ok(Ok(value)) => Ok(value),
+                Ok(Ok(value)) => {
+                    connection.has_replied();
+                    Ok(value)
+                }
                 Ok(Err(error)) => {
                     let responded = !needs_reconnect(&error);
-                    if !responded {
-                        self.invalidate_connection();
+                    if responded {
+                        connection.has_replied();
+                    } else {
+                        self.drop_connection(&connection);
                     }
                     Err((failed(operation, error), responded))
                 }
                 Err(_) => {
+                    if connection.has_timed_out() {
+                        self.drop_connection(&connection);
+                    }
                     let limit = self.command_timeout;
                     Err((unavailable(format!("{operation}: no response within {limit:?}")), false))
                 }
@@ -211,30 +266,50 @@ impl RedisClient {
         if let Some(connection) = current() {
             return Ok(connection);
         }
-        let limit = self.connect_timeout;
+        let limit = match self.endpoint.topology {
+            Topology::Sentinels { .. } => self.connect_timeout * SENTINEL_CONNECT_FACTOR,
+            _ => self.connect_timeout,
+        };
         let connected = timeout(limit, async {
             let _guard = self.endpoint.connecting.lock().await;
             if let Some(connection) = current() {
                 return Ok(connection);
             }
-            let connection = self.endpoint.topology.connect(limit).await?;
+            let connection = self.open(limit).await?;
             *self.endpoint.current.lock() = Some(connection.clone());
             Ok(connection)
         });
         connect_result(connected.await, limit)
     }
 
-    /// Drops the shared connection, so that the next command reconnects. A Cluster's client
-    /// reconnects to its nodes itself.
-    fn invalidate_connection(&self) {
-        if !self.is_cluster() {
-            *self.endpoint.current.lock() = None;
+    /// Drops the shared connection if it is still this one, so that the next command reconnects.
+    fn drop_connection(&self, failed: &Connection) {
+        let mut current = self.endpoint.current.lock();
+        if current.as_ref().is_some_and(|current| current.is(failed)) {
+            *current = None;
         }
     }
 
     /// Returns a client of one server, for callers that need their own connection.
     pub(crate) async fn node_client(&self) -> Result<Client, RedisError> {
-        self.endpoint.topology.node_client().await
+        self.endpoint.topology.node_client(self.connect_timeout).await
+    }
+}
+
+/// Drops the connection to a server that is no longer the master, although it responds: it may be
+/// cut off from the Sentinels. Ends with the client.
+async fn follow_master(client: Weak<RedisClient>) {
+    loop {
+        sleep(SENTINEL_POLL).await;
+        let Some(client) = client.upgrade() else { return };
+        let current = client.endpoint.current.lock().clone();
+        let Some(current) = current else { continue };
+        if let Ok(master) = client.node_client().await
+            && current.address() != Some(&*master.get_connection_info().addr().to_string())
+        {
+            tracing::info!("the Sentinels report another master, connecting to it");
+            client.drop_connection(&current);
+        }
     }
 }
 

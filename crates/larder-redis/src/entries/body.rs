@@ -11,6 +11,7 @@ use larder_core::{
 };
 
 use crate::{
+    entries::ttl::{BODY_GRACE, millis},
     error::{corrupt, gone},
     shared::Shared,
 };
@@ -69,13 +70,18 @@ impl BodySource for RedisBody {
 }
 
 /// Reads a range of a string value. Returns fewer bytes if the value is shorter, none if it
-/// does not exist.
+/// does not exist. A body that has been released stays for the grace time from now on.
 async fn read_range(shared: &Shared, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
     if range.is_empty() {
         return Ok(Bytes::new());
     }
-    let mut command = redis::cmd("GETRANGE");
-    command.arg(name).arg(range.start).arg(range.end - 1);
-    let bytes: Vec<u8> = shared.client.query("body read", &command).await?;
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("GETRANGE").arg(name).arg(range.start).arg(range.end - 1).cmd("PTTL").arg(name);
+    let (bytes, left): (Vec<u8>, i64) = shared.client.pipeline("body read", &pipeline).await?;
+    let grace = i64::try_from(millis(BODY_GRACE)).unwrap_or(i64::MAX);
+    if (1..grace - grace / 4).contains(&left) {
+        let mut command = redis::cmd("PEXPIRE");
+        let _: Result<i64, _> = shared.client.query("body read", command.arg(name).arg(grace)).await;
+    }
     Ok(bytes.into())
 }

@@ -8,10 +8,10 @@ use larder_core::{CacheKey, EntryId, StoreError, StoredHead, Timestamp};
 
 use crate::{
     entries::{
-        barrier::group_tokens,
+        groups,
         lookup::find,
         record,
-        ttl::{entry_ttl, millis},
+        ttl::{entry_ttl, group_ttl, millis},
     },
     error::{gone, not_encodable},
     shared::Shared,
@@ -27,12 +27,28 @@ pub(crate) async fn freshen(
 ) -> Result<(), StoreError> {
     let names = shared.keys.of(key);
     let entry_gone = || gone("the revalidated entry has been removed or replaced");
+    let (id, ticket) = shared.suspects.resolve(id);
     let variant = find(shared, key, &names, id).await?.ok_or_else(entry_gone)?;
+    let ttl = entry_ttl(&head, keep_until);
     let mut envelope = variant.record.envelope;
-    // `find` has just checked the tokens of unchanged groups. New groups get their current
-    // tokens.
-    if head.groups != variant.record.decoded.head.groups {
-        envelope.groups = group_tokens(shared, &head.groups).await?;
+    match ticket {
+        // What is known of a suspect entry is that it was valid after its lookup.
+        Some(ticket) => {
+            envelope.epoch = ticket.epoch;
+            envelope.groups =
+                groups::begin(shared, &head.groups, Some(ticket.removals), group_ttl(ttl)).await?;
+        }
+        None if variant.is_suspect => return Err(entry_gone()),
+        // `find` has just checked the tokens of unchanged groups. New groups get their current
+        // tokens. All are stored for as long as the entry.
+        None => {
+            let is_unchanged = head.groups == variant.record.decoded.head.groups;
+            let current = groups::begin(shared, &head.groups, None, group_ttl(ttl)).await?;
+            if is_unchanged && current != envelope.groups {
+                return Err(entry_gone());
+            }
+            envelope.groups = current;
+        }
     }
     let record = match &variant.record.body {
         Some(body) => record::encode_inline(key, &head, body, &envelope),
@@ -43,8 +59,8 @@ pub(crate) async fn freshen(
     let record = record.map_err(not_encodable)?;
     let body = if envelope.own_key { names.body(id) } else { String::new() };
     let mut script = shared.scripts.freshen.prepare_invoke();
-    let ttl = millis(entry_ttl(&head, keep_until));
-    script.key(&names.entry).arg(&variant.field).arg(record).arg(ttl).arg(body);
+    script.key(&names.entry).key(shared.keys.epoch(&names));
+    script.arg(&variant.field).arg(record).arg(millis(ttl)).arg(body);
     script.arg(shared.keys.channel()).arg(shared.sender.key(key.as_bytes()));
     if shared.client.invoke("freshening", &script).await? { Ok(()) } else { Err(entry_gone()) }
 }

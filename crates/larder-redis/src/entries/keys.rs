@@ -2,7 +2,7 @@
 //!
 //! All names that belong to one cache key share a hash tag: a Cluster stores them on one node,
 //! where a script can access them together. The name of an entry contains the URL in readable form,
-//! for people and for removal by prefix.
+//! for people and for removal by prefix. `FORMAT.md` lists the names.
 
 use std::hash::Hasher as _;
 
@@ -10,7 +10,10 @@ use larder_core::{CacheGroup, CacheKey, EntryId, StoredHead, codec};
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 /// Version of this store's layout. The names also contain the codec's version.
-const LAYOUT_VERSION: u16 = 2;
+const LAYOUT_VERSION: u16 = 3;
+/// Digits of a key's hash that are its hash tag. All keys with the same digits are in one slot of a
+/// Cluster, and share an epoch there: 4,096 epochs for 16,384 slots.
+const TAG_DIGITS: usize = 3;
 /// Most bytes of a URL in a name. The hash, not the URL, makes names unique.
 const MAX_READABLE_URL: usize = 1024;
 
@@ -18,6 +21,7 @@ const MAX_READABLE_URL: usize = 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
     prefix: String,
+    is_cluster: bool,
 }
 
 /// The names that belong to one cache key.
@@ -25,16 +29,16 @@ pub(crate) struct Keys {
 pub(crate) struct Names {
     /// Name of the Redis hash that contains the record of each variant.
     pub(crate) entry: String,
-    /// End of the hash tag in `entry`. The other names have the same beginning.
-    tag_end: usize,
+    /// End of the key's hash in `entry`. The other names have the same beginning.
+    hash_end: usize,
 }
 
 impl Keys {
-    /// Creates the builder for a user's prefix.
-    pub(crate) fn new(prefix: &str) -> Self {
+    /// Creates the builder for a user's prefix, on a Cluster or not.
+    pub(crate) fn new(prefix: &str, is_cluster: bool) -> Self {
         // Redis would take a brace for the beginning of the hash tag.
         let safe: String = prefix.chars().map(|c| if matches!(c, '{' | '}') { '_' } else { c }).collect();
-        Self { prefix: format!("{safe}:{}.{LAYOUT_VERSION}:", codec::VERSION) }
+        Self { prefix: format!("{safe}:{}.{LAYOUT_VERSION}:", codec::VERSION), is_cluster }
     }
 
     /// Returns the names of a cache key.
@@ -44,31 +48,37 @@ impl Keys {
         entry.push_str(&self.prefix);
         entry.push('{');
         push_hex(&mut entry, hash(&[key.as_bytes()]));
-        entry.push('}');
-        let tag_end = entry.len();
+        entry.insert(self.prefix.len() + 1 + TAG_DIGITS, '}');
+        let hash_end = entry.len();
         entry.push(':');
         entry.push_str(readable(&key.target()));
-        Names { entry, tag_end }
+        Names { entry, hash_end }
     }
 
-    /// Returns the name of a group's token, which changes when the group is removed.
+    /// Returns the name of the epoch of a key's entries: one for the cache, and on a Cluster one
+    /// for each hash tag, on the node that has the entries.
+    pub(crate) fn epoch(&self, names: &Names) -> String {
+        if !self.is_cluster {
+            return self.single_epoch();
+        }
+        let tag = &names.entry[self.prefix.len()..self.prefix.len() + TAG_DIGITS + 2];
+        format!("{}e:{tag}", self.prefix)
+    }
+
+    /// Returns the name of the epoch of all entries on a single server.
+    pub(crate) fn single_epoch(&self) -> String {
+        format!("{}epoch", self.prefix)
+    }
+
+    /// Returns the name of the barrier: the counters of removals of prefixes and groups.
+    pub(crate) fn barrier(&self) -> String {
+        format!("{}barrier", self.prefix)
+    }
+
+    /// Returns the name of a group's token, which changes when the group is removed, and of the
+    /// time at which it was last marked stale.
     pub(crate) fn group(&self, group: &CacheGroup) -> String {
         format!("{}g:{:032x}", self.prefix, hash(&[group.origin().as_bytes(), group.name().as_bytes()]))
-    }
-
-    /// Returns the name of the time at which a group was last marked stale.
-    pub(crate) fn stale_group(&self, group: &CacheGroup) -> String {
-        format!("{}s:{:032x}", self.prefix, hash(&[group.origin().as_bytes(), group.name().as_bytes()]))
-    }
-
-    /// Returns the name of the token that changes when a prefix or the whole cache is removed.
-    pub(crate) fn epoch(&self) -> String {
-        format!("{}all:{{all}}", self.prefix)
-    }
-
-    /// Returns the name of the time of the last group removal.
-    pub(crate) fn clock(&self) -> String {
-        format!("{}clock:{{all}}", self.prefix)
     }
 
     /// Returns the name of the channel on which invalidations are published.
@@ -76,36 +86,46 @@ impl Keys {
         format!("{}removed", self.prefix)
     }
 
-    /// Returns the SCAN pattern of all entries with their bodies, tombstones and leases.
+    /// Returns the SCAN pattern of all entries with their bodies, tokens and leases.
     pub(crate) fn all_pattern(&self) -> String {
         format!("{}{{*", escaped(&self.prefix))
     }
 
     /// Returns the SCAN pattern of the entries with a URL that begins with `url`.
     pub(crate) fn prefix_pattern(&self, url: &str) -> String {
-        format!("{}{{*}}:{}*", escaped(&self.prefix), escaped(readable(url)))
+        let (tag, rest) = ("?".repeat(TAG_DIGITS), "?".repeat(32 - TAG_DIGITS));
+        format!("{}{{{tag}}}{rest}:{}*", escaped(&self.prefix), escaped(readable(url)))
     }
 }
 
-/// Returns whether a name that a scan has found is that of an entry, not that of a body, a
-/// tombstone or a lease.
+/// Returns the end of the key's hash in a name that a scan has found.
+fn hash_end(name: &[u8]) -> Option<usize> {
+    Some(name.iter().position(|byte| *byte == b'}')? + 1 + 32 - TAG_DIGITS)
+}
+
+/// Returns whether a name that a scan has found is that of an entry, not that of a body, a token or
+/// a lease.
 pub(crate) fn is_entry(name: &[u8]) -> bool {
-    let tag_end = name.iter().position(|byte| *byte == b'}');
-    tag_end.is_some_and(|end| name.get(end + 1) == Some(&b':'))
+    hash_end(name).is_some_and(|end| name.get(end) == Some(&b':'))
+}
+
+/// Returns whether a name that a scan has found is that of a body.
+pub(crate) fn is_body(name: &[u8]) -> bool {
+    hash_end(name).is_some_and(|end| name.get(end) == Some(&b'b'))
 }
 
 impl Names {
     /// Parses the name of an entry that a scan has found. `None` if it is not such a name.
     pub(crate) fn of_entry(entry: Vec<u8>) -> Option<Self> {
         let entry = String::from_utf8(entry).ok()?;
-        let tag_end = entry.find('}')? + 1;
-        Some(Self { entry, tag_end })
+        let hash_end = hash_end(entry.as_bytes()).filter(|end| entry.is_char_boundary(*end))?;
+        Some(Self { entry, hash_end })
     }
 
-    /// Returns the name up to and including the hash tag: the common beginning of the other names,
-    /// and the channel on which the release of the key's lease is published.
+    /// Returns the name up to and including the key's hash: the common beginning of the other
+    /// names, and the channel on which the release of the key's lease is published.
     pub(crate) fn tagged(&self) -> &str {
-        &self.entry[..self.tag_end]
+        &self.entry[..self.hash_end]
     }
 
     /// Returns the common beginning of the names of bodies.
@@ -113,8 +133,9 @@ impl Names {
         format!("{}b", self.tagged())
     }
 
-    /// Returns the name of the token that changes when the key is removed.
-    pub(crate) fn tombstone(&self) -> String {
+    /// Returns the name of the token that changes when the key is removed, and of the counter of
+    /// its reservations.
+    pub(crate) fn token(&self) -> String {
         format!("{}t", self.tagged())
     }
 

@@ -1,22 +1,26 @@
-//! Looks up the stored variants of a key in one round trip, or two if responses are in groups.
-//! `record` decodes them; bodies in their own keys are read by `body`.
+//! Looks up the stored variants of a key, with the epoch, in one round trip, or two if responses
+//! are in groups. `record` decodes them; bodies in their own keys are read by `body`. Those of an
+//! earlier epoch are suspect (`suspects`), which costs a further round trip.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use larder_core::{
-    CacheKey, Candidate, Candidates, EntryId, StoreError, StoredBody, Timestamp, codec::NotAnEntry,
-};
-use redis::Value;
+use larder_core::{CacheKey, Candidate, Candidates, EntryId, StoreError, StoredBody, codec::NotAnEntry};
+use redis::{Value, aio::ConnectionLike as _};
 
 use crate::{
+    client::connection::Connection,
     entries::{
-        barrier::numbers,
+        barrier::ticket,
         body::RedisBody,
+        groups,
         keys::Names,
         record::{self, Record},
+        suspects::mark_suspect,
+        tokens::Ticket,
     },
     shared::Shared,
+    token::Nonce,
 };
 
 /// Most bytes of all variants of a key. Variants beyond it are ignored: this store writes no such
@@ -27,26 +31,54 @@ const MAX_HASH_BYTES: usize = 256 << 20;
 pub(crate) struct Variant {
     pub(crate) field: Vec<u8>,
     pub(crate) record: Record,
+    /// Whether its order against removals is unknown.
+    pub(crate) is_suspect: bool,
 }
 
-/// Returns the variants of a key, newest first, without those in a removed group.
+/// Returns the variants of a key, newest first, without those in a removed group. Those that have
+/// to be validated are stale, and have ids of this lookup.
 pub(crate) async fn look_up(shared: &Arc<Shared>, key: &CacheKey) -> Result<Candidates, StoreError> {
     let names = shared.keys.of(key);
     let mut variants = read(shared, key, &names).await?;
     apply_group_removals(shared, &mut variants).await?;
+    if variants.is_empty() {
+        return Ok(Candidates::none());
+    }
+    let ticket = match variants.iter().any(|variant| variant.is_suspect) {
+        true => Some(ticket(shared, &names).await?),
+        false => None,
+    };
     variants.sort_by_key(|variant| std::cmp::Reverse(variant.record.envelope.order));
-    let candidates: Arc<[Candidate]> =
-        variants.into_iter().map(|variant| candidate(shared, &names, variant.record)).collect();
-    Ok(if candidates.is_empty() { Candidates::none() } else { candidates.into() })
+    let candidates = variants.into_iter().map(|variant| candidate(shared, &names, variant, ticket));
+    Ok(candidates.collect::<Arc<[Candidate]>>().into())
+}
+
+/// Returns the epoch and the fields and values of an entry.
+async fn read_entry(shared: &Shared, names: &Names) -> Result<(Option<Nonce>, Value), StoreError> {
+    let epoch = shared.keys.epoch(names);
+    let replied = shared.client.run("lookup", async |connection: &mut Connection| {
+        let (epoch, variants) = if connection.as_cluster().is_some() {
+            let mut script = shared.scripts.lookup.prepare_invoke();
+            script.key(&names.entry).key(epoch);
+            script.invoke_async::<(Value, Value)>(connection).await?
+        } else {
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("GET").arg(epoch).cmd("HGETALL").arg(&names.entry);
+            let mut values = connection.req_packed_commands(&pipeline, 0, 2).await?.into_iter();
+            (values.next().unwrap_or(Value::Nil), values.next().unwrap_or(Value::Nil))
+        };
+        let epoch: Option<Vec<u8>> = redis::from_redis_value(epoch.extract_error()?)?;
+        // Another program may have written a value of another type.
+        let is_wrong_type = matches!(&variants, Value::ServerError(error) if error.code() == "WRONGTYPE");
+        let variants = if is_wrong_type { Value::Nil } else { variants.extract_error()? };
+        Ok((connection.epoch(&epoch.unwrap_or_default())?, variants))
+    });
+    replied.await
 }
 
 /// Reads and decodes all variants of a key. Removes values that are not entries.
 async fn read(shared: &Shared, key: &CacheKey, names: &Names) -> Result<Vec<Variant>, StoreError> {
-    let value: Value = match shared.client.query("lookup", redis::cmd("HGETALL").arg(&names.entry)).await {
-        // Another program has written a value of another type.
-        Err(error) if is_wrong_type(&error) => return Ok(Vec::new()),
-        value => value?,
-    };
+    let (epoch, value) = read_entry(shared, names).await?;
     let mut pairs = match value {
         Value::Array(values) => values.into_iter(),
         Value::Map(pairs) => {
@@ -62,7 +94,10 @@ async fn read(shared: &Shared, key: &CacheKey, names: &Names) -> Result<Vec<Vari
             break;
         }
         match record::decode(&Bytes::from(bytes), key) {
-            Ok(record) => variants.push(Variant { field, record }),
+            Ok(record) => {
+                let is_suspect = epoch != Some(record.envelope.epoch);
+                variants.push(Variant { field, record, is_suspect });
+            }
             // A collision of two keys' hashes. The value is a valid entry of the other key.
             Err(NotAnEntry::OtherKey) => {}
             Err(why) => {
@@ -79,36 +114,31 @@ async fn read(shared: &Shared, key: &CacheKey, names: &Names) -> Result<Vec<Vari
     Ok(variants)
 }
 
-/// Drops the variants with a group that was removed after their request, and marks variants
-/// stale with a group that was marked stale.
+/// Drops the variants with a group that was removed after their reservation, and marks variants
+/// stale with a group that was marked stale. A group without a token makes a variant suspect.
 async fn apply_group_removals(shared: &Shared, variants: &mut Vec<Variant>) -> Result<(), StoreError> {
-    let groups: Vec<_> =
-        variants.iter().flat_map(|variant| variant.record.decoded.head.groups.iter()).cloned().collect();
-    if groups.is_empty() {
-        return Ok(());
-    }
-    let names = groups.iter().map(|group| shared.keys.group(group));
-    let names = names.chain(groups.iter().map(|group| shared.keys.stale_group(group))).collect();
-    let numbers = numbers(shared, names).await?;
-    let (tokens, stale_times) = numbers.split_at(groups.len());
-    let (mut tokens, mut stale_times) = (tokens.iter(), stale_times.iter());
+    let groups = variants.iter().flat_map(|variant| variant.record.decoded.head.groups.iter());
+    let states = groups::states(shared, groups).await?;
+    let mut states = states.into_iter();
     variants.retain_mut(|variant| {
-        let count = variant.record.envelope.groups.len();
-        let current: Vec<u64> = tokens.by_ref().take(count).copied().collect();
-        let stale_at = stale_times.by_ref().take(count).copied().max().filter(|at| *at > 0);
-        let head =
-            stale_at.and_then(|at| variant.record.decoded.head.marked_stale(Timestamp::from_millis(at)));
-        if let Some(head) = head {
-            variant.record.decoded.head = head;
+        let Record { envelope, decoded, .. } = &mut variant.record;
+        let current: Vec<_> = states.by_ref().take(envelope.groups.len()).collect();
+        let stale_at = current.iter().filter_map(|group| group.stale_at).max();
+        if let Some(head) = stale_at.and_then(|at| decoded.head.marked_stale(at)) {
+            decoded.head = head;
         }
-        current == variant.record.envelope.groups
+        variant.is_suspect |= current.iter().any(|group| group.token.is_none());
+        let unchanged =
+            |(group, token): (&groups::GroupState, &Nonce)| group.token.is_none_or(|it| it == *token);
+        current.iter().zip(&envelope.groups).all(unchanged)
     });
     Ok(())
 }
 
-/// Converts a decoded value to a candidate. A body in its own key is read on demand.
-fn candidate(shared: &Arc<Shared>, names: &Names, record: Record) -> Candidate {
-    let Record { envelope, decoded, body } = record;
+/// Converts a decoded value to a candidate. A body in its own key is read on demand. `ticket` is
+/// the state of this lookup, if it has found a suspect entry.
+fn candidate(shared: &Arc<Shared>, names: &Names, variant: Variant, ticket: Option<Ticket>) -> Candidate {
+    let Record { envelope, mut decoded, body } = variant.record;
     let body = match body {
         Some(body) => StoredBody::Whole(body),
         None => StoredBody::Source(Arc::new(RedisBody {
@@ -118,7 +148,14 @@ fn candidate(shared: &Arc<Shared>, names: &Names, record: Record) -> Candidate {
             length: decoded.body_length.unwrap_or_default(),
         })),
     };
-    Candidate::new(envelope.entry, Arc::new(decoded.head), body)
+    let id = match ticket.filter(|_| variant.is_suspect) {
+        Some(ticket) => {
+            mark_suspect(&mut decoded.head);
+            shared.suspects.alias(envelope.entry, ticket)
+        }
+        None => envelope.entry,
+    };
+    Candidate::new(id, Arc::new(decoded.head), body)
 }
 
 /// Returns the variant with an entry id, unless it has been removed or replaced.
@@ -132,11 +169,4 @@ pub(crate) async fn find(
     variants.retain(|variant| variant.record.envelope.entry == entry);
     apply_group_removals(shared, &mut variants).await?;
     Ok(variants.pop())
-}
-
-/// Returns whether the server reported that a key has a value of another type.
-fn is_wrong_type(error: &StoreError) -> bool {
-    let source =
-        std::error::Error::source(error).and_then(|source| source.downcast_ref::<redis::RedisError>());
-    source.and_then(redis::RedisError::code) == Some("WRONGTYPE")
 }

@@ -3,14 +3,17 @@
 //!
 //! ```text
 //! offset  length  content
-//! 0       8       order: time of the request by the server's clock in µs, big-endian, so that
-//!                 a script can compare it
-//! 8       8       entry id, little-endian
-//! 16      1       1 if the body is in its own key
-//! 17      2       n, the number of groups, little-endian
-//! 19      n×8     for each group its token at the time of the request; zeros if it has none
-//! 19+n×8  …       head, then (unless the body is in its own key) body and trailer
+//! 0       8       epoch of the reservation, or of the last validation
+//! 8       8       token of the key at the reservation
+//! 16      8       order: number of the reservation, big-endian
+//! 24      8       entry id, little-endian
+//! 32      1       1 if the body is in its own key
+//! 33      2       n, the number of groups, little-endian
+//! 35      n×8     for each group its token
+//! 35+n×8  …       head, then (unless the body is in its own key) body and trailer
 //! ```
+//!
+//! The scripts of `client/scripts` read the first 33 bytes.
 
 use bytes::Bytes;
 use larder_core::{
@@ -18,21 +21,28 @@ use larder_core::{
     codec::{self, DecodedHead, NotAnEntry, NotEncodable},
 };
 
+use crate::token::Nonce;
+
 /// Bytes of an envelope without its group tokens.
-const FIXED: usize = 19;
+const FIXED: usize = 35;
 /// Most groups of one response. Responses with more are not stored.
 pub(crate) const MAX_GROUPS: usize = 2048;
 
 /// The part of a stored value that precedes the entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Envelope {
-    /// Time of the request by the server's clock, in µs. A later response has a higher order.
+    /// The epoch in which the entry was reserved, or last validated.
+    pub(crate) epoch: Nonce,
+    /// The key's token at the reservation.
+    pub(crate) token: Nonce,
+    /// Number of the reservation among those with the same token. A later response has a higher
+    /// number.
     pub(crate) order: u64,
     pub(crate) entry: EntryId,
     /// Whether the body is in its own key.
     pub(crate) own_key: bool,
-    /// The token of each group at the time of the request; zero if the group had none.
-    pub(crate) groups: Vec<u64>,
+    /// The token of each group.
+    pub(crate) groups: Vec<Nonce>,
 }
 
 /// A decoded value.
@@ -48,12 +58,14 @@ impl Envelope {
     /// Encodes the envelope, in a buffer with room for a typical head.
     fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(FIXED + self.groups.len() * 8 + 2048);
+        out.extend_from_slice(&self.epoch);
+        out.extend_from_slice(&self.token);
         out.extend_from_slice(&self.order.to_be_bytes());
         out.extend_from_slice(&self.entry.0.to_le_bytes());
         out.push(u8::from(self.own_key));
         let groups = u16::try_from(self.groups.len()).unwrap_or(u16::MAX);
         out.extend_from_slice(&groups.to_le_bytes());
-        self.groups.iter().for_each(|token| out.extend_from_slice(&token.to_le_bytes()));
+        self.groups.iter().for_each(|token| out.extend_from_slice(token));
         out
     }
 
@@ -61,13 +73,15 @@ impl Envelope {
     /// short.
     pub(crate) fn decode(bytes: &[u8]) -> Option<(Self, usize)> {
         let fixed: &[u8; FIXED] = bytes.first_chunk()?;
-        let end = FIXED + usize::from(u16::from_le_bytes([fixed[17], fixed[18]])) * 8;
+        let end = FIXED + usize::from(u16::from_le_bytes([fixed[33], fixed[34]])) * 8;
         let (groups, _) = bytes.get(FIXED..end)?.as_chunks::<8>();
         let envelope = Self {
-            order: u64::from_be_bytes(*fixed.first_chunk()?),
-            entry: EntryId(u64::from_le_bytes(*fixed[8..].first_chunk()?)),
-            own_key: fixed[16] == 1,
-            groups: groups.iter().map(|token| u64::from_le_bytes(*token)).collect(),
+            epoch: *fixed.first_chunk()?,
+            token: *fixed[8..].first_chunk()?,
+            order: u64::from_be_bytes(*fixed[16..].first_chunk()?),
+            entry: EntryId(u64::from_le_bytes(*fixed[24..].first_chunk()?)),
+            own_key: fixed[32] == 1,
+            groups: groups.to_vec(),
         };
         Some((envelope, end))
     }
@@ -128,8 +142,10 @@ mod tests {
 
     #[test]
     fn envelopes_come_back() {
-        for groups in [vec![], vec![0, 7, u64::MAX], vec![5; MAX_GROUPS]] {
-            let envelope = Envelope { order: 5, entry: EntryId(9), own_key: !groups.is_empty(), groups };
+        for groups in [vec![], vec![[0; 8], [7; 8], [255; 8]], vec![[5; 8]; MAX_GROUPS]] {
+            let own_key = !groups.is_empty();
+            let (epoch, token) = ([1, 2, 3, 4, 5, 6, 7, 8], [9; 8]);
+            let envelope = Envelope { epoch, token, order: 5, entry: EntryId(9), own_key, groups };
             let bytes = envelope.encode();
             assert_eq!(Envelope::decode(&bytes), Some((envelope, bytes.len())));
             assert_eq!(Envelope::decode(&bytes[..bytes.len() - 1]), None);

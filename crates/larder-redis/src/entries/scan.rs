@@ -9,10 +9,11 @@ use larder_core::{CacheStore, StoreError, Timestamp, mark_key_stale};
 
 use crate::{
     entries::{
-        barrier::begin_epoch,
-        keys::{Names, is_entry},
+        barrier::refuse_pending_writes,
+        keys::{Names, is_body, is_entry},
         record,
         removal::remove_names,
+        ttl::{BODY_GRACE, millis},
     },
     shared::Shared,
 };
@@ -27,9 +28,9 @@ const MAX_IN_FLIGHT: usize = 64;
 enum ScanAction<'a> {
     /// Counts the key.
     Count,
-    /// Removes the entry and its bodies, and stores a tombstone.
+    /// Removes the entry and its token, and releases its bodies.
     Remove,
-    /// Removes only the key.
+    /// Removes the key, or releases it if it is a body.
     Unlink,
     /// Marks the entry stale as of a time, in this store.
     MarkStale(&'a dyn CacheStore, Timestamp),
@@ -43,7 +44,7 @@ pub(crate) async fn count(shared: &Arc<Shared>) -> Result<u64, StoreError> {
 /// Removes the entries with a URL that begins with `url`, and publishes that. Returns how many
 /// entries it has removed.
 pub(crate) async fn remove_prefix(shared: &Arc<Shared>, url: &str) -> Result<u64, StoreError> {
-    begin_epoch(shared).await?;
+    refuse_pending_writes(shared).await?;
     let count = scan(shared, &shared.keys.prefix_pattern(url), ScanAction::Remove).await?;
     shared.publish(shared.sender.everything()).await?;
     Ok(count)
@@ -51,7 +52,7 @@ pub(crate) async fn remove_prefix(shared: &Arc<Shared>, url: &str) -> Result<u64
 
 /// Removes everything and publishes that. Returns how many entries it has removed.
 pub(crate) async fn remove_all(shared: &Arc<Shared>) -> Result<u64, StoreError> {
-    begin_epoch(shared).await?;
+    refuse_pending_writes(shared).await?;
     let count = scan(shared, &shared.keys.all_pattern(), ScanAction::Unlink).await?;
     shared.publish(shared.sender.everything()).await?;
     Ok(count)
@@ -126,8 +127,11 @@ async fn mark_entries_stale(
     Ok(marked)
 }
 
-/// Removes keys, and returns how many entries they had. One server gets all commands at once.
-async fn unlink(shared: &Shared, keys: &[Vec<u8>]) -> Result<u64, StoreError> {
+/// Removes keys, and returns how many entries they had. Bodies stay for a grace time. One server
+/// gets all commands at once.
+async fn unlink(shared: &Shared, found: &[Vec<u8>]) -> Result<u64, StoreError> {
+    let (bodies, keys): (Vec<_>, Vec<_>) = found.iter().partition(|key| is_body(key));
+    release_bodies(shared, &bodies).await?;
     let entries = keys.iter().filter(|key| is_entry(key));
     let counting = entries.map(|key| redis::cmd("HLEN").arg(key).to_owned());
     if shared.client.is_cluster() {
@@ -150,4 +154,17 @@ async fn unlink(shared: &Shared, keys: &[Vec<u8>]) -> Result<u64, StoreError> {
     pipeline.cmd("UNLINK").arg(keys).ignore();
     let counts: Vec<u64> = shared.client.pipeline("removal", &pipeline).await?;
     Ok(counts.iter().sum())
+}
+
+/// Releases bodies. On a Cluster each is on its own node.
+async fn release_bodies(shared: &Shared, bodies: &[&Vec<u8>]) -> Result<(), StoreError> {
+    let at_once = if shared.client.is_cluster() { 1 } else { bodies.len().max(1) };
+    let release = async |bodies: &[&Vec<u8>]| {
+        let mut script = shared.scripts.release_bodies.prepare_invoke();
+        bodies.iter().for_each(|body| {
+            script.key(*body);
+        });
+        shared.client.invoke::<i64>("removal", script.arg(millis(BODY_GRACE))).await
+    };
+    futures_util::future::try_join_all(bodies.chunks(at_once).map(release)).await.map(drop)
 }

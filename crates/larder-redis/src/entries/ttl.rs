@@ -1,18 +1,30 @@
-//! Decides how long the server stores entries, tombstones and tokens. `writer` sets the TTL of
+//! Decides how long the server stores entries, replaced bodies and tokens. `writer` sets the TTL of
 //! unfinished bodies itself; how long a lease lasts is an option.
 
 use std::time::Duration;
 
 use larder_core::{StoredHead, Timestamp};
 
-/// How long a tombstone or an epoch is stored: longer than any fetch takes, so that each write that
-/// began before the removal finds it.
-pub(crate) const TOMBSTONE_TTL: Duration = Duration::from_secs(24 * 3600);
-/// How long the tokens of a group are stored: they outlive each entry that was in the group when it
-/// was removed or marked stale.
-pub(crate) const GROUP_TTL: Duration = MAX_TTL.saturating_add(TOMBSTONE_TTL);
-/// Longest time that an entry is stored, so that the tokens of its groups outlive it.
+/// How long the token of a key is stored after the last reservation or removal: longer than any
+/// fetch takes. A write that finds no token is refused.
+pub(crate) const TOKEN_TTL: Duration = Duration::from_secs(3600);
+/// How long an epoch is stored after the last reservation or connection: longer than any entry.
+pub(crate) const EPOCH_TTL: Duration = Duration::from_secs(31 * 24 * 3600);
+/// Time for which the token of a group is stored beyond the entry that was stored last: longer than
+/// its body takes to arrive.
+const GROUP_MARGIN: Duration = TOKEN_TTL;
+/// How long a body is stored after its entry was replaced, removed or evicted, for those who are
+/// reading it. Each read extends it.
+pub(crate) const BODY_GRACE: Duration = Duration::from_secs(60);
+/// Longest time that an entry is stored.
 const MAX_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long a group that was marked stale is stored: longer than any entry.
+pub(crate) const STALE_GROUP_TTL: Duration = MAX_TTL.saturating_add(GROUP_MARGIN);
+
+/// Returns how long the token of a group is stored from now on for an entry with this TTL.
+pub(crate) fn group_ttl(entry: Duration) -> Duration {
+    entry + GROUP_MARGIN
+}
 
 /// Returns how long the server stores an entry that the engine uses until `keep_until`. It is
 /// counted from the arrival of the response, because the clocks of the server, of this process and

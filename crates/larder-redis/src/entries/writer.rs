@@ -14,11 +14,12 @@ use larder_core::{
 
 use crate::{
     entries::{
-        barrier::{WriteBarrier, group_tokens},
+        barrier::WriteBarrier,
         body::CHUNK_BYTES,
+        groups,
         keys::{Names, variant},
         record::{self, Envelope, MAX_GROUPS},
-        ttl::{entry_ttl, millis},
+        ttl::{BODY_GRACE, entry_ttl, group_ttl, millis},
     },
     error::{gone, not_encodable, too_long},
     shared::Shared,
@@ -56,17 +57,14 @@ pub(crate) struct Reserved {
     shared: Arc<Shared>,
     key: CacheKey,
     names: Names,
-    /// Time of the reservation by the server's clock, in µs. A later response replaces an earlier
-    /// one.
-    order: u64,
     barrier: WriteBarrier,
 }
 
 /// Reserves a key: reads the state that orders the write and later removals.
 pub(crate) async fn reserve(shared: &Arc<Shared>, key: &CacheKey) -> Result<Reserved, StoreError> {
     let names = shared.keys.of(key);
-    let (order, barrier) = WriteBarrier::read(shared, &names).await?;
-    Ok(Reserved { shared: Arc::clone(shared), key: key.clone(), names, order, barrier })
+    let barrier = WriteBarrier::read(shared, &names).await?;
+    Ok(Reserved { shared: Arc::clone(shared), key: key.clone(), names, barrier })
 }
 
 impl fmt::Debug for Reserved {
@@ -83,7 +81,7 @@ impl Reservation for Reserved {
         length: Option<u64>,
         keep_until: Timestamp,
     ) -> Result<Box<dyn StoreWriter>, StoreError> {
-        let Self { shared, key, names, order, barrier } = *self;
+        let Self { shared, key, names, barrier } = *self;
         let limit = shared.options.max_object;
         if length.is_some_and(|length| length > limit) {
             return Err(too_long(limit));
@@ -91,10 +89,10 @@ impl Reservation for Reserved {
         if head.groups.len() > MAX_GROUPS {
             return Err(not_encodable(NotEncodable::TooLarge { what: "groups", limit: MAX_GROUPS }));
         }
-        let groups = group_tokens(&shared, &head.groups).await?;
-        if groups.iter().any(|removed| *removed > barrier.time) {
-            return Err(gone("a group of the entry was removed during the request to the origin"));
-        }
+        let stored_for = entry_ttl(&head, keep_until);
+        let groups =
+            groups::begin(&shared, &head.groups, Some(barrier.removals), group_ttl(stored_for)).await?;
+        let WriteBarrier { epoch, token, order, .. } = barrier;
         let entry = EntryId(Token::number());
         Ok(Box::new(RedisWriter {
             shared,
@@ -103,7 +101,7 @@ impl Reservation for Reserved {
             head,
             keep_until,
             barrier,
-            envelope: Envelope { order, entry, own_key: false, groups },
+            envelope: Envelope { epoch, token, order, entry, own_key: false, groups },
             buffer: Vec::new(),
             length: 0,
             appended: 0,
@@ -151,28 +149,30 @@ impl StoreWriter for RedisWriter {
             let mut trailer = Vec::new();
             std::mem::take(&mut self.checksum).finish(self.envelope.entry).encode(&mut trailer);
             // The body outlives the head, because a head without its body is an error for a reader.
-            self.append(trailer, ttl + Duration::from_secs(60)).await?;
+            self.append(trailer, ttl + BODY_GRACE).await?;
             record::encode_head(&self.key, &self.head, self.length, &self.envelope)
         } else {
             record::encode_inline(&self.key, &self.head, &self.buffer, &self.envelope)
         };
         let record = record.map_err(not_encodable)?;
-        // No lookup returns the entry if a group is removed after this check: each lookup compares
-        // the tokens.
-        if group_tokens(&self.shared, &self.head.groups).await? != self.envelope.groups {
-            return Err(gone("a group of the entry was removed while it was written"));
-        }
         let mut script = self.shared.scripts.publish.prepare_invoke();
-        script.key(&self.names.entry).key(self.names.tombstone());
+        script.key(&self.names.entry).key(self.names.token()).key(self.shared.keys.epoch(&self.names));
         if self.shared.client.is_cluster() {
-            self.barrier.check_epoch(&self.shared).await?;
+            self.barrier.check(&self.shared).await?;
+            self.check_groups().await?;
         } else {
-            script.key(self.shared.keys.epoch());
+            script.key(self.shared.keys.barrier());
+            self.head.groups.iter().for_each(|group| {
+                script.key(self.shared.keys.group(group));
+            });
         }
-        script.arg(&variant(&self.head)[..]).arg(record);
-        script.arg(&self.barrier.tombstone).arg(millis(ttl)).arg(self.names.bodies());
+        script.arg(&variant(&self.head)[..]).arg(record).arg(millis(ttl)).arg(self.names.bodies());
+        script.arg(millis(BODY_GRACE));
         script.arg(self.shared.keys.channel()).arg(self.shared.sender.key(self.key.as_bytes()));
-        script.arg(&self.barrier.epoch);
+        script.arg(&self.barrier.removals.token[..]);
+        self.envelope.groups.iter().for_each(|token| {
+            script.arg(&token[..]);
+        });
         let visible: bool = self.shared.client.invoke("commit", &script).await?;
         if !visible {
             return Err(gone(
@@ -185,6 +185,17 @@ impl StoreWriter for RedisWriter {
 }
 
 impl RedisWriter {
+    /// Returns an error if a group was removed since the write began. On a Cluster, groups are on
+    /// other nodes than the entry. No lookup returns the entry if a group is removed after this
+    /// check: each lookup compares the tokens.
+    async fn check_groups(&self) -> Result<(), StoreError> {
+        let current = groups::states(&self.shared, self.head.groups.iter()).await?;
+        if current.iter().map(|group| group.token).eq(self.envelope.groups.iter().copied().map(Some)) {
+            return Ok(());
+        }
+        Err(gone("a group of the entry was removed while it was written"))
+    }
+
     /// Appends the buffered bytes to the body's key.
     async fn flush(&mut self) -> Result<(), StoreError> {
         if self.buffer.is_empty() {

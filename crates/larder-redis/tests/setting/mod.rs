@@ -78,7 +78,7 @@ impl Server {
         self.watchdog.wait().expect("the watchdog ends");
     }
 
-    /// Starts the server again on the same port, without its data.
+    /// Starts the server again on the same port, with the data of its last `SAVE`.
     pub(crate) fn restart(&mut self) {
         (self.watchdog, self.pid) = spawn(self.port, &self.directory, &self.arguments);
         self.wait();
@@ -155,6 +155,15 @@ pub(crate) struct Cluster(pub(crate) Vec<Server>);
 impl Cluster {
     /// Starts the nodes, creates the Cluster and waits until each replica is in sync.
     pub(crate) fn start() -> Self {
+        Self::of(6, 1)
+    }
+
+    /// Starts a Cluster of three masters without replicas.
+    pub(crate) fn start_without_replicas() -> Self {
+        Self::of(3, 0)
+    }
+
+    fn of(nodes: usize, replicas: u8) -> Self {
         let options = [
             "--cluster-enabled",
             "yes",
@@ -163,21 +172,28 @@ impl Cluster {
             "--cluster-config-file",
             "nodes.conf",
         ];
-        let nodes: Vec<Server> = (0..6).map(|_| Server::start(&options)).collect();
+        let nodes: Vec<Server> = (0..nodes).map(|_| Server::start(&options)).collect();
         let mut create = Command::new("redis-cli");
         create.args(["--cluster", "create"]);
         create.args(nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)));
-        let output = create.args(["--cluster-replicas", "1", "--cluster-yes"]).output();
+        let output = create.args(["--cluster-replicas", &replicas.to_string(), "--cluster-yes"]).output();
         let output = output.unwrap_or_else(|error| panic!("redis-cli: {error}; {INSTALL}"));
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        let cluster = Self(nodes);
+        cluster.wait();
+        cluster
+    }
+
+    /// Waits until all nodes agree and each replica is in sync.
+    pub(crate) fn wait(&self) {
         for _ in 0..400 {
             let is_ready = |node: &Server| {
                 // A replica that was never in sync can't take over.
                 let in_sync = !node.cli(&["info", "replication"]).contains("master_link_status:down");
                 in_sync && node.cli(&["cluster", "info"]).contains("cluster_state:ok")
             };
-            if nodes.iter().all(is_ready) {
-                return Self(nodes);
+            if self.0.iter().all(is_ready) {
+                return;
             }
             std::thread::sleep(Duration::from_millis(25));
         }
@@ -188,6 +204,74 @@ impl Cluster {
     pub(crate) fn url(&self) -> String {
         let nodes: Vec<String> = self.0.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
         format!("redis+cluster://{}", nodes.join(","))
+    }
+}
+
+/// A master and its replica, which three Sentinels monitor.
+pub(crate) struct Monitored {
+    pub(crate) master: Server,
+    pub(crate) replica: Server,
+    pub(crate) sentinels: Vec<Server>,
+    _directory: TempDir,
+}
+
+impl Monitored {
+    /// Starts all processes and waits until the Sentinels know each other and the replica.
+    pub(crate) async fn start() -> Self {
+        let master = Server::start(&[]);
+        let port = master.port.to_string();
+        let replica = Server::start(&["--replicaof", "127.0.0.1", &port]);
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut sentinels = Vec::new();
+        for n in 0..3 {
+            let config = directory.path().join(format!("sentinel{n}.conf"));
+            let text = format!(
+                "sentinel monitor main 127.0.0.1 {port} 2\nsentinel down-after-milliseconds main 500\n\
+                 sentinel failover-timeout main 3000\n"
+            );
+            std::fs::write(&config, text).expect("a file");
+            sentinels.push(Server::sentinel(free_port(), &config));
+        }
+        for _ in 0..600 {
+            let knows = |sentinel: &Server| {
+                let state = sentinel.cli(&["sentinel", "master", "main"]);
+                state.contains("num-slaves\n1") && state.contains("num-other-sentinels\n2")
+            };
+            if sentinels.iter().all(knows) {
+                return Self { master, replica, sentinels, _directory: directory };
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the Sentinels do not become ready");
+    }
+
+    /// Returns the URL of the Sentinels.
+    pub(crate) fn url(&self) -> String {
+        let hosts: Vec<String> =
+            self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port)).collect();
+        format!("redis+sentinel://{}/main", hosts.join(","))
+    }
+
+    /// Waits until the replica has everything, and lets it receive nothing more from the master.
+    pub(crate) async fn cut_replica_off(&self) {
+        let count = self.master.cli(&["dbsize"]);
+        while self.replica.cli(&["dbsize"]) != count {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.master.cli(&["wait", "1", "10000"]);
+        self.master.cli(&["acl", "setuser", "default", "-psync", "-sync"]);
+        self.master.cli(&["client", "kill", "type", "replica"]);
+    }
+
+    /// Waits until the replica is the master.
+    pub(crate) async fn wait_for_failover(&self) {
+        for _ in 0..1200 {
+            if self.replica.cli(&["role"]).starts_with("master") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("no failover");
     }
 }
 

@@ -1,0 +1,76 @@
+//! Reads the address of the current master from its Sentinels. When that is done is decided in
+//! `client`.
+
+use std::{collections::HashMap, time::Duration};
+
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use parking_lot::Mutex;
+use redis::{Client, ErrorKind, RedisError, aio::MultiplexedConnection};
+use tokio::time::timeout;
+
+/// The Sentinels of a master, with a connection to each that has answered.
+pub(crate) struct Sentinels {
+    master: String,
+    sentinels: Vec<(Client, Mutex<Option<MultiplexedConnection>>)>,
+}
+
+/// Address of a master, and the number of the failover that made it one.
+type Answer = ((String, u16), u64);
+
+impl Sentinels {
+    /// Creates the clients of the Sentinels that monitor `master`. Connects to none.
+    pub(crate) fn new(sentinels: impl IntoIterator<Item = Client>, master: String) -> Self {
+        Self { master, sentinels: sentinels.into_iter().map(|client| (client, Mutex::default())).collect() }
+    }
+
+    /// Returns host and port of the master, as the Sentinel with the latest failover knows it.
+    ///
+    /// Queries all at once, and waits until most of them have answered, or all of them within
+    /// `limit`: one that hangs delays no other, and one that is cut off does not decide alone.
+    pub(crate) async fn master(&self, limit: Duration) -> Result<(String, u16), RedisError> {
+        let mut asking: FuturesUnordered<_> =
+            self.sentinels.iter().map(|sentinel| self.ask(sentinel, limit)).collect();
+        let (mut answers, mut failed) = (Vec::new(), None);
+        while let Some(answer) = asking.next().await {
+            match answer {
+                Ok(answer) => answers.push(answer),
+                Err(error) => failed = Some(error),
+            }
+            if answers.len() > self.sentinels.len() / 2 {
+                break;
+            }
+        }
+        let latest = answers.into_iter().max_by_key(|(_, failover)| *failover);
+        latest.map(|(address, _)| address).ok_or_else(|| {
+            failed.unwrap_or_else(|| (ErrorKind::EmptySentinelList, "there are no Sentinels").into())
+        })
+    }
+
+    /// Queries one Sentinel, over its last connection or a new one.
+    async fn ask(
+        &self,
+        (client, last): &(Client, Mutex<Option<MultiplexedConnection>>),
+        limit: Duration,
+    ) -> Result<Answer, RedisError> {
+        let asked = timeout(limit, async {
+            let known = last.lock().take();
+            let mut connection = match known {
+                Some(connection) => connection,
+                None => client.get_multiplexed_async_connection().await?,
+            };
+            let mut command = redis::cmd("SENTINEL");
+            let fields: HashMap<String, String> =
+                command.arg("MASTER").arg(&self.master).query_async(&mut connection).await?;
+            *last.lock() = Some(connection);
+            let number = |name: &str| fields.get(name)?.parse::<u64>().ok();
+            let port = number("port").and_then(|port| u16::try_from(port).ok());
+            match (fields.get("ip"), port) {
+                (Some(host), Some(port)) => {
+                    Ok(((host.clone(), port), number("config-epoch").unwrap_or_default()))
+                }
+                _ => Err((ErrorKind::UnexpectedReturnType, "a Sentinel returned no address").into()),
+            }
+        });
+        asked.await.unwrap_or_else(|_| Err((ErrorKind::Io, "a Sentinel did not respond in time").into()))
+    }
+}
