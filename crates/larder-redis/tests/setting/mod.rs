@@ -131,7 +131,7 @@ fn spawn(port: u16, directory: &TempDir, arguments: &[String]) -> (Child, u32) {
 
 /// Spawns redis-server under a watchdog shell. Returns the shell and the server's process id.
 fn spawn_with(first: &[&str], port: u16, directory: &TempDir, arguments: &[String]) -> (Child, u32) {
-    let script = "redis-server \"$@\" > /dev/null 2>&1 & echo $!; cat > /dev/null; kill -9 $! 2> /dev/null";
+    let script = "redis-server \"$@\" > /dev/null 2>&1 & echo $!; cat > /dev/null; kill -9 $!; wait $!";
     let mut child = Command::new("sh")
         .args(["-c", script, "sh"])
         .args(first)
@@ -140,6 +140,7 @@ fn spawn_with(first: &[&str], port: u16, directory: &TempDir, arguments: &[Strin
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(Stdio::null())
         .spawn()
         .expect("a shell");
     let mut line = String::new();
