@@ -1,5 +1,5 @@
 //! The circuit breaker: after five failures in a row no command is sent for a pause of 50 to 1,000
-//! ms, then a single command probes the server. What counts as a failure is decided in `client`.
+//! ms, then a few commands probe the server. What counts as a failure is decided in `client`.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -11,6 +11,9 @@ use tokio::time::Instant;
 
 /// Failures in a row that open the breaker.
 const FAILURE_THRESHOLD: u32 = 5;
+/// Commands that may be sent after a pause. One operation on a Cluster needs two at once: if only one
+/// of them were sent, the operation would end before its reply, and no reply would ever count.
+const PROBES: u32 = 4;
 /// The first pause. Each further failure doubles the pause.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause, and so the longest delay between the server's recovery and the next probe.
@@ -31,6 +34,8 @@ struct State {
     /// Failures since the last success.
     failures: u32,
     pause: Duration,
+    /// Probes that may still be sent before the end of the current pause.
+    probes: u32,
     /// End of the current pause. `None` while the breaker is closed.
     open_until: Option<Instant>,
 }
@@ -38,18 +43,22 @@ struct State {
 impl Breaker {
     /// Returns whether a command may be sent now, and counts a rejection if not.
     ///
-    /// After a pause only one caller gets `true`. The others are rejected until its command
-    /// succeeds or another pause has passed.
+    /// After a pause only [`PROBES`] callers get `true`. The others are rejected until one of those
+    /// commands succeeds or another pause has passed.
     pub(crate) fn allow(&self) -> bool {
         let mut state = self.state.lock();
         let Some(open_until) = state.open_until else { return true };
         let now = Instant::now();
-        if now < open_until {
-            self.rejected.fetch_add(1, Ordering::Relaxed);
-            return false;
+        if now >= open_until {
+            state.open_until = Some(now + state.pause);
+            state.probes = PROBES;
         }
-        state.open_until = Some(now + state.pause);
-        true
+        let is_probe = state.probes > 0;
+        state.probes = state.probes.saturating_sub(1);
+        if !is_probe {
+            self.rejected.fetch_add(1, Ordering::Relaxed);
+        }
+        is_probe
     }
 
     /// Records a response of the server and closes the breaker.
@@ -73,6 +82,7 @@ impl Breaker {
             let _ = getrandom::fill(&mut random);
             let jitter = state.pause.mul_f64(f64::from(random[0]) / 512.0);
             state.open_until = Some(Instant::now() + state.pause - jitter);
+            state.probes = 0;
         }
     }
 }
@@ -82,7 +92,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn it_opens_after_failures_and_lets_one_try() {
+    async fn it_opens_after_failures_and_lets_few_try() {
         let breaker = Breaker::default();
         for _ in 0..FAILURE_THRESHOLD {
             assert!(breaker.allow());
@@ -90,8 +100,10 @@ mod tests {
         }
         assert!(!breaker.allow());
         tokio::time::advance(FIRST_PAUSE).await;
-        assert!(breaker.allow(), "one command probes the server");
-        assert!(!breaker.allow(), "and only one");
+        for _ in 0..PROBES {
+            assert!(breaker.allow(), "some commands probe the server");
+        }
+        assert!(!breaker.allow(), "and no others");
         breaker.failed();
         for _ in 0..20 {
             tokio::time::advance(LONGEST_PAUSE).await;

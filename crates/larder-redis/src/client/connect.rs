@@ -22,13 +22,16 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 /// Time after which TCP drops a connection with sent bytes that are not acknowledged.
 const USER_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Time after which a Cluster's client gives a node up, as a multiple of the timeouts of the options.
+const NODE_FACTOR: u32 = 4;
+
 /// The servers and the current connection to them.
 pub(crate) struct Endpoint {
     pub(crate) topology: Topology,
     /// The shared connection. `None` before the first command and after a failure.
     pub(crate) current: Mutex<Option<Connection>>,
     /// Held while connecting, so that only one task connects.
-    pub(crate) connecting: tokio::sync::Mutex<()>,
+    pub(crate) connecting: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// How the address of the server is determined.
@@ -62,13 +65,8 @@ impl MasterInfo {
 }
 
 impl Endpoint {
-    /// Creates the clients of the servers. Connects to none. `cluster_timeout` limits each
-    /// connection and each response of a Cluster's nodes.
-    pub(crate) fn open(
-        servers: Servers,
-        options: &RedisOptions,
-        cluster_timeout: Duration,
-    ) -> Result<Self, RedisConnectError> {
+    /// Creates the clients of the servers. Connects to none.
+    pub(crate) fn open(servers: Servers, options: &RedisOptions) -> Result<Self, RedisConnectError> {
         let invalid = |error: RedisError| connect_error("the server URL is invalid", error);
         let open = |url: &String| open_client(url.as_str().into_connection_info()?, options);
         let topology = match servers {
@@ -96,8 +94,8 @@ impl Endpoint {
                     None => builder,
                 };
                 let client = builder
-                    .connection_timeout(cluster_timeout)
-                    .response_timeout(cluster_timeout)
+                    .connection_timeout(options.connect_timeout * NODE_FACTOR)
+                    .response_timeout(options.command_timeout * NODE_FACTOR)
                     .retries(3)
                     .min_retry_wait(5)
                     .max_retry_wait(50)
@@ -106,7 +104,7 @@ impl Endpoint {
                 Topology::Cluster { client: Box::new(client), nodes: nodes.map_err(invalid)? }
             }
         };
-        Ok(Self { topology, current: Mutex::default(), connecting: tokio::sync::Mutex::default() })
+        Ok(Self { topology, current: Mutex::default(), connecting: Arc::default() })
     }
 }
 
@@ -152,7 +150,7 @@ impl Topology {
 
 /// Returns the settings of each TCP connection: one that a router has forgotten is noticed.
 fn tcp_settings() -> TcpSettings {
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE).with_retries(3);
     let settings = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
     #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
     let settings = settings.set_user_timeout(USER_TIMEOUT);

@@ -39,10 +39,9 @@ use crate::{
     token::nonce,
 };
 
-/// The timeout of the first connection, as a multiple of the connect timeout.
-const FIRST_CONNECT_FACTOR: u32 = 10;
-/// The timeout of a connection that needs the Sentinels, as a multiple of the connect timeout.
-const SENTINEL_CONNECT_FACTOR: u32 = 3;
+/// Longest time that connecting takes, as a multiple of the connect timeout: it needs several round
+/// trips. The first connection is awaited for as long; commands wait for the connect timeout.
+const CONNECT_FACTOR: u32 = 10;
 /// Pause between two questions to the Sentinels about the master.
 const SENTINEL_POLL: Duration = Duration::from_secs(1);
 
@@ -60,6 +59,8 @@ pub(crate) struct RedisClient {
     epoch: EpochScript,
     connect_timeout: Duration,
     command_timeout: Duration,
+    /// This client, for the task that connects.
+    this: Weak<Self>,
 }
 
 impl fmt::Debug for RedisClient {
@@ -77,9 +78,11 @@ impl RedisClient {
         options: &RedisOptions,
         epoch: EpochScript,
     ) -> Result<Arc<Self>, RedisConnectError> {
-        let limit = options.connect_timeout * FIRST_CONNECT_FACTOR;
-        let client = Arc::new(Self {
-            endpoint: Endpoint::open(servers, options, limit)?,
+        let limit = options.connect_timeout * CONNECT_FACTOR;
+        let endpoint = Endpoint::open(servers, options)?;
+        let client = Arc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
+            endpoint,
             breaker: Breaker::default(),
             epoch,
             connect_timeout: options.connect_timeout,
@@ -216,7 +219,7 @@ impl RedisClient {
         }
         let outcome = async {
             let mut connection = self.connection().await.map_err(|error| {
-                let source = error.source.unwrap_or_else(|| (ErrorKind::Io, "no connection").into());
+                let source = error.source.unwrap_or_else(no_connection);
                 (failed("connection", source), false)
             })?;
             match timeout(self.command_timeout, call(&mut connection)).await {
@@ -260,26 +263,28 @@ impl RedisClient {
     }
 
     /// Returns the shared connection. Connects first if there is none; only one task connects at a
-    /// time.
+    /// time, and goes on if this caller no longer waits.
     pub(crate) async fn connection(&self) -> Result<Connection, RedisConnectError> {
         let current = || self.endpoint.current.lock().clone();
         if let Some(connection) = current() {
             return Ok(connection);
         }
-        let limit = match self.endpoint.topology {
-            Topology::Sentinels { .. } => self.connect_timeout * SENTINEL_CONNECT_FACTOR,
-            _ => self.connect_timeout,
-        };
-        let connected = timeout(limit, async {
-            let _guard = self.endpoint.connecting.lock().await;
+        let connected = timeout(self.connect_timeout, async {
+            let connecting = Arc::clone(&self.endpoint.connecting).lock_owned().await;
             if let Some(connection) = current() {
                 return Ok(connection);
             }
-            let connection = self.open(limit).await?;
-            *self.endpoint.current.lock() = Some(connection.clone());
-            Ok(connection)
+            let Some(client) = self.this.upgrade() else { return Err(no_connection()) };
+            let task = tokio::spawn(async move {
+                let _connecting = connecting;
+                let limit = client.connect_timeout * CONNECT_FACTOR;
+                let connection = timeout(limit, client.open(limit)).await.map_err(|_| no_connection())??;
+                *client.endpoint.current.lock() = Some(connection.clone());
+                Ok(connection)
+            });
+            task.await.unwrap_or_else(|_| Err(no_connection()))
         });
-        connect_result(connected.await, limit)
+        connect_result(connected.await, self.connect_timeout)
     }
 
     /// Drops the shared connection if it is still this one, so that the next command reconnects.
@@ -311,6 +316,11 @@ async fn follow_master(client: Weak<RedisClient>) {
             client.drop_connection(&current);
         }
     }
+}
+
+/// Creates the error of a server that can't be reached in time.
+fn no_connection() -> RedisError {
+    (ErrorKind::Io, "no connection").into()
 }
 
 /// Returns whether the connection is unusable or its server cannot serve commands: it is loading,
