@@ -82,7 +82,9 @@ pub(crate) async fn forward(
         let changed = fetch_options.to_mut();
         changed.overrides = Some(overrides.or(changed.overrides.take()));
     }
-    match (miss.fetch(request, origin, &fetch_options).instrument(span).await, outcome) {
+    // Boxed, because it is large and would otherwise be copied each time that it moves.
+    let fetching = Box::pin(miss.fetch(request, origin, &fetch_options));
+    match (fetching.instrument(span).await, outcome) {
         (Ok(response), outcome) => {
             outcome.iter().for_each(ContentOutcome::answer);
             Ok(response)

@@ -17,8 +17,8 @@ use std::{collections::VecDeque, future::poll_fn, ops::Range, sync::Arc, time::D
 
 use bytes::Bytes;
 use larder_core::{
-    ByteStream, CacheGroup, CacheKey, CacheStore, Candidate, Scope, StoreError, StoreErrorKind,
-    StoreWriter, StoredBody, StoredHead,
+    ByteStream, CacheGroup, CacheKey, CacheStore, Candidate, Scope, StoreError, StoreErrorKind, StoreWriter,
+    StoredBody, StoredHead,
 };
 
 pub use counts::*;

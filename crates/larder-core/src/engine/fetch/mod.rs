@@ -43,7 +43,11 @@ pub(super) async fn fetch(
     let mut fetched = if exchange.is_validated_by(&reply) {
         match on_not_modified(cx, exchange, &reply).await {
             Ok(fetched) => fetched,
-            Err(exchange) => fetch_unconditionally(cx, exchange.without_conditions(cx).await).await,
+            // Boxed, so that it adds nothing to the future of other requests.
+            Err(exchange) => {
+                Box::pin(async { fetch_unconditionally(cx, exchange.without_conditions(cx).await).await })
+                    .await
+            }
         }
     } else {
         on_response(cx, exchange, reply).await

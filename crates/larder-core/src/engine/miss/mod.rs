@@ -131,7 +131,8 @@ impl Miss {
         let reported = stopwatch.map(|stopwatch| (key.clone(), request.method().clone(), stopwatch));
         let (mut request, body) = PendingRequest::new(key, target, request, origin, options, clients)?;
         let mut result = if passes {
-            finish(cx, fetch_past_cache(cx, &request, body).await, None)
+            // Boxed, so that it adds nothing to the future of other requests.
+            finish(cx, Box::pin(fetch_past_cache(cx, &request, body)).await, None)
         } else if body.is_empty() && request.head().may_reuse() {
             let decision = decision.unwrap_or_else(|| decide(cx, &request.head(), &candidates));
             match use_stored(cx, &request, candidates, decision).await {
@@ -155,7 +156,8 @@ impl Miss {
                 }
             }
         } else {
-            finish(cx, fetch_unchanged(cx, &request, body, candidates).await, None)
+            // Boxed for the same reason.
+            finish(cx, Box::pin(fetch_unchanged(cx, &request, body, candidates)).await, None)
         };
         if let Some((key, method, stopwatch)) = reported {
             report::result(cx, &key, &method, stopwatch, &mut result);
