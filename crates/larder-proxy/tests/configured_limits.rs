@@ -233,6 +233,45 @@ async fn a_route_without_upgrades() {
     proxy.stop().await;
 }
 
+/// A page that is compressed for each client: the second one gets it as it is. A reload applies.
+#[cfg(feature = "compress")]
+#[tokio::test]
+async fn a_limit_on_encoders() {
+    let origin = RawOrigin::start(|_, stream| {
+        let head = "HTTP/1.1 200 OK\r\ncache-control: no-store\r\ncontent-type: text/plain\r\n";
+        let part = "a line of a long page\n".repeat(1000);
+        write!(stream, "{head}transfer-encoding: chunked\r\n\r\n").is_ok()
+            && (0..1000).all(|_| write!(stream, "{:x}\r\n{part}\r\n", part.len()).is_ok())
+            && stream.write_all(b"0\r\n\r\n").is_ok()
+    });
+    let text = |count: usize| {
+        format!(
+            "compress = true\nlimits = {{ max_encoders = {count} }}\n[[route]]\norigins = \"{}\"",
+            origin.url()
+        )
+    };
+    let proxy = Running::start(&text(1)).await;
+    // These read nothing behind the head.
+    let head = async || {
+        let mut stream = proxy.connect(0).await;
+        let request = OPEN_GET.replace("Host", "Accept-Encoding: gzip\r\nHost");
+        stream.write_all(request.as_bytes()).await.expect("it reads");
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            head.push(char::from(stream.read_u8().await.expect("a head")));
+        }
+        (head.contains("content-encoding: gzip"), stream)
+    };
+    let (first, second) = (head().await, head().await);
+    assert_eq!((first.0, second.0), (true, false));
+    assert_eq!(proxy.reload(&text(2)), "changed: limits.max_encoders");
+    let (third, fourth, fifth) = (head().await, head().await, head().await);
+    assert_eq!((third.0, fourth.0, fifth.0), (true, true, false));
+    drop((first, second, third, fourth, fifth));
+    proxy.handle.close();
+    proxy.stop().await;
+}
+
 /// Sends a request for a range, and returns the range of the request to the origin.
 async fn forwarded_range(proxy: &Running, origin: &RawOrigin, path: &str, range: &str) -> Option<String> {
     let request = GET.replace("/page", path).replace("Host", &format!("Range: bytes={range}\r\nHost"));

@@ -84,6 +84,12 @@ impl Nginx {
         }
     }
 
+    /// Makes the master replace its worker, which ends when its requests have.
+    pub(crate) fn reload(&self) {
+        let sent = Command::new("kill").args(["-HUP", &self.server.0.id().to_string()]).status();
+        assert!(sent.expect("kill").success());
+    }
+
     /// Starts the server again on the same port.
     pub(crate) fn restart(&mut self) {
         self.server = run(self.folder.path(), self.port);
