@@ -28,6 +28,8 @@ const STOPPED_AFTER: Duration = Duration::from_secs(2);
 impl Leases for DiskStore {
     async fn claim(&self, key: &CacheKey) -> Result<Claim, StoreError> {
         let volume = self.volume();
+        // The engine looks up again, whatever the result is.
+        volume.counters.expect_repeat(volume.state_file.hash(key));
         for _ in 0..CLAIM_ATTEMPTS {
             match claim(&volume, key).map_err(failed("could not claim a lease"))? {
                 Attempt::Granted(slot) => {

@@ -37,6 +37,12 @@ impl Sizes {
         (self.segment() / 4).min(128 << 10)
     }
 
+    /// Returns the number of bytes that a table of tombstones counts as, at least, once it has any.
+    /// If the tombstones of keys occupy more, they are removed.
+    pub(crate) fn tombstones(self) -> u64 {
+        (self.limit / 32).min(16 << 20)
+    }
+
     /// Returns the number of bytes by which the reserved space of a body that is being written
     /// grows.
     pub(crate) fn reservation_step(self) -> u64 {

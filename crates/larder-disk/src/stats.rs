@@ -31,7 +31,8 @@ pub struct DiskStats {
     /// Limit of `bytes`: that of the directory
     /// ([`DiskOptions::max_bytes`](crate::DiskOptions::max_bytes)).
     pub max_bytes: u64,
-    /// Lookups that found at least one entry.
+    /// Lookups that found at least one entry. A lookup that is repeated after the claim of a lease
+    /// is not counted.
     pub hits: u64,
     /// Lookups that found no entry.
     pub misses: u64,

@@ -29,7 +29,8 @@ use crate::{
 /// is damaged, the store creates it again within about a second. Until then lookups fail or find
 /// nothing, and responses are not stored.
 ///
-/// The methods need a Tokio runtime: reads and writes that block run on its blocking threads.
+/// The methods need a Tokio runtime with its timer: reads and writes that block run on its blocking
+/// threads.
 ///
 /// # Examples
 ///
@@ -45,7 +46,8 @@ use crate::{
 /// # Cancel safety
 ///
 /// All futures can be dropped at any point. An operation that already runs on a blocking thread
-/// completes there. Dropping a writer, or the future of its commit before that runs on a blocking
+/// completes there. A removal that is given up is carried out by the maintenance thread. Dropping a
+/// writer, or the future of its commit before that runs on a blocking
 /// thread, discards the entry.
 #[derive(Clone)]
 pub struct DiskStore {
@@ -212,6 +214,9 @@ impl CacheStore for DiskStore {
             removal::remove(volume, scope.get()).map_err(failed("could not remove entries"))
         });
         let removed = removed.await?;
+        let volume = self.shared.volume();
+        let syncing = Arc::clone(&volume);
+        volume.removal_syncs.wait(move || removal::sync(&syncing)).await?;
         pending.is_confirmed = true;
         Ok(removed)
     }

@@ -85,6 +85,22 @@ async fn a_stopped_process_loses_its_lease() {
     holder.wait().expect("it ends");
 }
 
+/// Each miss was counted twice, since the engine looks up again after it has claimed the lease.
+#[tokio::test]
+async fn a_repeated_lookup_is_not_counted() {
+    let dir = TestDir::new();
+    let store = dir.open();
+    let cache = Cache::builder(Arc::new(store.clone())).build();
+    let origin = FnOrigin::fixed(&[("cache-control", "max-age=60")], b"page");
+    for _ in 0..2 {
+        let request = Request::get("http://example.com/page").body(Body::empty()).expect("a request");
+        cache.fetch(request, Arc::clone(&origin) as Arc<dyn Origin>).await.expect("a response");
+        assert!(cache.drain(Duration::from_secs(60)).await);
+    }
+    let stats = store.stats().await.expect("stats succeeds");
+    assert_eq!((stats.hits, stats.misses), (1, 1));
+}
+
 #[tokio::test]
 async fn leases_leave_no_file_for_each_key() {
     let dir = TestDir::new();

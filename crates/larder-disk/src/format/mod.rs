@@ -4,3 +4,4 @@
 pub(crate) mod bucket;
 pub(crate) mod file_name;
 pub(crate) mod record;
+pub(crate) mod state;

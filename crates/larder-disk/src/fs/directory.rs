@@ -12,7 +12,7 @@ use std::{
 use larder_core::codec;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, RawMode};
 
-use crate::format::file_name::{FileName, INDEX, LAYOUT, LEASES, LOCK, STALE, STATE, TOMBSTONES};
+use crate::format::file_name::{FileName, LAYOUT};
 
 /// Marks the directory as a cache, so that backups skip it, and as one of larder-disk.
 const TAG: &str = "CACHEDIR.TAG";
@@ -202,18 +202,17 @@ impl Directory {
         Ok(u64::try_from(stat.st_blocks).unwrap_or(0) * 512)
     }
 
-    /// Returns the bytes that the files with fixed names occupy in the file system.
-    pub(crate) fn fixed_bytes(&self) -> io::Result<u64> {
-        let mut bytes = 0;
-        for name in [STATE, LOCK, INDEX, TOMBSTONES, STALE, LEASES] {
-            match rustix::fs::statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => bytes += u64::try_from(stat.st_blocks).unwrap_or(0) * 512,
-                // Created with the first lease.
-                Err(rustix::io::Errno::NOENT) if name == LEASES => {}
-                Err(error) => return Err(error.into()),
+    /// Returns the bytes that a file with a fixed name occupies in the file system, and its length.
+    /// Both are zero if it does not exist.
+    pub(crate) fn size_of_fixed(&self, name: &str) -> io::Result<(u64, u64)> {
+        match rustix::fs::statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => {
+                let blocks = u64::try_from(stat.st_blocks).unwrap_or(0);
+                Ok((blocks * 512, u64::try_from(stat.st_size).unwrap_or(0)))
             }
+            Err(rustix::io::Errno::NOENT) => Ok((0, 0)),
+            Err(error) => Err(error.into()),
         }
-        Ok(bytes)
     }
 
     /// Removes a file. Returns `false` if it did not exist.

@@ -6,4 +6,5 @@ pub(crate) mod buffers;
 pub(crate) mod directory;
 pub(crate) mod open_files;
 pub(crate) mod pread;
+pub(crate) mod shared_sync;
 pub(crate) mod write_queue;

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::state::state_file::Counts;
+use crate::format::state::Counts;
 
 /// Counters of this process. They are incremented without a lock and moved to the state file about
 /// once a second.
@@ -15,12 +15,40 @@ pub(crate) struct Counters {
     pub(crate) evicted: AtomicU64,
     pub(crate) corrupt: AtomicU64,
     pub(crate) failed: AtomicU64,
+    repeats: Repeats,
+}
+
+/// Hashes of keys of which the next lookup repeats an earlier one, in a table of fixed size.
+#[derive(Debug)]
+struct Repeats([AtomicU64; 256]);
+
+impl Default for Repeats {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; 256])
+    }
 }
 
 impl Counters {
     /// Adds one to a counter.
     pub(crate) fn add(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Records that the next lookup of the key with this hash is a repetition: after the claim of a
+    /// lease.
+    pub(crate) fn expect_repeat(&self, hash: u64) {
+        self.repeats.0[hash as usize % self.repeats.0.len()].store(hash, Ordering::Relaxed);
+    }
+
+    /// Counts a lookup of the key with this hash, unless it repeats an earlier one.
+    pub(crate) fn count_lookup(&self, hash: u64, is_hit: bool) {
+        let repeat = &self.repeats.0[hash as usize % self.repeats.0.len()];
+        if repeat.load(Ordering::Relaxed) == hash
+            && repeat.compare_exchange(hash, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            return;
+        }
+        Self::add(if is_hit { &self.hits } else { &self.misses });
     }
 
     /// Returns whether all counters are zero.

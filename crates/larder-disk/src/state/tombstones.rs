@@ -12,7 +12,10 @@ use std::{
     os::unix::fs::{FileExt as _, MetadataExt as _},
 };
 
-use crate::fs::pread::{ReadMode, read_at};
+use crate::{
+    fs::pread::{ReadMode, read_at},
+    sizes::Sizes,
+};
 
 /// Slots for keys, and as many for groups.
 const SLOTS_PER_KIND: u64 = 1 << 20;
@@ -29,6 +32,12 @@ pub(crate) enum TombstoneKind {
     Key(u64),
     /// A cache group (RFC 9875).
     Group(u64),
+}
+
+/// Returns the size that counts for a table that occupies `bytes` bytes: its share, once it has any
+/// tombstone, or more. The blocks that a sparse file occupies change after it has been written.
+pub(crate) fn counted(bytes: u64, sizes: Sizes) -> u64 {
+    if bytes == 0 { 0 } else { bytes.max(sizes.tombstones()) }
 }
 
 impl TombstoneKind {
@@ -60,40 +69,39 @@ impl Tombstones {
         self.0.sync_data()
     }
 
-    /// Records a removal. Returns the bytes by which the file has grown in the file system. The
-    /// caller holds the state file's lock.
-    pub(crate) fn set(&self, of: TombstoneKind, sequence: u64) -> io::Result<u64> {
-        let before = self.blocks()?;
+    /// Records a removal. Returns the bytes by which the [counted](counted) size of the file has
+    /// grown. The caller holds the state file's lock.
+    pub(crate) fn set(&self, of: TombstoneKind, sequence: u64, sizes: Sizes) -> io::Result<u64> {
+        let before = self.counted(sizes)?;
         self.0.write_all_at(&sequence.to_le_bytes(), of.position())?;
-        Ok(self.blocks()?.saturating_sub(before) * 512)
+        Ok(self.counted(sizes)?.saturating_sub(before))
     }
 
-    /// Removes the tombstones of all keys if the table occupies more than `max_bytes`. Returns the
-    /// bytes that this has freed. The caller holds the state file's lock, and has made sure that no
+    /// Removes the tombstones of all keys if the table occupies more than its share. Returns
+    /// whether it has done so. The caller holds the state file's lock, and has made sure that no
     /// pending write is committed.
     #[cfg(target_os = "linux")]
-    pub(crate) fn trim_keys(&self, max_bytes: u64) -> io::Result<u64> {
+    pub(crate) fn trim_keys(&self, sizes: Sizes) -> io::Result<bool> {
         use rustix::fs::{FallocateFlags, fallocate};
-        let before = self.blocks()?;
-        if before * 512 <= max_bytes {
-            return Ok(0);
+        if self.counted(sizes)? <= sizes.tombstones() {
+            return Ok(false);
         }
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         match fallocate(&self.0, flags, 0, SLOTS_PER_KIND * 8) {
-            Ok(()) => Ok(before.saturating_sub(self.blocks()?) * 512),
-            Err(rustix::io::Errno::OPNOTSUPP) => Ok(0),
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::OPNOTSUPP) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
 
     /// Does nothing: only Linux can free a part of a file.
     #[cfg(not(target_os = "linux"))]
-    pub(crate) fn trim_keys(&self, _: u64) -> io::Result<u64> {
-        Ok(0)
+    pub(crate) fn trim_keys(&self, _: Sizes) -> io::Result<bool> {
+        Ok(false)
     }
 
-    /// Returns the number of blocks of 512 bytes that the file occupies.
-    fn blocks(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.blocks())
+    /// Returns the counted size of the file.
+    pub(crate) fn counted(&self, sizes: Sizes) -> io::Result<u64> {
+        Ok(counted(self.0.metadata()?.blocks() * 512, sizes))
     }
 }

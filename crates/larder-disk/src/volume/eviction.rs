@@ -236,6 +236,9 @@ fn copy(volume: &Volume, file: &File, slot: &Slot, size: u64) -> io::Result<()> 
 
 /// Removes a segment of which all records have been evicted.
 fn remove_segment(volume: &Volume, number: u32) -> io::Result<()> {
+    // Under the lock, for those who count the used space.
+    let mut guard = volume.state_file.lock()?;
     let freed = volume.discard(FileName::Segment(number))?;
-    volume.state_file.account(0, freed)
+    guard.state.used = guard.state.used.saturating_sub(freed);
+    guard.save()
 }

@@ -12,7 +12,7 @@ use crate::{
         record::{ENVELOPE, Envelope, HEAD_READ, Record},
     },
     fs::pread::ReadMode,
-    state::{counters::Counters, tombstones::TombstoneKind},
+    state::tombstones::TombstoneKind,
     volume::{Volume, body::DiskBody, damage::remove_corrupt, read_record::record_at},
 };
 
@@ -33,12 +33,11 @@ struct Found {
 ///
 /// [`io::ErrorKind::WouldBlock`] with [`ReadMode::NonBlocking`], if the data is not in memory.
 pub(crate) fn lookup(volume: &Arc<Volume>, key: &CacheKey, mode: ReadMode) -> io::Result<Candidates> {
-    let tag = volume.state_file.hash(key) as u32;
-    let found = find(volume, key, tag, mode)?;
+    let hash = volume.state_file.hash(key);
+    let found = find(volume, key, hash as u32, mode)?;
     let found = volume.unconfirmed.filter(key, found);
     let found = mark_stale(volume, found, mode)?;
-    let counter = if found.is_empty() { &volume.counters.misses } else { &volume.counters.hits };
-    Counters::add(counter);
+    volume.counters.count_lookup(hash, !found.is_empty());
     Ok(found)
 }
 

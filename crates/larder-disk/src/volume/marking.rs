@@ -40,7 +40,7 @@ pub(crate) fn mark_stale(
 fn mark_group_stale(volume: &Volume, group: &CacheGroup, at: Timestamp) -> io::Result<()> {
     let mut guard = volume.state_file.lock()?;
     let of = TombstoneKind::Group(volume.state_file.group_hash(group));
-    guard.state.used += volume.stale.set(of, at.as_millis())?;
+    guard.state.used += volume.stale.set(of, at.as_millis(), volume.state_file.sizes())?;
     guard.save()?;
     drop(guard);
     volume.stale.sync()

@@ -37,7 +37,7 @@ use crate::{
     },
     fs::{
         buffers::Buffers, directory::Directory, open_files::OpenFiles, pread::ReadMode,
-        write_queue::WriteQueue,
+        shared_sync::SharedSync, write_queue::WriteQueue,
     },
     state::{
         counters::Counters,
@@ -70,6 +70,8 @@ pub(crate) struct Volume {
     pub(crate) options: DiskOptions,
     pub(crate) unconfirmed: Unconfirmed,
     pub(crate) leases: LeaseTable,
+    /// Syncs of the files that make removals effective.
+    pub(crate) removal_syncs: SharedSync,
     pub(crate) write_queue: WriteQueue,
     /// Whether this process evicts entries and reclaims leftovers.
     pub(crate) is_maintained: bool,
@@ -135,6 +137,7 @@ impl Volume {
             options,
             unconfirmed: Unconfirmed::default(),
             leases: LeaseTable::default(),
+            removal_syncs: SharedSync::default(),
             write_queue: WriteQueue::default(),
             is_maintained,
             clock_hand: Mutex::default(),

@@ -1,6 +1,6 @@
 //! Removes entries: of a key, of a group, by URL prefix, and all. Each removal
-//! also prevents the commit of what was reserved before it, which `commit` checks, and is on the
-//! disk when it returns. The eviction of one entry prevents nothing.
+//! also prevents the commit of what was reserved before it, which `commit` checks. It is synced to
+//! the disk before the caller returns. The eviction of one entry prevents nothing.
 
 use std::io;
 
@@ -19,15 +19,14 @@ use crate::{
     },
 };
 
-/// The tombstones may occupy this part of the limit before those of keys are removed.
-const MAX_SHARE_OF_TOMBSTONES: u64 = 64;
 /// How often entries are evicted to make room for one removal on a full disk.
 const MAX_EVICTIONS_ON_FULL_DISK: u32 = 16;
 
-/// Removes everything in `scope`, and waits until the disk has the removal. Returns the number of
-/// entries removed, if it is known.
+/// Removes everything in `scope`. Returns the number of entries removed, if it is known. The caller
+/// [syncs](sync) the removal then. On a full disk, entries are evicted until there is room for the
+/// tombstones.
 ///
-/// If that fails, the removal is remembered: this process does not find the entries any more, and
+/// If this fails, the removal is remembered: this process does not find the entries any more, and
 /// tries again before each commit and about once a second.
 pub(crate) fn remove(volume: &Volume, scope: Scope<'_>) -> io::Result<Purged> {
     let removed = carry_out(volume, scope);
@@ -35,6 +34,14 @@ pub(crate) fn remove(volume: &Volume, scope: Scope<'_>) -> io::Result<Purged> {
         volume.unconfirmed.record(scope);
     }
     removed
+}
+
+/// Waits until the disk has all removals so far.
+pub(crate) fn sync(volume: &Volume) -> io::Result<()> {
+    // Without its slot, an entry is not found. The tombstone of a key only concerns writes in
+    // progress, which a power failure ends as well.
+    volume.index.sync()?;
+    volume.tombstones.sync()
 }
 
 /// Carries out the removals that could not be written before.
@@ -52,49 +59,28 @@ pub(crate) fn carry_out_unconfirmed(volume: &Volume) -> io::Result<()> {
     for prefix in &removals.prefixes {
         carry_out(volume, Scope::Prefix(prefix))?;
     }
+    sync(volume)?;
     volume.unconfirmed.confirm(&removals);
     Ok(())
 }
 
-/// Removes everything in `scope`, and waits until the disk has the removal. On a full disk, evicts
-/// entries until there is room for the tombstones.
+/// Removes everything in `scope`, and evicts entries for that on a full disk.
 fn carry_out(volume: &Volume, scope: Scope<'_>) -> io::Result<Purged> {
     let is_full =
         |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let remove = || match scope {
+        Scope::Key(key) => remove_key(volume, key).map(Purged::from),
+        Scope::Group(group) => remove_group(volume, group).map(|()| Purged::UNKNOWN),
+        Scope::Prefix(url) => remove_prefix(volume, url).map(Purged::from),
+        Scope::All => remove_all(volume).map(|()| Purged::UNKNOWN),
+    };
     for _ in 0..MAX_EVICTIONS_ON_FULL_DISK {
-        match remove_and_sync(volume, scope) {
+        match remove() {
             Err(error) if is_full(&error) && free_some(volume)? => {}
             result => return result,
         }
     }
-    remove_and_sync(volume, scope)
-}
-
-/// Removes everything in `scope`, and waits until the disk has the removal.
-fn remove_and_sync(volume: &Volume, scope: Scope<'_>) -> io::Result<Purged> {
-    match scope {
-        Scope::Key(key) => {
-            let removed = remove_key(volume, key)?;
-            // Without the slot an entry is not found. The tombstone only concerns writes in
-            // progress, which a power failure ends as well.
-            volume.index.sync()?;
-            Ok(removed.into())
-        }
-        Scope::Group(group) => {
-            remove_group(volume, group)?;
-            volume.tombstones.sync()?;
-            Ok(Purged::UNKNOWN)
-        }
-        Scope::Prefix(url) => {
-            let removed = remove_prefix(volume, url)?;
-            volume.index.sync()?;
-            Ok(removed.into())
-        }
-        Scope::All => {
-            remove_all(volume)?;
-            Ok(Purged::UNKNOWN)
-        }
-    }
+    remove()
 }
 
 /// Removes all entries of a key, and prevents the commit of those that are being written. Returns
@@ -105,7 +91,8 @@ fn remove_key(volume: &Volume, key: &CacheKey) -> io::Result<u64> {
     let mut files = Vec::new();
     let mut guard = volume.state_file.lock()?;
     let sequence = guard.next_sequence();
-    guard.state.used += volume.tombstones.set(TombstoneKind::Key(hash), sequence)?;
+    guard.state.used +=
+        volume.tombstones.set(TombstoneKind::Key(hash), sequence, volume.state_file.sizes())?;
     guard.save()?;
     trim_key_tombstones(volume, &mut guard)?;
     let mut bucket = volume.index.bucket(tag, ReadMode::Blocking)?;
@@ -154,22 +141,27 @@ fn remove_group(volume: &Volume, group: &CacheGroup) -> io::Result<()> {
     guard.state.group_epoch = sequence;
     // Saved first: a reservation that reads this number is not older than the removal.
     guard.save()?;
-    guard.state.used += volume.tombstones.set(TombstoneKind::Group(hash), sequence)?;
+    guard.state.used +=
+        volume.tombstones.set(TombstoneKind::Group(hash), sequence, volume.state_file.sizes())?;
     guard.save()
 }
 
-/// Removes the tombstones of keys if they occupy a noticeable part of the limit. All writes that
-/// are pending are refused instead.
+/// Removes the tombstones of keys if they occupy more than their share of the limit. All writes
+/// that are pending are refused instead.
 fn trim_key_tombstones(volume: &Volume, guard: &mut StateGuard<'_>) -> io::Result<()> {
-    let before = guard.state.prefix_epoch;
-    guard.state.prefix_epoch = guard.state.sequence;
-    let freed = volume.tombstones.trim_keys(guard.state.limit() / MAX_SHARE_OF_TOMBSTONES)?;
-    if freed == 0 {
-        guard.state.prefix_epoch = before;
+    let sizes = volume.state_file.sizes();
+    let before = volume.tombstones.counted(sizes)?;
+    if before <= sizes.tombstones() {
         return Ok(());
     }
-    guard.state.used = guard.state.used.saturating_sub(freed);
-    guard.save()
+    guard.state.prefix_epoch = guard.state.sequence;
+    guard.save()?;
+    if volume.tombstones.trim_keys(sizes)? {
+        let freed = before.saturating_sub(volume.tombstones.counted(sizes)?);
+        guard.state.used = guard.state.used.saturating_sub(freed);
+        guard.save()?;
+    }
+    Ok(())
 }
 
 /// Removes the entries of all URLs that begin with `url`, and prevents all commits that were
@@ -197,7 +189,6 @@ fn remove_all(volume: &Volume) -> io::Result<()> {
     guard.save()?;
     volume.index.clear(guard.state.buckets)?;
     drop(guard);
-    volume.index.sync()?;
     // No slot points to the old files any more. Those that are in use now are removed by a
     // later call of `reclaim`.
     volume.close_segment();
