@@ -534,3 +534,37 @@ async fn a_clock_that_was_set_back_causes_a_revalidation() {
     it.requests.next().await.respond(304, &[("cache-control", "max-age=60"), ("etag", "\"a\"")], b"");
     assert_eq!(read(fetch).await.1, b"x");
 }
+
+/// While the origin hung, each request for a stale page waited for the whole timeout.
+#[tokio::test(start_paused = true)]
+async fn a_failing_origin_is_not_waited_for_again() {
+    const STALE: &[(&str, &str)] = &[("cache-control", "max-age=1, stale-if-error=600"), ("etag", "\"a\"")];
+    let mut it = setting();
+    it.fetch_and_store("/a", STALE, b"a").await;
+    it.fetch_and_store("/b", STALE, b"b").await;
+    it.advance(5);
+    let started = tokio::time::Instant::now();
+    let first = it.get("/a", &[]);
+    let unanswered = it.requests.next().await;
+    assert_eq!(read(first).await.1, b"a");
+    assert_eq!(started.elapsed().as_secs(), 10, "the limit for a page that may be stale");
+
+    // The next request, also for another page, is served at once and revalidates the page.
+    let status = read(it.get("/b", &[])).await;
+    assert_eq!((&*status.0, &*status.1), ("hit; ttl=-4; detail=stale-if-error", &b"b"[..]));
+    assert_eq!(started.elapsed().as_secs(), 10);
+    let revalidation = it.requests.next().await;
+    assert_eq!(revalidation.request.uri().path(), "/b");
+    // No client waits for it, so that a slow origin can recover.
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    revalidation.respond(304, &[("cache-control", "max-age=60")], b"");
+    settle().await;
+    assert_eq!(read(it.get("/b", &[])).await.0, "hit; ttl=60");
+    drop(unanswered);
+
+    // After a while, a request waits for the origin again.
+    it.advance(11);
+    let fetch = it.get("/a", &[]);
+    it.requests.next().await.respond(200, STALE, b"new");
+    assert_eq!(read(fetch).await.1, b"new");
+}

@@ -231,3 +231,30 @@ async fn requests_share_a_fetch_while_the_store_is_down() {
         assert_eq!(read(fetch).await.1, b"two");
     }
 }
+
+/// Four processes with one Redis revalidated a page four times a second, where once was due.
+#[tokio::test]
+async fn processes_revalidate_a_stale_page_once() {
+    const STALE: &[(&str, &str)] =
+        &[("cache-control", "max-age=0, stale-while-revalidate=60"), ("etag", "\"a\"")];
+    let store = DelegatingStore::<Leasing>::default();
+    let (origin, mut requests) = ManualOrigin::new();
+    let caches = [0, 1, 2, 3].map(|_| Cache::builder(Arc::new(store.clone())).build());
+    let get = |cache: &Cache| {
+        let (cache, origin) = (cache.clone(), Arc::clone(&origin) as Arc<dyn Origin>);
+        tokio::spawn(async move { cache.fetch(request("GET", "/", &[]), origin).await })
+    };
+    let first = get(&caches[0]);
+    requests.next().await.respond(200, STALE, b"page");
+    assert_eq!(read(first).await.1, b"page");
+    settle().await;
+    for cache in &caches {
+        assert_eq!(read(get(cache)).await.1, b"page");
+    }
+    let revalidation = requests.next().await;
+    settle().await;
+    assert!(requests.is_empty(), "several processes revalidate");
+    revalidation.respond(304, FRESH, b"");
+    settle().await;
+    assert_eq!(read(get(&caches[3])).await.0, "hit; ttl=60");
+}

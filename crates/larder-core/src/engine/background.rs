@@ -7,14 +7,15 @@ use std::sync::Arc;
 use super::{
     context::Context,
     decide::{Decision, ForwardPlan, decide},
+    events::StoreStep,
     fetch::fetch,
     miss::{flights::Role, lead::finish},
     request::PendingRequest,
 };
-use crate::Candidates;
+use crate::{Candidates, Claim};
 
 /// Revalidates a stale response in a background task, unless another request for the key does
-/// so.
+/// so, in this process or, if the store has leases, in another one.
 ///
 /// `generation` was read before the lookup that found the candidates.
 pub(super) fn revalidate_in_background(
@@ -26,7 +27,7 @@ pub(super) fn revalidate_in_background(
 ) {
     let Ok(permit) = Arc::clone(&cx.background).try_acquire_owned() else { return };
     // One revalidation for each key. A follower has nothing to wait for: it has been served.
-    let Role::Leader(leader) = cx.flights.join(&request.key, 0) else { return };
+    let Role::Leader(mut leader) = cx.flights.join(&request.key, 0) else { return };
     let shared = Arc::clone(cx);
     cx.tasks.spawn(async move {
         let cx = &shared;
@@ -34,7 +35,16 @@ pub(super) fn revalidate_in_background(
         if let Some(removals) = removals {
             leader.set_token(cx.removal_token(removals, &request.key).await);
         }
-        if removals.is_some() || cx.flights.generation(&request.key) != generation {
+        if let Some(leases) = cx.store.leases() {
+            let claiming = leases.claim(leader.key());
+            match cx.store_call(StoreStep::Lookup, cx.limits.lookup_timeout, claiming).await {
+                Some(Claim::Granted(lease)) => leader.lease = Some(lease),
+                // Another process revalidates.
+                Some(Claim::Held(_)) => return,
+                None => {}
+            }
+        }
+        if removals.is_some() || leader.lease.is_some() || cx.flights.generation(&request.key) != generation {
             // Another fetch may have ended between the lookup and this point: the stored response
             // may be fresh now. Or the key may have been removed.
             candidates = cx.candidates(&request.key).await;
@@ -45,7 +55,8 @@ pub(super) fn revalidate_in_background(
             };
         }
         // The response itself is not used; the store has it.
-        let fetched = fetch(cx, &request, candidates, plan.as_only_fetch()).await;
+        let plan = plan.as_only_fetch().in_background();
+        let fetched = fetch(cx, &request, candidates, plan).await;
         let _ = finish(cx, fetched, Some(leader));
         drop(permit);
     });

@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use super::{
     date_line::DateLine,
     events::{Event, Observer, StoreFailed, StoreStep},
+    failing::FailingOrigins,
     limits::Limits,
     miss::{flights::Flights, uncacheable::UncacheableKeys},
     recent::RecentTable,
@@ -35,6 +36,7 @@ pub(super) struct Context {
     pub(super) flights: Arc<Flights>,
     pub(super) uncacheable: UncacheableKeys,
     pub(super) variants: Variants,
+    pub(super) failing: FailingOrigins,
     /// When the last reload of a response was sent to the origin.
     pub(super) reloads: RecentTable,
     pub(super) background: Arc<Semaphore>,
@@ -85,6 +87,7 @@ impl Context {
             flights: Flights::new(limits.max_concurrent_fetches),
             uncacheable: UncacheableKeys::new(),
             variants: Variants::new(),
+            failing: FailingOrigins::new(),
             reloads: RecentTable::new(RELOAD_SLOTS),
             background: Arc::new(Semaphore::new(limits.max_background_revalidations)),
             tasks: Arc::new(Tasks::default()),

@@ -35,12 +35,14 @@ pub(super) struct ForwardPlan {
     pub(super) is_reload: bool,
     /// Whether no other request stores responses of the key at the same time. `miss` sets it.
     pub(super) is_only_fetch: bool,
+    /// Whether no client waits for the response.
+    pub(super) is_in_background: bool,
 }
 
 impl ForwardPlan {
     /// Creates a plan.
     pub(super) fn new(selected: Option<Selected>, fwd: ForwardReason) -> Self {
-        Self { selected, fwd, is_reload: false, is_only_fetch: false }
+        Self { selected, fwd, is_reload: false, is_only_fetch: false, is_in_background: false }
     }
 
     /// Creates the plan for revalidating a stale response.
@@ -51,6 +53,11 @@ impl ForwardPlan {
     /// Returns the plan of a request that is the only one to store responses of its key.
     pub(super) fn as_only_fetch(self) -> Self {
         Self { is_only_fetch: true, ..self }
+    }
+
+    /// Returns the plan of a fetch for which no client waits.
+    pub(super) fn in_background(self) -> Self {
+        Self { is_in_background: true, ..self }
     }
 
     /// Returns the status of a response that is served instead of, or shared with, this fetch.

@@ -55,6 +55,11 @@ pub struct Limits {
     /// of the request's content, and is at least 5 minutes while the client owes the next part.
     /// Default: 60 s. When it passes, the client gets a 504 or a stale response.
     pub origin_timeout: Duration,
+    /// Longest time until the head of the origin's response arrives if a stale response may be
+    /// served instead (`stale-if-error`, RFC 5861 §4). Default: 10 s. When it passes, the client
+    /// gets the stale response. For 10 s after that, others of the same origin are served at once,
+    /// and are revalidated in the background with [`origin_timeout`](Self::origin_timeout).
+    pub stale_if_error_timeout: Duration,
     /// Longest time between two chunks of a response body that is being stored. Default: 60 s. When
     /// it passes, the body ends with an error. Other bodies are limited by the origin only.
     pub body_timeout: Duration,
@@ -77,6 +82,7 @@ impl Default for Limits {
             max_background_revalidations: 256,
             collapse_timeout: Duration::from_secs(30),
             origin_timeout: Duration::from_secs(60),
+            stale_if_error_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(60),
             lookup_timeout: Duration::from_secs(1),
             store_timeout: Duration::from_secs(10),
@@ -127,6 +133,14 @@ impl Limits {
     #[must_use]
     pub fn with_collapse_timeout(mut self, collapse_timeout: Duration) -> Self {
         self.collapse_timeout = collapse_timeout;
+        self
+    }
+
+    /// Sets the longest time until the head of the origin's response arrives if a stale response
+    /// may be served instead ([`stale_if_error_timeout`](Self::stale_if_error_timeout)).
+    #[must_use]
+    pub fn with_stale_if_error_timeout(mut self, stale_if_error_timeout: Duration) -> Self {
+        self.stale_if_error_timeout = stale_if_error_timeout;
         self
     }
 

@@ -44,6 +44,7 @@ mod decide;
 mod error;
 mod events;
 mod excess;
+mod failing;
 mod fetch;
 mod fill;
 mod forms;

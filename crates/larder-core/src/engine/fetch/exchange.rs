@@ -17,7 +17,8 @@ use super::super::{
 };
 use crate::{
     Body, Candidates, ForwardReason, OriginError, OriginErrorKind, Reservation, head_within,
-    policy::Exchange, timeout::within,
+    policy::{Exchange, Failure},
+    timeout::within,
 };
 
 /// A request that is sent to the origin, with everything that the handling of its response needs.
@@ -89,7 +90,24 @@ impl<'a> OriginExchange<'a> {
             let heads = self.candidates.iter().map(|candidate| &*candidate.head);
             self.conditional = cx.rules.make_conditional(outgoing.headers_mut(), heads, selected.index);
         }
-        send(cx, self.request, outgoing).await
+        send(cx, self.request, outgoing, self.limit(cx)).await
+    }
+
+    /// Returns the longest time until the head of the response arrives: shorter if a client waits
+    /// and a stale response may be served instead.
+    fn limit(&self, cx: &Context) -> Duration {
+        let limits = &cx.limits;
+        let selected = self.plan.selected.filter(|_| !self.plan.is_in_background);
+        let stored = selected.and_then(|selected| self.candidates.get(selected.index));
+        let may_be_stale = stored.is_some_and(|stored| {
+            let head = self.request.head();
+            cx.rules.stale_on_failure(&head, &stored.head, cx.now(), Failure::Disconnected).is_some()
+        });
+        if may_be_stale {
+            limits.origin_timeout.min(limits.stale_if_error_timeout)
+        } else {
+            limits.origin_timeout
+        }
     }
 
     /// Returns whether the reply validates a stored response: it is a 304 to conditions that this
@@ -115,16 +133,16 @@ pub(super) async fn reserve(cx: &Context, request: &PendingRequest) -> Option<Bo
     cx.store_call(StoreStep::Write, cx.limits.lookup_timeout, cx.store.reserve(&request.key)).await
 }
 
-/// Sends `outgoing` to the origin of `request`, and waits for the head of the final response until
-/// the timeout.
+/// Sends `outgoing` to the origin of `request`, and waits for the head of the final response, for
+/// at most `limit`.
 pub(super) async fn send(
     cx: &Context,
     request: &PendingRequest,
     outgoing: Request<Body>,
+    limit: Duration,
 ) -> Result<Reply, OriginError> {
     let stopwatch = cx.stopwatch();
     let request_time = cx.now();
-    let limit = cx.limits.origin_timeout;
     let response = if outgoing.body().is_whole() {
         within(limit, request.origin.fetch(outgoing)).await
     } else {

@@ -91,7 +91,7 @@ async fn send_once(
     outgoing: Request<Body>,
 ) -> Result<Reply, OriginError> {
     let mut unanswered = Unanswered { cx, request, is_over: false };
-    let reply = send(cx, request, outgoing).await;
+    let reply = send(cx, request, outgoing, cx.limits.origin_timeout).await;
     unanswered.is_over = match &reply {
         Ok(_) => true,
         Err(error) => matches!(error.kind(), OriginErrorKind::Connect | OriginErrorKind::Busy),

@@ -8,7 +8,10 @@ use super::super::{
     response::CacheResponse,
     serve::serve,
 };
-use crate::{CacheStatus, Candidates};
+use crate::{
+    CacheDetail, CacheStatus, Candidates,
+    policy::{Failure, Selected},
+};
 
 /// What the stored responses are good for.
 pub(super) enum Step {
@@ -29,7 +32,10 @@ pub(super) async fn use_stored(
 ) -> Step {
     loop {
         let (selected, revalidate) = match decision {
-            Decision::Forward(plan) => return Step::Forward(plan, candidates),
+            Decision::Forward(plan) => match stale_of_failing_origin(cx, request, plan, &candidates) {
+                Some(selected) => (selected, Some((plan, candidates.clone()))),
+                None => return Step::Forward(plan, candidates),
+            },
             Decision::OnlyIfCached => {
                 let mut response = CacheResponse::only_if_cached();
                 response.drop_body_for(request.head().method());
@@ -44,7 +50,10 @@ pub(super) async fn use_stored(
                 (selected, Some((plan, candidates.clone())))
             }
         };
-        let (age, status) = (Some(selected.age), CacheStatus::hit(selected.ttl));
+        let (age, mut status) = (Some(selected.age), CacheStatus::hit(selected.ttl));
+        if matches!(decision, Decision::Forward(_)) {
+            status.detail = Some(CacheDetail::StaleIfError);
+        }
         cx.variants.served(&request.key, &candidates, selected);
         match serve(cx, candidates, selected.index, &request.head(), age, status).await {
             Ok(response) => {
@@ -58,4 +67,21 @@ pub(super) async fn use_stored(
         }
         decision = decide(cx, &request.head(), &candidates);
     }
+}
+
+/// Returns the stored response if it may be served because the origin fails, and the origin has
+/// just failed: the client need not wait for the next failure.
+fn stale_of_failing_origin(
+    cx: &Context,
+    request: &PendingRequest,
+    plan: ForwardPlan,
+    candidates: &Candidates,
+) -> Option<Selected> {
+    let (selected, now) = (plan.selected?, cx.now());
+    if !cx.failing.contains(&request.target, now) || !request.origin.supports_background_revalidation() {
+        return None;
+    }
+    let stored = &candidates.get(selected.index)?.head;
+    cx.rules.stale_on_failure(&request.head(), stored, now, Failure::Disconnected)?;
+    Some(selected)
 }
