@@ -36,7 +36,7 @@ pub struct RedisOptions {
     /// in any case. Default: `false`.
     pub lazy_connect: bool,
     /// Time after which a lease expires unless its holder renews it. The holder renews it three
-    /// times in this period. Default: 6 s.
+    /// times in this period. If a process dies, the others wait for as long. Default: 2 s.
     pub lease_duration: Duration,
 }
 
@@ -49,7 +49,7 @@ impl Default for RedisOptions {
             max_object: 64 << 20,
             root_certificates: Vec::new(),
             lazy_connect: false,
-            lease_duration: Duration::from_secs(6),
+            lease_duration: Duration::from_secs(2),
         }
     }
 }

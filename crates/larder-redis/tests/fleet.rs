@@ -12,7 +12,7 @@ use std::{
 
 use async_trait::async_trait;
 use http::{Request, Response};
-use larder_core::{Body, Cache, CacheKey, CacheStore, Origin, OriginError, Scope, TargetUri};
+use larder_core::{Body, Cache, CacheKey, CacheStore, Claim, Origin, OriginError, Scope, TargetUri};
 use larder_memory::MemoryStore;
 use larder_redis::{RedisOptions, RedisStore};
 use larder_tiered::TieredStore;
@@ -168,4 +168,39 @@ async fn all_variants_are_near_on_every_node() {
     }
     assert_eq!(lookups(), before, "near copies need no lookup in Redis");
     assert_eq!(origin.requests.load(Ordering::SeqCst), 3);
+}
+
+/// The server paused for a moment, so that a process got no reply to its claim, and fetched without
+/// the lease. All others waited for a lease that no process held, until it expired.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_of_which_the_claim_has_timed_out_is_released() {
+    let server = Server::start(&[]);
+    let options = setting::options().with_lease_duration(Duration::from_secs(600));
+    let hasty = options.clone().with_command_timeout(Duration::from_millis(50));
+    let late = RedisStore::connect(&server.url(), hasty).await.expect("it connects");
+    let other = RedisStore::connect(&server.url(), options).await.expect("it connects");
+    let page = CacheKey::new(&target());
+    for is_dropped in [false, true] {
+        server.signal("STOP");
+        let claiming = late.leases().expect("it has leases").claim(&page);
+        if is_dropped {
+            tokio::time::timeout(Duration::from_millis(10), claiming).await.expect_err("no reply");
+        } else {
+            claiming.await.expect_err("no reply");
+        }
+        server.signal("CONT");
+        let start = Instant::now();
+        loop {
+            let claim = other.leases().expect("it has leases").claim(&page).await.expect("it replies");
+            if matches!(claim, Claim::Granted(_)) {
+                break;
+            }
+            assert!(start.elapsed() < Duration::from_secs(20), "the lease is not released");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // Until the claim above is released.
+        while !server.cli(&["keys", "*l"]).is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
 }

@@ -27,28 +27,53 @@ pub(crate) struct RedisLeases(pub(crate) Arc<Shared>);
 impl Leases for RedisLeases {
     async fn claim(&self, key: &CacheKey) -> Result<Claim, StoreError> {
         let names = self.0.keys.of(key);
-        let holder = Token::new();
+        // Released if the reply does not arrive in time or the caller no longer waits for it: the
+        // server may have granted the lease.
+        let mut holder = Holder { shared: Arc::clone(&self.0), names, token: Token::new(), may_hold: true };
         let mut command = redis::cmd("SET");
         command
-            .arg(names.lease())
-            .arg(holder.as_str())
+            .arg(holder.names.lease())
+            .arg(holder.token.as_str())
             .arg("NX")
             .arg("PX")
             .arg(millis(self.0.options.lease_duration));
         let granted: Option<String> = self.0.client.query("lease claim", &command).await?;
-        Ok(match granted {
-            Some(_) => Claim::Granted(Box::new(Granted::new(Arc::clone(&self.0), names, holder))),
-            None => Claim::Held(Box::new(Held { shared: Arc::clone(&self.0), names })),
-        })
+        if granted.is_some() {
+            return Ok(Claim::Granted(Box::new(Granted::new(holder))));
+        }
+        holder.may_hold = false;
+        Ok(Claim::Held(Box::new(Held { shared: Arc::clone(&self.0), names: holder.names.clone() })))
+    }
+}
+
+/// The holder of a lease, or a caller that may have become it. Dropping it releases the lease.
+#[derive(Debug)]
+struct Holder {
+    shared: Arc<Shared>,
+    names: Names,
+    token: Token,
+    may_hold: bool,
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if !self.may_hold {
+            return;
+        }
+        let (shared, names, token) = (Arc::clone(&self.shared), self.names.clone(), self.token.clone());
+        runtime.spawn(async move {
+            let mut script = shared.scripts.release.prepare_invoke();
+            script.key(names.lease()).arg(token.as_str()).arg(names.tagged());
+            let _: Result<bool, _> = shared.client.invoke("lease release", &script).await;
+        });
     }
 }
 
 /// A lease that this process holds. A task renews it; dropping it releases it.
 #[derive(Debug)]
 struct Granted {
-    shared: Arc<Shared>,
-    names: Names,
-    holder: Token,
+    _holder: Holder,
     renewal: JoinHandle<()>,
 }
 
@@ -56,8 +81,9 @@ impl Lease for Granted {}
 
 impl Granted {
     /// Starts to renew a lease that was just granted, three times in its duration.
-    fn new(shared: Arc<Shared>, names: Names, holder: Token) -> Self {
-        let (store, lease, token) = (Arc::clone(&shared), names.lease(), holder.clone());
+    fn new(holder: Holder) -> Self {
+        let (store, lease) = (Arc::clone(&holder.shared), holder.names.lease());
+        let token = holder.token.clone();
         let renewal = tokio::spawn(async move {
             let duration = store.options.lease_duration;
             loop {
@@ -71,20 +97,13 @@ impl Granted {
                 }
             }
         });
-        Self { shared, names, holder, renewal }
+        Self { _holder: holder, renewal }
     }
 }
 
 impl Drop for Granted {
     fn drop(&mut self) {
         self.renewal.abort();
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let (shared, names, holder) = (Arc::clone(&self.shared), self.names.clone(), self.holder.clone());
-        runtime.spawn(async move {
-            let mut script = shared.scripts.release.prepare_invoke();
-            script.key(names.lease()).arg(holder.as_str()).arg(names.tagged());
-            let _: Result<bool, _> = shared.client.invoke("lease release", &script).await;
-        });
     }
 }
 
