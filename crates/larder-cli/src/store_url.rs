@@ -83,7 +83,8 @@ impl Stores {
         check(urls)?;
         let mut opened = Vec::new();
         for url in urls {
-            opened.push(open(&parse(url)?).await?);
+            // A server that is not there costs hits, not responses. `?required=true` overrides it.
+            opened.push(open(&parse(url)?, RedisOptions::default().with_lazy_connect(true)).await?);
         }
         Ok(tiers(opened))
     }
@@ -177,18 +178,18 @@ fn tiers(opened: Vec<OpenStore>) -> Stores {
 async fn open_existing(url: &StoreUrl) -> anyhow::Result<OpenStore> {
     match url {
         StoreUrl::Disk { path, .. } => Ok(OpenStore::Disk(open_existing_disk(path)?)),
-        StoreUrl::Memory(_) | StoreUrl::Redis(_) => open(url).await,
+        StoreUrl::Memory(_) | StoreUrl::Redis(_) => open(url, RedisOptions::default()).await,
     }
 }
 
 /// Opens one store.
-async fn open(url: &StoreUrl) -> anyhow::Result<OpenStore> {
+async fn open(url: &StoreUrl, redis: RedisOptions) -> anyhow::Result<OpenStore> {
     Ok(match url {
         StoreUrl::Memory(None) => OpenStore::Memory(MemoryStore::default()),
         StoreUrl::Memory(Some(bytes)) => OpenStore::Memory(MemoryStore::with_capacity(*bytes)),
         StoreUrl::Disk { path, max } => OpenStore::Disk(open_disk(path, *max)?),
         StoreUrl::Redis(url) => OpenStore::Redis(
-            RedisStore::connect(url, RedisOptions::default())
+            RedisStore::connect(url, redis)
                 .await
                 .with_context(|| format!("can't open the store {}", redact_url(url)))?,
         ),
@@ -236,18 +237,17 @@ fn parse(url: &str) -> Result<StoreUrl, UsageError> {
             let max = match query.split_once('=') {
                 None if query.is_empty() => None,
                 Some(("max", size)) => {
-                    let why = || wrong(&format!("'{size}' is not a size of at least 4MiB; e.g. ?max=10GiB"));
+                    let why = || wrong("max is not a size of at least 4MiB; e.g. ?max=10GiB");
                     Some(parse_size(size).filter(|bytes| *bytes >= 4 << 20).ok_or_else(why)?)
                 }
                 _ => {
-                    return Err(wrong(&format!(
-                        "unknown option '{query}'; the only option is max, e.g. ?max=10GiB"
-                    )));
+                    return Err(wrong("unknown option; the only option is max, e.g. ?max=10GiB"));
                 }
             };
             Ok(StoreUrl::Disk { path: path.into(), max })
         }
-        "redis" | "rediss" | "redis+cluster" | "redis+sentinel" | "rediss+cluster" | "rediss+sentinel"
+        "redis" | "rediss" | "valkey" | "valkeys" | "redis+cluster" | "redis+sentinel" | "rediss+cluster"
+        | "rediss+sentinel"
             if rest.starts_with("//") =>
         {
             match RedisStore::check_url(url) {

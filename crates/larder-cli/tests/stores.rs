@@ -314,12 +314,26 @@ fn purging_on_disk() {
     }
 }
 
+/// Redis was down when the proxy was restarted, and the site went down with it.
 #[test]
-fn an_unreachable_redis_server_is_an_error_at_the_start() {
+fn a_proxy_starts_without_its_redis_server_and_logs_that() {
     let cache = tempfile::tempdir().expect("a directory");
+    let origin = origin();
     let store = "redis://user:secret@127.0.0.1:1/0";
-    let (output, _, errors) = run(cache.path(), &["get", "--store", store, "http://127.0.0.1:1/"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(errors.contains("redis://…@127.0.0.1:1/0") && errors.contains("can't be reached"), "{errors}");
-    assert!(!errors.contains("secret"), "{errors}");
+    let proxy = Proxy::start(&origin.url(), &["--store", store]);
+    assert_eq!(content(&proxy.get("/page", "")), "this is /page\n");
+    let (output, out, err) = run(cache.path(), &["get", "--store", store, &format!("{}/page", origin.url())]);
+    assert!(output.status.success() && out == "this is /page\n", "{out} {err}");
+    assert!(err.contains("Redis is not available, starting without it"), "{err}");
+    let required = format!("{store}?required=true");
+    for arguments in [
+        vec!["proxy", "--listen", "127.0.0.1:0", "--origin", &*origin.url(), "--store", &*required],
+        vec!["get", "--store", &required, &*origin.url()],
+        vec!["purge", "--all", "--store", store],
+    ] {
+        let (output, _, err) = run(cache.path(), &arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {err}");
+        let expected = "can't open the store redis://…@127.0.0.1:1/0";
+        assert!(err.contains(expected) && err.contains("can't be reached"), "{arguments:?}: {err}");
+    }
 }

@@ -60,6 +60,17 @@ impl RedisConnectError {
         Self { message: message.into(), source: None }
     }
 
+    /// Creates the error of a URL that the redis crate does not accept. The details of its error
+    /// are parts of the URL, and are left out.
+    pub(crate) fn invalid_url(message: &str, error: &redis::RedisError) -> Self {
+        let why = match error.detail() {
+            None => format!("{message}: {error}"),
+            Some(_) => format!("{message}: its user, database or parameters are not valid"),
+        };
+        let source = (redis::ErrorKind::InvalidClientConfig, "the URL is not valid");
+        Self { message: why, source: Some(source.into()) }
+    }
+
     /// Returns whether a later attempt may succeed. It cannot if the server has rejected the
     /// credentials or the configuration of the client is invalid.
     pub(crate) fn is_transient(&self) -> bool {

@@ -15,7 +15,7 @@ use redis::Value;
 
 use crate::{
     RedisConnectError, RedisOptions, RedisStats,
-    client::servers::Servers,
+    client::{parameters::Parameters, servers::Servers},
     entries::{freshen, groups, lookup, removal, scan, writer},
     fleet::{invalidations::RedisInvalidations, leases::RedisLeases},
     shared::Shared,
@@ -59,6 +59,10 @@ impl RedisStore {
     /// `rediss+cluster://` and `rediss+sentinel://` for TLS (feature `tls`). `valkey://` and
     /// `valkeys://` are other names of `redis://` and `rediss://`.
     ///
+    /// The query parameters `timeout` (such as `250ms`) and `required` (`true` or `false`) override
+    /// [`RedisOptions::command_timeout`] and [`RedisOptions::lazy_connect`]. The connect timeout is
+    /// then at least twice the timeout.
+    ///
     /// The first connection may take ten times [`RedisOptions::connect_timeout`]. If the servers
     /// become unavailable later, operations fail, which is a miss to the engine, and the store
     /// reconnects.
@@ -78,8 +82,9 @@ impl RedisStore {
     ///
     /// Can be dropped at any point.
     pub async fn connect(url: &str, options: RedisOptions) -> Result<Self, RedisConnectError> {
+        let (url, parameters) = Parameters::split(url)?;
         let options = RedisOptions { max_object: options.max_object.min(512 << 20), ..options };
-        let shared = Arc::new(Shared::connect(Servers::parse(url)?, options).await?);
+        let shared = Arc::new(Shared::connect(Servers::parse(&url)?, parameters.over(options)).await?);
         let leases = RedisLeases(Arc::clone(&shared));
         let invalidations = RedisInvalidations(Arc::clone(&shared));
         Ok(Self { leases: Arc::new(leases), invalidations: Arc::new(invalidations), shared })
@@ -98,7 +103,8 @@ impl RedisStore {
     ///
     /// Returns a [`RedisConnectError`] that describes the invalid part of the URL.
     pub fn check_url(url: &str) -> Result<(), RedisConnectError> {
-        Servers::parse(url)?.check()
+        let (url, _) = Parameters::split(url)?;
+        Servers::parse(&url)?.check()
     }
 
     /// Returns the counters of this process and figures of the servers. Scans all keys of the

@@ -1,5 +1,5 @@
-//! Tests connections that no longer work although nothing has closed them: the network has forgotten
-//! one, or a server hangs while another takes its place.
+//! Tests connections that no longer work although nothing has closed them: the network has
+//! forgotten one, or a server hangs while another takes its place.
 
 mod setting;
 
@@ -51,8 +51,9 @@ async fn works_again(store: &RedisStore) {
     }
 }
 
-/// Forwards bytes to and from a server. Connections from before the last change of `generation` stay
-/// open and forward nothing any more, as in a router that has forgotten them. Returns the port.
+/// Forwards bytes to and from a server. Connections from before the last change of `generation`
+/// stay open and forward nothing any more, as in a router that has forgotten them. Returns the
+/// port.
 async fn forgetful_relay(to: u16, generation: Arc<AtomicU64>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("it listens").port();
@@ -116,7 +117,7 @@ async fn a_master_that_is_replaced_while_it_responds_is_left() {
     let servers = Monitored::start().await;
     let store = RedisStore::connect(&servers.url(), RedisOptions::default()).await.expect("it connects");
     works_again(&store).await;
-    // The old master is not told of the failover, as if only the Sentinels were cut off from it.
+    // The old master does not learn of the failover, as if only the Sentinels were cut off from it.
     servers.master.cli(&["acl", "setuser", "default", "-replicaof", "-slaveof", "-client|kill", "-multi"]);
     assert_eq!(servers.sentinels[1].cli(&["sentinel", "failover", "main"]), "OK");
     servers.wait_for_failover().await;

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 /// Failures in a row that open the breaker.
 const FAILURE_THRESHOLD: u32 = 5;
-/// Commands that may be sent after a pause. One operation on a Cluster needs two at once: if only one
-/// of them were sent, the operation would end before its reply, and no reply would ever count.
+/// Commands that may be sent after a pause. One operation on a Cluster needs two at once: if only
+/// one of them were sent, the operation would end before its reply, and no reply would ever count.
 const PROBES: u32 = 4;
 /// The first pause. Each further failure doubles the pause.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);

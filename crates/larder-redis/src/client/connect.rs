@@ -14,7 +14,11 @@ use redis::{
 
 use crate::{
     RedisConnectError, RedisOptions,
-    client::{connection::Connection, sentinels::Sentinels, servers::Servers},
+    client::{
+        connection::Connection,
+        sentinels::Sentinels,
+        servers::{Servers, master_settings},
+    },
 };
 
 /// Idle time after which TCP probes a connection, and the pause between probes.
@@ -22,7 +26,8 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 /// Time after which TCP drops a connection with sent bytes that are not acknowledged.
 const USER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Time after which a Cluster's client gives a node up, as a multiple of the timeouts of the options.
+/// Time after which a Cluster's client gives a node up, as a multiple of the timeouts of the
+/// options.
 const NODE_FACTOR: u32 = 4;
 
 /// The servers and the current connection to them.
@@ -67,19 +72,13 @@ impl MasterInfo {
 impl Endpoint {
     /// Creates the clients of the servers. Connects to none.
     pub(crate) fn open(servers: Servers, options: &RedisOptions) -> Result<Self, RedisConnectError> {
-        let invalid = |error: RedisError| connect_error("the server URL is invalid", error);
+        let invalid = |error: RedisError| RedisConnectError::invalid_url("the server URL is invalid", &error);
         let open = |url: &String| open_client(url.as_str().into_connection_info()?, options);
         let topology = match servers {
             Servers::One(url) => Topology::Fixed(Box::new(open(&url).map_err(invalid)?)),
             Servers::Sentinel { sentinels, master, user, database, tls } => {
                 let sentinels = sentinels.iter().map(open).collect::<Result<Vec<_>, _>>();
-                let mut settings = RedisConnectionInfo::default().set_db(database);
-                if let Some((name, password)) = user {
-                    settings = settings.set_password(password);
-                    if !name.is_empty() {
-                        settings = settings.set_username(name);
-                    }
-                }
+                let settings = master_settings(user.as_deref(), database).map_err(invalid)?;
                 Topology::Sentinels {
                     sentinels: Sentinels::new(sentinels.map_err(invalid)?, master),
                     master: Box::new(MasterInfo { settings, tls, options: options.clone() }),

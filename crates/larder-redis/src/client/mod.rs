@@ -2,12 +2,14 @@
 //! command, and lets the circuit breaker (`breaker`) reject commands while the server does not
 //! respond. The first command on each connection to a server ends the epoch of another process.
 //!
-//! `servers` parses the URL, `sentinels` finds the address of a master, `connect` opens each
-//! `connection`, and `scripts` has the Lua scripts that the other modules run with this client.
+//! `servers` parses the URL and `parameters` its options, `sentinels` finds the address of a
+//! master, `connect` opens each `connection`, and `scripts` has the Lua scripts that the other
+//! modules run with this client.
 
 mod breaker;
 mod connect;
 pub(crate) mod connection;
+pub(crate) mod parameters;
 pub(crate) mod scripts;
 mod sentinels;
 pub(crate) mod servers;

@@ -1,10 +1,13 @@
 //! Parses connection URLs: which servers there are, and whether they are one server, a Cluster or
 //! monitored by Sentinels. `connect` opens the connections.
 
+use redis::{IntoConnectionInfo as _, RedisConnectionInfo, RedisError};
+
 use crate::RedisConnectError;
 
-/// The servers that a URL describes.
-#[derive(Debug, Clone, PartialEq)]
+/// The servers that a URL describes. It has no `Debug`, since it contains passwords.
+#[derive(Clone)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 pub(crate) enum Servers {
     /// `redis://`, `rediss://`, `valkey://`, `valkeys://`
     One(String),
@@ -14,8 +17,8 @@ pub(crate) enum Servers {
     Sentinel {
         sentinels: Vec<String>,
         master: String,
-        /// Name (empty for none) and password for the master.
-        user: Option<(String, String)>,
+        /// Name and password for the master, as in a URL: `name:password` or `:password`.
+        user: Option<String>,
         database: i64,
         /// Whether the connection to the master uses TLS.
         tls: bool,
@@ -53,6 +56,11 @@ impl Servers {
             }
             "redis+sentinel" | "rediss+sentinel" => {
                 let (master, query) = path.split_once('?').unwrap_or((path, ""));
+                if !query.is_empty() {
+                    return Err(invalid(
+                        "a Sentinel URL takes no other parameters than timeout and required",
+                    ));
+                }
                 let (master, database) = match master.split_once('/') {
                     Some((master, number)) => (
                         master,
@@ -60,42 +68,46 @@ impl Servers {
                     ),
                     None => (master, 0),
                 };
-                if !query.is_empty() {
-                    return Err(invalid("a Sentinel URL takes no query parameters"));
-                }
                 let sentinels: Vec<_> = nodes().map(|host| format!("redis://{host}")).collect();
                 if sentinels.is_empty() || master.is_empty() {
                     return Err(invalid(
                         "a Sentinel URL needs the Sentinels and, after them, the name of the master",
                     ));
                 }
-                let user = user.map(|user| {
-                    let (name, password) = user.split_once(':').unwrap_or(("", user));
-                    (name.to_owned(), password.to_owned())
-                });
+                // Without a name, the colon may be missing, unlike in other URLs.
+                let user = user.map(|user| format!("{}{user}", if user.contains(':') { "" } else { ":" }));
                 Ok(Self::Sentinel { sentinels, master: master.to_owned(), user, database, tls })
             }
-            _ => Err(invalid(&format!("unknown URL scheme '{scheme}' for a Redis server"))),
+            // The scheme is not repeated: in a malformed URL, it may be a password.
+            _ => Err(invalid("unknown URL scheme for a Redis server")),
         }
     }
 
     /// Parses the address of each server. Connects to none.
     pub(crate) fn check(&self) -> Result<(), RedisConnectError> {
-        let addresses = match self {
-            Self::One(url) => std::slice::from_ref(url),
-            Self::Cluster(nodes) => nodes,
-            Self::Sentinel { sentinels, .. } => sentinels,
-        };
-        addresses.iter().try_for_each(|url| {
-            match redis::IntoConnectionInfo::into_connection_info(url.as_str()) {
-                Ok(_) => Ok(()),
-                Err(error) => Err(RedisConnectError {
-                    message: "invalid server address: expected host:port".to_owned(),
-                    source: Some(error),
-                }),
+        let (addresses, master) = match self {
+            Self::One(url) => (std::slice::from_ref(url), None),
+            Self::Cluster(nodes) => (&nodes[..], None),
+            Self::Sentinel { sentinels, user, database, .. } => {
+                (&sentinels[..], Some(master_settings(user.as_deref(), *database)))
             }
-        })
+        };
+        let addresses = addresses.iter().map(|url| url.as_str().into_connection_info().map(drop));
+        for checked in addresses.chain(master.map(|settings| settings.map(drop))) {
+            let wrong = "invalid server address: expected host:port";
+            checked.map_err(|error| RedisConnectError::invalid_url(wrong, &error))?;
+        }
+        Ok(())
     }
+}
+
+/// Returns the settings of a connection to the master that Sentinels report.
+pub(crate) fn master_settings(user: Option<&str>, database: i64) -> Result<RedisConnectionInfo, RedisError> {
+    let info = match user {
+        Some(user) => format!("redis://{user}@master").into_connection_info()?.redis_settings().clone(),
+        None => RedisConnectionInfo::default(),
+    };
+    Ok(info.set_db(database))
 }
 
 #[cfg(test)]
@@ -105,11 +117,11 @@ mod tests {
     #[test]
     fn urls() {
         let one = |url: &str| Some(Servers::One(url.to_owned()));
-        let sentinel = |user: Option<(&str, &str)>, database| {
+        let sentinel = |user: Option<&str>, database| {
             Some(Servers::Sentinel {
                 sentinels: vec!["redis://a:1".to_owned(), "redis://b:2".to_owned()],
                 master: "main".to_owned(),
-                user: user.map(|(name, password)| (name.to_owned(), password.to_owned())),
+                user: user.map(str::to_owned),
                 database,
                 tls: false,
             })
@@ -123,13 +135,16 @@ mod tests {
             ),
             ("redis+cluster://", None),
             ("redis+sentinel://a:1,b:2/main", sentinel(None, 0)),
-            ("redis+sentinel://u:p@a:1,b:2/main/3", sentinel(Some(("u", "p")), 3)),
+            ("redis+sentinel://u:p@a:1,b:2/main/3", sentinel(Some("u:p"), 3)),
+            ("redis+sentinel://p@a:1,b:2/main/3", sentinel(Some(":p"), 3)),
             ("redis+sentinel://a:1", None),
             ("memcached://a", None),
             ("a:1", None),
         ] {
             assert_eq!(Servers::parse(url).ok(), expected, "{url}");
         }
+        let settings = master_settings(Some("us%3Aer:p%40ss"), 2).expect("it is valid");
+        assert_eq!((settings.username(), settings.password()), (Some("us:er"), Some("p@ss")));
         for (url, expected) in [
             ("redis://h:1/2", true),
             ("redis+sentinel://a:1,b:2/main", true),

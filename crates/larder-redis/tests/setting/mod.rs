@@ -1,6 +1,8 @@
 //! Starts real servers for a test: private ones on free ports, stopped when the test ends.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod urls;
+
 use std::{
     io::{BufRead as _, BufReader},
     net::{TcpListener, TcpStream},
