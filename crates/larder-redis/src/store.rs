@@ -17,7 +17,7 @@ use crate::{
     RedisConnectError, RedisOptions, RedisStats,
     client::{parameters::Parameters, servers::Servers},
     entries::{freshen, groups, lookup, removal, scan, writer},
-    fleet::{invalidations::RedisInvalidations, leases::RedisLeases},
+    fleet::{invalidations::RedisInvalidations, leases::RedisLeases, removals::RedisRemovals},
     shared::Shared,
 };
 
@@ -43,6 +43,7 @@ use crate::{
 pub struct RedisStore {
     shared: Arc<Shared>,
     leases: Arc<RedisLeases>,
+    removals: Arc<RedisRemovals>,
     invalidations: Arc<RedisInvalidations>,
 }
 
@@ -86,8 +87,14 @@ impl RedisStore {
         let options = RedisOptions { max_object: options.max_object.min(512 << 20), ..options };
         let shared = Arc::new(Shared::connect(Servers::parse(&url)?, parameters.over(options)).await?);
         let leases = RedisLeases(Arc::clone(&shared));
+        let removals = RedisRemovals(Arc::clone(&shared));
         let invalidations = RedisInvalidations(Arc::clone(&shared));
-        Ok(Self { leases: Arc::new(leases), invalidations: Arc::new(invalidations), shared })
+        Ok(Self {
+            leases: Arc::new(leases),
+            removals: Arc::new(removals),
+            invalidations: Arc::new(invalidations),
+            shared,
+        })
     }
 
     /// Checks that a URL is valid for [`connect`](Self::connect). Connects to nothing.
@@ -182,7 +189,7 @@ impl CacheStore for RedisStore {
     }
 
     fn removals(&self) -> Option<&dyn Removals> {
-        None
+        Some(&*self.removals)
     }
 
     fn invalidations(&self) -> Option<&dyn InvalidationFeed> {

@@ -170,6 +170,25 @@ async fn all_variants_are_near_on_every_node() {
     assert_eq!(origin.requests.load(Ordering::SeqCst), 3);
 }
 
+/// A page was being fetched in one process when another one purged it. Requests that came after the
+/// purge waited for the old fetch, and got the purged page.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_after_a_purge_in_another_process_shares_no_earlier_fetch() {
+    let options = setting::options();
+    let origin = Arc::new(SlowOrigin { delay: Duration::from_secs(1), ..SlowOrigin::default() });
+    let fetching = node(setting::shared(), options.clone()).await;
+    let purging = node(setting::shared(), options).await;
+    let (cache, slow) = (fetching.clone(), Arc::clone(&origin));
+    let early = tokio::spawn(async move { get(&cache, &slow).await });
+    while origin.requests.load(Ordering::SeqCst) == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    purging.purge(Scope::Key(&CacheKey::new(&target()))).await.expect("it purges");
+    assert_eq!(get(&fetching, &origin).await, "response 2");
+    assert_eq!(early.await.expect("no panic"), "response 1");
+    assert_eq!(get(&fetching, &origin).await, "response 2");
+}
+
 /// The server paused for a moment, so that a process got no reply to its claim, and fetched without
 /// the lease. All others waited for a lease that no process held, until it expired.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
