@@ -16,6 +16,9 @@ pub(crate) struct ClockHand {
     pub(super) next: VecDeque<u32>,
     /// Segments with lower numbers have been reached, or are in `next`.
     pub(super) listed: u32,
+    /// Once there is a segment with this number, all are listed again: one that was not created yet
+    /// when its number was seen is missed otherwise.
+    pub(super) relist_at: u32,
 }
 
 /// A position in one segment.

@@ -32,6 +32,8 @@ const BATCH: usize = 64;
 /// How many commits younger than the oldest record of another segment a record may be to be
 /// examined before it. Lets a batch have more than one record if two processes commit in turns.
 const ORDER_SLACK: u64 = 32;
+/// Number of new segments after which all are listed again.
+const RELIST_AFTER: u32 = 64;
 /// Largest volume of records, in segments, that one round copies. After that it evicts referenced
 /// records too: if every record were referenced, copying would free nothing for a long time.
 const MAX_COPIED_SEGMENTS: u64 = 16;
@@ -65,6 +67,12 @@ pub(crate) fn evict_next(
     round: &mut Round,
     wanted: u64,
 ) -> io::Result<bool> {
+    // After an error, the next eviction begins with a new list.
+    evict_oldest(volume, hand, round, wanted).inspect_err(|_| *hand = ClockHand::default())
+}
+
+/// Evicts the oldest entries.
+fn evict_oldest(volume: &Volume, hand: &mut ClockHand, round: &mut Round, wanted: u64) -> io::Result<bool> {
     loop {
         reach(volume, hand)?;
         let oldest = hand.reached.iter().enumerate().filter_map(|(n, c)| Some((c.order?, n))).min();
@@ -89,6 +97,7 @@ pub(crate) fn evict_next(
 /// Lists the segments that have not been reached.
 fn list(volume: &Volume, hand: &mut ClockHand) -> io::Result<()> {
     hand.listed = volume.state_file.peek()?.next_segment;
+    hand.relist_at = hand.listed.saturating_add(RELIST_AFTER);
     let numbers = volume.directory.list()?.into_iter().filter_map(|name| match name {
         FileName::Segment(number) => Some(number),
         _ => None,
@@ -113,7 +122,9 @@ fn reach(volume: &Volume, hand: &mut ClockHand) -> io::Result<()> {
     }
     hand.reached = kept;
     let created = volume.state_file.peek()?.next_segment;
-    if hand.listed > 0 && hand.listed < created {
+    if hand.listed > 0 && hand.relist_at <= created {
+        list(volume, hand)?;
+    } else if hand.listed > 0 && hand.listed < created {
         hand.next.extend(hand.listed..created);
         hand.listed = created;
     }

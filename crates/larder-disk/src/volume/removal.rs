@@ -23,8 +23,7 @@ use crate::{
 const MAX_EVICTIONS_ON_FULL_DISK: u32 = 16;
 
 /// Removes everything in `scope`. Returns the number of entries removed, if it is known. The caller
-/// [syncs](sync) the removal then. On a full disk, entries are evicted until there is room for the
-/// tombstones.
+/// [syncs](sync) the removal then.
 ///
 /// If this fails, the removal is remembered: this process does not find the entries any more, and
 /// tries again before each commit and about once a second.
@@ -64,10 +63,9 @@ pub(crate) fn carry_out_unconfirmed(volume: &Volume) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes everything in `scope`, and evicts entries for that on a full disk.
+/// Removes everything in `scope`. On a full disk, evicts entries to make room for the tombstone of
+/// a group, and removes everything if there is no room then.
 fn carry_out(volume: &Volume, scope: Scope<'_>) -> io::Result<Purged> {
-    let is_full =
-        |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
     let remove = || match scope {
         Scope::Key(key) => remove_key(volume, key).map(Purged::from),
         Scope::Group(group) => remove_group(volume, group).map(|()| Purged::UNKNOWN),
@@ -76,11 +74,18 @@ fn carry_out(volume: &Volume, scope: Scope<'_>) -> io::Result<Purged> {
     };
     for _ in 0..MAX_EVICTIONS_ON_FULL_DISK {
         match remove() {
-            Err(error) if is_full(&error) && free_some(volume)? => {}
-            result => return result,
+            Err(error) if !is_full(&error) => return Err(error),
+            Err(_) if free_some(volume)? => {}
+            Err(_) => break,
+            removed => return removed,
         }
     }
-    remove()
+    remove_all(volume).map(|()| Purged::UNKNOWN)
+}
+
+/// Returns whether an error is that of a full disk.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Removes all entries of a key, and prevents the commit of those that are being written. Returns
@@ -91,8 +96,12 @@ fn remove_key(volume: &Volume, key: &CacheKey) -> io::Result<u64> {
     let mut files = Vec::new();
     let mut guard = volume.state_file.lock()?;
     let sequence = guard.next_sequence();
-    guard.state.used +=
-        volume.tombstones.set(TombstoneKind::Key(hash), sequence, volume.state_file.sizes())?;
+    match volume.tombstones.set(TombstoneKind::Key(hash), sequence, volume.state_file.sizes()) {
+        Ok(grown) => guard.state.used += grown,
+        // No room for the tombstone: all pending writes are refused.
+        Err(error) if is_full(&error) => guard.state.prefix_epoch = sequence,
+        Err(error) => return Err(error),
+    }
     guard.save()?;
     trim_key_tombstones(volume, &mut guard)?;
     let mut bucket = volume.index.bucket(tag, ReadMode::Blocking)?;

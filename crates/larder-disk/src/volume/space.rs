@@ -58,6 +58,8 @@ pub(crate) fn trim(volume: &Volume) -> io::Result<()> {
 
 /// Evicts the oldest entries, because the disk is full. Returns whether any were evicted.
 pub(crate) fn free_some(volume: &Volume) -> io::Result<bool> {
+    // Its short entries can be evicted only then.
+    volume.close_segment();
     let mut hand = volume.clock_hand.lock();
     // Everything is wanted: the batch does not end early.
     let mut round = eviction::Round::without_copies();
