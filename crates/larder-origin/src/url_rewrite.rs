@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use http::{
-    HeaderMap, HeaderValue, Request, Response, Uri,
+    HeaderMap, HeaderName, HeaderValue, Request, Response, Uri,
     header::{CONTENT_LOCATION, LINK, LOCATION, SET_COOKIE},
     uri::Authority,
 };
@@ -70,6 +70,9 @@ impl Origin for UrlRewrite {
         let Some(server) = &self.server else { return self.inner.fetch(request).await };
         let target = request.uri().clone();
         let mut response = self.inner.fetch(request).await?;
+        if !response.headers().keys().any(is_mapped) {
+            return Ok(response);
+        }
         if let (Some(scheme), Some(authority)) = (target.scheme_str(), target.authority()) {
             let is_same = Destination::of(&target).as_ref() == Some(&server.destination);
             if !is_same || !server.base.is_empty() {
@@ -82,6 +85,11 @@ impl Origin for UrlRewrite {
     fn supports_background_revalidation(&self) -> bool {
         self.inner.supports_background_revalidation()
     }
+}
+
+/// Returns whether a field contains URLs of the server, or names or paths of them.
+fn is_mapped(name: &HeaderName) -> bool {
+    [LOCATION, CONTENT_LOCATION, LINK, SET_COOKIE].contains(name)
 }
 
 /// The URL of a server.
@@ -102,16 +110,14 @@ struct Mapping<'a> {
 impl Mapping<'_> {
     /// Replaces the server's URLs in all fields.
     fn apply(&self, fields: &mut HeaderMap) {
-        for (name, value) in fields.iter_mut() {
+        for (name, value) in fields.iter_mut().filter(|(name, _)| is_mapped(name)) {
             let Ok(text) = std::str::from_utf8(value.as_bytes()) else { continue };
             let mapped = if *name == LOCATION || *name == CONTENT_LOCATION {
                 self.reference(text)
             } else if *name == LINK {
                 self.link(text)
-            } else if *name == SET_COOKIE {
-                self.cookie(text)
             } else {
-                None
+                self.cookie(text)
             };
             if let Some(mapped) = mapped.and_then(|mapped| HeaderValue::from_str(&mapped).ok()) {
                 *value = mapped;

@@ -98,13 +98,18 @@ impl CacheKey {
 
     /// Returns the target URI as text.
     pub fn target(&self) -> String {
+        let mut target = String::with_capacity(self.bytes.len());
         let mut rest = &*self.bytes;
-        let mut next = || {
-            let (part, after) = split_part(rest).unwrap_or_default();
-            rest = after;
-            String::from_utf8_lossy(part)
-        };
-        format!("{}://{}{}", next(), next(), next())
+        for after in ["://", "", ""] {
+            let (part, others) = split_part(rest).unwrap_or_default();
+            rest = others;
+            match std::str::from_utf8(part) {
+                Ok(part) => target.push_str(part),
+                Err(_) => target.push_str(&String::from_utf8_lossy(part)),
+            }
+            target.push_str(after);
+        }
+        target
     }
 
     /// Returns the precomputed hash of the key, which differs between processes.

@@ -92,13 +92,15 @@ impl Forwarding {
         if let Some(Ok(cookies)) = joined_cookies(headers).map(HeaderValue::try_from) {
             headers.insert(COOKIE, cookies);
         }
-        set(headers, HOST, authority);
-        set(headers, X_FORWARDED_PROTO, scheme);
-        set(headers, X_FORWARDED_HOST, authority);
+        let host = headers.get(HOST).filter(|host| host.as_bytes() == authority.as_bytes());
+        let host = host.cloned().or_else(|| HeaderValue::from_str(authority).ok());
+        set(headers, HOST, host.clone());
+        set(headers, X_FORWARDED_PROTO, scheme_value(scheme));
+        set(headers, X_FORWARDED_HOST, host);
         if let Some(peer) = peer {
-            let peer = peer.to_canonical();
-            let chain = clients.map_or_else(|| peer.to_string(), |clients| format!("{clients}, {peer}"));
-            set(headers, X_FORWARDED_FOR, &chain);
+            let peer = text_of(peer.to_canonical());
+            let chain = clients.map_or_else(|| peer.clone(), |clients| format!("{clients}, {peer}"));
+            set(headers, X_FORWARDED_FOR, HeaderValue::try_from(chain).ok());
         }
         headers.append(VIA, self.via.clone());
         headers.append(CDN_LOOP, self.id.clone());
@@ -131,11 +133,36 @@ fn joined(headers: &HeaderMap, name: &HeaderName) -> String {
     lines.join(", ")
 }
 
+/// Returns the value of a field that names the scheme.
+fn scheme_value(scheme: &str) -> Option<HeaderValue> {
+    match scheme {
+        "http" => Some(HeaderValue::from_static("http")),
+        "https" => Some(HeaderValue::from_static("https")),
+        other => HeaderValue::from_str(other).ok(),
+    }
+}
+
+/// Returns an address as text. Each request has one; for version 4 this costs a tenth of its
+/// `Display`.
+fn text_of(address: IpAddr) -> String {
+    let IpAddr::V4(address) = address else { return address.to_string() };
+    let mut text = String::with_capacity("255.255.255.255".len());
+    for (index, octet) in address.octets().into_iter().enumerate() {
+        if index > 0 {
+            text.push('.');
+        }
+        let digits = [octet / 100, octet / 10 % 10, octet % 10];
+        let leading = if octet >= 100 { 0 } else { 2 - usize::from(octet >= 10) };
+        text.extend(digits[leading..].iter().map(|digit| char::from(b'0' + digit)));
+    }
+    text
+}
+
 /// Sets a field; removes it if the value is not valid in one.
-fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    match HeaderValue::from_str(value) {
-        Ok(value) => headers.insert(name, value),
-        Err(_) => headers.remove(name),
+fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
+    match value {
+        Some(value) => headers.insert(name, value),
+        None => headers.remove(name),
     };
 }
 
@@ -158,3 +185,22 @@ impl fmt::Display for LoopDetected {
 }
 
 impl Error for LoopDetected {}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn addresses_are_written_as_display_does() {
+        for octet in 0..=255 {
+            for address in [[octet, 0, 10, 255], [1, octet, 99, octet], [octet; 4]] {
+                let address = IpAddr::from(Ipv4Addr::from(address));
+                assert_eq!(text_of(address), address.to_string());
+            }
+        }
+        let address = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]);
+        assert_eq!(text_of(address), "2001:db8::1");
+    }
+}
