@@ -17,7 +17,10 @@ use crate::{
     RedisConnectError, RedisOptions, RedisStats,
     client::{parameters::Parameters, servers::Servers},
     entries::{freshen, groups, lookup, removal, scan, writer},
-    fleet::{invalidations::RedisInvalidations, leases::RedisLeases, removals::RedisRemovals},
+    fleet::{
+        acknowledgements::settle, invalidations::RedisInvalidations, leases::RedisLeases,
+        removals::RedisRemovals,
+    },
     shared::Shared,
 };
 
@@ -163,25 +166,25 @@ impl CacheStore for RedisStore {
     }
 
     async fn remove(&self, scope: Scope<'_>) -> Result<Purged, StoreError> {
-        match scope {
-            Scope::Key(key) => removal::remove(&self.shared, key).await.map(Purged::from),
-            Scope::Group(group) => groups::remove(&self.shared, group).await.map(|()| Purged::UNKNOWN),
-            Scope::Prefix(url) => scan::remove_prefix(&self.shared, url).await.map(Purged::from),
-            Scope::All => scan::remove_all(&self.shared).await.map(Purged::from),
-        }
+        let removed = match scope {
+            Scope::Key(key) => removal::remove(&self.shared, key).await?.into(),
+            Scope::Group(group) => groups::remove(&self.shared, group).await.map(|()| Purged::UNKNOWN)?,
+            Scope::Prefix(url) => scan::remove_prefix(&self.shared, url).await?.into(),
+            Scope::All => scan::remove_all(&self.shared).await?.into(),
+        };
+        settle(&self.shared, self.shared.sender.of_scope(scope), removed).await
     }
 
     async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Purged, StoreError> {
-        match scope {
-            Scope::Key(key) => mark_key_stale(self, key, at).await.map(Purged::from),
+        let marked = match scope {
+            Scope::Key(key) => mark_key_stale(self, key, at).await?.into(),
             Scope::Group(group) => {
-                groups::mark_stale(&self.shared, group, at).await.map(|()| Purged::UNKNOWN)
+                groups::mark_stale(&self.shared, group, at).await.map(|()| Purged::UNKNOWN)?
             }
-            Scope::Prefix(url) => {
-                scan::mark_prefix_stale(&self.shared, self, url, at).await.map(Purged::from)
-            }
-            Scope::All => scan::mark_prefix_stale(&self.shared, self, "", at).await.map(Purged::from),
-        }
+            Scope::Prefix(url) => scan::mark_prefix_stale(&self.shared, self, url, at).await?.into(),
+            Scope::All => scan::mark_prefix_stale(&self.shared, self, "", at).await?.into(),
+        };
+        settle(&self.shared, self.shared.sender.of_scope(scope), marked).await
     }
 
     fn leases(&self) -> Option<&dyn Leases> {

@@ -15,12 +15,8 @@ use bytes::Bytes;
 use larder_core::{CacheStore, StoreError};
 use larder_redis::{RedisOptions, RedisStore};
 use larder_testkit::{head, key};
-use setting::{Cluster, Monitored, Server};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-    time::{Instant, sleep},
-};
+use setting::{Cluster, Monitored, Server, relay::forgetful_relay};
+use tokio::time::{Instant, sleep};
 
 /// Longest time for which a test waits for what should take a moment.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -49,34 +45,6 @@ async fn works_again(store: &RedisStore) {
         }
         return;
     }
-}
-
-/// Forwards bytes to and from a server. Connections from before the last change of `generation`
-/// stay open and forward nothing any more, as in a router that has forgotten them. Returns the
-/// port.
-async fn forgetful_relay(to: u16, generation: Arc<AtomicU64>) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let port = listener.local_addr().expect("it listens").port();
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            let Ok(server) = TcpStream::connect(("127.0.0.1", to)).await else { continue };
-            let (client, server) = (client.into_split(), server.into_split());
-            let born = generation.load(Ordering::SeqCst);
-            for (mut from, mut to) in [(client.0, server.1), (server.0, client.1)] {
-                let generation = Arc::clone(&generation);
-                tokio::spawn(async move {
-                    let mut buffer = vec![0; 64 << 10];
-                    while let Ok(read @ 1..) = from.read(&mut buffer).await {
-                        let is_forgotten = generation.load(Ordering::SeqCst) != born;
-                        if !is_forgotten && to.write_all(&buffer[..read]).await.is_err() {
-                            return;
-                        }
-                    }
-                });
-            }
-        }
-    });
-    port
 }
 
 /// A router dropped its entry for a connection that had been idle. The process went without its

@@ -6,7 +6,7 @@ use std::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use larder_core::{CacheKey, CacheStore, Invalidation, InvalidationStream, Scope, StoreError};
@@ -15,8 +15,12 @@ use larder_core::{CacheKey, CacheStore, Invalidation, InvalidationStream, Scope,
 #[derive(Debug)]
 pub(crate) struct Coherence {
     near: Arc<dyn CacheStore>,
-    /// Whether near copies may be served: the feed is connected, or the far store has none.
+    /// Whether the near copies are up to date: the feed is connected, or the far store has none.
     valid: AtomicBool,
+    /// Time until which the feed is known to be alive, in ns after `start`; the maximum if it does
+    /// not report that.
+    alive_until: AtomicU64,
+    start: Instant,
     /// Number of removals by this process and by others.
     removals: AtomicU64,
     /// For the keys of each shard: the promotions of several variants that are running (low half),
@@ -27,6 +31,11 @@ pub(crate) struct Coherence {
 const SHARDS: usize = 64;
 /// The low half of a promotion counter.
 const RUNNING: u64 = u32::MAX as u64;
+
+/// Returns the time of the monotonic clock, in tokio's time, which tests control.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
 
 /// A running promotion of several variants. Until it is dropped, the near store may lack some of
 /// them.
@@ -46,6 +55,8 @@ impl Coherence {
         Arc::new(Self {
             near,
             valid: AtomicBool::new(valid),
+            alive_until: AtomicU64::new(u64::MAX),
+            start: now(),
             removals: AtomicU64::new(0),
             promotions: [const { AtomicU64::new(0) }; SHARDS],
         })
@@ -73,9 +84,16 @@ impl Coherence {
         (self.is_valid() && counter & RUNNING == 0).then_some(counter)
     }
 
-    /// Returns whether near copies may be served: the near store has missed no invalidation.
+    /// Returns whether near copies may be served: the near store has missed no invalidation, and
+    /// the feed is alive. (A task that ends that by a timer would be late after a suspension.)
     pub(crate) fn is_valid(&self) -> bool {
-        self.valid.load(Ordering::Acquire)
+        let until = self.alive_until.load(Ordering::Acquire);
+        self.valid.load(Ordering::Acquire) && (until == u64::MAX || self.nanos(now()) < until)
+    }
+
+    /// Returns the nanoseconds from the start to a time.
+    fn nanos(&self, time: Instant) -> u64 {
+        u64::try_from(time.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// Returns the number of removals, to be read before a far lookup and passed to
@@ -106,6 +124,10 @@ impl Coherence {
     /// Applies an invalidation by another process. Clears the near store if invalidations were
     /// missed, or if the near store fails to remove.
     async fn apply(&self, invalidation: Invalidation) {
+        if let Invalidation::AliveUntil(time) = invalidation {
+            self.alive_until.store(self.nanos(time), Ordering::Release);
+            return;
+        }
         self.record_removal();
         let result = match &invalidation {
             Invalidation::Key(key) => self.near.remove(Scope::Key(key)).await,

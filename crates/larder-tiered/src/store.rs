@@ -84,7 +84,9 @@ impl TieredStore {
     /// variant matches no request (`Vary: *`), or something was removed since.
     async fn promote(&self, key: &CacheKey, found: &Candidates, removals: u64) -> Option<Candidates> {
         let copy = |candidate: &Candidate| match &candidate.body {
-            StoredBody::Whole(body) if !candidate.head.selecting.never_matches() => {
+            StoredBody::Whole(body)
+                if !candidate.head.selecting.never_matches() && !is_never_fresh(&candidate.head) =>
+            {
                 Some((Arc::clone(&candidate.head), body.clone()))
             }
             _ => None,
@@ -133,6 +135,15 @@ impl TieredStore {
         let found = self.far.lookup(key).await?;
         Ok(found.iter().find(|candidate| *candidate.head == *head).map(|candidate| candidate.id))
     }
+}
+
+/// Returns whether a response has to be validated for each request, from its arrival on.
+///
+/// A near copy of it would save little, and it would break the validation of an entry of which the
+/// far store may have lost a removal: the far store has to see the id of its own lookup.
+fn is_never_fresh(head: &StoredHead) -> bool {
+    let freshness = &head.freshness;
+    freshness.must_revalidate && freshness.lifetime.lifetime <= freshness.corrected_initial_age
 }
 
 /// Commits all variants of a key to the near store, or none.

@@ -2,7 +2,7 @@
 //!
 //! `larder-redis` provides it, and `larder-tiered` applies it to its near tier.
 
-use std::fmt;
+use std::{fmt, time::Instant};
 
 use async_trait::async_trait;
 
@@ -39,6 +39,9 @@ pub enum Invalidation {
     Group(CacheGroup),
     /// Every entry was removed, or any number of entries was removed or marked as stale.
     Everything,
+    /// The feed is known to have missed nothing so far, and near copies may be served until this
+    /// time, unless a later one follows. A feed that never sends it is alive while it is connected.
+    AliveUntil(Instant),
     /// The connection was lost. Invalidations are missed from now on, so no near copy may be
     /// served.
     Disconnected,

@@ -26,11 +26,17 @@ pub struct Purged {
     /// Number of entries in the far store of tiers. `None` if it does not know it, and without
     /// tiers.
     pub far: Option<u64>,
+    /// Number of processes with near copies that have confirmed that they removed theirs.
+    pub acknowledged: u64,
+    /// Number of processes with near copies that have not confirmed it in time. They serve none
+    /// until they have received the removal.
+    pub unacknowledged: u64,
 }
 
 impl Purged {
     /// A purge of which the store does not know how many entries it has reached.
-    pub const UNKNOWN: Self = Self { entries: None, near: None, far: None };
+    pub const UNKNOWN: Self =
+        Self { entries: None, near: None, far: None, acknowledged: 0, unacknowledged: 0 };
 
     /// Returns the result of a purge of tiers, from those of its stores.
     ///
@@ -38,7 +44,15 @@ impl Purged {
     /// entries only.
     pub fn of_tiers(near: Self, far: Self) -> Self {
         let entries = far.entries.map(|far| far.max(near.entries.unwrap_or(0)));
-        Self { entries, near: near.entries, far: far.entries }
+        Self { entries, near: near.entries, far: far.entries, ..far }
+    }
+
+    /// Sets how many processes with near copies have confirmed the purge
+    /// ([`acknowledged`](Self::acknowledged)) and how many have not
+    /// ([`unacknowledged`](Self::unacknowledged)).
+    #[must_use]
+    pub fn with_nodes(self, acknowledged: u64, unacknowledged: u64) -> Self {
+        Self { acknowledged, unacknowledged, ..self }
     }
 }
 
@@ -58,6 +72,9 @@ impl Add for Purged {
             entries: sum(self.entries, other.entries),
             near: sum(self.near, other.near),
             far: sum(self.far, other.far),
+            // The purges of several scopes reach the same processes.
+            acknowledged: self.acknowledged.max(other.acknowledged),
+            unacknowledged: self.unacknowledged.max(other.unacknowledged),
         }
     }
 }
@@ -76,10 +93,15 @@ impl fmt::Display for Purged {
             Some(entries) => write!(f, "{entries} entries")?,
         }
         match (self.near, self.far) {
-            (Some(near), Some(far)) => write!(f, " (near store: {near}, far store: {far})"),
-            (Some(near), None) => write!(f, " (near store: {near})"),
-            (None, Some(far)) => write!(f, " (far store: {far})"),
-            (None, None) => Ok(()),
+            (Some(near), Some(far)) => write!(f, " (near store: {near}, far store: {far})")?,
+            (Some(near), None) => write!(f, " (near store: {near})")?,
+            (None, Some(far)) => write!(f, " (far store: {far})")?,
+            (None, None) => {}
         }
+        let nodes = self.acknowledged + self.unacknowledged;
+        if self.unacknowledged > 0 {
+            write!(f, "; {} of {nodes} processes have not confirmed it", self.unacknowledged)?;
+        }
+        Ok(())
     }
 }

@@ -5,8 +5,8 @@
 //! The files of `entries`, and `fleet/leases`, call the scripts; `entries/keys` names the keys. The
 //! scripts read the first 33 bytes of a stored value, which `entries/record` defines.
 //!
-//! No script uses the server's clock. None fails a removal because the server's memory is full:
-//! removing a key's token refuses pending writes as well as replacing it.
+//! Only the registrations of nodes use the server's clock. No script fails a removal because the
+//! server's memory is full: removing a key's token refuses pending writes as well as replacing it.
 
 use redis::Script;
 
@@ -26,6 +26,8 @@ pub(crate) struct Scripts {
     pub(crate) evict: Script,
     pub(crate) remove: Script,
     pub(crate) release_bodies: Script,
+    pub(crate) register: Script,
+    pub(crate) synchronize: Script,
     pub(crate) renew: Script,
     pub(crate) release: Script,
 }
@@ -67,6 +69,10 @@ local function barrier(key, fresh, ttl)
   end
   redis.call('PEXPIRE', key, ttl)
   return value
+end
+local function now()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 local function number(bytes)
   local number = 0
@@ -270,6 +276,36 @@ const RELEASE_BODIES: &str = "
 for _, name in ipairs(KEYS) do release_body(name, ARGV[1]) end
 return #KEYS";
 
+/// Registers a node for a time from now on.
+///
+/// KEYS: nodes. ARGV: node, time in ms.
+const REGISTER: &str = "
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', now() + ARGV[2]))
+return redis.call('PEXPIRE', KEYS[1], 60000)";
+
+/// Publishes the next number to the registered nodes, and before it a message unless it is ''.
+/// Returns the number and the nodes. Without nodes, publishes nothing.
+///
+/// KEYS: nodes, acknowledgements. ARGV: channel, beginning of the message with the number, message.
+const SYNCHRONIZE: &str = "
+local registered, nodes = redis.call('HGETALL', KEYS[1]), {}
+if #registered == 0 then return {0, nodes} end
+local current = now()
+for at = 1, #registered, 2 do
+  if tonumber(registered[at + 1]) > current then
+    table.insert(nodes, registered[at])
+  else
+    redis.call('HDEL', KEYS[1], registered[at])
+    redis.call('HDEL', KEYS[2], registered[at])
+  end
+end
+if #nodes == 0 then return {0, nodes} end
+local number = redis.call('HINCRBY', KEYS[2], 'number', 1)
+redis.call('PEXPIRE', KEYS[2], 3600000)
+if ARGV[3] ~= '' then redis.call('PUBLISH', ARGV[1], ARGV[3]) end
+redis.call('PUBLISH', ARGV[1], ARGV[2] .. number)
+return {number, nodes}";
+
 /// Extends a lease. Returns 1, or 0 if the lease has expired or has another holder.
 ///
 /// KEYS: lease. ARGV: holder, lease duration in ms.
@@ -305,6 +341,8 @@ impl Scripts {
             evict: with_functions(EVICT),
             remove: with_functions(REMOVE),
             release_bodies: with_functions(RELEASE_BODIES),
+            register: with_functions(REGISTER),
+            synchronize: with_functions(SYNCHRONIZE),
             renew: Script::new(RENEW),
             release: Script::new(RELEASE),
         }

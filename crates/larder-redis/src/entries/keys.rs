@@ -81,6 +81,16 @@ impl Keys {
         format!("{}g:{:032x}", self.prefix, hash(&[group.origin().as_bytes(), group.name().as_bytes()]))
     }
 
+    /// Returns the name of the registrations of nodes with near copies.
+    pub(crate) fn nodes(&self) -> String {
+        format!("{}n:{{nodes}}", self.prefix)
+    }
+
+    /// Returns the name of the numbers that the nodes have acknowledged, and of the last number.
+    pub(crate) fn acknowledgements(&self) -> String {
+        format!("{}a:{{nodes}}", self.prefix)
+    }
+
     /// Returns the name of the channel on which invalidations are published.
     pub(crate) fn channel(&self) -> String {
         format!("{}removed", self.prefix)

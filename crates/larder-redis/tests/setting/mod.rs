@@ -1,6 +1,7 @@
 //! Starts real servers for a test: private ones on free ports, stopped when the test ends.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod relay;
 pub(crate) mod urls;
 
 use std::{
