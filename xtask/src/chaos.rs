@@ -15,7 +15,8 @@ pub(crate) struct Args {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum What {
     /// The disk store: a process is killed while it writes (2,000 times; 200 with --short), the
-    /// disk is full or read-only, the directory is removed, bytes are damaged at random positions.
+    /// disk is full or read-only, the power fails, the directory is removed, bytes are damaged at
+    /// random positions.
     Disk,
     /// The Redis store: the server is killed, paused, full, failed over and resharded under load
     /// (ten rounds; one with --short).
@@ -27,7 +28,17 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         What::Disk => {
             crate::setup::run_for_tests()?;
             let (kills, cases) = if args.short { ("200", "48") } else { ("2000", "1000") };
-            let tests = ["crash", "damage", "descriptors", "faults", "sharing"];
+            let tests = [
+                "crash",
+                "damage",
+                "descriptors",
+                "faults",
+                "leases",
+                "limit",
+                "power",
+                "sharing",
+                "stopped",
+            ];
             let mut test = cargo();
             test.args(["test", "--release", "-p", "larder-disk"]);
             for name in tests {
@@ -38,16 +49,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         What::Redis => {
             crate::setup::run_for_tests()?;
             for _ in 0..if args.short { 1 } else { 10 } {
-                call(cargo().args([
-                    "test",
-                    "--release",
-                    "-p",
-                    "larder-redis",
-                    "--test",
-                    "faults",
-                    "--test",
-                    "fleet",
-                ]))?;
+                let mut test = cargo();
+                test.args(["test", "--release", "-p", "larder-redis"]);
+                for name in ["connections", "consistency", "faults", "fleet", "readers"] {
+                    test.args(["--test", name]);
+                }
+                call(&mut test)?;
             }
             Ok(())
         }
