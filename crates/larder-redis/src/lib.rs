@@ -9,7 +9,8 @@
 // - writing one: `entries/writer`; replacing its head: `entries/freshen`
 // - removal: `entries/removal` (key), `entries/groups`, `entries/scan` (URL prefix, everything)
 // - order of removals and writes: `entries/barrier`; lost removals: `entries/suspects`
-// - invalidations of other processes: `fleet/messages`, `fleet/invalidations`
+// - invalidations of other processes: `fleet/messages`, `fleet/invalidations`; waiting for them:
+//   `fleet/acknowledgements`; fetches in other processes: `fleet/removals`
 // - leases: `fleet/leases`, `fleet/lease_events`
 // - URLs: `client/servers`; connecting: `client/sentinels`, `client/connect`, `client/connection`
 // - commands and timeouts: `client`, `client/breaker`

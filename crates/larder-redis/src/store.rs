@@ -18,7 +18,9 @@ use crate::{
     client::{parameters::Parameters, servers::Servers},
     entries::{freshen, groups, lookup, removal, scan, writer},
     fleet::{
-        acknowledgements::settle, invalidations::RedisInvalidations, leases::RedisLeases,
+        acknowledgements::{publish_number, settle},
+        invalidations::RedisInvalidations,
+        leases::RedisLeases,
         removals::RedisRemovals,
     },
     shared::Shared,
@@ -117,6 +119,12 @@ impl RedisStore {
         Servers::parse(&url)?.check()
     }
 
+    /// Waits until all processes have applied a removal of `scope` to their near copies.
+    async fn settle(&self, scope: Scope<'_>, purged: Purged) -> Result<Purged, StoreError> {
+        let published = publish_number(&self.shared, self.shared.sender.of_scope(scope)).await?;
+        Ok(settle(&self.shared, published, purged).await)
+    }
+
     /// Returns the counters of this process and figures of the servers. Scans all keys of the
     /// servers.
     ///
@@ -167,12 +175,12 @@ impl CacheStore for RedisStore {
 
     async fn remove(&self, scope: Scope<'_>) -> Result<Purged, StoreError> {
         let removed = match scope {
-            Scope::Key(key) => removal::remove(&self.shared, key).await?.into(),
+            Scope::Key(key) => return removal::remove(&self.shared, key).await,
             Scope::Group(group) => groups::remove(&self.shared, group).await.map(|()| Purged::UNKNOWN)?,
             Scope::Prefix(url) => scan::remove_prefix(&self.shared, url).await?.into(),
             Scope::All => scan::remove_all(&self.shared).await?.into(),
         };
-        settle(&self.shared, self.shared.sender.of_scope(scope), removed).await
+        self.settle(scope, removed).await
     }
 
     async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Purged, StoreError> {
@@ -184,7 +192,7 @@ impl CacheStore for RedisStore {
             Scope::Prefix(url) => scan::mark_prefix_stale(&self.shared, self, url, at).await?.into(),
             Scope::All => scan::mark_prefix_stale(&self.shared, self, "", at).await?.into(),
         };
-        settle(&self.shared, self.shared.sender.of_scope(scope), marked).await
+        self.settle(scope, marked).await
     }
 
     fn leases(&self) -> Option<&dyn Leases> {

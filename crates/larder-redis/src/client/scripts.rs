@@ -39,6 +39,9 @@ pub(crate) struct Scripts {
 /// created from the token `fresh`, unless that is ''. A server without memory for it has no epoch,
 /// which makes all its entries stale.
 ///
+/// `synchronize` publishes the next number to the registered nodes, and before it a message unless
+/// it is ''. It returns the number and the nodes. Without nodes, it publishes nothing.
+///
 /// `barrier` returns the barrier's token and its counter of group removals, and creates it from
 /// `fresh` if it is missing.
 const FUNCTIONS: &str = "
@@ -73,6 +76,25 @@ end
 local function now()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+local function synchronize(registrations, acknowledgements, channel, prefix, message)
+  local registered, nodes = redis.call('HGETALL', registrations), {}
+  if #registered == 0 then return {0, nodes} end
+  local current = now()
+  for at = 1, #registered, 2 do
+    if tonumber(registered[at + 1]) > current then
+      table.insert(nodes, registered[at])
+    else
+      redis.call('HDEL', registrations, registered[at])
+      redis.call('HDEL', acknowledgements, registered[at])
+    end
+  end
+  if #nodes == 0 then return {0, nodes} end
+  local number = redis.call('HINCRBY', acknowledgements, 'number', 1)
+  redis.call('PEXPIRE', acknowledgements, 3600000)
+  if message ~= '' then redis.call('PUBLISH', channel, message) end
+  redis.call('PUBLISH', channel, prefix .. number)
+  return {number, nodes}
 end
 local function number(bytes)
   local number = 0
@@ -267,7 +289,9 @@ local variants = redis.call('HVALS', KEYS[1])
 for _, old in ipairs(variants) do release_body_of(old, ARGV[1], ARGV[2]) end
 redis.call('UNLINK', KEYS[1])
 if ARGV[4] ~= '' then redis.call('PUBLISH', ARGV[3], ARGV[4]) end
-return #variants";
+if not KEYS[3] then return {#variants, 0, {}} end
+local published = synchronize(KEYS[3], KEYS[4], ARGV[3], ARGV[5], '')
+return {#variants, published[1], published[2]}";
 
 /// Releases bodies: they stay for the grace time, for those who are reading them.
 ///
@@ -288,23 +312,7 @@ return redis.call('PEXPIRE', KEYS[1], 60000)";
 ///
 /// KEYS: nodes, acknowledgements. ARGV: channel, beginning of the message with the number, message.
 const SYNCHRONIZE: &str = "
-local registered, nodes = redis.call('HGETALL', KEYS[1]), {}
-if #registered == 0 then return {0, nodes} end
-local current = now()
-for at = 1, #registered, 2 do
-  if tonumber(registered[at + 1]) > current then
-    table.insert(nodes, registered[at])
-  else
-    redis.call('HDEL', KEYS[1], registered[at])
-    redis.call('HDEL', KEYS[2], registered[at])
-  end
-end
-if #nodes == 0 then return {0, nodes} end
-local number = redis.call('HINCRBY', KEYS[2], 'number', 1)
-redis.call('PEXPIRE', KEYS[2], 3600000)
-if ARGV[3] ~= '' then redis.call('PUBLISH', ARGV[1], ARGV[3]) end
-redis.call('PUBLISH', ARGV[1], ARGV[2] .. number)
-return {number, nodes}";
+return synchronize(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3])";
 
 /// Extends a lease. Returns 1, or 0 if the lease has expired or has another holder.
 ///

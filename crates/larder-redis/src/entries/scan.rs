@@ -104,7 +104,7 @@ async fn remove_entries(shared: &Shared, found: Vec<Vec<u8>>) -> Result<u64, Sto
     let names: Vec<Names> = found.into_iter().filter_map(Names::of_entry).collect();
     let mut count = 0;
     for batch in names.chunks(MAX_IN_FLIGHT) {
-        let removed = batch.iter().map(|names| remove_names(shared, names, Vec::new()));
+        let removed = batch.iter().map(|names| remove_names(shared, names));
         count += futures_util::future::try_join_all(removed).await?.iter().sum::<u64>();
     }
     Ok(count)

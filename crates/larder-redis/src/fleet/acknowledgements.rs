@@ -38,16 +38,25 @@ pub(crate) async fn acknowledge(shared: &Shared, node: &Token, number: u64) {
     let _: Result<i64, _> = shared.client.query("acknowledgement", &command).await;
 }
 
-/// Waits until each node has applied a removal that was published, or serves no near copies.
+/// Publishes the number of a removal that was published before, and returns it with the nodes that
+/// acknowledge it.
 ///
 /// `message` announces the removal. On a Cluster it is published again, because only messages from
 /// one node arrive in order.
-pub(crate) async fn settle(shared: &Shared, message: Vec<u8>, purged: Purged) -> Result<Purged, StoreError> {
+pub(crate) async fn publish_number(
+    shared: &Shared,
+    message: Vec<u8>,
+) -> Result<(u64, Vec<String>), StoreError> {
     let again = if shared.client.is_cluster() { message } else { Vec::new() };
     let mut script = shared.scripts.synchronize.prepare_invoke();
     script.key(shared.keys.nodes()).key(shared.keys.acknowledgements());
     script.arg(shared.keys.channel()).arg(shared.sender.number_prefix()).arg(again);
-    let (number, nodes): (u64, Vec<String>) = shared.client.invoke("removal", &script).await?;
+    shared.client.invoke("removal", &script).await
+}
+
+/// Waits until each node has applied a removal, or serves no near copies. Returns the result of the
+/// removal with the number of nodes.
+pub(crate) async fn settle(shared: &Shared, (number, nodes): (u64, Vec<String>), purged: Purged) -> Purged {
     let mut silent = nodes.len();
     if silent > 0 {
         let _ = timeout(WAIT, async {
@@ -69,5 +78,5 @@ pub(crate) async fn settle(shared: &Shared, message: Vec<u8>, purged: Purged) ->
         .await;
     }
     let count = |nodes: usize| nodes as u64;
-    Ok(purged.with_nodes(count(nodes.len() - silent), count(silent)))
+    purged.with_nodes(count(nodes.len() - silent), count(silent))
 }
