@@ -3,7 +3,13 @@
 
 mod setting;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use larder_core::{CacheStore, Scope};
+use larder_memory::MemoryStore;
+use larder_testkit::{head, key};
+use larder_tiered::TieredStore;
+use tokio::time::Instant;
 
 larder_testkit::store_suite!(single, async { setting::store(setting::shared()).await });
 
@@ -17,7 +23,24 @@ larder_testkit::store_suite!(cluster, async {
     setting::store(url).await
 });
 
-larder_testkit::store_suite!(tiered, async {
-    let far = Arc::new(setting::store(setting::shared()).await);
-    larder_tiered::TieredStore::new(Arc::new(larder_memory::MemoryStore::default()), far)
-});
+larder_testkit::store_suite!(tiered, async { tiered_store().await });
+
+/// Returns a memory store over a server, once its near copies are served: before, the entries have
+/// the ids of the far store.
+async fn tiered_store() -> TieredStore {
+    let (near, far) = (Arc::new(MemoryStore::default()), setting::store(setting::shared()).await);
+    let store = TieredStore::new(Arc::clone(&near) as Arc<dyn CacheStore>, Arc::new(far));
+    let (page, head) = (key("/warm"), Arc::new(head(&[("cache-control", "max-age=60")], &[])));
+    let reserved = store.reserve(&page).await.expect("it reserves");
+    let keep_until = head.keep_until();
+    let writer = reserved.begin(head, Some(0), keep_until).await.expect("it begins");
+    writer.commit().await.expect("it commits");
+    let start = Instant::now();
+    while near.lookup(&page).await.expect("it looks up").is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(20), "the feed does not connect");
+        store.lookup(&page).await.expect("it looks up");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    store.remove(Scope::All).await.expect("it removes");
+    store
+}
