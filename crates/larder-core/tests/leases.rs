@@ -258,3 +258,26 @@ async fn processes_revalidate_a_stale_page_once() {
     settle().await;
     assert_eq!(read(get(&caches[3])).await.0, "hit; ttl=60");
 }
+
+/// `larder get URL... | less` held the leases of what it had begun to fetch while its user did not scroll.
+/// Other processes waited 30 s for each page.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_holds_no_lease() {
+    let store = DelegatingStore::<Leasing>::default();
+    let (origin, mut requests) = ManualOrigin::new();
+    let caches = [0, 1].map(|_| Cache::builder(Arc::new(store.clone())).build());
+    let mut stalled =
+        Box::pin(caches[0].fetch(request("GET", "/", &[]), Arc::clone(&origin) as Arc<dyn Origin>));
+    let received = tokio::select! {
+        _ = &mut stalled => panic!("the origin has not responded"),
+        received = requests.next() => received,
+    };
+    // From now on, it is not polled.
+    received.respond(200, FRESH, b"page");
+    let started = tokio::time::Instant::now();
+    let (cache, origin) = (caches[1].clone(), Arc::clone(&origin) as Arc<dyn Origin>);
+    let second = tokio::spawn(async move { cache.fetch(request("GET", "/", &[]), origin).await });
+    assert_eq!(read(second).await.1, b"page");
+    assert!(requests.is_empty() && started.elapsed().as_secs() == 0, "{:?}", started.elapsed());
+    assert!(stalled.await.is_ok());
+}

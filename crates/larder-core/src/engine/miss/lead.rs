@@ -1,7 +1,14 @@
 //! Leads the fetch of a key: claims its lease where processes share the store, looks up what other
 //! fetches have stored, fetches, and completes the flight.
 
-use std::sync::Arc;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{self, Poll},
+};
+
+use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 
 use super::{
     super::{
@@ -17,7 +24,7 @@ use super::{
     flights::Leader,
     stored::{Step, use_stored},
 };
-use crate::{Candidates, Claim, timeout::within};
+use crate::{Candidates, Claim, OriginError, OriginErrorKind, timeout::within};
 
 /// Number of times that a request waits for another process's fetch before it fetches without a
 /// lease.
@@ -27,6 +34,47 @@ const MAX_CLAIMS: u32 = 3;
 ///
 /// `found` is what the lookup found, unless that may be out of date.
 pub(super) async fn lead(
+    cx: &Arc<Context>,
+    request: &PendingRequest,
+    found: Option<(ForwardPlan, Candidates)>,
+    leader: Leader,
+) -> Result<CacheResponse, FetchError> {
+    if cx.store.leases().is_none() {
+        return fetch_as_leader(cx, request, found, leader).await;
+    }
+    // Other processes wait for the lease. It must not be held by a client that does not read: its
+    // future may not be polled for a long time.
+    let (shared, request) = (Arc::clone(cx), request.clone());
+    let fetching = async move { fetch_as_leader(&shared, &request, found, leader).await };
+    let task = AbortOnDrop(tokio::spawn(fetching.in_current_span()));
+    task.await
+}
+
+/// A task that ends when this is dropped.
+struct AbortOnDrop(JoinHandle<Result<CacheResponse, FetchError>>);
+
+impl Future for AbortOnDrop {
+    type Output = Result<CacheResponse, FetchError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx).map(|result| {
+            result.unwrap_or_else(|error| {
+                // The task has panicked, or the runtime is shutting down.
+                let kind = if error.is_panic() { OriginErrorKind::Internal } else { OriginErrorKind::Closed };
+                Err(FetchError::Origin(OriginError::new(kind).with_source(error)))
+            })
+        })
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Fetches as the leader of a flight, unless the response is stored by now.
+async fn fetch_as_leader(
     cx: &Arc<Context>,
     request: &PendingRequest,
     mut found: Option<(ForwardPlan, Candidates)>,
