@@ -259,8 +259,8 @@ async fn processes_revalidate_a_stale_page_once() {
     assert_eq!(read(get(&caches[3])).await.0, "hit; ttl=60");
 }
 
-/// `larder get URL... | less` held the leases of what it had begun to fetch while its user did not scroll.
-/// Other processes waited 30 s for each page.
+/// `larder get URL... | less` held the leases of what it had begun to fetch while its user did not
+/// scroll. Other processes waited 30 s for each page.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_read_holds_no_lease() {
     let store = DelegatingStore::<Leasing>::default();
