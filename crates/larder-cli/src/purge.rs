@@ -4,7 +4,7 @@
 use std::{process::ExitCode, sync::Arc};
 
 use larder::core::{
-    Cache, CacheGroup, CacheStore, Scope, StoreError,
+    CacheGroup, CacheStore, Clock as _, Scope, StoreError, SystemClock,
     adapter::{KeyRules, PurgePrefix, PurgeUrl},
 };
 
@@ -138,6 +138,7 @@ async fn purge_through(admin: &str, args: &Args) -> anyhow::Result<ExitCode> {
         (Some(near), Some(far)) => format!("; near store: {near}, far store: {far}"),
         _ => String::new(),
     };
+    warn_of_silent(number("acknowledged").unwrap_or(0), number("unacknowledged").unwrap_or(0));
     match number("removed") {
         Some(count) => println!("removed {count}{tiers}"),
         None => {
@@ -173,8 +174,20 @@ async fn purge(
     scope: Scope<'_>,
     is_soft: bool,
 ) -> Result<Option<u64>, StoreError> {
-    let purged = if is_soft { cache(store).soft_purge(scope).await } else { store.remove(scope).await };
-    Ok(purged?.entries)
+    let purged =
+        if is_soft { store.mark_stale(scope, SystemClock.now()).await } else { store.remove(scope).await }?;
+    warn_of_silent(purged.acknowledged, purged.unacknowledged);
+    Ok(purged.entries)
+}
+
+/// Warns of processes that have not confirmed that they removed their near copies.
+fn warn_of_silent(acknowledged: u64, unacknowledged: u64) {
+    if unacknowledged > 0 {
+        eprintln!(
+            "larder: {unacknowledged} of {} processes with near copies have not confirmed it; they serve none until they have",
+            acknowledged + unacknowledged
+        );
+    }
 }
 
 /// Returns the number of entries in the form that follows the name of what was purged.
@@ -184,11 +197,6 @@ fn in_parentheses(count: Option<u64>) -> String {
         Some(1) => " (1 entry)".to_owned(),
         Some(count) => format!(" ({count} entries)"),
     }
-}
-
-/// Creates an engine over the store, for soft purges.
-fn cache(store: &Arc<dyn CacheStore>) -> Cache {
-    Cache::builder(Arc::clone(store)).build()
 }
 
 /// Returns the group `tag` of the origin that `--of` names.

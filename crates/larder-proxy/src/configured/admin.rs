@@ -261,15 +261,18 @@ impl Admin {
         let purged: Purged = purged.into_iter().sum();
         let mut body = serde_json::json!({ "purged": name, "soft": is_soft });
         let removed = purged.entries.filter(|_| matches!(scopes, [.., Scope::Prefix(_)]) && !is_soft);
+        let nodes = purged.acknowledged + purged.unacknowledged;
         let members = [
+            ("acknowledged", (nodes > 0).then_some(purged.acknowledged)),
+            ("unacknowledged", (nodes > 0).then_some(purged.unacknowledged)),
             ("entries", purged.entries),
             ("removed", removed),
             ("near_entries", purged.near),
             ("far_entries", purged.far),
         ];
-        for (name, entries) in members {
-            if let Some(entries) = entries {
-                body[name] = entries.into();
+        for (name, number) in members {
+            if let Some(number) = number {
+                body[name] = number.into();
             }
         }
         Ok(body)
