@@ -1,8 +1,8 @@
-//! Remembers the origins that have just failed, so that a stale response is served at once instead
-//! of after the same wait as before (RFC 5861 §4).
+//! Remembers the origins that were just out of reach, so that a stale response is served at once
+//! instead of after the same wait as before (RFC 5861 §4).
 //!
-//! `serve` records a failure, and `miss/stored` reads it. The table has a fixed size: if two
-//! origins share a slot, the earlier failure is forgotten.
+//! `fetch/on_error` records a failure, and `miss/stored` reads it. The table has a fixed size: if
+//! two origins share a slot, the earlier failure is forgotten.
 
 use std::{hash::BuildHasher as _, hash::RandomState, time::Duration};
 

@@ -223,7 +223,6 @@ pub(super) async fn serve_stale_on_error(
     let now = cx.now();
     let stored = &candidates.get(selected.index)?.head;
     cx.rules.stale_on_failure(&head, stored, now, failure)?;
-    cx.failing.record(&pending.target, now);
     let mut status = plan.status();
     status.ttl = Some(selected.ttl);
     status.detail = Some(CacheDetail::StaleIfError);
