@@ -17,7 +17,7 @@ use super::super::{
 };
 use crate::{
     Body, Candidates, ForwardReason, OriginError, OriginErrorKind, Reservation, head_within,
-    policy::{Exchange, Failure},
+    policy::{Exchange, Failure, StalePermission},
     timeout::within,
 };
 
@@ -101,7 +101,8 @@ impl<'a> OriginExchange<'a> {
         let stored = selected.and_then(|selected| self.candidates.get(selected.index));
         let may_be_stale = stored.is_some_and(|stored| {
             let head = self.request.head();
-            cx.rules.stale_on_failure(&head, &stored.head, cx.now(), Failure::Disconnected).is_some()
+            let permission = cx.rules.stale_on_failure(&head, &stored.head, cx.now(), Failure::Disconnected);
+            permission == Some(StalePermission::IfError)
         });
         if may_be_stale {
             limits.origin_timeout.min(limits.stale_if_error_timeout)

@@ -10,7 +10,7 @@ use super::super::{
 };
 use crate::{
     CacheDetail, CacheStatus, Candidates,
-    policy::{Failure, Selected},
+    policy::{Failure, Selected, StalePermission},
 };
 
 /// What the stored responses are good for.
@@ -82,6 +82,8 @@ fn stale_of_failing_origin(
         return None;
     }
     let stored = &candidates.get(selected.index)?.head;
-    cx.rules.stale_on_failure(&request.head(), stored, now, Failure::Disconnected)?;
-    Some(selected)
+    // Not because the cache serves stale responses of its own accord while it is disconnected: the
+    // connection may work again.
+    let permission = cx.rules.stale_on_failure(&request.head(), stored, now, Failure::Disconnected)?;
+    (permission == StalePermission::IfError).then_some(selected)
 }
