@@ -14,7 +14,7 @@ use super::{
     },
     flights::{Flight, Role},
     follow::{Followed, follow},
-    lead::{finish, lead},
+    lead::{finish, lead, lead_in_task},
     ranges::{self, Sharing},
     reloads::{may_reload, serve_without_reload},
 };
@@ -55,7 +55,10 @@ pub(super) async fn collapse(
                 let is_current =
                     cx.flights.generation(&request.key) == generation && flight_key == request.key;
                 let found = is_current.then_some((plan, candidates));
-                return lead(cx, request, found, leader).await;
+                return match cx.store.leases() {
+                    Some(_) => lead_in_task(cx, request, found, leader).await,
+                    None => lead(cx, request, found, leader).await,
+                };
             }
             Role::Follower(flight) if !is_current(cx, request, &flight).await => {
                 // It is in the map under one of these.

@@ -30,24 +30,19 @@ use crate::{Candidates, Claim, OriginError, OriginErrorKind, timeout::within};
 /// lease.
 const MAX_CLAIMS: u32 = 3;
 
-/// Serves a request as the leader of a flight.
+/// Serves a request as the leader of a flight, in a task, for a store with leases.
 ///
-/// `found` is what the lookup found, unless that may be out of date.
-pub(super) async fn lead(
+/// Other processes wait for the lease. It must not be held by a client that does not read: its
+/// future may not be polled for a long time.
+pub(super) async fn lead_in_task(
     cx: &Arc<Context>,
     request: &PendingRequest,
     found: Option<(ForwardPlan, Candidates)>,
     leader: Leader,
 ) -> Result<CacheResponse, FetchError> {
-    if cx.store.leases().is_none() {
-        return fetch_as_leader(cx, request, found, leader).await;
-    }
-    // Other processes wait for the lease. It must not be held by a client that does not read: its
-    // future may not be polled for a long time.
     let (shared, request) = (Arc::clone(cx), request.clone());
-    let fetching = async move { fetch_as_leader(&shared, &request, found, leader).await };
-    let task = AbortOnDrop(tokio::spawn(fetching.in_current_span()));
-    task.await
+    let leading = async move { lead(&shared, &request, found, leader).await };
+    AbortOnDrop(tokio::spawn(leading.in_current_span())).await
 }
 
 /// A task that ends when this is dropped.
@@ -73,8 +68,10 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Fetches as the leader of a flight, unless the response is stored by now.
-async fn fetch_as_leader(
+/// Serves a request as the leader of a flight.
+///
+/// `found` is what the lookup found, unless that may be out of date.
+pub(super) async fn lead(
     cx: &Arc<Context>,
     request: &PendingRequest,
     mut found: Option<(ForwardPlan, Candidates)>,
