@@ -43,9 +43,9 @@ pub use origin::{Origin, OriginError, OriginErrorKind};
 pub use origin_report::OriginReport;
 pub use store::{
     BodySource, ByteStream, CacheStore, Candidate, Candidates, Change, Claim, EntryId, Epochs, HeldLease,
-    Invalidation, InvalidationFeed, InvalidationStream, KeyValue, KeyValueStore, Lease, Leases, Purged,
-    Removal, RemovalToken, Removals, Reservation, Scope, StoreError, StoreErrorKind, StoreWriter, StoredBody,
-    Ticket, mark_key_stale,
+    Invalidation, InvalidationFeed, InvalidationStream, KeyValue, KeyValueStore, Lease, Leases, OwnedScope,
+    Purged, Removal, RemovalToken, Removals, Reservation, Scope, StoreError, StoreErrorKind, StoreWriter,
+    StoredBody, Ticket, mark_key_stale,
 };
 pub use timeout::head_within;
 pub use upgrade::{Upgrade, Upgraded};

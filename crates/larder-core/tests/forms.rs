@@ -127,6 +127,19 @@ async fn an_unsafe_request_invalidates_all_forms() {
     expect_all_gone(&mut it).await;
 }
 
+/// The same if the client of the PUT is gone before the origin's response: it may have been carried
+/// out.
+#[tokio::test]
+async fn an_unsafe_request_without_response_invalidates_all_forms() {
+    let mut it = setting();
+    store_all(&mut it).await;
+    let put = send(&it, "PUT", &[("x-country", "fr")], "new");
+    let _unanswered = it.requests.next().await;
+    put.abort();
+    assert!(put.await.is_err());
+    expect_all_gone(&mut it).await;
+}
+
 #[tokio::test]
 async fn other_urls_keep_their_forms() {
     let mut it = setting();

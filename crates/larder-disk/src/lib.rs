@@ -9,8 +9,8 @@
 // - writing an entry: `writer`, `volume/segment`, `partial_body` (slow clients), then
 //   `volume/commit`
 // - removal: `volume/removal` (key, group, URL prefix, everything), `state/tombstones`; removals
-//   that fail: `state/unconfirmed`, `owned_scope`; soft purges: `volume/marking`; damaged entries:
-//   `volume/damage`
+//   that fail: `state/unconfirmed`, `pending_removal`; soft purges: `volume/marking`; damaged
+//   entries: `volume/damage`
 // - fetches by several processes: `leases`, `state/lease_table`
 // - space: `sizes`, `volume/space`, `volume/eviction`, `volume/clock_hand`; leftovers of crashes:
 //   `volume/recovery`, `maintenance`
@@ -24,8 +24,8 @@ mod fs;
 mod leases;
 mod maintenance;
 mod options;
-mod owned_scope;
 mod partial_body;
+mod pending_removal;
 mod shared;
 mod sizes;
 mod state;

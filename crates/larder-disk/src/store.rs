@@ -5,8 +5,8 @@ use std::{fmt, io, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use larder_core::{
-    CacheKey, CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Purged, Removals, Reservation,
-    Scope, StoreError, StoredHead, Timestamp,
+    CacheKey, CacheStore, Candidates, EntryId, InvalidationFeed, Leases, OwnedScope, Purged, Removals,
+    Reservation, Scope, StoreError, StoredHead, Timestamp,
 };
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     error::{failed, inspected},
     fs::{blocking::blocking, pread::ReadMode},
     maintenance,
-    owned_scope::{OwnedScope, PendingRemoval},
+    pending_removal::PendingRemoval,
     shared::Shared,
     state::counters::Counters,
     stats::collect_stats,
@@ -211,7 +211,7 @@ impl CacheStore for DiskStore {
         let mut pending = PendingRemoval::new(self.shared.volume(), scope);
         let scope = OwnedScope::of(scope);
         let removed = self.run_blocking(move |volume| {
-            removal::remove(volume, scope.get()).map_err(failed("could not remove entries"))
+            removal::remove(volume, scope.as_scope()).map_err(failed("could not remove entries"))
         });
         let removed = removed.await?;
         let volume = self.shared.volume();
@@ -223,7 +223,7 @@ impl CacheStore for DiskStore {
 
     async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Purged, StoreError> {
         let scope = OwnedScope::of(scope);
-        self.run_blocking(move |volume| mark_stale(volume, scope.get(), at)).await
+        self.run_blocking(move |volume| mark_stale(volume, scope.as_scope(), at)).await
     }
 
     fn leases(&self) -> Option<&dyn Leases> {

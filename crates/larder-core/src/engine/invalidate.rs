@@ -11,13 +11,9 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    context::Context,
-    events::StoreStep,
-    unconfirmed::{Effect, OwnedScope},
-};
+use super::{context::Context, events::StoreStep, unconfirmed::Effect};
 use crate::timeout::within;
-use crate::{CacheKey, Purged, Scope, StoreError, StoreErrorKind};
+use crate::{OwnedScope, Purged, Scope, StoreError, StoreErrorKind};
 
 /// The pause before removals are repeated that the store has not confirmed, and its maximum. It
 /// doubles while the store fails.
@@ -37,10 +33,10 @@ pub(super) async fn mark_stale(cx: &Arc<Context>, scope: Scope<'_>) -> Result<Pu
     InProgress::begin(cx, OwnedScope::of(scope), Effect::MarkStale(cx.now())).carry_out().await
 }
 
-/// Removes the responses of a key in the background.
-pub(super) fn remove_later(cx: &Arc<Context>, key: &CacheKey) {
+/// Removes the responses of a scope in the background.
+pub(super) fn remove_later(cx: &Arc<Context>, scope: OwnedScope) {
     // Dropped at once, which leaves the removal to the task that repeats removals.
-    drop(InProgress::begin(cx, OwnedScope::Key(key.clone()), Effect::Remove));
+    drop(InProgress::begin(cx, scope, Effect::Remove));
 }
 
 /// A removal of which the store's confirmation is awaited. If it is dropped before, the removal is

@@ -13,43 +13,12 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::{CacheGroup, CacheKey, Candidate, Candidates, Scope, Timestamp};
+use crate::{CacheGroup, CacheKey, Candidate, Candidates, OwnedScope, Timestamp};
 
 /// Most removals in the table. Beyond it, they become one removal of everything.
 const MAX_REMOVALS: usize = 4096;
 /// Most prefixes in the table. Each lookup compares all of them.
 const MAX_PREFIXES: usize = 64;
-
-/// A [`Scope`] that owns its contents.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum OwnedScope {
-    Key(CacheKey),
-    Group(CacheGroup),
-    Prefix(Box<str>),
-    All,
-}
-
-impl OwnedScope {
-    /// Copies a scope.
-    pub(super) fn of(scope: Scope<'_>) -> Self {
-        match scope {
-            Scope::Key(key) => Self::Key(key.clone()),
-            Scope::Group(group) => Self::Group(group.clone()),
-            Scope::Prefix(prefix) => Self::Prefix(prefix.into()),
-            Scope::All => Self::All,
-        }
-    }
-
-    /// Returns the scope.
-    pub(super) fn as_scope(&self) -> Scope<'_> {
-        match self {
-            Self::Key(key) => Scope::Key(key),
-            Self::Group(group) => Scope::Group(group),
-            Self::Prefix(prefix) => Scope::Prefix(prefix),
-            Self::All => Scope::All,
-        }
-    }
-}
 
 /// What a removal does to the responses of its scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

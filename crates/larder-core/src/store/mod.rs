@@ -36,7 +36,7 @@ pub use leases::{Claim, HeldLease, Lease, Leases};
 pub use marking::mark_key_stale;
 pub use purged::Purged;
 pub use removals::{RemovalToken, Removals};
-pub use scope::Scope;
+pub use scope::{OwnedScope, Scope};
 pub use writer::{Reservation, StoreWriter};
 
 /// Identifies one committed entry of a store.

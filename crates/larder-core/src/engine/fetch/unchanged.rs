@@ -14,8 +14,7 @@ use super::{
     on_response::store_response,
 };
 use crate::{
-    Body, CacheGroup, CacheKey, CacheStatus, Candidates, ForwardReason, OriginError, OriginErrorKind, Scope,
-    TargetUri,
+    Body, CacheKey, CacheStatus, Candidates, ForwardReason, OriginError, OriginErrorKind, OwnedScope,
     policy::{invalidation_groups, invalidation_targets},
 };
 
@@ -37,7 +36,7 @@ pub(in super::super) async fn fetch_unchanged(
         // A GET with content: the content is not in the key.
         return pass(request, reply, ForwardReason::Request);
     }
-    invalidate(cx, request, invalidation_scope(request, &reply.response)).await;
+    invalidate(cx, request, &reply.response).await;
     let plan = ForwardPlan::new(None, ForwardReason::Method);
     // Not earlier: the request may have invalidated its own key.
     let reservation = reserve(cx, request).await;
@@ -61,7 +60,7 @@ pub(in super::super) async fn fetch_past_cache(
         Err(error) => return failed(error),
     };
     if !request.head().may_reuse() {
-        invalidate(cx, request, invalidation_scope(request, &reply.response)).await;
+        invalidate(cx, request, &reply.response).await;
     }
     pass(request, reply, ForwardReason::Bypass)
 }
@@ -112,52 +111,39 @@ impl Drop for Unanswered<'_> {
         if self.is_over {
             return;
         }
-        let (method, target) = (&self.request.parts.method, &self.request.target);
-        for target in invalidation_targets(method, target, StatusCode::OK, &HeaderMap::new()) {
-            for key in keys_of(self.request, &target) {
-                invalidate::remove_later(self.cx, &key);
-            }
+        for scope in invalidated(self.request, StatusCode::OK, &HeaderMap::new()) {
+            invalidate::remove_later(self.cx, scope);
         }
     }
 }
 
-/// Purges the targets and groups that an unsafe request has invalidated.
-async fn invalidate(cx: &Arc<Context>, request: &PendingRequest, scope: (Vec<TargetUri>, Vec<CacheGroup>)) {
-    // A failure is reported where it occurs, and the removal is repeated; the client still gets the
-    // origin's response.
-    for target in scope.0 {
-        for key in keys_of(request, &target) {
-            let _ = invalidate::remove(cx, Scope::Key(&key)).await;
-        }
-        if let Some(url) = &request.options.form_of {
-            let forms = forms_of(&url.for_target(&target));
-            let _ = invalidate::remove(cx, Scope::Group(&forms)).await;
-        }
-    }
-    for group in scope.1 {
-        let _ = invalidate::remove(cx, Scope::Group(&group)).await;
+/// Purges what an unsafe request has invalidated.
+async fn invalidate(cx: &Arc<Context>, request: &PendingRequest, response: &Response<Body>) {
+    for scope in invalidated(request, response.status(), response.headers()) {
+        // A failure is reported where it occurs, and the removal is repeated; the client still gets
+        // the origin's response.
+        let _ = invalidate::remove(cx, scope.as_scope()).await;
     }
 }
 
-/// Returns the keys under which responses of a target may be stored that this request has changed:
-/// one with a key of its own has changed what is stored under that key and under the plain key.
-fn keys_of(request: &PendingRequest, target: &TargetUri) -> Vec<CacheKey> {
-    let mut keys = vec![CacheKey::new(target), request.key.for_target(target)];
-    if *target == request.target {
-        keys.push(request.key.clone());
+/// Returns what an exchange with an unsafe method invalidates: all that is stored of its targets,
+/// and groups.
+fn invalidated(request: &PendingRequest, status: StatusCode, fields: &HeaderMap) -> Vec<OwnedScope> {
+    let (method, own) = (&request.parts.method, &request.target);
+    let mut scopes = Vec::new();
+    for target in invalidation_targets(method, own, status, fields) {
+        // A request with a key of its own has changed what is stored under that key and under the
+        // plain key.
+        let mut keys = vec![CacheKey::new(&target), request.key.for_target(&target)];
+        if target == *own {
+            keys.push(request.key.clone());
+        }
+        keys.dedup();
+        scopes.extend(keys.into_iter().map(OwnedScope::Key));
+        let url = request.options.form_of.as_ref();
+        scopes.extend(url.map(|url| OwnedScope::Group(forms_of(&url.for_target(&target)))));
     }
-    keys.dedup();
-    keys
-}
-
-/// Returns the targets and groups that an exchange with an unsafe method invalidates.
-fn invalidation_scope(
-    request: &PendingRequest,
-    response: &Response<Body>,
-) -> (Vec<TargetUri>, Vec<CacheGroup>) {
-    let (method, status, fields) = (&request.parts.method, response.status(), response.headers());
-    (
-        invalidation_targets(method, &request.target, status, fields),
-        invalidation_groups(method, &request.target, status, fields),
-    )
+    let groups = invalidation_groups(method, own, status, fields);
+    scopes.extend(groups.into_iter().map(OwnedScope::Group));
+    scopes
 }
