@@ -19,7 +19,7 @@ use larder_core::{
 };
 use larder_memory::MemoryStore;
 use larder_testkit::{DelegatingStore, ManualOrigin, StoreDelegate};
-use setting::{read, request, settle};
+use setting::{FetchTask, read, request, settle};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 const FRESH: &[(&str, &str)] = &[("cache-control", "max-age=60")];
@@ -75,15 +75,18 @@ fn the_leases_of_a_store_are_reached_through_pointers() {
     assert!(CacheStore::leases(&shared).is_some() && CacheStore::leases(&boxed).is_some());
 }
 
+/// Sends a request in a new task, to this process of several.
+fn get_from(cache: &Cache, origin: &Arc<ManualOrigin>) -> FetchTask {
+    let (cache, origin) = (cache.clone(), Arc::clone(origin) as Arc<dyn Origin>);
+    tokio::spawn(async move { cache.fetch(request("GET", "/", &[]), origin).await })
+}
+
 #[tokio::test]
 async fn two_processes_fetch_a_cold_key_once() {
     let store = DelegatingStore::<Leasing>::default();
     let (origin, mut requests) = ManualOrigin::new();
     let caches = [0, 1].map(|_| Cache::builder(Arc::new(store.clone())).build());
-    let get = |cache: &Cache| {
-        let (cache, origin) = (cache.clone(), Arc::clone(&origin) as Arc<dyn Origin>);
-        tokio::spawn(async move { cache.fetch(request("GET", "/", &[]), origin).await })
-    };
+    let get = |cache: &Cache| get_from(cache, &origin);
     let fetches: Vec<_> = (0..20).map(|n| get(&caches[n % 2])).collect();
     let first = requests.next().await;
     settle().await;
@@ -100,10 +103,7 @@ async fn another_process_takes_over_when_the_lease_holder_dies() {
     let store = DelegatingStore::<Leasing>::default();
     let (origin, mut requests) = ManualOrigin::new();
     let caches = [0, 1].map(|_| Cache::builder(Arc::new(store.clone())).build());
-    let get = |cache: &Cache| {
-        let (cache, origin) = (cache.clone(), Arc::clone(&origin) as Arc<dyn Origin>);
-        tokio::spawn(async move { cache.fetch(request("GET", "/", &[]), origin).await })
-    };
+    let get = |cache: &Cache| get_from(cache, &origin);
     let dies = get(&caches[0]);
     let _lost = requests.next().await;
     let waits = get(&caches[1]);
@@ -240,10 +240,7 @@ async fn processes_revalidate_a_stale_page_once() {
     let store = DelegatingStore::<Leasing>::default();
     let (origin, mut requests) = ManualOrigin::new();
     let caches = [0, 1, 2, 3].map(|_| Cache::builder(Arc::new(store.clone())).build());
-    let get = |cache: &Cache| {
-        let (cache, origin) = (cache.clone(), Arc::clone(&origin) as Arc<dyn Origin>);
-        tokio::spawn(async move { cache.fetch(request("GET", "/", &[]), origin).await })
-    };
+    let get = |cache: &Cache| get_from(cache, &origin);
     let first = get(&caches[0]);
     requests.next().await.respond(200, STALE, b"page");
     assert_eq!(read(first).await.1, b"page");
@@ -275,9 +272,7 @@ async fn a_client_that_does_not_read_holds_no_lease() {
     // From now on, it is not polled.
     received.respond(200, FRESH, b"page");
     let started = tokio::time::Instant::now();
-    let (cache, origin) = (caches[1].clone(), Arc::clone(&origin) as Arc<dyn Origin>);
-    let second = tokio::spawn(async move { cache.fetch(request("GET", "/", &[]), origin).await });
-    assert_eq!(read(second).await.1, b"page");
+    assert_eq!(read(get_from(&caches[1], &origin)).await.1, b"page");
     assert!(requests.is_empty() && started.elapsed().as_secs() == 0, "{:?}", started.elapsed());
     assert!(stalled.await.is_ok());
 }

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use super::{
     context::Context,
     decide::{Decision, ForwardPlan, decide},
-    events::StoreStep,
     fetch::fetch,
-    miss::{flights::Role, lead::finish},
+    miss::{
+        flights::Role,
+        lead::{claim, finish, read_token},
+    },
     request::PendingRequest,
 };
-use crate::{Candidates, Claim};
+use crate::Candidates;
 
 /// Revalidates a stale response in a background task, unless another request for the key does
 /// so, in this process or, if the store has leases, in another one.
@@ -31,20 +33,12 @@ pub(super) fn revalidate_in_background(
     let shared = Arc::clone(cx);
     cx.tasks.spawn(async move {
         let cx = &shared;
-        let removals = cx.store.removals();
-        if let Some(removals) = removals {
-            leader.set_token(cx.removal_token(removals, &request.key).await);
+        let has_token = read_token(cx, &request, &leader).await;
+        if claim(cx, &mut leader).await.is_some() {
+            // Another process revalidates.
+            return;
         }
-        if let Some(leases) = cx.store.leases() {
-            let claiming = leases.claim(leader.key());
-            match cx.store_call(StoreStep::Lookup, cx.limits.lookup_timeout, claiming).await {
-                Some(Claim::Granted(lease)) => leader.lease = Some(lease),
-                // Another process revalidates.
-                Some(Claim::Held(_)) => return,
-                None => {}
-            }
-        }
-        if removals.is_some() || leader.lease.is_some() || cx.flights.generation(&request.key) != generation {
+        if has_token || leader.lease.is_some() || cx.flights.generation(&request.key) != generation {
             // Another fetch may have ended between the lookup and this point: the stored response
             // may be fresh now. Or the key may have been removed.
             candidates = cx.candidates(&request.key).await;

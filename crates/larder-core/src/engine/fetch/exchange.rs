@@ -144,6 +144,7 @@ pub(super) async fn send(
 ) -> Result<Reply, OriginError> {
     let stopwatch = cx.stopwatch();
     let request_time = cx.now();
+    // As `head_within` does, but without taking the request apart.
     let response = if outgoing.body().is_whole() {
         within(limit, request.origin.fetch(outgoing)).await
     } else {

@@ -1,13 +1,9 @@
 //! Leads the fetch of a key: claims its lease where processes share the store, looks up what other
 //! fetches have stored, fetches, and completes the flight.
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{self, Poll},
-};
+use std::sync::Arc;
 
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
 use super::{
@@ -24,7 +20,7 @@ use super::{
     flights::Leader,
     stored::{Step, use_stored},
 };
-use crate::{Candidates, Claim, OriginError, OriginErrorKind, timeout::within};
+use crate::{Candidates, Claim, HeldLease, OriginError, OriginErrorKind, timeout::within};
 
 /// Number of times that a request waits for another process's fetch before it fetches without a
 /// lease.
@@ -42,29 +38,17 @@ pub(super) async fn lead_in_task(
 ) -> Result<CacheResponse, FetchError> {
     let (shared, request) = (Arc::clone(cx), request.clone());
     let leading = async move { lead(&shared, &request, found, leader).await };
-    AbortOnDrop(tokio::spawn(leading.in_current_span())).await
-}
-
-/// A task that ends when this is dropped.
-struct AbortOnDrop(JoinHandle<Result<CacheResponse, FetchError>>);
-
-impl Future for AbortOnDrop {
-    type Output = Result<CacheResponse, FetchError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx).map(|result| {
-            result.unwrap_or_else(|error| {
-                // The task has panicked, or the runtime is shutting down.
-                let kind = if error.is_panic() { OriginErrorKind::Internal } else { OriginErrorKind::Closed };
-                Err(FetchError::Origin(OriginError::new(kind).with_source(error)))
-            })
-        })
-    }
-}
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
+    // A set, which aborts its task when this future is dropped.
+    let mut task = JoinSet::new();
+    task.spawn(leading.in_current_span());
+    match task.join_next().await {
+        Some(Ok(result)) => result,
+        // The task has panicked, or the runtime is shutting down.
+        Some(Err(error)) => {
+            let kind = if error.is_panic() { OriginErrorKind::Internal } else { OriginErrorKind::Closed };
+            Err(FetchError::Origin(OriginError::new(kind).with_source(error)))
+        }
+        None => Err(FetchError::Origin(OriginErrorKind::Internal.into())),
     }
 }
 
@@ -77,8 +61,7 @@ pub(super) async fn lead(
     mut found: Option<(ForwardPlan, Candidates)>,
     mut leader: Leader,
 ) -> Result<CacheResponse, FetchError> {
-    if let Some(removals) = cx.store.removals() {
-        leader.set_token(cx.removal_token(removals, &request.key).await);
+    if read_token(cx, request, &leader).await {
         // A removal between the lookup and the token would not be noticed. With leases, the lookup
         // is repeated in any case.
         found = found.filter(|_| cx.store.leases().is_some());
@@ -148,23 +131,31 @@ async fn prepare(
         }
         // Granted or not: another process may have stored the response since the lookup, so the
         // next turn looks again.
-        claims = if claim(cx, leader).await { MAX_CLAIMS } else { claims + 1 };
+        let released = match claim(cx, leader).await {
+            Some(held) => within(cx.limits.collapse_timeout, held.released()).await,
+            None => None,
+        };
+        claims = if released.is_some() { claims + 1 } else { MAX_CLAIMS };
     }
 }
 
-/// Claims the lease of the leader's key among the processes that share the store.
-///
-/// Returns `false` after another process has fetched or has released its lease: the caller then
-/// looks up the response. A store that fails does not prevent the fetch.
-async fn claim(cx: &Context, leader: &mut Leader) -> bool {
-    let Some(leases) = cx.store.leases() else { return true };
-    let claiming = leases.claim(leader.key());
-    match cx.store_call(StoreStep::Lookup, cx.limits.lookup_timeout, claiming).await {
-        Some(Claim::Granted(lease)) => {
+/// Sets the token of the removals of the request's key in the flight, and returns whether the store
+/// has tokens. What was looked up before may have been removed.
+pub(in super::super) async fn read_token(cx: &Context, request: &PendingRequest, leader: &Leader) -> bool {
+    let Some(removals) = cx.store.removals() else { return false };
+    leader.set_token(cx.removal_token(removals, &request.key).await);
+    true
+}
+
+/// Claims the lease of the leader's key among the processes that share the store. Returns the lease
+/// of another process, if one has it. A store that fails does not prevent the fetch.
+pub(in super::super) async fn claim(cx: &Context, leader: &mut Leader) -> Option<Box<dyn HeldLease>> {
+    let claiming = cx.store.leases()?.claim(leader.key());
+    match cx.store_call(StoreStep::Lookup, cx.limits.lookup_timeout, claiming).await? {
+        Claim::Granted(lease) => {
             leader.lease = Some(lease);
-            true
+            None
         }
-        Some(Claim::Held(held)) => within(cx.limits.collapse_timeout, held.released()).await.is_none(),
-        None => true,
+        Claim::Held(held) => Some(held),
     }
 }
