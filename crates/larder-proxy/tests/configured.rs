@@ -103,7 +103,8 @@ async fn rules_for_some_requests() {
     let origin = RawOrigin::start(|head, stream| {
         let cookies = head.lines().find_map(|line| line.strip_prefix("cookie: ")).unwrap_or_default();
         let head = "HTTP/1.1 200 OK\r\ncache-control: public, max-age=60\r\ncontent-length";
-        write!(stream, "{head}: {}\r\n\r\n{cookies}", cookies.len()).is_ok()
+        // In one piece: only a body that comes with its head is stored before that is sent on.
+        stream.write_all(format!("{head}: {}\r\n\r\n{cookies}", cookies.len()).as_bytes()).is_ok()
     });
     let text = format!(
         r#"
