@@ -300,6 +300,11 @@ fn classes(text: &str) -> u8 {
 
 /// Normalizes an authority: host in lower case, without the default port.
 fn normal_authority<'a>(scheme: &str, authority: &'a str) -> Result<Cow<'a, str>, TargetError> {
+    let seen = classes(authority);
+    if seen & (NOT_HOST | UPPER) == 0 && !authority.is_empty() {
+        // No port and no address literal: `:` and `[` are not in a name.
+        return Ok(Cow::Borrowed(authority));
+    }
     let host_end = match authority.strip_prefix('[') {
         Some(rest) => rest.find(']').map(|end| end + 2).ok_or(TargetError::Authority)?,
         None => authority.bytes().position(|byte| byte == b':').unwrap_or(authority.len()),
@@ -335,6 +340,9 @@ fn normal_path(path: &str) -> Result<Cow<'_, str>, TargetError> {
     let seen = classes(path);
     if seen & NOT_PATH != 0 {
         return Err(TargetError::Path);
+    }
+    if seen & (DOT | PERCENT | RAW) == 0 && path.starts_with('/') {
+        return Ok(Cow::Borrowed(path));
     }
     let (hierarchy, query) = path.split_at(path.bytes().position(|byte| byte == b'?').unwrap_or(path.len()));
     if !hierarchy.is_empty() && !hierarchy.starts_with('/') {

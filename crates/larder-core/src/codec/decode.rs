@@ -26,6 +26,9 @@ use crate::{
 /// The error for a flag that this version does not define.
 const UNKNOWN_FLAG: NotAnEntry = NotAnEntry::Corrupt("a flag that this version does not define");
 
+/// The error for text that has another length than the tables specify.
+const MISMATCH: NotAnEntry = NotAnEntry::Corrupt("text that does not match its lengths");
+
 /// A head, and the values that the format stores with it.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -170,9 +173,9 @@ impl<'a> Verified<'a> {
     }
 
     /// Returns `count` records of the tables, starting with record `first`.
-    fn records(&self, first: usize, count: usize) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    fn records(&self, first: usize, count: usize) -> &'a [[u8; RECORD]] {
         let first = at::TABLES + RECORD * first;
-        self.bytes[first..first + RECORD * count].chunks_exact(RECORD)
+        self.bytes[first..first + RECORD * count].as_chunks().0
     }
 
     /// Decodes everything after the key, which `cursor` has passed. `shared` has the same bytes,
@@ -277,19 +280,19 @@ impl<'a> Verified<'a> {
     /// Decodes the cache groups.
     fn cache_groups(&self, cursor: &mut Cursor<'_>) -> Result<Box<[CacheGroup]>, NotAnEntry> {
         let text = |bytes| std::str::from_utf8(bytes).map_err(|_| NotAnEntry::Corrupt("a group"));
-        let group = |record| {
+        let group = |record: &[u8; RECORD]| {
             let origin = text(cursor.take(length_at(record, 0))?)?;
             cursor.expect(b" ")?;
             let name = text(cursor.take(length_at(record, 4))?)?;
             cursor.expect(b"\r\n")?;
             Ok(CacheGroup::new(origin, name))
         };
-        self.records(self.fields + self.selecting, self.groups).map(group).collect()
+        self.records(self.fields + self.selecting, self.groups).iter().map(group).collect()
     }
 }
 
 /// Returns the flags of a line's record.
-fn line_flags(record: &[u8]) -> u16 {
+fn line_flags(record: &[u8; RECORD]) -> u16 {
     u16_at(record, 6)
 }
 
@@ -342,20 +345,24 @@ impl<'a> Cursor<'a> {
         if self.take(mark.len())? == mark {
             return Ok(());
         }
-        Err(NotAnEntry::Corrupt("text that does not match its lengths"))
+        Err(MISMATCH)
     }
 
     /// Decodes a line `name: value` and returns the range of its value. `known` are the flags that
     /// its record may have.
-    fn line(&mut self, record: &[u8], known: u16) -> Result<(HeaderName, Range<usize>), NotAnEntry> {
+    fn line(&mut self, record: &[u8; RECORD], known: u16) -> Result<(HeaderName, Range<usize>), NotAnEntry> {
         if line_flags(record) & !known != 0 {
             return Err(UNKNOWN_FLAG);
         }
-        let name = self.take(usize::from(u16_at(record, 4)))?;
-        self.expect(b": ")?;
-        let value = self.skip(length_at(record, 0))?;
-        self.expect(b"\r\n")?;
+        let (name, value) = (usize::from(u16_at(record, 4)), length_at(record, 0));
+        let start = self.at + name + 2;
+        let line = self.take(name.saturating_add(4).saturating_add(value))?;
+        let (name, rest) = line.split_at(name);
+        if !rest.starts_with(b": ") || !rest.ends_with(b"\r\n") {
+            return Err(MISMATCH);
+        }
         let name = HeaderName::from_lowercase(name);
-        Ok((name.map_err(|_| NotAnEntry::Corrupt("the name of a header field"))?, value))
+        let name = name.map_err(|_| NotAnEntry::Corrupt("the name of a header field"))?;
+        Ok((name, start..start + value))
     }
 }

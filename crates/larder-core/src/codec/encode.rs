@@ -217,9 +217,8 @@ fn append_tables(head: &StoredHead, out: &mut Vec<u8>) -> Result<(), NotEncodabl
 fn append_record(name: &HeaderName, value: usize, flags: u16, out: &mut Vec<u8>) -> Result<(), NotEncodable> {
     let value = u32::try_from(value).map_err(|_| TOO_LONG)?;
     let name = u16::try_from(name.as_str().len()).map_err(|_| TOO_LONG)?;
-    out.extend_from_slice(&value.to_le_bytes());
-    out.extend_from_slice(&name.to_le_bytes());
-    out.extend_from_slice(&flags.to_le_bytes());
+    let record = u64::from(value) | u64::from(name) << 32 | u64::from(flags) << 48;
+    out.extend_from_slice(&record.to_le_bytes());
     Ok(())
 }
 
