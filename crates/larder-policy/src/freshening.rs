@@ -77,7 +77,7 @@ pub enum HeadFreshen {
 }
 
 /// Fields that describe the stored body. A validating response never updates them (§3.2).
-const NEVER_UPDATED: [HeaderName; 5] = [
+static NEVER_UPDATED: [HeaderName; 5] = [
     CONTENT_LENGTH,
     http::header::CONTENT_ENCODING,
     CONTENT_RANGE,

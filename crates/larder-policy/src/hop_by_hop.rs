@@ -8,9 +8,10 @@ use http::{
 
 use crate::{Rules, header_names::CONNECTION, list::members_of};
 
-/// Fields that concern one connection only, even if `Connection` does not list them, and the
-/// framing of one message (`Trailer`). [`Known`] has a bit for each, and for each of the next list.
-const HOP_BY_HOP: [HeaderName; 7] = [
+/// Fields that concern one connection only, even if `Connection` does not list them, the framing of
+/// one message (`Trailer`), and last those that concern the proxy that a response came through, and
+/// not the clients that a cache serves it to later (RFC 9111 §3.1). [`Known`] has a bit for each.
+static KNOWN: [HeaderName; 10] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -18,14 +19,12 @@ const HOP_BY_HOP: [HeaderName; 7] = [
     TRANSFER_ENCODING,
     UPGRADE,
     TRAILER,
+    PROXY_AUTHENTICATE,
+    HeaderName::from_static("proxy-authentication-info"),
+    PROXY_AUTHORIZATION,
 ];
 
-/// Fields that concern the proxy that the response came through, and not the clients that a cache
-/// serves it to later (RFC 9111 §3.1).
-const OF_PROXY: [HeaderName; 3] =
-    [PROXY_AUTHENTICATE, HeaderName::from_static("proxy-authentication-info"), PROXY_AUTHORIZATION];
-
-/// A set of the fields in [`HOP_BY_HOP`] and [`OF_PROXY`], a bit for each.
+/// A set of the fields in [`KNOWN`], a bit for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Known(u16);
 
@@ -79,10 +78,10 @@ impl Known {
 
     /// Removes the fields of this set from a message.
     fn remove_from(self, fields: &mut HeaderMap) {
-        for (bit, name) in HOP_BY_HOP.iter().chain(&OF_PROXY).enumerate() {
-            if self.0 & (1 << bit) != 0 {
-                fields.remove(name);
-            }
+        let mut rest = self.0;
+        while let Some(name) = KNOWN.get(rest.trailing_zeros() as usize) {
+            fields.remove(name);
+            rest &= rest - 1;
         }
     }
 }
@@ -170,18 +169,25 @@ fn strip(fields: &mut HeaderMap, kept: &[HeaderName], present: Known) {
 
 /// The fields of a response that are never stored, whatever its directives are (RFC 9111 §3.1).
 #[derive(Debug)]
-pub(crate) struct Unstorable(Vec<HeaderName>);
+pub(crate) struct Unstorable {
+    /// Whether the response has one of [`KNOWN`].
+    has_known: bool,
+    /// The fields that `Connection` lists.
+    listed: Vec<HeaderName>,
+}
 
 impl Unstorable {
     /// Creates the set for a response with these fields. Those in `kept` are stored even if
     /// `Connection` lists them.
     pub(crate) fn of(fields: &HeaderMap, kept: &[HeaderName]) -> Self {
-        Self(connection_options(fields, kept))
+        // `Connection` is one of the known fields.
+        let has_known = fields.keys().any(|name| concerns_one_hop(name.as_str()));
+        Self { has_known, listed: if has_known { connection_options(fields, kept) } else { Vec::new() } }
     }
 
     /// Returns whether a field must not be stored.
     pub(crate) fn contains(&self, name: &HeaderName) -> bool {
-        concerns_one_hop(name.as_str()) || self.0.contains(name)
+        self.has_known && (concerns_one_hop(name.as_str()) || self.listed.contains(name))
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
 /// The fields that are needed before the content, or that would change what a recipient does with
 /// the message: framing, routing, modifiers of requests, authentication, control of caches, and the
 /// format of the content.
-const NEVER_TRAILERS: [HeaderName; 31] = [
+static NEVER_TRAILERS: [HeaderName; 31] = [
     AGE,
     AUTHORIZATION,
     CACHE_CONTROL,
