@@ -79,11 +79,16 @@ impl Combined {
 /// assert!(!is_part_of(StatusCode::PARTIAL_CONTENT, &fields, &part, b"\"b\""));
 /// ```
 pub fn is_part_of(status: StatusCode, fields: &HeaderMap, part: &ByteRange, tag: &[u8]) -> bool {
-    let mut lines = fields.get_all(CONTENT_RANGE).iter();
-    let range = lines.next().filter(|_| lines.next().is_none());
     status == StatusCode::PARTIAL_CONTENT
-        && range.and_then(|range| ByteRange::parse_content_range(range.as_bytes())) == Some(*part)
+        && only_range(fields) == Some(*part)
         && strong_tag(fields) == Some(tag)
+}
+
+/// Returns the range that `Content-Range` states, if there is one such field.
+pub(crate) fn only_range(fields: &HeaderMap) -> Option<ByteRange> {
+    let mut lines = fields.get_all(CONTENT_RANGE).iter();
+    let range = lines.next().filter(|_| lines.next().is_none())?;
+    ByteRange::parse_content_range(range.as_bytes())
 }
 
 /// Returns the head of the whole representation for that of a part.

@@ -59,6 +59,16 @@ impl NegotiatedEncoding {
         }
     }
 
+    /// Sets `Accept-Encoding` of a request to the chosen coding. Without compression it stays as it
+    /// is.
+    pub(crate) fn set_accepted(&self, request: &mut HeaderMap) {
+        #[cfg(feature = "compress")]
+        if let Some((coding, _)) = &self.coding {
+            coding.set_accept_encoding(request);
+        }
+        let _ = request;
+    }
+
     /// Sets `Accept-Encoding` of a forwarded request to the chosen coding, and wraps `origin` so
     /// that it encodes its response. Without compression both stay as they are.
     pub(crate) fn origin(

@@ -114,6 +114,27 @@ pub(crate) async fn pass_upgrade(
     passing.instrument(span).await.map_err(ForwardError::Fetch)
 }
 
+/// Returns the origin of a request that was a hit, and the request as it would be forwarded, for
+/// the rest of a body that the store cannot read. Takes the fields of `head`, or copies them if
+/// there is an access log.
+pub(crate) fn origin_of_rest(
+    options: &ProxyOptions,
+    head: &mut Parts,
+    route: &Route,
+    (keyed, encoding): (&RequestKey, &NegotiatedEncoding),
+    peer: Option<IpAddr>,
+) -> Option<(Request<()>, Arc<dyn Origin>)> {
+    if keyed.has_content {
+        return None;
+    }
+    let target: Uri = keyed.key.target().parse().ok()?;
+    let mut headers = forwarded_fields(options, head, &target, peer).ok()?;
+    // What this proxy encodes may come out in other bytes; what the origin has encoded does not.
+    encoding.set_accepted(&mut headers);
+    let request = outgoing(head, target, headers, Body::empty());
+    Some((request.map(|_| ()), Arc::clone(&route.origin)))
+}
+
 /// Returns the origin of a route, which reports the server that it sends a request to.
 fn observed(origin: &Arc<dyn Origin>, report: Option<&OriginReport>) -> Arc<dyn Origin> {
     match report {

@@ -23,7 +23,7 @@ use crate::{
     access::{AnsweredBy, LoggedConnection, LoggedExchange, RequestStart, Sent},
     content::{ContentFailure, ContentLimits},
     encoding::NegotiatedEncoding,
-    forward::{ForwardError, ForwardPlan, UpgradePlan, forward, pass_upgrade},
+    forward::{ForwardError, ForwardPlan, UpgradePlan, forward, origin_of_rest, pass_upgrade},
     keyed::{RequestBody, RequestKey},
     reject,
     route::Routes,
@@ -201,7 +201,10 @@ impl ReverseProxy {
             let clients = route.client_directives.unwrap_or(default);
             let lookup = route.encoding.lookup(&self.cache, &keyed.key, method, &head.headers, clients);
             match lookup.await {
-                (Lookup::Hit(response), _) => return self.completed(response, is_head),
+                (Lookup::Hit(response), encoding) => {
+                    let rest = || origin_of_rest(&self.options, head, route, (&keyed, &encoding), peer);
+                    return self.completed(response.with_origin(rest), is_head);
+                }
                 (Lookup::Miss(miss), encoding) => (miss, encoding),
             }
         };

@@ -347,7 +347,9 @@ impl CachedClient {
         let method = if is_query { &Method::GET } else { request.method() };
         let response = match self.inner.cache.lookup(&key, &RequestHead::new(method, request.headers())).await
         {
-            Lookup::Hit(response) => response,
+            Lookup::Hit(response) => {
+                response.with_origin(|| Some((parts::head_of(request)?, Arc::clone(&self.inner.origin))))
+            }
             Lookup::Miss(miss) => {
                 let content = options.content(body);
                 let is_safe = is_query || options.query && !content.is_empty();

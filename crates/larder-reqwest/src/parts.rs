@@ -67,3 +67,9 @@ pub(crate) fn use_userinfo(client: &reqwest::Client, request: &mut Request) {
         let _ = request.url_mut().set_password(None);
     }
 }
+
+/// Returns a copy of a request without its body. `None` if it cannot be sent.
+pub(crate) fn head_of(request: &Request) -> Option<http::Request<()>> {
+    let copy = http::Request::<reqwest::Body>::try_from(request.try_clone()?).ok()?;
+    Some(copy.map(|_| ()))
+}

@@ -12,9 +12,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{
     BodySource, CacheKey, CacheStore, Candidates, EntryId, InvalidationFeed, Leases, Purged, Removals,
-    Reservation, Scope, StoreError, StoreErrorKind, StoreWriter, StoredHead, Timestamp,
+    Reservation, Scope, StoreError, StoreErrorKind, StoreWriter, StoredBody, StoredHead, Timestamp,
 };
 use parking_lot::Mutex;
+
+use crate::reads::{ReadFailure, Reads};
 
 /// A fault that a [`FaultyStore`] injects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,17 +58,26 @@ pub struct FaultyStore {
     inner: Arc<dyn CacheStore>,
     fault: Arc<Mutex<Fault>>,
     calls: Arc<AtomicUsize>,
+    reads: Reads,
 }
 
 impl FaultyStore {
     /// Creates a wrapper of `inner` without a fault.
     pub fn new(inner: Arc<dyn CacheStore>) -> Self {
-        Self { inner, fault: Arc::default(), calls: Arc::default() }
+        Self { inner, fault: Arc::default(), calls: Arc::default(), reads: Reads::default() }
     }
 
     /// Sets the fault for all calls from now on.
     pub fn set(&self, fault: Fault) {
         *self.fault.lock() = fault;
+    }
+
+    /// Makes the bodies that are opened next fail while they are read: the first of them as the
+    /// first failure states, and so on. Those after that do not fail.
+    ///
+    /// Bodies in memory are streamed from now on, in chunks of four bytes.
+    pub fn fail_reads(&self, failures: &[ReadFailure]) {
+        self.reads.set(failures);
     }
 
     /// Returns the number of calls so far, including those of writers and those that failed.
@@ -108,7 +119,7 @@ fn fault_error(kind: StoreErrorKind) -> StoreError {
 impl CacheStore for FaultyStore {
     async fn lookup(&self, key: &CacheKey) -> Result<Candidates, StoreError> {
         self.on_call().await?;
-        self.inner.lookup(key).await
+        Ok(self.reads.apply(self.inner.lookup(key).await?))
     }
 
     async fn reserve(&self, key: &CacheKey) -> Result<Box<dyn Reservation>, StoreError> {
@@ -196,7 +207,7 @@ impl StoreWriter for FaultyWriter {
     }
 
     fn follow(&self) -> Option<Arc<dyn BodySource>> {
-        self.inner.follow()
+        Some(self.store.reads.source(StoredBody::Source(self.inner.follow()?)))
     }
 
     async fn commit(self: Box<Self>) -> Result<EntryId, StoreError> {

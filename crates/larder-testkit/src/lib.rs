@@ -9,6 +9,7 @@ pub mod fixtures;
 mod heads;
 mod origin;
 mod raw;
+mod reads;
 mod suite;
 
 pub use clock::ManualClock;
@@ -18,6 +19,7 @@ pub use faulty::{Fault, FaultyStore};
 pub use heads::{head, key};
 pub use origin::{BodySender, FnOrigin, ManualOrigin, ReceivedRequest, ReceivedRequests};
 pub use raw::RawOrigin;
+pub use reads::ReadFailure;
 
 // The macros refer to these through this crate, so that a store's author needs no dependency on
 // them.

@@ -12,7 +12,8 @@ use std::{
 
 use http::{HeaderValue, Method, Request, Response, request::Parts};
 use larder_core::{
-    Body, BodyError, Bypass, Cache, Lookup, Miss, RequestHead, adapter::RequestContent, policy::header_names,
+    Body, BodyError, Bypass, Cache, Lookup, Miss, Origin, RequestHead, adapter::RequestContent,
+    policy::header_names,
 };
 use parking_lot::Mutex;
 use tower::{Service, ServiceExt as _};
@@ -79,7 +80,10 @@ where
             let head = RequestHead::new(&parts.method, &parts.headers)
                 .with_client_directives(layer.client_directives);
             match layer.cache.lookup(&keyed.key, &head).await {
-                Lookup::Hit(response) => Ok(layer.cache.into_http(response)),
+                Lookup::Hit(response) => {
+                    let rest = || origin_of_rest(service, &keyed, parts);
+                    Ok(layer.cache.into_http(response.with_origin(rest)))
+                }
                 Lookup::Miss(miss) => match miss.into_bypass() {
                     Ok(allowed) => {
                         let call = service.oneshot(Request::from_parts(parts, Body::stream(body)));
@@ -94,6 +98,25 @@ where
             }
         })
     }
+}
+
+/// Returns the service as the origin of a request that was a hit, and the request as it would be
+/// forwarded, for the rest of a body that the store cannot read.
+fn origin_of_rest<S, R>(
+    service: S,
+    keyed: &RequestKey,
+    mut parts: Parts,
+) -> Option<(Request<()>, Arc<dyn Origin>)>
+where
+    S: Service<Request<Body>, Response = Response<R>, Future: Send, Error: fmt::Display + Send>
+        + Clone
+        + Send
+        + 'static,
+    R: http_body::Body<Data: Send, Error: Into<BodyError>> + Send + 'static,
+{
+    let uri = std::mem::replace(&mut parts.uri, keyed.key.target().parse().ok()?);
+    let origin = ServiceOrigin { service: Mutex::new(service), uri };
+    Some((Request::from_parts(parts, ()), Arc::new(origin)))
 }
 
 /// Handles a request of which the content is a part of the key.

@@ -33,6 +33,31 @@ pub(crate) fn wait_for(port: u16) {
     panic!("no server listens on port {port}");
 }
 
+/// A Redis server that keeps everything in memory.
+pub(crate) struct Redis {
+    _server: Server,
+    port: u16,
+}
+
+impl Redis {
+    /// Starts a server.
+    pub(crate) fn start() -> Self {
+        let port = free_port();
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &port.to_string(), "--save", "", "--appendonly", "no"]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let server = command.spawn().expect("redis-server is missing: apt-get install redis-server");
+        let redis = Self { _server: Server(server), port };
+        wait_for(port);
+        redis
+    }
+
+    /// Returns the URL of the server.
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+}
+
 /// An nginx with its own directory.
 pub(crate) struct Nginx {
     server: Server,

@@ -68,6 +68,9 @@ impl Cache {
     /// is a miss at once, and [`Miss::fetch`](crate::Miss::fetch) forwards them and invalidates what
     /// they change.
     ///
+    /// A hit may need its origin later, if the store fails while the body is read
+    /// ([`CacheResponse::with_origin`]).
+    ///
     /// An adapter of a server decides what its clients' caching directives do
     /// ([`RequestHead::with_client_directives`]); without that, each of them is obeyed.
     ///
@@ -86,7 +89,7 @@ impl Cache {
     /// ) -> Result<CacheResponse, FetchError> {
     ///     let key = CacheKey::new(&TargetUri::from_uri(request.uri())?);
     ///     match cache.lookup(&key, &RequestHead::new(request.method(), request.headers())).await {
-    ///         Lookup::Hit(response) => Ok(response),
+    ///         Lookup::Hit(response) => Ok(response.with_origin(|| Some((request.map(|_| ()), origin)))),
     ///         Lookup::Miss(miss) => miss.fetch(request, origin, &FetchOptions::default()).await,
     ///     }
     /// }
@@ -143,7 +146,7 @@ impl Cache {
         let target = target_of(request.uri())?;
         let key = CacheKey::new(&target);
         match self.lookup(&key, &RequestHead::new(request.method(), request.headers())).await {
-            Lookup::Hit(response) => Ok(response),
+            Lookup::Hit(response) => Ok(response.with_origin(|| Some((request.map(|_| ()), origin)))),
             Lookup::Miss(miss) => miss.fetch_target(target, request, origin, &FetchOptions::default()).await,
         }
     }

@@ -4,7 +4,7 @@ use std::{error::Error, fmt};
 
 use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
 
-use super::response::{CacheResponse, ResponseHead};
+use super::response::CacheResponse;
 use crate::{
     Body, CacheDetail, CacheStatus, ForwardReason, OriginError, OriginErrorKind, TargetError,
     error_chain::debug_as_chain,
@@ -77,14 +77,7 @@ impl FetchError {
         let cache_status = self.cache_status();
         let status = self.status();
         let text = format!("{} {}: {self}\n", status.as_u16(), status.canonical_reason().unwrap_or_default());
-        CacheResponse {
-            status,
-            head: ResponseHead::Own(fields),
-            age: None,
-            origin_head: None,
-            cache_status,
-            body: Body::from(text),
-        }
+        CacheResponse::from_origin(status, fields, cache_status, Body::from(text))
     }
 }
 

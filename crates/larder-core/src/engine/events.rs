@@ -161,6 +161,8 @@ pub enum StoreStep {
     Lookup,
     /// Opening a body.
     Open,
+    /// Reading a body that was opened.
+    Read,
     /// Writing an entry, from its reservation to its commit.
     Write,
     /// Replacing the head of a validated entry.
@@ -171,13 +173,15 @@ pub enum StoreStep {
 
 impl StoreStep {
     /// All steps, in declaration order.
-    pub const ALL: [Self; 5] = [Self::Lookup, Self::Open, Self::Write, Self::Freshen, Self::Remove];
+    pub const ALL: [Self; 6] =
+        [Self::Lookup, Self::Open, Self::Read, Self::Write, Self::Freshen, Self::Remove];
 
     /// Returns the name in lower case, such as `lookup`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Lookup => "lookup",
             Self::Open => "open",
+            Self::Read => "read",
             Self::Write => "write",
             Self::Freshen => "freshen",
             Self::Remove => "remove",

@@ -74,7 +74,7 @@ pub(super) async fn lookup<F: RequestHeaders>(
         Decision::Serve(selected) => {
             cx.variants.served(key, &candidates, selected);
             let status = CacheStatus::hit(selected.ttl);
-            serve(cx, candidates, selected.index, request, Some(selected.age), status).await
+            serve(cx, key, candidates, selected.index, request, Some(selected.age), status).await
         }
         Decision::OnlyIfCached => {
             let mut response = CacheResponse::only_if_cached();

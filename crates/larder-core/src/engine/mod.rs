@@ -60,6 +60,7 @@ mod recent;
 mod report;
 mod request;
 mod response;
+mod resume;
 mod serve;
 mod stopwatch;
 mod tasks;

@@ -13,6 +13,7 @@ use super::{
     forms::forms_of,
     limits::Limits,
     options::{FetchOptions, ResponseContext},
+    resume::origin::RestOrigin,
 };
 use crate::{
     Body, CacheKey, Origin, RequestHead, Rules, TargetError, TargetUri,
@@ -147,6 +148,15 @@ impl PendingRequest {
         request_range(&mut request.parts.headers, range);
         request.flags = HeaderFlags::of_fields(&request.parts.headers);
         request
+    }
+
+    /// Provides the origin for the rest of a response that a store reads.
+    pub(super) fn provide_origin(&self, rest_origin: &RestOrigin) {
+        // A query is not sent for a range.
+        if !self.options.body_in_key {
+            let request = Request::from_parts(self.parts.clone(), ());
+            rest_origin.set(request, Arc::clone(&self.origin));
+        }
     }
 
     /// Returns the longest body that is stored of the response, in bytes.

@@ -2,15 +2,18 @@
 //! framework's type, and adds `Age` and `Cache-Status` to it. `serve` creates it from a stored
 //! response, `fetch` from the origin's.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use http::{
-    HeaderMap, HeaderValue, Method, Response, StatusCode,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
     header::{CONTENT_LENGTH, CONTENT_TYPE},
 };
 use http_body::Body as _;
 
-use crate::{Body, CacheDetail, CacheStatus, Candidates, ForwardReason, StoredHead, policy::header_names};
+use super::resume::origin::RestOrigin;
+use crate::{
+    Body, CacheDetail, CacheStatus, Candidates, ForwardReason, Origin, StoredHead, policy::header_names,
+};
 
 /// The response to one request, before an adapter converts it to its framework's type.
 ///
@@ -24,6 +27,8 @@ pub struct CacheResponse {
     pub(crate) origin_head: Option<Duration>,
     pub(crate) cache_status: CacheStatus,
     pub(crate) body: Body,
+    /// The origin that the body continues with if the store fails. `None` if no store is read.
+    pub(crate) rest_origin: Option<Arc<RestOrigin>>,
 }
 
 impl fmt::Debug for CacheResponse {
@@ -128,6 +133,39 @@ impl CacheResponse {
         Some(candidate.prepared.get_or_make(|| make(&candidate.head), with))
     }
 
+    /// Provides the origin of a response that a store reads while it is sent. If the store fails
+    /// before the end of the body, the body continues with another entry of the same key, or with
+    /// a range that is requested from the origin, at most three times. Only a response with the
+    /// same strong `ETag` (RFC 9110 §8.8.1), content coding and length is used; without one, the
+    /// body ends with the store's error.
+    ///
+    /// For adapters, on each hit. `provide` is called only if it may be needed, so not for a body
+    /// in memory. It returns the request as it would be forwarded, and `None` if there is no origin
+    /// that can still be called after the head of the response has been sent. For a response of
+    /// [`Miss::fetch`](crate::Miss::fetch), the engine knows the origin.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use larder_core::{CacheResponse, Origin};
+    ///
+    /// fn hit(
+    ///     response: CacheResponse,
+    ///     request: http::Request<()>,
+    ///     origin: &Arc<dyn Origin>,
+    /// ) -> CacheResponse {
+    ///     response.with_origin(|| Some((request, Arc::clone(origin))))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn with_origin(self, provide: impl FnOnce() -> Option<(Request<()>, Arc<dyn Origin>)>) -> Self {
+        if let Some(rest_origin) = &self.rest_origin
+            && let Some((request, origin)) = provide()
+        {
+            rest_origin.set(request, origin);
+        }
+        self
+    }
+
     /// Returns the body and drops the rest.
     pub fn into_body(self) -> Body {
         self.body
@@ -145,7 +183,8 @@ impl CacheResponse {
         cache_status: CacheStatus,
         body: Body,
     ) -> Self {
-        Self { status, head: ResponseHead::Own(fields), age: None, origin_head: None, cache_status, body }
+        let head = ResponseHead::Own(fields);
+        Self { status, head, age: None, origin_head: None, cache_status, body, rest_origin: None }
     }
 
     /// Drops the body of a response to HEAD (RFC 9110 §9.3.2): an origin that is a handler may
@@ -167,16 +206,9 @@ impl CacheResponse {
         cache_status.detail = Some(CacheDetail::OnlyIfCached);
         let mut fields = HeaderMap::with_capacity(4);
         fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        Self {
-            status: StatusCode::GATEWAY_TIMEOUT,
-            head: ResponseHead::Own(fields),
-            age: None,
-            origin_head: None,
-            cache_status,
-            body: Body::from(
-                "504 Gateway Timeout: no stored response satisfies this only-if-cached request\n",
-            ),
-        }
+        let body =
+            Body::from("504 Gateway Timeout: no stored response satisfies this only-if-cached request\n");
+        Self::from_origin(StatusCode::GATEWAY_TIMEOUT, fields, cache_status, body)
     }
 
     /// Converts the response to an `http` response, for the cache named `name`.

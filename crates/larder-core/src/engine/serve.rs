@@ -1,10 +1,12 @@
 //! Creates the response from a stored one: whole, in parts, 304 or 416 (RFC 9111 §4.3.2, RFC 9110
-//! §14). Which of these it is, [`StoredHead::serve`] decides; this file opens the body.
+//! §14). Which of these it is, [`StoredHead::serve`] decides; this file opens the body. `resume`
+//! continues it if the store fails while it is read.
 
 use std::{
     collections::VecDeque,
     hash::{BuildHasher as _, Hasher as _, RandomState},
     ops::Range,
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,13 +15,13 @@ use http::{HeaderMap, Method};
 use super::{
     context::Context,
     decide::ForwardPlan,
-    events::StoreStep,
     request::PendingRequest,
     response::{CacheResponse, ResponseHead},
+    resume::{ResumableBody, StoredResponse, open_source, origin::RestOrigin, whole},
 };
 use crate::{
-    Body, CacheDetail, CacheStatus, Candidate, Candidates, RequestHead, RequestHeaders, StoredBody,
-    StoredHead,
+    Body, CacheDetail, CacheKey, CacheStatus, Candidate, Candidates, EntryId, RequestHead, RequestHeaders,
+    StoredBody, StoredHead,
     policy::{ByteRange, Failure, Multipart, Serve},
 };
 
@@ -32,7 +34,8 @@ pub(super) struct Unreadable;
 /// The body is opened here, before any byte of the response is sent: a body that was removed
 /// after the lookup is a miss.
 pub(super) async fn serve<F: RequestHeaders>(
-    cx: &Context,
+    cx: &Arc<Context>,
+    key: &CacheKey,
     candidates: Candidates,
     index: usize,
     request: &RequestHead<'_, F>,
@@ -49,12 +52,14 @@ pub(super) async fn serve<F: RequestHeaders>(
                 return Ok(in_form(&candidate.head, &form, age, cache_status, Body::empty()));
             }
             Serve::Part(_) | Serve::Parts(_) | Serve::NotInPart => {
-                return serve_parts(cx, candidate, form, age, cache_status).await;
+                return serve_parts(Opener::new(cx, key, candidate), form, age, cache_status).await;
             }
         }
     }
+    let mut opener = Opener::new(cx, key, candidate);
     let head_only = request.method() == Method::HEAD;
-    let body = if head_only { Body::empty() } else { open(cx, &candidate.body, None).await? };
+    let body = if head_only { Body::empty() } else { opener.open(None).await? };
+    let rest_origin = opener.rest_origin;
     Ok(CacheResponse {
         status: stored.status,
         head: ResponseHead::Stored(candidates, index),
@@ -62,29 +67,50 @@ pub(super) async fn serve<F: RequestHeaders>(
         origin_head: None,
         cache_status,
         body,
+        rest_origin,
     })
+}
+
+/// Creates the response from candidate `index` to a request of which the origin is known.
+pub(super) async fn serve_pending<F: RequestHeaders>(
+    cx: &Arc<Context>,
+    request: &PendingRequest,
+    candidates: Candidates,
+    index: usize,
+    head: &RequestHead<'_, F>,
+    age: Option<Duration>,
+    cache_status: CacheStatus,
+) -> Result<CacheResponse, Unreadable> {
+    let response = serve(cx, &request.key, candidates, index, head, age, cache_status).await?;
+    if let Some(rest_origin) = &response.rest_origin {
+        request.provide_origin(rest_origin);
+    }
+    Ok(response)
 }
 
 /// Creates the response in parts, which HEAD has not.
 async fn serve_parts(
-    cx: &Context,
-    candidate: &Candidate,
+    mut opener: Opener<'_>,
     form: Serve,
     age: Option<Duration>,
     cache_status: CacheStatus,
 ) -> Result<CacheResponse, Unreadable> {
     // The header fields are created after the body has been opened, so that they do not add to the
     // future.
-    match open_form(cx, candidate, &form).await? {
-        Opened::One(body) => Ok(in_form(&candidate.head, &form, age, cache_status, body)),
+    let opened = opener.open_form(&form).await?;
+    let head = &opener.candidate.head;
+    let mut response = match opened {
+        Opened::One(body) => in_form(head, &form, age, cache_status, body),
         several @ Opened::Several(_) => {
-            let mut response = in_form(&candidate.head, &form, age, cache_status, Body::empty());
+            let mut response = in_form(head, &form, age, cache_status, Body::empty());
             if let ResponseHead::Own(fields) = &mut response.head {
                 response.body = several.into_body(&form, fields);
             }
-            Ok(response)
+            response
         }
-    }
+    };
+    response.rest_origin = opener.rest_origin;
+    Ok(response)
 }
 
 /// Creates the response in another form than the whole.
@@ -96,7 +122,8 @@ fn in_form(
     body: Body,
 ) -> CacheResponse {
     let (status, fields) = stored.fields_for(form);
-    CacheResponse { status, head: ResponseHead::Own(fields), age, origin_head: None, cache_status, body }
+    let response = CacheResponse::from_origin(status, fields, cache_status, body);
+    CacheResponse { age, ..response }
 }
 
 /// The bytes of a stored response in the form in which it is served.
@@ -118,41 +145,75 @@ impl Opened {
     }
 }
 
-/// Opens the bytes of a stored response that are served in this form.
-pub(super) async fn open_form(
-    cx: &Context,
-    candidate: &Candidate,
-    serve: &Serve,
-) -> Result<Opened, Unreadable> {
-    let offset = candidate.head.part.map_or(0, |stored| stored.first);
-    let range = match serve {
-        Serve::Whole => None,
-        Serve::Part(part) => Some(within_body(part, offset)),
-        Serve::NotModified | Serve::NotSatisfiable { .. } => Some(0..0),
-        Serve::NotInPart => return Err(Unreadable),
-        // Boxed, so that it adds nothing to the future of other requests.
-        Serve::Parts(parts) => return Box::pin(open_parts(cx, &candidate.body, parts, offset)).await,
-    };
-    open(cx, &candidate.body, range).await.map(Opened::One)
+/// Opens bytes of one stored response. Those that a store has to read continue elsewhere if it
+/// fails.
+pub(super) struct Opener<'a> {
+    cx: &'a Arc<Context>,
+    key: &'a CacheKey,
+    candidate: &'a Candidate,
+    /// The origin of the response, if it is needed: bytes were opened that may be continued there.
+    pub(super) rest_origin: Option<Arc<RestOrigin>>,
+}
+
+impl<'a> Opener<'a> {
+    /// Creates an opener of this response, which is stored under `key`.
+    pub(super) fn new(cx: &'a Arc<Context>, key: &'a CacheKey, candidate: &'a Candidate) -> Self {
+        Self { cx, key, candidate, rest_origin: None }
+    }
+
+    /// Opens the bytes that are served in this form.
+    pub(super) async fn open_form(&mut self, serve: &Serve) -> Result<Opened, Unreadable> {
+        let offset = self.candidate.head.part.map_or(0, |stored| stored.first);
+        let range = match serve {
+            Serve::Whole => None,
+            Serve::Part(part) => Some(within_body(part, offset)),
+            Serve::NotModified | Serve::NotSatisfiable { .. } => Some(0..0),
+            Serve::NotInPart => return Err(Unreadable),
+            // Boxed, so that it adds nothing to the future of other requests.
+            Serve::Parts(parts) => return Box::pin(self.open_parts(parts, offset)).await,
+        };
+        self.open(range).await.map(Opened::One)
+    }
+
+    /// Opens several ranges.
+    async fn open_parts(&mut self, parts: &[ByteRange], offset: u64) -> Result<Opened, Unreadable> {
+        let mut bodies = VecDeque::with_capacity(parts.len());
+        for part in parts {
+            bodies.push_back(self.open(Some(within_body(part, offset))).await?);
+        }
+        Ok(Opened::Several(bodies))
+    }
+
+    /// Opens the bytes of `range`, or the whole body for `None`.
+    pub(super) async fn open(&mut self, range: Option<Range<u64>>) -> Result<Body, Unreadable> {
+        let (cx, body) = (self.cx, &self.candidate.body);
+        let source = match body {
+            StoredBody::Whole(bytes) => return whole(bytes, range).ok_or(Unreadable),
+            StoredBody::Source(source) => source,
+        };
+        if range.as_ref().is_some_and(Range::is_empty) {
+            return Ok(Body::empty());
+        }
+        let length = source.content_length();
+        let stream = open_source(cx, &**source, range.clone()).await.ok_or(Unreadable)?;
+        let positions = range.or(length.map(|length| 0..length));
+        let to_read = positions.as_ref().map(|positions| positions.end - positions.start);
+        // What is arriving is continued where it is read from the store (`fill`).
+        let (Some(positions), Some(to_read), true) =
+            (positions, to_read, self.candidate.id != EntryId::NOT_STORED)
+        else {
+            return Ok(Body::stored(stream, to_read));
+        };
+        let origin = self.rest_origin.get_or_insert_default();
+        let response = StoredResponse::new(cx, self.key, &self.candidate.head, length, origin);
+        let stream = ResumableBody::new(response, self.candidate.id, positions, stream);
+        Ok(Body::from_stream_with_length(stream, to_read))
+    }
 }
 
 /// Returns the positions of a part in a body that begins at `offset` of the representation.
 fn within_body(part: &ByteRange, offset: u64) -> Range<u64> {
     part.first - offset..part.last + 1 - offset
-}
-
-/// Opens several ranges.
-async fn open_parts(
-    cx: &Context,
-    body: &StoredBody,
-    parts: &[ByteRange],
-    offset: u64,
-) -> Result<Opened, Unreadable> {
-    let mut bodies = VecDeque::with_capacity(parts.len());
-    for part in parts {
-        bodies.push_back(open(cx, body, Some(within_body(part, offset))).await?);
-    }
-    Ok(Opened::Several(bodies))
 }
 
 /// Returns whether bytes of a body would have to be waited for that arrive much later than the
@@ -188,31 +249,9 @@ fn random_boundary() -> String {
     format!("{:016x}{:016x}", half(), half())
 }
 
-/// Opens the bytes of `range`, or the whole body for `None`.
-pub(super) async fn open(
-    cx: &Context,
-    body: &StoredBody,
-    range: Option<Range<u64>>,
-) -> Result<Body, Unreadable> {
-    match (body, range) {
-        (_, Some(range)) if range.is_empty() => Ok(Body::empty()),
-        (StoredBody::Whole(bytes), None) => Ok(Body::from(bytes.clone())),
-        (StoredBody::Whole(bytes), Some(range)) => {
-            let range = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
-            let (first, end) = range.filter(|(_, end)| *end <= bytes.len()).ok_or(Unreadable)?;
-            Ok(Body::from(bytes.slice(first..end)))
-        }
-        (StoredBody::Source(source), range) => {
-            let length = range.as_ref().map(|range| range.end - range.start).or(source.content_length());
-            let stream = cx.store_call(StoreStep::Open, cx.limits.lookup_timeout, source.stream(range)).await;
-            Ok(Body::stored(stream.ok_or(Unreadable)?, length))
-        }
-    }
-}
-
 /// Serves a stale response instead of an error, if the rules permit it (§4.2.4, RFC 5861 §4).
 pub(super) async fn serve_stale_on_error(
-    cx: &Context,
+    cx: &Arc<Context>,
     pending: &PendingRequest,
     candidates: &Candidates,
     plan: ForwardPlan,
@@ -229,5 +268,7 @@ pub(super) async fn serve_stale_on_error(
     if let Failure::Status(code) = failure {
         status.fwd_status = Some(code);
     }
-    serve(cx, candidates.clone(), selected.index, &head, Some(selected.age), status).await.ok()
+    serve_pending(cx, pending, candidates.clone(), selected.index, &head, Some(selected.age), status)
+        .await
+        .ok()
 }

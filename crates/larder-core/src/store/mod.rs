@@ -46,6 +46,12 @@ pub use writer::{Reservation, StoreWriter};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EntryId(pub u64);
 
+impl EntryId {
+    /// The id in candidates that are not stored, or not yet. That a store has chosen the same
+    /// number for an entry is improbable, and does no harm.
+    pub(crate) const NOT_STORED: Self = Self(u64::MAX);
+}
+
 /// One stored response of a key.
 #[derive(Clone)]
 #[non_exhaustive]

@@ -1,5 +1,7 @@
 //! Handles a request that got no response from the origin: serves a stale response if permitted.
 
+use std::sync::Arc;
+
 use super::{
     super::{context::Context, error::FetchError, outcome::FlightOutcome, serve::serve_stale_on_error},
     exchange::{Fetched, OriginExchange},
@@ -7,7 +9,7 @@ use super::{
 use crate::{OriginError, OriginErrorKind, policy::Failure};
 
 /// Returns a stale response instead of the error, if the rules permit it.
-pub(super) async fn on_error(cx: &Context, exchange: OriginExchange<'_>, error: OriginError) -> Fetched {
+pub(super) async fn on_error(cx: &Arc<Context>, exchange: OriginExchange<'_>, error: OriginError) -> Fetched {
     tracing::debug!(%error, cause = error.cause(), "the origin failed");
     let outcome = FlightOutcome::of_error(&error);
     let OriginExchange { request, candidates, plan, .. } = exchange;

@@ -7,7 +7,8 @@ use http::StatusCode;
 
 use super::{
     super::{
-        context::Context, events::StoreStep, fill::Writing, invalidate, outcome::FlightOutcome, serve::serve,
+        context::Context, events::StoreStep, fill::Writing, invalidate, outcome::FlightOutcome,
+        serve::serve_pending,
     },
     exchange::{Fetched, OriginExchange, Reply},
 };
@@ -58,7 +59,7 @@ pub(super) async fn on_not_modified<'a>(
             Freshen::Unmatched => return Err(exchange),
         };
     // If it fails, the body was removed while the origin validated it.
-    match serve(cx, freshened.into(), 0, &head, None, status).await {
+    match serve_pending(cx, request, freshened.into(), 0, &head, None, status).await {
         Ok(response) => Ok(Fetched { response: Ok(response), outcome, writing }),
         Err(_) => Err(exchange),
     }

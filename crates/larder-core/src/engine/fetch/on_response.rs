@@ -16,7 +16,7 @@ use super::{
         outcome::{FlightOutcome, NextRequests},
         request::{Forward, PendingRequest},
         response::CacheResponse,
-        serve::{is_out_of_reach, open_form, serve_stale_on_error},
+        serve::{Opener, is_out_of_reach, serve_stale_on_error},
     },
     exchange::{Fetched, OriginExchange, Reply},
     on_not_modified::store_freshened,
@@ -72,7 +72,8 @@ pub(super) async fn store_response(
             }
             let reservation = reservation.filter(|_| admitted);
             let may_exceed = may_exceed(cx, &exchange.candidates, &head, exchange.plan.is_only_fetch);
-            let fill_options = Fill { key, reservation, head, max_len, admitted, may_exceed };
+            let request = exchange.request;
+            let fill_options = Fill { key, reservation, head, max_len, admitted, may_exceed, request };
             fill(cx, fill_options, body).await
         }
         Ok(_) => {
@@ -125,7 +126,7 @@ fn report_unstorable(cx: &Context, key: &CacheKey, why: NotStorable, status: &mu
 /// whole or has replaced the client's conditions by its own: applies the client's range and
 /// conditions.
 async fn evaluate_here(
-    cx: &Context,
+    cx: &Arc<Context>,
     request: &PendingRequest,
     mut parts: Parts,
     cache_status: CacheStatus,
@@ -143,7 +144,7 @@ async fn evaluate_here(
     // A client that gets the whole at once is better off than one that waits for its end.
     let out_of_reach = is_out_of_reach(&serve, arrived.unwrap_or_default(), limit);
     let serve = if out_of_reach { Serve::Whole } else { serve };
-    let body = in_form(cx, shared, body, serve, &mut parts).await;
+    let body = in_form(cx, (&request.key, shared), body, serve, &mut parts).await;
     CacheResponse::from_origin(parts.status, parts.headers, cache_status, body)
 }
 
@@ -152,8 +153,8 @@ async fn evaluate_here(
 ///
 /// `shared` is the response as other requests read it, if it is stored.
 async fn in_form(
-    cx: &Context,
-    shared: Option<&Candidate>,
+    cx: &Arc<Context>,
+    (key, shared): (&CacheKey, Option<&Candidate>),
     whole: Body,
     serve: Serve,
     parts: &mut Parts,
@@ -163,7 +164,7 @@ async fn in_form(
     }
     let (status, mut fields) = fields_in_form(parts.status, &parts.headers, &serve);
     let opened = match shared {
-        Some(candidate) => open_form(cx, candidate, &serve).await.ok(),
+        Some(candidate) => Opener::new(cx, key, candidate).open_form(&serve).await.ok(),
         None => None,
     };
     let opened = opened.map(|opened| opened.into_body(&serve, &mut fields));

@@ -25,7 +25,7 @@ use http_body::Body as _;
 pub(super) use self::writing::Writing;
 use self::{
     arriving::ArrivingBody,
-    fanout::BodyFanout,
+    fanout::{BodyFanout, WINDOW},
     read_ahead::{PrefixedBody, ReadAhead, Tail, read_ahead, total},
     writing::{Begun, StreamingFill, write_whole},
 };
@@ -33,6 +33,8 @@ use super::{
     context::Context,
     events::{BodyBroken, Event, StoreStep},
     outcome::{FlightOutcome, NextRequests},
+    request::PendingRequest,
+    resume::{StoredResponse, origin::RestOrigin},
 };
 use crate::{
     Body, BodyError, BodySource, CacheKey, Candidate, EntryId, Reservation, StoredBody, StoredHead,
@@ -40,7 +42,7 @@ use crate::{
 };
 
 /// A response to be stored.
-pub(super) struct Fill {
+pub(super) struct Fill<'a> {
     pub(super) key: CacheKey,
     /// The reservation from before the request to the origin; `None` if there is none, so that the
     /// response is not stored.
@@ -53,6 +55,9 @@ pub(super) struct Fill {
     pub(super) admitted: bool,
     /// Whether the key may have too many variants once the response is stored.
     pub(super) may_exceed: bool,
+    /// The request that is answered. A long body is continued with it if the store cannot read what
+    /// it has received.
+    pub(super) request: &'a PendingRequest,
 }
 
 /// The result of a fill, as far as it is known when the response is sent.
@@ -75,7 +80,7 @@ impl Filled {
 }
 
 /// Sends `body` to the client and to the store.
-pub(super) async fn fill(cx: &Arc<Context>, fill: Fill, mut body: Body) -> Filled {
+pub(super) async fn fill(cx: &Arc<Context>, fill: Fill<'_>, mut body: Body) -> Filled {
     let announced = body.size_hint().exact();
     // The body of a 206 must be as long as its Content-Range states (RFC 9110 §14.4).
     let length = fill.head.part.map(|part| part.last - part.first + 1).or(announced);
@@ -119,10 +124,10 @@ fn whole(bytes: Bytes, trailers: Option<HeaderMap>) -> Body {
 }
 
 /// Serves and stores a body that is in memory.
-async fn fill_whole(cx: &Arc<Context>, fill: Fill, bytes: Bytes, trailers: Option<HeaderMap>) -> Filled {
+async fn fill_whole(cx: &Arc<Context>, fill: Fill<'_>, bytes: Bytes, trailers: Option<HeaderMap>) -> Filled {
     let Fill { key, reservation, head, may_exceed, .. } = fill;
     let body = StoredBody::Whole(bytes.clone());
-    let outcome = FlightOutcome::of_stored(Candidate::new(EntryId(0), Arc::clone(&head), body));
+    let outcome = FlightOutcome::of_stored(Candidate::new(EntryId::NOT_STORED, Arc::clone(&head), body));
     let Some(reservation) = reservation else {
         return Filled { body: whole(bytes, trailers), stored: None, outcome, writing: None };
     };
@@ -137,12 +142,12 @@ async fn fill_whole(cx: &Arc<Context>, fill: Fill, bytes: Bytes, trailers: Optio
 /// readers.
 async fn fill_streaming(
     cx: &Arc<Context>,
-    fill: Fill,
+    fill: Fill<'_>,
     chunks: VecDeque<Bytes>,
     rest: Body,
     length: Option<u64>,
 ) -> Filled {
-    let Fill { key, reservation, head, max_len, admitted, may_exceed } = fill;
+    let Fill { key, reservation, head, max_len, admitted, may_exceed, request } = fill;
     let unstored = |chunks, rest| {
         let body = Body::stream(PrefixedBody { chunks, tail: Tail::Body(rest) });
         // Too many variants are not a reason to collapse none of them.
@@ -171,12 +176,31 @@ async fn fill_streaming(
         Ok(chunks) => Body::stream(ArrivingBody { chunks, fanout: Some(Arc::clone(&fanout)) }),
         Err(error) => return fail_body(cx, &key, VecDeque::new(), error.into()),
     };
-    let candidate = Candidate::new(EntryId(0), Arc::clone(&head), StoredBody::Source(source));
-    let streaming = StreamingFill { key, head, fanout, rest, begun, max_len, may_exceed };
+    let candidate = Candidate::new(EntryId::NOT_STORED, Arc::clone(&head), StoredBody::Source(source));
+    let in_store = stored_copy(cx, request, &head, length);
+    let streaming = StreamingFill { key, head, fanout, rest, begun, max_len, may_exceed, in_store };
     Filled {
         body,
         stored: Some(false),
         outcome: FlightOutcome::of_stored(candidate).while_arriving(arrived),
         writing: Some(Writing::Streaming(Box::new(streaming))),
     }
+}
+
+/// Returns the description of an arriving body for clients that read it from the store, if there
+/// can be some: a shorter one never leaves the window.
+fn stored_copy(
+    cx: &Arc<Context>,
+    request: &PendingRequest,
+    head: &Arc<StoredHead>,
+    length: Option<u64>,
+) -> Option<StoredResponse> {
+    if length.is_some_and(|length| length <= WINDOW) {
+        return None;
+    }
+    let origin = Arc::new(RestOrigin::default());
+    if head.validator().is_some_and(|validator| validator.is_strong()) {
+        request.provide_origin(&origin);
+    }
+    Some(StoredResponse::new(cx, &request.key, head, length, &origin))
 }

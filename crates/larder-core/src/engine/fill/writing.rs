@@ -10,6 +10,7 @@ use super::{
         context::Context,
         events::{BodyBroken, Event, StoreStep, Stored},
         excess::evict_excess,
+        resume::{ResumableSource, StoredResponse},
     },
     fanout::{BodyFanout, Completion, FanoutTimeouts},
 };
@@ -111,6 +112,8 @@ pub(in super::super) struct StreamingFill {
     pub(super) begun: Begun,
     pub(super) max_len: u64,
     pub(super) may_exceed: bool,
+    /// What the clients read that have fallen behind the window, once the store has it.
+    pub(super) in_store: Option<StoredResponse>,
 }
 
 /// The result of [`Reservation::begin`], or `None` after a timeout.
@@ -126,7 +129,7 @@ impl StreamingFill {
     /// Reads the body to its end, for the clients and for the store. Drops `until_stored` once the
     /// response is in the store, or will not be.
     async fn run(self, cx: &Context, until_stored: impl Send) {
-        let Self { key, head, fanout, rest, begun, max_len, may_exceed } = self;
+        let Self { key, head, fanout, rest, begun, max_len, may_exceed, in_store } = self;
         let limits = &cx.limits;
         let timeouts = FanoutTimeouts { origin: limits.body_timeout, slow_reader: limits.store_timeout };
         let store = async {
@@ -134,7 +137,7 @@ impl StreamingFill {
                 Begun::Writer(writer) => Some(Ok(writer)),
                 Begun::Pending(begin) => begin.await,
             };
-            let stored = write_streaming(cx, &key, &fanout, writer, max_len).await;
+            let stored = write_streaming(cx, (&key, in_store), &fanout, writer, max_len).await;
             if stored && may_exceed {
                 evict_excess(cx, &key, &head).await;
             }
@@ -152,7 +155,7 @@ impl StreamingFill {
 /// whether it was stored.
 async fn write_streaming(
     cx: &Context,
-    key: &CacheKey,
+    (key, in_store): (&CacheKey, Option<StoredResponse>),
     fanout: &Arc<BodyFanout>,
     writer: BeginResult,
     max_len: u64,
@@ -166,7 +169,10 @@ async fn write_streaming(
             return false;
         }
     };
-    fanout.set_follow(writer.follow());
+    fanout.set_follow(match (writer.follow(), in_store) {
+        (Some(source), Some(response)) => Some(Arc::new(ResumableSource { source, response })),
+        (follow, _) => follow,
+    });
     let mut position = 0;
     loop {
         match fanout.next_for_store(position).await {

@@ -11,7 +11,7 @@ use super::{
         outcome::{Arrived, FlightOutcome},
         request::PendingRequest,
         response::CacheResponse,
-        serve::{is_out_of_reach, serve, serve_stale_on_error},
+        serve::{is_out_of_reach, serve_pending, serve_stale_on_error},
     },
     flights::Flight,
     reloads::serve_without_reload,
@@ -24,7 +24,7 @@ use crate::{
 
 /// Waits for the leader's headers and acts on the outcome of the flight.
 pub(super) async fn follow(
-    cx: &Context,
+    cx: &Arc<Context>,
     request: &PendingRequest,
     candidates: &Candidates,
     plan: ForwardPlan,
@@ -46,7 +46,7 @@ pub(super) async fn follow(
 
 /// Acts on the outcome of the flight.
 async fn act(
-    cx: &Context,
+    cx: &Arc<Context>,
     request: &PendingRequest,
     candidates: &Candidates,
     plan: ForwardPlan,
@@ -77,7 +77,7 @@ async fn act(
 ///
 /// `arrived` is how much of its body has arrived, if it is arriving.
 async fn share(
-    cx: &Context,
+    cx: &Arc<Context>,
     request: &PendingRequest,
     plan: ForwardPlan,
     candidate: Candidate,
@@ -112,7 +112,7 @@ async fn share(
     };
     let mut status = plan.status();
     status.collapsed = true;
-    match serve(cx, candidates, 0, &head, Some(selected.age), status).await {
+    match serve_pending(cx, request, candidates, 0, &head, Some(selected.age), status).await {
         Ok(response) => Followed::Response(response),
         Err(_) => Followed::Uncollapsed,
     }

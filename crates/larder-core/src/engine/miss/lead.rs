@@ -108,7 +108,7 @@ pub(in super::super) fn finish(
 ///
 /// `found` is what the lookup found, unless that may be out of date.
 async fn prepare(
-    cx: &Context,
+    cx: &Arc<Context>,
     request: &PendingRequest,
     mut found: Option<(ForwardPlan, Candidates)>,
     leader: &mut Leader,

@@ -7,13 +7,15 @@
 //! stored, also if the origin has failed or its response cannot be stored. The table has a fixed
 //! size; if two responses share a slot, their reloads may be sent more often.
 
+use std::sync::Arc;
+
 use super::super::{
     context::Context,
     decide::{Decision, ForwardPlan, decide},
     recent::variant_hash,
     request::PendingRequest,
     response::CacheResponse,
-    serve::serve,
+    serve::serve_pending,
 };
 use crate::{CacheKey, CacheStatus, Candidates, policy::ClientDirectives};
 
@@ -38,7 +40,7 @@ pub(super) fn may_reload(
 
 /// Serves a stored response as if the client had sent no directives. `None` if none can be served.
 pub(super) async fn serve_without_reload(
-    cx: &Context,
+    cx: &Arc<Context>,
     request: &PendingRequest,
     candidates: &Candidates,
 ) -> Option<CacheResponse> {
@@ -46,7 +48,7 @@ pub(super) async fn serve_without_reload(
     match decide(cx, &head, candidates) {
         Decision::Serve(selected) | Decision::ServeStale(selected) => {
             let (age, status) = (Some(selected.age), CacheStatus::hit(selected.ttl));
-            serve(cx, candidates.clone(), selected.index, &head, age, status).await.ok()
+            serve_pending(cx, request, candidates.clone(), selected.index, &head, age, status).await.ok()
         }
         Decision::Forward(_) | Decision::OnlyIfCached => None,
     }

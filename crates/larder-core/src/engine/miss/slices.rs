@@ -18,14 +18,14 @@ use super::{
         decide::{Decision, ForwardPlan, decide},
         invalidate,
         request::PendingRequest,
-        response::{CacheResponse, ResponseHead},
-        serve::{multipart, open},
+        response::CacheResponse,
+        serve::{Opener, multipart},
     },
     collapse::collapse,
     slice_body::{OpenSlice, Opening, SliceBody},
 };
 use crate::{
-    Body, BodyError, CacheKey, CacheStatus, Candidates, ForwardReason, Scope, StoredHead,
+    Body, BodyError, CacheKey, CacheStatus, Candidate, Candidates, ForwardReason, Scope, StoredHead,
     policy::{ByteRange, RangeKind, Selected, Serve, Validator, is_part_of},
 };
 
@@ -164,8 +164,8 @@ impl Slices {
             cache_status = CacheStatus::forwarded(ForwardReason::Partial);
             cache_status.fwd_status = Some(http::StatusCode::PARTIAL_CONTENT);
         }
-        let head = ResponseHead::Own(fields);
-        Some(CacheResponse { status, head, age: Some(selected.age), origin_head: None, cache_status, body })
+        let response = CacheResponse::from_origin(status, fields, cache_status, body);
+        Some(CacheResponse { age: Some(selected.age), ..response })
     }
 
     /// Opens the bytes in this form, and returns whether the first slice was stored. Returns `None`
@@ -204,7 +204,7 @@ impl Slices {
         let generation = cx.flights.generation(&key);
         let candidates = cx.candidates(&key).await;
         if let Some(stored) = candidates.iter().find(|candidate| self.is_slice(&candidate.head, &slice))
-            && let Ok(body) = open(cx, &stored.body, Some(within_slice.clone())).await
+            && let Some(body) = self.open_stored(&key, stored, &slice, within_slice.clone()).await
         {
             return Ok(Opened { body, was_stored: true });
         }
@@ -222,6 +222,22 @@ impl Slices {
         // A failure is reported where it occurs.
         let _ = invalidate::remove(cx, Scope::Key(&self.request.key)).await;
         Err("the origin has another representation now".into())
+    }
+
+    /// Opens a range of a stored slice. Returns `None` if the store cannot read it.
+    async fn open_stored(
+        &self,
+        key: &CacheKey,
+        stored: &Candidate,
+        slice: &ByteRange,
+        within_slice: Range<u64>,
+    ) -> Option<Body> {
+        let mut opener = Opener::new(&self.cx, key, stored);
+        let body = opener.open(Some(within_slice)).await.ok()?;
+        if let Some(rest_origin) = &opener.rest_origin {
+            self.request.for_range(key.clone(), slice).provide_origin(rest_origin);
+        }
+        Some(body)
     }
 
     /// Returns the key and the range of the slice that contains the byte at `position`.

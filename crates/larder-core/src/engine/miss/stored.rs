@@ -1,12 +1,14 @@
 //! Uses the stored responses of a request that its lookup could not serve: a stale one is served
 //! while it is revalidated.
 
+use std::sync::Arc;
+
 use super::super::{
     context::Context,
     decide::{Decision, ForwardPlan, decide},
     request::PendingRequest,
     response::CacheResponse,
-    serve::serve,
+    serve::serve_pending,
 };
 use crate::{
     CacheDetail, CacheStatus, Candidates,
@@ -25,7 +27,7 @@ pub(super) enum Step {
 
 /// Serves a stored response if the decision on these candidates permits it.
 pub(super) async fn use_stored(
-    cx: &Context,
+    cx: &Arc<Context>,
     request: &PendingRequest,
     mut candidates: Candidates,
     mut decision: Decision,
@@ -55,7 +57,7 @@ pub(super) async fn use_stored(
             status.detail = Some(CacheDetail::StaleIfError);
         }
         cx.variants.served(&request.key, &candidates, selected);
-        match serve(cx, candidates, selected.index, &request.head(), age, status).await {
+        match serve_pending(cx, request, candidates, selected.index, &request.head(), age, status).await {
             Ok(response) => {
                 return match revalidate {
                     Some((plan, candidates)) => Step::ServeAndRevalidate(response, plan, candidates),
