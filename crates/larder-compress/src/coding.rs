@@ -14,6 +14,8 @@ use larder_core::{
     policy::{list_members, quality},
 };
 
+use crate::decoder::Format;
+
 /// A content coding.
 ///
 /// ```
@@ -72,6 +74,16 @@ impl Coding {
             (None, _) => Some(Self::Identity),
             (Some(line), None) => Self::from_name(line.as_bytes().trim_ascii()),
             _ => None,
+        }
+    }
+
+    /// Returns the format of the encoded content.
+    pub(crate) fn format(self) -> Option<Format> {
+        match self {
+            Self::Identity => None,
+            Self::Gzip => Some(Format::Gzip),
+            Self::Brotli => Some(Format::Brotli),
+            Self::Zstd => Some(Format::Zstd),
         }
     }
 

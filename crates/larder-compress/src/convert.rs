@@ -1,4 +1,4 @@
-//! Encodes and decodes bodies, whole or chunk by chunk.
+//! Encodes bodies, whole or chunk by chunk.
 //!
 //! Which bodies are encoded is decided in [`crate::response`] and [`crate::origin`]; the levels are
 //! settings in `compression`.
@@ -13,18 +13,18 @@ use std::{
 use async_compression::{
     Level,
     brotli::EncoderParams,
-    tokio::bufread::{BrotliDecoder, BrotliEncoder, GzipDecoder, GzipEncoder, ZstdDecoder, ZstdEncoder},
-    zstd::{CParameter, DParameter},
+    tokio::bufread::{BrotliEncoder, GzipEncoder, ZstdEncoder},
+    zstd::CParameter,
 };
 use bytes::Bytes;
 use futures_core::Stream;
 use larder_core::Body;
-use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt as _, BufReader};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt as _};
 use tokio_util::io::{ReaderStream, StreamReader};
 
 use crate::{Coding, Compression, coders::CoderPermit, zstd_frame::MAX_WINDOW};
 
-/// Size of the chunks of an encoded or decoded stream, in bytes.
+/// Size of the chunks of an encoded stream, in bytes.
 const CHUNK_SIZE: usize = 32 * 1024;
 
 /// Longest content that is encoded on the calling task, in bytes. Longer content is encoded on a
@@ -147,24 +147,7 @@ impl Stream for Rejoined {
     }
 }
 
-/// Decodes a body while it is read. Content that is not in this coding ends the body with an error.
-///
-/// A frame of Zstandard with a window of more than 8 MiB counts as one that is not.
-pub(crate) fn decode(body: Body, coding: Coding, permit: CoderPermit) -> Body {
-    let reader = BufReader::with_capacity(CHUNK_SIZE, StreamReader::new(DataStream(body)));
-    let reader: Reader = match coding {
-        Coding::Identity => Box::pin(reader),
-        Coding::Gzip => Box::pin(GzipDecoder::new(reader)),
-        Coding::Brotli => Box::pin(BrotliDecoder::new(reader)),
-        Coding::Zstd => {
-            let limit = [DParameter::window_log_max(MAX_WINDOW.ilog2())];
-            Box::pin(ZstdDecoder::with_params(reader, &limit))
-        }
-    };
-    into_body(reader, permit)
-}
-
-/// Converts a reader into a body, which counts as an encoder or decoder until it has ended.
+/// Converts a reader into a body, which counts as an encoder until it has ended.
 fn into_body(reader: Reader, permit: CoderPermit) -> Body {
     Body::from_stream(CodedStream(Some((ReaderStream::with_capacity(reader, CHUNK_SIZE), permit))))
 }

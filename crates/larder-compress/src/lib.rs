@@ -4,6 +4,9 @@ mod coders;
 mod coding;
 mod compression;
 mod convert;
+mod decoder;
+mod decoding;
+mod decoding_origin;
 mod origin;
 mod response;
 mod tags;
@@ -11,4 +14,6 @@ mod zstd_frame;
 
 pub use coding::{Coding, Negotiated};
 pub use compression::Compression;
+pub use decoding::Decoding;
+pub use decoding_origin::DecodingOrigin;
 pub use origin::CompressingOrigin;

@@ -16,7 +16,7 @@ use larder_core::{
     policy::header_names::{AGE, CONTENT_LENGTH, IF_MODIFIED_SINCE, IF_NONE_MATCH, VARY},
 };
 
-use crate::{Coding, Compression, Negotiated, convert, response, tags, zstd_frame};
+use crate::{Coding, Compression, Negotiated, convert, decoder, response, tags, zstd_frame};
 
 /// An origin that wraps the origin of one request and encodes its response; pass it to
 /// [`Miss::fetch`](larder_core::Miss::fetch) instead of that origin.
@@ -117,7 +117,7 @@ impl CompressingOrigin {
             body = whole;
         }
         let permit = self.settings.coders.stream(self.settings.max_encoders)?;
-        Some(convert::decode(body, coding, permit))
+        Some(decoder::decode(body, coding.format().as_slice(), permit))
     }
 
     /// Returns a 304 if the request's condition matches the stored response in the coding of the

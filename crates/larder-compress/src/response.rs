@@ -16,7 +16,7 @@ use crate::{Coding, tags};
 
 /// Digests of the content as the origin sent it (RFC 9530, and the headers that preceded it). They
 /// do not match encoded content.
-static DIGESTS: [HeaderName; 4] = [
+pub(crate) static DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("repr-digest"),
     HeaderName::from_static("digest"),

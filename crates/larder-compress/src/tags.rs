@@ -8,7 +8,7 @@
 use http::{HeaderMap, HeaderValue};
 use larder_core::policy::{
     entity_tags,
-    header_names::{ETAG, IF_NONE_MATCH},
+    header_names::{ETAG, IF_MATCH, IF_NONE_MATCH},
 };
 
 use crate::Coding;
@@ -85,6 +85,58 @@ pub(crate) fn unmark(response: &mut HeaderMap) {
 pub(crate) fn matches_condition(response: &HeaderMap, request: &HeaderMap) -> bool {
     let Some(tag) = response.get(ETAG).map(|tag| opaque(tag.as_bytes())) else { return false };
     condition_tags(request).any(|listed| opaque(listed) == tag)
+}
+
+/// Makes the entity tag of a response weak: its content is not byte for byte that of the origin.
+/// Removes an invalid one.
+pub(crate) fn weaken(response: &mut HeaderMap) {
+    let Some(tag) = response.get(ETAG) else { return };
+    let tag = tag.as_bytes();
+    if tag.starts_with(b"W/") {
+        return;
+    }
+    let is_valid = tag.len() > 1 && tag.starts_with(b"\"") && tag.ends_with(b"\"");
+    match HeaderValue::from_bytes(&[b"W/", tag].concat()) {
+        Ok(weak) if is_valid => response.insert(ETAG, weak),
+        _ => response.remove(ETAG),
+    };
+}
+
+/// Adds the strong form of each weak tag to the conditions of a request, since [`weaken`] may have
+/// made it weak. Returns the original tags of `If-None-Match`, in order.
+///
+/// Of a tag that the origin has made weak, the strong form matches nothing in `If-Match`, which
+/// compares strongly, and the same as the weak one in `If-None-Match` (RFC 9110 §13.1).
+pub(crate) fn add_strong_conditions(request: &mut HeaderMap) -> Vec<Box<[u8]>> {
+    let original: Vec<Box<[u8]>> = condition_tags(request).map(Box::from).collect();
+    for name in [IF_NONE_MATCH, IF_MATCH] {
+        let lines = request.get_all(&name).iter().map(HeaderValue::as_bytes);
+        let tags: Vec<&[u8]> = entity_tags(lines).collect();
+        if !tags.iter().any(|tag| tag.starts_with(b"W/")) {
+            continue;
+        }
+        // The strong form comes first: some origins read only the first tag.
+        let mut sent: Vec<&[u8]> = Vec::with_capacity(tags.len() + 1);
+        for form in tags.iter().flat_map(|tag| [opaque(tag), tag]) {
+            if !sent.contains(&form) {
+                sent.push(form);
+            }
+        }
+        if let Ok(value) = HeaderValue::from_bytes(&sent.join(&b", "[..])) {
+            request.insert(name, value);
+        }
+    }
+    original
+}
+
+/// Makes the tag in a 304 weak if the request had only its weak form.
+pub(crate) fn restore_weakness(not_modified: &mut HeaderMap, requested: &[Box<[u8]>]) {
+    let Some(tag) = not_modified.get(ETAG).map(HeaderValue::as_bytes) else { return };
+    if !requested.iter().any(|requested| &**requested == tag)
+        && requested.iter().any(|requested| requested.starts_with(b"W/") && opaque(requested) == tag)
+    {
+        weaken(not_modified);
+    }
 }
 
 /// Returns the tags in a request's `If-None-Match`.
