@@ -9,9 +9,13 @@ use larder_core::{
 use wildmatch::WildMatch;
 
 use crate::{
-    CachedClient, Error, ErrorKind, RedirectPolicy, ReqwestOrigin, client::Inner, cookies::Cookies,
-    request_options::RequestOptions,
+    CachedClient, Error, ErrorKind, RedirectPolicy, ReqwestOrigin, codings::Codings, cookies::Cookies,
+    request_options::RequestOptions, sending::Inner,
 };
+
+/// Most header fields of a response over HTTP/1.1. hyper's own limit is 100, which real servers
+/// exceed; that of a head in bytes remains.
+const MAX_FIELDS: usize = 1000;
 
 /// A builder of a [`CachedClient`], with the settings of its cache and connections; created by
 /// [`CachedClient::builder`].
@@ -44,8 +48,11 @@ pub struct CachedClientBuilder {
     observer: Option<Arc<dyn Observer>>,
     default_headers: HeaderMap,
     cookies: Cookies,
+    codings: Codings,
     options: RequestOptions,
     redirect: RedirectPolicy,
+    referer: bool,
+    https_only: bool,
     timeout: Option<Duration>,
     /// The error of an invalid `User-Agent`, which `build` returns.
     user_agent: Result<(), Error>,
@@ -55,7 +62,7 @@ impl CachedClientBuilder {
     /// Creates a builder with the default settings.
     pub(crate) fn new() -> Self {
         Self {
-            http: reqwest::Client::builder(),
+            http: reqwest::Client::builder().http1_max_headers(MAX_FIELDS),
             store: None,
             partition: None,
             client_partition: None,
@@ -65,8 +72,11 @@ impl CachedClientBuilder {
             observer: None,
             default_headers: HeaderMap::new(),
             cookies: Cookies::default(),
+            codings: Codings::default(),
             options: RequestOptions::default(),
             redirect: RedirectPolicy::default(),
+            referer: true,
+            https_only: false,
             timeout: None,
             user_agent: Ok(()),
         }
@@ -254,11 +264,57 @@ impl CachedClientBuilder {
         self
     }
 
+    /// Enables or disables decoding of gzip, with any number of members. Default: enabled.
+    ///
+    /// Content is decoded before it is stored. `Accept-Encoding` lists the enabled codings, unless
+    /// the request has that header. A body that is broken, or that goes on after the end of the
+    /// coded data, is an error of kind [`Body`](ErrorKind::Body). For the head of a decoded
+    /// response, see [`larder_compress::Decoding`](https://docs.rs/larder-compress).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), larder_reqwest::Error> {
+    /// let client = larder_reqwest::CachedClient::builder().gzip(false).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "gzip")]
+    pub fn gzip(mut self, enable: bool) -> Self {
+        self.codings.0.gzip = enable;
+        self
+    }
+
+    /// Enables or disables decoding of Brotli. Default: enabled.
+    #[cfg(feature = "brotli")]
+    pub fn brotli(mut self, enable: bool) -> Self {
+        self.codings.0.brotli = enable;
+        self
+    }
+
+    /// Enables or disables decoding of Zstandard. Default: enabled.
+    #[cfg(feature = "zstd")]
+    pub fn zstd(mut self, enable: bool) -> Self {
+        self.codings.0.zstd = enable;
+        self
+    }
+
+    /// Enables or disables decoding of `deflate`: zlib, or raw deflate. Default: enabled.
+    #[cfg(feature = "deflate")]
+    pub fn deflate(mut self, enable: bool) -> Self {
+        self.codings.0.deflate = enable;
+        self
+    }
+
     /// Sets how many redirects are followed. Default: up to 10.
     ///
     /// Each response of a chain is stored under its own URL.
     pub fn redirect(mut self, policy: RedirectPolicy) -> Self {
         self.redirect = policy;
+        self
+    }
+
+    /// Enables or disables `Referer` on redirects. Default: enabled, except from https to http.
+    pub fn referer(mut self, enable: bool) -> Self {
+        self.referer = enable;
         self
     }
 
@@ -305,7 +361,8 @@ impl CachedClientBuilder {
     }
 
     /// Rejects requests to URLs that are not https. Default: disabled.
-    pub fn https_only(self, enabled: bool) -> Self {
+    pub fn https_only(mut self, enabled: bool) -> Self {
+        self.https_only = enabled;
         self.reqwest(|http| http.https_only(enabled))
     }
 
@@ -316,8 +373,9 @@ impl CachedClientBuilder {
 
     /// Changes any other setting of the underlying `reqwest::ClientBuilder`.
     ///
-    /// Set redirects, default headers, the user agent and cookies with this builder's own methods:
-    /// the cache has to see them. reqwest's redirect policy is always replaced.
+    /// Set redirects, default headers, the user agent, cookies and content codings with this
+    /// builder's own methods: the cache has to see them. reqwest's redirect policy is always
+    /// replaced, and its decompression disabled.
     pub fn reqwest(
         mut self,
         configure: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
@@ -335,7 +393,9 @@ impl CachedClientBuilder {
     /// initialized.
     pub fn build(self) -> Result<CachedClient, Error> {
         self.user_agent?;
-        let http = self.http.redirect(reqwest::redirect::Policy::none()).build()?;
+        let http = self.http.redirect(reqwest::redirect::Policy::none());
+        // Another crate of the program may have enabled them.
+        let http = http.no_brotli().no_deflate().no_gzip().no_zstd().build()?;
         let partition = match (&self.store, self.partition, self.rules.kind) {
             (_, Some(name), _) => Some(name.into_bytes().into()),
             (Some(_), None, larder_core::CacheKind::Private) => Some(random_partition()?),
@@ -351,15 +411,18 @@ impl CachedClientBuilder {
         }
         Ok(CachedClient {
             inner: Arc::new(Inner {
-                origin: Arc::new(ReqwestOrigin::new(http.clone())),
+                origin: self.codings.decoding(ReqwestOrigin::new(http.clone())),
                 http,
                 cache: cache.build(),
                 partition,
                 client_partition: self.client_partition,
                 default_headers: self.default_headers,
                 cookies: self.cookies,
+                codings: self.codings,
                 options: self.options,
                 redirect: self.redirect,
+                referer: self.referer,
+                https_only: self.https_only,
                 timeout: self.timeout,
             }),
         })

@@ -1,7 +1,8 @@
 //! The cookie jar. It is read and filled here and not by reqwest: the cache has to see the `Cookie`
 //! header of a request, and a stored response must not set its cookies again.
 
-use http::{HeaderMap, header::COOKIE};
+#[cfg(feature = "cookies")]
+use http::header::COOKIE;
 use larder_core::CacheResponse;
 use reqwest::{Request, Url};
 
@@ -40,14 +41,6 @@ impl Cookies {
             }
         }
         let _ = (response, url);
-    }
-
-    /// Removes the `Cookie` header before a redirect, since the next URL has other cookies. Without
-    /// a jar the header is the caller's own and stays.
-    pub(crate) fn remove_from(&self, headers: &mut HeaderMap) {
-        if self.0.is_some() {
-            headers.remove(COOKIE);
-        }
     }
 }
 

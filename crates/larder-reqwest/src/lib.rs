@@ -3,6 +3,7 @@
 mod batch;
 mod builder;
 mod client;
+mod codings;
 mod cookies;
 mod deadline;
 mod error;
@@ -19,6 +20,7 @@ mod request;
 mod request_options;
 mod response;
 mod retry;
+mod sending;
 mod text;
 
 pub use batch::{Batch, Fetched};
@@ -29,7 +31,7 @@ pub use larder_core::{CacheMode, CacheOutcome, CacheStatus, Overrides, ResponseC
 #[cfg(feature = "middleware")]
 pub use middleware::CachingMiddleware;
 pub use origin::ReqwestOrigin;
-pub use redirect::RedirectPolicy;
+pub use redirect::{Redirect, RedirectPolicy};
 #[cfg(feature = "refresh")]
 pub use refresh::{
     InvalidCron, RefreshEvent, RefreshEvents, RefreshOutcome, Refresher, RefresherBuilder, Schedule,

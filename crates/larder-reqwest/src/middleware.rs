@@ -14,6 +14,7 @@ use reqwest::{Request, Response, Url};
 use reqwest_middleware::{Error, Middleware, Next};
 
 use crate::{
+    codings::Codings,
     deadline::Deadline,
     origin::{error_kind, from_reqwest, to_reqwest},
     parts::key_of,
@@ -122,8 +123,9 @@ impl CachingMiddleware {
         let key = key_of(request.url()).map_err(Error::middleware)?;
         let head = RequestHead::new(request.method(), request.headers());
         match self.cache.lookup(&key, &head).await {
-            Lookup::Hit(response) => {
+            Lookup::Hit(mut response) => {
                 let url = request.url().clone();
+                Codings::default().decode(&mut response);
                 Ok((self.cache.into_http(response), url))
             }
             // Boxed, so that the future of a hit does not reserve space for a fetch.
@@ -147,7 +149,8 @@ impl CachingMiddleware {
         let mut body = ReplayableBody::take_from(&mut request);
         let forward = http::Request::<reqwest::Body>::try_from(request)?.map(|_| body.take());
         let (origin, mut origin_requests) = local_origin(false);
-        let resuming = miss.fetch(forward, Arc::new(origin), &options);
+        let codings = Codings::default();
+        let resuming = miss.fetch(forward, codings.decoding(origin), &options);
         tokio::pin!(resuming);
         let result = loop {
             let origin_request = tokio::select! {
@@ -171,7 +174,10 @@ impl CachingMiddleware {
             }
         };
         match result {
-            Ok(response) => Ok((self.cache.into_http(response), final_url.lock().take().unwrap_or(url))),
+            Ok(mut response) => {
+                codings.decode(&mut response);
+                Ok((self.cache.into_http(response), final_url.lock().take().unwrap_or(url)))
+            }
             // An error of the rest of the stack is returned unchanged.
             Err(error) => Err(error.downcast_source::<Error>().unwrap_or_else(Error::middleware)),
         }

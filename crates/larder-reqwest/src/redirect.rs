@@ -4,10 +4,10 @@
 //! own URL.
 
 use http::{
-    Method, StatusCode,
+    HeaderMap, HeaderValue, Method, StatusCode, Uri,
     header::{
-        AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, LOCATION, PROXY_AUTHORIZATION,
-        TRANSFER_ENCODING, WWW_AUTHENTICATE,
+        AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, LOCATION,
+        PROXY_AUTHORIZATION, REFERER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
     },
 };
 use larder_core::CacheResponse;
@@ -47,23 +47,6 @@ impl RedirectPolicy {
     pub fn none() -> Self {
         Self { max: None }
     }
-
-    /// Returns whether the policy follows redirects at all.
-    pub(crate) fn follows(self) -> bool {
-        self.max.is_some()
-    }
-
-    /// Checks that one more redirect may follow the `followed` ones before it. `url` is the URL
-    /// that it leads to.
-    pub(crate) fn check(self, followed: usize, url: &Url) -> Result<(), Error> {
-        match self.max {
-            Some(max) if followed >= max => {
-                Err(Error::new(ErrorKind::Redirect, Some(url))
-                    .with_source(format!("more than {max} redirects")))
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
 impl Default for RedirectPolicy {
@@ -73,63 +56,187 @@ impl Default for RedirectPolicy {
     }
 }
 
-/// Turns the request into the one that the response redirects to.
+/// A redirect that a client has followed.
 ///
-/// Returns `false` and leaves the request unchanged if the response is no redirect, or if it would
-/// repeat a body that cannot be sent again. The rules are reqwest's: 301, 302 and 303 lead to a GET
-/// without body, except for GET and HEAD, which keep their method; 307 and 308 repeat method and
-/// body. A redirect to another origin, or from https to http, loses its credentials.
-pub(crate) fn follow(
-    response: &CacheResponse,
-    request: &mut Request,
-    body: &mut ReplayableBody,
-) -> Result<bool, Error> {
-    let status = response.status();
-    let same_method = match status {
-        StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND | StatusCode::SEE_OTHER => {
-            matches!(*request.method(), Method::GET | Method::HEAD)
-        }
-        StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => true,
-        _ => return Ok(false),
-    };
-    let Some(location) = response.headers().get(LOCATION) else { return Ok(false) };
-    if same_method && matches!(body, ReplayableBody::Stream(_)) {
-        return Ok(false);
-    }
-    let failed = || Error::new(ErrorKind::Redirect, Some(request.url()));
-    let location = std::str::from_utf8(location.as_bytes()).map_err(|error| failed().with_source(error))?;
-    let next = request.url().join(location).map_err(|error| failed().with_source(error))?;
-    if !matches!(next.scheme(), "http" | "https") {
-        return Err(failed().with_source(format!("unsupported scheme '{}'", next.scheme())));
-    }
-    let headers = request.headers_mut();
-    if !same_method {
-        for name in [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING] {
-            headers.remove(name);
-        }
-    }
-    if is_cross_origin(request.url(), &next) {
-        let headers = request.headers_mut();
-        for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, WWW_AUTHENTICATE] {
-            headers.remove(name);
-        }
-    }
-    if !same_method {
-        *request.method_mut() = Method::GET;
-        *body = ReplayableBody::InMemory(bytes::Bytes::new());
-    }
-    let mut next = next;
-    if next.fragment().is_none() {
-        next.set_fragment(request.url().fragment());
-    }
-    *request.url_mut() = next;
-    Ok(true)
+/// ```no_run
+/// # async fn example(client: larder_reqwest::CachedClient) -> Result<(), larder_reqwest::Error> {
+/// let page = client.get("https://example.com/old").send().await?;
+/// for redirect in page.redirects() {
+///     println!("{} {} -> {}", redirect.status(), redirect.url(), redirect.location());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redirect {
+    status: StatusCode,
+    url: Url,
+    location: Url,
 }
 
-/// Returns whether a redirect leaves the host or port, or leads from https to http, so that
-/// credentials must not follow.
-fn is_cross_origin(from: &Url, to: &Url) -> bool {
-    from.host() != to.host()
-        || from.port_or_known_default() != to.port_or_known_default()
-        || from.scheme() == "https" && to.scheme() == "http"
+impl Redirect {
+    /// Returns the status code: 301, 302, 303, 307 or 308.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Returns the URL that was redirected.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Returns the URL that the redirect led to.
+    pub fn location(&self) -> &Url {
+        &self.location
+    }
+
+    /// Returns whether the redirect is permanent: 301 or 308. Links to its [`url`](Self::url) should
+    /// be replaced by its [`location`](Self::location) (RFC 9110 §15.4.2, §15.4.9).
+    pub fn is_permanent(&self) -> bool {
+        matches!(self.status, StatusCode::MOVED_PERMANENTLY | StatusCode::PERMANENT_REDIRECT)
+    }
+}
+
+/// The redirects of one request.
+///
+/// The rules are those of reqwest, with four exceptions. A redirect to another origin also loses a
+/// `Host` that the caller has set, and what it has lost does not come back at the next redirect. A
+/// `Location` that is not UTF-8 is followed. The fragment of a URL stays.
+pub(crate) struct Chain {
+    policy: RedirectPolicy,
+    sets_referer: bool,
+    /// The `Referer` of the caller.
+    referer: Option<HeaderValue>,
+    /// Whether the request has a `Cookie` of the caller, in place of those of the jar.
+    has_cookie: bool,
+    pub(crate) followed: Vec<Redirect>,
+}
+
+impl Chain {
+    /// Creates a chain without redirects, for a request with these headers.
+    pub(crate) fn new(policy: RedirectPolicy, sets_referer: bool, headers: &HeaderMap) -> Self {
+        let (referer, has_cookie) = (headers.get(REFERER).cloned(), headers.contains_key(COOKIE));
+        Self { policy, sets_referer, referer, has_cookie, followed: Vec::new() }
+    }
+
+    /// Returns whether no redirect has been followed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.followed.is_empty()
+    }
+
+    /// Turns the request into the one that the response redirects to.
+    ///
+    /// Returns `false` and leaves the request unchanged if the response is no redirect, if it leads
+    /// to no URL, or if it would repeat a body that cannot be sent again.
+    ///
+    /// RFC 9110 §15.4.
+    pub(crate) fn follow(
+        &mut self,
+        response: &CacheResponse,
+        request: &mut Request,
+        body: &mut ReplayableBody,
+    ) -> Result<bool, Error> {
+        let status = response.status();
+        let Some(max) = self.policy.max else { return Ok(false) };
+        let Some(becomes_get) = becomes_get(status, request.method()) else { return Ok(false) };
+        if !becomes_get && matches!(body, ReplayableBody::Stream(_)) {
+            return Ok(false);
+        }
+        let Some(next) = location(response, request.url()) else { return Ok(false) };
+        let failed = |reason: String| Error::new(ErrorKind::Redirect, Some(&next)).with_source(reason);
+        if self.followed.len() >= max {
+            return Err(failed(format!("more than {max} redirects")));
+        }
+        if !matches!(next.scheme(), "http" | "https") {
+            return Err(failed(format!("unsupported scheme '{}'", next.scheme())));
+        }
+        if becomes_get {
+            *body = ReplayableBody::InMemory(bytes::Bytes::new());
+            // That of HEAD stays.
+            if *request.method() != Method::HEAD {
+                *request.method_mut() = Method::GET;
+            }
+        }
+        let url = request.url().clone();
+        self.change_headers(request.headers_mut(), &url, &next, becomes_get);
+        *request.url_mut() = next.clone();
+        self.followed.push(Redirect { status, url, location: next });
+        Ok(true)
+    }
+
+    /// Changes the headers of a request to those for the next URL.
+    fn change_headers(&self, headers: &mut HeaderMap, url: &Url, next: &Url, drops_content: bool) {
+        if drops_content {
+            for name in [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING] {
+                headers.remove(name);
+            }
+        }
+        if url.origin() != next.origin() {
+            for name in [AUTHORIZATION, COOKIE, HOST, PROXY_AUTHORIZATION, WWW_AUTHENTICATE] {
+                headers.remove(name);
+            }
+            headers.remove("cookie2");
+        }
+        // Those of the jar depend on the URL.
+        if !self.has_cookie {
+            headers.remove(COOKIE);
+        }
+        if self.sets_referer {
+            match referer(url, next).or_else(|| self.referer.clone()) {
+                Some(referer) => headers.insert(REFERER, referer),
+                None => headers.remove(REFERER),
+            };
+        }
+    }
+}
+
+/// Returns whether a redirect with this status drops the content and leads to GET (HEAD stays), or
+/// repeats the request; `None` if it is no redirect.
+fn becomes_get(status: StatusCode, method: &Method) -> Option<bool> {
+    match status {
+        StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => Some(*method == Method::POST),
+        StatusCode::SEE_OTHER => Some(true),
+        StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => Some(false),
+        _ => None,
+    }
+}
+
+/// Returns the URL in `Location`, with the fragment of `url` if it has none (RFC 9110 §10.2.2).
+///
+/// Bytes that are not UTF-8 are sent as they are, percent-encoded, as browsers do. The user in the
+/// URL is not sent, as with reqwest. `None` without a valid URL.
+fn location(response: &CacheResponse, url: &Url) -> Option<Url> {
+    let bytes = response.headers().get(LOCATION)?.as_bytes();
+    let mut next = match std::str::from_utf8(bytes) {
+        Ok(text) => url.join(text),
+        Err(_) => {
+            let encoded = bytes.iter().map(|byte| match byte {
+                0x80.. => format!("%{byte:02X}"),
+                _ => char::from(*byte).to_string(),
+            });
+            url.join(&encoded.collect::<String>())
+        }
+    }
+    .ok()?;
+    // Not a URL that a request could have, or too long for it.
+    Uri::try_from(next.as_str()).ok()?;
+    // The server's, and not the caller's.
+    let _ = next.set_username("");
+    let _ = next.set_password(None);
+    if next.fragment().is_none() {
+        next.set_fragment(url.fragment());
+    }
+    Some(next)
+}
+
+/// Returns the `Referer` of a redirect. `None` from https to http (RFC 9110 §10.1.3).
+fn referer(url: &Url, next: &Url) -> Option<HeaderValue> {
+    if url.scheme() == "https" && next.scheme() == "http" {
+        return None;
+    }
+    let mut referer = url.clone();
+    let _ = referer.set_username("");
+    let _ = referer.set_password(None);
+    referer.set_fragment(None);
+    HeaderValue::from_str(referer.as_str()).ok()
 }

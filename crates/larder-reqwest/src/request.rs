@@ -241,7 +241,7 @@ impl RequestBuilder {
     pub async fn send(self) -> Result<Response, Error> {
         let request = self.request.build()?;
         match self.options {
-            Some(options) => self.client.send(request, &options).await,
+            Some(options) => self.client.inner.send(request, &options).await,
             None => self.client.execute(request).await,
         }
     }

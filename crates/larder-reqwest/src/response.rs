@@ -14,7 +14,9 @@ use http_body::Body as _;
 use larder_core::{Body, Cache, CacheResponse, CacheStatus};
 use reqwest::{ResponseBuilderExt as _, Url};
 
-use crate::{CacheOutcome, Error, ErrorKind, deadline::Deadline, origin::to_reqwest_body};
+use crate::{
+    CacheOutcome, Error, ErrorKind, Redirect, deadline::Deadline, origin::to_reqwest_body, redirect::Chain,
+};
 
 /// Longest body that is read into memory, in bytes, unless `max_body` sets another limit.
 const DEFAULT_MAX_IN_MEMORY: u64 = 256 << 20;
@@ -39,6 +41,8 @@ pub struct Response {
     max_body: Option<u64>,
     /// Bytes of the body read so far.
     read: u64,
+    /// The redirects that led to it.
+    redirects: Vec<Redirect>,
 }
 
 impl fmt::Debug for Response {
@@ -56,7 +60,13 @@ impl Response {
     /// Creates a response. Reading more than `max_body` bytes of its body is an error.
     pub(crate) fn new(cache: Cache, url: Url, mut response: CacheResponse, max_body: Option<u64>) -> Self {
         let body = std::mem::take(response.body_mut());
-        Self { cache, url, head: response, body, max_body, read: 0 }
+        Self { cache, url, head: response, body, max_body, read: 0, redirects: Vec::new() }
+    }
+
+    /// Sets the redirects that led to the response.
+    pub(crate) fn with_redirects(mut self, chain: Chain) -> Self {
+        self.redirects = chain.followed;
+        self
     }
 
     /// Limits the time for reading the body.
@@ -81,6 +91,36 @@ impl Response {
     /// Returns the URL of the response: the last one of a redirect chain.
     pub fn url(&self) -> &Url {
         &self.url
+    }
+
+    /// Returns the redirects that were followed, from the first URL to that of the response.
+    pub fn redirects(&self) -> &[Redirect] {
+        &self.redirects
+    }
+
+    /// Returns the URL to which the requested one has moved permanently. `None` if it has not.
+    ///
+    /// It is the one to request from now on: that of the last in an unbroken row of redirects with
+    /// 301 or 308, from the first one on. [`url`](Self::url) may be another one, after a temporary
+    /// redirect. A page that is gone has the status 410.
+    ///
+    /// ```no_run
+    /// # async fn example(client: larder_reqwest::CachedClient) -> Result<(), larder_reqwest::Error> {
+    /// use larder_reqwest::reqwest::Url;
+    ///
+    /// let mut feed: Url = "https://example.com/old.xml".parse().expect("a URL");
+    /// let response = client.get(feed.clone()).send().await?;
+    /// if let Some(moved) = response.moved_to() {
+    ///     feed = moved.clone();
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// RFC 9110 §15.4.2, §15.4.9.
+    pub fn moved_to(&self) -> Option<&Url> {
+        let permanent = self.redirects.iter().take_while(|redirect| redirect.is_permanent());
+        permanent.last().map(Redirect::location)
     }
 
     /// Returns the length of the rest of the body in bytes, if it is known.

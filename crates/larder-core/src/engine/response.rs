@@ -82,6 +82,18 @@ impl CacheResponse {
         }
     }
 
+    /// Returns the header fields as a mutable reference. Those of a stored response are copied for
+    /// this one.
+    pub fn headers_mut(&mut self) -> &mut HeaderMap {
+        if let ResponseHead::Stored(candidates, index) = &self.head {
+            self.head = ResponseHead::Own(candidates[*index].head.fields.clone());
+        }
+        match &mut self.head {
+            ResponseHead::Own(fields) => fields,
+            ResponseHead::Stored(..) => unreachable!("replaced above"),
+        }
+    }
+
     /// Returns the length of the body, or for HEAD the length that it would have, if it is known.
     ///
     /// [`Cache::into_http`](crate::Cache::into_http) consumes the response and does not add the
