@@ -79,5 +79,5 @@ pub use status::{CacheDetail, CacheOutcome, CacheStatus, ForwardReason};
 pub use target::{TargetError, TargetUri};
 pub use time::Timestamp;
 pub use trailers::strip_trailers;
-pub use validation::{Validator, request_range, request_whole};
+pub use validation::{Validator, request_from_origin, request_range, request_whole};
 pub use vary::SelectingHeaders;

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue};
 use crate::{
     ByteRange, Rules, StoredHead, Timestamp,
     dates::parse_http_date,
-    header_names::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE},
+    header_names::{CACHE_CONTROL, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE},
 };
 
 /// Maximum number of entity tags in one conditional request. Further ones are omitted.
@@ -66,6 +66,12 @@ pub fn request_whole(fields: &mut HeaderMap) {
     for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE] {
         fields.remove(name);
     }
+}
+
+/// Adds `no-cache` to a request, so that no cache on the way to the origin answers it on its own
+/// (RFC 9111 §5.2.1.4).
+pub fn request_from_origin(fields: &mut HeaderMap) {
+    fields.append(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
 }
 
 /// Replaces the range and the conditions of a request by this range.

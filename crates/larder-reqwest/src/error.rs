@@ -93,6 +93,11 @@ impl Error {
             },
             _ => ErrorKind::Request,
         };
+        let has_cause = causes(&error).any(|cause| cause.is::<io::Error>());
+        if cfg!(not(feature = "tls")) && kind == ErrorKind::Connect && url.scheme() == "https" && !has_cause {
+            // reqwest has refused the scheme: no other crate of the program has enabled TLS either.
+            return Self::new(kind, Some(url)).with_source("https needs the feature `tls` of larder-reqwest");
+        }
         Self::new(kind, Some(url)).with_source(error)
     }
 

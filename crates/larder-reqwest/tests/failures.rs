@@ -51,6 +51,36 @@ async fn no_connection() {
     }
 }
 
+/// Without TLS, the error was "invalid URL, scheme is not http".
+#[cfg(not(feature = "tls"))]
+#[tokio::test]
+async fn https_without_tls_names_the_feature() {
+    let error = fails(&builder().build().expect("a client"), "https://127.0.0.1:1/").await;
+    assert_eq!(error.kind(), ErrorKind::Connect);
+    assert!(error.to_string().ends_with(": https needs the feature `tls` of larder-reqwest"), "{error}");
+}
+
+/// A broken cache in between answered a client that had nothing with 304: a success without
+/// content.
+#[tokio::test]
+async fn a_304_without_a_condition_is_no_success() {
+    let origin = RawOrigin::start(|head, stream| {
+        let head = head.to_ascii_lowercase();
+        let is_reload = head.starts_with("get /once") && head.contains("cache-control: no-cache\r\n");
+        let response = if is_reload { "200 OK\r\ncontent-length: 5\r\n\r\nhello" } else { "304 x\r\n\r\n" };
+        write!(stream, "HTTP/1.1 {response}").is_ok()
+    });
+    let client = builder().build().expect("a client");
+    let url = |path: &str| format!("{}{path}", origin.url());
+    let response = client.get(url("/once")).send().await.expect("a response");
+    assert_eq!(response.text().await.expect("a body"), "hello");
+    let error = client.get(url("/always")).send().await.expect_err("no content");
+    assert_eq!(error.kind(), ErrorKind::Protocol);
+    assert!(error.to_string().contains("304 to a request without conditions"), "{error}");
+    let own = client.get(url("/always")).header("if-none-match", "\"a\"").send().await;
+    assert_eq!(own.expect("the caller's 304").status(), 304);
+}
+
 #[cfg(feature = "tls")]
 #[tokio::test]
 async fn failed_tls_handshake() {

@@ -17,7 +17,7 @@ use super::super::{
 };
 use crate::{
     Body, Candidates, ForwardReason, OriginError, OriginErrorKind, Reservation, head_within,
-    policy::{Exchange, Failure, StalePermission},
+    policy::{Exchange, Failure, StalePermission, request_from_origin},
     timeout::within,
 };
 
@@ -31,6 +31,8 @@ pub(super) struct OriginExchange<'a> {
     pub(super) conditional: bool,
     /// The reservation from before the request; `None` if the response cannot be stored.
     pub(super) reservation: Option<Box<dyn Reservation>>,
+    /// Whether the request is sent again, because of a 304 without a condition.
+    pub(super) repeats: bool,
 }
 
 /// The origin's final response, of which the head has arrived.
@@ -73,7 +75,7 @@ impl<'a> OriginExchange<'a> {
     ) -> Self {
         let conditional = plan.selected.is_some() && !request.options.body_in_key;
         let reservation = reserve(cx, request).await;
-        Self { request, candidates, plan, conditional, reservation }
+        Self { request, candidates, plan, conditional, reservation, repeats: false }
     }
 
     /// Prepares the exchange again, without conditions: the 304 matches no stored response, or the
@@ -84,13 +86,45 @@ impl<'a> OriginExchange<'a> {
     }
 
     /// Sends the request and returns the final response once its head has arrived.
+    ///
+    /// After a 304 although the request has no condition, as from a broken cache in between, it is
+    /// sent once more with `no-cache`. A second one is an error: the response would have no content
+    /// (RFC 9110 §15.4.5).
     pub(super) async fn send(&mut self, cx: &Context) -> Result<Reply, OriginError> {
+        let reply = self.send_once(cx).await?;
+        if !self.is_unconditional_304(&reply) {
+            return Ok(reply);
+        }
+        tracing::debug!(key = ?self.request.key, "a 304 to a request without conditions");
+        self.repeats = true;
+        // Boxed, so that it adds nothing to the future of other requests.
+        let reply = Box::pin(self.send_once(cx)).await?;
+        if self.is_unconditional_304(&reply) {
+            let error = OriginError::new(OriginErrorKind::Protocol);
+            return Err(error.with_source("the origin responded with 304 to a request without conditions"));
+        }
+        Ok(reply)
+    }
+
+    /// Sends the request once.
+    async fn send_once(&mut self, cx: &Context) -> Result<Reply, OriginError> {
         let mut outgoing = self.request.outgoing(Body::from(self.request.content.clone()));
         if let Some(selected) = self.plan.selected.filter(|_| self.conditional) {
             let heads = self.candidates.iter().map(|candidate| &*candidate.head);
             self.conditional = cx.rules.make_conditional(outgoing.headers_mut(), heads, selected.index);
         }
+        if self.repeats {
+            request_from_origin(outgoing.headers_mut());
+        }
         send(cx, self.request, outgoing, self.limit(cx)).await
+    }
+
+    /// Returns whether the reply is a 304 although neither this cache nor the client has sent a
+    /// condition.
+    fn is_unconditional_304(&self, reply: &Reply) -> bool {
+        reply.response.status() == StatusCode::NOT_MODIFIED
+            && !self.conditional
+            && (self.request.forward == Forward::Whole || !self.request.head().has_conditions())
     }
 
     /// Returns the longest time until the head of the response arrives: shorter if a client waits

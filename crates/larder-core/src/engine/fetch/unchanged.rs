@@ -40,7 +40,8 @@ pub(in super::super) async fn fetch_unchanged(
     let plan = ForwardPlan::new(None, ForwardReason::Method);
     // Not earlier: the request may have invalidated its own key.
     let reservation = reserve(cx, request).await;
-    let exchange = OriginExchange { request, candidates, plan, conditional: false, reservation };
+    let exchange =
+        OriginExchange { request, candidates, plan, conditional: false, reservation, repeats: false };
     let head_time = reply.head_time;
     let mut fetched = store_response(cx, exchange, reply).await;
     fetched.set_head_time(head_time);
