@@ -4,13 +4,14 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, header::USER_AGENT};
 use larder_core::{
-    Cache, CacheMode, CacheStore, Clock, Limits, Observer, OverrideFn, Overrides, ResponseContext, Rules,
+    Cache, CacheMode, CacheStore, Clock, Limits, Observer, Origin, OverrideFn, Overrides, ResponseContext,
+    Rules,
 };
 use wildmatch::WildMatch;
 
 use crate::{
-    CachedClient, Error, ErrorKind, RedirectPolicy, ReqwestOrigin, codings::Codings, cookies::Cookies,
-    request_options::RequestOptions, sending::Inner,
+    CachedClient, Error, ErrorKind, RedirectPolicy, ReqwestOrigin, codings::Codings, cookies::Cookies, defaults,
+    origin::WrapOrigin, request_options::RequestOptions, sending::Inner,
 };
 
 /// Most header fields of a response over HTTP/1.1. hyper's own limit is 100, which real servers
@@ -54,6 +55,7 @@ pub struct CachedClientBuilder {
     referer: bool,
     https_only: bool,
     timeout: Option<Duration>,
+    wrap_origin: Option<WrapOrigin>,
     /// The error of an invalid `User-Agent`, which `build` returns.
     user_agent: Result<(), Error>,
 }
@@ -78,6 +80,7 @@ impl CachedClientBuilder {
             referer: true,
             https_only: false,
             timeout: None,
+            wrap_origin: None,
             user_agent: Ok(()),
         }
     }
@@ -384,6 +387,26 @@ impl CachedClientBuilder {
         self
     }
 
+    /// Puts an origin between the cache and the network, such as a cassette of `larder-cassette`,
+    /// which records the exchanges of a test and replays them. Default: none. A second call
+    /// replaces the first.
+    ///
+    /// It gets each request of the cache, and of a chain of redirects, and responses with their
+    /// content codings decoded. Its errors of kind
+    /// [`Internal`](larder_core::OriginErrorKind::Internal) become [`ErrorKind::Request`].
+    ///
+    /// ```
+    /// // An `Arc` of an origin is an origin, too.
+    /// let builder = larder_reqwest::CachedClient::builder().map_origin(std::sync::Arc::new);
+    /// ```
+    pub fn map_origin<O: Origin>(
+        mut self,
+        wrap: impl FnOnce(Arc<dyn Origin>) -> O + Send + Sync + 'static,
+    ) -> Self {
+        self.wrap_origin = Some(Box::new(|network| Arc::new(wrap(network))));
+        self
+    }
+
     /// Creates the client.
     ///
     /// # Errors
@@ -398,10 +421,10 @@ impl CachedClientBuilder {
         let http = http.no_brotli().no_deflate().no_gzip().no_zstd().build()?;
         let partition = match (&self.store, self.partition, self.rules.kind) {
             (_, Some(name), _) => Some(name.into_bytes().into()),
-            (Some(_), None, larder_core::CacheKind::Private) => Some(random_partition()?),
+            (Some(_), None, larder_core::CacheKind::Private) => Some(defaults::partition()?),
             _ => None,
         };
-        let store = self.store.map_or_else(default_store, Ok)?;
+        let store = self.store.map_or_else(defaults::store, Ok)?;
         let mut cache = Cache::builder(store).rules(self.rules).limits(self.limits);
         if let Some(clock) = self.clock {
             cache = cache.clock(clock);
@@ -409,9 +432,14 @@ impl CachedClientBuilder {
         if let Some(observer) = self.observer {
             cache = cache.observer(observer);
         }
+        let network = self.codings.decoding(ReqwestOrigin::new(http.clone()));
+        let origin = match self.wrap_origin {
+            Some(wrap) => wrap(network),
+            None => network,
+        };
         Ok(CachedClient {
             inner: Arc::new(Inner {
-                origin: self.codings.decoding(ReqwestOrigin::new(http.clone())),
+                origin,
                 http,
                 cache: cache.build(),
                 partition,
@@ -427,28 +455,6 @@ impl CachedClientBuilder {
             }),
         })
     }
-}
-
-/// Returns the store of a client for which none is set.
-#[cfg(feature = "memory")]
-#[expect(clippy::unnecessary_wraps, reason = "fails without the feature `memory`")]
-fn default_store() -> Result<Arc<dyn CacheStore>, Error> {
-    Ok(Arc::new(larder_memory::MemoryStore::default()))
-}
-
-/// Returns an error: without the feature `memory` there is no default store.
-#[cfg(not(feature = "memory"))]
-fn default_store() -> Result<Arc<dyn CacheStore>, Error> {
-    let reason = "no store: set one, or enable the feature `memory` of larder-reqwest";
-    Err(Error::new(ErrorKind::Request, None).with_source(reason))
-}
-
-/// Returns a random partition name of 16 bytes, which no other client has.
-fn random_partition() -> Result<Box<[u8]>, Error> {
-    let mut random = vec![0; 16];
-    getrandom::fill(&mut random)
-        .map_err(|error| Error::new(ErrorKind::Request, None).with_source(error.to_string()))?;
-    Ok(random.into())
 }
 
 impl fmt::Debug for CachedClientBuilder {

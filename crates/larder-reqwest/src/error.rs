@@ -35,7 +35,8 @@ struct Inner {
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The request or the client could not be built, because of an invalid URL, header or setting.
-    /// Also: the request's body failed, or the store could not confirm a purge.
+    /// Also: the request's body failed, the store could not confirm a purge, or an origin of this
+    /// process failed ([`map_origin`](crate::CachedClientBuilder::map_origin)).
     Request,
     /// No connection could be established: unknown host, connection refused, host unreachable, or a
     /// failed TLS handshake.
@@ -88,7 +89,7 @@ impl Error {
             FetchError::Origin(origin) => match origin.kind() {
                 OriginErrorKind::Connect => ErrorKind::Connect,
                 OriginErrorKind::Timeout(_) => ErrorKind::Timeout,
-                OriginErrorKind::RequestBody => ErrorKind::Request,
+                OriginErrorKind::RequestBody | OriginErrorKind::Internal => ErrorKind::Request,
                 _ => ErrorKind::Protocol,
             },
             _ => ErrorKind::Request,

@@ -6,6 +6,7 @@ mod client;
 mod codings;
 mod cookies;
 mod deadline;
+mod defaults;
 mod error;
 mod hosts;
 #[cfg(feature = "middleware")]

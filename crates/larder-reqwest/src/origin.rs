@@ -1,7 +1,7 @@
 //! A `reqwest::Client` as the origin of the cache engine, and conversions between the body types of
 //! both.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
@@ -32,6 +32,9 @@ use larder_core::{Body, Origin, OriginError, OriginErrorKind};
 pub struct ReqwestOrigin {
     client: reqwest::Client,
 }
+
+/// Creates the origin of a client from its network.
+pub(crate) type WrapOrigin = Box<dyn FnOnce(Arc<dyn Origin>) -> Arc<dyn Origin> + Send + Sync>;
 
 impl fmt::Debug for ReqwestOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
