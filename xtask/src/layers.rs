@@ -9,7 +9,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 const FLOORS: &[&[&str]] = &[
     &["larder-policy"],
     &["larder-core"],
-    &["larder-compress"],
+    &["larder-cassette", "larder-compress"],
     &[
         "larder-disk",
         "larder-memory",

@@ -1,0 +1,57 @@
+//! What clones of a cassette, and the recorders of its responses, share.
+
+use std::{path::PathBuf, sync::Arc};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::{
+    CassetteError, CassetteOptions, Mode, RecordedExchange,
+    files::{self, FileName},
+    matching::Compared,
+    state::{Recording, State},
+};
+
+/// What clones of a cassette share.
+pub(crate) struct Shared {
+    /// `None`: in memory.
+    pub(crate) directory: Option<PathBuf>,
+    pub(crate) mode: Mode,
+    pub(crate) options: CassetteOptions,
+    /// Recordings of the directory when it was opened to record all again.
+    pub(crate) replaced: Vec<FileName>,
+    pub(crate) state: Mutex<State>,
+    /// Notified when an exchange has been recorded or could not be.
+    pub(crate) settled: Notify,
+}
+
+impl Shared {
+    /// Returns where the recordings are, for messages.
+    pub(crate) fn place(&self) -> String {
+        self.directory.as_ref().map_or("the cassette".to_owned(), |directory| directory.display().to_string())
+    }
+
+    /// Returns whether bodies that are too long are left out instead of being an error.
+    pub(crate) fn omits_long_bodies(&self) -> bool {
+        self.directory.is_none()
+    }
+
+    /// Writes and adds a recording, the `number`-th of equal ones.
+    pub(crate) fn add(
+        &self,
+        exchange: RecordedExchange,
+        compared: Compared,
+        number: usize,
+        is_used: bool,
+    ) -> Result<(), CassetteError> {
+        let FileName { name, number } = FileName::of_request(&exchange.request, &compared.digest(), number);
+        if let Some(directory) = &self.directory {
+            files::write(directory, &name, &exchange, self.mode == Mode::Record)?;
+        }
+        let exchange = Arc::new(exchange);
+        let mut state = self.state.lock();
+        state.bytes += exchange.response.body.len() as u64;
+        state.add(Recording { name, exchange, compared, number, is_used });
+        Ok(())
+    }
+}
