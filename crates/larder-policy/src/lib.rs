@@ -8,7 +8,7 @@
 //   `partial`
 // - validating it: `validation` (the request), `freshening` (the response)
 // - what an unsafe request invalidates: `invalidation`
-// - keys: `key`, `target`; what is stored: `head`; what is reported: `status`
+// - keys: `key`, `target`; what is stored: `head`; what is reported: `status`, `reasons`
 // - parsing: `request`, `list`, `directives`, `dates`, `structured`
 // - names: `header_names`, `hop_by_hop`
 
@@ -34,6 +34,7 @@ mod overrides;
 mod partial;
 mod percent;
 mod range;
+mod reasons;
 mod request;
 mod resumption;
 mod reuse;
@@ -69,6 +70,7 @@ pub use not_storable::NotStorable;
 pub use overrides::Overrides;
 pub use partial::{Combined, PartSource, is_part_of};
 pub use range::{ByteRange, RangeKind};
+pub use reasons::StatusReason;
 pub use request::{HeaderFlags, RequestHead, RequestHeaders};
 pub use resumption::{have_same_bytes, is_rest_of, request_rest};
 pub use reuse::{MissReason, Reuse, Selected, StalePermission, ValidateReason};
@@ -81,3 +83,6 @@ pub use time::Timestamp;
 pub use trailers::strip_trailers;
 pub use validation::{Validator, request_from_origin, request_range, request_whole};
 pub use vary::SelectingHeaders;
+
+#[doc = include_str!("../CACHE-STATUS.md")]
+pub mod cache_status_words {}

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::{StatusReason, reasons};
+
 /// The reason why a response must not be stored (RFC 9111 §3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -52,6 +54,33 @@ pub enum NotStorable {
 }
 
 impl NotStorable {
+    /// All reasons, in declaration order.
+    pub const ALL: [Self; 18] = [
+        Self::Method,
+        Self::NotFinal,
+        Self::NotModified,
+        Self::NotUnderstood,
+        Self::InvalidRange,
+        Self::NoStore,
+        Self::RequestNoStore,
+        Self::PrivateDirective,
+        Self::Authorization,
+        Self::SetCookie,
+        Self::NotPermitted,
+        Self::NotReusable,
+        Self::VaryStar,
+        Self::RequestError,
+        Self::NeverStoredStatus,
+        Self::Groups,
+        Self::HeadTooLarge,
+        Self::TooManyVariants,
+    ];
+
+    /// Returns what the reason means, and what to change so that such a response is stored.
+    pub fn reason(self) -> StatusReason {
+        reasons::of_not_storable(self)
+    }
+
     /// Returns the section that forbids storing, or on which the limit of this cache is based, such
     /// as `RFC 9111 §5.2.2.5`.
     pub fn section(self) -> &'static str {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use http::{HeaderValue, StatusCode};
 
-use crate::NotStorable;
+use crate::{NotStorable, StatusReason, reasons};
 
 /// How the cache handled a request: the parameters of `Cache-Status` (RFC 9211).
 ///
@@ -78,6 +78,27 @@ pub enum CacheDetail {
 }
 
 impl CacheDetail {
+    /// All details in declaration order, but for those of [`NotStorable::ALL`].
+    pub const ALL_BUT_NOT_STORED: [Self; 12] = [
+        Self::Storing,
+        Self::StaleIfError,
+        Self::OnlyIfCached,
+        Self::BadTarget,
+        Self::OriginUnreachable,
+        Self::OriginProtocolError,
+        Self::OriginTimeout,
+        Self::OriginBusy,
+        Self::RequestBodyFailed,
+        Self::Closing,
+        Self::Refused,
+        Self::Upgrade,
+    ];
+
+    /// Returns what the detail means, and what to do about it.
+    pub fn reason(self) -> StatusReason {
+        reasons::of_detail(self)
+    }
+
     /// Returns the detail as a token, such as `stale-if-error`.
     pub fn token(self) -> &'static str {
         match self {
@@ -127,6 +148,23 @@ pub enum ForwardReason {
 }
 
 impl ForwardReason {
+    /// All reasons, in declaration order.
+    pub const ALL: [Self; 8] = [
+        Self::Bypass,
+        Self::Method,
+        Self::UriMiss,
+        Self::VaryMiss,
+        Self::Miss,
+        Self::Request,
+        Self::Stale,
+        Self::Partial,
+    ];
+
+    /// Returns what the reason means, and what to change so that the cache answers such requests.
+    pub fn reason(self) -> StatusReason {
+        reasons::of_forward(self)
+    }
+
     /// Returns the token of RFC 9211 §2.2.
     pub fn token(self) -> &'static str {
         match self {

@@ -10,8 +10,13 @@ use larder_core::{
 use wildmatch::WildMatch;
 
 use crate::{
-    CachedClient, Error, ErrorKind, RedirectPolicy, ReqwestOrigin, codings::Codings, cookies::Cookies, defaults,
-    origin::WrapOrigin, request_options::RequestOptions, sending::Inner,
+    CachedClient, Error, ErrorKind, RedirectPolicy, ReqwestOrigin,
+    codings::Codings,
+    cookies::Cookies,
+    defaults,
+    origin::{NetworkOrigin, WrapOrigin},
+    request_options::RequestOptions,
+    sending::Inner,
 };
 
 /// Most header fields of a response over HTTP/1.1. hyper's own limit is 100, which real servers
@@ -401,7 +406,7 @@ impl CachedClientBuilder {
     /// ```
     pub fn map_origin<O: Origin>(
         mut self,
-        wrap: impl FnOnce(Arc<dyn Origin>) -> O + Send + Sync + 'static,
+        wrap: impl FnOnce(NetworkOrigin) -> O + Send + Sync + 'static,
     ) -> Self {
         self.wrap_origin = Some(Box::new(|network| Arc::new(wrap(network))));
         self

@@ -31,7 +31,7 @@ pub use error::{Error, ErrorKind};
 pub use larder_core::{CacheMode, CacheOutcome, CacheStatus, Overrides, ResponseContext};
 #[cfg(feature = "middleware")]
 pub use middleware::CachingMiddleware;
-pub use origin::ReqwestOrigin;
+pub use origin::{NetworkOrigin, ReqwestOrigin};
 pub use redirect::{Redirect, RedirectPolicy};
 #[cfg(feature = "refresh")]
 pub use refresh::{

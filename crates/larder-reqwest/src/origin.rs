@@ -33,8 +33,12 @@ pub struct ReqwestOrigin {
     client: reqwest::Client,
 }
 
+/// The network of a client: sends requests with reqwest, and decodes the content codings of
+/// responses.
+pub type NetworkOrigin = Arc<dyn Origin>;
+
 /// Creates the origin of a client from its network.
-pub(crate) type WrapOrigin = Box<dyn FnOnce(Arc<dyn Origin>) -> Arc<dyn Origin> + Send + Sync>;
+pub(crate) type WrapOrigin = Box<dyn FnOnce(NetworkOrigin) -> Arc<dyn Origin> + Send + Sync>;
 
 impl fmt::Debug for ReqwestOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
