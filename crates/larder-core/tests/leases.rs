@@ -14,8 +14,8 @@ use std::{
 
 use async_trait::async_trait;
 use larder_core::{
-    Cache, CacheGroup, CacheKey, CacheStore, Claim, HeldLease, Lease, Leases, Origin, Purged, RemovalToken,
-    Removals, Scope, StoreError, TargetUri,
+    Cache, CacheGroup, CacheKey, CacheStore, Candidates, Claim, HeldLease, Lease, Leases, Origin, Purged,
+    RemovalToken, Removals, Scope, StoreError, TargetUri,
 };
 use larder_memory::MemoryStore;
 use larder_testkit::{DelegatingStore, ManualOrigin, StoreDelegate};
@@ -119,6 +119,10 @@ struct Counting {
     inner: MemoryStore,
     removals: AtomicU64,
     is_down: AtomicBool,
+    /// Number of lookups to come that find nothing.
+    blind: AtomicU64,
+    /// While it is locked, no token is read.
+    reading: tokio::sync::Mutex<()>,
 }
 
 #[async_trait]
@@ -127,6 +131,7 @@ impl Removals for Counting {
         if self.is_down.load(Ordering::SeqCst) {
             return Err(StoreError::new(larder_core::StoreErrorKind::Unavailable, "counting", "it is down"));
         }
+        let _reading = self.reading.lock().await;
         Ok(RemovalToken(self.removals.load(Ordering::SeqCst)))
     }
 }
@@ -135,6 +140,14 @@ impl Removals for Counting {
 impl StoreDelegate for Counting {
     fn inner(&self) -> &dyn CacheStore {
         &self.inner
+    }
+
+    async fn lookup(&self, key: &CacheKey) -> Result<Candidates, StoreError> {
+        let is_blind = |left: u64| left.checked_sub(1);
+        match self.blind.fetch_update(Ordering::SeqCst, Ordering::SeqCst, is_blind) {
+            Ok(_) => Ok(Candidates::none()),
+            Err(_) => self.inner.lookup(key).await,
+        }
     }
 
     async fn remove(&self, scope: Scope<'_>) -> Result<Purged, StoreError> {
@@ -180,6 +193,35 @@ async fn a_request_after_a_purge_by_another_process_joins_no_fetch_from_before_i
             assert_eq!(read(fetch).await.1, b"new", "{scope}");
         }
     }
+}
+
+/// A leader looks a page up again, which another process has just stored. The page is purged before
+/// the leader reads the token of removals, so that the token does not show the purge.
+#[tokio::test]
+async fn a_request_after_a_purge_does_not_get_what_a_leader_found_before_it() {
+    let store = DelegatingStore::<Counting>::default();
+    let (origin, mut requests) = ManualOrigin::new();
+    let [fetching, other] = [0, 1].map(|_| Cache::builder(Arc::new(store.clone())).build());
+    let first = get_from(&other, &origin);
+    requests.next().await.respond(200, FRESH, b"purged");
+    read(first).await;
+    assert!(other.drain(std::time::Duration::from_secs(60)).await);
+
+    let reading = store.reading.lock().await;
+    // The page is stored between the first lookup of the leader and the second one.
+    store.blind.store(1, Ordering::SeqCst);
+    let leader = get_from(&fetching, &origin);
+    settle().await;
+    other.purge(Scope::All).await.expect("the purge succeeds");
+    let follower = get_from(&fetching, &origin);
+    settle().await;
+    drop(reading);
+    let second = requests.next().await;
+    settle().await;
+    assert!(requests.is_empty(), "they share a fetch");
+    second.respond(200, FRESH, b"new");
+    assert_eq!(read(follower).await.1, b"new");
+    assert_eq!(read(leader).await.1, b"new");
 }
 
 /// A stale page was being revalidated in the background when it was purged.

@@ -23,8 +23,10 @@ pub struct RedisOptions {
     /// as long for the first connection. Default: 100 ms.
     pub connect_timeout: Duration,
     /// Timeout of a command. A command that takes longer fails, which is a miss to the engine.
-    /// Default: 50 ms.
-    pub command_timeout: Duration,
+    /// Default: `None`, which is 50 ms, or four times the round trip to a server that is farther
+    /// away, but at most 1 s. The round trip is measured on each new connection. A Cluster has
+    /// 50 ms in any case.
+    pub command_timeout: Option<Duration>,
     /// Largest body in bytes. A response with a longer body is not stored. Default: 64 MiB; values
     /// above 512 MiB are reduced to 512 MiB.
     pub max_object: u64,
@@ -45,7 +47,7 @@ impl Default for RedisOptions {
         Self {
             prefix: "larder".to_owned(),
             connect_timeout: Duration::from_millis(100),
-            command_timeout: Duration::from_millis(50),
+            command_timeout: None,
             max_object: 64 << 20,
             root_certificates: Vec::new(),
             lazy_connect: false,
@@ -72,7 +74,7 @@ impl RedisOptions {
     /// Sets the timeout of a command ([`command_timeout`](Self::command_timeout)).
     #[must_use]
     pub fn with_command_timeout(mut self, command_timeout: Duration) -> Self {
-        self.command_timeout = command_timeout;
+        self.command_timeout = Some(command_timeout);
         self
     }
 
@@ -105,5 +107,40 @@ impl RedisOptions {
     pub fn with_lease_duration(mut self, lease_duration: Duration) -> Self {
         self.lease_duration = lease_duration;
         self
+    }
+}
+
+/// Timeout of a command to a server nearby.
+const SHORTEST_TIMEOUT: Duration = Duration::from_millis(50);
+/// Longest timeout of a command that is derived from the round trip.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(1);
+/// Timeout of a command, as a multiple of the round trip.
+const ROUND_TRIPS: u32 = 4;
+
+impl RedisOptions {
+    /// Returns the timeout of a command to a server at this distance.
+    pub(crate) fn command_timeout_at(&self, round_trip: Duration) -> Duration {
+        let derived = (round_trip * ROUND_TRIPS).clamp(SHORTEST_TIMEOUT, LONGEST_TIMEOUT);
+        self.command_timeout.unwrap_or(derived)
+    }
+
+    /// Returns the longest time that a command to one server may take, at any distance.
+    pub(crate) fn longest_command_timeout(&self) -> Duration {
+        self.command_timeout.unwrap_or(LONGEST_TIMEOUT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_timeout_follows_the_round_trip() {
+        let (ms, derived) = (Duration::from_millis, RedisOptions::default());
+        for (round_trip, timeout) in [(0, 50), (12, 50), (60, 240), (400, 1000)] {
+            assert_eq!(derived.command_timeout_at(ms(round_trip)), ms(timeout), "{round_trip} ms");
+            let given = RedisOptions::default().with_command_timeout(ms(20));
+            assert_eq!(given.command_timeout_at(ms(round_trip)), ms(20));
+        }
     }
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use super::{
     context::Context,
     decide::{Decision, ForwardPlan, decide},
-    fetch::fetch,
+    fetch::{fetch, reserve},
     miss::{
         flights::Role,
-        lead::{claim, finish, read_token},
+        lead::{coordinate, finish, is_coordinated},
     },
     request::PendingRequest,
 };
@@ -33,25 +33,39 @@ pub(super) fn revalidate_in_background(
     let shared = Arc::clone(cx);
     cx.tasks.spawn(async move {
         let cx = &shared;
-        let has_token = read_token(cx, &request, &leader).await;
-        if claim(cx, &mut leader).await.is_some() {
-            // Another process revalidates.
-            return;
-        }
-        if has_token || leader.lease.is_some() || cx.flights.generation(&request.key) != generation {
+        let mut reservation = None;
+        if is_coordinated(cx) {
+            let turn = coordinate(cx, &request, &mut leader, true).await;
+            if turn.held.is_some() {
+                // Another process revalidates.
+                return;
+            }
+            let Some(again) = plan_again(turn.decision) else { return };
+            (candidates, plan, reservation) = (turn.candidates, again, Some(turn.reservation));
+        } else if cx.flights.generation(&request.key) != generation {
             // Another fetch may have ended between the lookup and this point: the stored response
             // may be fresh now. Or the key may have been removed.
             candidates = cx.candidates(&request.key).await;
-            plan = match decide(cx, &request.head(), &candidates) {
-                Decision::ServeStale(selected) => ForwardPlan::revalidate(selected),
-                Decision::Forward(plan) => plan,
-                Decision::Serve(_) | Decision::OnlyIfCached => return,
-            };
+            let Some(again) = plan_again(decide(cx, &request.head(), &candidates)) else { return };
+            plan = again;
         }
+        let reservation = match reservation {
+            Some(reserved) => reserved,
+            None => reserve(cx, &request).await,
+        };
         // The response itself is not used; the store has it.
         let plan = plan.as_only_fetch().in_background();
-        let fetched = fetch(cx, &request, candidates, plan).await;
+        let fetched = fetch(cx, &request, candidates, plan, reservation).await;
         let _ = finish(cx, fetched, Some(leader));
         drop(permit);
     });
+}
+
+/// Returns the plan of a revalidation after another lookup; `None` if the stored response is fresh.
+fn plan_again(decision: Decision) -> Option<ForwardPlan> {
+    match decision {
+        Decision::ServeStale(selected) => Some(ForwardPlan::revalidate(selected)),
+        Decision::Forward(plan) => Some(plan),
+        Decision::Serve(_) | Decision::OnlyIfCached => None,
+    }
 }

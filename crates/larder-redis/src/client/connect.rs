@@ -94,7 +94,7 @@ impl Endpoint {
                 };
                 let client = builder
                     .connection_timeout(options.connect_timeout * NODE_FACTOR)
-                    .response_timeout(options.command_timeout * NODE_FACTOR)
+                    .response_timeout(options.command_timeout_at(Duration::ZERO) * NODE_FACTOR)
                     .retries(3)
                     .min_retry_wait(5)
                     .max_retry_wait(50)

@@ -1,9 +1,12 @@
 //! Defines the connection for commands, to one server or to a Cluster. `connect` opens it; `client`
 //! shares it between tasks and decides when it is replaced.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
 use redis::{
@@ -22,6 +25,7 @@ const MAX_TIMEOUTS: u32 = 2;
 #[derive(Clone)]
 pub(crate) struct Connection {
     link: Link,
+    command_timeout: Duration,
     /// Timeouts since the last reply.
     timeouts: Arc<AtomicU32>,
 }
@@ -35,13 +39,19 @@ enum Link {
 
 impl Connection {
     /// Wraps the connection to a server process at an address.
-    pub(crate) fn to_server(connection: MultiplexedConnection, run_id: &[u8], address: Arc<str>) -> Self {
-        Self { link: Link::One(connection, run_id.into(), address), timeouts: Arc::default() }
+    pub(crate) fn to_server(
+        connection: MultiplexedConnection,
+        run_id: &[u8],
+        address: Arc<str>,
+        command_timeout: Duration,
+    ) -> Self {
+        let link = Link::One(connection, run_id.into(), address);
+        Self { link, command_timeout, timeouts: Arc::default() }
     }
 
     /// Wraps the connection to a Cluster.
-    pub(crate) fn to_cluster(connection: ClusterConnection) -> Self {
-        Self { link: Link::Cluster(connection), timeouts: Arc::default() }
+    pub(crate) fn to_cluster(connection: ClusterConnection, command_timeout: Duration) -> Self {
+        Self { link: Link::Cluster(connection), command_timeout, timeouts: Arc::default() }
     }
 
     /// Returns the connection to a Cluster, or `None` for one server.
@@ -50,6 +60,11 @@ impl Connection {
             Link::Cluster(connection) => Some(connection),
             Link::One(..) => None,
         }
+    }
+
+    /// Returns the timeout of a command.
+    pub(crate) fn command_timeout(&self) -> Duration {
+        self.command_timeout
     }
 
     /// Returns the address of the only server.

@@ -24,9 +24,10 @@ use larder_core::StoreError;
 use redis::{
     Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, Script, ScriptInvocation, ServerErrorKind,
     Value,
+    aio::MultiplexedConnection,
     cluster_routing::{RoutingInfo, SingleNodeRoutingInfo},
 };
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use self::{
     breaker::Breaker,
@@ -60,7 +61,7 @@ pub(crate) struct RedisClient {
     pub(crate) breaker: Breaker,
     epoch: EpochScript,
     connect_timeout: Duration,
-    command_timeout: Duration,
+    options: RedisOptions,
     /// This client, for the task that connects.
     this: Weak<Self>,
 }
@@ -88,7 +89,7 @@ impl RedisClient {
             breaker: Breaker::default(),
             epoch,
             connect_timeout: options.connect_timeout,
-            command_timeout: options.command_timeout,
+            options: options.clone(),
         });
         match client.connect_first(limit).await {
             Err(error) if options.lazy_connect && error.is_transient() => {
@@ -123,13 +124,18 @@ impl RedisClient {
     /// may have lost removals. The server executes it before any command that reads an entry.
     async fn open(&self, limit: Duration) -> Result<Connection, RedisError> {
         if let Topology::Cluster { client, .. } = &self.endpoint.topology {
-            return Ok(Connection::to_cluster(client.get_async_connection().await?));
+            let limit = self.options.command_timeout_at(Duration::ZERO);
+            return Ok(Connection::to_cluster(client.get_async_connection().await?, limit));
         }
         let (mut connection, address) = self.endpoint.topology.connect_server(limit).await?;
         let mut script = self.epoch.script.prepare_invoke();
         script.key(&self.epoch.key).arg(&nonce()[..]).arg(millis(EPOCH_TTL));
         let (run_id, _): (Vec<u8>, Vec<u8>) = script.invoke_async(&mut connection).await?;
-        Ok(Connection::to_server(connection, &run_id, address))
+        let limit = match self.options.command_timeout {
+            Some(limit) => limit,
+            None => self.options.command_timeout_at(round_trip(&mut connection).await?),
+        };
+        Ok(Connection::to_server(connection, &run_id, address, limit))
     }
 
     /// Returns whether the servers are a Cluster.
@@ -224,7 +230,8 @@ impl RedisClient {
                 let source = error.source.unwrap_or_else(no_connection);
                 (failed("connection", source), false)
             })?;
-            match timeout(self.command_timeout, call(&mut connection)).await {
+            let limit = connection.command_timeout();
+            match timeout(limit, call(&mut connection)).await {
                 Ok(Ok(value)) => {
                     connection.has_replied();
                     Ok(value)
@@ -242,7 +249,6 @@ impl RedisClient {
                     if connection.has_timed_out() {
                         self.drop_connection(&connection);
                     }
-                    let limit = self.command_timeout;
                     Err((unavailable(format!("{operation}: no response within {limit:?}")), false))
                 }
             }
@@ -301,6 +307,18 @@ impl RedisClient {
     pub(crate) async fn node_client(&self) -> Result<Client, RedisError> {
         self.endpoint.topology.node_client(self.connect_timeout).await
     }
+}
+
+/// Measures the round trip of a connection: the shorter of two, in case the server or this process
+/// was busy.
+async fn round_trip(connection: &mut MultiplexedConnection) -> Result<Duration, RedisError> {
+    let mut shortest = Duration::MAX;
+    for _ in 0..2 {
+        let sent = Instant::now();
+        redis::cmd("PING").query_async::<Value>(connection).await?;
+        shortest = shortest.min(sent.elapsed());
+    }
+    Ok(shortest)
 }
 
 /// Drops the connection to a server that is no longer the master, although it responds: it may be

@@ -44,7 +44,7 @@ impl Parameters {
     /// command.
     pub(crate) fn over(self, mut options: RedisOptions) -> RedisOptions {
         if let Some(timeout) = self.timeout {
-            options.command_timeout = timeout;
+            options.command_timeout = Some(timeout);
             options.connect_timeout = options.connect_timeout.max(timeout * 2);
         }
         options.lazy_connect = self.required.map_or(options.lazy_connect, |required| !required);
@@ -86,7 +86,7 @@ mod tests {
         let (_, parameters) =
             Parameters::split("redis://h?timeout=400ms&required=true").expect("it is valid");
         let options = parameters.over(RedisOptions::default().with_lazy_connect(true));
-        assert_eq!((options.command_timeout, options.connect_timeout), (ms(400).unwrap(), ms(800).unwrap()));
+        assert_eq!((options.command_timeout, options.connect_timeout), (ms(400), ms(800).unwrap()));
         assert!(!options.lazy_connect);
     }
 }

@@ -95,7 +95,7 @@ pub(crate) async fn refuse_pending_writes(shared: &Shared) -> Result<(), StoreEr
     if shared.client.is_cluster() {
         // A writer that checked the barrier before it changed may still be committing. After this
         // wait its entry is visible, so that the scan that follows finds it.
-        tokio::time::sleep(COMMIT_WINDOW.max(shared.options.command_timeout * 2)).await;
+        tokio::time::sleep(COMMIT_WINDOW.max(shared.options.command_timeout_at(Duration::ZERO) * 2)).await;
     }
     Ok(())
 }

@@ -26,7 +26,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_m
 pub(crate) async fn register(shared: &Shared, node: &Token) -> Result<(), StoreError> {
     let mut script = shared.scripts.register.prepare_invoke();
     script.key(shared.keys.nodes()).arg(node.as_str());
-    script.arg(millis(REGISTERED + shared.options.command_timeout));
+    script.arg(millis(REGISTERED + shared.options.longest_command_timeout()));
     shared.client.invoke::<i64>("registration", &script).await.map(drop)
 }
 

@@ -65,16 +65,14 @@ impl Fetched {
 }
 
 impl<'a> OriginExchange<'a> {
-    /// Reserves the key in the store and prepares the exchange, with conditions if a stored
-    /// response can be validated.
-    pub(super) async fn new(
-        cx: &Context,
+    /// Prepares the exchange, with conditions if a stored response can be validated.
+    pub(super) fn new(
         request: &'a PendingRequest,
         candidates: Candidates,
         plan: ForwardPlan,
+        reservation: Option<Box<dyn Reservation>>,
     ) -> Self {
         let conditional = plan.selected.is_some() && !request.options.body_in_key;
-        let reservation = reserve(cx, request).await;
         Self { request, candidates, plan, conditional, reservation, repeats: false }
     }
 
@@ -82,7 +80,8 @@ impl<'a> OriginExchange<'a> {
     /// validated body has been removed.
     pub(super) async fn without_conditions(self, cx: &Context) -> Self {
         let plan = ForwardPlan::new(None, ForwardReason::Stale);
-        Self::new(cx, self.request, Candidates::none(), plan).await
+        let reservation = reserve(cx, self.request).await;
+        Self::new(self.request, Candidates::none(), plan, reservation)
     }
 
     /// Sends the request and returns the final response once its head has arrived.
@@ -156,7 +155,10 @@ impl<'a> OriginExchange<'a> {
 ///
 /// A removal while the origin is working then prevents the response from being stored. Returns
 /// `None` if the last response of the key forbade storing, or if the store fails.
-pub(super) async fn reserve(cx: &Context, request: &PendingRequest) -> Option<Box<dyn Reservation>> {
+pub(in super::super) async fn reserve(
+    cx: &Context,
+    request: &PendingRequest,
+) -> Option<Box<dyn Reservation>> {
     if request.forward == Forward::AsItIsUnstored {
         return None;
     }

@@ -17,24 +17,25 @@ use self::{
     exchange::OriginExchange, on_error::on_error, on_not_modified::on_not_modified, on_response::on_response,
 };
 use super::{context::Context, decide::ForwardPlan, request::PendingRequest};
-use crate::Candidates;
+use crate::{Candidates, Reservation};
 
 pub(super) use self::{
-    exchange::Fetched,
+    exchange::{Fetched, reserve},
     unchanged::{fetch_past_cache, fetch_unchanged},
 };
 
 /// Fetches the response to a request: with conditions if a stored response can be validated.
 ///
-/// The request has no body, except one that is part of the key
-/// ([`FetchOptions::body_in_key`](super::FetchOptions)).
+/// `reservation` is that of the key ([`reserve`]). The request has no body, except one that is part
+/// of the key ([`FetchOptions::body_in_key`](super::FetchOptions)).
 pub(super) async fn fetch(
     cx: &Arc<Context>,
     request: &PendingRequest,
     candidates: Candidates,
     plan: ForwardPlan,
+    reservation: Option<Box<dyn Reservation>>,
 ) -> Fetched {
-    let mut exchange = OriginExchange::new(cx, request, candidates, plan).await;
+    let mut exchange = OriginExchange::new(request, candidates, plan, reservation);
     let reply = match exchange.send(cx).await {
         Ok(reply) => reply,
         Err(error) => return on_error(cx, exchange, error).await,

@@ -8,7 +8,7 @@ use super::{
         context::Context,
         decide::ForwardPlan,
         error::FetchError,
-        fetch::fetch,
+        fetch::{fetch, reserve},
         request::{Forward, PendingRequest},
         response::CacheResponse,
     },
@@ -77,7 +77,8 @@ pub(super) async fn collapse(
                 }
                 Followed::OutOfReach => {
                     request.forward = Forward::AsItIsUnstored;
-                    return finish(cx, fetch(cx, request, candidates, plan).await, None);
+                    let reservation = reserve(cx, request).await;
+                    return finish(cx, fetch(cx, request, candidates, plan, reservation).await, None);
                 }
                 // An origin with a different `Vary` in each response.
                 Followed::OtherVariant(_) | Followed::OtherRange(_) | Followed::Uncollapsed => break,
@@ -88,7 +89,8 @@ pub(super) async fn collapse(
     }
     // The response will probably be for this request only: the whole would be of no use.
     request.forward = Forward::AsItIs;
-    finish(cx, fetch(cx, request, candidates, plan).await, None)
+    let reservation = reserve(cx, request).await;
+    finish(cx, fetch(cx, request, candidates, plan, reservation).await, None)
 }
 
 /// Returns whether a request may share a flight: unless another process has removed the key since

@@ -9,10 +9,10 @@ use tracing::Instrument as _;
 use super::{
     super::{
         context::Context,
-        decide::{ForwardPlan, decide},
+        decide::{Decision, ForwardPlan, decide},
         error::FetchError,
         events::StoreStep,
-        fetch::{Fetched, fetch},
+        fetch::{Fetched, fetch, reserve},
         outcome::{FlightOutcome, NextRequests},
         request::PendingRequest,
         response::CacheResponse,
@@ -20,7 +20,7 @@ use super::{
     flights::Leader,
     stored::{Step, use_stored},
 };
-use crate::{Candidates, Claim, HeldLease, OriginError, OriginErrorKind, timeout::within};
+use crate::{Candidates, Claim, HeldLease, OriginError, OriginErrorKind, Reservation, timeout::within};
 
 /// Number of times that a request waits for another process's fetch before it fetches without a
 /// lease.
@@ -58,26 +58,28 @@ pub(super) async fn lead_in_task(
 pub(super) async fn lead(
     cx: &Arc<Context>,
     request: &PendingRequest,
-    mut found: Option<(ForwardPlan, Candidates)>,
+    found: Option<(ForwardPlan, Candidates)>,
     mut leader: Leader,
 ) -> Result<CacheResponse, FetchError> {
-    if read_token(cx, request, &leader).await {
-        // A removal between the lookup and the token would not be noticed. With leases, the lookup
-        // is repeated in any case.
-        found = found.filter(|_| cx.store.leases().is_some());
-    }
-    let (plan, candidates) = match found {
-        Some(found) if cx.store.leases().is_none() => found,
-        found => match prepare(cx, request, found, &mut leader).await {
-            Step::Forward(plan, candidates) => (plan, candidates),
-            Step::Serve(response) | Step::ServeAndRevalidate(response, ..) => {
-                let outcome = FlightOutcome::of_served(&response);
-                return finish(cx, Fetched { response: Ok(response), outcome, writing: None }, Some(leader));
-            }
-        },
+    let prepared = match found {
+        Some((plan, candidates)) if !is_coordinated(cx) => Prepared::Fetch(plan, candidates, None),
+        // Boxed, so that it adds nothing to the future of requests on other stores.
+        _ if is_coordinated(cx) => Box::pin(prepare(cx, request, &mut leader)).await,
+        _ => look_again(cx, request).await,
+    };
+    let (plan, candidates, reservation) = match prepared {
+        Prepared::Fetch(plan, candidates, reservation) => (plan, candidates, reservation),
+        Prepared::Served(response) => {
+            let outcome = FlightOutcome::of_served(&response);
+            return finish(cx, Fetched { response: Ok(response), outcome, writing: None }, Some(leader));
+        }
+    };
+    let reservation = match reservation {
+        Some(reserved) => reserved,
+        None => reserve(cx, request).await,
     };
     let plan = if *leader.key() == request.key { plan.as_only_fetch() } else { plan };
-    let fetched = fetch(cx, request, candidates, plan).await;
+    let fetched = fetch(cx, request, candidates, plan, reservation).await;
     finish(cx, fetched, Some(leader))
 }
 
@@ -103,59 +105,105 @@ pub(in super::super) fn finish(
     response
 }
 
-/// Prepares the leader of a flight for its fetch: claims the key's lease where processes share the
-/// store, and looks up what other fetches have stored.
-///
-/// `found` is what the lookup found, unless that may be out of date.
-async fn prepare(
-    cx: &Arc<Context>,
-    request: &PendingRequest,
-    mut found: Option<(ForwardPlan, Candidates)>,
-    leader: &mut Leader,
-) -> Step {
-    let mut claims = if cx.store.leases().is_some() { 0 } else { MAX_CLAIMS };
-    loop {
-        let (plan, candidates) = match found.take() {
-            Some(found) => found,
-            None => {
-                let candidates = cx.candidates(&request.key).await;
-                let decision = decide(cx, &request.head(), &candidates);
-                match use_stored(cx, request, candidates, decision).await {
-                    Step::Forward(plan, candidates) => (plan, candidates),
-                    served => return served,
-                }
-            }
-        };
-        if leader.lease.is_some() || claims >= MAX_CLAIMS {
-            return Step::Forward(plan, candidates);
-        }
-        // Granted or not: another process may have stored the response since the lookup, so the
-        // next turn looks again.
-        let released = match claim(cx, leader).await {
-            Some(held) => within(cx.limits.collapse_timeout, held.released()).await,
-            None => None,
-        };
-        claims = if released.is_some() { claims + 1 } else { MAX_CLAIMS };
+/// The result of the preparation of a leader.
+enum Prepared {
+    /// The response is stored by now.
+    Served(CacheResponse),
+    /// Fetch, with the reservation, if the key has been reserved or cannot be.
+    Fetch(ForwardPlan, Candidates, Option<Option<Box<dyn Reservation>>>),
+}
+
+/// Looks up what other fetches have stored.
+async fn look_again(cx: &Arc<Context>, request: &PendingRequest) -> Prepared {
+    let candidates = cx.candidates(&request.key).await;
+    let decision = decide(cx, &request.head(), &candidates);
+    match use_stored(cx, request, candidates, decision).await {
+        Step::Forward(plan, candidates) => Prepared::Fetch(plan, candidates, None),
+        Step::Serve(response) | Step::ServeAndRevalidate(response, ..) => Prepared::Served(response),
     }
 }
 
-/// Sets the token of the removals of the request's key in the flight, and returns whether the store
-/// has tokens. What was looked up before may have been removed.
-pub(in super::super) async fn read_token(cx: &Context, request: &PendingRequest, leader: &Leader) -> bool {
-    let Some(removals) = cx.store.removals() else { return false };
-    leader.set_token(cx.removal_token(removals, &request.key).await);
-    true
+/// Prepares the leader of a flight for its fetch from a store that processes share: waits while
+/// another process fetches, and uses what it has stored.
+async fn prepare(cx: &Arc<Context>, request: &PendingRequest, leader: &mut Leader) -> Prepared {
+    let mut claims = 0;
+    loop {
+        let turn = coordinate(cx, request, leader, claims < MAX_CLAIMS).await;
+        let (mut candidates, mut decision) = (turn.candidates, turn.decision);
+        if !matches!(decision, Decision::Forward(_)) && cx.store.removals().is_some() {
+            // A removal between the lookup and the token would not be noticed by followers.
+            candidates = cx.candidates(&request.key).await;
+            decision = decide(cx, &request.head(), &candidates);
+        }
+        let (plan, candidates) = match use_stored(cx, request, candidates, decision).await {
+            Step::Forward(plan, candidates) => (plan, candidates),
+            Step::Serve(response) | Step::ServeAndRevalidate(response, ..) => {
+                return Prepared::Served(response);
+            }
+        };
+        let Some(held) = turn.held else {
+            return Prepared::Fetch(plan, candidates, Some(turn.reservation));
+        };
+        let released = within(cx.limits.collapse_timeout, held.released()).await;
+        claims = if released.is_some() { claims + 1 } else { MAX_CLAIMS };
+        // Usually the other process has stored the response.
+        if let served @ Prepared::Served(_) = look_again(cx, request).await {
+            return served;
+        }
+    }
 }
 
-/// Claims the lease of the leader's key among the processes that share the store. Returns the lease
-/// of another process, if one has it. A store that fails does not prevent the fetch.
-pub(in super::super) async fn claim(cx: &Context, leader: &mut Leader) -> Option<Box<dyn HeldLease>> {
-    let claiming = cx.store.leases()?.claim(leader.key());
-    match cx.store_call(StoreStep::Lookup, cx.limits.lookup_timeout, claiming).await? {
-        Claim::Granted(lease) => {
+/// What a leader knows before its fetch, after one round trip to the store.
+pub(in super::super) struct Turn {
+    pub(in super::super) candidates: Candidates,
+    pub(in super::super) decision: Decision,
+    pub(in super::super) reservation: Option<Box<dyn Reservation>>,
+    /// The lease of another process, if one has it.
+    pub(in super::super) held: Option<Box<dyn HeldLease>>,
+}
+
+/// Returns whether the processes that share the store coordinate their fetches.
+pub(in super::super) fn is_coordinated(cx: &Context) -> bool {
+    cx.store.leases().is_some() || cx.store.removals().is_some()
+}
+
+/// Claims the lease of the leader's key, sets the token of its flight, looks the key up again and
+/// reserves it, all at once: to a remote store, each of these is a round trip.
+///
+/// The order in which the store carries them out is not known, and need not be:
+///
+/// - A removal may come after the lookup and before the token is read. A response of the origin is
+///   younger, and so are its validation and, by the reservation, what is stored. What is served
+///   from the store has to be looked up again.
+/// - Another process may store its response and release the lease after the lookup and before the
+///   claim. The key is then fetched twice. As the operations are first polled in this order, and
+///   stores send commands in order, that is rare.
+pub(in super::super) async fn coordinate(
+    cx: &Arc<Context>,
+    request: &PendingRequest,
+    leader: &mut Leader,
+    may_claim: bool,
+) -> Turn {
+    let claiming = async {
+        let claiming = cx.store.leases().filter(|_| may_claim)?.claim(leader.key());
+        cx.store_call(StoreStep::Lookup, cx.limits.lookup_timeout, claiming).await
+    };
+    let reading = async {
+        if let Some(removals) = cx.store.removals() {
+            leader.set_token(cx.removal_token(removals, &request.key).await);
+        }
+    };
+    let (claim, (), candidates, reservation) =
+        tokio::join!(claiming, reading, cx.candidates(&request.key), reserve(cx, request));
+    let held = match claim {
+        Some(Claim::Granted(lease)) => {
             leader.lease = Some(lease);
             None
         }
-        Claim::Held(held) => Some(held),
-    }
+        Some(Claim::Held(held)) => Some(held),
+        // A store that fails does not prevent the fetch.
+        None => None,
+    };
+    let decision = decide(cx, &request.head(), &candidates);
+    Turn { candidates, decision, reservation, held }
 }
