@@ -82,7 +82,18 @@ impl Inner {
         // shorten it.
         *request.timeout_mut() = self.timeout.is_some_and(|usual| limit > usual).then_some(limit);
         let url = request.url().clone();
-        match deadline.wait(self.follow(request, options)).await {
+        let repeat =
+            request.timeout().and_then(|_| request.try_clone()).filter(|_| request.method().is_safe());
+        let sending = async {
+            match (self.follow(request, options).await, repeat) {
+                // Perhaps that of another caller, who had the shorter limit of the client.
+                (Err(error), Some(repeat)) if error.kind() == ErrorKind::Timeout => {
+                    self.follow(repeat, options).await
+                }
+                (result, _) => result,
+            }
+        };
+        match deadline.wait(sending).await {
             Ok(result) => result.map(|response| response.within(deadline)),
             Err(passed) => Err(Error::new(ErrorKind::Timeout, Some(&url)).with_source(passed)),
         }

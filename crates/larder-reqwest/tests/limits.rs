@@ -80,6 +80,31 @@ async fn a_follower_has_its_own_limit() {
     assert_eq!(count(&origin.server, "/"), 1);
 }
 
+/// A caller that allowed more time than the client usually does waited for the fetch of another
+/// one, and failed with it.
+#[tokio::test]
+async fn a_longer_limit_outlasts_the_fetch_of_another_caller() {
+    let origin = GatedOrigin::start("");
+    let client =
+        CachedClient::builder().no_proxy().timeout(Duration::from_millis(500)).build().expect("a client");
+    let url = origin.url();
+    let impatient = async {
+        let result = client.get(&url).send().await;
+        origin.open();
+        result.map(|response| response.outcome()).map_err(|error| error.kind())
+    };
+    let patient = async {
+        while count(&origin.server, "/") == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        client.get(&url).timeout(Duration::from_secs(60)).send().await?.text().await
+    };
+    let (impatient, patient) = tokio::join!(impatient, patient);
+    assert_eq!(impatient, Err(ErrorKind::Timeout), "the limit of the client");
+    assert_eq!(patient.expect("a response"), "hello");
+    assert!(count(&origin.server, "/") <= 2);
+}
+
 /// As with reqwest, the limit of a request replaces that of the client, also if it is longer.
 #[tokio::test]
 async fn a_limit_may_be_longer_than_that_of_the_client() {

@@ -21,6 +21,9 @@ pub(crate) enum FlightOutcome {
     Shared(Candidate, Option<Arrived>),
     /// The response cannot be shared. All followers go to the origin at once.
     NotShared(NextRequests),
+    /// The response is longer than this limit of the leader's caller, and not longer than that of
+    /// the cache, as far as it is known. One follower with a higher limit leads again.
+    TooLong(u64),
     /// The origin returned no response. After a first failure other than a timeout, one follower
     /// leads again, because the fault may have been limited to that connection. After a timeout or
     /// a second failure all followers get an error of this kind, with the text of its cause;

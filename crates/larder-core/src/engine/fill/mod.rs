@@ -84,12 +84,16 @@ pub(super) async fn fill(cx: &Arc<Context>, fill: Fill<'_>, mut body: Body) -> F
     let announced = body.size_hint().exact();
     // The body of a 206 must be as long as its Content-Range states (RFC 9110 §14.4).
     let length = fill.head.part.map(|part| part.last - part.first + 1).or(announced);
-    if length.is_some_and(|length| length > fill.max_len) || announced.is_some_and(|a| Some(a) != length) {
+    if announced.is_some_and(|announced| Some(announced) != length) {
         return Filled::unstored(body, FlightOutcome::UNSHAREABLE);
+    }
+    if let Some(length) = length.filter(|length| *length > fill.max_len) {
+        return Filled::unstored(body, too_long(cx, &fill, length));
     }
     match read_ahead(&mut body).await {
         ReadAhead::Complete(bytes, trailers) if bytes.len() as u64 > fill.max_len => {
-            Filled::unstored(whole(bytes, trailers), FlightOutcome::UNSHAREABLE)
+            let outcome = too_long(cx, &fill, bytes.len() as u64);
+            Filled::unstored(whole(bytes, trailers), outcome)
         }
         ReadAhead::Complete(bytes, trailers) if length.is_none_or(|length| length == bytes.len() as u64) => {
             fill_whole(cx, fill, bytes, trailers).await
@@ -103,6 +107,16 @@ pub(super) async fn fill(cx: &Arc<Context>, fill: Fill<'_>, mut body: Body) -> F
             fail_body(cx, &fill.key, chunks, "the body is longer than announced".into())
         }
         ReadAhead::Partial(chunks) => fill_streaming(cx, fill, chunks, body, length).await,
+    }
+}
+
+/// Returns the outcome for a response that is longer than it may be. The limit of a caller concerns
+/// no other requests.
+fn too_long(cx: &Context, fill: &Fill, length: u64) -> FlightOutcome {
+    if length > cx.limits.max_object {
+        FlightOutcome::UNSHAREABLE
+    } else {
+        FlightOutcome::TooLong(fill.max_len)
     }
 }
 

@@ -55,7 +55,10 @@ async fn act(
 ) -> Followed {
     match outcome {
         FlightOutcome::Shared(candidate, arrived) => share(cx, request, plan, candidate, arrived).await,
-        FlightOutcome::NotShared(_) => Followed::Uncollapsed,
+        FlightOutcome::TooLong(limit) if request.max_object(&cx.limits) > limit => {
+            Followed::Retry { failed: false }
+        }
+        FlightOutcome::NotShared(_) | FlightOutcome::TooLong(_) => Followed::Uncollapsed,
         FlightOutcome::Abandoned => Followed::Retry { failed: false },
         FlightOutcome::Failed(kind, cause) => {
             match serve_stale_on_error(cx, request, candidates, plan, Failure::Disconnected).await {
