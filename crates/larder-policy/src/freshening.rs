@@ -10,7 +10,6 @@ use crate::{
     CacheKind, Exchange, NotStorable, RequestHead, RequestHeaders, Rules, SelectingHeaders, StoredHead,
     TargetUri, Validator,
     age::date_value,
-    groups::groups,
     header_names::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, LAST_MODIFIED, VARY},
     validation::without_weak_prefix,
     vary::NormalForms,
@@ -106,9 +105,11 @@ impl Rules {
             return Freshen::Unmatched;
         };
         let stored = candidates[index];
-        let head = Box::new(self.freshened_head(target, request, stored, fields, exchange));
+        let (head, kept_groups) = self.freshened_head(target, request, stored, fields, exchange);
+        let head = Box::new(head);
         // The updated response must still be storable: the 304 may contain `no-store`.
-        match self.storable(target, request, head.status, &head.fields, exchange) {
+        let storable = self.storable(target, request, head.status, &head.fields, exchange);
+        match storable.and_then(|head| kept_groups.map(|()| head)) {
             Ok(_) | Err(NotStorable::NotReusable | NotStorable::Method) => {
                 if self.withdraws_sharing(request, stored, &head) {
                     return Freshen::NoLongerStorable { index, head, why: NotStorable::Authorization };
@@ -176,16 +177,20 @@ impl Rules {
         if Validator::of(fields).is_none() && !fields.contains_key(CONTENT_LENGTH) {
             return HeadFreshen::Unrelated;
         }
-        let head = Box::new(self.freshened_head(target, request, stored, fields, exchange));
-        let keeps_groups = groups(target, &head.fields, self.overrides.as_deref()).is_ok();
-        if head.selecting.never_matches() || !keeps_groups || self.withdraws_sharing(request, stored, &head) {
+        let (head, kept_groups) = self.freshened_head(target, request, stored, fields, exchange);
+        let head = Box::new(head);
+        if head.selecting.never_matches()
+            || kept_groups.is_err()
+            || self.withdraws_sharing(request, stored, &head)
+        {
             return HeadFreshen::Stale { index };
         }
         HeadFreshen::Updated { index, head }
     }
 
     /// Returns the stored head, updated with the fields of the new response (§3.2). Each new field
-    /// replaces all stored lines of its name, except fields that describe the stored body.
+    /// replaces all stored lines of its name, except fields that describe the stored body. The
+    /// second value is an error if the head has no groups because they cannot be kept.
     fn freshened_head<F: RequestHeaders>(
         &self,
         target: &TargetUri,
@@ -193,7 +198,7 @@ impl Rules {
         stored: &StoredHead,
         new: &HeaderMap,
         exchange: Exchange,
-    ) -> StoredHead {
+    ) -> (StoredHead, Result<(), NotStorable>) {
         let mut fields = stored.fields.clone();
         for name in new.keys().filter(|name| !NEVER_UPDATED.contains(name)) {
             let mut lines = new.get_all(name).iter();
@@ -214,10 +219,12 @@ impl Rules {
         } else {
             stored.selecting.clone()
         };
+        let (groups, kept) = match self.freshened_groups(target, &stored.groups, new, &fields) {
+            Ok(groups) => (groups, Ok(())),
+            Err(why) => (Box::default(), Err(why)),
+        };
         let fields = self.stored_fields(&fields, &effective.directives);
-        // Without its groups the head may not be stored, and `storable` gives the reason.
-        let groups = groups(target, &fields, self.overrides.as_deref()).unwrap_or_default();
-        StoredHead { status: stored.status, fields, selecting, freshness, groups, part: stored.part }
+        (StoredHead { status: stored.status, fields, selecting, freshness, groups, part: stored.part }, kept)
     }
 }
 

@@ -57,7 +57,7 @@ pub use dates::{format_http_date, parse_http_date};
 pub use directives::{has_no_store, has_no_transform, set_immutable, set_max_age};
 pub use freshening::{Freshen, HeadFreshen};
 pub use freshness::{FreshnessLifetime, LifetimeSource};
-pub use groups::CacheGroup;
+pub use groups::{CacheGroup, tags_in_field};
 pub use head::{FreshnessInfo, StoredHead};
 pub use hop_by_hop::{accepts_trailers, strip_hop_by_hop, strip_unforwardable};
 pub use invalidation::{invalidation_groups, invalidation_targets};

@@ -62,6 +62,13 @@ pub struct Rules {
     /// Set it if the origin adds lifetimes only to those errors that every client gets. 428, 429,
     /// 431 and 511 are never stored (RFC 6585).
     pub store_request_errors: bool,
+    /// Names of the fields in which responses list their tags, such as `Surrogate-Key`, `xkey`,
+    /// `Cache-Tag`, `Edge-Cache-Tag` or `X-Cache-Tags`. Default: none.
+    ///
+    /// A tag is a group of the response, like those in `Cache-Groups` (RFC 9875), but for all
+    /// origins ([`CacheGroup::tag`](crate::CacheGroup::tag)). White space separates the tags of `Surrogate-Key` and `xkey`, a comma those of others. The fields are
+    /// not stored, and a server's clients do not get them.
+    pub tag_fields: Vec<HeaderName>,
     /// Overrides of what responses specify. Default: none.
     pub overrides: Option<Arc<Overrides>>,
 }
@@ -78,6 +85,7 @@ impl Rules {
             stale_when_disconnected: Duration::from_secs(24 * 60 * 60),
             store_set_cookie: false,
             store_request_errors: false,
+            tag_fields: Vec::new(),
             overrides: None,
         }
     }
@@ -138,6 +146,21 @@ impl Rules {
     #[must_use]
     pub fn with_store_set_cookie(mut self, store_set_cookie: bool) -> Self {
         self.store_set_cookie = store_set_cookie;
+        self
+    }
+
+    /// Sets the names of the fields in which responses list their tags
+    /// ([`tag_fields`](Self::tag_fields)).
+    ///
+    /// ```
+    /// use http::HeaderName;
+    /// use larder_policy::Rules;
+    ///
+    /// let rules = Rules::shared().with_tag_fields([HeaderName::from_static("surrogate-key")]);
+    /// ```
+    #[must_use]
+    pub fn with_tag_fields(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.tag_fields = names.into_iter().collect();
         self
     }
 

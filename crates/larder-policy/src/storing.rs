@@ -13,7 +13,6 @@ use crate::{
     age::{age_value, date_value},
     directives::{DirectiveSource, EffectiveDirectives, ResponseDirectives},
     freshness::is_heuristically_cacheable,
-    groups::groups,
     header_names::{
         AGE, AUTHORIZATION, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, EXPIRES, SET_COOKIE, VARY,
     },
@@ -55,7 +54,7 @@ impl Rules {
         if !reusable {
             return Err(NotStorable::NotReusable);
         }
-        let groups = groups(target, fields, self.overrides.as_deref())?;
+        let groups = self.groups(target, fields)?;
         let fields = self.stored_fields(fields, &effective.directives);
         Ok(StoredHead { status, fields, selecting, freshness, groups, part })
     }
@@ -254,7 +253,7 @@ impl Rules {
     ///
     /// These are all fields except hop-by-hop and proxy fields, and except those that qualified
     /// directives name: `no-cache` (§5.2.2.4) and, in a shared cache, `private` (§5.2.2.7). `Age`
-    /// is part of the freshness information.
+    /// is part of the freshness information, and tags are the groups.
     pub(crate) fn stored_fields(&self, fields: &HeaderMap, directives: &ResponseDirectives) -> HeaderMap {
         let unstorable = Unstorable::of(fields, &self.targets);
         let private = match self.kind {
@@ -264,6 +263,7 @@ impl Rules {
         compact(fields, |name| {
             *name != AGE
                 && !unstorable.contains(name)
+                && !self.tag_fields.contains(name)
                 && !directives.no_cache.fields().contains(name)
                 && !private.contains(name)
         })

@@ -14,7 +14,7 @@ use http::{
 use larder_core::{
     Body, BodyError, Cache, CacheDetail, CacheKey, CacheResponse, CacheStatus, FetchError, Lookup, Origin,
     OriginReport, Upgrade, Upgraded,
-    adapter::{ReceivedTarget, RequestTarget},
+    adapter::{ReceivedTarget, RequestTarget, TrustedProxies},
     policy::{ClientDirectives, accepts_trailers, header_names::CACHE_STATUS},
 };
 
@@ -25,7 +25,7 @@ use crate::{
     encoding::NegotiatedEncoding,
     forward::{ForwardError, ForwardPlan, UpgradePlan, forward, origin_of_rest, pass_upgrade},
     keyed::{RequestBody, RequestKey},
-    reject,
+    purging, reject,
     route::Routes,
     rules::RuleEffects,
 };
@@ -158,11 +158,15 @@ impl ReverseProxy {
     where
         B: http_body::Body<Data: Send, Error: Into<BodyError>> + Send + 'static,
     {
-        if let Some(rejection) = reject::reject(head, !content.is_end_stream()) {
+        let Client { peer, is_tls, redirect } = client;
+        let may_purge = self.options.purges.as_ref().is_some_and(|purges| purges.permits(head, peer));
+        if let Some(rejection) = reject::reject(head, !content.is_end_stream(), may_purge) {
             return self.rejected(rejection, CacheDetail::Refused);
         }
+        if may_purge {
+            return Box::pin(self.purge(head)).await;
+        }
         let is_head = head.method == Method::HEAD;
-        let Client { peer, is_tls, redirect } = client;
         let scheme = if self.options.https || is_tls { "https" } else { "http" };
         let received = ReceivedTarget::of_uri(scheme, &head.method, &head.uri, head.version);
         let target = match RequestTarget::of(&received, &head.headers, peer, &self.options.trusted_proxies) {
@@ -237,6 +241,20 @@ impl ReverseProxy {
             Err(error) => self.forward_failed(&error, head, is_head),
         };
         exchange.answered_by(report.as_ref())
+    }
+
+    /// Purges what a request names, and produces the response. Its host is that of the `Host`
+    /// field, since the sender is no proxy.
+    async fn purge(&self, head: &Parts) -> ProxyExchange {
+        let received = ReceivedTarget::of_uri("http", &head.method, &head.uri, head.version);
+        let target = match RequestTarget::of(&received, &head.headers, None, &TrustedProxies::default()) {
+            Ok(target) => target,
+            Err(rejection) => return self.rejected(reject::bad_target(rejection), CacheDetail::Refused),
+        };
+        let what = (&*target.authority, target.path);
+        let response = purging::purge(&self.cache, self.routes.key_rules(), head, what).await;
+        let cache_status = Bytes::new();
+        ProxyExchange { response, cache_status, origin: None, connection: None, has_trailers: true }
     }
 
     /// Produces the response to a request to switch protocols, which passes the cache by.

@@ -22,6 +22,7 @@ mod forward;
 mod handle;
 mod keyed;
 mod options;
+mod purging;
 mod readings;
 mod redirect;
 mod reject;
@@ -38,8 +39,8 @@ pub use body::ProxyBody;
 pub use config::{
     AccessLogFormat, AdminConfig, BalanceConfig, CertificateConfig, ClientDirectivesConfig, Config,
     ConfigError, ForwardedFieldsConfig, HeadersConfig, HealthConfig, KeyConfig, LimitsConfig, ListenConfig,
-    ListenerConfig, ListenerTlsConfig, LogConfig, NamesConfig, NotConfig, RangesConfig, RedirectConfig,
-    RootsConfig, RouteConfig, TlsConfig, WhenConfig, WhenKeyConfig, parse_size, redact_url,
+    ListenerConfig, ListenerTlsConfig, LogConfig, NamesConfig, NotConfig, PurgeConfig, RangesConfig,
+    RedirectConfig, RootsConfig, RouteConfig, TlsConfig, WhenConfig, WhenKeyConfig, parse_size, redact_url,
 };
 #[cfg(feature = "config")]
 pub use configured::{

@@ -1,11 +1,12 @@
 //! Defines the options of a [`ReverseProxy`](crate::ReverseProxy). Those of its server are in
 //! `server::options`.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use http::request::Parts;
 use larder_core::adapter::{Forwarding, TrustedProxies};
 
-use crate::{AccessLog, content::ContentLimits};
+use crate::{AccessLog, content::ContentLimits, purging::PurgePermission};
 
 /// Options of a [`ReverseProxy`](crate::ReverseProxy).
 ///
@@ -47,6 +48,8 @@ pub struct ProxyOptions {
     /// Longest content of a request, in bytes. Default: no limit, because content is forwarded as
     /// it arrives and not kept. Beyond it, the client gets a 413.
     pub max_content: Option<u64>,
+    /// Who may purge by requests with the methods `PURGE`, `BAN` and `PURGEKEYS`.
+    pub(crate) purges: Option<PurgePermission>,
     /// Shared by the workers, so that a loop through another worker is detected.
     pub(crate) forwarding: Forwarding,
 }
@@ -59,6 +62,7 @@ impl Default for ProxyOptions {
             access_log: None,
             content_timeout: Duration::from_secs(60),
             max_content: None,
+            purges: None,
             forwarding: Forwarding::default(),
         }
     }
@@ -100,6 +104,27 @@ impl ProxyOptions {
     #[must_use]
     pub fn with_max_content(mut self, max_content: u64) -> Self {
         self.max_content = Some(max_content);
+        self
+    }
+
+    /// Sets who may purge by requests with the methods `PURGE`, `BAN` and `PURGEKEYS`, which
+    /// programs for other caches send ([`PurgeRequest`](larder_core::adapter::PurgeRequest)). The
+    /// function gets the request, and the address of the connection's other end: behind another
+    /// proxy, the address of that proxy. Default: no client; the status code is 405. A second call
+    /// replaces the first.
+    ///
+    /// ```
+    /// use larder_proxy::ProxyOptions;
+    ///
+    /// let options = ProxyOptions::default()
+    ///     .with_purges(|_, peer| peer.is_some_and(|address| address.is_loopback()));
+    /// ```
+    #[must_use]
+    pub fn with_purges(
+        mut self,
+        permits: impl Fn(&Parts, Option<IpAddr>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.purges = Some(PurgePermission(Arc::new(permits)));
         self
     }
 

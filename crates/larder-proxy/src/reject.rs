@@ -6,16 +6,16 @@ use http::{
     header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING},
     request::Parts,
 };
-use larder_core::{Body, adapter::TargetRejection};
+use larder_core::{
+    Body,
+    adapter::{PurgeRequest, TargetRejection},
+};
 
 use crate::{content::ContentFailure, route::NoRoute};
 
-/// Methods with which other caches purge. Purging is for the operator, not for clients of the
-/// public listener.
-const PURGE_METHODS: [&str; 4] = ["PURGE", "BAN", "PURGEKEYS", "REFRESH"];
-
-/// Returns the error response for a request that is not served; `None` for all others.
-pub(crate) fn reject(head: &Parts, has_content: bool) -> Option<Response<Body>> {
+/// Returns the error response for a request that is not served; `None` for all others. Purging is
+/// for the operator: `may_purge` is whether this client may do so.
+pub(crate) fn reject(head: &Parts, has_content: bool, may_purge: bool) -> Option<Response<Body>> {
     if has_content && head.headers.contains_key(TRANSFER_ENCODING) && !is_only_chunked(&head.headers) {
         // Where the request ends is in doubt, so nothing is read behind it.
         let reason = "501 Not Implemented: this proxy knows no transfer coding but chunked, once\n";
@@ -37,11 +37,9 @@ pub(crate) fn reject(head: &Parts, has_content: bool) -> Option<Response<Body>> 
             "501 Not Implemented: TRACE is disabled, it would reveal headers that this proxy adds\n",
         ));
     }
-    if PURGE_METHODS.contains(&head.method.as_str()) {
-        let mut rejection = text(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "405 Method Not Allowed: purging is not available on the public listener\n",
-        );
+    if !may_purge && (PurgeRequest::is_purge(&head.method) || head.method.as_str() == "REFRESH") {
+        let mut rejection =
+            text(StatusCode::METHOD_NOT_ALLOWED, "405 Method Not Allowed: this client may not purge\n");
         rejection
             .headers_mut()
             .insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));

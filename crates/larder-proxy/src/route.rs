@@ -248,6 +248,11 @@ impl Routes {
         Self(routes.into())
     }
 
+    /// Returns the rules by which the requests of each route get their keys.
+    pub(crate) fn key_rules(&self) -> impl Iterator<Item = &KeyRules> {
+        self.0.iter().map(|route| &route.key_rules)
+    }
+
     /// Returns the route for a request. `authority` may have a port, and `path` a query.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use larder_proxy::{BalanceConfig, Config, ConfigError, Proxy};
 
 const GUIDE: &str = include_str!("../CONFIG.md");
 /// The headers of the tables of a file, each with the keys that it requires.
-const TABLES: [&str; 18] = [
+const TABLES: [&str; 19] = [
     "",
     "[tls]\ncert = \"\"\nkey = \"\"\n",
     "[[tls.further]]\ncert = \"\"\nkey = \"\"\n",
@@ -17,6 +17,7 @@ const TABLES: [&str; 18] = [
     "[[listener]]\nlisten = \"fd:0\"\n[listener.redirect]\n",
     "[[route]]\norigins = []\n[route.ranges]\n",
     "[admin]\n",
+    "[purge]\n",
     "[log]\n",
     "[[route]]\norigins = []\n",
     "[[route]]\norigins = []\n[route.request_headers]\n",

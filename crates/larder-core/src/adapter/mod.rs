@@ -25,7 +25,9 @@ mod key_parts;
 mod key_rules;
 mod language;
 mod purge;
+mod purge_request;
 mod steering;
+mod tag_pattern;
 mod target;
 mod trusted;
 
@@ -36,6 +38,7 @@ pub use forwarding::{Forwarding, LoopDetected};
 pub use key_parts::KeyParts;
 pub use key_rules::{ContentInKey, KeyRules};
 pub use purge::{PurgeError, PurgePrefix, PurgeUrl};
+pub use purge_request::{PurgeRequest, UnknownPurge};
 pub use steering::{is_steering, normal_host, set_target_fields, strip_steering};
 pub use target::{ReceivedTarget, RequestTarget, TargetRejection};
 pub use trusted::{ForwardedFields, InvalidNetwork, TrustedProxies};

@@ -217,7 +217,11 @@ impl PurgePrefix {
 
 /// Purges scopes one after the other, and returns the number of entries, as far as the store knows
 /// it.
-async fn purge_scopes(cache: &Cache, scopes: &[Scope<'_>], is_soft: bool) -> Result<Purged, StoreError> {
+pub(super) async fn purge_scopes(
+    cache: &Cache,
+    scopes: &[Scope<'_>],
+    is_soft: bool,
+) -> Result<Purged, StoreError> {
     let mut purged = Vec::with_capacity(scopes.len());
     for scope in scopes {
         purged.push(if is_soft { cache.soft_purge(*scope).await? } else { cache.purge(*scope).await? });

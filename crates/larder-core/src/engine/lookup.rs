@@ -83,7 +83,10 @@ pub(super) async fn lookup<F: RequestHeaders>(
         }
         Decision::Forward(plan) => {
             // Nothing is stored, and the last response forbade storing.
-            let bypassable = candidates.is_empty() && cx.uncacheable.forbids_storing(key, cx.now());
+            let bypassable = candidates.is_empty()
+                && cx.uncacheable.forbids_storing(key, cx.now())
+                // The engine removes the tags of each response.
+                && cx.rules.tag_fields.is_empty();
             let bypass = bypassable.then(|| (request.method().clone(), plan.fwd));
             return Lookup::Miss(Miss { bypass, ..miss(candidates, Some(decision)) });
         }

@@ -57,6 +57,7 @@ async fn send(
     }
     let (mut parts, body) = response.into_parts();
     cx.rules.strip_hop_by_hop(&mut parts.headers);
+    cx.rules.strip_tags(&mut parts.headers);
     let mut cache_status = CacheStatus::forwarded(ForwardReason::Bypass);
     cache_status.fwd_status = Some(status);
     cache_status.detail = Some(CacheDetail::Upgrade);

@@ -12,7 +12,8 @@ use http_body::Body as _;
 
 use super::resume::origin::RestOrigin;
 use crate::{
-    Body, CacheDetail, CacheStatus, Candidates, ForwardReason, Origin, StoredHead, policy::header_names,
+    Body, CacheDetail, CacheStatus, Candidates, ForwardReason, Origin, Rules, StoredHead,
+    policy::header_names,
 };
 
 /// The response to one request, before an adapter converts it to its framework's type.
@@ -91,6 +92,13 @@ impl CacheResponse {
         match &mut self.head {
             ResponseHead::Own(fields) => fields,
             ResponseHead::Stored(..) => unreachable!("replaced above"),
+        }
+    }
+
+    /// Removes the tags of the origin's response. A stored response has none.
+    pub(crate) fn strip_tags(&mut self, rules: &Rules) {
+        if let ResponseHead::Own(fields) = &mut self.head {
+            rules.strip_tags(fields);
         }
     }
 

@@ -10,6 +10,7 @@ mod de;
 mod error;
 mod limits;
 mod listener;
+mod purge;
 mod redact;
 mod route;
 mod source;
@@ -36,6 +37,7 @@ pub use self::{
     listener::{
         CertificateConfig, ListenConfig, ListenerConfig, ListenerTlsConfig, RedirectConfig, TlsConfig,
     },
+    purge::PurgeConfig,
     redact::redact_url,
     route::{BalanceConfig, HeadersConfig, HealthConfig, KeyConfig, RangesConfig, RootsConfig, RouteConfig},
     values::{AccessLogFormat, ClientDirectivesConfig, ForwardedFieldsConfig, parse_size},
@@ -96,6 +98,8 @@ pub struct Config {
     /// Whether to store errors that one client's request may have caused, where `Cache-Control`
     /// allows it. Default: false.
     pub share_request_errors: bool,
+    /// Fields in which responses list their tags, such as `Surrogate-Key`. Default: none.
+    pub tag_fields: Vec<String>,
     /// What to do with `Cache-Control` and `Pragma` of requests. Default: `collapse`, or `honor`
     /// for a private cache.
     pub client_directives: Option<ClientDirectivesConfig>,
@@ -109,6 +113,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// The admin listener. Default: none.
     pub admin: Option<AdminConfig>,
+    /// Which clients may purge by requests. Default: none.
+    pub purge: Option<PurgeConfig>,
     /// The access log. Default: none.
     pub log: Option<LogConfig>,
     /// The routes, at least one.

@@ -226,10 +226,15 @@ impl Admin {
             return self.purge_scopes(&purge.scopes(), name.as_str(), request.soft).await;
         }
         if let Some(tag) = &request.tag {
-            let of = request.of.as_deref().ok_or_else(|| {
-                usage("tag needs of, the origin of the group, e.g. https://example.com".to_owned())
-            })?;
-            let group = CacheGroup::new(target(of)?.origin(), tag);
+            let group = match request.of.as_deref() {
+                Some(of) => CacheGroup::new(target(of)?.origin(), tag),
+                None if self.cache.rules().tag_fields.is_empty() => {
+                    let message = "tag needs of, the origin of the group, e.g. https://example.com; without it, \
+                                   it is one of the fields in tag_fields, and none is configured";
+                    return Err(usage(message.to_owned()));
+                }
+                None => CacheGroup::tag(tag),
+            };
             return self.purge_scopes(&[Scope::Group(&group)], tag, request.soft).await;
         }
         match &request.prefix {

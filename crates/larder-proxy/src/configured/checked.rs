@@ -2,9 +2,16 @@
 
 use std::path::Path;
 
+use http::HeaderName;
+use larder_core::adapter::TrustedProxies;
+
 use super::{
-    admin, limits, listeners::CheckedListeners, origins::RouteTable, shared::Current,
-    validate::trusted_proxies,
+    admin, limits,
+    listeners::CheckedListeners,
+    origins::RouteTable,
+    purge::PurgeClients,
+    shared::Current,
+    validate::{tag_fields, trusted_proxies},
 };
 use crate::config::{Config, ConfigError};
 
@@ -14,6 +21,10 @@ pub(super) struct Checked {
     pub(super) current: Current,
     /// The token of the admin listener.
     pub(super) token: Option<String>,
+    /// The clients that may purge by requests.
+    pub(super) purge_clients: Option<PurgeClients>,
+    /// The fields in which responses list their tags.
+    pub(super) tag_fields: Vec<HeaderName>,
     pub(super) listeners: CheckedListeners,
 }
 
@@ -21,16 +32,30 @@ impl Checked {
     /// Checks a configuration. Its errors have the line, if it has a text.
     pub(super) fn new(config: Config) -> Result<Self, ConfigError> {
         match check(&config) {
-            Ok((table, trusted_proxies, token, listeners)) => {
-                Ok(Self { current: Current { config, table, trusted_proxies }, token, listeners })
-            }
+            Ok(parts) => Ok(parts.with(config)),
             Err(error) => Err(config.locate(error)),
         }
     }
 }
 
 /// What is read and built from a configuration.
-type Parts = (RouteTable, larder_core::adapter::TrustedProxies, Option<String>, CheckedListeners);
+struct Parts {
+    table: RouteTable,
+    trusted_proxies: TrustedProxies,
+    token: Option<String>,
+    purge_clients: Option<PurgeClients>,
+    tag_fields: Vec<HeaderName>,
+    listeners: CheckedListeners,
+}
+
+impl Parts {
+    /// Adds the configuration that they are from.
+    fn with(self, config: Config) -> Checked {
+        let Self { table, trusted_proxies, token, purge_clients, tag_fields, listeners } = self;
+        let current = Current { config, table, trusted_proxies };
+        Checked { current, token, purge_clients, tag_fields, listeners }
+    }
+}
 
 /// Checks each part of a configuration.
 fn check(config: &Config) -> Result<Parts, ConfigError> {
@@ -44,12 +69,15 @@ fn check(config: &Config) -> Result<Parts, ConfigError> {
     let trusted_proxies = trusted_proxies(config)?;
     let token = config.admin.as_ref().map(admin::token).transpose();
     let token = token.map_err(|error| error.within("admin"))?.flatten();
+    let purge_clients = config.purge.as_ref().map(PurgeClients::new).transpose();
+    let purge_clients = purge_clients.map_err(|error| error.within("purge"))?;
+    let tag_fields = tag_fields(config)?;
     limits::check(&config.limits).map_err(|error| error.within("limits"))?;
     let listeners = CheckedListeners::new(config)?;
     if let Some(path) = config.log.as_ref().and_then(|log| log.file.as_deref()) {
         check_log(path)?;
     }
-    Ok((table, trusted_proxies, token, listeners))
+    Ok(Parts { table, trusted_proxies, token, purge_clients, tag_fields, listeners })
 }
 
 /// Checks that the file of the access log can be created, or is there and can be written to.

@@ -13,6 +13,7 @@ mod limits;
 mod listeners;
 mod metrics_text;
 mod origins;
+mod purge;
 mod shared;
 mod summary;
 mod validate;
@@ -107,6 +108,7 @@ impl Proxy {
         let mut rules = if config.private { Rules::private() } else { Rules::shared() };
         rules.store_set_cookie |= config.share_set_cookie;
         rules.store_request_errors |= config.share_request_errors;
+        rules.tag_fields.clone_from(&checked.tag_fields);
         let limits = Limits::default()
             .with_origin_timeout(checked.current.table.max_origin_timeout())
             .with_body_timeout(checked.current.table.max_body_timeout());
@@ -186,7 +188,7 @@ impl Proxy {
     /// Panics outside of a tokio runtime.
     pub fn bind(self) -> Result<BoundProxy, ConfigError> {
         let Self { checked, cache, counters, metrics, store_stats, take_over, sockets } = self;
-        let Checked { current, token, listeners } = checked;
+        let Checked { current, token, purge_clients, listeners, .. } = checked;
         let config = current.config.clone();
         let locate = |error| config.locate(error);
         let log = AccessWriter::open(config.log.as_ref(), config.admin.is_some()).map_err(locate)?;
@@ -197,7 +199,10 @@ impl Proxy {
         let admin_listener = config.admin.as_ref().map(|admin| listen_for_admin(admin.listen, take_over));
         let admin_listener = admin_listener.transpose().map_err(locate)?;
         // Each connection knows whether its client uses TLS.
-        let options = writer.map(|log| ProxyOptions::default().with_access_log(log)).unwrap_or_default();
+        let mut options = writer.map(|log| ProxyOptions::default().with_access_log(log)).unwrap_or_default();
+        if let Some(clients) = purge_clients {
+            options = options.with_purges(move |head, peer| clients.permit(head, peer));
+        }
         let waits = (current.table.max_origin_timeout(), current.table.max_body_timeout());
         let shared = Arc::new(Shared::new(current));
         let admin = admin_listener.map(|listener| {

@@ -80,6 +80,15 @@ fn top_level(config: &Config) -> Vec<String> {
         let networks: Vec<&str> = networks.collect();
         lines.push(format!("trusts forwarded fields of {}", networks.join(", ")));
     }
+    if !config.tag_fields.is_empty() {
+        lines.push(format!("reads tags in {}", config.tag_fields.join(", ")));
+    }
+    if let Some(purge) = &config.purge {
+        let networks = purge.from.iter().cloned();
+        let token = purge.token_file.iter().map(|path| format!("those with the token in {}", path.display()));
+        let clients: Vec<String> = networks.chain(token).collect();
+        lines.push(format!("clients may purge: {}", clients.join(", ")));
+    }
     if let Some(admin) = &config.admin {
         let token = match &admin.token_file {
             Some(path) => format!("with the token in {}", path.display()),

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderName, HeaderValue, Uri, header::ACCEPT_LANGUAGE};
+use http::{
+    HeaderName, HeaderValue, Uri,
+    header::{ACCEPT_LANGUAGE, InvalidHeaderName},
+};
 use larder_core::{
     Overrides, RangeOptions,
     adapter::{ContentInKey, FieldNormalization, KeyRules, TrustedProxies},
@@ -44,6 +47,17 @@ pub(super) fn trusted_proxies(config: &Config) -> Result<TrustedProxies, ConfigE
     }
     trusted = trusted.and(&networks("trusted_proxies", &config.trusted_proxies)?);
     Ok(trusted.with_fields(config.forwarded_fields.into()))
+}
+
+/// Returns the names of the fields in which responses list their tags.
+pub(super) fn tag_fields(config: &Config) -> Result<Vec<HeaderName>, ConfigError> {
+    let parse = |(index, name): (usize, &String)| {
+        let message = |_| format!("'{name}' is not the name of a header field; e.g. \"Surrogate-Key\"");
+        name.parse().map_err(|error: InvalidHeaderName| {
+            ConfigError::new(format!("tag_fields[{index}]"), message(error))
+        })
+    };
+    config.tag_fields.iter().enumerate().map(parse).collect()
 }
 
 /// Returns the addresses in a list of networks, in which `private` stands for loopback and private

@@ -112,7 +112,7 @@ pub(super) async fn fill(cx: &Arc<Context>, fill: Fill<'_>, mut body: Body) -> F
 
 /// Returns the outcome for a response that is longer than it may be. The limit of a caller concerns
 /// no other requests.
-fn too_long(cx: &Context, fill: &Fill, length: u64) -> FlightOutcome {
+fn too_long(cx: &Context, fill: &Fill<'_>, length: u64) -> FlightOutcome {
     if length > cx.limits.max_object {
         FlightOutcome::UNSHAREABLE
     } else {

@@ -159,6 +159,11 @@ impl Miss {
             // Boxed for the same reason.
             finish(cx, Box::pin(fetch_unchanged(cx, &request, body, candidates)).await, None)
         };
+        if let Ok(response) = &mut result
+            && !cx.rules.tag_fields.is_empty()
+        {
+            response.strip_tags(&cx.rules);
+        }
         if let Some((key, method, stopwatch)) = reported {
             report::result(cx, &key, &method, stopwatch, &mut result);
         }
