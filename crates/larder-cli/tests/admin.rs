@@ -182,6 +182,7 @@ fn the_admin_listener_requires_a_token() {
         "larder_http_requests_total{status=\"2xx\"} 2",
         "larder_http_request_duration_seconds_bucket{le=\"0.001\"} ",
         "larder_origin_healthy{origin=",
+        "larder_unconfirmed_removals 0",
         "# TYPE larder_requests_total counter",
     ] {
         assert!(text.contains(line), "{line} in {text}");

@@ -3,11 +3,22 @@
 
 mod setting;
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use larder_core::{CacheGroup, CacheKey, Limits, OriginErrorKind, Scope};
-use larder_testkit::Fault;
+use async_trait::async_trait;
+use larder_core::{
+    Cache, CacheGroup, CacheKey, CacheStore, Candidates, Limits, OriginErrorKind, Scope, StoreError,
+    adapter::PurgePrefix,
+};
+use larder_testkit::{DelegatingStore, Fault, FaultyStore, StoreDelegate};
 use setting::{Setting, read, request, setting, settle, with};
+use tokio::sync::Notify;
 
 const FRESH: &[(&str, &str)] = &[("cache-control", "max-age=6000"), ("cache-groups", "\"news\"")];
 
@@ -67,6 +78,103 @@ async fn a_purge_that_failed_is_repeated() {
         it.fault(Fault::None);
         confirmed(&it).await;
         assert!(it.stored("/a").await.is_empty() || it.get_stored("/a").await.1 == b"new", "{scope}");
+    }
+}
+
+/// A purge of a directory has several scopes. After the first of them had failed, the others were
+/// forgotten: pages below the directory were served again once the store was back.
+#[tokio::test(start_paused = true)]
+async fn all_scopes_of_a_purge_that_failed_are_repeated() {
+    for is_dropped in [false, true] {
+        let mut it = setting();
+        it.fetch_and_store("/dir/a", FRESH, b"old").await;
+        let below = PurgePrefix::parse("http://example.com/dir").expect("a prefix");
+        if is_dropped {
+            it.fault(Fault::Hangs);
+            let purging = tokio::time::timeout(Duration::from_millis(1), below.purge(&it.cache));
+            purging.await.expect_err("the store hangs");
+        } else {
+            it.fault(Fault::Down);
+            below.purge(&it.cache).await.expect_err("the store is down");
+        }
+        it.fault(Fault::FailsAtRemoval);
+        assert_eq!(get(&mut it, "/dir/a").await, b"new", "dropped: {is_dropped}");
+        it.fault(Fault::None);
+        confirmed(&it).await;
+    }
+}
+
+/// The client of a `PUT` closed its connection while the first of several removals was in progress.
+#[tokio::test(start_paused = true)]
+async fn all_removals_of_an_unsafe_request_are_completed_without_its_client() {
+    let mut it = setting();
+    it.fetch_and_store("/a", FRESH, b"old").await;
+    it.fault(Fault::Hangs);
+    let put = it.send(request("PUT", "/b", &[]));
+    it.requests.next().await.respond(204, &[("cache-group-invalidation", "\"news\"")], b"");
+    settle().await;
+    put.abort();
+    let _ = put.await;
+    it.fault(Fault::FailsAtRemoval);
+    assert_eq!(get(&mut it, "/a").await, b"new");
+    it.fault(Fault::None);
+    confirmed(&it).await;
+}
+
+/// Returns what a lookup has found only when the test permits it.
+#[derive(Debug)]
+struct Late {
+    inner: FaultyStore,
+    is_late: AtomicBool,
+    has_found: Notify,
+    may_return: Notify,
+}
+
+#[async_trait]
+impl StoreDelegate for Late {
+    fn inner(&self) -> &dyn CacheStore {
+        &self.inner
+    }
+
+    async fn lookup(&self, key: &CacheKey) -> Result<Candidates, StoreError> {
+        let found = self.inner.lookup(key).await;
+        if self.is_late.swap(false, Ordering::SeqCst) {
+            self.has_found.notify_one();
+            self.may_return.notified().await;
+        }
+        found
+    }
+}
+
+/// A purge had failed and was repeated while a request looked the page up. The lookup had found the
+/// page before the removal, and looked for unconfirmed removals after it.
+#[tokio::test(start_paused = true)]
+async fn a_removal_that_is_confirmed_during_a_lookup_counts() {
+    let (key, group) = (key("/a"), CacheGroup::new("http://example.com", "news"));
+    for scope in [Scope::Key(&key), Scope::Group(&group), Scope::Prefix("http://example.com/"), Scope::All] {
+        let mut it = setting();
+        let late = DelegatingStore::new(Late {
+            inner: it.store.clone(),
+            is_late: AtomicBool::new(false),
+            has_found: Notify::new(),
+            may_return: Notify::new(),
+        });
+        it.cache = Cache::builder(Arc::new(late.clone())).clock(Arc::new(it.clock.clone())).build();
+        it.fetch_and_store("/a", FRESH, b"old").await;
+        it.fault(Fault::FailsAtRemoval);
+        it.cache.purge(scope).await.expect_err("the store is down");
+        late.is_late.store(true, Ordering::SeqCst);
+        let fetch = it.get("/a", &[]);
+        if matches!(scope, Scope::Group(_)) {
+            late.has_found.notified().await;
+        }
+        it.fault(Fault::None);
+        confirmed(&it).await;
+        late.may_return.notify_one();
+        settle().await;
+        assert!(!fetch.is_finished(), "{scope}: the removed page is served");
+        it.requests.next().await.respond(200, FRESH, b"new");
+        assert_eq!(read(fetch).await.1, b"new", "{scope}");
     }
 }
 

@@ -73,7 +73,7 @@ impl PurgeUrl {
     ///
     /// Returns a [`StoreError`] if the store cannot confirm the removal.
     pub async fn purge(&self, cache: &Cache) -> Result<Purged, StoreError> {
-        purge_scopes(cache, &self.scopes(), false).await
+        cache.purge_each(&self.scopes(), false).await
     }
 
     /// Marks the responses as stale, and returns how many entries that were, as
@@ -83,7 +83,7 @@ impl PurgeUrl {
     ///
     /// Returns a [`StoreError`] if the store cannot confirm that they are stale.
     pub async fn soft_purge(&self, cache: &Cache) -> Result<Purged, StoreError> {
-        purge_scopes(cache, &self.scopes(), true).await
+        cache.purge_each(&self.scopes(), true).await
     }
 
     /// Adds a key of the URL, and the group of its forms.
@@ -201,7 +201,7 @@ impl PurgePrefix {
     ///
     /// Returns a [`StoreError`] if the store cannot confirm the removal.
     pub async fn purge(&self, cache: &Cache) -> Result<Purged, StoreError> {
-        purge_scopes(cache, &self.scopes(), false).await
+        cache.purge_each(&self.scopes(), false).await
     }
 
     /// Marks the responses as stale, and returns how many entries that were, as far as the store
@@ -211,22 +211,8 @@ impl PurgePrefix {
     ///
     /// Returns a [`StoreError`] if the store cannot confirm that they are stale.
     pub async fn soft_purge(&self, cache: &Cache) -> Result<Purged, StoreError> {
-        purge_scopes(cache, &self.scopes(), true).await
+        cache.purge_each(&self.scopes(), true).await
     }
-}
-
-/// Purges scopes one after the other, and returns the number of entries, as far as the store knows
-/// it.
-pub(super) async fn purge_scopes(
-    cache: &Cache,
-    scopes: &[Scope<'_>],
-    is_soft: bool,
-) -> Result<Purged, StoreError> {
-    let mut purged = Vec::with_capacity(scopes.len());
-    for scope in scopes {
-        purged.push(if is_soft { cache.soft_purge(*scope).await? } else { cache.purge(*scope).await? });
-    }
-    Ok(purged.into_iter().sum())
 }
 
 /// The reason why a purge by a URL failed.

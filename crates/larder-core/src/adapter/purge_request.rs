@@ -7,7 +7,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::{
     KeyRules, PurgeError, PurgePrefix, PurgeUrl,
-    purge::purge_scopes,
     tag_pattern::{Pattern, parse_pattern},
 };
 use crate::{Cache, CacheGroup, Purged, Scope, policy::tags_in_field};
@@ -150,38 +149,30 @@ impl PurgeRequest {
     ///
     /// # Cancel safety
     ///
-    /// If it is dropped, a part may have been purged.
+    /// If it is dropped, the purge goes on in the background.
     pub async fn purge<'a>(
         &self,
         cache: &Cache,
         rules: impl IntoIterator<Item = &'a KeyRules>,
     ) -> Result<Purged, PurgeError> {
         let rules: Vec<&KeyRules> = rules.into_iter().collect();
-        let mut sum = Vec::new();
+        let mut pages = PurgeUrl::default();
         for url in self.urls() {
-            let mut responses = PurgeUrl::parse(&url, &KeyRules::default())?;
+            pages = pages.and(PurgeUrl::parse(&url, &KeyRules::default())?);
             for rules in &rules {
-                responses = responses.and(PurgeUrl::parse(&url, rules)?);
+                pages = pages.and(PurgeUrl::parse(&url, rules)?);
             }
-            sum.push(self.purge_scopes(cache, &responses.scopes()).await?);
         }
-        for prefix in self.prefixes() {
-            let below = PurgePrefix::parse(&prefix)?;
-            let has_forms = rules.iter().any(|rules| rules.has_parts());
-            let below = if has_forms { below.and_forms() } else { below };
-            sum.push(self.purge_scopes(cache, &below.scopes()).await?);
-        }
-        let tags: Vec<_> = self.tags().iter().map(Scope::Group).collect();
-        sum.push(self.purge_scopes(cache, &tags).await?);
-        if self.is_everything() {
-            sum.push(self.purge_scopes(cache, &[Scope::All]).await?);
-        }
-        Ok(sum.into_iter().sum())
-    }
-
-    /// Purges these scopes.
-    async fn purge_scopes(&self, cache: &Cache, scopes: &[Scope<'_>]) -> Result<Purged, PurgeError> {
-        purge_scopes(cache, scopes, self.soft).await.map_err(PurgeError::from)
+        let has_forms = rules.iter().any(|rules| rules.has_parts());
+        let below = self.prefixes().into_iter().map(|prefix| {
+            PurgePrefix::parse(&prefix).map(|below| if has_forms { below.and_forms() } else { below })
+        });
+        let below: Vec<_> = below.collect::<Result<_, _>>()?;
+        let mut scopes = pages.scopes();
+        scopes.extend(below.iter().flat_map(PurgePrefix::scopes));
+        scopes.extend(self.tags().iter().map(Scope::Group));
+        scopes.extend(self.is_everything().then_some(Scope::All));
+        Ok(cache.purge_each(&scopes, self.soft).await?)
     }
 }
 

@@ -288,6 +288,11 @@ impl Cache {
         invalidate::mark_stale(&self.context, scope).await
     }
 
+    /// Purges several scopes: if the store fails, all of them are repeated.
+    pub(crate) async fn purge_each(&self, all: &[Scope<'_>], is_soft: bool) -> Result<Purged, StoreError> {
+        invalidate::purge_each(&self.context, all, is_soft).await
+    }
+
     /// Returns the number of removals and soft purges that the store has not confirmed. They are
     /// repeated until it does.
     ///

@@ -14,7 +14,7 @@ use super::{
     recent::RecentTable,
     stopwatch::Stopwatch,
     tasks::Tasks,
-    unconfirmed::{Effect, Unconfirmed},
+    unconfirmed::Unconfirmed,
     variants::Variants,
 };
 use crate::{
@@ -123,17 +123,13 @@ impl Context {
     /// Looks up the stored responses of `key`. A store that fails or is too slow has none. Those
     /// that the store has not confirmed as removed do not count.
     pub(super) async fn candidates(&self, key: &CacheKey) -> Candidates {
-        let effect = self.unconfirmed.effect_on(key);
-        if effect == Some(Effect::Remove) {
+        let effects = self.unconfirmed.effects_on(key);
+        if effects.remove_all() {
             return Candidates::none();
         }
         let lookup = self.store.lookup(key);
         let found = self.store_call(StoreStep::Lookup, self.limits.lookup_timeout, lookup).await;
-        let found = self.unconfirmed.apply_to_groups(found.unwrap_or_else(Candidates::none));
-        match effect {
-            Some(Effect::MarkStale(at)) => found.marked_stale(|_| Some(at)),
-            _ => found,
-        }
+        effects.apply(found.unwrap_or_else(Candidates::none))
     }
 
     /// Waits until no background task is running and no removal is unconfirmed, for at most

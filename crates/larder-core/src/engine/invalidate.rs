@@ -22,15 +22,46 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Removes all responses of `scope`, and returns how many entries that were.
 pub(super) async fn remove(cx: &Arc<Context>, scope: Scope<'_>) -> Result<Purged, StoreError> {
-    if let Scope::Key(key) = scope {
-        cx.uncacheable.remove(key);
-    }
     InProgress::begin(cx, OwnedScope::of(scope), Effect::Remove).carry_out().await
 }
 
 /// Marks all responses of `scope` as stale, and returns how many entries that were.
 pub(super) async fn mark_stale(cx: &Arc<Context>, scope: Scope<'_>) -> Result<Purged, StoreError> {
     InProgress::begin(cx, OwnedScope::of(scope), Effect::MarkStale(cx.now())).carry_out().await
+}
+
+/// Removes all responses of several scopes, and returns how many entries that were.
+///
+/// All removals begin before the first call of the store. If the store fails or the caller is
+/// dropped, those that are left are carried out in the background.
+pub(super) async fn remove_each(
+    cx: &Arc<Context>,
+    scopes: impl IntoIterator<Item = OwnedScope>,
+) -> Result<Purged, StoreError> {
+    carry_out_each(cx, scopes, Effect::Remove).await
+}
+
+/// Removes the responses of several scopes, as [`remove_each`] does, or marks them as stale.
+pub(super) async fn purge_each(
+    cx: &Arc<Context>,
+    scopes: &[Scope<'_>],
+    is_soft: bool,
+) -> Result<Purged, StoreError> {
+    let effect = if is_soft { Effect::MarkStale(cx.now()) } else { Effect::Remove };
+    carry_out_each(cx, scopes.iter().map(|scope| OwnedScope::of(*scope)), effect).await
+}
+
+async fn carry_out_each(
+    cx: &Arc<Context>,
+    scopes: impl IntoIterator<Item = OwnedScope>,
+    effect: Effect,
+) -> Result<Purged, StoreError> {
+    let begun: Vec<_> = scopes.into_iter().map(|scope| InProgress::begin(cx, scope, effect)).collect();
+    let mut purged = Vec::with_capacity(begun.len());
+    for removal in begun {
+        purged.push(removal.carry_out().await?);
+    }
+    Ok(purged.into_iter().sum())
 }
 
 /// Removes the responses of a scope in the background.
@@ -52,6 +83,9 @@ struct InProgress<'a> {
 impl<'a> InProgress<'a> {
     /// Begins a removal: from now on, nothing that it concerns is served.
     fn begin(cx: &'a Arc<Context>, scope: OwnedScope, effect: Effect) -> Self {
+        if let (OwnedScope::Key(key), Effect::Remove) = (&scope, effect) {
+            cx.uncacheable.remove(key);
+        }
         let (id, is_over_limit) = cx.unconfirmed.add(&scope, effect);
         if is_over_limit {
             start_repeating(cx);

@@ -7,13 +7,16 @@
 use std::{
     collections::HashMap,
     hash::Hash,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::{CacheGroup, CacheKey, Candidate, Candidates, OwnedScope, Timestamp};
+use crate::{CacheGroup, CacheKey, Candidate, Candidates, OwnedScope, StoredHead, Timestamp};
 
 /// Most removals in the table. Beyond it, they become one removal of everything.
 const MAX_REMOVALS: usize = 4096;
@@ -69,7 +72,8 @@ pub(super) struct Unconfirmed {
 #[derive(Debug, Default)]
 struct Removals {
     keys: HashMap<CacheKey, Removal>,
-    groups: HashMap<CacheGroup, Removal>,
+    /// Lookups share it while they are in progress.
+    groups: Arc<HashMap<CacheGroup, Removal>>,
     prefixes: HashMap<Box<str>, Removal>,
     everything: Option<Removal>,
     last_id: u64,
@@ -100,7 +104,7 @@ impl Unconfirmed {
         let added = Removal { id, effect, is_to_repeat: false };
         match scope {
             OwnedScope::Key(key) => merge(&mut table.keys, key, added),
-            OwnedScope::Group(group) => merge(&mut table.groups, group, added),
+            OwnedScope::Group(group) => merge(Arc::make_mut(&mut table.groups), group, added),
             OwnedScope::Prefix(prefix) => merge(&mut table.prefixes, prefix, added),
             OwnedScope::All => {
                 let before = table.everything.map_or(effect, |before| before.effect.and(effect));
@@ -117,7 +121,7 @@ impl Unconfirmed {
         let mut table = self.table.lock();
         match scope {
             OwnedScope::Key(key) => remove(&mut table.keys, key, id),
-            OwnedScope::Group(group) => remove(&mut table.groups, group, id),
+            OwnedScope::Group(group) => remove(Arc::make_mut(&mut table.groups), group, id),
             OwnedScope::Prefix(prefix) => remove(&mut table.prefixes, prefix, id),
             OwnedScope::All => table.everything = table.everything.filter(|removal| removal.id != id),
         }
@@ -135,7 +139,7 @@ impl Unconfirmed {
         let mut table = self.table.lock();
         let removal = match scope {
             OwnedScope::Key(key) => table.keys.get_mut(key),
-            OwnedScope::Group(group) => table.groups.get_mut(group),
+            OwnedScope::Group(group) => Arc::make_mut(&mut table.groups).get_mut(group),
             OwnedScope::Prefix(prefix) => table.prefixes.get_mut(prefix),
             OwnedScope::All => table.everything.as_mut(),
         };
@@ -181,40 +185,63 @@ impl Unconfirmed {
         }
     }
 
-    /// Returns what an unconfirmed removal does to all responses of a key, if there is one.
-    pub(super) fn effect_on(&self, key: &CacheKey) -> Option<Effect> {
+    /// Returns what the unconfirmed removals do to what a lookup of a key finds that begins now.
+    pub(super) fn effects_on(&self, key: &CacheKey) -> Effects {
         if self.count() == 0 {
-            return None;
+            return Effects::default();
         }
         let table = self.table.lock();
         let target = key.target();
         let prefixes = table.prefixes.iter().filter(|(prefix, _)| target.starts_with(&***prefix));
         let removals = table.keys.get(key).into_iter().chain(prefixes.map(|(_, removal)| removal));
         let effects = removals.chain(table.everything.as_ref()).map(|removal| removal.effect);
-        effects.reduce(Effect::and)
+        let groups = (!table.groups.is_empty()).then(|| Arc::clone(&table.groups));
+        Effects { on_key: effects.reduce(Effect::and), groups }
+    }
+}
+
+/// What the removals that were unconfirmed at the beginning of a lookup do to what it finds. Some
+/// of them may have been confirmed when it ends; what it found may be from before that.
+#[derive(Debug, Default)]
+pub(super) struct Effects {
+    on_key: Option<Effect>,
+    groups: Option<Arc<HashMap<CacheGroup, Removal>>>,
+}
+
+impl Effects {
+    /// Returns whether all responses of the key are removed.
+    pub(super) fn remove_all(&self) -> bool {
+        self.on_key == Some(Effect::Remove)
     }
 
-    /// Applies the unconfirmed removals of groups to what a lookup found.
-    pub(super) fn apply_to_groups(&self, found: Candidates) -> Candidates {
-        if self.count() == 0 || found.iter().all(|candidate| candidate.head.groups.is_empty()) {
-            return found;
-        }
-        let table = self.table.lock();
-        let effect = |candidate: &Candidate| {
-            let removals = candidate.head.groups.iter().filter_map(|group| table.groups.get(group));
-            removals.map(|removal| removal.effect).reduce(Effect::and)
-        };
-        let kept: Vec<_> =
-            found.iter().filter(|found| effect(found) != Some(Effect::Remove)).cloned().collect();
-        let kept = if kept.len() == found.len() { found } else { as_candidates(kept) };
-        kept.marked_stale(|head| {
-            let removals = head.groups.iter().filter_map(|group| table.groups.get(group));
-            match removals.map(|removal| removal.effect).reduce(Effect::and) {
-                Some(Effect::MarkStale(at)) => Some(at),
-                _ => None,
+    /// Applies the removals to what the lookup found.
+    pub(super) fn apply(&self, found: Candidates) -> Candidates {
+        let found = match &self.groups {
+            Some(groups) if found.iter().any(|candidate| !candidate.head.groups.is_empty()) => {
+                apply_to_groups(groups, found)
             }
-        })
+            _ => found,
+        };
+        match self.on_key {
+            Some(Effect::MarkStale(at)) => found.marked_stale(|_| Some(at)),
+            _ => found,
+        }
     }
+}
+
+/// Applies the removals of groups to what a lookup found.
+fn apply_to_groups(groups: &HashMap<CacheGroup, Removal>, found: Candidates) -> Candidates {
+    let effect = |head: &StoredHead| {
+        let removals = head.groups.iter().filter_map(|group| groups.get(group));
+        removals.map(|removal| removal.effect).reduce(Effect::and)
+    };
+    let kept: Vec<_> =
+        found.iter().filter(|found| effect(&found.head) != Some(Effect::Remove)).cloned().collect();
+    let kept = if kept.len() == found.len() { found } else { as_candidates(kept) };
+    kept.marked_stale(|head| match effect(head) {
+        Some(Effect::MarkStale(at)) => Some(at),
+        _ => None,
+    })
 }
 
 impl Removals {
@@ -250,5 +277,5 @@ fn as_candidates(candidates: Vec<Candidate>) -> Candidates {
     if candidates.is_empty() {
         return Candidates::none();
     }
-    std::sync::Arc::<[Candidate]>::from(candidates).into()
+    Arc::<[Candidate]>::from(candidates).into()
 }

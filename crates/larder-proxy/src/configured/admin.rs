@@ -25,7 +25,7 @@ use tokio::{
 
 use super::{
     certificate::Certificate,
-    metrics_text::{expiry_metrics, health_metrics},
+    metrics_text::{expiry_metrics, health_metrics, unconfirmed_metrics},
     shared::{MetricsText, Shared, StoreStats},
 };
 use crate::config::{AdminConfig, ConfigError};
@@ -192,6 +192,7 @@ impl Admin {
             "variants_evicted": counts.variants_evicted,
             "broken_bodies": counts.broken,
             "store_failures": counts.store_failures,
+            "unconfirmed_removals": self.cache.unconfirmed_removals(),
             "stores": stores,
             "origins": origins.iter().map(|origin| {
                 serde_json::json!({ "url": origin.name, "healthy": origin.healthy })
@@ -199,10 +200,11 @@ impl Admin {
         })
     }
 
-    /// Answers `GET /metrics`: the metrics of the program, the health of the current origins, and
-    /// the end of each certificate.
+    /// Answers `GET /metrics`: the metrics of the program, the number of unconfirmed removals, the
+    /// health of the current origins, and the end of each certificate.
     fn metrics(&self) -> Response<Full<Bytes>> {
         let mut text = self.metrics.as_ref().map(|render| render()).unwrap_or_default();
+        text.push_str(&unconfirmed_metrics(self.cache.unconfirmed_removals()));
         text.push_str(&health_metrics(&self.shared.current().table.health()));
         text.push_str(&expiry_metrics(&self.certificates));
         response(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
@@ -219,12 +221,17 @@ impl Admin {
             TargetUri::parse(url)
                 .map_err(|error| usage(format!("{url}: {error}; e.g. https://example.com/page")))
         };
+        let (cache, is_soft) = (&self.cache, request.soft);
         if let Some(url) = &request.url {
             let name = target(url)?;
             let purge = self.shared.current().table.purge_of_url(url);
             let purge = purge.map_err(|error| usage(format!("{url}: {error}")))?;
-            return self.purge_scopes(&purge.scopes(), name.as_str(), request.soft).await;
+            let purged = if is_soft { purge.soft_purge(cache).await } else { purge.purge(cache).await };
+            return Ok(answer(name.as_str(), is_soft, purged?));
         }
+        let purge = async |scope: Scope<'_>| {
+            if is_soft { cache.soft_purge(scope).await } else { cache.purge(scope).await }
+        };
         if let Some(tag) = &request.tag {
             let group = match request.of.as_deref() {
                 Some(of) => CacheGroup::new(target(of)?.origin(), tag),
@@ -235,53 +242,39 @@ impl Admin {
                 }
                 None => CacheGroup::tag(tag),
             };
-            return self.purge_scopes(&[Scope::Group(&group)], tag, request.soft).await;
+            return Ok(answer(tag, is_soft, purge(Scope::Group(&group)).await?));
         }
-        match &request.prefix {
-            Some(prefix) => {
-                let below = (self.shared.current().table.purge_of_prefix(prefix))
-                    .map_err(|error| usage(format!("{prefix}: {error}; e.g. https://example.com/news/")))?;
-                self.purge_scopes(&below.scopes(), prefix, request.soft).await
-            }
-            None => self.purge_scopes(&[Scope::All], "all", request.soft).await,
-        }
-    }
-
-    /// Purges scopes, and returns the body of the response, with the number of entries if the
-    /// store knows it.
-    async fn purge_scopes(
-        &self,
-        scopes: &[Scope<'_>],
-        name: &str,
-        is_soft: bool,
-    ) -> Result<serde_json::Value, PurgeFailure> {
-        let mut purged = Vec::with_capacity(scopes.len());
-        for scope in scopes {
-            purged.push(if is_soft {
-                self.cache.soft_purge(*scope).await?
-            } else {
-                self.cache.purge(*scope).await?
-            });
-        }
-        let purged: Purged = purged.into_iter().sum();
-        let mut body = serde_json::json!({ "purged": name, "soft": is_soft });
-        let removed = purged.entries.filter(|_| matches!(scopes, [.., Scope::Prefix(_)]) && !is_soft);
-        let nodes = purged.acknowledged + purged.unacknowledged;
-        let members = [
-            ("acknowledged", (nodes > 0).then_some(purged.acknowledged)),
-            ("unacknowledged", (nodes > 0).then_some(purged.unacknowledged)),
-            ("entries", purged.entries),
-            ("removed", removed),
-            ("near_entries", purged.near),
-            ("far_entries", purged.far),
-        ];
-        for (name, number) in members {
-            if let Some(number) = number {
-                body[name] = number.into();
-            }
+        let Some(prefix) = &request.prefix else {
+            return Ok(answer("all", is_soft, purge(Scope::All).await?));
+        };
+        let below = (self.shared.current().table.purge_of_prefix(prefix))
+            .map_err(|error| usage(format!("{prefix}: {error}; e.g. https://example.com/news/")))?;
+        let purged = if is_soft { below.soft_purge(cache).await } else { below.purge(cache).await }?;
+        let mut body = answer(prefix, is_soft, purged);
+        if let Some(removed) = purged.entries.filter(|_| !is_soft) {
+            body["removed"] = removed.into();
         }
         Ok(body)
     }
+}
+
+/// Returns the body of the response to a purge, with the number of entries if the store knows it.
+fn answer(name: &str, is_soft: bool, purged: Purged) -> serde_json::Value {
+    let mut body = serde_json::json!({ "purged": name, "soft": is_soft });
+    let nodes = purged.acknowledged + purged.unacknowledged;
+    let members = [
+        ("acknowledged", (nodes > 0).then_some(purged.acknowledged)),
+        ("unacknowledged", (nodes > 0).then_some(purged.unacknowledged)),
+        ("entries", purged.entries),
+        ("near_entries", purged.near),
+        ("far_entries", purged.far),
+    ];
+    for (name, number) in members {
+        if let Some(number) = number {
+            body[name] = number.into();
+        }
+    }
+    body
 }
 
 /// Serves requests over HTTP/1.1, one for each connection, until the future is dropped.

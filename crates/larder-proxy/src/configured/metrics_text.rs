@@ -9,6 +9,11 @@ use larder_origin::OriginHealth;
 
 use super::certificate::Certificate;
 
+/// Returns the number of removals that the store has not confirmed.
+pub(super) fn unconfirmed_metrics(removals: usize) -> String {
+    format!("# TYPE larder_unconfirmed_removals gauge\nlarder_unconfirmed_removals {removals}\n")
+}
+
 /// Returns the health of the origins.
 pub(super) fn health_metrics(origins: &[OriginHealth]) -> String {
     let mut lines = BTreeMap::new();

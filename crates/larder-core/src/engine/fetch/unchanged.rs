@@ -120,11 +120,9 @@ impl Drop for Unanswered<'_> {
 
 /// Purges what an unsafe request has invalidated.
 async fn invalidate(cx: &Arc<Context>, request: &PendingRequest, response: &Response<Body>) {
-    for scope in invalidated(request, response.status(), response.headers()) {
-        // A failure is reported where it occurs, and the removal is repeated; the client still gets
-        // the origin's response.
-        let _ = invalidate::remove(cx, scope.as_scope()).await;
-    }
+    // A failure is reported where it occurs, and the removal is repeated; the client still gets the
+    // origin's response.
+    let _ = invalidate::remove_each(cx, invalidated(request, response.status(), response.headers())).await;
 }
 
 /// Returns what an exchange with an unsafe method invalidates: all that is stored of its targets,
