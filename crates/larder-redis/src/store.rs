@@ -125,6 +125,30 @@ impl RedisStore {
         Ok(settle(&self.shared, published, purged).await)
     }
 
+    /// Removes all entries of a scope.
+    async fn carry_out(&self, scope: Scope<'_>) -> Result<Purged, StoreError> {
+        let removed = match scope {
+            Scope::Key(key) => return removal::remove(&self.shared, key).await,
+            Scope::Group(group) => groups::remove(&self.shared, group).await.map(|()| Purged::UNKNOWN)?,
+            Scope::Prefix(url) => scan::remove_prefix(&self.shared, url).await?.into(),
+            Scope::All => scan::remove_all(&self.shared).await?.into(),
+        };
+        self.settle(scope, removed).await
+    }
+
+    /// Marks all entries of a scope as stale.
+    async fn carry_out_softly(&self, scope: Scope<'_>, at: Timestamp) -> Result<Purged, StoreError> {
+        let marked = match scope {
+            Scope::Key(key) => mark_key_stale(self, key, at).await?.into(),
+            Scope::Group(group) => {
+                groups::mark_stale(&self.shared, group, at).await.map(|()| Purged::UNKNOWN)?
+            }
+            Scope::Prefix(url) => scan::mark_prefix_stale(&self.shared, self, url, at).await?.into(),
+            Scope::All => scan::mark_prefix_stale(&self.shared, self, "", at).await?.into(),
+        };
+        self.settle(scope, marked).await
+    }
+
     /// Returns the counters of this process and figures of the servers. Scans all keys of the
     /// servers.
     ///
@@ -174,25 +198,11 @@ impl CacheStore for RedisStore {
     }
 
     async fn remove(&self, scope: Scope<'_>) -> Result<Purged, StoreError> {
-        let removed = match scope {
-            Scope::Key(key) => return removal::remove(&self.shared, key).await,
-            Scope::Group(group) => groups::remove(&self.shared, group).await.map(|()| Purged::UNKNOWN)?,
-            Scope::Prefix(url) => scan::remove_prefix(&self.shared, url).await?.into(),
-            Scope::All => scan::remove_all(&self.shared).await?.into(),
-        };
-        self.settle(scope, removed).await
+        self.shared.client.confirmed(self.carry_out(scope)).await
     }
 
     async fn mark_stale(&self, scope: Scope<'_>, at: Timestamp) -> Result<Purged, StoreError> {
-        let marked = match scope {
-            Scope::Key(key) => mark_key_stale(self, key, at).await?.into(),
-            Scope::Group(group) => {
-                groups::mark_stale(&self.shared, group, at).await.map(|()| Purged::UNKNOWN)?
-            }
-            Scope::Prefix(url) => scan::mark_prefix_stale(&self.shared, self, url, at).await?.into(),
-            Scope::All => scan::mark_prefix_stale(&self.shared, self, "", at).await?.into(),
-        };
-        self.settle(scope, marked).await
+        self.shared.client.confirmed(self.carry_out_softly(scope, at)).await
     }
 
     fn leases(&self) -> Option<&dyn Leases> {

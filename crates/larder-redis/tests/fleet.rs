@@ -5,7 +5,7 @@ mod setting;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -16,7 +16,10 @@ use larder_core::{Body, Cache, CacheKey, CacheStore, Claim, Origin, OriginError,
 use larder_memory::MemoryStore;
 use larder_redis::{RedisOptions, RedisStore};
 use larder_tiered::TieredStore;
-use setting::{Server, relay::forgetful_relay};
+use setting::{
+    Server,
+    relay::{forgetful_relay, switched_relay},
+};
 use tokio::time::Instant;
 
 /// Responds after a delay, with the number of requests so far. The response varies by language.
@@ -148,6 +151,43 @@ async fn a_node_that_receives_nothing_serves_no_near_copies_after_a_purge() {
         }
         purging.purge(Scope::All).await.expect("it purges");
         origin.requests.store(round, Ordering::SeqCst);
+    }
+}
+
+/// Servers failed over while a node subscribed: its subscription was on the old master, which had
+/// become a replica and then lost its link. The replica answered each `PING`, so that the node
+/// served purged pages for seconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_that_is_not_on_the_master_keeps_no_near_copies_alive() {
+    let master = Server::start(&[]);
+    let replica = Server::start(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
+    while !replica.cli(&["info", "replication"]).contains("master_link_status:up") {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let (options, origin) = (setting::options(), Arc::new(SlowOrigin::default()));
+    let to = Arc::new(AtomicU16::new(master.port));
+    let url = format!("redis://127.0.0.1:{}/0", switched_relay(Arc::clone(&to)).await);
+    let far = Arc::new(RedisStore::connect(&url, options.clone()).await.expect("it connects"));
+    // Further connections, so that of the subscription, are to the replica.
+    to.store(replica.port, Ordering::SeqCst);
+    let store: Arc<dyn CacheStore> = Arc::new(TieredStore::new(Arc::new(MemoryStore::default()), far));
+    let misled = Cache::builder(store).build();
+    let purging = node(&master.url(), options).await;
+    let start = Instant::now();
+    while master.cli(&["hlen", &master.cli(&["keys", "*n:{nodes}"])]) != "2" {
+        assert!(start.elapsed() < Duration::from_secs(20), "the nodes do not register");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for round in 1..=3 {
+        for _ in 0..20 {
+            assert_eq!(get(&misled, &origin).await, format!("response {round}"));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        master.cli(&["acl", "setuser", "default", "-psync", "-sync"]);
+        master.cli(&["client", "kill", "type", "replica"]);
+        let purged = purging.purge(Scope::Key(&CacheKey::new(&target()))).await.expect("it purges");
+        assert!(purged.unacknowledged > 0 || round > 1, "{purged}");
+        assert_eq!(get(&misled, &origin).await, format!("response {}", round + 1));
     }
 }
 

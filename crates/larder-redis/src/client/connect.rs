@@ -115,8 +115,8 @@ impl Topology {
         match self {
             Self::Fixed(client) => Ok(Client::clone(client)),
             Self::Sentinels { sentinels, master } => {
-                let (host, port) = sentinels.master(limit).await?;
-                master.client(host, port)
+                let found = sentinels.master(limit).await?;
+                master.client(found.host, found.port)
             }
             // A Cluster forwards each published message to all nodes.
             Self::Cluster { nodes, .. } => {
@@ -144,6 +144,35 @@ impl Topology {
         let client = self.node_client(limit).await?;
         let address = client.get_connection_info().addr().to_string();
         Ok((client.get_multiplexed_async_connection_with_config(&config).await?, address.into()))
+    }
+}
+
+/// How long Sentinels have to know a master before a removal there is confirmed: by then, every
+/// client that can reach them has left the old master.
+const MASTER_SETTLES: Duration = Duration::from_millis(2500);
+
+impl Topology {
+    /// Waits until the server at an address is known as the master by its Sentinels, for so long
+    /// that no client uses another one. Returns whether it is the master. Without Sentinels, there
+    /// is no other.
+    pub(crate) async fn is_settled_master(
+        &self,
+        address: Option<&str>,
+        limit: Duration,
+    ) -> Result<bool, RedisError> {
+        let Self::Sentinels { sentinels, master } = self else { return Ok(true) };
+        loop {
+            let found = sentinels.master(limit).await?;
+            let missing = MASTER_SETTLES.saturating_sub(found.known_for);
+            let client = master.client(found.host, found.port)?;
+            if address != Some(&*client.get_connection_info().addr().to_string()) {
+                return Ok(false);
+            }
+            if missing.is_zero() {
+                return Ok(true);
+            }
+            tokio::time::sleep(missing).await;
+        }
     }
 }
 

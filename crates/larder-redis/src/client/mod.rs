@@ -131,6 +131,12 @@ impl RedisClient {
         let mut script = self.epoch.script.prepare_invoke();
         script.key(&self.epoch.key).arg(&nonce()[..]).arg(millis(EPOCH_TTL));
         let (run_id, _): (Vec<u8>, Vec<u8>) = script.invoke_async(&mut connection).await?;
+        // A master that hung may have been replaced before it answered.
+        if let Topology::Sentinels { .. } = self.endpoint.topology
+            && *self.node_address(limit).await? != *address
+        {
+            return Err((ErrorKind::Io, "the Sentinels report another master").into());
+        }
         let limit = match self.options.command_timeout {
             Some(limit) => limit,
             None => self.options.command_timeout_at(round_trip(&mut connection).await?),
@@ -303,6 +309,36 @@ impl RedisClient {
         }
     }
 
+    /// Returns the address of the server that new connections would use.
+    async fn node_address(&self, limit: Duration) -> Result<String, RedisError> {
+        let client = self.endpoint.topology.node_client(limit).await?;
+        Ok(client.get_connection_info().addr().to_string())
+    }
+
+    /// Carries out a removal. With Sentinels, it is confirmed once they report the server that has
+    /// carried it out as the master, and did so for long enough: during a failover, some clients
+    /// use the old master and some the new one.
+    pub(crate) async fn confirmed<T>(
+        &self,
+        removal: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        if !matches!(self.endpoint.topology, Topology::Sentinels { .. }) {
+            return removal.await;
+        }
+        let lost = |error: RedisConnectError| failed("removal", error.source.unwrap_or_else(no_connection));
+        let before = self.connection().await.map_err(lost)?;
+        let removed = removal.await?;
+        let settled = self.endpoint.topology.is_settled_master(before.address(), self.connect_timeout).await;
+        let is_master = settled.map_err(|error| failed("removal", error))?;
+        if is_master && self.endpoint.current.lock().as_ref().is_some_and(|current| current.is(&before)) {
+            return Ok(removed);
+        }
+        if !is_master {
+            self.drop_connection(&before);
+        }
+        Err(unavailable("removal: the master or the connection to it has changed"))
+    }
+
     /// Returns a client of one server, for callers that need their own connection.
     pub(crate) async fn node_client(&self) -> Result<Client, RedisError> {
         self.endpoint.topology.node_client(self.connect_timeout).await
@@ -329,8 +365,8 @@ async fn follow_master(client: Weak<RedisClient>) {
         let Some(client) = client.upgrade() else { return };
         let current = client.endpoint.current.lock().clone();
         let Some(current) = current else { continue };
-        if let Ok(master) = client.node_client().await
-            && current.address() != Some(&*master.get_connection_info().addr().to_string())
+        if let Ok(master) = client.node_address(client.connect_timeout).await
+            && current.address() != Some(&*master)
         {
             tracing::info!("the Sentinels report another master, connecting to it");
             client.drop_connection(&current);

@@ -300,12 +300,17 @@ const RELEASE_BODIES: &str = "
 for _, name in ipairs(KEYS) do release_body(name, ARGV[1]) end
 return #KEYS";
 
-/// Registers a node for a time from now on.
+/// Registers a node for a time from now on, and publishes to it a message with the server's
+/// `run_id` and the last number.
 ///
-/// KEYS: nodes. ARGV: node, time in ms.
+/// KEYS: nodes, acknowledgements. ARGV: node, time in ms, channel of the node, beginning of the
+/// message.
 const REGISTER: &str = "
 redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', now() + ARGV[2]))
-return redis.call('PEXPIRE', KEYS[1], 60000)";
+redis.call('PEXPIRE', KEYS[1], 60000)
+redis.call('PEXPIRE', KEYS[2], 3600000)
+local number = redis.call('HGET', KEYS[2], 'number') or '0'
+return redis.call('PUBLISH', ARGV[3], ARGV[4] .. run_id() .. ' ' .. number)";
 
 /// Publishes the next number to the registered nodes, and before it a message unless it is ''.
 /// Returns the number and the nodes. Without nodes, publishes nothing.

@@ -14,8 +14,20 @@ pub(crate) struct Sentinels {
     sentinels: Vec<(Client, Mutex<Option<MultiplexedConnection>>)>,
 }
 
-/// Address of a master, and the number of the failover that made it one.
-type Answer = ((String, u16), u64);
+/// What a Sentinel knows of the master.
+#[derive(Debug, Clone)]
+pub(crate) struct Master {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// Number of the failover that made it the master.
+    failover: u64,
+    /// How long the Sentinel has known it as the master.
+    pub(crate) known_for: Duration,
+}
+
+/// Wait for the other Sentinels once most have answered. One of them may be the only one that knows
+/// of a failover so far.
+const FURTHER_ANSWERS: Duration = Duration::from_millis(100);
 
 impl Sentinels {
     /// Creates the clients of the Sentinels that monitor `master`. Connects to none.
@@ -23,26 +35,29 @@ impl Sentinels {
         Self { master, sentinels: sentinels.into_iter().map(|client| (client, Mutex::default())).collect() }
     }
 
-    /// Returns host and port of the master, as the Sentinel with the latest failover knows it.
+    /// Returns the master that the Sentinel with the latest failover knows.
     ///
-    /// Queries all at once, and waits until most of them have answered, or all of them within
-    /// `limit`: one that hangs delays no other, and one that is cut off does not decide alone.
-    pub(crate) async fn master(&self, limit: Duration) -> Result<(String, u16), RedisError> {
+    /// Queries all at once, and waits for all of them within `limit`, but only a moment longer than
+    /// for most of them: one that hangs delays the others little, and one that is cut off does not
+    /// decide alone.
+    pub(crate) async fn master(&self, limit: Duration) -> Result<Master, RedisError> {
         let mut asking: FuturesUnordered<_> =
             self.sentinels.iter().map(|sentinel| self.ask(sentinel, limit)).collect();
-        let (mut answers, mut failed) = (Vec::new(), None);
-        while let Some(answer) = asking.next().await {
+        let (mut answers, mut failed) = (Vec::<Master>::new(), None);
+        let mut wait = limit;
+        while let Ok(Some(answer)) = timeout(wait, asking.next()).await {
             match answer {
                 Ok(answer) => answers.push(answer),
                 Err(error) => failed = Some(error),
             }
             if answers.len() > self.sentinels.len() / 2 {
-                break;
+                wait = FURTHER_ANSWERS;
             }
         }
-        let latest = answers.into_iter().max_by_key(|(_, failover)| *failover);
-        latest.map(|(address, _)| address).ok_or_else(|| {
-            failed.unwrap_or_else(|| (ErrorKind::EmptySentinelList, "there are no Sentinels").into())
+        let latest =
+            answers.into_iter().max_by_key(|answer| (answer.failover, std::cmp::Reverse(answer.known_for)));
+        latest.ok_or_else(|| {
+            failed.unwrap_or_else(|| (ErrorKind::EmptySentinelList, "no Sentinel has answered").into())
         })
     }
 
@@ -51,7 +66,7 @@ impl Sentinels {
         &self,
         (client, last): &(Client, Mutex<Option<MultiplexedConnection>>),
         limit: Duration,
-    ) -> Result<Answer, RedisError> {
+    ) -> Result<Master, RedisError> {
         let asked = timeout(limit, async {
             let known = last.lock().take();
             let mut connection = match known {
@@ -65,9 +80,12 @@ impl Sentinels {
             let number = |name: &str| fields.get(name)?.parse::<u64>().ok();
             let port = number("port").and_then(|port| u16::try_from(port).ok());
             match (fields.get("ip"), port) {
-                (Some(host), Some(port)) => {
-                    Ok(((host.clone(), port), number("config-epoch").unwrap_or_default()))
-                }
+                (Some(host), Some(port)) => Ok(Master {
+                    host: host.clone(),
+                    port,
+                    failover: number("config-epoch").unwrap_or_default(),
+                    known_for: Duration::from_millis(number("role-reported-time").unwrap_or_default()),
+                }),
                 _ => Err((ErrorKind::UnexpectedReturnType, "a Sentinel returned no address").into()),
             }
         });

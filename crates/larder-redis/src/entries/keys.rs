@@ -96,6 +96,11 @@ impl Keys {
         format!("{}removed", self.prefix)
     }
 
+    /// Returns the name of the channel on which a node receives the answers to its probes.
+    pub(crate) fn node_channel(&self, node: &str) -> String {
+        format!("{}probe:{node}", self.prefix)
+    }
+
     /// Returns the SCAN pattern of all entries with their bodies, tokens and leases.
     pub(crate) fn all_pattern(&self) -> String {
         format!("{}{{*", escaped(&self.prefix))

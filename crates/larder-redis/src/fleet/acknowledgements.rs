@@ -22,11 +22,13 @@ const REGISTERED: Duration = Duration::from_secs(3);
 /// First pause between two looks at the acknowledgements, and the longest one.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
 
-/// Registers a node, or renews its registration.
-pub(crate) async fn register(shared: &Shared, node: &Token) -> Result<(), StoreError> {
+/// Registers a node, or renews its registration. The server then publishes `probe` to the node, and
+/// its `run_id` and the last number.
+pub(crate) async fn register(shared: &Shared, node: &Token, probe: &Token) -> Result<(), StoreError> {
     let mut script = shared.scripts.register.prepare_invoke();
-    script.key(shared.keys.nodes()).arg(node.as_str());
+    script.key(shared.keys.nodes()).key(shared.keys.acknowledgements()).arg(node.as_str());
     script.arg(millis(REGISTERED + shared.options.longest_command_timeout()));
+    script.arg(shared.keys.node_channel(node.as_str())).arg(format!("{} ", probe.as_str()));
     shared.client.invoke::<i64>("registration", &script).await.map(drop)
 }
 

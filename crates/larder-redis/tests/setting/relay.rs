@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU16, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -70,6 +70,21 @@ pub(crate) async fn distant_relay(to: u16, delay: Duration, batches: Arc<AtomicU
                     }
                 });
             }
+        }
+    });
+    port
+}
+
+/// Forwards bytes to and from the server of which the port is in `to` when a connection begins, as
+/// a name that means another server later. Returns the port.
+pub(crate) async fn switched_relay(to: Arc<AtomicU16>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("it listens").port();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let server = TcpStream::connect(("127.0.0.1", to.load(Ordering::SeqCst))).await;
+            let Ok(mut server) = server else { continue };
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut server).await });
         }
     });
     port
