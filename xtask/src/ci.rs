@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::{
-    attacks, bench, conformance, features, layers,
+    attacks, bench, chaos, conformance, features, layers,
     process::{cargo, run as call},
     setup, structured_fields, tidy,
 };
@@ -31,6 +31,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("structured fields", || structured_fields::run(&structured_fields::Args::for_ci())),
     ("conformance", || conformance::run(&conformance::Args::default())),
     ("attacks", || attacks::run(&attacks::Args::for_ci())),
+    ("chaos fleet", || chaos::run(&chaos::Args::for_ci())),
     ("fuzz", || call(cargo().args(["xtask", "fuzz", "--short"]))),
     ("counts", || call(cargo().args(["xtask", "counts"]))),
     ("bench", bench::quick),

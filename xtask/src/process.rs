@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{self, BufRead as _, BufReader},
     net::TcpListener,
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::mpsc::{self, RecvTimeoutError},
     time::Duration,
@@ -25,6 +26,12 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
 /// Returns a command for the cargo that runs this program.
 pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Returns the target directory of cargo.
+pub(crate) fn target_directory() -> anyhow::Result<PathBuf> {
+    let metadata = cargo_metadata::MetadataCommand::new().no_deps().exec()?;
+    Ok(metadata.target_directory.into_std_path_buf())
 }
 
 /// Returns the standard output of a command. Fails if the command fails.

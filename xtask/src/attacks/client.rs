@@ -15,39 +15,39 @@ const QUIET: Duration = Duration::from_millis(1500);
 
 /// A response.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Reply {
-    pub(super) status: u16,
-    pub(super) version: String,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: String,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) version: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
     /// The body arrived to its end.
-    pub(super) complete: bool,
+    pub(crate) complete: bool,
 }
 
 impl Reply {
     /// Returns the first value of a header; empty if it is missing.
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers(name).into_iter().next().unwrap_or_default()
     }
 
     /// Returns all values of a header.
-    pub(super) fn headers(&self, name: &str) -> Vec<&str> {
+    pub(crate) fn headers(&self, name: &str) -> Vec<&str> {
         let lines = self.headers.iter().filter(|(found, _)| found.eq_ignore_ascii_case(name));
         lines.map(|(_, value)| &**value).collect()
     }
 
     /// Returns whether the cache served it from its store.
-    pub(super) fn is_hit(&self) -> bool {
+    pub(crate) fn is_hit(&self) -> bool {
         self.header("cache-status").split(';').any(|part| part.trim() == "hit")
     }
 
     /// Returns whether any part of the response contains this text.
-    pub(super) fn contains(&self, text: &str) -> bool {
+    pub(crate) fn contains(&self, text: &str) -> bool {
         self.body.contains(text) || self.headers.iter().any(|(_, value)| value.contains(text))
     }
 
     /// Returns status, `Location`, `Cache-Status` and the beginning of the body, in one line.
-    pub(super) fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         let body: String = self.body.chars().take(70).collect();
         let mut shown = format!("{}", self.status);
         for name in ["location", "set-cookie", "cache-status"] {
@@ -60,29 +60,35 @@ impl Reply {
 }
 
 /// A connection to a server.
-pub(super) struct Client {
+pub(crate) struct Client {
     stream: TcpStream,
     buffer: Vec<u8>,
     /// Why the last read returned nothing.
-    pub(super) end: String,
+    pub(crate) end: String,
 }
 
 impl Client {
     /// Opens a connection.
-    pub(super) fn connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+    pub(crate) fn connect(address: SocketAddr) -> io::Result<Self> {
+        Self::connect_with(address, WAIT)
+    }
+
+    /// Opens a connection with this limit for opening it, and for each read and write.
+    pub(crate) fn connect_with(address: SocketAddr, limit: Duration) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, limit)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(WAIT))?;
+        stream.set_read_timeout(Some(limit))?;
+        stream.set_write_timeout(Some(limit))?;
         Ok(Self { stream, buffer: Vec::new(), end: String::new() })
     }
 
     /// Sends bytes. A server that has closed the connection is no error: its response may be there.
-    pub(super) fn send(&mut self, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }
 
     /// Reads the next final response, to a request with this method. `None` if there is none.
-    pub(super) fn reply(&mut self, method: &str) -> Option<Reply> {
+    pub(crate) fn reply(&mut self, method: &str) -> Option<Reply> {
         loop {
             let reply = self.any_reply(method)?;
             if reply.status >= 200 || reply.status == 101 {
@@ -92,7 +98,7 @@ impl Client {
     }
 
     /// Reads all final responses until the server closes the connection or is quiet.
-    pub(super) fn replies(&mut self) -> Vec<Reply> {
+    pub(crate) fn replies(&mut self) -> Vec<Reply> {
         let _ = self.stream.set_read_timeout(Some(FIRST));
         let mut replies = Vec::new();
         while let Some(reply) = self.reply("GET") {
@@ -104,7 +110,7 @@ impl Client {
     }
 
     /// Reads everything until the server closes the connection or is quiet, as text.
-    pub(super) fn rest(&mut self) -> String {
+    pub(crate) fn rest(&mut self) -> String {
         let _ = self.stream.set_read_timeout(Some(FIRST));
         while self.fill() {
             let _ = self.stream.set_read_timeout(Some(QUIET));
@@ -185,7 +191,7 @@ impl Client {
     }
 
     /// Reads bytes into the buffer. Returns whether there were any.
-    pub(super) fn fill(&mut self) -> bool {
+    pub(crate) fn fill(&mut self) -> bool {
         let mut bytes = [0; 16 * 1024];
         match retried(|| self.stream.read(&mut bytes)) {
             Ok(read @ 1..) => {
@@ -204,14 +210,14 @@ impl Client {
     }
 
     /// Reads exactly this many bytes. `None` if the server closes the connection before.
-    pub(super) fn exact(&mut self, length: usize) -> Option<Vec<u8>> {
+    pub(crate) fn exact(&mut self, length: usize) -> Option<Vec<u8>> {
         let (bytes, complete) = self.take(length);
         complete.then_some(bytes)
     }
 }
 
 /// Repeats a system call that a signal has interrupted: the end of a child process is one.
-pub(super) fn retried<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+pub(crate) fn retried<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

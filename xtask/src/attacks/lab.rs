@@ -3,7 +3,7 @@
 
 use std::{
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
@@ -289,10 +289,4 @@ fn started(command: &mut Command) -> anyhow::Result<(Server, SocketAddr)> {
     let (server, url) = Server::start_until(command.stderr(Stdio::null()), "listening on ")?;
     let (_, address) = url.split_once("://").context("the address is a URL")?;
     Ok((server, address.parse()?))
-}
-
-/// Returns the target directory of cargo.
-pub(super) fn target_directory() -> anyhow::Result<PathBuf> {
-    let metadata = cargo_metadata::MetadataCommand::new().no_deps().exec()?;
-    Ok(Path::new(metadata.target_directory.as_str()).to_owned())
 }

@@ -6,7 +6,7 @@
 //! [`known`] reads the list of those that fail today, and [`report`] prints the results.
 
 mod case;
-mod client;
+pub(crate) mod client;
 mod crowds;
 mod errors;
 mod frames;
@@ -125,7 +125,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 /// Builds what is attacked.
 fn build(args: &Args) -> anyhow::Result<Programs> {
-    let target = lab::target_directory()?;
+    let target = process::target_directory()?;
     process::run(cargo().args(["build", "--quiet", "-p", "larder-attack-apps"]))?;
     let larder = match &args.bin {
         Some(binary) => binary.clone(),
