@@ -55,8 +55,8 @@ impl Args {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum What {
-    /// The disk store: a process is killed while it writes (2,000 times; 200 with --short), the
-    /// disk is full or read-only, the power fails, the directory is removed, bytes are damaged at
+    /// The disk store: a process is killed while it writes and removes (2,000 times; 200 with
+    /// --short), the disk is full or read-only, the power fails, the directory is removed, bytes are damaged at
     /// random positions.
     Disk,
     /// The Redis store: the server is killed, paused, full, failed over and resharded under load
@@ -78,6 +78,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
                 "damage",
                 "descriptors",
                 "faults",
+                "killed_purges",
                 "leases",
                 "limit",
                 "power",
