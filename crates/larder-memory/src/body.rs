@@ -1,5 +1,5 @@
-//! Builds and reads bodies in memory: a short body (up to 1 MiB) is one buffer, a longer one stays
-//! in the chunks in which it arrived.
+//! Builds and reads bodies in memory: a short body (up to 1 MiB) is one buffer, a longer one
+//! consists of segments.
 
 use std::{
     collections::VecDeque,
@@ -16,11 +16,41 @@ use larder_core::{BodySource, ByteStream, StoreError, StoredBody};
 
 /// Longest body that is joined to one buffer at the commit, so that a hit is one reference
 /// count. Joining a longer body would need memory for both copies at the same time.
-const MAX_JOINED: u64 = 1024 * 1024;
+pub(crate) const MAX_JOINED: u64 = 1024 * 1024;
 
 /// Chunks shorter than this are copied when they are written, because they may be slices that keep
 /// a larger read buffer alive.
 pub(crate) const COPY_BELOW: usize = 16 * 1024;
+
+/// Length of a segment in bytes, except for the last one.
+const SEGMENT: u64 = 256 * 1024;
+
+/// Copies the chunks of a long body into segments of its own. The chunks are slices of read
+/// buffers, of which more than half may be unused: a connection takes another buffer if little room
+/// is left in the last one.
+#[derive(Debug, Default)]
+pub(crate) struct Segments {
+    /// The room that is left in the last segment.
+    room: BytesMut,
+}
+
+impl Segments {
+    /// Copies a chunk, and calls `push` with each piece of it. `left` is the length of the body
+    /// from this chunk on, if it is known.
+    pub(crate) fn copy(&mut self, mut chunk: &[u8], left: Option<u64>, mut push: impl FnMut(Bytes)) {
+        let mut left = left.unwrap_or(u64::MAX);
+        while !chunk.is_empty() {
+            if self.room.capacity() == 0 {
+                self.room = BytesMut::with_capacity(usize::try_from(left.min(SEGMENT)).unwrap_or_default());
+            }
+            let (piece, rest) = chunk.split_at(chunk.len().min(self.room.capacity()));
+            self.room.extend_from_slice(piece);
+            push(self.room.split().freeze());
+            left = left.saturating_sub(piece.len() as u64);
+            chunk = rest;
+        }
+    }
+}
 
 /// Builds the committed body from its chunks, of `length` bytes in total.
 pub(crate) fn joined(mut chunks: Vec<Bytes>, length: u64) -> StoredBody {

@@ -5,6 +5,7 @@
 // which entries the removal of a group hides, is decided by `larder_core::Epochs`.
 
 mod body;
+mod large;
 mod options;
 mod shared;
 mod store;

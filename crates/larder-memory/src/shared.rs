@@ -18,7 +18,10 @@ use larder_core::{
     StoredHead, Ticket, Timestamp, policy::PrehashedBuildHasher,
 };
 
-use crate::MemoryOptions;
+use crate::{
+    MemoryOptions,
+    large::{Held, Large},
+};
 
 /// Estimated bookkeeping of one key, in bytes: the map's entry, its nodes in the policy's lists,
 /// the key's `Arc`.
@@ -30,7 +33,9 @@ const CANDIDATE_OVERHEAD: usize = 256;
 /// The state that the store's clones and its writers share.
 pub(crate) struct Shared {
     /// The stored responses of each key.
-    pub(crate) entries: moka::sync::Cache<CacheKey, Stored, PrehashedBuildHasher>,
+    pub(crate) entries: moka::sync::Cache<CacheKey, MapValue, PrehashedBuildHasher>,
+    /// The candidates of long bodies that are in the map.
+    large: Arc<Large>,
     options: MemoryOptions,
     /// The writers in progress, and when groups were removed or marked stale.
     pub(crate) epochs: Epochs,
@@ -47,15 +52,30 @@ pub(crate) struct Shared {
 }
 
 /// The responses of one key.
-#[derive(Clone)]
 pub(crate) struct Stored {
     pub(crate) candidates: Candidates,
     /// Epoch of the reservation of each candidate. `None` if no candidate has groups.
     reserved_at: Option<Arc<[u64]>>,
     /// Value of `clears` when this was stored.
     pub(crate) clears: u32,
+}
+
+/// The responses of one key, as the map has them.
+#[derive(Clone)]
+pub(crate) struct MapValue {
+    held: Held,
+    reserved_at: Option<Arc<[u64]>>,
+    clears: u32,
     /// Weight in the map, in bytes.
     weight: u32,
+}
+
+impl MapValue {
+    /// Returns the responses, or `None` if they have left the map meanwhile.
+    fn stored(self) -> Option<Stored> {
+        let Self { held, reserved_at, clears, .. } = self;
+        Some(Stored { candidates: held.into_candidates()?, reserved_at, clears })
+    }
 }
 
 impl fmt::Debug for Shared {
@@ -72,16 +92,20 @@ impl Shared {
     pub(crate) fn new(options: MemoryOptions) -> Self {
         let stored_bytes = Arc::new(AtomicU64::new(0));
         let evicted_bytes = Arc::clone(&stored_bytes);
+        let large = Arc::new(Large::default());
+        let held = Arc::clone(&large);
         let entries = moka::sync::Cache::builder()
             .name("larder")
             .max_capacity(options.stored())
-            .weigher(|_, stored: &Stored| stored.weight)
-            .eviction_listener(move |_, stored: Stored, _| {
-                evicted_bytes.fetch_sub(u64::from(stored.weight), Ordering::Relaxed);
+            .weigher(|_, value: &MapValue| value.weight)
+            .eviction_listener(move |_, value: MapValue, _| {
+                evicted_bytes.fetch_sub(u64::from(value.weight), Ordering::Relaxed);
+                held.drop_removed(&value.held);
             })
             .build_with_hasher(PrehashedBuildHasher);
         Self {
             entries,
+            large,
             options,
             epochs: Epochs::new(),
             clears: AtomicU32::new(0),
@@ -142,7 +166,7 @@ impl Shared {
         // requested once could then replace entries that are requested repeatedly.
         let before = if self.entries.contains_key(key) { self.get(key) } else { None };
         let Some(before) = before else {
-            self.put(key, candidate.into(), &[reserved_at], clears);
+            self.put(key, Arc::new([candidate]), &[reserved_at], clears);
             return id;
         };
         let others = before.iter().filter(|(other, _)| other.head.selecting != candidate.head.selecting);
@@ -150,13 +174,21 @@ impl Shared {
             .chain(others)
             .map(|(one, reserved_at)| (one.clone(), reserved_at))
             .unzip();
-        self.put(key, Arc::<[Candidate]>::from(candidates).into(), &reserved_at, clears);
+        self.put(key, candidates.into(), &reserved_at, clears);
         id
     }
 
     /// Returns the responses of a key, without those removed by a clear or with their group.
     pub(crate) fn get(&self, key: &CacheKey) -> Option<Stored> {
-        self.entries.get(key).filter(|stored| !self.is_cleared(stored)).map(|stored| self.valid(stored))
+        let stored = self.entries.get(key)?.stored()?;
+        (!self.is_cleared(&stored)).then(|| self.valid(stored))
+    }
+
+    /// Returns what a lookup of `key` finds: the responses that have not been removed, marked stale
+    /// if their group was.
+    pub(crate) fn look_up(&self, key: &CacheKey) -> Candidates {
+        let stored = self.entries.get(key).and_then(MapValue::stored);
+        stored.map_or_else(Candidates::none, |stored| self.visible(stored))
     }
 
     /// Returns whether a clear has removed this.
@@ -167,15 +199,16 @@ impl Shared {
     /// Replaces the responses of a key. The caller holds the lock of the key's shard.
     ///
     /// `reserved_at` has the epoch of each candidate's reservation.
-    pub(crate) fn put(&self, key: &CacheKey, candidates: Candidates, reserved_at: &[u64], clears: u32) {
+    pub(crate) fn put(&self, key: &CacheKey, candidates: Arc<[Candidate]>, reserved_at: &[u64], clears: u32) {
         let bodies: usize = candidates.iter().map(weigh).sum();
         let weight = u32::try_from(bodies + key.as_bytes().len() + KEY_OVERHEAD).unwrap_or(u32::MAX);
         let has_groups = candidates.iter().any(|candidate| !candidate.head.groups.is_empty());
         let reserved_at = has_groups.then(|| reserved_at.into());
-        let stored = Stored { candidates, reserved_at, clears, weight };
+        let held = self.large.hold(candidates, weight);
+        let value = MapValue { held, reserved_at, clears, weight };
         let stored_bytes =
             self.stored_bytes.fetch_add(u64::from(weight), Ordering::Relaxed) + u64::from(weight);
-        self.entries.insert(key.clone(), stored);
+        self.entries.insert(key.clone(), value);
         if stored_bytes > self.options.stored() {
             // The map evicts in batches. Without this call, up to a batch of large bodies could
             // exceed the limit.
@@ -183,9 +216,8 @@ impl Shared {
         }
     }
 
-    /// Returns what a lookup finds: the responses that have not been removed, marked stale if their
-    /// group was.
-    pub(crate) fn visible(&self, stored: Stored) -> Candidates {
+    /// Returns the responses that have not been removed, marked stale if their group was.
+    fn visible(&self, stored: Stored) -> Candidates {
         if self.is_cleared(&stored) {
             return Candidates::none();
         }
@@ -211,7 +243,7 @@ impl Shared {
             if others.is_empty() {
                 self.entries.remove(key);
             } else if was_stored {
-                self.put(key, Arc::<[Candidate]>::from(others).into(), &reserved_at, before.clears);
+                self.put(key, others.into(), &reserved_at, before.clears);
             }
             was_stored
         })
@@ -227,9 +259,13 @@ impl Shared {
     fn remove_stored(&self, key: &CacheKey) -> u64 {
         // Within an update, because freshening or storing another variant writes back what it has
         // read.
-        let removed = self.epochs.update(key, || self.entries.remove(key));
-        let removed = removed.filter(|stored| !self.is_cleared(stored));
-        removed.map_or(0, |stored| self.valid(stored).candidates.len() as u64)
+        let removed = self.epochs.update(key, || {
+            // Before it leaves the map, which may free it.
+            let removed = if self.entries.contains_key(key) { self.get(key) } else { None };
+            self.entries.invalidate(key);
+            removed
+        });
+        removed.map_or(0, |stored| stored.candidates.len() as u64)
     }
 
     /// Removes the responses of all URLs that begin with `url`, and returns how many there were.
@@ -257,7 +293,7 @@ impl Shared {
             let marked = each.filter(|(before, after)| !Arc::ptr_eq(&before.head, &after.head)).count();
             if marked > 0 {
                 let reserved_at: Vec<_> = stored.iter().map(|(_, reserved_at)| reserved_at).collect();
-                self.put(key, after, &reserved_at, stored.clears);
+                self.put(key, after.iter().cloned().collect(), &reserved_at, stored.clears);
             }
             marked as u64
         })

@@ -82,7 +82,7 @@ impl Default for MemoryStore {
 #[async_trait]
 impl CacheStore for MemoryStore {
     async fn lookup(&self, key: &CacheKey) -> Result<Candidates, StoreError> {
-        Ok(self.shared.entries.get(key).map_or_else(Candidates::none, |stored| self.shared.visible(stored)))
+        Ok(self.shared.look_up(key))
     }
 
     async fn reserve(&self, key: &CacheKey) -> Result<Box<dyn Reservation>, StoreError> {
@@ -108,7 +108,7 @@ impl CacheStore for MemoryStore {
             };
             let candidates: Arc<[Candidate]> = before.candidates.iter().map(freshened).collect();
             let reserved_at: Vec<_> = before.iter().map(|(_, reserved_at)| reserved_at).collect();
-            self.shared.put(key, candidates.into(), &reserved_at, before.clears);
+            self.shared.put(key, candidates, &reserved_at, before.clears);
             Ok(())
         })
     }

@@ -19,7 +19,10 @@ use larder_core::{
 };
 use parking_lot::Mutex;
 
-use crate::{body, shared::Shared};
+use crate::{
+    body::{self, Segments},
+    shared::Shared,
+};
 
 /// The reservation of a key.
 pub(crate) struct MemoryReservation {
@@ -50,6 +53,8 @@ impl Reservation for MemoryReservation {
             head,
             chunks: Vec::new(),
             followed: OnceLock::new(),
+            segments: length.is_none_or(|length| length > body::MAX_JOINED).then(Segments::default),
+            announced: length,
             max,
             length: 0,
         }))
@@ -64,6 +69,10 @@ struct MemoryWriter {
     chunks: Vec<Bytes>,
     /// The chunks, once a client follows.
     followed: OnceLock<Arc<Written>>,
+    /// The segments of the body, unless its chunks are joined at the commit.
+    segments: Option<Segments>,
+    /// Length of the body, if it was announced.
+    announced: Option<u64>,
     /// Longest body that this writer accepts, in bytes.
     max: u64,
     /// Bytes written so far.
@@ -87,11 +96,17 @@ impl StoreWriter for MemoryWriter {
             return Err(StoreError::too_long("memory", self.max));
         }
         self.reservation.store.reserve(length)?;
+        let left = self.announced.map(|announced| announced.saturating_sub(self.length).max(length));
         self.length += length;
-        let chunk = if chunk.len() < body::COPY_BELOW { Bytes::copy_from_slice(&chunk) } else { chunk };
-        match self.followed.get() {
+        let (followed, chunks) = (self.followed.get(), &mut self.chunks);
+        let mut push = |chunk| match followed {
             Some(followed) => followed.push(chunk),
-            None => self.chunks.push(chunk),
+            None => chunks.push(chunk),
+        };
+        match &mut self.segments {
+            Some(segments) => segments.copy(&chunk, left, push),
+            None if chunk.len() < body::COPY_BELOW => push(Bytes::copy_from_slice(&chunk)),
+            None => push(chunk),
         }
         Ok(())
     }
