@@ -21,7 +21,7 @@ use std::{io::IsTerminal as _, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-/// Chosen by measurement: see benches/RESULTS.md.
+/// Chosen by measurement: see benches/RESULTS.md, and decision 084 for its version and the pages.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

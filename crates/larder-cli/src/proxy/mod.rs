@@ -100,9 +100,10 @@ pub(crate) struct Args {
     /// Store for responses: memory:512MiB, disk:PATH?max=10GiB or redis://HOST:PORT/DB [default:
     /// memory].
     ///
-    /// memory holds up to 512 MiB, memory:2GiB up to 2 GiB. disk:PATH?max=10GiB holds up to 10 GiB;
-    /// without max, up to what was given last, or 1 GiB. rediss:// is Redis over TLS.
-    /// redis+sentinel:// and redis+cluster:// take several addresses, separated by commas.
+    /// memory holds up to 512 MiB, memory:2GiB up to 2 GiB. The process needs up to 1.1 times as
+    /// much, and 80 MiB. disk:PATH?max=10GiB holds up to 10 GiB; without max, up to what was given
+    /// last, or 1 GiB. rediss:// is Redis over TLS. redis+sentinel:// and redis+cluster:// take
+    /// several addresses, separated by commas.
     ///
     /// With two --store options, the first is a near tier, which must be memory, and the second a
     /// far tier, which several proxies can share. Lookups try the near tier first; responses are
