@@ -59,6 +59,7 @@ pub struct CachedClientBuilder {
     redirect: RedirectPolicy,
     referer: bool,
     https_only: bool,
+    client: Option<reqwest::Client>,
     timeout: Option<Duration>,
     wrap_origin: Option<WrapOrigin>,
     /// The error of an invalid `User-Agent`, which `build` returns.
@@ -84,6 +85,7 @@ impl CachedClientBuilder {
             redirect: RedirectPolicy::default(),
             referer: true,
             https_only: false,
+            client: None,
             timeout: None,
             wrap_origin: None,
             user_agent: Ok(()),
@@ -94,7 +96,7 @@ impl CachedClientBuilder {
 
     /// Sets the store for responses.
     ///
-    /// Default: a store in memory of up to 512 MiB, which lives as long as the client (feature
+    /// Default: a store in memory of up to 64 MiB, which lives as long as the client (feature
     /// `memory`). Without that feature a store must be set.
     ///
     /// A private cache belongs to one user, and clients of other users may share the store.
@@ -412,6 +414,27 @@ impl CachedClientBuilder {
         self
     }
 
+    /// Uses a client that has been built, with its connections, in place of the settings of this
+    /// builder for reqwest.
+    ///
+    /// Build it with `redirect(Policy::none())`, so that each response of a chain is stored under
+    /// its own URL. Otherwise a response that it has reached by redirects is returned and not
+    /// stored. The cache does not see the headers and cookies that it adds.
+    ///
+    /// ```
+    /// use larder_reqwest::{CachedClient, reqwest};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
+    /// let client = CachedClient::builder().client(http).offline().build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn client(mut self, client: reqwest::Client) -> Self {
+        self.client = Some(client);
+        self
+    }
+
     /// Creates the client.
     ///
     /// # Errors
@@ -421,9 +444,15 @@ impl CachedClientBuilder {
     /// initialized.
     pub fn build(self) -> Result<CachedClient, Error> {
         self.user_agent?;
-        let http = self.http.redirect(reqwest::redirect::Policy::none());
-        // Another crate of the program may have enabled them.
-        let http = http.no_brotli().no_deflate().no_gzip().no_zstd().build()?;
+        let is_foreign = self.client.is_some();
+        let http = match self.client {
+            Some(client) => client,
+            None => {
+                let http = self.http.redirect(reqwest::redirect::Policy::none());
+                // Another crate of the program may have enabled them.
+                http.no_brotli().no_deflate().no_gzip().no_zstd().build()?
+            }
+        };
         let partition = match (&self.store, self.partition, self.rules.kind) {
             (_, Some(name), _) => Some(name.into_bytes().into()),
             (Some(_), None, larder_core::CacheKind::Private) => Some(defaults::partition()?),
@@ -456,6 +485,7 @@ impl CachedClientBuilder {
                 redirect: self.redirect,
                 referer: self.referer,
                 https_only: self.https_only,
+                is_foreign,
                 timeout: self.timeout,
             }),
         })

@@ -39,7 +39,7 @@ impl fmt::Debug for CachedClient {
 impl CachedClient {
     /// Creates a client with a private cache in memory, like that of a browser with one user.
     ///
-    /// The cache holds up to 512 MiB and lives as long as the client. The client follows up to 10
+    /// The cache holds up to 64 MiB and lives as long as the client. The client follows up to 10
     /// redirects.
     ///
     /// # Errors
@@ -245,6 +245,21 @@ impl CachedClient {
     #[cfg(feature = "refresh")]
     pub fn refresher(&self) -> crate::RefresherBuilder {
         crate::RefresherBuilder::new(self.clone())
+    }
+}
+
+/// Adds a private cache in memory to a client, as
+/// [`CachedClientBuilder::client`](crate::CachedClientBuilder::client) does.
+///
+/// ```
+/// use larder_reqwest::{CachedClient, reqwest};
+///
+/// let client = CachedClient::from(reqwest::Client::new());
+/// ```
+#[cfg(feature = "memory")]
+impl From<reqwest::Client> for CachedClient {
+    fn from(client: reqwest::Client) -> Self {
+        Self::builder().client(client).build().expect("a client that has been built, and a store in memory")
     }
 }
 

@@ -10,7 +10,8 @@ use crate::{Error, ErrorKind};
 #[cfg(feature = "memory")]
 #[expect(clippy::unnecessary_wraps, reason = "fails without the feature `memory`")]
 pub(crate) fn store() -> Result<Arc<dyn CacheStore>, Error> {
-    Ok(Arc::new(larder_memory::MemoryStore::default()))
+    let options = larder_memory::MemoryOptions::default().with_capacity(64 << 20);
+    Ok(Arc::new(larder_memory::MemoryStore::new(options)))
 }
 
 /// Returns an error: without the feature `memory` there is no default store.

@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod batch;
+#[cfg(feature = "blocking")]
+mod blocking;
 mod builder;
 mod client;
 mod codings;
@@ -22,9 +24,13 @@ mod request_options;
 mod response;
 mod retry;
 mod sending;
+mod service;
 mod text;
+mod unseen_redirects;
 
 pub use batch::{Batch, Fetched};
+#[cfg(feature = "blocking")]
+pub use blocking::{BlockingClient, BlockingRequest, BlockingResponse};
 pub use builder::CachedClientBuilder;
 pub use client::CachedClient;
 pub use error::{Error, ErrorKind};

@@ -1,12 +1,14 @@
 //! A `reqwest::Client` as the origin of the cache engine, and conversions between the body types of
 //! both.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use http::{Request, Response};
 use larder_core::{Body, Origin, OriginError, OriginErrorKind};
+
+use crate::unseen_redirects::FinalUrl;
 
 /// An [`Origin`] that sends requests with a `reqwest::Client`, for programs that use a
 /// [`Cache`](larder_core::Cache) without [`CachedClient`](crate::CachedClient).
@@ -57,12 +59,19 @@ impl ReqwestOrigin {
 impl Origin for ReqwestOrigin {
     async fn fetch(&self, request: Request<Body>) -> Result<Response<Body>, OriginError> {
         let request = to_reqwest(request)?;
+        let url = request.url().clone();
         let retry = request.method().is_idempotent().then(|| request.try_clone()).flatten();
         let response = match (self.client.execute(request).await, retry) {
             (Err(error), Some(retry)) if is_connection_lost(&error) => self.client.execute(retry).await,
             (response, _) => response,
         };
-        Ok(from_reqwest(response.map_err(origin_error)?))
+        let response = response.map_err(origin_error)?;
+        let final_url = (*response.url() != url).then(|| FinalUrl(response.url().clone()));
+        let mut response = from_reqwest(response);
+        if let Some(url) = final_url {
+            response.extensions_mut().insert(url);
+        }
+        Ok(response)
     }
 
     fn supports_background_revalidation(&self) -> bool {
@@ -85,10 +94,19 @@ pub(crate) fn to_reqwest(request: Request<Body>) -> Result<reqwest::Request, Ori
         .map_err(|error| OriginError::new(OriginErrorKind::Protocol).with_source(error))
 }
 
-/// Converts a response to the engine's type.
+/// Converts a response to the engine's type. Its address is an extension of it.
 pub(crate) fn from_reqwest(response: reqwest::Response) -> Response<Body> {
-    Response::from(response).map(Body::stream)
+    let address = response.remote_addr().map(RemoteAddr);
+    let mut response = Response::from(response).map(Body::stream);
+    if let Some(address) = address {
+        response.extensions_mut().insert(address);
+    }
+    response
 }
+
+/// The address of the server that has sent a response.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RemoteAddr(pub(crate) SocketAddr);
 
 /// Converts a body to the engine's type. A body in memory stays in memory.
 pub(crate) fn from_reqwest_body(body: reqwest::Body) -> Body {

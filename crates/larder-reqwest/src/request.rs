@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use larder_core::{CacheMode, Overrides};
 
 use crate::{CachedClient, Error, Response, request_options::RequestOptions};
@@ -112,6 +112,28 @@ impl RequestBuilder {
     #[cfg(feature = "form")]
     pub fn form<T: serde::Serialize + ?Sized>(self, form: &T) -> Self {
         self.map(|request| request.form(form))
+    }
+
+    /// Sets a form with files as the body, and its `Content-Type` and `Content-Length`.
+    ///
+    /// ```no_run
+    /// # async fn example(client: larder_reqwest::CachedClient) -> Result<(), larder_reqwest::Error> {
+    /// use larder_reqwest::reqwest::multipart::{Form, Part};
+    ///
+    /// let report = Part::text("a,b\n1,2\n").file_name("report.csv");
+    /// let form = Form::new().text("title", "Report").part("file", report);
+    /// let response = client.post("https://example.com/upload").multipart(form).send().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "multipart")]
+    pub fn multipart(self, form: reqwest::multipart::Form) -> Self {
+        self.map(|request| request.multipart(form))
+    }
+
+    /// Sets the HTTP version of the request. Default: that which client and server agree on.
+    pub fn version(self, version: Version) -> Self {
+        self.map(|request| request.version(version))
     }
 
     /// Sets JSON as the body.

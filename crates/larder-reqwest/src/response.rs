@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::SocketAddr,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -9,13 +10,16 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
-use http::{HeaderMap, StatusCode};
+use http::{Extensions, HeaderMap, StatusCode, Version};
 use http_body::Body as _;
 use larder_core::{Body, Cache, CacheResponse, CacheStatus};
 use reqwest::{ResponseBuilderExt as _, Url};
 
 use crate::{
-    CacheOutcome, Error, ErrorKind, Redirect, deadline::Deadline, origin::to_reqwest_body, redirect::Chain,
+    CacheOutcome, Error, ErrorKind, Redirect,
+    deadline::Deadline,
+    origin::{RemoteAddr, to_reqwest_body},
+    redirect::Chain,
 };
 
 /// Longest body that is read into memory, in bytes, unless `max_body` sets another limit.
@@ -43,6 +47,9 @@ pub struct Response {
     read: u64,
     /// The redirects that led to it.
     redirects: Vec<Redirect>,
+    /// A response with only the cookies: reqwest creates its type for cookies from nothing else.
+    #[cfg(feature = "cookies")]
+    cookies: std::sync::OnceLock<Box<reqwest::Response>>,
 }
 
 impl fmt::Debug for Response {
@@ -60,7 +67,17 @@ impl Response {
     /// Creates a response. Reading more than `max_body` bytes of its body is an error.
     pub(crate) fn new(cache: Cache, url: Url, mut response: CacheResponse, max_body: Option<u64>) -> Self {
         let body = std::mem::take(response.body_mut());
-        Self { cache, url, head: response, body, max_body, read: 0, redirects: Vec::new() }
+        Self {
+            cache,
+            url,
+            head: response,
+            body,
+            max_body,
+            read: 0,
+            redirects: Vec::new(),
+            #[cfg(feature = "cookies")]
+            cookies: std::sync::OnceLock::new(),
+        }
     }
 
     /// Sets the redirects that led to the response.
@@ -121,6 +138,58 @@ impl Response {
     pub fn moved_to(&self) -> Option<&Url> {
         let permanent = self.redirects.iter().take_while(|redirect| redirect.is_permanent());
         permanent.last().map(Redirect::location)
+    }
+
+    /// Returns the HTTP version of the origin's response.
+    ///
+    /// It is HTTP/1.1 for a response from the cache, of which the version is not known.
+    pub fn version(&self) -> Version {
+        self.head.origin_version().unwrap_or_default()
+    }
+
+    /// Returns the address of the server. `None` if it has not sent the response to this request,
+    /// such as for a hit.
+    ///
+    /// ```no_run
+    /// # async fn example(client: larder_reqwest::CachedClient) -> Result<(), larder_reqwest::Error> {
+    /// let response = client.get("https://example.com/").send().await?;
+    /// println!("{:?} {:?}", response.version(), response.remote_addr());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn remote_addr(&self) -> Option<SocketAddr> {
+        self.extensions().get::<RemoteAddr>().map(|address| address.0)
+    }
+
+    /// Returns the extensions of the response. They are never stored.
+    pub fn extensions(&self) -> &Extensions {
+        self.head.origin_extensions()
+    }
+
+    /// Returns the extensions of the response as a mutable reference.
+    pub fn extensions_mut(&mut self) -> &mut Extensions {
+        self.head.origin_extensions_mut()
+    }
+
+    /// Returns the cookies in the response, also in one from the cache. Invalid ones are left out.
+    ///
+    /// ```no_run
+    /// # async fn example(client: larder_reqwest::CachedClient) -> Result<(), larder_reqwest::Error> {
+    /// let response = client.get("https://example.com/").send().await?;
+    /// let session = response.cookies().find(|cookie| cookie.name() == "session");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "cookies")]
+    pub fn cookies(&self) -> impl Iterator<Item = reqwest::cookie::Cookie<'_>> {
+        let parsed = self.cookies.get_or_init(|| {
+            let mut response = http::Response::new("");
+            for cookie in self.headers().get_all(http::header::SET_COOKIE) {
+                response.headers_mut().append(http::header::SET_COOKIE, cookie.clone());
+            }
+            Box::new(response.into())
+        });
+        parsed.cookies()
     }
 
     /// Returns the length of the rest of the body in bytes, if it is known.
@@ -275,8 +344,12 @@ impl Response {
     }
 
     /// Converts to an `http::Response`, with the `Age` and `Cache-Status` headers of the cache.
-    pub fn into_http(self) -> http::Response<Body> {
-        self.cache.into_http(self.head).map(|_| self.body)
+    pub fn into_http(mut self) -> http::Response<Body> {
+        let (version, extensions) = (self.version(), std::mem::take(self.extensions_mut()));
+        let mut response = self.cache.into_http(self.head).map(|_| self.body);
+        *response.version_mut() = version;
+        *response.extensions_mut() = extensions;
+        response
     }
 
     /// Converts to a `reqwest::Response`, with the `Age` and `Cache-Status` headers of the cache.
@@ -294,6 +367,7 @@ pub(crate) fn reqwest_response(response: http::Response<Body>, url: Url) -> reqw
     head.status = parts.status;
     head.version = parts.version;
     head.headers = parts.headers;
+    head.extensions.extend(parts.extensions);
     reqwest::Response::from(http::Response::from_parts(head, body))
 }
 

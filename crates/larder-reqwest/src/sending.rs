@@ -22,6 +22,7 @@ use crate::{
     redirect::Chain,
     replayable_body::ReplayableBody,
     request_options::{RequestKeys, RequestOptions},
+    unseen_redirects::{FinalUrl, UnseenRedirects},
 };
 
 /// The state that all clones of a client share.
@@ -42,6 +43,8 @@ pub(crate) struct Inner {
     pub(crate) referer: bool,
     /// Whether requests that are not https are rejected, also those that a redirect leads to.
     pub(crate) https_only: bool,
+    /// Whether `http` was built outside, so that it may follow redirects itself.
+    pub(crate) is_foreign: bool,
     /// Longest time of an exchange with the origin, as far as it is known.
     pub(crate) timeout: Option<Duration>,
 }
@@ -112,7 +115,8 @@ impl Inner {
             let response = self.send_once(&mut request, &mut body, options).await?;
             self.cookies.store_from(&response, request.url());
             if !chain.follow(&response, &mut request, &mut body)? {
-                let (cache, url) = (self.cache.clone(), request.url().clone());
+                let reached = response.origin_extensions().get::<FinalUrl>().map(|url| url.0.clone());
+                let (cache, url) = (self.cache.clone(), reached.unwrap_or_else(|| request.url().clone()));
                 return Ok(Response::new(cache, url, response, options.max_body).with_redirects(chain));
             }
         }
@@ -140,9 +144,14 @@ impl Inner {
             Lookup::Miss(miss) => {
                 let content = options.content(body);
                 let is_safe = is_query || options.query && !content.is_empty();
-                let fetch_options = options.fetch_options(is_safe, form_of);
+                let mut fetch_options = options.fetch_options(is_safe, form_of);
+                let mut origin = Arc::clone(&self.origin);
+                if self.is_foreign {
+                    let overrides = fetch_options.overrides.take();
+                    (origin, fetch_options.overrides) = UnseenRedirects::wrap(origin, overrides);
+                }
                 // Boxed, so that the future of a hit does not reserve space for a fetch.
-                let fetching = Box::pin(self.fetch(miss, request, content, &fetch_options));
+                let fetching = Box::pin(self.fetch(miss, request, content, origin, &fetch_options));
                 fetching.await.map_err(|error| Error::fetching(error, request.url()))?
             }
         };
@@ -160,13 +169,14 @@ impl Inner {
         miss: Miss,
         request: &Request,
         body: Body,
+        origin: Arc<dyn Origin>,
         options: &FetchOptions,
     ) -> Result<CacheResponse, FetchError> {
         // A copy, since a redirect may need the request again. It includes the extensions, such as
         // the timeout.
         let copy = request.try_clone().expect("a request without body can be cloned");
         let request = http::Request::<reqwest::Body>::try_from(copy).map_err(origin_error)?.map(|_| body);
-        miss.fetch(request, Arc::clone(&self.origin), options).await
+        miss.fetch(request, origin, options).await
     }
 
     /// Adds the client's default headers and the mode to a request. This happens once and not for

@@ -5,7 +5,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
+    Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{CONTENT_LENGTH, CONTENT_TYPE},
 };
 use http_body::Body as _;
@@ -30,6 +30,15 @@ pub struct CacheResponse {
     pub(crate) body: Body,
     /// The origin that the body continues with if the store fails. `None` if no store is read.
     pub(crate) rest_origin: Option<Arc<RestOrigin>>,
+    /// What the origin's response had beside its head and body.
+    pub(crate) origin: OriginParts,
+}
+
+/// The parts of an origin's response that are not stored. Empty for other responses.
+#[derive(Default)]
+pub(crate) struct OriginParts {
+    version: Option<Version>,
+    extensions: Extensions,
 }
 
 impl fmt::Debug for CacheResponse {
@@ -134,6 +143,23 @@ impl CacheResponse {
         fresh && !status.hit && !status.collapsed && self.age.is_none()
     }
 
+    /// Returns the HTTP version of the origin's response to this request. `None` if that is not
+    /// where this response is from: it was stored, or is that to another request.
+    pub fn origin_version(&self) -> Option<Version> {
+        self.origin.version
+    }
+
+    /// Returns the extensions of the origin's response to this request, such as the address of the
+    /// server. They are never stored: a stored response has none.
+    pub fn origin_extensions(&self) -> &Extensions {
+        &self.origin.extensions
+    }
+
+    /// Returns the extensions of the origin's response as a mutable reference.
+    pub fn origin_extensions_mut(&mut self) -> &mut Extensions {
+        &mut self.origin.extensions
+    }
+
     /// Calls `with` on a value derived from the *stored* head, such as a framework's header map.
     ///
     /// `make` creates the value at the first hit; later hits share it. If the store's lookups
@@ -203,8 +229,14 @@ impl CacheResponse {
         cache_status: CacheStatus,
         body: Body,
     ) -> Self {
-        let head = ResponseHead::Own(fields);
-        Self { status, head, age: None, origin_head: None, cache_status, body, rest_origin: None }
+        let (head, origin) = (ResponseHead::Own(fields), OriginParts::default());
+        Self { status, head, age: None, origin_head: None, cache_status, body, rest_origin: None, origin }
+    }
+
+    /// Sets what the origin's response had beside its head and body.
+    pub(crate) fn with_parts(mut self, version: Version, extensions: Extensions) -> Self {
+        self.origin = OriginParts { version: Some(version), extensions };
+        self
     }
 
     /// Drops the body of a response to HEAD (RFC 9110 §9.3.2): an origin that is a handler may

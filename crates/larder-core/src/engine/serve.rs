@@ -16,7 +16,7 @@ use super::{
     context::Context,
     decide::ForwardPlan,
     request::PendingRequest,
-    response::{CacheResponse, ResponseHead},
+    response::{CacheResponse, OriginParts, ResponseHead},
     resume::{ResumableBody, StoredResponse, open_source, origin::RestOrigin, whole},
 };
 use crate::{
@@ -68,6 +68,7 @@ pub(super) async fn serve<F: RequestHeaders>(
         cache_status,
         body,
         rest_origin,
+        origin: OriginParts::default(),
     })
 }
 

@@ -92,6 +92,7 @@ pub(super) async fn store_response(
         Box::pin(evaluate_here(cx, request, parts, status, body, &outcome)).await
     } else {
         CacheResponse::from_origin(parts.status, parts.headers, status, body)
+            .with_parts(parts.version, parts.extensions)
     };
     response.drop_body_for(&request.parts.method);
     Fetched { response: Ok(response), outcome, writing }
@@ -146,6 +147,7 @@ async fn evaluate_here(
     let serve = if out_of_reach { Serve::Whole } else { serve };
     let body = in_form(cx, (&request.key, shared), body, serve, &mut parts).await;
     CacheResponse::from_origin(parts.status, parts.headers, cache_status, body)
+        .with_parts(parts.version, parts.extensions)
 }
 
 /// Applies the form in which the client gets a response to its head, and returns the body in that

@@ -77,7 +77,8 @@ fn pass(request: &PendingRequest, reply: Reply, fwd: ForwardReason) -> Fetched {
     let (parts, body) = reply.response.into_parts();
     let mut cache_status = CacheStatus::forwarded(fwd);
     cache_status.fwd_status = Some(parts.status);
-    let mut response = CacheResponse::from_origin(parts.status, parts.headers, cache_status, body);
+    let mut response = CacheResponse::from_origin(parts.status, parts.headers, cache_status, body)
+        .with_parts(parts.version, parts.extensions);
     response.drop_body_for(&request.parts.method);
     response.origin_head = reply.head_time;
     Fetched { response: Ok(response), outcome: FlightOutcome::UNSHAREABLE, writing: None }
