@@ -119,8 +119,7 @@ impl Cache {
     /// collapsed or served from the cache. An unsafe request still invalidates what it changes (RFC
     /// 9111 §4.4).
     ///
-    /// For requests that an operator excludes from the cache. Their `Cache-Status` has
-    /// `fwd=bypass`.
+    /// For requests that an operator excludes from the cache, with `fwd=bypass` in `Cache-Status`.
     pub fn pass(&self, key: &CacheKey) -> Miss {
         lookup::pass(&self.context, key)
     }
@@ -178,7 +177,6 @@ impl Cache {
     ///     println!("{}, switched: {}", response.status(), connection.is_some());
     ///     Ok(())
     /// }
-    /// # let _ = switch;
     /// ```
     ///
     /// # Errors
