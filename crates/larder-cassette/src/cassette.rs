@@ -32,16 +32,16 @@ use crate::{
 /// A cassette is used by one test. Its recordings answer equal requests in the order in which they
 /// were recorded, each once. Several tests may read one directory, each with a cassette of its own.
 ///
-/// ```no_run
+/// ```
 /// use larder_cassette::{Cassette, Mode};
-/// use larder_reqwest::{ReqwestOrigin, reqwest};
+/// use larder_reqwest::CachedClient;
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let cassette = Cassette::open("tests/cassettes/users", Mode::Replay)?;
-/// let origin = cassette.origin(ReqwestOrigin::new(reqwest::Client::new()));
-/// // … requests through the origin, and at the end of the test:
+/// let client = CachedClient::builder().map_origin(cassette.wrap()).build()?;
+/// let users = client.get("https://api.example.com/users").send().await?;
 /// cassette.finish().await?;
-/// # drop(origin);
+/// # drop(users);
 /// # Ok(())
 /// # }
 /// ```
@@ -155,6 +155,24 @@ impl Cassette {
         CassetteOrigin::new(self.clone(), network)
     }
 
+    /// Returns a function that creates [`origin`](Self::origin)s, for builders that call one, such as
+    /// `larder_reqwest::CachedClientBuilder::map_origin`.
+    ///
+    /// ```
+    /// use larder_cassette::{Cassette, Mode};
+    /// use larder_reqwest::CachedClient;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cassette = Cassette::open("tests/cassettes/users", Mode::Replay)?;
+    /// let client = CachedClient::builder().map_origin(cassette.wrap()).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn wrap<O: Origin>(&self) -> impl FnOnce(O) -> CassetteOrigin + Send + Sync + use<O> {
+        let cassette = self.clone();
+        move |network| cassette.origin(network)
+    }
+
     /// Answers a request from the recordings, or returns it with a [`Recorder`] if it has to be
     /// sent. This is what the other forms use; use it for a client that has none.
     ///
@@ -191,7 +209,8 @@ impl Cassette {
         let (mut parts, body) = request.into_parts();
         let url = message::absolute_url(&parts)?;
         let (body, trailers) = message::read(body, options.max_body, &url).await?;
-        if !options.content_codings && *mode != Mode::Replay && parts.headers.contains_key(ACCEPT_ENCODING) {
+        // In all modes, since rules may compare it.
+        if !options.content_codings && parts.headers.contains_key(ACCEPT_ENCODING) {
             parts.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         let mut recorded = RecordedRequest::new(parts.method.clone(), url);

@@ -23,7 +23,9 @@ pub(crate) fn nearest<'a>(
         recorded.map(|(name, compared)| (distance(requested, compared), name, compared)).collect();
     scored.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
     let mut out = String::new();
-    for (_, name, compared) in scored.iter().take(MAX_NEAREST) {
+    let best = scored.first().map_or(0, |(distance, ..)| *distance);
+    let near = scored.iter().take_while(|(distance, ..)| *distance <= best + 3);
+    for (_, name, compared) in near.take(MAX_NEAREST) {
         out.push_str(&format!("\n  {name}"));
         for difference in differences(requested, compared) {
             out.push_str(&format!("\n    {difference}"));
@@ -77,12 +79,7 @@ fn differences(requested: &Compared, recorded: &Compared) -> Vec<String> {
     for (old, new) in recorded.headers.iter().zip(&requested.headers) {
         add(&old.0, &format!("'{}'", old.1), &format!("'{}'", new.1));
     }
-    let only = |part: &str, pairs: &[&str], others: &[&str]| {
-        let pairs = pairs.iter().filter(|pair| !others.contains(pair)).take(MAX_DIFFERENCES);
-        pairs.map(|pair| format!("query: {part} '{pair}'")).collect::<Vec<_>>()
-    };
-    found.extend(only("recorded", &old_query, &new_query));
-    found.extend(only("requested", &new_query, &old_query));
+    pairs("query", &old_query, &new_query, &mut found);
     if recorded.body != requested.body {
         body(&recorded.body, &requested.body, &mut found);
     }
@@ -92,8 +89,24 @@ fn differences(requested: &Compared, recorded: &Compared) -> Vec<String> {
     found
 }
 
-/// Adds the differences of two bodies: those of JSON by path, of others from the first byte that
-/// differs.
+/// Adds the parameters that only one of two lists has.
+fn pairs(part: &str, recorded: &[&str], requested: &[&str], found: &mut Vec<String>) {
+    for (of, pairs, others) in [("recorded", recorded, requested), ("requested", requested, recorded)] {
+        let only = pairs.iter().filter(|pair| !others.contains(pair)).take(MAX_DIFFERENCES);
+        found.extend(only.map(|pair| format!("{part}: {of} '{pair}'")));
+    }
+}
+
+/// Returns the fields of a body that looks like a form.
+fn form(body: &[u8]) -> Option<Vec<&str>> {
+    let text = std::str::from_utf8(body).ok()?;
+    let is_form = text.len() <= 4 * EXCERPT && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let fields: Vec<_> = text.split('&').collect();
+    (is_form && fields.iter().all(|field| field.contains('='))).then_some(fields)
+}
+
+/// Adds the differences of two bodies: those of JSON by path, of forms by field, of others from the
+/// first byte that differs.
 fn body(recorded: &[u8], requested: &[u8], found: &mut Vec<String>) {
     let json = |bytes| {
         serde_json::from_slice::<Value>(bytes).ok().filter(|value| value.is_object() || value.is_array())
@@ -107,6 +120,9 @@ fn body(recorded: &[u8], requested: &[u8], found: &mut Vec<String>) {
             found.push(format!("body: {more} more differences"));
         }
         return;
+    }
+    if let (Some(old), Some(new)) = (form(recorded), form(requested)) {
+        return pairs("body", &old, &new, found);
     }
     let same = recorded.iter().zip(requested).take_while(|(a, b)| a == b).count();
     let from = same.saturating_sub(20);

@@ -24,7 +24,8 @@ use larder_core::Timestamp;
 pub struct RecordedExchange {
     /// When the request was sent. `None` if that is not known, such as in a file written by hand.
     pub recorded: Option<Timestamp>,
-    /// The time from the request to the end of the response, in milliseconds in the file.
+    /// The time from the request to the end of the response. A file has it in milliseconds, beside
+    /// the time of the recording.
     pub duration: Duration,
     /// The request.
     pub request: RecordedRequest,

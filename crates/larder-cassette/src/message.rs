@@ -24,7 +24,8 @@ pub(crate) fn absolute_url(parts: &Parts) -> Result<Uri, CassetteError> {
     };
     let url = text.and_then(|text| visible(&text).parse::<Uri>().ok());
     url.filter(|url| url.scheme().is_some()).ok_or_else(|| {
-        let text = format!("can't record {} {}: the URL is not absolute", parts.method, parts.uri);
+        // Without the query, which can have secrets.
+        let text = format!("can't record {} {}: the URL is not absolute", parts.method, parts.uri.path());
         CassetteError::new(CassetteErrorKind::Request, text)
     })
 }
@@ -44,7 +45,7 @@ pub(crate) async fn read(
     limit: u64,
     url: &Uri,
 ) -> Result<(Bytes, Option<HeaderMap>), CassetteError> {
-    let place = url.authority().map_or("", http::uri::Authority::as_str);
+    let place = url.host().unwrap_or_default();
     let too_long = || {
         let text = format!(
             "the body of a request to {place} is longer than {limit} bytes: see CassetteOptions::max_body"
@@ -57,21 +58,34 @@ pub(crate) async fn read(
     if let Some(bytes) = body.try_clone().and_then(|body| body.try_into_bytes().ok()) {
         return Ok((bytes, None));
     }
-    let (mut bytes, mut trailers) = (BytesMut::new(), None);
+    let (mut chunks, mut length, mut trailers) = (Vec::new(), 0, None);
     loop {
         match std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-            None => return Ok((bytes.freeze(), trailers)),
+            None => return Ok((joined(chunks), trailers)),
             Some(Err(error)) => {
                 let text = format!("the body of a request to {place} failed: {error}");
                 return Err(CassetteError::new(CassetteErrorKind::Request, text));
             }
             Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) if (bytes.len() + data.len()) as u64 > limit => return Err(too_long()),
-                Ok(data) => bytes.extend_from_slice(&data),
+                Ok(data) if length + data.len() as u64 > limit => return Err(too_long()),
+                Ok(data) => {
+                    length += data.len() as u64;
+                    chunks.push(data);
+                }
                 Err(frame) => trailers = frame.into_trailers().ok(),
             },
         }
     }
+}
+
+/// Returns the bytes of all chunks. A single chunk is not copied.
+pub(crate) fn joined(chunks: Vec<Bytes>) -> Bytes {
+    if chunks.len() < 2 {
+        return chunks.into_iter().next().unwrap_or_default();
+    }
+    let mut all = BytesMut::with_capacity(chunks.iter().map(Bytes::len).sum());
+    chunks.iter().for_each(|chunk| all.extend_from_slice(chunk));
+    all.freeze()
 }
 
 /// Returns a recorded response as one from the network.

@@ -52,7 +52,7 @@ impl Middleware for CassetteMiddleware {
     ) -> Result<Response, Error> {
         let url = request.url().clone();
         let timeout = request.timeout_mut().take();
-        let request = http::Request::<reqwest::Body>::try_from(request)?.map(from_reqwest);
+        let request = http::Request::<reqwest::Body>::try_from(request)?.map(Body::stream);
         match self.cassette.play(request).await.map_err(Error::middleware)? {
             Played::Response(response) => to_response(response, url),
             Played::Network(request, recorder) => {
@@ -64,14 +64,6 @@ impl Middleware for CassetteMiddleware {
                 to_response(recorder.record(response).map_err(Error::middleware)?, url)
             }
         }
-    }
-}
-
-/// Converts a body. The cassette reads it whole in any case.
-fn from_reqwest(body: reqwest::Body) -> Body {
-    match body.as_bytes() {
-        Some(bytes) => Body::from(bytes.to_vec()),
-        None => Body::stream(body),
     }
 }
 

@@ -7,14 +7,14 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 use larder_core::{Body, BodyError, Timestamp, policy::strip_hop_by_hop};
 
 use crate::{
     CassetteError, CassetteErrorKind, RecordedExchange, RecordedRequest, RecordedResponse,
-    matching::Compared, shared::Shared,
+    matching::Compared, message, shared::Shared,
 };
 
 /// Most bytes of bodies in the memory of a cassette without a directory.
@@ -182,15 +182,7 @@ impl Recording {
         let (Some(recorder), Some(mut head)) = (self.recorder.take(), self.head.take()) else {
             return Ok(());
         };
-        head.body = match &mut *self.kept {
-            [] => Bytes::new(),
-            [only] => std::mem::take(only),
-            chunks => {
-                let mut all = BytesMut::with_capacity(chunks.iter().map(Bytes::len).sum());
-                chunks.iter().for_each(|chunk| all.extend_from_slice(chunk));
-                all.freeze()
-            }
-        };
+        head.body = message::joined(std::mem::take(&mut self.kept));
         recorder.commit(head)
     }
 

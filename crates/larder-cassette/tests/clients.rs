@@ -32,9 +32,8 @@ fn server() -> RawOrigin {
 
 /// A client with a cache above a cassette, both with this clock.
 fn cached(cassette: &Cassette, clock: &ManualClock) -> CachedClient {
-    let cassette = cassette.clone();
     let builder = CachedClient::builder().clock(Arc::new(clock.clone()));
-    builder.map_origin(move |network| cassette.origin(network)).build().expect("a client")
+    builder.map_origin(cassette.wrap()).build().expect("a client")
 }
 
 /// Requests a page that is redirected, then a hit, and after two minutes a validation.

@@ -27,6 +27,8 @@ fn an_exchange_is_readable() {
     response.version = Version::HTTP_2;
     response.headers.insert("x-empty", HeaderValue::from_static(""));
     response.headers.insert("x-name", HeaderValue::from_bytes(b"caf\xe9 \\").unwrap());
+    // A space that is no white space of HTTP.
+    response.headers.insert("x-space", HeaderValue::from_bytes("\u{a0}".as_bytes()).unwrap());
     response.body = Bytes::from(
         r#"{"id":42,"name":"Anna","roles":["admin","reader"],"address":{"city":"Bonn"},"tags":[]}"#,
     );
@@ -45,6 +47,7 @@ content-type: application/json
 HTTP/2 201 Created
 x-empty:
 x-name:: caf\xe9 \\
+x-space::  
 === response body json
 {
   "id": 42,

@@ -76,6 +76,10 @@ async fn a_request_without_a_recording_shows_the_nearest_ones() {
     assert!(error.contains("body at /age: recorded 7, requested 8"), "{error}");
     assert!(error.contains("Mode::RecordMissing"), "{error}");
     assert!(!error.contains("hunter2"), "{error}");
+    assert!(!error.contains("page=1"), "only what is near: {error}");
+
+    let error = send(&origin, request("POST", USERS, "a=1&b=2")).await.unwrap_err();
+    assert!(error.contains("body: from byte 0, recorded '{"), "{error}");
 
     let error =
         send(&origin, request("GET", "https://api.example.com/users?size=10&page=2", "")).await.unwrap_err();
@@ -83,7 +87,7 @@ async fn a_request_without_a_recording_shows_the_nearest_ones() {
 
     let error = cassette.check().unwrap_err();
     assert_eq!(error.kind(), CassetteErrorKind::Missing);
-    assert!(error.to_string().contains("1 more requests had no recording"), "{error}");
+    assert!(error.to_string().contains("2 more requests had no recording"), "{error}");
 }
 
 #[tokio::test]

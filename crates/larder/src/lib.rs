@@ -5,6 +5,8 @@ pub use larder_core as core;
 
 #[cfg(feature = "actix")]
 pub use larder_actix as actix;
+#[cfg(feature = "cassette")]
+pub use larder_cassette as cassette;
 #[cfg(feature = "compress")]
 pub use larder_compress as compress;
 #[cfg(feature = "disk")]

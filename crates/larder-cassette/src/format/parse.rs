@@ -69,7 +69,7 @@ impl<'a> Lines<'a> {
 
     /// Reads the line of a section, if it is this one, and returns what follows its name.
     fn take_section(&mut self, name: &str) -> Option<&'a str> {
-        let line = self.lines.get(self.next)?.strip_prefix("=== ")?.trim_end();
+        let line = self.lines.get(self.next)?.strip_prefix("=== ")?.trim_ascii_end();
         let rest = line.strip_prefix(name)?;
         let rest = if rest.is_empty() { rest } else { rest.strip_prefix(' ')? };
         self.next += 1;
@@ -89,7 +89,7 @@ impl<'a> Lines<'a> {
 }
 
 fn exchange(lines: &mut Lines<'_>) -> Result<RecordedExchange, FormatError> {
-    if lines.lines.first().map(|line| line.trim_end()) != Some(FIRST_LINE) {
+    if lines.lines.first().map(|line| line.trim_ascii_end()) != Some(FIRST_LINE) {
         return Err(FormatError::new(
             1,
             format!("the file is no recording: its first line is not `{FIRST_LINE}`"),
@@ -112,7 +112,7 @@ fn exchange(lines: &mut Lines<'_>) -> Result<RecordedExchange, FormatError> {
         response.trailers = Some(fields(lines)?);
     }
     lines.expect_section("end")?;
-    if lines.lines[lines.next..].iter().any(|line| !line.trim().is_empty()) {
+    if lines.lines[lines.next..].iter().any(|line| !line.trim_ascii().is_empty()) {
         return lines.error("something follows `=== end`");
     }
     Ok(RecordedExchange { recorded, duration, request, response })
@@ -123,13 +123,13 @@ fn preamble(lines: &mut Lines<'_>) -> Result<(Option<Timestamp>, Duration), Form
     let (mut recorded, mut duration) = (None, Duration::ZERO);
     let first = lines.number();
     for (index, line) in lines.section().iter().enumerate() {
-        let line = line.trim();
+        let line = line.trim_ascii();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
         let parsed = line.strip_prefix("recorded:").and_then(|rest| {
-            let (time, rest) = rest.trim().split_once(" (").unwrap_or((rest.trim(), ""));
-            let time: jiff::Timestamp = time.trim().parse().ok()?;
+            let (time, rest) = rest.trim_ascii().split_once(" (").unwrap_or((rest.trim_ascii(), ""));
+            let time: jiff::Timestamp = time.trim_ascii().parse().ok()?;
             let millis = rest.strip_suffix(" ms)").and_then(|millis| millis.parse().ok());
             let at = Timestamp::from_millis(u64::try_from(time.as_millisecond()).ok()?);
             Some((at, Duration::from_millis(millis.unwrap_or(0))))
@@ -146,7 +146,7 @@ fn preamble(lines: &mut Lines<'_>) -> Result<(Option<Timestamp>, Duration), Form
 fn request_line(lines: &mut Lines<'_>) -> Result<(Method, Uri), FormatError> {
     let number = lines.number();
     let parsed = lines.next().and_then(|line| {
-        let (method, url) = line.trim_end().split_once(' ')?;
+        let (method, url) = line.trim_ascii_end().split_once(' ')?;
         let url: Uri = url.parse().ok()?;
         let is_absolute = url.scheme().is_some() && url.authority().is_some();
         Some((Method::from_bytes(method.as_bytes()).ok()?, url)).filter(|_| is_absolute)
@@ -178,14 +178,14 @@ fn fields(lines: &mut Lines<'_>) -> Result<HeaderMap, FormatError> {
     let first = lines.number();
     let mut fields = HeaderMap::new();
     for (index, line) in lines.section().iter().enumerate() {
-        if line.trim().is_empty() {
+        if line.trim_ascii().is_empty() {
             continue;
         }
         let number = first + index;
         let (name, value) = line.split_once(':').unwrap_or((line, ""));
         let value = match value.strip_prefix(':') {
-            Some(escaped) => content::unescape(escaped.trim(), number)?,
-            None => value.trim().as_bytes().to_vec(),
+            Some(escaped) => content::unescape(escaped.trim_ascii(), number)?,
+            None => value.trim_ascii().as_bytes().to_vec(),
         };
         let field = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
         let is_added = match field {

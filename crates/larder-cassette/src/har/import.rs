@@ -66,8 +66,9 @@ fn exchange(entry: &Value) -> Result<RecordedExchange, String> {
     let started: Option<jiff::Timestamp> = text(entry, "startedDateTime").parse().ok();
     let millis = started.and_then(|started| u64::try_from(started.as_millisecond()).ok());
     exchange.recorded = millis.map(Timestamp::from_millis);
-    let duration = entry["time"].as_f64().filter(|time| (0.0..1e12).contains(time));
-    exchange.duration = Duration::from_secs_f64(duration.unwrap_or(0.0) / 1000.0);
+    // In milliseconds, and only beside the time, as in a file.
+    let duration = entry["time"].as_f64().filter(|time| millis.is_some() && (0.0..1e12).contains(time));
+    exchange.duration = Duration::from_secs_f64(duration.unwrap_or(0.0).round() / 1000.0);
     Ok(exchange)
 }
 

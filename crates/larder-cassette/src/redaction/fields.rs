@@ -97,8 +97,7 @@ pub(super) fn url(url: &Uri, is_secret: &dyn Fn(&str, &str) -> bool) -> Option<U
 pub(super) fn parameters<'a>(text: &'a str, is_secret: &dyn Fn(&str, &str) -> bool) -> Cow<'a, str> {
     let secret = |pair: &str| {
         let (name, value) = pair.split_once('=')?;
-        (!value.is_empty() && is_secret(&decoded(name), &decoded(value)))
-            .then(|| format!("{name}={REDACTED}"))
+        (is_secret(&decoded(name), &decoded(value))).then(|| format!("{name}={REDACTED}"))
     };
     if !text.split('&').any(|pair| secret(pair).is_some()) {
         return Cow::Borrowed(text);

@@ -200,9 +200,8 @@ impl Redaction {
             return true;
         }
         let Some(name) = path.last() else { return false };
-        // By its name, only a string that is not empty is replaced.
-        token.len() > 2
-            && token.starts_with('"')
+        // By its name, only a string is replaced; an empty one, too, since a replay may have no secret.
+        token.starts_with('"')
             && self.is_secret(name, &[], |name| names::is_secret_member(name, token.trim_matches('"')))
     }
 
