@@ -5,7 +5,10 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::USER_AGENT};
-use larder::{client::CachedClient, core::TargetUri};
+use larder::{
+    client::{CachedClient, CachedClientBuilder},
+    core::TargetUri,
+};
 
 use crate::{
     humanize::parse_duration,
@@ -54,13 +57,17 @@ impl ClientArgs {
 
     /// Opens the store and creates the client.
     pub(crate) async fn client(&self) -> anyhow::Result<CachedClient> {
-        let builder = CachedClient::builder()
+        Ok(self.builder().await?.build()?)
+    }
+
+    /// Opens the store and creates a builder of the client.
+    pub(crate) async fn builder(&self) -> anyhow::Result<CachedClientBuilder> {
+        Ok(CachedClient::builder()
             .store(store_url::open_or_default(&self.store).await?)
             .partition(PRIVATE)
             .default_headers(parse_headers(&self.header)?)
             .connect_timeout(self.timeout.min(CONNECT_TIMEOUT))
-            .read_timeout(self.timeout);
-        Ok(builder.build()?)
+            .read_timeout(self.timeout))
     }
 }
 

@@ -4,8 +4,10 @@
 
 use std::{io::BufRead as _, path::PathBuf, pin::Pin, process::ExitCode, time::Duration};
 
+use anyhow::Context as _;
 use futures_util::{Stream, StreamExt as _};
 use larder::{
+    cassette::{Cassette, CassetteOptions},
     client::{CachedClient, Fetched},
     core::CacheMode,
 };
@@ -85,6 +87,12 @@ pub(crate) struct Args {
     /// must-revalidate.
     #[arg(long)]
     offline: bool,
+    /// Write the exchanges with servers to this file, as a HAR that browsers and other tools read.
+    ///
+    /// Pages from the cache are not in it, nor transfers that have failed. Credentials are replaced
+    /// by REDACTED. Bodies of more than 16 MiB are left out, and so are all after 256 MiB.
+    #[arg(long, value_name = "FILE")]
+    har: Option<PathBuf>,
 }
 
 type Urls = Pin<Box<dyn Stream<Item = String> + Send>>;
@@ -103,14 +111,24 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let output_dir = args.output.as_deref().map(OutputDir::open).transpose()?;
     let total = (!from_stdin).then_some(args.urls.len() as u64);
     let mut report = Report::new(total, args.json);
+    // A transfer that is interrupted is not waited for.
+    let options = CassetteOptions::default().with_drain_timeout(Duration::ZERO);
+    let har = args.har.is_some().then(|| Cassette::recorder(options));
     let all_succeeded = runtime()?.block_on(async {
-        let client = args.client.client().await?;
+        let mut builder = args.client.builder().await?;
+        if let Some(har) = &har {
+            builder = builder.map_origin(har.wrap());
+        }
+        let client = builder.build()?;
         let all_succeeded = until_interrupted(fetch(args, &client, output_dir, &mut report)).await;
         // Responses that are still being written to the store get five seconds.
         client.cache().drain(Duration::from_secs(5)).await;
         anyhow::Ok(all_succeeded)
     })?;
     report.finish(all_succeeded.is_none());
+    if let (Some(har), Some(path)) = (har, &args.har) {
+        std::fs::write(path, har.export_har()).with_context(|| format!("can't write {}", path.display()))?;
+    }
     Ok(if all_succeeded == Some(true) { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 

@@ -229,3 +229,38 @@ fn watch_prints_changes_and_runs_a_command() {
     assert_eq!(output.status.code(), Some(2));
     assert!(errors.contains("--cron: 'now and then' is not a cron expression"), "{errors}");
 }
+
+#[test]
+fn a_har_has_what_was_fetched_without_credentials() {
+    let (origin, cache) = (origin(), tempfile::tempdir().expect("a directory"));
+    let (file, url) = (cache.path().join("out.har"), origin.url());
+    let (file_text, old, missing) =
+        (file.display().to_string(), format!("{url}/old"), format!("{url}/missing"));
+    let header = "Authorization: Bearer hunter2";
+    let arguments = ["get", "--json", "--header", header, "--har", &file_text, &old, &missing];
+    run(cache.path(), &arguments);
+    let har = std::fs::read_to_string(&file).expect("a file");
+    assert!(!har.contains("hunter2") && har.contains("Bearer REDACTED"), "{har}");
+    let har: Value = serde_json::from_str(&har).expect("JSON");
+    let entries = har["log"]["entries"].as_array().expect("entries");
+    let mut seen: Vec<_> = entries
+        .iter()
+        .map(|entry| {
+            let (request, response) = (&entry["request"], &entry["response"]);
+            let path = request["url"].as_str().expect("a URL").trim_start_matches(&url).to_owned();
+            (path, response["status"].as_u64().expect("a status"), response["content"]["text"].to_string())
+        })
+        .collect();
+    seen.sort();
+    let row = |path: &str, status| (path.to_owned(), status, format!("{:?}", format!("this is {path}\n")));
+    assert_eq!(seen, [row("/missing", 404), row("/new", 200), row("/old", 302)]);
+
+    // Pages from the cache are not in it.
+    run(cache.path(), &["get", "--header", header, "--har", &file_text, &format!("{url}/new")]);
+    let har: Value = serde_json::from_slice(&std::fs::read(&file).expect("a file")).expect("JSON");
+    assert_eq!(har["log"]["entries"].as_array().map(Vec::len), Some(0), "{har}");
+
+    let (output, _, err) =
+        run(cache.path(), &["get", "--har", "/nonexistent/out.har", &format!("{url}/new")]);
+    assert!(!output.status.success() && err.contains("can't write /nonexistent/out.har"), "{err}");
+}
