@@ -56,6 +56,14 @@ fn offline() {
 }
 
 #[test]
+fn api_client() {
+    let output = run("api_client", &[]);
+    let expected = "added Anna as 1\nfound Anna\nfound Anna\n\
+                    unknown: https://api.example.com/users/7: the server responded with 404 Not Found\n";
+    assert_eq!(output, expected);
+}
+
+#[test]
 fn middleware_stack() {
     let output = run("middleware_stack", &[]);
     let expected = [

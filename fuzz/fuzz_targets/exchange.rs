@@ -1,5 +1,5 @@
-//! Fuzzes the text of recorded exchanges, and HAR. Parsing must not panic; a parsed exchange that is
-//! written and parsed again must be equal, and so must each body.
+//! Fuzzes the text of recorded exchanges, and HAR. Parsing must not panic; a parsed exchange that
+//! is written and parsed again must be equal, and so must each body.
 #![no_main]
 
 use larder_cassette::{Cassette, CassetteOptions, RecordedExchange};

@@ -200,7 +200,7 @@ impl Redaction {
             return true;
         }
         let Some(name) = path.last() else { return false };
-        // By its name, only a string is replaced; an empty one, too, since a replay may have no secret.
+        // By its name, only a string is replaced. An empty one, too: a replay may have no secret.
         token.starts_with('"')
             && self.is_secret(name, &[], |name| names::is_secret_member(name, token.trim_matches('"')))
     }
