@@ -6,9 +6,8 @@ mod common;
 use std::{io::Write as _, sync::Arc, time::Duration};
 
 use common::{files, open, options};
-use http_body_util::BodyExt as _;
-use larder_cassette::{Cassette, CassetteError, Mode};
-use larder_reqwest::{CachedClient, ErrorKind, reqwest};
+use larder_cassette::{Cassette, Mode};
+use larder_reqwest::{CachedClient, ErrorKind};
 use larder_testkit::{ManualClock, RawOrigin};
 use tempfile::tempdir;
 
@@ -90,7 +89,8 @@ async fn a_caller_of_the_caching_client_gets_the_error_of_the_cassette() {
 #[cfg(feature = "reqwest-middleware")]
 #[tokio::test]
 async fn reqwest_middleware_records_and_replays() {
-    use larder_cassette::CassetteMiddleware;
+    use larder_cassette::{CassetteError, CassetteMiddleware};
+    use larder_reqwest::reqwest;
     use reqwest_middleware::ClientBuilder;
 
     let directory = tempdir().unwrap();
@@ -127,8 +127,9 @@ async fn reqwest_middleware_records_and_replays() {
 #[cfg(feature = "tower")]
 #[tokio::test]
 async fn a_tower_client_records_and_replays() {
+    use http_body_util::BodyExt as _;
     use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-    use larder_cassette::CassetteLayer;
+    use larder_cassette::{CassetteError, CassetteLayer};
     use tower::{Layer as _, ServiceExt as _};
 
     let directory = tempdir().unwrap();
