@@ -37,7 +37,7 @@ pub(crate) fn nearest<'a>(
 /// Returns a request in one line, and a second one with its body.
 pub(crate) fn summary(request: &Compared) -> String {
     let mut out = format!("{} {}", request.method, request.url);
-    for (name, value) in &request.headers {
+    for (name, value) in request.headers.iter().filter(|(_, value)| !value.is_empty()) {
         out.push_str(&format!("\n    {name}: {value}"));
     }
     if !request.body.is_empty() {

@@ -3,7 +3,10 @@
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Uri, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::CONTENT_TYPE};
+use larder_core::policy::header_names::{
+    IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
+};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -14,11 +17,13 @@ use crate::{RecordedRequest, exchange::Change, pointer, redaction};
 /// By default, these have to be equal, after [redaction](crate::Redaction):
 ///
 /// - the method;
+/// - `Range`, and which conditions there are, such as `If-None-Match`: a 304 is no answer to a
+///   request without a condition. The values of conditions may differ;
 /// - the URL; parameters of the query may have another order;
 /// - the body. JSON (by `Content-Type`) may have other white space and another order of members, a
 ///   form another order of fields, and a multipart body another boundary.
 ///
-/// Headers are not compared. Recordings are compared each time they are loaded: rules can be
+/// Other headers are not compared. Recordings are compared each time they are loaded: rules can be
 /// changed without recording again.
 ///
 /// ```
@@ -56,7 +61,7 @@ impl fmt::Debug for MatchRules {
 pub(crate) struct Compared {
     pub(crate) method: String,
     pub(crate) url: String,
-    /// Name and values, in the order of the rules.
+    /// Name and values: which conditions there are, the range, and the fields of the rules.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Bytes,
 }
@@ -123,15 +128,20 @@ impl MatchRules {
         for change in &self.normalize {
             change(request.to_mut());
         }
-        let headers = self.headers.iter().map(|name| {
-            let values = request.headers.get_all(name.as_str()).iter();
+        let conditions = [IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE];
+        let conditions = conditions.iter().map(HeaderName::as_str);
+        let conditions: Vec<_> = conditions.filter(|name| request.headers.contains_key(*name)).collect();
+        let condition = ("condition".to_owned(), conditions.join(", "));
+        let added = self.headers.iter().map(String::as_str);
+        let headers = [RANGE.as_str()].into_iter().chain(added).map(|name| {
+            let values = request.headers.get_all(name).iter();
             let values: Vec<_> = values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
-            (name.clone(), without_boundary(&values.join(", "), &request.headers))
+            (name.to_owned(), without_boundary(&values.join(", "), &request.headers))
         });
         Compared {
             method: request.method.to_string(),
             url: self.url(&request.url),
-            headers: headers.collect(),
+            headers: std::iter::once(condition).chain(headers).collect(),
             body: if self.ignores_body { Bytes::new() } else { self.body(&request.headers, &request.body) },
         }
     }

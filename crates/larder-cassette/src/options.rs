@@ -22,7 +22,8 @@ use crate::{MatchRules, Redaction};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CassetteOptions {
-    /// Which requests are equal. Default: by method, URL and body.
+    /// Which requests are equal. Default: by method, URL, body, range, and by which
+    /// conditions they have.
     pub rules: MatchRules,
     /// What is removed before anything is written. Default: credentials by name.
     pub redaction: Redaction,

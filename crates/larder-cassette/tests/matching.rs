@@ -30,6 +30,10 @@ async fn is_answer(rules: &MatchRules, recorded: Row, requested: Row) -> bool {
 
 const JSON: &[(&str, &str)] = &[("content-type", "application/json; charset=utf-8")];
 const FORM: &[(&str, &str)] = &[("content-type", "application/x-www-form-urlencoded")];
+const RANGE: &[(&str, &str)] = &[("range", "bytes=0-1")];
+const OTHER_RANGE: &[(&str, &str)] = &[("range", "bytes=2-3")];
+const TAG: &[(&str, &str)] = &[("if-none-match", "\"1\"")];
+const OTHER_TAG: &[(&str, &str)] = &[("if-none-match", "\"2\"")];
 const PARTS: &[(&str, &str)] = &[("content-type", "multipart/form-data; boundary=aaa")];
 const OTHER_PARTS: &[(&str, &str)] = &[("content-type", "multipart/form-data; boundary=\"bbbbb\"")];
 
@@ -75,6 +79,10 @@ async fn equal_requests_are_found() {
             "no JSON",
         ),
         (("POST", "http://a/", FORM, "a=1&b=2"), ("POST", "http://a/", FORM, "b=2&a=1"), true, "a form"),
+        (("GET", "http://a/", RANGE, ""), ("GET", "http://a/", OTHER_RANGE, ""), false, "another range"),
+        (("GET", "http://a/", RANGE, ""), ("GET", "http://a/", &[], ""), false, "no range"),
+        (("GET", "http://a/", TAG, ""), ("GET", "http://a/", OTHER_TAG, ""), true, "another tag"),
+        (("GET", "http://a/", TAG, ""), ("GET", "http://a/", &[], ""), false, "a 304 is no answer"),
         (
             ("POST", "http://a/", PARTS, "--aaa\r\n\r\n1\r\n--aaa--\r\n"),
             ("POST", "http://a/", OTHER_PARTS, "--bbbbb\r\n\r\n1\r\n--bbbbb--\r\n"),
