@@ -18,8 +18,10 @@ pub(crate) fn is_json(text: &str) -> bool {
     serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
 }
 
-/// Returns valid JSON with a line for each member, indented by two spaces.
-pub(crate) fn indented(text: &str) -> String {
+/// Returns valid JSON with a line for each member, indented by two spaces. `None` if that is much
+/// longer, because of many levels.
+pub(crate) fn indented(text: &str) -> Option<String> {
+    let limit = text.len() * 3 + 1024;
     let mut out = String::with_capacity(text.len() * 2);
     let mut depth = 0_usize;
     let mut tokens = tokens(text).peekable();
@@ -28,6 +30,9 @@ pub(crate) fn indented(text: &str) -> String {
         out.extend(std::iter::repeat_n("  ", depth));
     };
     while let Some(token) = tokens.next() {
+        if out.len() > limit {
+            return None;
+        }
         match token {
             "{" | "[" => {
                 out.push_str(token);
@@ -51,7 +56,7 @@ pub(crate) fn indented(text: &str) -> String {
             _ => out.push_str(token),
         }
     }
-    out
+    Some(out)
 }
 
 /// Returns the JSON on one line.
@@ -223,12 +228,14 @@ mod tests {
             "-0.0",
             r#"[[[]],{"":""}]"#,
         ] {
-            let pretty = indented(text);
+            let pretty = indented(text).unwrap();
             assert_eq!(on_one_line(&pretty, Layout::Compact), text);
             let spaced = on_one_line(text, Layout::Spaced);
-            assert_eq!(on_one_line(&indented(&spaced), Layout::Spaced), spaced);
+            assert_eq!(on_one_line(&indented(&spaced).unwrap(), Layout::Spaced), spaced);
         }
-        assert_eq!(indented(r#"{"a":[1],"b":{}}"#), "{\n  \"a\": [\n    1\n  ],\n  \"b\": {}\n}");
+        let deep = format!("{}{}0{}", "[".repeat(100), "0,".repeat(1000), "]".repeat(100));
+        assert!(is_json(&deep) && indented(&deep).is_none());
+        assert_eq!(indented(r#"{"a":[1],"b":{}}"#).unwrap(), "{\n  \"a\": [\n    1\n  ],\n  \"b\": {}\n}");
     }
 
     #[test]

@@ -99,7 +99,7 @@ fn pretty_json(text: &str) -> Option<(Layout, String)> {
     }
     let layouts = [Layout::Compact, Layout::Spaced];
     let layout = layouts.into_iter().find(|layout| json_text::on_one_line(text, *layout) == text)?;
-    let pretty = json_text::indented(text);
+    let pretty = json_text::indented(text)?;
     let is_restored = json_text::on_one_line(&pretty, layout) == text;
     (is_restored && is_plain(&pretty)).then_some((layout, pretty))
 }
