@@ -37,8 +37,8 @@ pub struct CassetteOptions {
     /// the replay, so that a response is as old for a cache above the cassette as it was when it
     /// was recorded. Default: yes.
     pub current_dates: bool,
-    /// Whether the network gets the client's `Accept-Encoding`. Default: no, it gets `identity`, so
-    /// that bodies are readable in the files and can be redacted.
+    /// Whether the network gets an `Accept-Encoding` that the client has set. Default: no, it gets
+    /// `identity`, so that bodies are readable in the files and can be redacted.
     pub content_codings: bool,
     /// Longest body of a request or response, in bytes. A longer one is an error. Default: 16 MiB.
     pub max_body: u64,
@@ -101,7 +101,7 @@ impl CassetteOptions {
         self
     }
 
-    /// Sets whether the network gets the client's `Accept-Encoding`.
+    /// Sets whether the network gets an `Accept-Encoding` that the client has set.
     #[must_use]
     pub fn with_content_codings(mut self, content_codings: bool) -> Self {
         self.content_codings = content_codings;

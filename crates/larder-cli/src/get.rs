@@ -90,8 +90,8 @@ pub(crate) struct Args {
     /// Write the exchanges with servers to this file, as a HAR that browsers and other tools read.
     ///
     /// Pages from the cache are not in it, nor transfers that have failed. Credentials are replaced
-    /// by REDACTED. Bodies of more than 16 MiB are left out, and so are all after 256 MiB. Servers
-    /// are requested without content codings, such as gzip.
+    /// by REDACTED. Bodies of more than 16 MiB are left out, and so are all after 256 MiB. Content
+    /// codings, such as gzip, are decoded or not requested.
     #[arg(long, value_name = "FILE")]
     har: Option<PathBuf>,
 }
