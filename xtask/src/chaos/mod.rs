@@ -56,8 +56,8 @@ impl Args {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum What {
     /// The disk store: a process is killed while it writes and removes (2,000 times; 200 with
-    /// --short), the disk is full or read-only, the power fails, the directory is removed, bytes are
-    /// damaged at random positions.
+    /// --short), the disk is full or read-only, the power fails, the directory is removed, bytes
+    /// are damaged at random positions.
     Disk,
     /// The Redis store: the server is killed, paused, full, failed over and resharded under load
     /// (ten rounds; one with --short).

@@ -58,7 +58,7 @@ const MAX_TAGS: usize = 4096;
 /// headers.insert("x-cache-tags", "(^|,)(shelf\\-3|product\\-7)(,|$)".parse()?);
 /// let purge = PurgeRequest::parse(&method, "example.com", "/", &headers)?;
 /// let tags: Vec<_> = purge.tags().iter().map(|tag| tag.name()).collect();
-/// assert_eq!(tags, ["shelf-3", "product-7"]);
+/// assert_eq!(tags, ["product-7", "shelf-3"]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,7 +109,7 @@ impl PurgeRequest {
         self.soft
     }
 
-    /// Returns the tags that are purged, if it is a purge of tags.
+    /// Returns the tags that are purged in alphabetical order, if it is a purge of tags.
     pub fn tags(&self) -> &[CacheGroup] {
         match &self.what {
             What::Tags(tags) => tags,
