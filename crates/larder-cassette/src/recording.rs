@@ -247,8 +247,12 @@ impl Drop for Recording {
             length: self.length,
             drains: false,
         };
-        runtime.spawn(tokio::time::timeout(limit, async move {
-            while let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut rest).poll_frame(cx)).await {}
-        }));
+        // The timer is created in the task: a runtime without one must not panic in this drop.
+        runtime.spawn(async move {
+            let reading = async move {
+                while let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut rest).poll_frame(cx)).await {}
+            };
+            tokio::time::timeout(limit, reading).await
+        });
     }
 }

@@ -64,6 +64,32 @@ async fn an_endless_response_that_is_dropped_is_reported() {
     assert!(files(directory.path()).is_empty());
 }
 
+/// A test without timers dropped a response, and the panic in its drop ended the whole process.
+#[test]
+fn a_response_may_be_dropped_without_a_timer_or_a_runtime() {
+    let directory = tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let endless = || {
+        FnOrigin::new(|_, _| {
+            let body = futures_util::stream::pending::<Result<Bytes, std::io::Error>>();
+            Ok(Response::new(Body::from_stream(body)))
+        })
+    };
+    for drops_outside in [false, true] {
+        let cassette = open(directory.path(), Mode::Record);
+        let response = runtime.block_on(cassette.origin(endless()).fetch(request("GET", USERS, ""))).unwrap();
+        if drops_outside {
+            drop(response);
+        } else {
+            runtime.block_on(async { drop(response) });
+            // The task of the rest runs, and fails.
+            runtime.block_on(tokio::task::yield_now());
+        }
+        assert_eq!(cassette.check().unwrap_err().kind(), CassetteErrorKind::NotRecorded);
+        assert!(runtime.block_on(cassette.finish()).is_err());
+    }
+}
+
 #[tokio::test]
 async fn chunks_pass_while_they_are_recorded() {
     let directory = tempdir().unwrap();
