@@ -257,7 +257,10 @@ impl Directory {
             }
             let Ok(other) = open_folder(outer, Path::new(name), OFlags::NOFOLLOW) else { continue };
             if other.try_lock().is_ok() {
-                tracing::info!(folder = name, "removing the files of another layout version");
+                tracing::warn!(
+                    folder = name,
+                    "removing the cache of another version of Larder, which no process uses"
+                );
                 // `remove_dir_all` follows no symbolic link.
                 let _ = std::fs::remove_dir_all(self.path.with_file_name(name));
             }

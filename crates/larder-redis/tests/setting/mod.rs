@@ -1,4 +1,7 @@
 //! Starts real servers for a test: private ones on free ports, stopped when the test ends.
+//!
+//! `LARDER_REDIS_SERVER` selects another program than `redis-server`, such as `valkey-server`.
+//! (Debian 12 has no package of Valkey. Since Debian 13: `apt-get install valkey-server`.)
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub(crate) mod relay;
@@ -134,9 +137,11 @@ fn spawn(port: u16, directory: &TempDir, arguments: &[String]) -> (Child, u32) {
 
 /// Spawns redis-server under a watchdog shell. Returns the shell and the server's process id.
 fn spawn_with(first: &[&str], port: u16, directory: &TempDir, arguments: &[String]) -> (Child, u32) {
-    let script = "redis-server \"$@\" > /dev/null 2>&1 & echo $!; cat > /dev/null; kill -9 $!; wait $!";
+    let script = "\"$@\" > /dev/null 2>&1 & echo $!; cat > /dev/null; kill -9 $!; wait $!";
+    let program = std::env::var_os("LARDER_REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
     let mut child = Command::new("sh")
         .args(["-c", script, "sh"])
+        .arg(program)
         .args(first)
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"])
         .arg(directory.path())
