@@ -11,6 +11,7 @@ use crate::process::{cargo, run as call};
 #[command(after_help = "\
 Examples:
   cargo xtask chaos redis --short
+  LARDER_REDIS_SERVER=valkey-server cargo xtask chaos redis
   cargo xtask chaos fleet --short               as CI runs it
   cargo xtask chaos fleet --duration 600        ten minutes for each topology
   cargo xtask chaos fleet --topology sentinel --fault paused --seed 7")]
@@ -60,7 +61,8 @@ enum What {
     /// are damaged at random positions.
     Disk,
     /// The Redis store: the server is killed, paused, full, failed over and resharded under load
-    /// (ten rounds; one with --short).
+    /// (ten rounds; one with --short). The environment variable LARDER_REDIS_SERVER selects
+    /// another server program, such as valkey-server; also for a fleet.
     Redis,
     /// Four `larder proxy` processes on one Redis, single, with Sentinels or as a Cluster:
     /// processes are killed and paused, networks cut, masters replaced, data lost. No read after a
@@ -84,6 +86,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
                 "power",
                 "sharing",
                 "stopped",
+                "versions",
             ];
             let mut test = cargo();
             test.args(["test", "--release", "-p", "larder-disk"]);
@@ -97,7 +100,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             for _ in 0..if args.short { 1 } else { 10 } {
                 let mut test = cargo();
                 test.args(["test", "--release", "-p", "larder-redis"]);
-                for name in ["connections", "consistency", "faults", "fleet", "readers"] {
+                for name in
+                    ["connections", "consistency", "failover", "faults", "fleet", "readers", "versions"]
+                {
                     test.args(["--test", name]);
                 }
                 call(&mut test)?;
