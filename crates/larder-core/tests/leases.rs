@@ -125,12 +125,19 @@ struct Counting {
     reading: tokio::sync::Mutex<()>,
 }
 
-#[async_trait]
-impl Removals for Counting {
-    async fn token(&self, _: &CacheKey) -> Result<RemovalToken, StoreError> {
+impl Counting {
+    fn on_read(&self) -> Result<(), StoreError> {
         if self.is_down.load(Ordering::SeqCst) {
             return Err(StoreError::new(larder_core::StoreErrorKind::Unavailable, "counting", "it is down"));
         }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Removals for Counting {
+    async fn token(&self, _: &CacheKey) -> Result<RemovalToken, StoreError> {
+        self.on_read()?;
         let _reading = self.reading.lock().await;
         Ok(RemovalToken(self.removals.load(Ordering::SeqCst)))
     }
@@ -143,6 +150,7 @@ impl StoreDelegate for Counting {
     }
 
     async fn lookup(&self, key: &CacheKey) -> Result<Candidates, StoreError> {
+        self.on_read()?;
         let is_blind = |left: u64| left.checked_sub(1);
         match self.blind.fetch_update(Ordering::SeqCst, Ordering::SeqCst, is_blind) {
             Ok(_) => Ok(Candidates::none()),
@@ -249,28 +257,32 @@ async fn a_request_after_a_purge_joins_no_revalidation_from_before_it() {
     assert_eq!(read(later).await.1, b"new");
 }
 
-/// While the store is down, requests still share one fetch: the origin is not flooded.
+/// The store was down for one process only. Another one purged a page that the first one was
+/// fetching; requests that came to the first one after that got the purged page.
+///
+/// Nor is the origin flooded: those who have waited for the end of the fetch share the next one.
 #[tokio::test]
-async fn requests_share_a_fetch_while_the_store_is_down() {
-    let store = DelegatingStore::<Counting>::default();
-    let (origin, mut requests) = ManualOrigin::new();
-    let cache = Cache::builder(Arc::new(store.clone())).build();
-    let get = || {
-        let (cache, origin) = (cache.clone(), Arc::clone(&origin) as Arc<dyn Origin>);
-        tokio::spawn(async move { cache.fetch(request("GET", "/", &[]), origin).await })
-    };
-    let before = get();
-    let first = requests.next().await;
-    store.is_down.store(true, Ordering::SeqCst);
-    let fetches: Vec<_> = (0..20).map(|_| get()).collect();
-    let second = requests.next().await;
-    settle().await;
-    assert!(requests.is_empty());
-    first.respond(200, FRESH, b"one");
-    second.respond(200, FRESH, b"two");
-    assert_eq!(read(before).await.1, b"one");
-    for fetch in fetches {
-        assert_eq!(read(fetch).await.1, b"two");
+async fn a_request_joins_no_earlier_fetch_while_the_store_is_down() {
+    for is_down_before in [true, false] {
+        let store = DelegatingStore::<Counting>::default();
+        let (origin, mut requests) = ManualOrigin::new();
+        let cache = Cache::builder(Arc::new(store.clone())).build();
+        store.is_down.store(is_down_before, Ordering::SeqCst);
+        let before = get_from(&cache, &origin);
+        let first = requests.next().await;
+        store.is_down.store(true, Ordering::SeqCst);
+        let fetches: Vec<_> = (0..20).map(|_| get_from(&cache, &origin)).collect();
+        settle().await;
+        assert!(requests.is_empty(), "one at a time");
+        first.respond(200, &[("cache-control", "max-age=60")], b"purged");
+        let second = requests.next().await;
+        settle().await;
+        assert!(requests.is_empty(), "the origin is flooded");
+        second.respond(200, FRESH, b"new");
+        assert_eq!(read(before).await.1, b"purged");
+        for fetch in fetches {
+            assert_eq!(read(fetch).await.1, b"new", "down before: {is_down_before}");
+        }
     }
 }
 

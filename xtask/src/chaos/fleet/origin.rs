@@ -20,6 +20,8 @@ pub(super) const RESOURCES: Resource = 24;
 pub(super) const HOST: &str = "site.test";
 /// Longest delay of a response in ms, after its version was chosen.
 const DELAY: u64 = 12;
+/// Longest delay of some resources: fetches of them are in progress while others purge.
+const SLOW: u64 = 400;
 
 /// A running origin. It stops accepting when the program ends.
 #[derive(Debug, Clone)]
@@ -85,7 +87,8 @@ impl Origin {
                 response(resource, version, request.validator.as_deref())
             };
             // The response may be older than a removal that comes now.
-            let delay = self.recorder.now() % DELAY;
+            let limit = if resource % 8 == 3 { SLOW } else { DELAY };
+            let delay = self.recorder.now() % limit;
             thread::sleep(Duration::from_millis(delay));
             writer.write_all(response.as_bytes())?;
         }

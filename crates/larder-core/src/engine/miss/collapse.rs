@@ -12,13 +12,13 @@ use super::{
         request::{Forward, PendingRequest},
         response::CacheResponse,
     },
-    flights::{Flight, Role},
+    flights::{Flight, Removed, Role},
     follow::{Followed, follow},
     lead::{finish, lead, lead_in_task},
     ranges::{self, Sharing},
     reloads::{may_reload, serve_without_reload},
 };
-use crate::{CacheKey, Candidates};
+use crate::{CacheKey, Candidates, timeout::within};
 
 /// Serves a request that has to be forwarded and may share its response: with the response of
 /// another request's fetch, or with its own.
@@ -36,6 +36,7 @@ pub(super) async fn collapse(
     // variant.
     let mut flight_key = ranges::flight_key(cx, request, sharing);
     let mut attempt = 0;
+    let arrival = cx.flights.arrive();
     let mut may_fetch = !plan.is_reload;
     loop {
         may_fetch = may_fetch || may_reload(cx, request, &flight_key, &candidates, plan);
@@ -60,7 +61,7 @@ pub(super) async fn collapse(
                     None => lead(cx, request, found, leader).await,
                 };
             }
-            Role::Follower(flight) if !is_current(cx, request, &flight).await => {
+            Role::Follower(flight) if !is_current(cx, request, &flight, arrival).await => {
                 // It is in the map under one of these.
                 cx.flights.detach_flight(&flight_key, &flight);
                 cx.flights.detach_flight(&request.key, &flight);
@@ -95,10 +96,21 @@ pub(super) async fn collapse(
 
 /// Returns whether a request may share a flight: unless another process has removed the key since
 /// the flight began.
-async fn is_current(cx: &Context, request: &PendingRequest, flight: &Flight) -> bool {
-    match cx.store.removals() {
-        Some(removals) => flight.is_current(cx.removal_token(removals, &request.key).await),
-        None => true,
+///
+/// If the store does not report that, the request waits for the end of the flight. One that begins
+/// then serves all requests that have waited.
+async fn is_current(cx: &Context, request: &PendingRequest, flight: &Flight, arrival: u64) -> bool {
+    let Some(removals) = cx.store.removals() else { return true };
+    if flight.is_later_than(arrival) {
+        return true;
+    }
+    match flight.removed_since(cx.removal_token(removals, &request.key).await) {
+        Removed::No => true,
+        Removed::Yes => false,
+        Removed::Unknown => {
+            within(cx.limits.collapse_timeout, flight.outcome()).await;
+            false
+        }
     }
 }
 

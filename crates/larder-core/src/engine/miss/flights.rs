@@ -33,6 +33,8 @@ use crate::{CacheKey, Lease, RemovalToken, engine::outcome::FlightOutcome, polic
 pub(crate) struct Flight {
     outcome: Mutex<Option<FlightOutcome>>,
     completed: Notify,
+    /// Position in the order in which flights and requests begin.
+    number: u64,
     /// Number of leaders that failed before this one.
     pub(crate) attempt: u32,
     /// The token of the key's removals from before the leader's lookup and fetch, once it is known;
@@ -53,12 +55,22 @@ impl Flight {
         self.current_outcome().unwrap_or(FlightOutcome::Abandoned)
     }
 
-    /// Returns whether no removal has concerned the key since the leader began, if `token` is that
-    /// of now.
+    /// Returns whether the flight began after a request that [has arrived](Flights::arrive).
+    pub(crate) fn is_later_than(&self, arrival: u64) -> bool {
+        self.number > arrival
+    }
+
+    /// Returns whether a removal may have concerned the key since the leader began, if `token` is
+    /// that of now.
     ///
     /// As long as the token of the leader is unknown, its lookup and its fetch are still to come.
-    pub(crate) fn is_current(&self, token: Option<RemovalToken>) -> bool {
-        self.token.get().is_none_or(|begun| *begun == token)
+    pub(crate) fn removed_since(&self, token: Option<RemovalToken>) -> Removed {
+        match (self.token.get(), token) {
+            (None, _) => Removed::No,
+            (Some(Some(begun)), Some(now)) if *begun == now => Removed::No,
+            (Some(Some(_)), Some(_)) => Removed::Yes,
+            _ => Removed::Unknown,
+        }
     }
 
     /// Returns the outcome, if the flight has completed.
@@ -71,6 +83,15 @@ impl Flight {
         *self.outcome.lock() = Some(outcome);
         self.completed.notify_waiters();
     }
+}
+
+/// Whether the key of a flight was removed since it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Removed {
+    No,
+    Yes,
+    /// The store could not be read.
+    Unknown,
 }
 
 /// The role of a request in collapsing.
@@ -90,6 +111,8 @@ pub(crate) struct Flights {
     count: AtomicUsize,
     /// Maximum of `count`.
     limit: usize,
+    /// The last position in the order of flights and requests.
+    last: AtomicU64,
 }
 
 /// The flights of some of the keys.
@@ -108,7 +131,7 @@ impl Flights {
     /// Creates an empty map for at most `limit` flights.
     pub(crate) fn new(limit: usize) -> Arc<Self> {
         let shards = (0..SHARDS).map(|_| Shard::default()).collect();
-        Arc::new(Self { shards, count: AtomicUsize::new(0), limit })
+        Arc::new(Self { shards, count: AtomicUsize::new(0), limit, last: AtomicU64::new(0) })
     }
 
     /// Returns the shard of `key`.
@@ -133,6 +156,11 @@ impl Flights {
         self.shard(key).detached.load(Ordering::Acquire)
     }
 
+    /// Returns the position of a request that begins now in the order of flights and requests.
+    pub(crate) fn arrive(&self) -> u64 {
+        self.last.load(Ordering::SeqCst)
+    }
+
     /// Joins the flight of `key` as a follower, or starts one as its leader.
     ///
     /// `attempt` is the number of leaders that have failed before.
@@ -148,6 +176,7 @@ impl Flights {
         let flight = Arc::new(Flight {
             outcome: Mutex::new(None),
             completed: Notify::new(),
+            number: self.last.fetch_add(1, Ordering::SeqCst) + 1,
             attempt,
             token: OnceLock::new(),
         });
