@@ -7,10 +7,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Weak},
 };
 
 use larder_core::{Candidate, Candidates};
@@ -24,16 +21,15 @@ const LONG: u32 = 16 << 10;
 #[derive(Clone)]
 pub(crate) enum Held {
     InMap(Candidates),
-    /// In [`Large`], under this number.
-    Outside(Weak<[Candidate]>, u64),
+    /// In [`Large`].
+    Outside(Weak<[Candidate]>),
 }
 
 /// The candidates that are held outside the map.
 #[derive(Default)]
 pub(crate) struct Large {
-    held: Mutex<HashMap<u64, Arc<[Candidate]>>>,
-    /// Number of the next ones.
-    next: AtomicU64,
+    /// The candidates, by their address.
+    held: Mutex<HashMap<usize, Arc<[Candidate]>>>,
 }
 
 impl Large {
@@ -42,20 +38,24 @@ impl Large {
         if weight < LONG {
             return Held::InMap(candidates.into());
         }
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let held = Held::Outside(Arc::downgrade(&candidates), number);
-        self.held.lock().insert(number, candidates);
-        held
+        let outside = Arc::downgrade(&candidates);
+        self.held.lock().insert(address(&outside), candidates);
+        Held::Outside(outside)
     }
 
     /// Drops candidates that have left the map. Those who are reading them keep what they have.
     pub(crate) fn drop_removed(&self, held: &Held) {
-        if let Held::Outside(_, number) = held {
-            let removed = self.held.lock().remove(number);
+        if let Held::Outside(outside) = held {
+            let removed = self.held.lock().remove(&address(outside));
             // Without the lock: it may free a long body.
             drop(removed);
         }
     }
+}
+
+/// Returns the address of candidates. While the weak reference exists, no others have it.
+fn address(candidates: &Weak<[Candidate]>) -> usize {
+    candidates.as_ptr().cast::<()>().addr()
 }
 
 impl Held {
@@ -63,7 +63,7 @@ impl Held {
     pub(crate) fn into_candidates(self) -> Option<Candidates> {
         match self {
             Self::InMap(candidates) => Some(candidates),
-            Self::Outside(candidates, _) => candidates.upgrade().map(Candidates::from),
+            Self::Outside(candidates) => candidates.upgrade().map(Candidates::from),
         }
     }
 }

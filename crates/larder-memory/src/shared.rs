@@ -187,8 +187,15 @@ impl Shared {
     /// Returns what a lookup of `key` finds: the responses that have not been removed, marked stale
     /// if their group was.
     pub(crate) fn look_up(&self, key: &CacheKey) -> Candidates {
-        let stored = self.entries.get(key).and_then(MapValue::stored);
-        stored.map_or_else(Candidates::none, |stored| self.visible(stored))
+        let Some(value) = self.entries.get(key) else { return Candidates::none() };
+        if value.clears != self.clears.load(Ordering::Acquire) {
+            return Candidates::none();
+        }
+        if value.reserved_at.is_none() {
+            return value.held.into_candidates().unwrap_or_default();
+        }
+        let stored = value.stored().map(|stored| self.valid(stored));
+        stored.map_or_else(Candidates::none, |stored| self.marked_with_groups(stored.candidates))
     }
 
     /// Returns whether a clear has removed this.
@@ -214,17 +221,6 @@ impl Shared {
             // exceed the limit.
             self.entries.run_pending_tasks();
         }
-    }
-
-    /// Returns the responses that have not been removed, marked stale if their group was.
-    fn visible(&self, stored: Stored) -> Candidates {
-        if self.is_cleared(&stored) {
-            return Candidates::none();
-        }
-        if stored.reserved_at.is_none() {
-            return stored.candidates;
-        }
-        self.marked_with_groups(self.valid(stored).candidates)
     }
 
     /// Marks the candidates stale that have a group that was marked stale.

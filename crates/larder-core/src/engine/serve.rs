@@ -56,10 +56,11 @@ pub(super) async fn serve<F: RequestHeaders>(
             }
         }
     }
-    let mut opener = Opener::new(cx, key, candidate);
-    let head_only = request.method() == Method::HEAD;
-    let body = if head_only { Body::empty() } else { opener.open(None).await? };
-    let rest_origin = opener.rest_origin;
+    let (body, rest_origin) = match &candidate.body {
+        _ if request.method() == Method::HEAD => (Body::empty(), None),
+        StoredBody::Whole(bytes) => (Body::from(bytes.clone()), None),
+        StoredBody::Source(_) => open_whole(cx, key, candidate).await?,
+    };
     Ok(CacheResponse {
         status: stored.status,
         head: ResponseHead::Stored(candidates, index),
@@ -70,6 +71,16 @@ pub(super) async fn serve<F: RequestHeaders>(
         rest_origin,
         origin: OriginParts::default(),
     })
+}
+
+/// Opens the whole body of a response that is not in memory, and returns the place for its origin.
+async fn open_whole(
+    cx: &Arc<Context>,
+    key: &CacheKey,
+    candidate: &Candidate,
+) -> Result<(Body, Option<Arc<RestOrigin>>), Unreadable> {
+    let mut opener = Opener::new(cx, key, candidate);
+    Ok((opener.open(None).await?, opener.rest_origin))
 }
 
 /// Creates the response from candidate `index` to a request of which the origin is known.
