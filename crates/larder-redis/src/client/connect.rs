@@ -5,11 +5,8 @@ use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo as _,
-    RedisConnectionInfo, RedisError,
-    aio::MultiplexedConnection,
-    cluster::ClusterClient,
-    io::tcp::{TcpSettings, socket2::TcpKeepalive},
+    AsyncConnectionConfig, ConnectionAddr, ErrorKind, IntoConnectionInfo as _, RedisConnectionInfo,
+    RedisError, aio::MultiplexedConnection, cluster::ClusterClient,
 };
 
 use crate::{
@@ -17,14 +14,10 @@ use crate::{
     client::{
         connection::Connection,
         sentinels::Sentinels,
+        server::{Server, tcp_settings},
         servers::{Servers, master_settings},
     },
 };
-
-/// Idle time after which TCP probes a connection, and the pause between probes.
-const KEEPALIVE: Duration = Duration::from_secs(10);
-/// Time after which TCP drops a connection with sent bytes that are not acknowledged.
-const USER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Time after which a Cluster's client gives a node up, as a multiple of the timeouts of the
 /// options.
@@ -42,11 +35,11 @@ pub(crate) struct Endpoint {
 /// How the address of the server is determined.
 pub(crate) enum Topology {
     /// The URL contains the address.
-    Fixed(Box<Client>),
+    Fixed(Box<Server>),
     /// Sentinels report the address of the current master.
     Sentinels { sentinels: Sentinels, master: Box<MasterInfo> },
     /// A Cluster, by some of its nodes. Its client reconnects to nodes without help.
-    Cluster { client: Box<ClusterClient>, nodes: Vec<Client> },
+    Cluster { client: Box<ClusterClient>, nodes: Vec<Server> },
 }
 
 /// What is needed to connect to a master, besides its address.
@@ -58,14 +51,14 @@ pub(crate) struct MasterInfo {
 
 impl MasterInfo {
     /// Creates the client of the master at an address.
-    fn client(&self, host: String, port: u16) -> Result<Client, RedisError> {
+    fn server(&self, host: String, port: u16) -> Result<Server, RedisError> {
         let address = if self.tls {
             ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
         } else {
             ConnectionAddr::Tcp(host, port)
         };
         let info = address.into_connection_info()?.set_redis_settings(self.settings.clone());
-        open_client(info, &self.options)
+        Server::open(info, &self.options)
     }
 }
 
@@ -73,7 +66,7 @@ impl Endpoint {
     /// Creates the clients of the servers. Connects to none.
     pub(crate) fn open(servers: Servers, options: &RedisOptions) -> Result<Self, RedisConnectError> {
         let invalid = |error: RedisError| RedisConnectError::invalid_url("the server URL is invalid", &error);
-        let open = |url: &String| open_client(url.as_str().into_connection_info()?, options);
+        let open = |url: &String| Server::open(url.as_str().into_connection_info()?, options);
         let topology = match servers {
             Servers::One(url) => Topology::Fixed(Box::new(open(&url).map_err(invalid)?)),
             Servers::Sentinel { sentinels, master, user, database, tls } => {
@@ -108,21 +101,20 @@ impl Endpoint {
 }
 
 impl Topology {
-    /// Returns a client of one server: the fixed one, the current master, or a Cluster node that
+    /// Returns one server: the fixed one, the current master, or a Cluster node that
     /// responds. Subscriptions use it, since each needs its own connection. `limit` is the timeout
     /// of each Sentinel.
-    pub(crate) async fn node_client(&self, limit: Duration) -> Result<Client, RedisError> {
+    pub(crate) async fn node(&self, limit: Duration) -> Result<Server, RedisError> {
         match self {
-            Self::Fixed(client) => Ok(Client::clone(client)),
+            Self::Fixed(server) => Ok(Server::clone(server)),
             Self::Sentinels { sentinels, master } => {
                 let found = sentinels.master(limit).await?;
-                master.client(found.host, found.port)
+                master.server(found.host, found.port)
             }
             // A Cluster forwards each published message to all nodes.
             Self::Cluster { nodes, .. } => {
                 for node in nodes {
-                    let connecting = node.get_multiplexed_async_connection();
-                    if matches!(tokio::time::timeout(limit, connecting).await, Ok(Ok(_))) {
+                    if node.connect(AsyncConnectionConfig::new(), limit).await.is_ok() {
                         return Ok(node.clone());
                     }
                 }
@@ -139,11 +131,10 @@ impl Topology {
     ) -> Result<(MultiplexedConnection, Arc<str>), RedisError> {
         // `RedisClient` limits each command and names it in the error. A second timer would only
         // add cost.
-        let config =
-            AsyncConnectionConfig::new().set_connection_timeout(Some(limit * 2)).set_response_timeout(None);
-        let client = self.node_client(limit).await?;
-        let address = client.get_connection_info().addr().to_string();
-        Ok((client.get_multiplexed_async_connection_with_config(&config).await?, address.into()))
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        let server = self.node(limit).await?;
+        let address = server.address();
+        Ok((server.connect(config, limit * 2).await?, address.into()))
     }
 }
 
@@ -164,8 +155,8 @@ impl Topology {
         loop {
             let found = sentinels.master(limit).await?;
             let missing = MASTER_SETTLES.saturating_sub(found.known_for);
-            let client = master.client(found.host, found.port)?;
-            if address != Some(&*client.get_connection_info().addr().to_string()) {
+            let server = master.server(found.host, found.port)?;
+            if address != Some(&*server.address()) {
                 return Ok(false);
             }
             if missing.is_zero() {
@@ -174,28 +165,6 @@ impl Topology {
             tokio::time::sleep(missing).await;
         }
     }
-}
-
-/// Returns the settings of each TCP connection: one that a router has forgotten is noticed.
-fn tcp_settings() -> TcpSettings {
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE).with_retries(3);
-    let settings = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
-    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
-    let settings = settings.set_user_timeout(USER_TIMEOUT);
-    settings
-}
-
-/// Creates the client of one server, with the configured certificate authorities if it uses TLS.
-fn open_client(info: ConnectionInfo, options: &RedisOptions) -> Result<Client, RedisError> {
-    let info = info.set_tcp_settings(tcp_settings());
-    #[cfg(feature = "tls")]
-    if matches!(info.addr(), ConnectionAddr::TcpTls { .. })
-        && let Some(certificates) = certificates(options)
-    {
-        return Client::build_with_tls(info, certificates);
-    }
-    let _ = options;
-    Client::open(info)
 }
 
 /// Returns the configured certificate authorities, or `None` for the default ones.

@@ -12,7 +12,10 @@ pub(crate) mod connection;
 pub(crate) mod parameters;
 pub(crate) mod scripts;
 mod sentinels;
+mod server;
 pub(crate) mod servers;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::{
     fmt,
@@ -22,8 +25,7 @@ use std::{
 
 use larder_core::StoreError;
 use redis::{
-    Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, Script, ScriptInvocation, ServerErrorKind,
-    Value,
+    Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, Script, ScriptInvocation, ServerErrorKind, Value,
     aio::MultiplexedConnection,
     cluster_routing::{RoutingInfo, SingleNodeRoutingInfo},
 };
@@ -33,6 +35,7 @@ use self::{
     breaker::Breaker,
     connect::{Endpoint, Topology, connect_result},
     connection::Connection,
+    server::Server,
     servers::Servers,
 };
 use crate::{
@@ -311,8 +314,7 @@ impl RedisClient {
 
     /// Returns the address of the server that new connections would use.
     async fn node_address(&self, limit: Duration) -> Result<String, RedisError> {
-        let client = self.endpoint.topology.node_client(limit).await?;
-        Ok(client.get_connection_info().addr().to_string())
+        Ok(self.endpoint.topology.node(limit).await?.address())
     }
 
     /// Carries out a removal. With Sentinels, it is confirmed once they report the server that has
@@ -340,8 +342,8 @@ impl RedisClient {
     }
 
     /// Returns a client of one server, for callers that need their own connection.
-    pub(crate) async fn node_client(&self) -> Result<Client, RedisError> {
-        self.endpoint.topology.node_client(self.connect_timeout).await
+    pub(crate) async fn node(&self) -> Result<Server, RedisError> {
+        self.endpoint.topology.node(self.connect_timeout).await
     }
 }
 

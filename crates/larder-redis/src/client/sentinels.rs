@@ -5,13 +5,15 @@ use std::{collections::HashMap, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use parking_lot::Mutex;
-use redis::{Client, ErrorKind, RedisError, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, ErrorKind, RedisError, aio::MultiplexedConnection};
 use tokio::time::timeout;
+
+use super::server::Server;
 
 /// The Sentinels of a master, with a connection to each that has answered.
 pub(crate) struct Sentinels {
     master: String,
-    sentinels: Vec<(Client, Mutex<Option<MultiplexedConnection>>)>,
+    sentinels: Vec<(Server, Mutex<Option<MultiplexedConnection>>)>,
 }
 
 /// What a Sentinel knows of the master.
@@ -31,7 +33,7 @@ const FURTHER_ANSWERS: Duration = Duration::from_millis(100);
 
 impl Sentinels {
     /// Creates the clients of the Sentinels that monitor `master`. Connects to none.
-    pub(crate) fn new(sentinels: impl IntoIterator<Item = Client>, master: String) -> Self {
+    pub(crate) fn new(sentinels: impl IntoIterator<Item = Server>, master: String) -> Self {
         Self { master, sentinels: sentinels.into_iter().map(|client| (client, Mutex::default())).collect() }
     }
 
@@ -64,14 +66,14 @@ impl Sentinels {
     /// Queries one Sentinel, over its last connection or a new one.
     async fn ask(
         &self,
-        (client, last): &(Client, Mutex<Option<MultiplexedConnection>>),
+        (server, last): &(Server, Mutex<Option<MultiplexedConnection>>),
         limit: Duration,
     ) -> Result<Master, RedisError> {
         let asked = timeout(limit, async {
             let known = last.lock().take();
             let mut connection = match known {
                 Some(connection) => connection,
-                None => client.get_multiplexed_async_connection().await?,
+                None => server.connect(AsyncConnectionConfig::new(), limit).await?,
             };
             let mut command = redis::cmd("SENTINEL");
             let fields: HashMap<String, String> =

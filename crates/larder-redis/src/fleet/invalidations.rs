@@ -79,7 +79,7 @@ async fn run(shared: Arc<Shared>, node: Token, events: mpsc::UnboundedSender<Mes
     let mut pause = FIRST_PAUSE;
     while !events.is_closed() {
         let connecting = timeout(LONGEST_PAUSE, async {
-            let mut pubsub = shared.client.node_client().await?.get_async_pubsub().await?;
+            let mut pubsub = shared.client.node().await?.subscriptions().await?;
             let channels = [shared.keys.channel(), shared.keys.node_channel(node.as_str())];
             pubsub.subscribe(&channels).await?;
             Ok::<_, redis::RedisError>(pubsub.split())

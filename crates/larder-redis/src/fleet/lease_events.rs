@@ -95,8 +95,7 @@ impl Notifier {
 async fn run(client: Arc<RedisClient>, waiters: Waiters, mut channels: mpsc::UnboundedReceiver<String>) {
     let mut pause = FIRST_PAUSE;
     loop {
-        let connected =
-            timeout(SUBSCRIBE_TIMEOUT, async { client.node_client().await?.get_async_pubsub().await });
+        let connected = timeout(SUBSCRIBE_TIMEOUT, async { client.node().await?.subscriptions().await });
         let Ok(Ok(pubsub)) = connected.await else {
             if channels.is_closed() {
                 return;
