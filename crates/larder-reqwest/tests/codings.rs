@@ -182,3 +182,21 @@ async fn an_unknown_coding_is_left_to_the_caller() {
     assert_eq!(response.headers()["etag"], "\"a\"");
     assert_eq!(response.bytes().await.expect("a body"), "uryyb");
 }
+
+#[cfg(feature = "middleware")]
+#[tokio::test]
+async fn the_middleware_decodes_as_the_client_does() {
+    use larder_core::{Cache, Rules};
+    use larder_reqwest::{CachingMiddleware, reqwest};
+
+    let origin = serves(GZIP, (0..3).map(|_| gzip(b"hello")).collect());
+    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let cache = Cache::builder(Arc::new(MemoryStore::default())).rules(Rules::private()).build();
+    let client = reqwest_middleware::ClientBuilder::new(http).with(CachingMiddleware::new(cache)).build();
+    for _ in 0..2 {
+        let response = client.get(origin.url()).send().await.expect("a response");
+        assert!(!response.headers().contains_key("content-encoding"));
+        assert_eq!(response.text().await.expect("a body"), "hellohellohello");
+    }
+    assert_eq!(origin.heads().len(), 1);
+}

@@ -175,6 +175,30 @@ async fn a_stored_response_replaces_a_failure() {
     assert_eq!(not_stale.status().as_u16(), 503, "must-revalidate is obeyed");
 }
 
+/// A page that is gone is no failure, for which a stored response would be served.
+#[tokio::test]
+async fn a_page_that_is_gone_is_reported() {
+    let gone = Arc::new(AtomicBool::new(false));
+    let is_gone = Arc::clone(&gone);
+    let origin = RawOrigin::start(move |_, stream| {
+        let status = if is_gone.load(Ordering::SeqCst) { "410 Gone" } else { "200 OK" };
+        let fields = "cache-control: max-age=60, stale-if-error=600\r\ncontent-length: 3";
+        write!(stream, "HTTP/1.1 {status}\r\n{fields}\r\n\r\nold").is_ok()
+    });
+    let clock = ManualClock::at(1_700_000_000);
+    let client = builder().clock(Arc::new(clock.clone())).build().expect("a client");
+    client.get(origin.url()).send().await.expect("a response").bytes().await.expect("a complete body");
+    gone.store(true, Ordering::SeqCst);
+    clock.advance(Duration::from_secs(100));
+    for _ in 0..2 {
+        let response = client.get(origin.url()).send().await.expect("a response");
+        assert_eq!(response.status(), 410);
+        assert!(
+            response.error_for_status().is_err_and(|error| error.status() == Some(http::StatusCode::GONE))
+        );
+    }
+}
+
 /// A server may close an idle connection just as the next request is sent on it.
 #[tokio::test]
 async fn an_idempotent_request_is_repeated_on_a_closed_connection() {
