@@ -19,9 +19,11 @@ use larder::{
 };
 
 use crate::{
-    client_args::{PRIVATE, parse_headers, parse_target, runtime},
+    client_args::{PRIVATE, parse_headers, runtime},
+    console::{OutputError, out},
     humanize::{duration, size},
     store_url,
+    url_argument::parse_target,
 };
 
 /// Explain what the cache would do with a URL, and why.
@@ -49,11 +51,11 @@ pub(crate) struct Args {
     /// URL to explain.
     #[arg(value_name = "URL")]
     url: String,
-    /// Store to look into: disk:PATH or redis://HOST [default: disk, in ~/.cache/larder/http].
+    /// Store to look into: disk:PATH or redis://HOST.
     #[arg(long, value_name = "STORE")]
     store: Vec<String>,
     /// Header of the request, e.g. 'Accept-Language: de'; can be repeated.
-    #[arg(long, value_name = "NAME: VALUE")]
+    #[arg(short = 'H', long, value_name = "NAME: VALUE")]
     header: Vec<String>,
     /// Send a request to the origin, and explain its response.
     #[arg(long)]
@@ -69,12 +71,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let headers = parse_headers(&args.header)?;
     let rules = if args.shared { Rules::shared() } else { Rules::private() };
     store_url::check(&args.store)?;
-    println!("{target}, in a {} cache\n", if args.shared { "shared" } else { "private" });
+    out!("{target}, in a {} cache\n", if args.shared { "shared" } else { "private" })?;
     runtime()?.block_on(async {
         let store = store_url::open_to_look(&args.store).await?;
         explain_stored(&*store, &target, &headers, &rules).await?;
         if args.fetch {
-            println!();
+            out!("")?;
             explain_fetched(&target, headers, &rules).await?;
         }
         anyhow::Ok(())
@@ -93,8 +95,8 @@ async fn explain_stored(
     let key = if rules.kind == CacheKind::Private { key.with_extra(PRIVATE.as_bytes()) } else { key };
     let candidates = store.lookup(&key).await?;
     if candidates.is_empty() {
-        println!("stored    nothing");
-        println!("now       forwarded to the origin: nothing is stored for this URL (RFC 9111 §4)");
+        out!("stored    nothing")?;
+        out!("now       forwarded to the origin: nothing is stored for this URL (RFC 9111 §4)")?;
         return Ok(());
     }
     let now = SystemClock.now();
@@ -108,23 +110,22 @@ async fn explain_stored(
         let head = &candidate.head;
         let mark = if selected.is_some_and(|selected| selected.index == index) { ", selected" } else { "" };
         let length = candidate.body.content_length().map_or_else(|| "?".to_owned(), size);
-        println!("stored    {}, {length}, {} ago{mark}", head.status, ago(now, head.freshness.response_time));
+        out!("stored    {}, {length}, {} ago{mark}", head.status, ago(now, head.freshness.response_time))?;
         for (name, value) in head.selecting.iter() {
             let value = value.map_or("(none)".into(), String::from_utf8_lossy);
-            println!("          for {name}: {value} (Vary, RFC 9111 §4.1)");
+            out!("          for {name}: {value} (Vary, RFC 9111 §4.1)")?;
         }
-        print_caching_headers(&head.fields);
+        print_caching_headers(&head.fields)?;
     }
-    println!();
+    out!("")?;
     if let Some(selected) = selected {
-        print_freshness(&candidates[selected.index].head, Some(selected));
+        print_freshness(&candidates[selected.index].head, Some(selected))?;
     }
-    print_now(reuse, &candidates);
-    Ok(())
+    Ok(print_now(reuse, &candidates)?)
 }
 
 /// Prints what would be done with the request now.
-fn print_now(reuse: Reuse, candidates: &Candidates) {
+fn print_now(reuse: Reuse, candidates: &Candidates) -> Result<(), OutputError> {
     let now = match reuse {
         Reuse::Fresh(selected) => {
             format!("served from the cache: fresh for {} more (RFC 9111 §4.2)", seconds(selected.ttl))
@@ -146,43 +147,40 @@ fn print_now(reuse: Reuse, candidates: &Candidates) {
                 .to_owned()
         }
     };
-    println!("now       {now}");
+    out!("now       {now}")
 }
 
 /// Prints how long a response is fresh, and what may be done with it after that.
-fn print_freshness(head: &StoredHead, selected: Option<Selected>) {
+fn print_freshness(head: &StoredHead, selected: Option<Selected>) -> Result<(), OutputError> {
     let freshness = &head.freshness;
-    println!(
+    out!(
         "fresh     for {}, from {}",
         duration(freshness.lifetime.lifetime.as_secs()),
         freshness.lifetime.from.name()
-    );
+    )?;
     if let Some(selected) = selected {
-        println!("age       {} (RFC 9111 §4.2.3)", duration(selected.age.as_secs()));
+        out!("age       {} (RFC 9111 §4.2.3)", duration(selected.age.as_secs()))?;
     }
-    let flag = |is: bool, text: &str| is.then(|| println!("          {text}"));
-    flag(freshness.no_cache, "no-cache: revalidated before every use (§5.2.2.4)");
-    flag(freshness.must_revalidate, "must-revalidate: never served stale (§5.2.2.2)");
-    flag(freshness.immutable, "immutable: not revalidated while it is fresh, even by a reload (RFC 8246)");
+    let flag = |is: bool, text: &str| if is { out!("          {text}") } else { Ok(()) };
+    flag(freshness.no_cache, "no-cache: revalidated before every use (§5.2.2.4)")?;
+    flag(freshness.must_revalidate, "must-revalidate: never served stale (§5.2.2.2)")?;
+    flag(freshness.immutable, "immutable: not revalidated while it is fresh, even by a reload (RFC 8246)")?;
     if let Some(window) = freshness.stale_while_revalidate {
-        println!(
+        out!(
             "stale     for {} more, served while it is revalidated (RFC 5861 §3)",
             duration(window.as_secs())
-        );
+        )?;
     }
     if let Some(window) = freshness.stale_if_error {
-        println!(
-            "stale     for {} more, served instead of an error (RFC 5861 §4)",
-            duration(window.as_secs())
-        );
+        out!("stale     for {} more, served instead of an error (RFC 5861 §4)", duration(window.as_secs()))?;
     }
     match head.validator() {
-        Some(Validator::Strong(tag)) => println!("validator {} (strong, RFC 9110 §8.8.3)", text(tag)),
-        Some(Validator::Weak(tag)) => println!("validator {} (weak, RFC 9110 §8.8.3)", text(tag)),
+        Some(Validator::Strong(tag)) => out!("validator {} (strong, RFC 9110 §8.8.3)", text(tag)),
+        Some(Validator::Weak(tag)) => out!("validator {} (weak, RFC 9110 §8.8.3)", text(tag)),
         Some(Validator::LastModified(date)) => {
-            println!("validator Last-Modified: {} (RFC 9110 §8.8.2)", text(date))
+            out!("validator Last-Modified: {} (RFC 9110 §8.8.2)", text(date))
         }
-        None => println!("validator none: fetched again once it is stale (RFC 9111 §4.3.1)"),
+        None => out!("validator none: fetched again once it is stale (RFC 9111 §4.3.1)"),
     }
 }
 
@@ -195,25 +193,26 @@ async fn explain_fetched(target: &TargetUri, headers: HeaderMap, rules: &Rules) 
     let fetched = origin.fetch(request).await.with_context(|| format!("can't fetch {target}"))?;
     let (response, _body) = fetched.into_parts();
     let response::Parts { status, headers: received, .. } = response;
-    println!("origin    {status}");
-    print_caching_headers(&received);
-    println!();
+    out!("origin    {status}")?;
+    print_caching_headers(&received)?;
+    out!("")?;
     let exchange = Exchange { request_time, response_time: SystemClock.now() };
     match rules.storable(target, &RequestHead::new(&Method::GET, &headers), status, &received, exchange) {
         Ok(head) => {
-            println!("storable  yes (RFC 9111 §3)");
-            print_freshness(&head, None);
+            out!("storable  yes (RFC 9111 §3)")?;
+            print_freshness(&head, None)?;
         }
-        Err(why) => println!("storable  no: {why}"),
+        Err(why) => out!("storable  no: {why}")?,
     }
     Ok(())
 }
 
 /// Prints the headers that matter to caching.
-fn print_caching_headers(headers: &HeaderMap) {
+fn print_caching_headers(headers: &HeaderMap) -> Result<(), OutputError> {
     for (name, value) in headers.iter().filter(|(name, _)| is_caching_header(name)) {
-        println!("          {name}: {}", text(value.as_bytes()));
+        out!("          {name}: {}", text(value.as_bytes()))?;
     }
+    Ok(())
 }
 
 /// Returns bytes as text in which control characters are escaped.

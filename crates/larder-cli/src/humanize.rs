@@ -2,6 +2,9 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+/// Longest duration on the command line. The sum of an instant and a longer one may not exist.
+const MAX_DURATION: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// Formats a number of bytes, such as `512 B`, `12.3 KiB`, `4.0 GiB`.
 pub(crate) fn size(bytes: u64) -> String {
     let mut amount = bytes as f64;
@@ -27,9 +30,10 @@ pub(crate) fn duration(secs: u64) -> String {
     }
 }
 
-/// Parses a duration from the command line, such as `250ms`, `5s`, `1m 30s`.
+/// Parses a duration of up to a century from the command line, such as `250ms`, `5s`, `1m 30s`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, &'static str> {
-    humantime::parse_duration(text).map_err(|_| "not a duration; e.g. 250ms, 5s or 10m")
+    let duration = humantime::parse_duration(text).map_err(|_| "not a duration; e.g. 250ms, 5s or 10m")?;
+    if duration > MAX_DURATION { Err("longer than 100 years") } else { Ok(duration) }
 }
 
 /// Parses an address to listen on from the command line.

@@ -6,20 +6,23 @@
 
 mod admin_client;
 mod client_args;
+mod console;
 mod explain;
 mod get;
 mod humanize;
+mod interrupt;
 mod output;
 mod proxy;
 mod purge;
 mod report;
 mod stats;
 mod store_url;
+mod url_argument;
 mod watch;
 
 use std::{io::IsTerminal as _, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 /// Chosen by measurement: see benches/RESULTS.md, and decision 084 for its version and the pages.
 #[global_allocator]
@@ -62,7 +65,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
     init_logging(cli.verbose);
     let result = match cli.command {
         Command::Proxy(args) => proxy::run(args),
@@ -74,8 +77,29 @@ fn main() -> ExitCode {
         Command::Stats(args) => stats::run(&args),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("larder: {error:#}");
+        if console::is_closed_pipe(&error) {
+            return ExitCode::SUCCESS;
+        }
+        console::note!("larder: {error:#}");
         ExitCode::from(if error.is::<store_url::UsageError>() { 2 } else { 1 })
+    })
+}
+
+/// Returns the command line, with the URL of the default store in the help of the commands that use
+/// it.
+fn command() -> clap::Command {
+    let default = format!(" [default: {}]", store_url::default_store());
+    ["get", "watch", "explain", "stats", "purge"].into_iter().fold(Cli::command(), |cli, name| {
+        cli.mut_subcommand(name, |command| {
+            command.mut_arg("store", |arg| {
+                let short = arg.get_help().map(ToString::to_string).unwrap_or_default();
+                let long = arg.get_long_help().map_or_else(|| short.clone(), ToString::to_string);
+                // The first line of the long help is the short one.
+                let rest = long.strip_prefix(&*short).unwrap_or_default().to_owned();
+                let short = short + &default;
+                arg.long_help(format!("{short}{rest}")).help(short)
+            })
+        })
     })
 }
 
@@ -89,5 +113,11 @@ fn init_logging(verbose: u8) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env();
     let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
     let colors = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colors).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colors)
+        // Otherwise it panics if standard error is closed.
+        .log_internal_errors(false)
+        .init();
 }

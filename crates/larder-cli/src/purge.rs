@@ -10,14 +10,17 @@ use larder::core::{
 
 use crate::{
     admin_client::AdminArgs,
-    client_args::{PRIVATE, parse_target, runtime},
+    client_args::{PRIVATE, runtime},
+    console::{note, out},
     store_url::{self, UsageError},
+    url_argument::parse_target,
 };
 
 /// Remove stored responses, or mark them stale.
 ///
 /// Choose what to purge with --url, --tag, --prefix or --all, and where with --store or --admin.
-/// A store in the memory of a proxy can only be purged with --admin.
+/// Without either it is the cache of `larder get`. A store in the memory of a proxy can only be
+/// purged with --admin.
 ///
 /// Once the command has returned, no process serves a removed response from the store. A proxy with
 /// a near tier in memory also has copies: over Redis, it removes them a moment later; over a disk
@@ -25,14 +28,17 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(
     group = clap::ArgGroup::new("selection").required(true),
-    group = clap::ArgGroup::new("location").required(true).args(["store", "admin"]),
-    override_usage = "larder purge --url <URL> <WHERE>
-       larder purge --tag <GROUP> --of <ORIGIN> <WHERE>
-       larder purge --prefix <PREFIX> <WHERE>
-       larder purge --all <WHERE>
+    group = clap::ArgGroup::new("location").args(["store", "admin"]),
+    override_usage = "larder purge --url <URL> [WHERE]
+       larder purge --tag <GROUP> --of <ORIGIN> [WHERE]
+       larder purge --prefix <PREFIX> [WHERE]
+       larder purge --all [WHERE]
 
-WHERE: --store <STORE> or --admin <URL>",
+WHERE: --store <STORE> or --admin <URL>; otherwise the cache of `larder get`",
     after_help = "Examples:
+  # One page, from the cache of `larder get`.
+  larder purge --url https://example.com/page
+
   # One page, through a running proxy.
   larder purge --url https://example.com/page \\
     --admin http://127.0.0.1:9321
@@ -98,8 +104,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             // The responses of `larder get`, and those of a proxy in all forms.
             let below = below.and_with_extra(PRIVATE.as_bytes()).and_forms();
             match purge_all(&store, &below.scopes(), args.soft).await? {
-                Some(count) if !args.soft => println!("{verb} {count}"),
-                count => println!("{verb} {prefix}{}", in_parentheses(count)),
+                Some(count) if !args.soft => out!("{verb} {count}")?,
+                count => out!("{verb} {prefix}{}", in_parentheses(count))?,
             }
             return Ok(ExitCode::SUCCESS);
         }
@@ -109,18 +115,18 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 let rules = KeyRules::default().with_partitioned(true);
                 let page = PurgeUrl::parse(target.as_str(), &rules)?.and_with_extra(PRIVATE.as_bytes());
                 match purge_all(&store, &page.scopes(), args.soft).await? {
-                    Some(count) => println!("{verb} {count}"),
-                    None => println!("{verb} {url}"),
+                    Some(count) => out!("{verb} {count}")?,
+                    None => out!("{verb} {url}")?,
                 }
             }
             (_, Some(tag)) => {
                 let group = group(args.of.as_deref().unwrap_or_default(), tag)?;
                 let count = purge(&store, Scope::Group(&group), args.soft).await?;
-                println!("{verb} the group {tag}{}", in_parentheses(count));
+                out!("{verb} the group {tag}{}", in_parentheses(count))?;
             }
             _ => {
                 let count = purge(&store, Scope::All, args.soft).await?;
-                println!("{verb} everything{}", in_parentheses(count));
+                out!("{verb} everything{}", in_parentheses(count))?;
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -140,10 +146,10 @@ async fn purge_through(admin: &str, args: &Args) -> anyhow::Result<ExitCode> {
     };
     warn_of_silent(number("acknowledged").unwrap_or(0), number("unacknowledged").unwrap_or(0));
     match number("removed") {
-        Some(count) => println!("removed {count}{tiers}"),
+        Some(count) => out!("removed {count}{tiers}")?,
         None => {
             let purged = response["purged"].as_str().unwrap_or_default();
-            println!("purged {purged}{}{tiers}", in_parentheses(number("entries")));
+            out!("purged {purged}{}{tiers}", in_parentheses(number("entries")))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -183,7 +189,7 @@ async fn purge(
 /// Warns of processes that have not confirmed that they removed their near copies.
 fn warn_of_silent(acknowledged: u64, unacknowledged: u64) {
     if unacknowledged > 0 {
-        eprintln!(
+        note!(
             "larder: {unacknowledged} of {} processes with near copies have not confirmed it; they serve none until they have",
             acknowledged + unacknowledged
         );

@@ -11,7 +11,11 @@ use http::StatusCode;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use larder::client::{CacheOutcome, Error, Response};
 
-use crate::humanize::size;
+use crate::{
+    console::{OutputError, note, out},
+    humanize::size,
+    url_argument::without_password,
+};
 
 /// Shortest body, in bytes, that gets a progress bar of its own.
 const LONG_BODY: u64 = 1 << 20;
@@ -19,11 +23,23 @@ const LONG_BODY: u64 = 1 << 20;
 /// Prints and counts the results of fetches as they complete.
 pub(crate) struct Report {
     json: bool,
+    verbosity: Verbosity,
     /// The group of all bars, and the bar for the whole run. With bars, only failures are printed
     /// as lines.
     bars: Option<(MultiProgress, ProgressBar)>,
     started: Instant,
     counts: Counts,
+}
+
+/// What is printed to standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verbosity {
+    /// Lines, errors, progress and the summary.
+    All,
+    /// Only errors.
+    Errors,
+    /// Nothing.
+    Nothing,
 }
 
 /// The totals of the summary.
@@ -56,8 +72,9 @@ impl Report {
     /// It has progress bars if there may be more than one fetch and standard error is a terminal,
     /// except with `json`.
     #[expect(clippy::disallowed_methods, reason = "a stopwatch for a person")]
-    pub(crate) fn new(total: Option<u64>, json: bool) -> Self {
-        let show_bars = !json && total != Some(1) && std::io::stderr().is_terminal();
+    pub(crate) fn new(total: Option<u64>, json: bool, verbosity: Verbosity) -> Self {
+        let show_bars =
+            !json && verbosity == Verbosity::All && total != Some(1) && std::io::stderr().is_terminal();
         let bars = show_bars.then(|| {
             let bars = MultiProgress::new();
             let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
@@ -68,7 +85,7 @@ impl Report {
             bar.enable_steady_tick(Duration::from_millis(250));
             (bars.clone(), bars.add(bar))
         });
-        Self { json, bars, started: Instant::now(), counts: Counts::default() }
+        Self { json, verbosity, bars, started: Instant::now(), counts: Counts::default() }
     }
 
     /// Adds a progress bar for one body, if it is long and there are bars.
@@ -81,7 +98,11 @@ impl Report {
     }
 
     /// Reports a response. Returns whether its status counts as a success.
-    pub(crate) fn completed(&mut self, fetch: &CompletedFetch<'_>) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if standard output cannot be written.
+    pub(crate) fn completed(&mut self, fetch: &CompletedFetch<'_>) -> Result<bool, OutputError> {
         let CompletedFetch { url, response, length, file } = *fetch;
         let (status, cache_status) = (response.status(), response.cache_status());
         let success = is_success_or_redirect(status);
@@ -92,30 +113,41 @@ impl Report {
                 "cache_status": cache_status.to_string(), "age": response.age().map(|age| age.as_secs()), "bytes": length,
                 "file": file.map(|file| file.display().to_string()),
             });
-            println!("{line}");
+            out!("{line}")?;
         } else if !success || self.bars.is_none() {
-            self.line(&format!("{} {url} ({cache_status}, {length} bytes)", status.as_u16()));
+            let url = without_password(url);
+            self.line(&format!("{} {url} ({cache_status}, {length} bytes)", status.as_u16()), !success);
         }
         self.step();
-        success
+        Ok(success)
     }
 
     /// Reports a fetch that ended with an error.
-    pub(crate) fn failed(&mut self, url: &str, error: &anyhow::Error) {
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if standard output cannot be written.
+    pub(crate) fn failed(&mut self, url: &str, error: &anyhow::Error) -> Result<(), OutputError> {
         self.counts.failed += 1;
+        let of_request = error.downcast_ref::<Error>();
+        // The error of a request contains its innermost cause already.
+        let text = of_request.map_or_else(|| format!("{error:#}"), Error::to_string);
         if self.json {
-            let kind = error.downcast_ref::<Error>().map(|error| format!("{:?}", error.kind()));
-            println!("{}", serde_json::json!({ "url": url, "error": format!("{error:#}"), "kind": kind }));
+            // The name of the kind, without its limit or time.
+            let kind = of_request.map(|error| format!("{:?}", error.kind()));
+            let kind = kind.as_deref().and_then(|kind| kind.split('(').next());
+            out!("{}", serde_json::json!({ "url": url, "error": text, "kind": kind }))?;
         } else {
             // Some errors contain the URL already.
-            let has_url = error.downcast_ref::<Error>().is_some_and(|error| error.url().is_some());
-            let text = match error.downcast_ref::<Error>() {
-                Some(error) => error.to_string(),
-                None => format!("{error:#}"),
-            };
-            self.line(&if has_url { format!("larder: {text}") } else { format!("larder: {url}: {text}") });
+            let url = without_password(url);
+            let has_url = of_request.is_some_and(|error| error.url().is_some()) || text.contains(&url);
+            self.line(
+                &if has_url { format!("larder: {text}") } else { format!("larder: {url}: {text}") },
+                true,
+            );
         }
         self.step();
+        Ok(())
     }
 
     /// Prints the summary, unless there was only one fetch or the output is JSON.
@@ -124,18 +156,20 @@ impl Report {
             bar.finish_and_clear();
             let _ = bars.clear();
         }
-        if self.json || self.counts.total() < 2 && !interrupted {
+        if self.json || self.verbosity != Verbosity::All || self.counts.total() < 2 && !interrupted {
             return;
         }
         let prefix = if interrupted { "interrupted after " } else { "" };
-        eprintln!("{prefix}{} in {:.2} s", self.counts.summary(), self.started.elapsed().as_secs_f64());
+        note!("{prefix}{} in {:.2} s", self.counts.summary(), self.started.elapsed().as_secs_f64());
     }
 
     /// Prints a line to standard error, above the bars if there are any.
-    fn line(&self, text: &str) {
-        match &self.bars {
-            Some((bars, _)) => drop(bars.println(text)),
-            None => eprintln!("{text}"),
+    fn line(&self, text: &str, is_error: bool) {
+        match (self.verbosity, &self.bars) {
+            (Verbosity::Nothing, _) => {}
+            (Verbosity::Errors, _) if !is_error => {}
+            (_, Some((bars, _))) => drop(bars.println(text)),
+            (_, None) => note!("{text}"),
         }
     }
 

@@ -7,12 +7,14 @@ use std::process::ExitCode;
 use larder::{
     core::{Clock as _, SystemClock, Timestamp},
     disk::DiskStats,
+    proxy::redact_url,
     redis::RedisStats,
 };
 
 use crate::{
     admin_client::AdminArgs,
     client_args::runtime,
+    console::{OutputError, out},
     humanize::{duration, size},
     store_url::{self, OpenStore},
 };
@@ -34,7 +36,7 @@ use crate::{
   # A proxy that was started with --admin 127.0.0.1:9321.
   larder stats --admin http://127.0.0.1:9321")]
 pub(crate) struct Args {
-    /// Store to inspect: disk:PATH or redis://HOST [default: disk, in ~/.cache/larder/http].
+    /// Store to inspect: disk:PATH or redis://HOST.
     #[arg(long, value_name = "STORE", conflicts_with = "admin")]
     store: Option<String>,
     #[command(flatten)]
@@ -50,18 +52,28 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         if let Some(admin) = &args.admin.admin {
             let stats = args.admin.get(admin, "stats").await?;
             if args.json {
-                println!("{stats}")
+                out!("{stats}")?
             } else {
-                print_proxy(&stats)
+                print_proxy(&stats)?
             }
             return Ok(ExitCode::SUCCESS);
         }
+        let address = args.store.as_deref().map_or_else(store_url::default_store, redact_url);
         match store_url::open_shared(args.store.as_deref()).await? {
             OpenStore::Disk(store) => {
                 let (stats, now) = (store.stats().await?, SystemClock.now());
-                if args.json { println!("{}", disk_json(&stats, now)) } else { print_disk(&stats, now) }
+                match args.json {
+                    true => out!("{}", with_address(disk_json(&stats, now), &address))?,
+                    false => print_disk(&stats, now, &address)?,
+                }
             }
-            OpenStore::Redis(store) => print_redis(&store.stats().await?, args.json),
+            OpenStore::Redis(store) => {
+                let stats = store.stats().await?;
+                match args.json {
+                    true => out!("{}", with_address(redis_json(&stats), &address))?,
+                    false => print_redis(&stats, &address)?,
+                }
+            }
             OpenStore::Memory(_) => {}
         }
         anyhow::Ok(ExitCode::SUCCESS)
@@ -90,20 +102,23 @@ fn redis_json(stats: &RedisStats) -> serde_json::Value {
     serde_json::json!({ "entries": stats.entries, "server_bytes": stats.server_bytes })
 }
 
+/// Adds the URL of the store to its statistics.
+fn with_address(mut stats: serde_json::Value, address: &str) -> serde_json::Value {
+    stats["store"] = address.into();
+    stats
+}
+
 /// Prints the statistics of a Redis store.
-fn print_redis(stats: &RedisStats, as_json: bool) {
-    if as_json {
-        println!("{}", redis_json(stats));
-    } else {
-        println!("entries   {}", stats.entries);
-        println!("memory    {}, used by the servers for all their data", size(stats.server_bytes));
-    }
+fn print_redis(stats: &RedisStats, address: &str) -> Result<(), OutputError> {
+    out!("store     {address}")?;
+    out!("entries   {}", stats.entries)?;
+    out!("memory    {}, used by the servers for all their data", size(stats.server_bytes))
 }
 
 /// Prints the statistics of a running proxy.
-fn print_proxy(stats: &serde_json::Value) {
+fn print_proxy(stats: &serde_json::Value) -> Result<(), OutputError> {
     let count = |value: &serde_json::Value| value.as_u64().unwrap_or_default();
-    println!("uptime    {}", duration(count(&stats["uptime_seconds"])));
+    out!("uptime    {}", duration(count(&stats["uptime_seconds"])))?;
     let none = serde_json::Map::new();
     let requests = stats["requests"].as_object().unwrap_or(&none);
     let all: u64 = requests.values().map(count).sum();
@@ -112,29 +127,30 @@ fn print_proxy(stats: &serde_json::Value) {
         .filter(|(_, value)| count(value) > 0)
         .map(|(outcome, value)| format!("{} {outcome}", count(value)))
         .collect();
-    println!("requests  {all}{}{}", if each.is_empty() { "" } else { ": " }, each.join(", "));
-    println!("stored    {}, {} not storable", count(&stats["stored"]), count(&stats["not_stored"]));
+    out!("requests  {all}{}{}", if each.is_empty() { "" } else { ": " }, each.join(", "))?;
+    out!("stored    {}, {} not storable", count(&stats["stored"]), count(&stats["not_stored"]))?;
     let evicted = count(&stats["variants_evicted"]);
     if evicted > 0 {
-        println!("variants  {evicted} evicted, from pages with more variants than are stored");
+        out!("variants  {evicted} evicted, from pages with more variants than are stored")?;
     }
     for store in stats["stores"].as_array().into_iter().flatten() {
         let entries = count(&store["entries"]) + count(&store["keys"]);
         let bytes = count(&store["bytes"]) + count(&store["server_bytes"]);
-        println!("in store  {entries} entries, {}", size(bytes));
+        out!("in store  {entries} entries, {}", size(bytes))?;
     }
     for origin in stats["origins"].as_array().into_iter().flatten() {
         let health = if origin["healthy"] == true { "healthy" } else { "UNHEALTHY" };
-        println!("origin    {} {health}", origin["url"].as_str().unwrap_or_default());
+        out!("origin    {} {health}", origin["url"].as_str().unwrap_or_default())?;
     }
     let faults = count(&stats["broken_bodies"]) + count(&stats["store_failures"]);
     if faults > 0 {
-        println!(
+        out!(
             "faults    {} incomplete bodies from origins, {} failed store operations",
             count(&stats["broken_bodies"]),
             count(&stats["store_failures"])
-        );
+        )?;
     }
+    Ok(())
 }
 
 /// Returns the 10th, 50th and 90th percentile and the maximum of the entries' ages, in seconds.
@@ -160,22 +176,21 @@ fn disk_json(stats: &DiskStats, now: Timestamp) -> serde_json::Value {
 }
 
 /// Prints the statistics of a disk store.
-fn print_disk(stats: &DiskStats, now: Timestamp) {
+fn print_disk(stats: &DiskStats, now: Timestamp, address: &str) -> Result<(), OutputError> {
+    out!("store     {address}")?;
     let share = |part: u64, whole: u64| 100.0 * part as f64 / whole.max(1) as f64;
     let lookups = stats.hits + stats.misses;
-    println!("entries   {}", stats.entries);
+    out!("entries   {}", stats.entries)?;
     let full = share(stats.bytes, stats.max_bytes);
-    println!("size      {} of {} ({full:.0} %)", size(stats.bytes), size(stats.max_bytes));
-    println!("hits      {} of {lookups} lookups ({:.1} %)", stats.hits, share(stats.hits, lookups));
-    println!("stored    {}, {} evicted", stats.stored, stats.evicted);
+    out!("size      {} of {} ({full:.0} %)", size(stats.bytes), size(stats.max_bytes))?;
+    out!("hits      {} of {lookups} lookups ({:.1} %)", stats.hits, share(stats.hits, lookups))?;
+    out!("stored    {}, {} evicted", stats.stored, stats.evicted)?;
     if let Some([p10, p50, p90, oldest]) = ages(&stats.arrived, now) {
         let [p10, p50, p90, oldest] = [p10, p50, p90, oldest].map(duration);
-        println!("age       10 % up to {p10}, 50 % up to {p50}, 90 % up to {p90}, oldest {oldest}");
+        out!("age       10 % up to {p10}, 50 % up to {p50}, 90 % up to {p90}, oldest {oldest}")?;
     }
     if stats.corrupt + stats.failed > 0 {
-        println!(
-            "faults    {} corrupt entries removed, {} file operations failed",
-            stats.corrupt, stats.failed
-        );
+        out!("faults    {} corrupt entries removed, {} file operations failed", stats.corrupt, stats.failed)?;
     }
+    Ok(())
 }

@@ -196,6 +196,14 @@ async fn open(url: &StoreUrl, redis: RedisOptions) -> anyhow::Result<OpenStore> 
     })
 }
 
+/// Returns the URL of the default store for people: that of `larder get` and `larder watch`.
+pub(crate) fn default_store() -> String {
+    match user_cache_dir() {
+        Ok(path) => format!("disk:{}", path.display()),
+        Err(_) => "disk, but HOME is not set".to_owned(),
+    }
+}
+
 /// Returns the directory of the default store: `larder/http` in the user's cache directory.
 fn user_cache_dir() -> anyhow::Result<PathBuf> {
     use etcetera::BaseStrategy as _;

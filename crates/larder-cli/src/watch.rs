@@ -8,9 +8,12 @@ use http::HeaderValue;
 use larder::client::{RefreshEvent, RefreshOutcome, Schedule, Validators};
 
 use crate::{
-    client_args::{ClientArgs, parse_target, runtime, until_interrupted},
+    client_args::{ClientArgs, runtime},
+    console::{OutputError, note, out},
     humanize::parse_duration,
+    interrupt::{end_by_interrupt, until_interrupted},
     store_url::UsageError,
+    url_argument::{parse_argument, without_password},
 };
 
 /// Fetch pages on a schedule, and print what has changed.
@@ -77,9 +80,9 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    for url in &args.urls {
-        parse_target(url, "larder watch")?;
-    }
+    let urls = args.urls.iter().map(|url| parse_argument(url, "larder watch"));
+    let urls: HashSet<_> =
+        urls.map(|url| Ok(args.client.without_overridden_user(url?))).collect::<Result<_, UsageError>>()?;
     args.client.check()?;
     let schedule = match (&args.cron, args.every) {
         (Some(expression), _) => {
@@ -95,16 +98,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     runtime()?.block_on(async {
         let client = args.client.client().await?;
         let (refresher, mut events) = client.refresher().jitter(args.jitter).start();
-        let urls: HashSet<_> = args.urls.iter().collect();
         for url in &urls {
-            refresher.add(url.as_str(), schedule.clone())?;
+            refresher.add(url.clone(), schedule.clone())?;
         }
         let mut failed = false;
         let mut remaining = urls.len();
         let watching = async {
             while let Some(event) = events.next().await {
                 failed |= matches!(event.outcome, RefreshOutcome::Failed(_) | RefreshOutcome::ErrorStatus(_));
-                print_event(args, &event);
+                print_event(args, &event)?;
                 if let (Some(exec), RefreshOutcome::Changed { before: Some(_), .. }) = (&exec, &event.outcome)
                 {
                     execute(exec, event.url.as_str()).await;
@@ -114,11 +116,26 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                     break;
                 }
             }
+            Ok::<_, OutputError>(())
         };
-        until_interrupted(watching).await;
-        refresher.stop().await;
-        client.cache().drain(Duration::from_secs(5)).await;
-        Ok(if args.once && failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
+        let watched = until_interrupted(watching).await;
+        let ending = async {
+            // A run in progress may take as long as its server likes.
+            if matches!(watched, Some(Ok(()))) {
+                refresher.stop().await;
+            }
+            client.cache().drain(Duration::from_secs(5)).await;
+        };
+        until_interrupted(ending).await;
+        match watched {
+            // Without --once, this is how the command ends.
+            None if args.once => Ok(end_by_interrupt()),
+            None => Ok(ExitCode::SUCCESS),
+            Some(result) => {
+                result?;
+                Ok(if args.once && failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
+            }
+        }
     })
 }
 
@@ -138,16 +155,18 @@ async fn execute(command: &[String], url: &str) {
     let result = command.status().await.with_context(|| format!("can't run {program}"));
     match result {
         Ok(status) if status.success() => {}
-        Ok(status) => eprintln!("larder: --exec: {program} failed: {status}"),
-        Err(error) => eprintln!("larder: --exec: {error:#}"),
+        Ok(status) => note!("larder: --exec: {program} failed: {status}"),
+        Err(error) => note!("larder: --exec: {error:#}"),
     }
 }
 
 /// Prints the result of one fetch: changes to standard output, failures to standard error.
-fn print_event(args: &Args, RefreshEvent { url, outcome, .. }: &RefreshEvent) {
+fn print_event(args: &Args, RefreshEvent { url, outcome, .. }: &RefreshEvent) -> Result<(), OutputError> {
+    let shown = without_password(url.as_str());
     let now = jiff::Zoned::now();
     if args.json {
-        let mut line = serde_json::json!({ "time": now.timestamp().to_string(), "url": url.as_str(), "what": outcome.name() });
+        let mut line =
+            serde_json::json!({ "time": now.timestamp().to_string(), "url": shown, "what": outcome.name() });
         match outcome {
             RefreshOutcome::Changed { before, now } => {
                 line["before"] = before.as_ref().map_or(serde_json::Value::Null, validators_json);
@@ -157,19 +176,24 @@ fn print_event(args: &Args, RefreshEvent { url, outcome, .. }: &RefreshEvent) {
             RefreshOutcome::Failed(error) => line["error"] = error.to_string().into(),
             _ => {}
         }
-        println!("{line}");
-        return;
+        return out!("{line}");
     }
     let time = now.strftime("%F %T");
     match outcome {
-        RefreshOutcome::Unchanged if args.once => println!("{time} unchanged {url}"),
-        RefreshOutcome::Unchanged => {}
-        RefreshOutcome::Changed { before: None, .. } => println!("{time} first seen {url}"),
+        RefreshOutcome::Unchanged if args.once => out!("{time} unchanged {shown}"),
+        RefreshOutcome::Unchanged => Ok(()),
+        RefreshOutcome::Changed { before: None, .. } => out!("{time} first seen {shown}"),
         RefreshOutcome::Changed { before: Some(before), now } => {
-            println!("{time} changed {url}{}", describe_change(before, now));
+            out!("{time} changed {shown}{}", describe_change(before, now))
         }
-        RefreshOutcome::Failed(error) => eprintln!("{time} failed {error}"),
-        outcome => eprintln!("{time} {outcome} {url}"),
+        RefreshOutcome::Failed(error) => {
+            note!("{time} failed {error}");
+            Ok(())
+        }
+        outcome => {
+            note!("{time} {outcome} {shown}");
+            Ok(())
+        }
     }
 }
 

@@ -4,6 +4,7 @@ mod process;
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
+    os::unix::process::ExitStatusExt as _,
     path::Path,
     process::{Command, Output, Stdio},
     sync::{
@@ -168,7 +169,7 @@ fn ctrl_c_keeps_what_is_complete() {
     }
     interrupt(&process);
     let (output, _, errors) = texts(process.wait_with_output().expect("it ends"));
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.signal(), Some(2));
     assert!(errors.contains("interrupted after 1 miss"), "{errors}");
     assert_eq!(files(), 1);
     let (_, _, how) = run(cache.path(), &["get", "--only-if-cached", &whole]);

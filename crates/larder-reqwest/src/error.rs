@@ -54,6 +54,10 @@ pub enum ErrorKind {
     /// ([`CacheMode::OnlyIfCached`](larder_core::CacheMode::OnlyIfCached),
     /// [`CacheMode::Offline`](larder_core::CacheMode::Offline)), and no usable one is stored.
     NotCached,
+    /// Nothing was sent: the host requested with `Retry-After` that nothing is sent to it for this
+    /// time, and no usable response is stored. See
+    /// [`Retry::max_retry_after`](crate::Retry::max_retry_after).
+    HostBlocked(std::time::Duration),
     /// The body is longer than this limit in bytes; see
     /// [`max_body`](crate::CachedClientBuilder::max_body).
     BodyTooLarge(u64),
@@ -158,6 +162,11 @@ impl fmt::Display for Error {
             ErrorKind::NotCached => {
                 f.write_str("not in the cache, and the request must not be sent to the origin")?
             }
+            ErrorKind::HostBlocked(left) => write!(
+                f,
+                "not sent, since the host requested a pause (Retry-After) that lasts {} s more",
+                left.as_secs_f64().ceil()
+            )?,
             ErrorKind::BodyTooLarge(limit) => write!(
                 f,
                 "the body is longer than {limit} bytes (raise max_body, or read it chunk by chunk with chunk())"

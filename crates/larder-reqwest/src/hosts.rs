@@ -1,19 +1,33 @@
-//! Limits the requests in flight to each host, and records the hosts that are paused.
+//! Limits the requests in flight to each host, and records the hosts that are paused, or blocked
+//! until their `Retry-After` has passed.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use tokio::time::Instant;
 
 /// Counter of the requests in flight to each host.
 #[derive(Debug)]
 pub(crate) struct Hosts {
     limit: usize,
     in_flight: HashMap<Box<str>, usize, foldhash::fast::RandomState>,
+    /// Hosts of which the requests wait.
     paused: HashSet<Box<str>, foldhash::fast::RandomState>,
+    /// Hosts to which nothing is sent, and until when.
+    blocked: HashMap<Box<str>, Instant, foldhash::fast::RandomState>,
 }
 
 impl Hosts {
     /// Creates a counter that allows `limit` requests at once to each host, at least 1.
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit: limit.max(1), in_flight: HashMap::default(), paused: HashSet::default() }
+        Self {
+            limit: limit.max(1),
+            in_flight: HashMap::default(),
+            paused: HashSet::default(),
+            blocked: HashMap::default(),
+        }
     }
 
     /// Sets the number of requests at once to each host, at least 1.
@@ -58,5 +72,25 @@ impl Hosts {
     /// Ends the pause of a host.
     pub(crate) fn resume(&mut self, host: &str) {
         self.paused.remove(host);
+    }
+
+    /// Blocks a host for this time. A block that ends later remains.
+    pub(crate) fn block(&mut self, host: &str, time: Duration) {
+        // A time that cannot be represented is longer than any program runs.
+        let century = Duration::from_secs(100 * 365 * 24 * 3600);
+        let until = Instant::now() + time.min(century);
+        let end = self.blocked.entry(host.into()).or_insert(until);
+        *end = until.max(*end);
+    }
+
+    /// Returns how long a host is still blocked.
+    pub(crate) fn blocked_for(&mut self, host: &str) -> Option<Duration> {
+        let until = *self.blocked.get(host)?;
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            self.blocked.remove(host);
+            return None;
+        }
+        Some(left)
     }
 }

@@ -9,6 +9,7 @@ mod codings;
 mod cookies;
 mod deadline;
 mod defaults;
+mod download;
 mod error;
 mod hosts;
 #[cfg(feature = "middleware")]
@@ -28,11 +29,12 @@ mod service;
 mod text;
 mod unseen_redirects;
 
-pub use batch::{Batch, Fetched};
+pub use batch::{Batch, Fetched, HostPause};
 #[cfg(feature = "blocking")]
 pub use blocking::{BlockingClient, BlockingRequest, BlockingResponse};
 pub use builder::CachedClientBuilder;
 pub use client::CachedClient;
+pub use download::{Download, Part};
 pub use error::{Error, ErrorKind};
 pub use larder_core::{CacheMode, CacheOutcome, CacheStatus, Overrides, ResponseContext};
 #[cfg(feature = "middleware")]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use http::{
     HeaderMap,
-    header::{AUTHORIZATION, HOST},
+    header::{AUTHORIZATION, Entry, HOST},
 };
 use larder_core::{
     CacheKey, TargetError,
@@ -72,4 +72,17 @@ pub(crate) fn use_userinfo(client: &reqwest::Client, request: &mut Request) {
 pub(crate) fn head_of(request: &Request) -> Option<http::Request<()>> {
     let copy = http::Request::<reqwest::Body>::try_from(request.try_clone()?).ok()?;
     Some(copy.map(|_| ()))
+}
+
+/// Adds the default headers that a request does not have, each with all its values.
+pub(crate) fn add_missing(headers: &mut HeaderMap, defaults: &HeaderMap) {
+    for name in defaults.keys() {
+        if let Entry::Vacant(entry) = headers.entry(name) {
+            let mut values = defaults.get_all(name).iter().cloned();
+            if let Some(first) = values.next() {
+                let mut entry = entry.insert_entry(first);
+                values.for_each(|value| entry.append(value));
+            }
+        }
+    }
 }

@@ -3,10 +3,10 @@
 use std::{fmt, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use larder_core::{CacheMode, Overrides};
 
-use crate::{CachedClient, Error, Response, request_options::RequestOptions};
+use crate::{CachedClient, Download, Error, Response, Retry, request_options::RequestOptions};
 
 /// A builder of a request, with the methods of reqwest's builder and the cache options. Invalid
 /// parts are reported by [`send`](Self::send).
@@ -236,6 +236,27 @@ impl RequestBuilder {
     /// Returns an [`Error`] if a part of the request is invalid, such as its URL or a header.
     pub fn build(self) -> Result<reqwest::Request, Error> {
         Ok(self.request.build()?)
+    }
+
+    /// Sends the request, and returns a [`Download`], which continues a body that breaks off.
+    ///
+    /// # Errors
+    ///
+    /// Returns an [`Error`] if there is no response; see [`send`](Self::send). `retry` concerns
+    /// only the body.
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped at any point; see [`send`](Self::send).
+    pub async fn download(self, retry: impl Into<Retry>) -> Result<Download, Error> {
+        let again = self.try_clone();
+        Ok(Download::new(again, self.send().await?, retry))
+    }
+
+    /// Returns whether the method is GET and every part of the request is valid.
+    pub(crate) fn is_get(&self) -> bool {
+        let request = self.request.try_clone().and_then(|request| request.build().ok());
+        request.is_some_and(|request| request.method() == Method::GET)
     }
 
     /// Clones the request. Returns `None` if its body is a stream, which can be sent only once.

@@ -86,6 +86,11 @@ impl Response {
         self
     }
 
+    /// Continues the body with that of another response, which has the rest.
+    pub(crate) fn continue_with(&mut self, rest: Self) {
+        self.body = rest.body;
+    }
+
     /// Limits the time for reading the body.
     pub(crate) fn within(mut self, deadline: Deadline) -> Self {
         self.body = deadline.limit(self.body);

@@ -2,20 +2,22 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
+use http::{HeaderMap, Method, StatusCode, header::RETRY_AFTER};
 use larder_core::{Clock as _, SystemClock, policy::parse_http_date};
 
-use crate::{Error, Response};
+use crate::{Error, ErrorKind, Response};
 
-/// Longest pause that a server's `Retry-After` can request. Longer values are cut to it.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// Longest pause that a server's `Retry-After` can request, unless the caller sets another.
+pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// A policy for retries of failed requests, with exponential backoff and jitter; see
 /// [`Batch::retry`](crate::Batch::retry).
 ///
 /// Transient errors ([`Error::is_transient`]) and the status codes 429, 502, 503 and 504 are
-/// retried. The `Retry-After` (RFC 9110 §10.2.3) of a 429 or 503 lengthens the pause, up to one
-/// hour.
+/// retried. The `Retry-After` (RFC 9110 §10.2.3) of a 429 or 503 lengthens the pause, up to
+/// [`max_retry_after`](Self::max_retry_after). Requests with a method that is not idempotent, such
+/// as POST, are retried only if the server has not begun to process them: if there is no
+/// connection, or the status is 429 or 503.
 ///
 /// ```
 /// use std::time::Duration;
@@ -34,6 +36,11 @@ pub struct Retry {
     pub base_delay: Duration,
     /// Longest pause, without a `Retry-After`. Default: 30 s.
     pub max_delay: Duration,
+    /// Longest pause that a server can request with `Retry-After`. Default: one hour.
+    ///
+    /// If it requests a longer one, nothing more is sent to that host: neither the retry nor, in a
+    /// [`Batch`](crate::Batch), its other URLs.
+    pub max_retry_after: Duration,
 }
 
 impl Retry {
@@ -44,6 +51,7 @@ impl Retry {
             max_retries: times,
             base_delay: Duration::from_millis(250),
             max_delay: Duration::from_secs(30),
+            max_retry_after: MAX_RETRY_AFTER,
         }
     }
 
@@ -65,6 +73,14 @@ impl Retry {
     #[must_use]
     pub fn with_max_delay(mut self, max_delay: Duration) -> Self {
         self.max_delay = max_delay;
+        self
+    }
+
+    /// Sets the longest pause that a server can request with `Retry-After`
+    /// ([`max_retry_after`](Self::max_retry_after)).
+    #[must_use]
+    pub fn with_max_retry_after(mut self, max_retry_after: Duration) -> Self {
+        self.max_retry_after = max_retry_after;
         self
     }
 
@@ -92,11 +108,15 @@ pub(crate) fn jitter() -> f64 {
     f64::from(u16::from_le_bytes(random)) / f64::from(u16::MAX)
 }
 
-/// Returns whether a retry may have another result.
-pub(crate) fn is_retryable(result: &Result<Response, Error>) -> bool {
+/// Returns whether a retry of a request with this method may have another result, and does not
+/// repeat what the server may have done.
+pub(crate) fn is_retryable(method: &Method, result: &Result<Response, Error>) -> bool {
+    let is_repeatable = method.is_idempotent();
     match result {
-        Ok(response) => is_retryable_status(response.status()),
-        Err(error) => error.is_transient(),
+        Ok(response) if is_repeatable => is_retryable_status(response.status()),
+        Ok(response) => matches!(response.status().as_u16(), 429 | 503),
+        Err(error) if is_repeatable => error.is_transient(),
+        Err(error) => error.kind() == ErrorKind::Connect,
     }
 }
 
@@ -105,16 +125,15 @@ pub(crate) fn is_retryable_status(status: StatusCode) -> bool {
     matches!(status.as_u16(), 429 | 502 | 503 | 504)
 }
 
-/// Returns the pause that a response requests with `Retry-After`, at most one hour.
+/// Returns the pause that a response requests with `Retry-After`.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?;
     let seconds = value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok());
-    let pause = match seconds {
+    Some(match seconds {
         Some(seconds) => Duration::from_secs(seconds),
         None => {
             let now = SystemClock.now();
             parse_http_date(value.as_bytes(), now)?.since(now)
         }
-    };
-    Some(pause.min(MAX_RETRY_AFTER))
+    })
 }

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, Method, header::Entry};
+use http::{HeaderMap, Method};
 use larder_core::{
     Body, Cache, CacheKey, CacheMode, CacheResponse, FetchError, FetchOptions, Lookup, Miss, Origin,
     RequestHead,
@@ -182,11 +182,7 @@ impl Inner {
     /// Adds the client's default headers and the mode to a request. This happens once and not for
     /// each redirect, since headers that a redirect removes must not come back.
     fn prepare(&self, request: &mut Request, mode: CacheMode) {
-        for (name, value) in &self.default_headers {
-            if let Entry::Vacant(entry) = request.headers_mut().entry(name) {
-                entry.insert(value.clone());
-            }
-        }
+        parts::add_missing(request.headers_mut(), &self.default_headers);
         mode.apply(request.headers_mut());
         parts::use_userinfo(&self.http, request);
     }

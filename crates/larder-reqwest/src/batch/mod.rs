@@ -2,7 +2,10 @@
 //!
 //! No task is spawned: polling the stream drives the requests, and dropping it cancels those in
 //! flight. Backpressure bounds the memory: URLs are taken from their source only when there is a
-//! slot for them. `hosts` limits the requests to each host, `retry` decides what is retried.
+//! slot for them. `hosts` limits the requests to each host, `retry` decides what is retried, and
+//! `report` has what a batch reports.
+
+mod report;
 
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
@@ -11,23 +14,34 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use futures_core::Stream;
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use http::{Method, StatusCode};
 use reqwest::Url;
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
+pub use report::{Fetched, HostPause};
+
 use crate::{
-    CachedClient, Error, RequestBuilder, Response, Retry,
+    CachedClient, Error, ErrorKind, RequestBuilder, Response, Retry,
     hosts::Hosts,
     parts::{host, without_fragment},
     retry::{is_retryable, retry_after},
 };
+use report::is_pause_status;
 
 /// URLs that wait for a slot of their host, for each of the concurrent requests. With the default
 /// concurrency of 32 that is 256 URLs.
 const WAITING_PER_SLOT: usize = 8;
+
+/// How long nothing is sent to a host after a 429 without `Retry-After` that is not retried.
+const PAUSE_AFTER_429: Duration = Duration::from_secs(60);
+
+type MapRequest = Arc<dyn Fn(RequestBuilder) -> RequestBuilder + Send + Sync>;
+type OnPause = Arc<dyn Fn(&HostPause) + Send + Sync>;
 
 /// A stream of [`Fetched`] that fetches many URLs concurrently; created by
 /// [`CachedClient::fetch_all`].
@@ -68,25 +82,12 @@ pub struct Batch {
 
 struct Settings {
     concurrency: usize,
+    method: Method,
     retry: Retry,
     ordered: bool,
     streaming: bool,
-    map_request: Option<Arc<dyn Fn(RequestBuilder) -> RequestBuilder + Send + Sync>>,
-}
-
-/// The result of one URL of a [`Batch`].
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Fetched {
-    /// The URL in the form in which it was passed to the batch.
-    pub url: String,
-    /// The position of the URL among the distinct ones, from 0.
-    pub index: u64,
-    /// The response, or the error of the last attempt. A response with an error status, such as
-    /// 404, is not an error.
-    pub result: Result<Response, Error>,
-    /// Number of attempts, from 1. 0 if the URL could not be parsed.
-    pub attempts: u32,
+    map_request: Option<MapRequest>,
+    on_pause: Option<OnPause>,
 }
 
 /// A URL that is to be fetched or retried.
@@ -99,8 +100,8 @@ struct Job {
     attempts: u32,
 }
 
-/// A request that has ended, and its result.
-struct Done(Job, Result<Response, Error>);
+/// A request that has ended, its result, and the block of its host under which it was not sent.
+struct Done(Job, Result<Response, Error>, Option<Duration>);
 
 /// What the end of a pause allows.
 enum PauseEnd {
@@ -118,10 +119,12 @@ impl Batch {
             urls,
             settings: Settings {
                 concurrency: 32,
+                method: Method::GET,
                 retry: Retry::new(0),
                 ordered: false,
                 streaming: false,
                 map_request: None,
+                on_pause: None,
             },
             fingerprints: HashSet::default(),
             hosts: Hosts::new(6),
@@ -150,10 +153,25 @@ impl Batch {
     /// Sets how failed requests are retried: a number of retries, or a [`Retry`]. Default: no
     /// retries.
     ///
-    /// After a 429 or 503 with `Retry-After` that is to be retried, no request is sent to that host
-    /// for the requested time, at most one hour.
+    /// After a 429 or 503 with `Retry-After`, no request is sent to that host for the requested
+    /// time. If the request is to be retried, the other URLs of the host wait, too. If there are no
+    /// retries, or the time is longer than [`Retry::max_retry_after`], they fail at once with
+    /// [`ErrorKind::HostBlocked`], unless a stored response answers them.
     pub fn retry(mut self, retry: impl Into<Retry>) -> Self {
         self.settings.retry = retry.into();
+        self
+    }
+
+    /// Sets the method of all requests. Default: GET.
+    pub fn method(mut self, method: Method) -> Self {
+        self.settings.method = method;
+        self
+    }
+
+    /// Sets a function that is called when a host has requested a pause. A second call replaces the
+    /// first. Default: none; the pauses are logged.
+    pub fn on_pause(mut self, on_pause: impl Fn(&HostPause) + Send + Sync + 'static) -> Self {
+        self.settings.on_pause = Some(Arc::new(on_pause));
         self
     }
 
@@ -245,11 +263,14 @@ impl Batch {
     /// Starts one attempt. The slot of the host has already been acquired.
     fn run(&mut self, mut job: Job) {
         job.attempts += 1;
-        let request = self.client.get(job.url.clone());
+        let request = self.client.request(self.settings.method.clone(), job.url.clone());
         let request = match &self.settings.map_request {
             Some(map_request) => map_request(request),
             None => request,
         };
+        // A stored response can be used nevertheless.
+        let blocked = self.hosts.blocked_for(host(&job.url));
+        let request = if blocked.is_some() { request.only_if_cached() } else { request };
         let streaming = self.settings.streaming;
         let fetching = async move {
             let result = match request.send().await {
@@ -257,34 +278,67 @@ impl Batch {
                 Ok(response) => response.buffered().await,
                 Err(error) => Err(error),
             };
-            Done(job, result)
+            Done(job, result, blocked)
         };
         self.running.push(fetching.boxed());
     }
 
     /// Releases the host's slot, and returns the result unless the request is to be retried.
-    fn finish(&mut self, Done(job, result): Done) -> Option<Fetched> {
+    fn finish(&mut self, Done(job, result, blocked): Done) -> Option<Fetched> {
         let host = host(&job.url);
         self.hosts.release(host);
-        let requested_pause = match &result {
-            Ok(response) if matches!(response.status().as_u16(), 429 | 503) => {
-                retry_after(response.headers())
+        let result = match (result, blocked) {
+            (Err(error), Some(left)) if error.kind() == ErrorKind::NotCached => {
+                Err(Error::new(ErrorKind::HostBlocked(left), Some(&job.url)))
             }
+            (result, _) => result,
+        };
+        let policy = &self.settings.retry;
+        let status = result.as_ref().ok().map(Response::status);
+        let requested = match &result {
+            Ok(response) if is_pause_status(response.status()) => retry_after(response.headers()),
             _ => None,
         };
-        let will_retry = job.attempts <= self.settings.retry.max_retries && is_retryable(&result);
-        if let Some(pause) = requested_pause.filter(|_| will_retry)
-            && self.hosts.pause(host)
-        {
-            let host = host.to_owned();
-            self.pauses.push(tokio::time::sleep(pause).map(|()| PauseEnd::Host(host)).boxed());
+        let will_retry = job.attempts <= policy.max_retries
+            && requested.is_none_or(|pause| pause <= policy.max_retry_after)
+            && is_retryable(&self.settings.method, &result);
+        let pause = requested.unwrap_or_default().max(policy.pause(job.attempts));
+        if let Some(status) = status.filter(|status| is_pause_status(*status)) {
+            let of_host = match (requested, will_retry) {
+                (Some(requested), _) => requested,
+                (None, true) => pause,
+                (None, false) => PAUSE_AFTER_429,
+            };
+            if requested.is_some() || status == StatusCode::TOO_MANY_REQUESTS {
+                self.pause_host(&job.url, status, of_host, will_retry);
+            }
         }
         if will_retry {
-            let pause = requested_pause.unwrap_or_default().max(self.settings.retry.pause(job.attempts));
             self.pauses.push(tokio::time::sleep(pause).map(|()| PauseEnd::Retry(job)).boxed());
             return None;
         }
         Some(Fetched { url: job.input, index: job.index, result, attempts: job.attempts })
+    }
+
+    /// Sends nothing to the host of `url` for a time: its URLs wait for the end of it, or fail.
+    fn pause_host(&mut self, url: &Url, status: StatusCode, pause: Duration, is_waiting: bool) {
+        let host = host(url).to_owned();
+        let is_new =
+            if is_waiting { self.hosts.pause(&host) } else { self.hosts.blocked_for(&host).is_none() };
+        if is_waiting && is_new {
+            let host = host.clone();
+            self.pauses.push(tokio::time::sleep(pause).map(|()| PauseEnd::Host(host)).boxed());
+        }
+        if !is_waiting {
+            self.hosts.block(&host, pause);
+        }
+        if !is_new || pause.is_zero() {
+            return;
+        }
+        match &self.settings.on_pause {
+            Some(on_pause) => on_pause(&HostPause { host, status, pause, is_waiting }),
+            None => tracing::info!(%host, %status, ?pause, is_waiting, "the host requested a pause"),
+        }
     }
 
     /// Adds a result, and returns the one that is next in the configured order, if it is there.

@@ -1,0 +1,155 @@
+//! Hosts that request a pause: nothing more is sent to them, and that is reported.
+
+use std::{
+    collections::HashMap,
+    io::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::StreamExt as _;
+use larder_reqwest::{CacheOutcome, CachedClient, ErrorKind, Retry};
+use larder_testkit::RawOrigin;
+use parking_lot::Mutex;
+
+fn client() -> CachedClient {
+    CachedClient::builder().no_proxy().timeout(Duration::from_secs(20)).build().expect("a client")
+}
+
+/// Starts a server that answers the first `good` requests with a page, and then only with `head`.
+fn limited(good: usize, head: &'static str) -> RawOrigin {
+    let requests = AtomicUsize::new(0);
+    RawOrigin::start(move |_, stream| {
+        let head = match requests.fetch_add(1, Ordering::SeqCst) < good {
+            true => "200 OK\r\ncache-control: max-age=60",
+            false => head,
+        };
+        write!(stream, "HTTP/1.1 {head}\r\ncontent-length: 2\r\n\r\nok").is_ok()
+    })
+}
+
+/// The result of a batch: for each path, the status or whether the host was blocked.
+type Results = HashMap<String, Result<u16, bool>>;
+
+/// Fetches `/0` to `/59` with one request at a time to the host.
+async fn fetch(client: &CachedClient, origin: &RawOrigin, retry: Retry) -> (Results, Vec<(Duration, bool)>) {
+    let pauses: Arc<Mutex<Vec<_>>> = Arc::default();
+    let noted = Arc::clone(&pauses);
+    let urls: Vec<_> = (0..60).map(|n| format!("{}/{n}", origin.url())).collect();
+    let results = client
+        .fetch_all(urls)
+        .per_host(1)
+        .retry(retry)
+        .on_pause(move |pause| noted.lock().push((pause.pause, pause.is_waiting)))
+        .map(|page| {
+            let path = page.url.rsplit('/').next().unwrap_or_default().to_owned();
+            let is_blocked = |kind| matches!(kind, ErrorKind::HostBlocked(left) if !left.is_zero());
+            let result = page.result.map(|response| response.status().as_u16());
+            (path, result.map_err(|error| is_blocked(error.kind())))
+        })
+        .collect()
+        .await;
+    let pauses = pauses.lock().clone();
+    (results, pauses)
+}
+
+/// A batch of 60 URLs sent all of them to a host that had answered 429 to the first, and a batch
+/// with retries was silent for an hour.
+#[tokio::test]
+async fn a_host_that_asks_for_a_pause_is_left_alone() {
+    let hour = Duration::from_secs(3600);
+    let day = Duration::from_secs(86_400);
+    for (head, retry, expected) in [
+        ("429 Too Many Requests\r\nretry-after: 3600", Retry::new(0), hour),
+        ("503 Service Unavailable\r\nretry-after: 3600", Retry::new(0), hour),
+        ("429 Too Many Requests", Retry::new(0), Duration::from_secs(60)),
+        ("503 Service Unavailable\r\nretry-after: 86400", Retry::new(5), day),
+        (
+            "429 Too Many Requests\r\nretry-after: 3600",
+            Retry::new(5).with_max_retry_after(Duration::from_secs(60)),
+            hour,
+        ),
+    ] {
+        let (client, origin) = (client(), limited(3, head));
+        // In the cache already: it needs no request.
+        let cached = format!("{}/59", origin.url());
+        client.get(&cached).send().await.expect("a response").bytes().await.expect("a body");
+        let (results, pauses) = fetch(&client, &origin, retry).await;
+        assert_eq!(results.len(), 60);
+        let count = |wanted| results.values().filter(|result| **result == wanted).count();
+        let status = head[..3].parse().expect("a status");
+        assert_eq!((count(Ok(200)), count(Ok(status)), count(Err(true))), (3, 1, 56), "{head}: {results:?}");
+        assert_eq!(origin.heads().len(), 4, "{head}");
+        assert_eq!(pauses, [(expected, false)], "{head}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_one_page_blocks_no_host() {
+    let (client, origin) = (client(), limited(3, "503 Service Unavailable"));
+    let (results, pauses) = fetch(&client, &origin, Retry::new(0)).await;
+    assert_eq!((origin.heads().len(), pauses.len()), (60, 0));
+    assert_eq!(results.values().filter(|result| **result == Ok(503)).count(), 57);
+}
+
+/// `Retry-After` as a date, within the limit: all URLs wait, and that is reported once.
+#[tokio::test]
+async fn a_short_pause_is_waited_for_and_reported() {
+    let requests = AtomicUsize::new(0);
+    let origin = RawOrigin::start(move |_, stream| {
+        let head = match requests.fetch_add(1, Ordering::SeqCst) {
+            0 => "429 Too Many Requests\r\nretry-after: Fri, 01 Jan 1999 00:00:00 GMT".to_owned(),
+            1 => "503 Service Unavailable\r\nretry-after: 1".to_owned(),
+            _ => "200 OK".to_owned(),
+        };
+        write!(stream, "HTTP/1.1 {head}\r\ncontent-length: 2\r\n\r\nok").is_ok()
+    });
+    let retry = Retry::new(2).with_base_delay(Duration::from_millis(1));
+    let (results, pauses) = fetch(&client(), &origin, retry).await;
+    assert!(results.values().all(|result| *result == Ok(200)), "{results:?}");
+    assert_eq!(pauses, [(Duration::from_secs(1), true)], "a date in the past is no pause");
+    assert_eq!(origin.heads().len(), 62);
+}
+
+/// A POST was sent again after its connection had broken, and the order was placed twice.
+#[tokio::test]
+async fn requests_that_may_have_had_an_effect_are_not_repeated() {
+    for (head, requests) in [
+        (None, 1),
+        (Some("502 Bad Gateway"), 1),
+        (Some("504 Gateway Timeout"), 1),
+        (Some("503 Service Unavailable"), 3),
+    ] {
+        let origin = RawOrigin::start(move |_, stream| match head {
+            Some(head) => write!(stream, "HTTP/1.1 {head}\r\ncontent-length: 2\r\n\r\nno").is_ok(),
+            None => false,
+        });
+        let retry = Retry::new(2).with_base_delay(Duration::from_millis(1));
+        let orders = client()
+            .fetch_all([origin.url()])
+            .method(http::Method::POST)
+            .retry(retry)
+            .map_request(|request| request.body("an order"))
+            .collect::<Vec<_>>();
+        assert_eq!(orders.await.len(), 1);
+        assert_eq!(origin.heads().len(), requests, "{head:?}");
+    }
+}
+
+#[tokio::test]
+async fn default_headers_keep_all_their_values() {
+    let origin = RawOrigin::fixed("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    let mut headers = http::HeaderMap::new();
+    for value in ["1", "2", "3"] {
+        headers.append("x-a", value.parse().expect("a value"));
+    }
+    let client = CachedClient::builder().no_proxy().default_headers(headers).build().expect("a client");
+    let response = client.get(origin.url()).send().await.expect("a response");
+    assert_eq!(response.outcome(), CacheOutcome::Miss);
+    client.get(origin.url()).header("x-a", "mine").send().await.expect("a response");
+    let values = |head: &str| head.lines().filter(|line| line.starts_with("x-a: ")).count();
+    assert_eq!(origin.heads().iter().map(|head| values(head)).collect::<Vec<_>>(), [3, 1]);
+}
