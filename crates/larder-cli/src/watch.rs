@@ -10,7 +10,7 @@ use larder::client::{RefreshEvent, RefreshOutcome, Schedule, Validators};
 use crate::{
     client_args::{ClientArgs, runtime},
     console::{OutputError, note, out},
-    humanize::parse_duration,
+    humanize::{duration, parse_duration},
     interrupt::{end_by_interrupt, until_interrupted},
     store_url::UsageError,
     url_argument::{parse_argument, without_password},
@@ -18,16 +18,17 @@ use crate::{
 
 /// Fetch pages on a schedule, and print what has changed.
 ///
-/// A page has changed if its content has. Pages are revalidated with their ETag or Last-Modified:
-/// unchanged content is not transferred again. The first fetch is compared with the stored
-/// response. If several commands watch the same page with the same store, one of them fetches it
-/// for all.
+/// A page has changed if its content has, whatever its ETag or Last-Modified are. Pages are
+/// revalidated with these: unchanged content is not transferred again. The first fetch is compared
+/// with the stored response. If several commands watch the same page with the same store, one of
+/// them fetches it for all, once in each round.
 ///
-/// After each failure in a row the pause until the next fetch doubles, up to an hour. A Retry-After
-/// header lengthens it. Ctrl-C ends the command.
+/// After each failure in a row the pause until the next fetch doubles, up to an hour. While a
+/// server requests a pause with Retry-After, nothing is sent to it. A page that is gone (410) is
+/// not watched any more. Ctrl-C ends the command.
 ///
-/// Exit code: 0 after Ctrl-C. With --once, 0 if every fetch succeeded, and 1 if one failed. 2 if an
-/// argument is invalid.
+/// Exit code: 0 after Ctrl-C, or 1 if all pages are gone. With --once, 0 if every fetch succeeded,
+/// and 1 if one failed; Ctrl-C then ends it by the signal. 2 if an argument is invalid.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   # Fetch every 5 seconds.
@@ -36,6 +37,9 @@ use crate::{
   # At 9 o'clock on weekdays; run a command after a change.
   larder watch https://example.com/report \\
     --cron '0 9 * * MON-FRI' --exec 'notify-send changed'
+
+  # Many pages, each just before it goes stale.
+  xargs larder watch < urls.txt
 
   # Compare with the stored page now, and print JSON.
   larder watch https://example.com/ --once --json")]
@@ -49,8 +53,8 @@ pub(crate) struct Args {
     /// stale].
     ///
     /// By default, a page is fetched one second before its stored response goes stale. A page that
-    /// cannot be stored, or is fresh for less than a second, is fetched every minute. The shortest
-    /// interval is 100ms.
+    /// cannot be stored, or is fresh for less than a second, is fetched every minute, and no page
+    /// more than once a second. The shortest interval that can be set is 100ms.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "cron")]
     every: Option<Duration>,
     /// Cron expression for the times of the fetches, in local time: minute, hour, day, month,
@@ -60,6 +64,9 @@ pub(crate) struct Args {
     /// Delay each fetch by a random time of up to this duration.
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
     jitter: Duration,
+    /// Longest pause that a server can request with Retry-After. Longer ones are cut to it.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
+    max_retry_after: Duration,
     /// Command to run when a page has changed, with the URL as its last argument.
     ///
     /// The command does not run in a shell. The URL is also in the environment variable LARDER_URL.
@@ -94,10 +101,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let exec = args.exec.as_deref().map(parse_command).transpose()?;
     // A schedule with an interval makes the first fetch at once. With --once there is no second
     // one.
-    let schedule = if args.once { Schedule::every(Duration::from_secs(3600)) } else { schedule };
+    let schedule = if args.once { Schedule::every_unless_fresh(Duration::from_secs(3600)) } else { schedule };
     runtime()?.block_on(async {
         let client = args.client.client().await?;
-        let (refresher, mut events) = client.refresher().jitter(args.jitter).start();
+        let (refresher, mut events) = client
+            .refresher()
+            .jitter(args.jitter)
+            .max_retry_after(args.max_retry_after)
+            // The events are printed; their bodies are not.
+            .max_body(0)
+            .start();
         for url in &urls {
             refresher.add(url.clone(), schedule.clone())?;
         }
@@ -105,14 +118,26 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let mut remaining = urls.len();
         let watching = async {
             while let Some(event) = events.next().await {
-                failed |= matches!(event.outcome, RefreshOutcome::Failed(_) | RefreshOutcome::ErrorStatus(_));
+                failed |= matches!(
+                    event.outcome,
+                    RefreshOutcome::Failed(_)
+                        | RefreshOutcome::ErrorStatus(_)
+                        | RefreshOutcome::Gone
+                        | RefreshOutcome::Blocked
+                );
                 print_event(args, &event)?;
                 if let (Some(exec), RefreshOutcome::Changed { before: Some(_), .. }) = (&exec, &event.outcome)
                 {
                     execute(exec, event.url.as_str()).await;
                 }
-                remaining = remaining.saturating_sub(1);
-                if args.once && remaining == 0 {
+                let is_last = match event.outcome {
+                    // Another event of the same run follows.
+                    RefreshOutcome::Moved(_) => false,
+                    RefreshOutcome::Gone => true,
+                    _ => args.once,
+                };
+                remaining -= usize::from(is_last);
+                if remaining == 0 {
                     break;
                 }
             }
@@ -133,7 +158,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             None => Ok(ExitCode::SUCCESS),
             Some(result) => {
                 result?;
-                Ok(if args.once && failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
+                Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
             }
         }
     })
@@ -161,40 +186,61 @@ async fn execute(command: &[String], url: &str) {
 }
 
 /// Prints the result of one fetch: changes to standard output, failures to standard error.
-fn print_event(args: &Args, RefreshEvent { url, outcome, .. }: &RefreshEvent) -> Result<(), OutputError> {
-    let shown = without_password(url.as_str());
+fn print_event(args: &Args, event: &RefreshEvent) -> Result<(), OutputError> {
     let now = jiff::Zoned::now();
+    let url = without_password(event.url.as_str());
     if args.json {
-        let mut line =
-            serde_json::json!({ "time": now.timestamp().to_string(), "url": shown, "what": outcome.name() });
-        match outcome {
-            RefreshOutcome::Changed { before, now } => {
-                line["before"] = before.as_ref().map_or(serde_json::Value::Null, validators_json);
-                line["now"] = validators_json(now);
-            }
-            RefreshOutcome::ErrorStatus(status) => line["status"] = status.as_u16().into(),
-            RefreshOutcome::Failed(error) => line["error"] = error.to_string().into(),
-            _ => {}
-        }
-        return out!("{line}");
+        return out!("{}", event_json(event, &url, now.timestamp()));
     }
     let time = now.strftime("%F %T");
-    match outcome {
-        RefreshOutcome::Unchanged if args.once => out!("{time} unchanged {shown}"),
+    match &event.outcome {
+        RefreshOutcome::Unchanged if args.once => out!("{time} unchanged {url}"),
         RefreshOutcome::Unchanged => Ok(()),
-        RefreshOutcome::Changed { before: None, .. } => out!("{time} first seen {shown}"),
+        RefreshOutcome::Changed { before: None, .. } => out!("{time} first seen {url}"),
         RefreshOutcome::Changed { before: Some(before), now } => {
-            out!("{time} changed {shown}{}", describe_change(before, now))
+            out!("{time} changed {url}{}", describe_change(before, now))
         }
+        RefreshOutcome::Moved(to) => out!("{time} moved {url} -> {}", without_password(to.as_str())),
+        RefreshOutcome::Gone => out!("{time} gone {url} (it is not watched any more)"),
         RefreshOutcome::Failed(error) => {
             note!("{time} failed {error}");
             Ok(())
         }
         outcome => {
-            note!("{time} {outcome} {shown}");
+            note!("{time} {outcome} {url}{}", describe_pause(event));
             Ok(())
         }
     }
+}
+
+/// Describes the pause that a server has requested.
+fn describe_pause(event: &RefreshEvent) -> String {
+    let Some(pause) = event.retry_after else { return String::new() };
+    format!(" (its server requested a pause: next in {})", duration(pause.as_secs()))
+}
+
+/// Converts an event to JSON.
+fn event_json(event: &RefreshEvent, url: &str, now: jiff::Timestamp) -> serde_json::Value {
+    let mut line = serde_json::json!({
+        "time": now.to_string(), "url": url, "what": event.outcome.name(), "reason": event.reason.name(),
+    });
+    match &event.outcome {
+        RefreshOutcome::Changed { before, now } => {
+            line["before"] = before.as_ref().map_or(serde_json::Value::Null, validators_json);
+            line["now"] = validators_json(now);
+        }
+        RefreshOutcome::Moved(to) => line["to"] = without_password(to.as_str()).into(),
+        RefreshOutcome::ErrorStatus(status) => line["status"] = status.as_u16().into(),
+        RefreshOutcome::Failed(error) => line["error"] = error.to_string().into(),
+        _ => {}
+    }
+    if let Some(pause) = event.retry_after {
+        line["retry_after"] = pause.as_secs().into();
+    }
+    let next = event.next.filter(|_| !matches!(event.outcome, RefreshOutcome::Gone));
+    let next = next.and_then(|next| jiff::Timestamp::try_from(next).ok());
+    line["next"] = next.map(|next| next.to_string()).into();
+    line
 }
 
 /// Converts validators to JSON.

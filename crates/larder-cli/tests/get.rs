@@ -265,3 +265,55 @@ fn a_har_has_what_was_fetched_without_credentials() {
         run(cache.path(), &["get", "--har", "/nonexistent/out.har", &format!("{url}/new")]);
     assert!(!output.status.success() && err.contains("can't write /nonexistent/out.har"), "{err}");
 }
+
+/// Three commands that watched the same page each requested it in each round.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "counts the rounds that have passed")]
+fn commands_that_watch_a_page_fetch_it_once_in_each_round() {
+    let (cache, start) = (folder(), std::time::Instant::now());
+    let origin =
+        RawOrigin::fixed("HTTP/1.1 200 OK\r\nCache-Control: max-age=0\r\nContent-Length: 4\r\n\r\npage");
+    let mut watching: Vec<_> = (0..3)
+        .map(|_| {
+            let mut command = larder(cache.path(), &["watch", "--json", "--every", "1s", &origin.url()]);
+            let mut process = KillOnDrop(command.stdout(Stdio::piped()).spawn().expect("it starts"));
+            let lines = BufReader::new(process.0.stdout.take().expect("piped")).lines();
+            (process, lines)
+        })
+        .collect();
+    let mut elsewhere = 0;
+    for _ in 0..4 {
+        for (_, out) in &mut watching {
+            let line: Value =
+                serde_json::from_str(&out.next().expect("a line").expect("text")).expect("JSON");
+            assert!(line["next"].is_string() && line["what"] != "failed", "{line}");
+            elsewhere += usize::from(line["reason"] == "elsewhere");
+        }
+    }
+    let (requests, rounds) = (origin.heads().len(), start.elapsed().as_secs_f64().ceil() as usize);
+    assert!(requests <= rounds + 1 && elsewhere >= 4, "{requests} requests in {rounds} rounds, {elsewhere}");
+}
+
+/// Nothing was printed for an hour after a 429, and 60 URLs were sent to a host that had refused
+/// the first.
+#[test]
+fn pauses_of_servers_are_printed() {
+    let cache = folder();
+    let origin =
+        RawOrigin::fixed("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7200\r\nContent-Length: 0\r\n\r\n");
+    let urls: Vec<_> = (0..60).map(|n| format!("{}/{n}", origin.url())).collect();
+    let mut arguments = vec!["get", "--json", "--per-host", "1"];
+    arguments.extend(urls.iter().map(String::as_str));
+    for retry in ["--retry=0", "--retry=3"] {
+        let (output, out, err) = run(cache.path(), &[&arguments[..], &[retry]].concat());
+        assert_eq!(output.status.code(), Some(1));
+        let blocked = lines(&out).iter().filter(|line| line["kind"] == "HostBlocked").count();
+        assert_eq!((out.lines().count(), blocked), (60, 59), "{out}");
+        let expected = format!("larder: {} answered 429: nothing more is sent to it for 2h\n", origin.url());
+        assert_eq!(err, expected);
+    }
+    assert_eq!(origin.heads().len(), 2);
+    let (output, _, err) = run(cache.path(), &["watch", "--once", "--max-retry-after", "90s", &urls[0]]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err.contains("refused: 429 Too Many Requests") && err.contains("next in 1m 30s"), "{err}");
+}

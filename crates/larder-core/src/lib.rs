@@ -26,9 +26,9 @@ mod upgrade;
 pub use body::{Body, BodyEnd, BodyError, BodyReadError};
 pub use clock::{Clock, SystemClock};
 pub use engine::{
-    Answered, BodyBroken, Bypass, Cache, CacheBuilder, CacheResponse, Event, FetchError, FetchOptions,
-    Finished, Limits, Lookup, Miss, NotStored, Observer, OverrideFn, RangeOptions, ResponseContext,
-    StoreFailed, StoreStep, Stored, VariantEvicted, forms_of,
+    Answered, BodyBroken, Bypass, Cache, CacheBuilder, CacheResponse, Confirmed, Event, FetchError,
+    FetchOptions, Finished, Limits, Lookup, Miss, NotStored, Observer, OverrideFn, RangeOptions, RefreshTurn,
+    Refreshes, ResponseContext, StoreFailed, StoreStep, Stored, VariantEvicted, forms_of,
 };
 #[doc(hidden)]
 pub use error_chain::debug_as_chain;

@@ -43,8 +43,8 @@ pub use origin::{NetworkOrigin, ReqwestOrigin};
 pub use redirect::{Redirect, RedirectPolicy};
 #[cfg(feature = "refresh")]
 pub use refresh::{
-    InvalidCron, RefreshEvent, RefreshEvents, RefreshOutcome, Refresher, RefresherBuilder, Schedule,
-    Validators,
+    InvalidCron, RefreshEvent, RefreshEvents, RefreshOutcome, RefreshReason, Refresher, RefresherBuilder,
+    Schedule, Validators,
 };
 pub use request::RequestBuilder;
 pub use reqwest;

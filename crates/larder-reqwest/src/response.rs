@@ -86,6 +86,20 @@ impl Response {
         self
     }
 
+    /// Returns the response of the cache, without its body.
+    #[cfg(feature = "refresh")]
+    pub(crate) fn head(&self) -> &CacheResponse {
+        &self.head
+    }
+
+    /// Returns the response with this body, of which nothing has been read.
+    #[cfg(feature = "refresh")]
+    pub(crate) fn with_content(mut self, content: Bytes) -> Self {
+        self.body = Body::from(content);
+        self.read = 0;
+        self
+    }
+
     /// Continues the body with that of another response, which has the rest.
     pub(crate) fn continue_with(&mut self, rest: Self) {
         self.body = rest.body;

@@ -181,7 +181,7 @@ impl Inner {
 
     /// Adds the client's default headers and the mode to a request. This happens once and not for
     /// each redirect, since headers that a redirect removes must not come back.
-    fn prepare(&self, request: &mut Request, mode: CacheMode) {
+    pub(crate) fn prepare(&self, request: &mut Request, mode: CacheMode) {
         parts::add_missing(request.headers_mut(), &self.default_headers);
         mode.apply(request.headers_mut());
         parts::use_userinfo(&self.http, request);

@@ -31,7 +31,7 @@ use crate::{
 /// origin's response, and a store failure is a miss. The crate's front page has a complete example.
 #[derive(Clone)]
 pub struct Cache {
-    context: Arc<Context>,
+    pub(super) context: Arc<Context>,
 }
 
 impl fmt::Debug for Cache {

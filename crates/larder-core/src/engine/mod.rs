@@ -38,6 +38,7 @@
 mod background;
 mod bypass;
 mod cache;
+mod confirmed;
 mod context;
 mod date_line;
 mod decide;
@@ -69,6 +70,7 @@ mod variants;
 
 pub use bypass::Bypass;
 pub use cache::{Cache, CacheBuilder};
+pub use confirmed::{Confirmed, RefreshTurn, Refreshes};
 pub use error::FetchError;
 pub use events::{
     Answered, BodyBroken, Event, Finished, NotStored, Observer, StoreFailed, StoreStep, Stored,

@@ -2,13 +2,16 @@
 //!
 //! One task (`task`) holds the due times of all pages (`schedule`) and runs those that are due,
 //! with a limit on concurrent requests (`queue`), through the client's connection pool. Unchanged
-//! pages are revalidated and not transferred again (`snapshot`). Each run is reported (`event`).
+//! pages are revalidated and not transferred again (`run`, `snapshot`). Each run is reported
+//! (`event`).
 //!
 //! Several processes can share a store and refresh the same pages: a run accepts a stored response
-//! that is not older than its round, such as one that another process has just fetched.
+//! that the origin has confirmed in its round, to whichever process.
 
 mod event;
+mod page;
 mod queue;
+mod run;
 mod schedule;
 mod snapshot;
 mod task;
@@ -24,12 +27,13 @@ use futures_core::Stream;
 use reqwest::IntoUrl;
 use tokio::sync::{mpsc, oneshot};
 
-pub use event::{RefreshEvent, RefreshOutcome};
+pub use event::{RefreshEvent, RefreshOutcome, RefreshReason};
 pub use schedule::{InvalidCron, Schedule};
 pub use snapshot::Validators;
 
 use crate::{CachedClient, Error};
-use task::{Command, Settings, Task};
+use page::Settings;
+use task::{Command, Task};
 
 /// Number of events that are buffered until they are read. When the buffer is full, the task holds
 /// up to [`task::MAX_UNSENT`] more before it starts no further runs.
@@ -97,7 +101,7 @@ impl RefresherBuilder {
     /// Sets the longest random delay that is added to each run, so that not all runs begin at once.
     /// Default: none.
     pub fn jitter(mut self, max: Duration) -> Self {
-        self.settings.jitter = max;
+        self.settings.jitter = max.min(schedule::CENTURY);
         self
     }
 
@@ -117,10 +121,34 @@ impl RefresherBuilder {
     ///
     /// After the first failure of a page, the next run is due at its usual time. The pause doubles
     /// with each further failure in a row, up to this limit. A page with an interval above the
-    /// limit retains its interval, and a server's `Retry-After` of up to one hour can lengthen the
-    /// pause.
+    /// limit retains its interval, and a server's `Retry-After` can lengthen the pause, up to
+    /// [`max_retry_after`](Self::max_retry_after).
     pub fn max_backoff(mut self, max: Duration) -> Self {
         self.settings.max_backoff = max;
+        self
+    }
+
+    /// Sets the longest pause that a server can request with `Retry-After`, in seconds or as a
+    /// date. Default: one hour. Longer ones are cut to it.
+    ///
+    /// During the pause nothing is sent to that host. Its other pages that become due are reported
+    /// as [`RefreshOutcome::Blocked`], and are due when it has passed.
+    pub fn max_retry_after(mut self, max: Duration) -> Self {
+        self.settings.max_retry_after = max;
+        self
+    }
+
+    /// Sets the shortest time between two runs of a page with a schedule that follows the lifetime
+    /// of its response ([`Schedule::before_stale`]). Default: 1 s; minimum: 100 ms.
+    pub fn min_interval(mut self, min: Duration) -> Self {
+        self.settings.min_interval = min.max(Duration::from_millis(100));
+        self
+    }
+
+    /// Sets the longest body of a changed page, in bytes, that its event carries. Default: 8 MiB.
+    /// 0: events carry no responses with a body.
+    pub fn max_body(mut self, bytes: u64) -> Self {
+        self.settings.max_body = bytes;
         self
     }
 
@@ -143,9 +171,13 @@ impl Refresher {
     /// The first run is due at once, and with a cron schedule at its next occurrence, plus the
     /// [`jitter`](RefresherBuilder::jitter).
     ///
-    /// A run fetches nothing if the stored response is recent enough: it is fresh, and its age is
-    /// at most the time to the next run minus one second. With [`Schedule::before_stale`], it stays
-    /// fresh for more than one second longer than the margin.
+    /// A run fetches nothing if another process, or another request, has fetched the page in the
+    /// same round: within the interval before the run was due, or since the occurrence of the cron
+    /// expression. It counts when the origin has last confirmed the stored response, whatever its
+    /// lifetime is. With [`Schedule::before_stale`], the stored response has to stay fresh for more
+    /// than one second longer than the margin. If the store has leases, of several processes with
+    /// rounds that begin at the same time, one fetches. Each process fetches a page that cannot be
+    /// stored.
     ///
     /// # Errors
     ///
@@ -183,6 +215,11 @@ impl Stream for RefreshEvents {
     type Item = RefreshEvent;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<RefreshEvent>> {
-        self.0.poll_recv(cx)
+        self.0.poll_recv(cx).map(|event| {
+            event.map(|mut event| {
+                event.unread = event::Unread::default();
+                event
+            })
+        })
     }
 }

@@ -4,12 +4,12 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, VecDeque},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
-use larder_core::CacheMode;
+use larder_core::{Clock as _, SystemClock};
 use reqwest::Url;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -17,48 +17,22 @@ use tokio::{
 };
 
 use super::{
-    event::{RefreshEvent, RefreshOutcome},
+    event::{RefreshEvent, RefreshOutcome, RefreshReason, UnreadBytes},
+    page::{Page, Settings},
     queue::Queue,
-    schedule::{Round, Schedule},
-    snapshot::Snapshot,
+    run::{Page as FetchedPage, Run, RunOutcome},
+    schedule::{CENTURY, Schedule},
 };
-use crate::{
-    CacheOutcome, CachedClient, Error,
-    hosts::Hosts,
-    parts::host,
-    retry::{is_retryable_status, jitter, retry_after},
-};
+use crate::{CachedClient, Error, Response, hosts::Hosts, parts::host, retry::jitter};
 
 /// Interval at which the wall clock is read: it can be adjusted, and the machine can sleep.
 const WALL_CLOCK_POLL: Duration = Duration::from_secs(30);
-/// Time between two lookups of a response that is being stored.
-const COMMIT_POLL: Duration = Duration::from_millis(20);
-/// Maximum number of lookups of a response that is being stored.
-const COMMIT_POLLS: u32 = 50;
 /// How long before its time by the wall clock a run may begin.
 const EARLY_TOLERANCE: Duration = Duration::from_millis(20);
 /// Number of events that may wait for space in the channel. Then no further runs start.
 pub(super) const MAX_UNSENT: usize = 64;
-
-/// The settings of a refresher.
-#[derive(Debug)]
-pub(super) struct Settings {
-    /// Longest random delay of a run.
-    pub(super) jitter: Duration,
-    /// Number of concurrent requests.
-    pub(super) concurrency: usize,
-    /// Number of concurrent requests to one host.
-    pub(super) per_host: usize,
-    /// Longest pause after failures.
-    pub(super) max_backoff: Duration,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        let max_backoff = Duration::from_secs(3600);
-        Self { jitter: Duration::ZERO, concurrency: 64, per_host: 6, max_backoff }
-    }
-}
+/// Bytes of bodies in events that are not read yet. Further events have no body.
+const MAX_UNREAD_BYTES: u64 = 64 << 20;
 
 /// What the handle sends to the task.
 pub(super) enum Command {
@@ -70,33 +44,11 @@ pub(super) enum Command {
     Stop(oneshot::Sender<()>),
 }
 
-/// A page of the set.
-struct Page {
-    url: Url,
-    schedule: Schedule,
-    /// The time of the next run, or of the next look at the wall clock.
-    due: Instant,
-    /// The time of the next run by the wall clock, for schedules that follow it.
-    wall_due: Option<Timestamp>,
-    /// The state after the last successful run.
-    snapshot: Option<Snapshot>,
-    /// Number of failures in a row.
-    failures: u32,
-}
-
 /// The result of a run.
 struct RunResult {
     id: u64,
     host: Box<str>,
     outcome: Result<RunOutcome, Error>,
-}
-
-/// What a run found.
-enum RunOutcome {
-    /// The page, its state before, and how long the stored response stays fresh.
-    Fetched { before: Option<Snapshot>, now: Snapshot, fresh: Option<Duration> },
-    /// An error status, and the pause of its `Retry-After`.
-    ErrorStatus(http::StatusCode, Option<Duration>),
 }
 
 /// The state of the task.
@@ -117,6 +69,8 @@ pub(super) struct Task {
     queue: Queue,
     running: FuturesUnordered<BoxFuture<'static, RunResult>>,
     hosts: Hosts,
+    /// The bytes of bodies in events that are not read yet.
+    unread: UnreadBytes,
     /// Once the task is stopping: the callers that wait for its end.
     stopping: Option<Vec<oneshot::Sender<()>>>,
 }
@@ -142,6 +96,7 @@ impl Task {
             due_times: BinaryHeap::new(),
             queue: Queue::default(),
             running: FuturesUnordered::new(),
+            unread: UnreadBytes::default(),
             stopping: None,
         }
     }
@@ -188,26 +143,42 @@ impl Task {
         let id = self.next_id;
         self.next_id += 1;
         // The first run is due at once, and with a wall-clock schedule at its next occurrence.
-        let first =
-            if schedule.is_wall_clock() { schedule.next(Duration::ZERO, None) } else { Duration::ZERO };
+        let first = if schedule.is_wall_clock() {
+            schedule.next(Duration::ZERO, None, self.settings.min_interval)
+        } else {
+            Duration::ZERO
+        };
         self.ids.insert(url.clone(), id);
-        let page = Page { url, schedule, due: Instant::now(), wall_due: None, snapshot: None, failures: 0 };
+        let now = Instant::now();
+        let page = Page {
+            url,
+            schedule,
+            round: now,
+            due: now,
+            wall_due: None,
+            snapshot: None,
+            counted: None,
+            moved_to: None,
+            failures: 0,
+        };
         self.pages.insert(id, page);
         self.schedule_run(id, first);
     }
 
-    /// Sets the time of a page's next run.
-    fn schedule_run(&mut self, id: u64, wait: Duration) {
-        let Some(page) = self.pages.get_mut(&id) else { return };
-        let wait = wait + self.settings.jitter.mul_f64(jitter());
-        if page.schedule.is_wall_clock() {
-            let wall_due = jiff::SignedDuration::try_from(wait)
-                .ok()
-                .and_then(|wait| Timestamp::now().checked_add(wait).ok());
-            page.wall_due = wall_due;
-        }
-        page.due = Instant::now() + if page.wall_due.is_some() { wait.min(WALL_CLOCK_POLL) } else { wait };
+    /// Sets the time of a page's next run, and returns it by the wall clock.
+    fn schedule_run(&mut self, id: u64, wait: Duration) -> Option<SystemTime> {
+        let page = self.pages.get_mut(&id)?;
+        let wait = wait.min(CENTURY);
+        let delayed = wait + self.settings.jitter.mul_f64(jitter());
+        let wall_due = jiff::SignedDuration::try_from(delayed)
+            .ok()
+            .and_then(|delayed| Timestamp::now().checked_add(delayed).ok());
+        page.wall_due = wall_due.filter(|_| page.schedule.is_wall_clock());
+        let now = Instant::now();
+        page.round = now + wait;
+        page.due = now + if page.wall_due.is_some() { delayed.min(WALL_CLOCK_POLL) } else { delayed };
         self.due_times.push(Reverse((page.due, id)));
+        wall_due.map(SystemTime::from)
     }
 
     /// Returns how long until a page is due by the wall clock, if it is not due yet.
@@ -247,18 +218,39 @@ impl Task {
         while self.running.len() < self.settings.concurrency
             && let Some((host, id)) = self.queue.next(&mut self.hosts)
         {
-            let Some(page) = self.pages.get(&id) else {
-                // The page was removed while it waited.
-                self.hosts.release(&host);
-                continue;
-            };
-            let (client, url, round, snapshot) =
-                (self.client.clone(), page.url.clone(), page.schedule.round(), page.snapshot.clone());
-            let run = async move {
-                RunResult { id, host, outcome: fetch_page(&client, url, round, snapshot).await }
-            };
-            self.running.push(run.boxed());
+            // The page may have been removed while it waited.
+            let blocked = self.hosts.blocked_for(&host);
+            match (self.pages.get(&id), blocked) {
+                (Some(page), None) => self.running.push(self.run_of(page, id, host)),
+                (Some(_), Some(left)) => {
+                    self.hosts.release(&host);
+                    let next = self.schedule_run(id, left);
+                    self.report(id, RefreshOutcome::Blocked, RefreshReason::Pause, None, next, Some(left));
+                }
+                (None, _) => self.hosts.release(&host),
+            }
         }
+    }
+
+    /// Creates a run of a page.
+    fn run_of(&self, page: &Page, id: u64, host: Box<str>) -> BoxFuture<'static, RunResult> {
+        let due = match page.wall_due {
+            Some(due) => u64::try_from(due.as_millisecond()).unwrap_or(0),
+            None => {
+                let late = Instant::now().saturating_duration_since(page.round);
+                let now = SystemClock.now().as_millis();
+                now.saturating_sub(u64::try_from(late.as_millis()).unwrap_or(u64::MAX))
+            }
+        };
+        let run = Run {
+            url: page.url.clone(),
+            round: page.schedule.round(larder_core::policy::Timestamp::from_millis(due)),
+            snapshot: page.snapshot.clone(),
+            counted: page.counted,
+            max_body: self.settings.max_body,
+        };
+        let client = self.client.clone();
+        async move { RunResult { id, host, outcome: run.perform(&client).await } }.boxed()
     }
 
     /// Records the result of a run, queues its event, and sets the time of the page's next run.
@@ -266,103 +258,82 @@ impl Task {
         self.hosts.release(&host);
         // The run of a page that has been removed meanwhile reports no event.
         let Some(page) = self.pages.get_mut(&id) else { return };
-        let late = Instant::now().saturating_duration_since(page.due);
-        let (outcome, wait) = match outcome {
-            Ok(RunOutcome::Fetched { before, now, fresh }) => {
-                page.failures = 0;
-                let outcome = match before {
-                    Some(before) if before.has_same_content(&now) => RefreshOutcome::Unchanged,
-                    before => RefreshOutcome::Changed {
-                        before: before.map(|before| before.validators),
-                        now: now.validators.clone(),
-                    },
-                };
-                page.snapshot = Some(now);
-                (outcome, page.schedule.next(late, fresh))
+        let late = Instant::now().saturating_duration_since(page.round);
+        match outcome {
+            Ok(RunOutcome::Fetched(fetched)) => self.finish_fetched(id, *fetched, late),
+            Ok(RunOutcome::Gone) => {
+                self.report(id, RefreshOutcome::Gone, RefreshReason::Status, None, None, None);
+                if let Some(page) = self.pages.remove(&id) {
+                    self.ids.remove(&page.url);
+                }
             }
-            Ok(RunOutcome::ErrorStatus(status, retry_after)) => {
-                let pause = page.record_failure(late, self.settings.max_backoff);
-                (RefreshOutcome::ErrorStatus(status), pause.max(retry_after.unwrap_or_default()))
+            Ok(RunOutcome::ErrorStatus(status, requested)) => {
+                let requested = requested.map(|pause| pause.min(self.settings.max_retry_after));
+                let requested = requested.filter(|pause| !pause.is_zero());
+                if let Some(pause) = requested {
+                    self.hosts.block(&host, pause);
+                }
+                let pause = page.record_failure(late, &self.settings).max(requested.unwrap_or_default());
+                let next = self.schedule_run(id, pause);
+                let outcome = RefreshOutcome::ErrorStatus(status);
+                self.report(id, outcome, RefreshReason::Status, None, next, requested);
             }
             Err(error) => {
-                (RefreshOutcome::Failed(error), page.record_failure(late, self.settings.max_backoff))
+                let pause = page.record_failure(late, &self.settings);
+                let next = self.schedule_run(id, pause);
+                self.report(id, RefreshOutcome::Failed(error), RefreshReason::Failure, None, next, None);
             }
-        };
-        self.unsent.push_back(RefreshEvent { url: page.url.clone(), outcome });
-        self.schedule_run(id, wait);
-    }
-}
-
-impl Page {
-    /// Counts a failure, and returns the pause before the next run.
-    fn record_failure(&mut self, late: Duration, longest: Duration) -> Duration {
-        let usual = self.schedule.next(late, None);
-        let doubled = usual.saturating_mul(2_u32.saturating_pow(self.failures.min(20)));
-        self.failures += 1;
-        doubled.min(longest.max(usual))
-    }
-}
-
-/// Performs one run: takes the stored response if it was fetched in this round, and otherwise
-/// revalidates it with the origin.
-async fn fetch_page(
-    client: &CachedClient,
-    url: Url,
-    round: Round,
-    snapshot: Option<Snapshot>,
-) -> Result<RunOutcome, Error> {
-    let before = match snapshot {
-        Some(snapshot) => Some(snapshot),
-        None => stored_snapshot(client, &url).await,
-    };
-    let mode = match round {
-        Round::MaxAge(seconds) => CacheMode::MaxAge(seconds),
-        Round::MinFresh(margin) => match remaining_freshness(client, &url).await {
-            Some(fresh) if fresh > margin + Duration::from_secs(1) => CacheMode::Default,
-            _ => CacheMode::Reload,
-        },
-    };
-    let response = client.get(url.clone()).mode(mode).send().await?;
-    let status = response.status();
-    // A stale response that replaces a failed fetch counts as a failure.
-    if response.outcome() == CacheOutcome::Stale || status.is_server_error() || status.is_client_error() {
-        let origin_status = response.cache_status().fwd_status.unwrap_or(status);
-        return Ok(RunOutcome::ErrorStatus(
-            origin_status,
-            retry_after(response.headers()).filter(|_| is_retryable_status(status)),
-        ));
-    }
-    let is_stored = response.cache_status().is_stored_or_storing();
-    let now = match before.as_ref().and_then(|before| before.if_validators_match(&response)) {
-        Some(now) => now,
-        None => Snapshot::read(response).await?,
-    };
-    Ok(RunOutcome::Fetched { before, now, fresh: freshness_once_stored(client, &url, is_stored).await })
-}
-
-/// Returns the snapshot of a stored response, which an earlier process may have fetched.
-async fn stored_snapshot(client: &CachedClient, url: &Url) -> Option<Snapshot> {
-    let response = client.get(url.clone()).mode(CacheMode::Offline).send().await.ok()?;
-    Snapshot::read(response).await.ok()
-}
-
-/// Returns how long the response of a page stays fresh after it was fetched.
-///
-/// The end of its body may have been read before the store has committed it, so a response that is
-/// being stored is looked up again for up to a second.
-async fn freshness_once_stored(client: &CachedClient, url: &Url, is_stored: bool) -> Option<Duration> {
-    let mut attempts = if is_stored { COMMIT_POLLS } else { 1 };
-    loop {
-        attempts -= 1;
-        match remaining_freshness(client, url).await {
-            None if attempts > 0 => tokio::time::sleep(COMMIT_POLL).await,
-            found => return found,
         }
     }
-}
 
-/// Returns how long the stored response of a page stays fresh.
-async fn remaining_freshness(client: &CachedClient, url: &Url) -> Option<Duration> {
-    let stored = client.get(url.clone()).only_if_cached().send().await.ok()?;
-    stored.cache_status().ttl.and_then(|ttl| u64::try_from(ttl).ok()).map(Duration::from_secs)
+    /// Records a page that was fetched, and queues its events.
+    fn finish_fetched(&mut self, id: u64, fetched: FetchedPage, late: Duration) {
+        let FetchedPage { before, now, reason, response, fresh, arrived, confirmed, moved_to } = fetched;
+        let Some(page) = self.pages.get_mut(&id) else { return };
+        page.failures = 0;
+        page.counted = Some(confirmed.unwrap_or_else(|| SystemClock.now()));
+        let outcome = match before {
+            Some(before) if before.has_same_content(&now) => RefreshOutcome::Unchanged,
+            before => RefreshOutcome::Changed {
+                before: before.map(|before| before.validators),
+                now: now.validators.clone(),
+            },
+        };
+        page.snapshot = Some(now);
+        let is_new_move = moved_to.is_some() && moved_to != page.moved_to;
+        page.moved_to = moved_to.clone().or(page.moved_to.take());
+        let ago = confirmed.map(|at| SystemClock.now().since(at));
+        let wait = match ago.and_then(|ago| page.schedule.next_after_other(ago)) {
+            Some(wait) => wait,
+            None => page.schedule.next(
+                late,
+                fresh.map(|fresh| (fresh, arrived.elapsed())),
+                self.settings.min_interval,
+            ),
+        };
+        let next = self.schedule_run(id, wait);
+        if let Some(to) = moved_to.filter(|_| is_new_move) {
+            self.report(id, RefreshOutcome::Moved(to), RefreshReason::Status, None, next, None);
+        }
+        self.report(id, outcome, reason, response, next, None);
+    }
+
+    /// Queues the event of a run.
+    fn report(
+        &mut self,
+        id: u64,
+        outcome: RefreshOutcome,
+        reason: RefreshReason,
+        response: Option<Response>,
+        next: Option<SystemTime>,
+        retry_after: Option<Duration>,
+    ) {
+        let Some(page) = self.pages.get(&id) else { return };
+        let bytes = response.as_ref().and_then(Response::content_length).unwrap_or(0);
+        let unread = self.unread.add(bytes, MAX_UNREAD_BYTES);
+        let response = response.filter(|_| unread.is_some());
+        let unread = unread.unwrap_or_default();
+        let url = page.url.clone();
+        self.unsent.push_back(RefreshEvent { url, outcome, reason, response, next, retry_after, unread });
+    }
 }
