@@ -10,7 +10,7 @@ use http::{
     header::{AUTHORIZATION, USER_AGENT},
 };
 use larder::client::{
-    CachedClient, CachedClientBuilder,
+    CachedClient, CachedClientBuilder, RateLimit,
     reqwest::{Certificate, ClientBuilder, Url},
 };
 
@@ -58,6 +58,10 @@ pub(crate) struct ClientArgs {
     /// Accept any certificate. Others can then read and change what is transferred.
     #[arg(short = 'k', long)]
     insecure: bool,
+    /// Highest rate of requests to one server, e.g. 2/s, 30/m or 1/5s. What is in the cache is
+    /// free.
+    #[arg(long, value_name = "N/UNIT")]
+    rate: Option<RateLimit>,
     /// Longest wait for data from a server: for the head of a response, or for more of its body.
     ///
     /// Connecting has the same limit, but at most 10s.
@@ -97,6 +101,9 @@ impl ClientArgs {
             .connect_timeout(self.timeout.min(CONNECT_TIMEOUT))
             .read_timeout(self.timeout)
             .reqwest(tls);
+        if let Some(rate) = self.rate {
+            builder = builder.rate_limit(rate);
+        }
         if self.insecure {
             builder = builder.reqwest(|http| http.tls_danger_accept_invalid_certs(true));
         }

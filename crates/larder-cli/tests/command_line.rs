@@ -322,6 +322,24 @@ fn json_has_each_error_once_on_one_line() {
     assert!(error.matches("refused").count() == 1 && error.matches("http://").count() == 1, "{error}");
 }
 
+#[test]
+fn a_rate_spaces_requests_and_hits_are_free() {
+    let (origin, cache) = (echo(), folder());
+    let urls: Vec<_> = (0..4).map(|n| format!("{}/{n}", origin.url())).collect();
+    let get = |rate: &str| {
+        let mut arguments = vec!["get", "--json", "--rate", rate];
+        arguments.extend(urls.iter().map(String::as_str));
+        run(cache.path(), &arguments)
+    };
+    assert!(get("20/s").0.status.success());
+    let (output, out, _) = get("1/d");
+    assert!(output.status.success() && out.matches("\"outcome\":\"hit\"").count() == 4, "{out}");
+    for wrong in ["fast", "0/s", "2/parsec"] {
+        let (output, _, err) = get(wrong);
+        assert!(output.status.code() == Some(2) && err.contains("e.g. 2/s"), "{err}");
+    }
+}
+
 /// The lines of a slow list appear as they are fetched, not at its end.
 #[test]
 fn results_appear_while_the_list_is_read() {

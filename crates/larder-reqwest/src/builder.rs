@@ -10,11 +10,12 @@ use larder_core::{
 use wildmatch::WildMatch;
 
 use crate::{
-    CachedClient, Error, ErrorKind, RedirectPolicy, ReqwestOrigin,
+    CachedClient, Error, ErrorKind, RateLimit, RedirectPolicy, ReqwestOrigin,
     codings::Codings,
     cookies::Cookies,
     defaults,
     origin::{NetworkOrigin, WrapOrigin},
+    rate::Rates,
     request_options::RequestOptions,
     sending::Inner,
 };
@@ -325,6 +326,25 @@ impl CachedClientBuilder {
     /// Enables or disables `Referer` on redirects. Default: enabled, except from https to http.
     pub fn referer(mut self, enable: bool) -> Self {
         self.referer = enable;
+        self
+    }
+
+    /// Limits the rate of the requests to each host. Default: no limit.
+    ///
+    /// Only requests that need the origin count: hits are free. They wait for their turn, which
+    /// counts for the [timeout of the request](crate::RequestBuilder::timeout), but not for that of
+    /// the exchange with the origin. Each redirect is a request. Each of several requests for one
+    /// URL at the same time counts, and a stale response that is served while it is revalidated
+    /// waits, too; its revalidation in the background is the request that counts.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use larder_reqwest::{CachedClient, RateLimit};
+    ///
+    /// let builder = CachedClient::builder().rate_limit(RateLimit::new(2, Duration::from_secs(1)));
+    /// ```
+    pub fn rate_limit(mut self, limit: RateLimit) -> Self {
+        self.options.rates = vec![Arc::new(Rates::new(limit))];
         self
     }
 

@@ -55,7 +55,6 @@ pub struct Download {
 
 /// A part of a body that [`Download::next_part`] returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Part {
     /// The next bytes.
     Chunk(Bytes),

@@ -16,6 +16,7 @@ mod hosts;
 mod middleware;
 mod origin;
 mod parts;
+mod rate;
 mod redirect;
 #[cfg(feature = "refresh")]
 mod refresh;
@@ -40,6 +41,7 @@ pub use larder_core::{CacheMode, CacheOutcome, CacheStatus, Overrides, ResponseC
 #[cfg(feature = "middleware")]
 pub use middleware::CachingMiddleware;
 pub use origin::{NetworkOrigin, ReqwestOrigin};
+pub use rate::{InvalidRate, RateLimit};
 pub use redirect::{Redirect, RedirectPolicy};
 #[cfg(feature = "refresh")]
 pub use refresh::{

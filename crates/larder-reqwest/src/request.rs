@@ -1,12 +1,12 @@
 //! The builder of a request: reqwest's methods, and the cache options of the request.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use larder_core::{CacheMode, Overrides};
 
-use crate::{CachedClient, Download, Error, Response, Retry, request_options::RequestOptions};
+use crate::{CachedClient, Download, Error, Response, Retry, rate::Rates, request_options::RequestOptions};
 
 /// A builder of a request, with the methods of reqwest's builder and the cache options. Invalid
 /// parts are reported by [`send`](Self::send).
@@ -55,6 +55,11 @@ impl RequestBuilder {
         let client_options = || Box::new(self.client.inner.options.clone());
         set(self.options.get_or_insert_with(client_options));
         self
+    }
+
+    /// Adds limits on the rate of requests.
+    pub(crate) fn with_rates(self, rates: &Arc<Rates>) -> Self {
+        self.with_option(|options| options.rates.push(Arc::clone(rates)))
     }
 
     // Methods of reqwest.

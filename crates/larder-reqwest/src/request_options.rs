@@ -1,13 +1,15 @@
 //! The cache options of a request: mode, overrides, additional key parts and limits.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use larder_core::{
     Body, CacheKey, CacheMode, FetchOptions, OverrideFn, Overrides,
     adapter::{ContentInKey, KeyParts, KeyRules},
 };
-use reqwest::Request;
+use reqwest::{Request, Url};
 
-use crate::replayable_body::ReplayableBody;
+use crate::{rate::Rates, replayable_body::ReplayableBody};
 
 /// Cache options. A client has one set for all requests; each request may change a copy of it.
 #[derive(Debug, Clone, Default)]
@@ -24,9 +26,20 @@ pub(crate) struct RequestOptions {
     pub(crate) query: bool,
     /// Longest response body, in bytes. `None`: no limit.
     pub(crate) max_body: Option<u64>,
+    /// The limits on the rate of requests to each host, of the client, the batch or the refresher.
+    pub(crate) rates: Vec<Arc<Rates>>,
 }
 
 impl RequestOptions {
+    /// Waits until a request may be sent to the host of `url`. Returns whether it had to wait.
+    pub(crate) async fn wait_for_rate(&self, url: &Url) -> bool {
+        let mut has_waited = false;
+        for rates in &self.rates {
+            has_waited |= rates.wait(url).await;
+        }
+        has_waited
+    }
+
     /// Returns whether the request is a safe query with its content in the key. Otherwise a safe
     /// query is forwarded and not stored: its content is a stream, or longer than 64 KiB.
     fn has_content_in_key(&self, body: &ReplayableBody) -> bool {

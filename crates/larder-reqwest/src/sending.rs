@@ -136,7 +136,15 @@ impl Inner {
         let RequestKeys { key, form_of, is_query } = options.keys(self.key(&target)?, request, body);
         // A safe query is looked up like a GET.
         let method = if is_query { &Method::GET } else { request.method() };
-        let looked_up = self.cache.lookup(&key, &RequestHead::new(method, request.headers())).await;
+        let mut looked_up = self.cache.lookup(&key, &RequestHead::new(method, request.headers())).await;
+        if let Lookup::Miss(_) = &looked_up
+            && !options.rates.is_empty()
+            && Box::pin(options.wait_for_rate(request.url())).await
+        {
+            // Another request may have fetched it meanwhile.
+            let head = RequestHead::new(method, request.headers());
+            looked_up = Box::pin(self.cache.lookup(&key, &head)).await;
+        }
         let mut response = match looked_up {
             Lookup::Hit(response) => {
                 response.with_origin(|| Some((parts::head_of(request)?, Arc::clone(&self.origin))))

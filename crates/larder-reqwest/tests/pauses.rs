@@ -1,4 +1,5 @@
 //! Hosts that request a pause: nothing more is sent to them, and that is reported.
+#![cfg(feature = "refresh")]
 
 use std::{
     collections::HashMap,
@@ -152,4 +153,64 @@ async fn default_headers_keep_all_their_values() {
     client.get(origin.url()).header("x-a", "mine").send().await.expect("a response");
     let values = |head: &str| head.lines().filter(|line| line.starts_with("x-a: ")).count();
     assert_eq!(origin.heads().iter().map(|head| values(head)).collect::<Vec<_>>(), [3, 1]);
+}
+
+/// A crawl at two requests a second was blocked, since each page was requested as soon as the one
+/// before it had arrived. What is in the cache takes no time.
+#[tokio::test]
+async fn requests_that_reach_a_host_are_spaced_and_hits_are_free() {
+    use larder_reqwest::{RateLimit, Schedule};
+    let arrivals: Arc<Mutex<Vec<tokio::time::Instant>>> = Arc::default();
+    let start = || {
+        let noted = Arc::clone(&arrivals);
+        noted.lock().clear();
+        RawOrigin::start(move |_, stream| {
+            noted.lock().push(tokio::time::Instant::now());
+            write!(stream, "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 2\r\n\r\nok")
+                .is_ok()
+        })
+    };
+    let interval = Duration::from_millis(200);
+    let limit = RateLimit::new(5, Duration::from_secs(1));
+    let is_spaced = |count: usize| {
+        let arrivals = arrivals.lock();
+        assert_eq!(arrivals.len(), count);
+        let total = *arrivals.last().expect("a request") - arrivals[0];
+        // A request may be late, and the next one in time.
+        assert!(total + interval / 2 >= interval * (count as u32 - 1), "{count} requests in {total:?}");
+    };
+    // A batch: the second time all pages are in the cache, at a rate of one a day.
+    let (client, origin) = (client(), start());
+    let urls: Vec<_> = (0..6).map(|n| format!("{}/{n}", origin.url())).collect();
+    client.fetch_all(urls.clone()).rate_limit(limit).collect::<Vec<_>>().await;
+    is_spaced(6);
+    let once_a_day = RateLimit::new(1, Duration::from_secs(86_400));
+    let pages: Vec<_> = client.fetch_all(urls.clone()).rate_limit(once_a_day).collect().await;
+    assert!(
+        pages.iter().all(|page| page.result.as_ref().is_ok_and(|page| page.outcome() == CacheOutcome::Hit))
+    );
+    // The client, with concurrent requests and another host beside.
+    let (origin, other) = (start(), RawOrigin::fixed("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"));
+    let limited = CachedClient::builder().no_proxy().rate_limit(limit).build().expect("a client");
+    let requests = (0..5).map(|n| limited.get(format!("{}/{n}", origin.url())).send());
+    futures_util::future::join_all(requests).await;
+    is_spaced(5);
+    limited.get(other.url()).timeout(interval * 50).send().await.expect("another host");
+    // A refresher.
+    let origin = start();
+    let (refresher, mut events) = client.refresher().rate_limit(limit).start();
+    for n in 0..4 {
+        refresher
+            .add(format!("{}/{n}", origin.url()), Schedule::every(Duration::from_secs(600)))
+            .expect("a URL");
+    }
+    for _ in 0..4 {
+        events.next().await.expect("an event");
+    }
+    is_spaced(4);
+    // A caller's limit includes the wait for its turn.
+    let slow = CachedClient::builder().no_proxy().rate_limit(once_a_day).build().expect("a client");
+    slow.get(format!("{}/a", origin.url())).send().await.expect("the first");
+    let late = slow.get(format!("{}/b", origin.url())).timeout(interval).send().await;
+    assert_eq!(late.expect_err("a timeout").kind(), ErrorKind::Timeout);
 }

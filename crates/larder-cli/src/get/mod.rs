@@ -56,6 +56,9 @@ use urls::{Placement, UrlList};
   # Download a file, and continue if the connection breaks.
   larder get -O --retry 10 https://example.com/long.iso
 
+  # At most two requests a second to each server.
+  larder get --output pages --rate 2/s - < urls.txt
+
   # Headers, a user, and the headers of the response.
   larder get -i -H 'Accept: application/json' -u me:secret \\
     https://example.com/api

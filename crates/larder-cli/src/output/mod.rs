@@ -78,7 +78,7 @@ pub(crate) async fn copy(
                 sink.write(&chunk)?;
                 length += chunk.len() as u64;
             }
-            _ => {
+            Part::Restart => {
                 sink.restart()?;
                 length = 0;
                 if options.headers {

@@ -6,6 +6,7 @@
 //! `report` has what a batch reports.
 
 mod report;
+mod settings;
 
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
@@ -26,12 +27,14 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13};
 pub use report::{Fetched, HostPause};
 
 use crate::{
-    CachedClient, Error, ErrorKind, RequestBuilder, Response, Retry,
+    CachedClient, Error, ErrorKind, RateLimit, RequestBuilder, Response, Retry,
     hosts::Hosts,
     parts::{host, without_fragment},
+    rate::Rates,
     retry::{is_retryable, retry_after},
 };
 use report::is_pause_status;
+use settings::Settings;
 
 /// URLs that wait for a slot of their host, for each of the concurrent requests. With the default
 /// concurrency of 32 that is 256 URLs.
@@ -39,9 +42,6 @@ const WAITING_PER_SLOT: usize = 8;
 
 /// How long nothing is sent to a host after a 429 without `Retry-After` that is not retried.
 const PAUSE_AFTER_429: Duration = Duration::from_secs(60);
-
-type MapRequest = Arc<dyn Fn(RequestBuilder) -> RequestBuilder + Send + Sync>;
-type OnPause = Arc<dyn Fn(&HostPause) + Send + Sync>;
 
 /// A stream of [`Fetched`] that fetches many URLs concurrently; created by
 /// [`CachedClient::fetch_all`].
@@ -80,16 +80,6 @@ pub struct Batch {
     exhausted: bool,
 }
 
-struct Settings {
-    concurrency: usize,
-    method: Method,
-    retry: Retry,
-    ordered: bool,
-    streaming: bool,
-    map_request: Option<MapRequest>,
-    on_pause: Option<OnPause>,
-}
-
 /// A URL that is to be fetched or retried.
 #[derive(Debug)]
 struct Job {
@@ -117,15 +107,7 @@ impl Batch {
         Self {
             client,
             urls,
-            settings: Settings {
-                concurrency: 32,
-                method: Method::GET,
-                retry: Retry::new(0),
-                ordered: false,
-                streaming: false,
-                map_request: None,
-                on_pause: None,
-            },
+            settings: Settings::default(),
             fingerprints: HashSet::default(),
             hosts: Hosts::new(6),
             running: FuturesUnordered::new(),
@@ -159,6 +141,16 @@ impl Batch {
     /// [`ErrorKind::HostBlocked`], unless a stored response answers them.
     pub fn retry(mut self, retry: impl Into<Retry>) -> Self {
         self.settings.retry = retry.into();
+        self
+    }
+
+    /// Limits the rate of the requests to each host, beside the limit of the client. Default: none.
+    ///
+    /// Only requests that need the origin count; see
+    /// [`CachedClientBuilder::rate_limit`](crate::CachedClientBuilder::rate_limit). A URL that waits
+    /// for its turn is one of the concurrent requests.
+    pub fn rate_limit(mut self, limit: RateLimit) -> Self {
+        self.settings.rates = Some(Arc::new(Rates::new(limit)));
         self
     }
 
@@ -266,6 +258,10 @@ impl Batch {
         let request = self.client.request(self.settings.method.clone(), job.url.clone());
         let request = match &self.settings.map_request {
             Some(map_request) => map_request(request),
+            None => request,
+        };
+        let request = match &self.settings.rates {
+            Some(rates) => request.with_rates(rates),
             None => request,
         };
         // A stored response can be used nevertheless.

@@ -19,6 +19,7 @@ mod task;
 use std::{
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -31,7 +32,7 @@ pub use event::{RefreshEvent, RefreshOutcome, RefreshReason};
 pub use schedule::{InvalidCron, Schedule};
 pub use snapshot::Validators;
 
-use crate::{CachedClient, Error};
+use crate::{CachedClient, Error, RateLimit, rate::Rates};
 use page::Settings;
 use task::{Command, Task};
 
@@ -125,6 +126,15 @@ impl RefresherBuilder {
     /// [`max_retry_after`](Self::max_retry_after).
     pub fn max_backoff(mut self, max: Duration) -> Self {
         self.settings.max_backoff = max;
+        self
+    }
+
+    /// Limits the rate of the requests to each host, beside the limit of the client. Default: none.
+    ///
+    /// Only requests that need the origin count; see
+    /// [`CachedClientBuilder::rate_limit`](crate::CachedClientBuilder::rate_limit).
+    pub fn rate_limit(mut self, limit: RateLimit) -> Self {
+        self.settings.rates = Some(Arc::new(Rates::new(limit)));
         self
     }
 

@@ -1,13 +1,13 @@
 //! A page of a refresher's set, and the settings that all pages share.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use reqwest::Url;
 use tokio::time::Instant;
 
 use super::{schedule::Schedule, snapshot::Snapshot};
-use crate::retry::MAX_RETRY_AFTER;
+use crate::{rate::Rates, retry::MAX_RETRY_AFTER};
 
 /// The settings of a refresher.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(super) struct Settings {
     pub(super) per_host: usize,
     /// Longest pause after failures.
     pub(super) max_backoff: Duration,
+    /// The limit on the rate of requests to each host.
+    pub(super) rates: Option<Arc<Rates>>,
     /// Longest pause that a server can request.
     pub(super) max_retry_after: Duration,
     /// Shortest time between two runs that follow the lifetime of a response.
@@ -35,6 +37,7 @@ impl Default for Settings {
             concurrency: 64,
             per_host: 6,
             max_backoff: Duration::from_secs(3600),
+            rates: None,
             max_retry_after: MAX_RETRY_AFTER,
             min_interval: Duration::from_secs(1),
             max_body: 8 << 20,

@@ -3,7 +3,7 @@
 //!
 //! `snapshot` compares contents, `task` decides when a run is due.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{Method, StatusCode};
 use larder_core::{
@@ -19,6 +19,7 @@ use super::{
 use crate::{
     CachedClient, Error, Response,
     parts::{self, head_of},
+    rate::Rates,
     replayable_body::ReplayableBody,
     request_options::RequestOptions,
     retry::{is_retryable_status, retry_after},
@@ -51,6 +52,8 @@ pub(super) struct Run {
     pub(super) snapshot: Option<Snapshot>,
     /// The last confirmation that counted for a run of this process.
     pub(super) counted: Option<Timestamp>,
+    /// The limit on the rate of requests to each host.
+    pub(super) rates: Option<Arc<Rates>>,
     /// Longest body that the event carries.
     pub(super) max_body: u64,
 }
@@ -147,6 +150,7 @@ impl Run {
     fn options(&self, client: &CachedClient) -> RequestOptions {
         let mut options = client.inner.options.clone();
         options.mode = CacheMode::Reload;
+        options.rates.extend(self.rates.clone());
         if let Round::Since { length, .. } = self.round {
             let kept = length.saturating_mul(2).saturating_add(KEPT_BEYOND);
             let kept = OverrideFn::always(Overrides::default().with_stale_if_error(kept));

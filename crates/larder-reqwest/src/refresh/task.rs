@@ -247,6 +247,7 @@ impl Task {
             round: page.schedule.round(larder_core::policy::Timestamp::from_millis(due)),
             snapshot: page.snapshot.clone(),
             counted: page.counted,
+            rates: self.settings.rates.clone(),
             max_body: self.settings.max_body,
         };
         let client = self.client.clone();
