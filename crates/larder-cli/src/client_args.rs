@@ -58,6 +58,9 @@ pub(crate) struct ClientArgs {
     /// Accept any certificate. Others can then read and change what is transferred.
     #[arg(short = 'k', long)]
     insecure: bool,
+    /// Request a compressed response, and decompress it: brotli, gzip, deflate or zstd.
+    #[arg(long)]
+    compressed: bool,
     /// Highest rate of requests to one server, e.g. 2/s, 30/m or 1/5s. What is in the cache is
     /// free.
     #[arg(long, value_name = "N/UNIT")]
@@ -100,6 +103,10 @@ impl ClientArgs {
             .default_headers(self.headers()?)
             .connect_timeout(self.timeout.min(CONNECT_TIMEOUT))
             .read_timeout(self.timeout)
+            .brotli(self.compressed)
+            .deflate(self.compressed)
+            .gzip(self.compressed)
+            .zstd(self.compressed)
             .reqwest(tls);
         if let Some(rate) = self.rate {
             builder = builder.rate_limit(rate);

@@ -11,8 +11,8 @@ use larder::{
         Body, CacheKey, CacheKind, CacheStore, Candidates, Clock as _, Origin as _, RequestHead, Rules,
         StoredHead, SystemClock, TargetUri, Timestamp,
         policy::{
-            Exchange, Reuse, Selected, StalePermission, Validator, format_http_date,
-            header_names::is_caching_header,
+            Exchange, MissReason, Reuse, Selected, StalePermission, ValidateReason, Validator,
+            format_http_date, header_names::is_caching_header,
         },
     },
     origin::{HyperOptions, HyperOrigin},
@@ -139,15 +139,40 @@ fn print_now(reuse: Reuse, candidates: &Candidates) -> Result<(), OutputError> {
                 Some(_) => "revalidated with the origin",
                 None => "fetched again from the origin, since there is no validator",
             };
-            format!("{how}: {why:?} ({})", why.section())
+            format!("{how}: {} ({})", words_of_validation(why), why.section())
         }
-        Reuse::Forward(why) => format!("forwarded to the origin: {why:?} ({})", why.section()),
+        Reuse::Forward(why) => format!("forwarded to the origin: {} ({})", words_of_miss(why), why.section()),
         Reuse::OnlyIfCached => {
             "answered with 504: only-if-cached, and no stored response may be used (RFC 9111 §5.2.1.7)"
                 .to_owned()
         }
     };
     out!("now       {now}")
+}
+
+/// Describes why a stored response has to be validated.
+fn words_of_validation(why: ValidateReason) -> &'static str {
+    match why {
+        ValidateReason::Stale => "it is stale",
+        ValidateReason::NoCache => "it has no-cache",
+        ValidateReason::RequestNoCache | ValidateReason::Pragma => "the request has no-cache",
+        ValidateReason::RequestMaxAge => "it is older than max-age in the request allows",
+        ValidateReason::MinFresh => "it is not fresh for as long as min-fresh in the request requires",
+        ValidateReason::ClockSetBack => "its age is unknown, since the clock was set back",
+        _ => "the rules require it",
+    }
+}
+
+/// Describes why no stored response can be used.
+fn words_of_miss(why: MissReason) -> &'static str {
+    match why {
+        MissReason::Method => "stored responses do not answer this method",
+        MissReason::UriMiss => "nothing is stored for this URL",
+        MissReason::VaryMiss => "the stored responses are for other values of the headers in Vary",
+        MissReason::Partial => "only another part of the response is stored",
+        MissReason::OriginPrecondition => "the request has a condition that only the origin may evaluate",
+        _ => "the rules require it",
+    }
 }
 
 /// Prints how long a response is fresh, and what may be done with it after that.
@@ -202,7 +227,10 @@ async fn explain_fetched(target: &TargetUri, headers: HeaderMap, rules: &Rules) 
             out!("storable  yes (RFC 9111 §3)")?;
             print_freshness(&head, None)?;
         }
-        Err(why) => out!("storable  no: {why}")?,
+        Err(why) => {
+            out!("storable  no: {why}")?;
+            out!("          {}", why.reason().advice)?;
+        }
     }
     Ok(())
 }

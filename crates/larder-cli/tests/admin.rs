@@ -193,6 +193,8 @@ fn the_admin_listener_requires_a_token() {
         assert_eq!(status(&setup.metrics(wrong)), 401, "{wrong}");
     }
     assert_eq!(status(&setup.purge("text/plain", "{\"all\":true}")), 400, "a web page could send this");
+    let as_of_curl = "application/x-www-form-urlencoded";
+    assert_eq!(status(&setup.purge(as_of_curl, "{\"url\":\"http://example.com/none\"}")), 200, "curl -d");
     for wrong in [
         "{}",
         "{\"all\":true,\"prefix\":\"x\"}",

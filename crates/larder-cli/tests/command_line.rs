@@ -247,6 +247,31 @@ fn options_of_curl() {
     }
 }
 
+#[test]
+fn compressed_responses_are_requested_and_decompressed() {
+    let cache = folder();
+    // "compressed\n", by gzip.
+    let gzip = [
+        31, 139, 8, 0, 0, 0, 0, 0, 0, 3, 75, 206, 207, 45, 40, 74, 45, 46, 78, 77, 225, 2, 0, 187, 109, 79,
+        200, 11, 0, 0, 0,
+    ];
+    let origin = RawOrigin::start(move |head, stream| {
+        let accepts = head
+            .to_ascii_lowercase()
+            .lines()
+            .any(|line| line.starts_with("accept-encoding:") && line.contains("gzip"));
+        let coding = if accepts { "Content-Encoding: gzip\r\n" } else { "" };
+        let body = if accepts { &gzip[..] } else { b"plain\n" };
+        let head = format!("HTTP/1.1 200 OK\r\n{coding}Content-Length: {}\r\n\r\n", body.len());
+        stream.write_all(head.as_bytes()).is_ok() && stream.write_all(body).is_ok()
+    });
+    for (arguments, expected) in [(&["get"][..], "plain\n"), (&["get", "--compressed"], "compressed\n")] {
+        let (output, out, err) =
+            run(cache.path(), &[arguments, &["--store", "memory", &origin.url()]].concat());
+        assert_eq!((output.status.code(), &*out), (Some(0), expected), "{err}");
+    }
+}
+
 /// An operator of a private CA could not use the command at all.
 #[test]
 fn certificates_of_ones_own() {

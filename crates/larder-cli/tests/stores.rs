@@ -82,7 +82,8 @@ fn explain_prints_the_decision_and_its_reason() {
         assert!(out.contains(line), "{line}: {out}");
     }
     let (_, out, _) = run(cache.path(), &["explain", "--header", "Cache-Control: no-cache", &url]);
-    assert!(out.contains("RequestNoCache (RFC 9111 §5.2.1.4)"), "{out}");
+    let reason = "now       revalidated with the origin: the request has no-cache (RFC 9111 §5.2.1.4)";
+    assert!(out.contains(reason), "{out}");
     assert_eq!(origin.heads().len(), 1, "explain sends no requests");
     let (_, out, _) = run(cache.path(), &["explain", "--fetch", &format!("{}/other", origin.url())]);
     assert!(out.contains("storable  yes (RFC 9111 §3)"), "{out}");

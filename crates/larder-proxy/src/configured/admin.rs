@@ -2,9 +2,10 @@
 //! proxy's.
 //!
 //! With a token, every request must send it. Without one, anyone who reaches the port may do
-//! everything, so the listener must then be on loopback. A web page in a browser cannot purge: a
-//! purge has the content type `application/json`, for which browsers first send a CORS preflight
-//! request, and that fails.
+//! everything, so the listener must then be on loopback. A web page in a browser cannot purge:
+//! requests of pages of other sites are rejected, and a purge has the content type
+//! `application/json`, for which browsers first send a CORS preflight request that fails, or that
+//! of `curl -d`, for which they send an `Origin`.
 
 use std::{convert::Infallible, net::TcpListener, path::Path, pin::pin, sync::Arc, time::Duration};
 
@@ -316,7 +317,10 @@ pub(super) async fn serve(admin: Admin, listener: TcpListener, end: impl Future<
 async fn read_json(request: Request<Incoming>) -> Result<Purge, String> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
-    if !kind.eq_ignore_ascii_case("application/json") {
+    // The second is that of `curl -d`. A page of another site can also send it, but not without an
+    // `Origin`, and not with a token.
+    let is_allowed = |allowed: &&str| kind.eq_ignore_ascii_case(allowed);
+    if !["application/json", "application/x-www-form-urlencoded"].iter().any(is_allowed) {
         return Err("Content-Type must be application/json".to_owned());
     }
     let body = timeout(REQUEST_TIMEOUT, Limited::new(request.into_body(), MAX_BODY).collect()).await;
