@@ -93,3 +93,20 @@ fn the_option_and_the_kind_of_cache_decide_about_reloads() {
         assert_eq!(origin.heads().len(), expected, "{args:?}");
     }
 }
+
+/// `-v` promised messages about each request, and printed not a line about any.
+#[test]
+fn the_log_states_what_happens_to_each_request_and_why() {
+    let (origin, dir) = (origin(), ConfigDir::new());
+    let config = format!("[[route]]\norigins = [\"{}\"]\n", origin.url());
+    let proxy = dir.start(&config, &["-v"]);
+    proxy.get("/page?token=SECRET", "");
+    dir.wait_for_error("GET http://example.com/page?… 200, miss: No response is stored for this URL");
+    proxy.get("/page?token=SECRET", "");
+    dir.wait_for_error(
+        "GET http://example.com/page?… 200, hit: A stored response was served, which is fresh.",
+    );
+    proxy.send("POST", "/page", "Content-Length: 0\r\n");
+    let log = dir.wait_for_error("POST http://example.com/page 200, pass: The method is not one");
+    assert!(!log.contains("SECRET"), "{log}");
+}

@@ -14,6 +14,7 @@ mod listeners;
 mod metrics_text;
 mod origins;
 mod purge;
+mod request_log;
 mod shared;
 mod summary;
 mod validate;
@@ -113,9 +114,9 @@ impl Proxy {
             .with_origin_timeout(checked.current.table.max_origin_timeout())
             .with_body_timeout(checked.current.table.max_body_timeout());
         let mut builder = Cache::builder(store).rules(rules).limits(limits);
-        if config.admin.is_some() {
-            // Without an admin listener, no one could read the counters.
-            builder = builder.observer(Arc::clone(&counters) as _);
+        // Without an admin listener, no one could read the counters.
+        if let Some(observer) = request_log::observer(config.admin.is_some().then_some(&counters)) {
+            builder = builder.observer(observer);
         }
         Ok(Self {
             cache: builder.build(),
