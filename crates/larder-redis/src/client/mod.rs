@@ -14,8 +14,6 @@ pub(crate) mod scripts;
 mod sentinels;
 mod server;
 pub(crate) mod servers;
-#[cfg(feature = "tls")]
-mod tls;
 
 use std::{
     fmt,

@@ -1,6 +1,9 @@
 //! Connects to one server, over TCP, TLS or a Unix socket, for commands or for subscriptions.
 //! Which server that is is decided in `connect`.
 
+#[cfg(feature = "tls")]
+mod tls;
+
 use std::time::Duration;
 
 use redis::{
@@ -10,7 +13,7 @@ use redis::{
 };
 
 #[cfg(feature = "tls")]
-use super::tls::Tls;
+use self::tls::Tls;
 use crate::RedisOptions;
 
 /// Idle time after which TCP probes a connection, and the pause between probes.
@@ -60,7 +63,7 @@ impl Server {
                 MultiplexedConnection::new_with_config(settings, tls.connect().await?, config).await
             };
             let connected = tokio::time::timeout(limit, connecting).await;
-            let (connection, driver) = connected.map_err(|_| super::tls::timed_out())??;
+            let (connection, driver) = connected.map_err(|_| tls::timed_out())??;
             // It ends with the last clone of the connection.
             tokio::spawn(driver);
             return Ok(connection);
