@@ -142,12 +142,9 @@ impl Response {
     ///
     /// ```no_run
     /// # async fn example(client: larder_reqwest::CachedClient) -> Result<(), larder_reqwest::Error> {
-    /// use larder_reqwest::reqwest::Url;
-    ///
-    /// let mut feed: Url = "https://example.com/old.xml".parse().expect("a URL");
-    /// let response = client.get(feed.clone()).send().await?;
+    /// let response = client.get("https://example.com/old.xml").send().await?;
     /// if let Some(moved) = response.moved_to() {
-    ///     feed = moved.clone();
+    ///     println!("replace the link by {moved}");
     /// }
     /// # Ok(())
     /// # }
