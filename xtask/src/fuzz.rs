@@ -16,8 +16,8 @@ use crate::process::{cargo, is_installed, output, run as call};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Target to fuzz: codec, directives, exchange, key, lists, proxy_header
-    /// or range [default: all].
+    /// Target to fuzz: codec, directives, exchange, key, lists, proxy_header, purge_request or
+    /// range [default: all].
     target: Option<String>,
     /// How many minutes each target runs.
     #[arg(long, default_value_t = 1)]
@@ -30,7 +30,8 @@ pub(crate) struct Args {
     input: Option<PathBuf>,
 }
 
-const TARGETS: [&str; 7] = ["codec", "directives", "exchange", "key", "lists", "proxy_header", "range"];
+const TARGETS: [&str; 8] =
+    ["codec", "directives", "exchange", "key", "lists", "proxy_header", "purge_request", "range"];
 
 /// The flags that `cargo fuzz` passes without a sanitizer. All of them are stable.
 const INSTRUMENTED: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

@@ -15,18 +15,21 @@ pub(super) enum Pattern {
 /// Longest expression in bytes, that of thousands of tags.
 const MAX_LENGTH: usize = 256 * 1024;
 
+/// Stands for the border of a member. No field can contain it.
+const BORDER: &str = "\u{1}";
+
 /// Parses an expression. Returns `None` for any other kind.
 pub(super) fn parse_pattern(text: &[u8]) -> Option<Pattern> {
     let text = std::str::from_utf8(text).ok().filter(|text| text.len() <= MAX_LENGTH)?.trim();
     if matches!(text, "" | ".*" | "^.*" | "^.*$" | ".*$") {
         return Some(Pattern::Any);
     }
-    // The borders of a member of a list: `(^|,)a(,|$)`.
+    // The borders of a member of a list, as in `(^|,)a(,|$)`.
     let mut bare = text.to_owned();
     for border in ["(^|,)", "(,|$)", "(^|\\s)", "(\\s|$)", "(^| )", "( |$)", "\\b"] {
-        bare = bare.replace(border, "");
+        bare = bare.replace(border, BORDER);
     }
-    let is_list = bare.len() < text.len();
+    let is_list = bare.contains(BORDER);
     let alternatives: Vec<&str> = bare.split('|').collect();
     if alternatives.len() > 1 && alternatives.iter().any(|one| one.contains(['^', '$'])) {
         return None;
@@ -52,7 +55,7 @@ pub(super) fn parse_pattern(text: &[u8]) -> Option<Pattern> {
 /// Returns the text that an expression without operators matches, without parentheses around it and
 /// without anchors.
 fn literal(text: &str) -> Option<String> {
-    let text = text.trim_start_matches('(').trim_end_matches(')');
+    let text = text.trim_start_matches(['(', '\u{1}']).trim_end_matches([')', '\u{1}']);
     let text = text.strip_prefix('^').unwrap_or(text);
     let text = text.strip_suffix('$').unwrap_or(text);
     let mut plain = String::with_capacity(text.len());
@@ -64,7 +67,7 @@ fn literal(text: &str) -> Option<String> {
                 class if class.is_ascii_alphanumeric() => return None,
                 escaped => plain.push(escaped),
             },
-            '*' | '+' | '?' | '[' | ']' | '{' | '}' | '(' | ')' | '^' | '$' => return None,
+            '\u{1}' | '*' | '+' | '?' | '[' | ']' | '{' | '}' | '(' | ')' | '^' | '$' => return None,
             other => plain.push(other),
         }
     }
@@ -93,9 +96,10 @@ mod tests {
 
     #[test]
     fn other_expressions_are_not_read() {
-        for pattern in
-            ["a+", "[ab]", r"\d+", "a||b", "(a)?", "a{2}", r"a\", "(|)", "a.*b", "a(|b)", "^a|b$", "a(b|c)"]
-        {
+        for pattern in [
+            "a+", "[ab]", r"\d+", "a||b", "(a)?", "a{2}", r"a\", "(|)", "a.*b", "a(|b)", "^a|b$", "a(b|c)",
+            "a(^|,)b",
+        ] {
             assert_eq!(parse_pattern(pattern.as_bytes()), None, "{pattern}");
         }
     }
