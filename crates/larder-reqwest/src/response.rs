@@ -39,7 +39,7 @@ pub struct Response {
     cache: Cache,
     url: Url,
     /// The response without its body.
-    head: CacheResponse,
+    pub(crate) head: CacheResponse,
     body: Body,
     /// Longest body, in bytes.
     max_body: Option<u64>,
@@ -84,12 +84,6 @@ impl Response {
     pub(crate) fn with_redirects(mut self, chain: Chain) -> Self {
         self.redirects = chain.followed;
         self
-    }
-
-    /// Returns the response of the cache, without its body.
-    #[cfg(feature = "refresh")]
-    pub(crate) fn head(&self) -> &CacheResponse {
-        &self.head
     }
 
     /// Returns the response with this body, of which nothing has been read.

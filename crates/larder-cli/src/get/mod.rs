@@ -8,8 +8,10 @@ mod urls;
 
 use std::{cell::RefCell, path::PathBuf, process::ExitCode, time::Duration};
 
+use anyhow::Context as _;
 use futures_util::StreamExt as _;
 use larder::{
+    cassette::{Cassette, CassetteOptions},
     client::{CachedClient, Download, HostPause, Retry},
     core::CacheMode,
 };
@@ -143,6 +145,13 @@ pub(crate) struct Args {
     /// must-revalidate.
     #[arg(long)]
     offline: bool,
+    /// Write the exchanges with servers to this file, as a HAR that browsers and other tools read.
+    ///
+    /// Pages from the cache are not in it, nor transfers that have failed. Credentials are replaced
+    /// by REDACTED. Bodies of more than 16 MiB are left out, and so are all after 256 MiB. Content
+    /// codings, such as gzip, are decoded or not requested.
+    #[arg(long, value_name = "FILE")]
+    har: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -164,8 +173,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         (true, false) => Verbosity::Nothing,
     };
     let mut report = Report::new(total, args.json, verbosity);
+    // A transfer that is interrupted is not waited for.
+    let options = CassetteOptions::default().with_drain_timeout(Duration::ZERO);
+    let har = args.har.is_some().then(|| Cassette::recorder(options));
     let all_succeeded = runtime()?.block_on(async {
-        let client = args.client.client().await?;
+        let mut builder = args.client.builder().await?;
+        if let Some(har) = &har {
+            builder = builder.map_origin(har.wrap());
+        }
+        let client = builder.build()?;
         let urls = UrlList::new(placement);
         let fetched = until_interrupted(fetch(args, &client, &plan, &urls, &mut report)).await;
         // Responses that are still being written to the store get five seconds, or until the next
@@ -174,6 +190,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         anyhow::Ok(fetched.transpose()?)
     })?;
     report.finish(all_succeeded.is_none());
+    if let (Some(har), Some(path)) = (har, &args.har) {
+        std::fs::write(path, har.export_har()).with_context(|| format!("can't write {}", path.display()))?;
+    }
     Ok(match all_succeeded {
         Some(true) => ExitCode::SUCCESS,
         Some(false) => ExitCode::from(1),

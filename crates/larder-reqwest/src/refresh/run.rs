@@ -294,5 +294,5 @@ fn fresh_for(
     *request.url_mut() = response.url().clone();
     let head = head_of(&request)?;
     let options = options.fetch_options(false, None);
-    Refreshes::new(client.cache()).fresh_for(&head, response.head(), &options)
+    Refreshes::new(client.cache()).fresh_for(&head, &response.head, &options)
 }
