@@ -23,14 +23,14 @@ use crate::{
 /// purged with --admin.
 ///
 /// Once the command has returned, no process serves a removed response from the store. A proxy with
-/// a near tier in memory also has copies: over Redis, it removes them a moment later; over a disk
-/// store, it serves them until they are stale.
+/// a near tier in memory also has copies. Over Redis, it has removed them by then, or serves none.
+/// Over a disk store, it serves them until they are stale.
 #[derive(Debug, clap::Args)]
 #[command(
     group = clap::ArgGroup::new("selection").required(true),
     group = clap::ArgGroup::new("location").args(["store", "admin"]),
     override_usage = "larder purge --url <URL> [WHERE]
-       larder purge --tag <GROUP> --of <ORIGIN> [WHERE]
+       larder purge --tag <GROUP> [--of <ORIGIN>] [WHERE]
        larder purge --prefix <PREFIX> [WHERE]
        larder purge --all [WHERE]
 
@@ -51,6 +51,9 @@ WHERE: --store <STORE> or --admin <URL>; otherwise the cache of `larder get`",
   larder purge --tag news --of https://example.com \\
     --store redis://cache:6379/0
 
+  # A tag in one of the fields in tag_fields (CONFIG.md).
+  larder purge --tag product-7 --admin http://127.0.0.1:9321
+
   # A part of a site, in a store on disk.
   larder purge --prefix https://example.com/news/ \\
     --store disk:/var/cache/larder
@@ -64,7 +67,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL", group = "selection")]
     url: Option<String>,
     /// Purge the responses in this group: see Cache-Groups (RFC 9875) and `groups` in CONFIG.md.
-    #[arg(long, value_name = "GROUP", group = "selection", requires = "of")]
+    /// Without --of, those with this tag: see `tag_fields` in CONFIG.md.
+    #[arg(long, value_name = "GROUP", group = "selection")]
     tag: Option<String>,
     /// Origin that the group belongs to, e.g. https://example.com.
     #[arg(long, value_name = "ORIGIN", requires = "tag")]
@@ -120,9 +124,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 }
             }
             (_, Some(tag)) => {
-                let group = group(args.of.as_deref().unwrap_or_default(), tag)?;
+                let group = match args.of.as_deref() {
+                    Some(origin) => group(origin, tag)?,
+                    None => CacheGroup::tag(tag),
+                };
+                let kind = if args.of.is_some() { "group" } else { "tag" };
                 let count = purge(&store, Scope::Group(&group), args.soft).await?;
-                out!("{verb} the group {tag}{}", in_parentheses(count))?;
+                out!("{verb} the {kind} {tag}{}", in_parentheses(count))?;
             }
             _ => {
                 let count = purge(&store, Scope::All, args.soft).await?;
@@ -157,20 +165,22 @@ async fn purge_through(admin: &str, args: &Args) -> anyhow::Result<ExitCode> {
 
 /// Removes the entries of several scopes or marks them as stale, and returns how many that were, if
 /// the store knows it. The forms of a URL, which are groups, are not counted: no store knows their
-/// number.
+/// number. A failure ends it only after all scopes were tried.
 async fn purge_all(
     store: &Arc<dyn CacheStore>,
     scopes: &[Scope<'_>],
     is_soft: bool,
 ) -> Result<Option<u64>, StoreError> {
-    let mut sum = Some(0);
+    let mut sum = Ok(Some(0));
     for scope in scopes {
-        let count = purge(store, *scope, is_soft).await?;
-        if !matches!(scope, Scope::Group(_)) {
-            sum = sum.zip(count).map(|(sum, count)| sum + count);
-        }
+        let purged = purge(store, *scope, is_soft).await;
+        sum = match (sum, purged) {
+            (Ok(sum), Ok(_)) if matches!(scope, Scope::Group(_)) => Ok(sum),
+            (Ok(sum), Ok(count)) => Ok(sum.zip(count).map(|(sum, count)| sum + count)),
+            (Err(first), _) | (Ok(_), Err(first)) => Err(first),
+        };
     }
-    Ok(sum)
+    sum
 }
 
 /// Removes the entries of `scope` or marks them as stale, and returns how many that were, if the

@@ -25,10 +25,10 @@ use crate::{
 ///
 /// After each failure in a row the pause until the next fetch doubles, up to an hour. While a
 /// server requests a pause with Retry-After, nothing is sent to it. A page that is gone (410) is
-/// not watched any more. Ctrl-C ends the command.
+/// not watched any more. Ctrl-C ends the command by the signal, which a shell reports as 130.
 ///
-/// Exit code: 0 after Ctrl-C, or 1 if all pages are gone. With --once, 0 if every fetch succeeded,
-/// and 1 if one failed; Ctrl-C then ends it by the signal. 2 if an argument is invalid.
+/// Exit code: with --once, 0 if every fetch succeeded, and 1 if one failed. Without it, 1 if all
+/// pages are gone. 2 if an argument is invalid.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   # Fetch every 5 seconds.
@@ -153,9 +153,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         };
         until_interrupted(ending).await;
         match watched {
-            // Without --once, this is how the command ends.
-            None if args.once => Ok(end_by_interrupt()),
-            None => Ok(ExitCode::SUCCESS),
+            None => Ok(end_by_interrupt()),
             Some(result) => {
                 result?;
                 Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })

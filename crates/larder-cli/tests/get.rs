@@ -219,7 +219,8 @@ fn watch_prints_changes_and_runs_a_command() {
         std::thread::sleep(Duration::from_millis(10));
     }
     interrupt(&process.0);
-    assert_eq!(process.0.wait().expect("it ends").code(), Some(0));
+    let status = process.0.wait().expect("it ends");
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(2), "it ends by the signal");
     // The next command compares with the stored page.
     let once = |expected: &str| {
         let (output, out, _) = run(cache.path(), &["watch", &url, "--once", "--json"]);

@@ -304,8 +304,9 @@ fn purging_on_disk() {
     assert_eq!(purge(&["--url", &urls[2]]), "removed 1\n");
     assert_eq!(purge(&["--url", &urls[2]]), "removed 0\n");
     assert_eq!(purge(&["--tag", "x", "--of", &origin.url()]), "removed the group x\n");
+    assert_eq!(purge(&["--tag", "x"]), "removed the tag x\n");
     assert_eq!(purge(&["--all"]), "removed everything\n");
-    for wrong in [&["--all", "--url", "http://a/"][..], &[], &["--tag", "x"]] {
+    for wrong in [&["--all", "--url", "http://a/"][..], &[], &["--of", "http://a"]] {
         let mut arguments = vec!["purge", "--store", &store];
         arguments.extend(wrong);
         assert_eq!(run(cache.path(), &arguments).0.status.code(), Some(2), "{wrong:?}");

@@ -85,6 +85,10 @@ pub struct Config {
     /// How long an idle connection of a client stays open. Default: 75 s.
     #[serde(deserialize_with = "values::duration")]
     pub keep_alive: Option<Duration>,
+    /// Longest time that a request waits for an origin while a stale response may be served
+    /// instead. Default: 10 s.
+    #[serde(deserialize_with = "values::duration")]
+    pub stale_if_error_timeout: Option<Duration>,
     /// Whether to trust the proxies in loopback and private networks. Default: false.
     pub trust_forwarded: bool,
     /// Networks of the proxies in front of which `Forwarded` and `X-Forwarded-*` are trusted;

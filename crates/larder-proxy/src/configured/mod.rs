@@ -110,9 +110,12 @@ impl Proxy {
         rules.store_set_cookie |= config.share_set_cookie;
         rules.store_request_errors |= config.share_request_errors;
         rules.tag_fields.clone_from(&checked.tag_fields);
-        let limits = Limits::default()
+        let mut limits = Limits::default()
             .with_origin_timeout(checked.current.table.max_origin_timeout())
             .with_body_timeout(checked.current.table.max_body_timeout());
+        if let Some(timeout) = config.stale_if_error_timeout {
+            limits = limits.with_stale_if_error_timeout(timeout);
+        }
         let mut builder = Cache::builder(store).rules(rules).limits(limits);
         // Without an admin listener, no one could read the counters.
         if let Some(observer) = request_log::observer(config.admin.is_some().then_some(&counters)) {
