@@ -59,3 +59,8 @@ impl LocalServer {
         self.rendered.load(Ordering::SeqCst)
     }
 }
+
+/// The programs of the guide for users of aiohttp, which compile.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/from-aiohttp.md")]
+pub struct FromAiohttp;
