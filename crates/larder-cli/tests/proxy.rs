@@ -195,7 +195,7 @@ fn usage_errors_are_one_line_with_an_example_and_code_2() {
         (&["proxy", "--origin", "http://a", "--store", "memory:lots"], "e.g. --store memory:512MiB"),
         (&["proxy", "--origin", "http://a", "--store", "cupboard"], "unknown store 'cupboard'"),
         (&["proxy", "--origin", "http://a", "--store", "redis:x"], "e.g. --store redis://127.0.0.1:6379/0"),
-        (&["get", "example.com"], "e.g. larder get https://example.com/"),
+        (&["get", "ftp://example.com/"], "e.g. larder get https://example.com/"),
         (&["get", "http://a/", "--header", "nonsense"], "e.g. --header 'Accept-Language: de'"),
     ] {
         let output = larder().args(args).output().expect("it runs");
