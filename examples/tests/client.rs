@@ -59,7 +59,7 @@ fn offline() {
 fn api_client() {
     let output = run("api_client", &[]);
     let expected = "added Anna as 1\nfound Anna\nfound Anna\n\
-                    unknown: https://api.example.com/users/7: the server responded with 404 Not Found\n";
+                    unknown: https://api.example.com/users/7: the server responded with N Not Found\n";
     assert_eq!(output, expected);
 }
 
