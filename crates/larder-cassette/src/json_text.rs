@@ -13,9 +13,25 @@ pub(crate) enum Layout {
     Spaced,
 }
 
-/// Returns whether the text is valid JSON.
+/// Most levels of JSON that are walked through and shown with a line for each member.
+const MAX_DEPTH: usize = 128;
+
+/// Returns whether the text is valid JSON, of any depth: serde_json skips values without recursion.
 pub(crate) fn is_json(text: &str) -> bool {
     serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+}
+
+/// Returns whether the text, which need not be valid JSON, has more than 128 levels.
+pub(crate) fn is_deep(text: &str) -> bool {
+    let mut depth = 0_usize;
+    tokens(text).any(|token| {
+        match token {
+            "{" | "[" => depth += 1,
+            "}" | "]" => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > MAX_DEPTH
+    })
 }
 
 /// Returns valid JSON with a line for each member, indented by two spaces. `None` if that is much
@@ -107,31 +123,24 @@ fn string_length(text: &str) -> usize {
 
 /// Returns the JSON with each value replaced for which `replace` returns another token. Its
 /// arguments are the path (names of members and indices) and the token of the value: a string, a
-/// number or a literal, or `{` or `[` of an object or array. `None` if the text is not JSON or
-/// nothing is replaced.
+/// number or a literal, or `{` or `[` of an object or array. `None` if the text is not JSON, if it
+/// is deep, or if nothing is replaced.
 pub(crate) fn replace_values(
     text: &str,
     mut replace: impl FnMut(&[String], &str) -> Option<String>,
 ) -> Option<String> {
-    if !is_json(text) {
+    if is_deep(text) || !is_json(text) {
         return None;
     }
     let tokens: Vec<&str> = tokens(text).collect();
-    let mut replaced: Vec<(Range<usize>, String)> = Vec::new();
-    let mut walk = Walk { text, tokens: &tokens, next: 0, path: Vec::new() };
-    walk.value(&mut |path, token, range| match replace(path, token) {
-        Some(value) => {
-            replaced.push((range, value));
-            true
-        }
-        None => false,
-    });
-    if replaced.is_empty() {
+    let mut walk = Walk { text, tokens: &tokens, next: 0, path: Vec::new(), replaced: Vec::new() };
+    walk.value(&mut replace);
+    if walk.replaced.is_empty() {
         return None;
     }
     let mut out = String::with_capacity(text.len());
     let mut from = 0;
-    for (range, value) in replaced {
+    for (range, value) in walk.replaced {
         out.push_str(&text[from..range.start]);
         out.push_str(&value);
         from = range.end;
@@ -140,16 +149,18 @@ pub(crate) fn replace_values(
     Some(out)
 }
 
-/// A walk over the tokens of valid JSON. serde_json has limited its depth to 128.
+/// A walk over the tokens of valid JSON. It is recursive: `is_deep` has limited the levels before.
 struct Walk<'a> {
     text: &'a str,
     tokens: &'a [&'a str],
     next: usize,
     path: Vec<String>,
+    /// The places of the values that are replaced, and what replaces them.
+    replaced: Vec<(Range<usize>, String)>,
 }
 
-/// Receives a path, the first token of the value, and its place. Returns whether it is replaced.
-type Visit<'v> = dyn FnMut(&[String], &str, Range<usize>) -> bool + 'v;
+/// Receives a path and the first token of the value. Returns what replaces it.
+type Replace<'r> = dyn FnMut(&[String], &str) -> Option<String> + 'r;
 
 impl<'a> Walk<'a> {
     fn token(&mut self) -> &'a str {
@@ -165,13 +176,13 @@ impl<'a> Walk<'a> {
         start..start + token.len()
     }
 
-    fn value(&mut self, visit: &mut Visit<'_>) {
+    fn value(&mut self, replace: &mut Replace<'_>) {
         let first = self.next;
-        let end = self.end_of_value(first);
-        let range = self.place(first).start..self.place(end - 1).end;
         let token = self.token();
-        if visit(&self.path, token, range) {
-            self.next = end;
+        if let Some(value) = replace(&self.path, token) {
+            self.next = self.end_of_value(first);
+            let range = self.place(first).start..self.place(self.next - 1).end;
+            self.replaced.push((range, value));
             return;
         }
         let close = match token {
@@ -180,7 +191,7 @@ impl<'a> Walk<'a> {
             _ => return,
         };
         let mut index = 0_usize;
-        while self.next + 1 < end && self.tokens[self.next] != close {
+        while self.tokens.get(self.next).is_some_and(|token| *token != close) {
             if token == "{" {
                 let name = self.token();
                 self.path.push(serde_json::from_str(name).unwrap_or_default());
@@ -189,13 +200,13 @@ impl<'a> Walk<'a> {
                 self.path.push(index.to_string());
                 index += 1;
             }
-            self.value(visit);
+            self.value(replace);
             self.path.pop();
             if self.tokens.get(self.next) == Some(&",") {
                 self.next += 1;
             }
         }
-        self.next = end;
+        self.next += 1; // The bracket.
     }
 
     /// Returns the index after the value that begins at `first`.
@@ -255,5 +266,16 @@ mod tests {
         assert_eq!(at(&[]).as_deref(), Some("0"));
         assert_eq!(at(&["a", "2"]), None);
         assert_eq!(replace_values("{", |_, _| Some("0".to_owned())), None);
+    }
+
+    #[test]
+    fn deep_json_is_not_walked() {
+        let nested = |levels| format!("{}\"[\"{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(!is_deep(&nested(128)) && is_deep(&nested(129)) && is_deep(&nested(50_000)));
+        assert!(!is_deep(&"[],".repeat(1000)), "beside each other");
+        let replaced =
+            |levels| replace_values(&nested(levels), |_, token| (token == "\"[\"").then(|| "0".to_owned()));
+        assert_eq!(replaced(128), Some(nested(128).replace("\"[\"", "0")));
+        assert!(is_json(&nested(50_000)) && replaced(50_000).is_none());
     }
 }

@@ -157,3 +157,46 @@ async fn a_replay_may_have_an_empty_secret() {
     let cassette = open(directory.path(), Mode::Replay);
     send(&cassette.origin(NoNetwork), login("")).await.unwrap();
 }
+
+/// A server answered with 50,000 brackets, and the process was aborted: its stack had overflowed.
+#[tokio::test]
+async fn deep_json_is_replaced_as_a_whole() {
+    let nested = |levels| format!("{}{{\"password\":\"hunter2\"}}{}", "[".repeat(levels), "]".repeat(levels));
+    let server = || {
+        let levels = [50_000, 128];
+        FnOrigin::new(move |number, _| {
+            let response = Response::builder().header("content-type", "application/json");
+            Ok(response.body(Body::from(nested(levels[number]))).unwrap())
+        })
+    };
+    let deep = |levels| {
+        let mut request = request("POST", "https://api.example.com/", "");
+        *request.body_mut() = Body::from(nested(levels));
+        request.headers_mut().insert("content-type", "application/json".parse().unwrap());
+        request
+    };
+    let by_pointer = Redaction::none().with_json("/0/0");
+    for (redaction, is_kept) in
+        [(Redaction::default(), false), (Redaction::none(), true), (by_pointer, false)]
+    {
+        let directory = tempdir().unwrap();
+        let options = options().with_redaction(redaction);
+        let open = |mode| Cassette::with_options(directory.path(), mode, options.clone()).unwrap();
+        let cassette = open(Mode::Record);
+        let origin = cassette.origin(server());
+        for levels in [50_000, 128] {
+            let received = send(&origin, deep(levels)).await.unwrap();
+            assert_eq!(received.1, nested(levels), "the client gets all");
+        }
+        cassette.finish().await.unwrap();
+        let text = texts(directory.path());
+        assert_eq!(text.contains("hunter2"), is_kept);
+        assert_eq!(text.contains("\"REDACTED: more than 128 levels of JSON\""), !is_kept);
+        let cassette = open(Mode::Replay);
+        for levels in [50_000, 128] {
+            let replayed = send(&cassette.origin(NoNetwork), deep(levels)).await.unwrap();
+            assert_eq!(replayed.1 == nested(levels), is_kept);
+        }
+        cassette.finish().await.unwrap();
+    }
+}

@@ -93,6 +93,7 @@ fn pretty_json(text: &str) -> Option<(Layout, String)> {
     if text.len() <= SHORT
         || !text.starts_with(['{', '['])
         || text.contains('\n')
+        || json_text::is_deep(text)
         || !json_text::is_json(text)
     {
         return None;

@@ -14,6 +14,9 @@ use crate::json_text;
 /// What replaces a secret.
 pub(super) const REDACTED: &str = "REDACTED";
 
+/// What replaces JSON in which secrets are not looked for.
+const TOO_DEEP: &[u8] = b"\"REDACTED: more than 128 levels of JSON\"";
+
 /// Replaces the values of header fields: those that `is_secret` selects by their lower-case name
 /// and value, and those that the client has marked as sensitive. URLs in other fields lose their
 /// secret parameters, which `is_secret_parameter` selects.
@@ -122,9 +125,12 @@ fn decoded(text: &str) -> Cow<'_, str> {
 }
 
 /// Returns JSON with `"REDACTED"` for the values that `is_secret` selects by their path and token
-/// (`replace_values`). `None` if nothing is replaced.
+/// (`replace_values`). Of deep JSON, all is replaced. `None` if nothing is replaced.
 pub(super) fn json(body: &Bytes, is_secret: impl Fn(&[String], &str) -> bool) -> Option<Bytes> {
     let text = std::str::from_utf8(body).ok()?;
+    if json_text::is_deep(text) {
+        return Some(Bytes::from_static(TOO_DEEP));
+    }
     let replaced = json_text::replace_values(text, |path, token| {
         is_secret(path, token).then(|| format!("\"{REDACTED}\""))
     });

@@ -25,7 +25,8 @@ use crate::{RecordedRequest, RecordedResponse, exchange::Change};
 ///   `application/x-www-form-urlencoded`, in `Location`, `Content-Location` and `Referer`;
 ///   and user and password in a URL;
 /// - members with such names in JSON, if their value is a string: `access_token`, `client_secret`,
-///   `password`, … The rest of the JSON keeps its bytes.
+///   `password`, … The rest of the JSON keeps its bytes. JSON with more than 128 levels is replaced
+///   as a whole, by a text that says so.
 ///
 /// The client itself gets the response of the server unchanged while it is recorded, and without
 /// the secrets when it is replayed. Requests are matched without secrets, so a replay needs none.
@@ -181,7 +182,7 @@ impl Redaction {
             std::str::from_utf8(body)
                 .ok()
                 .map(|form| Bytes::from(fields::parameters(form, &is_secret).into_owned()))
-        } else if is_json(&essence) {
+        } else if is_json(&essence) && self.has_json() {
             fields::json(body, |path, token| self.is_secret_value(path, token))
         } else {
             None
@@ -189,6 +190,11 @@ impl Redaction {
         if let Some(redacted) = redacted {
             *body = redacted;
         }
+    }
+
+    /// Returns whether anything can be a secret in JSON.
+    fn has_json(&self) -> bool {
+        !self.nothing_by_name || !self.pointers.is_empty()
     }
 
     fn is_secret_parameter(&self, name: &str, value: &str) -> bool {
