@@ -3,14 +3,16 @@
 //!
 //! `retry` decides about the pauses, the caller where the bytes go.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, StatusCode,
-    header::{CONTENT_RANGE, ETAG, IF_RANGE, RANGE},
+    header::{CONTENT_ENCODING, CONTENT_RANGE, ETAG, IF_RANGE, RANGE},
 };
 
 use crate::{
-    Error, RequestBuilder, Response, Retry,
+    Error, ErrorKind, RequestBuilder, Response, Retry,
     retry::{is_retryable_status, retry_after},
 };
 
@@ -20,7 +22,7 @@ use crate::{
 /// If the body breaks off, the rest is requested with `Range` and `If-Range` (RFC 9110 §13.1.5),
 /// provided that the response has a strong entity tag and a known length. Otherwise, or if the
 /// representation has changed, the body begins again: see [`Part::Restart`]. What was put together
-/// from several responses is not stored.
+/// from several responses is not stored. The body of an error status is not requested again.
 ///
 /// ```no_run
 /// # async fn example(client: larder_reqwest::CachedClient) -> Result<(), larder_reqwest::Error> {
@@ -39,7 +41,7 @@ use crate::{
 /// ```
 #[derive(Debug)]
 pub struct Download {
-    /// The request of the first response, for the further ones.
+    /// The request of the first response, for the further ones. `None` if none may be sent.
     request: Option<RequestBuilder>,
     response: Response,
     retry: Retry,
@@ -51,6 +53,16 @@ pub struct Download {
     whole: Option<Whole>,
     /// Whether the next part is [`Part::Restart`].
     restarted: bool,
+    /// Why the body has broken off, until it goes on.
+    broken: Option<Broken>,
+}
+
+/// The end of a body before its time.
+#[derive(Debug)]
+struct Broken {
+    error: Error,
+    /// The pause that a server has requested before the next attempt.
+    requested_pause: Option<Duration>,
 }
 
 /// A part of a body that [`Download::next_part`] returns.
@@ -58,7 +70,8 @@ pub struct Download {
 pub enum Part {
     /// The next bytes.
     Chunk(Bytes),
-    /// The body begins again: discard all bytes so far.
+    /// The body begins again: discard all bytes so far, if any. [`Download::response`] is another
+    /// one.
     Restart,
 }
 
@@ -66,6 +79,7 @@ pub enum Part {
 #[derive(Debug, Clone)]
 struct Whole {
     tag: HeaderValue,
+    coding: Option<HeaderValue>,
     length: u64,
 }
 
@@ -73,12 +87,14 @@ impl Download {
     /// Creates a download from a response that has just been received.
     ///
     /// `request` is sent again for the rest of the body; use the request that led to the response.
-    /// Without one, a body that breaks off is an error. A request with another method than GET is
-    /// sent only once.
+    /// Without one, a body that breaks off is an error. A request with another method than GET, or
+    /// with an error status as its response, is sent only once.
     pub fn new(request: Option<RequestBuilder>, response: Response, retry: impl Into<Retry>) -> Self {
-        let request = request.filter(RequestBuilder::is_get);
-        let whole = Whole::of(&response);
-        Self { request, response, retry: retry.into(), retries: 0, read: 0, whole, restarted: false }
+        let request = request.filter(|request| response.status().is_success() && request.is_get());
+        // Of another method than GET, the length is not that of the body.
+        let whole = request.as_ref().and_then(|_| Whole::of(&response));
+        let (retry, restarted, broken) = (retry.into(), false, None);
+        Self { request, response, retry, retries: 0, read: 0, whole, restarted, broken }
     }
 
     /// Returns the first response, or the one that the body began again with.
@@ -96,42 +112,55 @@ impl Download {
     /// # Errors
     ///
     /// Returns the [`Error`] of the last attempt if the body has broken off and no retries are
-    /// left, and every error that a retry cannot help.
+    /// left, and every error that a retry cannot help. Further calls return the same error.
     ///
     /// # Cancel safety
     ///
     /// Can be dropped at any point; no chunk is lost. A pause begins again.
     pub async fn next_part(&mut self) -> Result<Option<Part>, Error> {
         loop {
+            if self.broken.is_some() {
+                self.resume().await?;
+            }
             if std::mem::take(&mut self.restarted) {
                 return Ok(Some(Part::Restart));
             }
-            match self.response.chunk().await {
+            let error = match self.response.chunk().await {
                 Ok(Some(chunk)) => {
                     self.read += chunk.len() as u64;
                     return Ok(Some(Part::Chunk(chunk)));
                 }
-                Ok(None) => return Ok(None),
-                Err(error) if error.is_transient() => self.resume(error).await?,
-                Err(error) => return Err(error),
-            }
+                Ok(None) => match self.wrong_length() {
+                    Some(error) => error,
+                    None => return Ok(None),
+                },
+                Err(error) => error,
+            };
+            self.broken = Some(Broken { error, requested_pause: None });
         }
     }
 
+    /// Returns the error of a body that has ended, but not at the length of the whole.
+    fn wrong_length(&self) -> Option<Error> {
+        let length = self.whole.as_ref()?.length;
+        let text = format!("it has {} bytes and not {length}", self.read);
+        (self.read != length)
+            .then(|| Error::new(ErrorKind::Body, Some(self.response.url())).with_source(text))
+    }
+
     /// Sends further requests until one leads to the rest of the body, or to a new beginning.
-    async fn resume(&mut self, mut error: Error) -> Result<(), Error> {
-        let mut requested_pause = None;
-        loop {
-            if self.retries >= self.retry.max_retries {
-                return Err(error);
-            }
-            let Some(request) = self.request.as_ref().and_then(RequestBuilder::try_clone) else {
-                return Err(error);
-            };
-            let pause = self.retry.pause(self.retries + 1).max(requested_pause.take().unwrap_or_default());
+    ///
+    /// If it is dropped, the body stays broken, and the next call goes on.
+    async fn resume(&mut self) -> Result<(), Error> {
+        while let Some(broken) = &mut self.broken {
+            let may_retry = self.retries < self.retry.max_retries && broken.error.is_transient();
+            let request = self.request.as_ref().filter(|_| may_retry).and_then(RequestBuilder::try_clone);
+            let Some(request) = request else { break };
+            let pause = self.retry.pause(self.retries + 1).max(broken.requested_pause.unwrap_or_default());
             tokio::time::sleep(pause).await;
+            broken.requested_pause = None;
             self.retries += 1;
-            let part = self.whole.as_ref().filter(|_| self.read > 0);
+            let part = self.whole.as_ref().filter(|whole| (1..whole.length).contains(&self.read));
             let request = match part {
                 Some(whole) => {
                     request.header(RANGE, format!("bytes={}-", self.read)).header(IF_RANGE, whole.tag.clone())
@@ -141,29 +170,35 @@ impl Download {
             match request.send().await {
                 Ok(response) if part.is_some_and(|whole| whole.has_rest(&response, self.read)) => {
                     self.response.continue_with(response);
-                    return Ok(());
+                    self.broken = None;
                 }
                 Ok(response) if response.status() == StatusCode::OK => {
                     self.whole = Whole::of(&response);
                     self.response = response;
-                    self.restarted = self.read > 0;
+                    self.restarted = true;
                     self.read = 0;
-                    return Ok(());
+                    self.broken = None;
                 }
                 Ok(response) if is_retryable_status(response.status()) => {
-                    let wanted = retry_after(response.headers());
-                    if wanted.is_some_and(|pause| pause > self.retry.max_retry_after) {
-                        return Err(error);
+                    broken.requested_pause = retry_after(response.headers());
+                    if broken.requested_pause.is_some_and(|pause| pause > self.retry.max_retry_after) {
+                        break;
                     }
-                    requested_pause = wanted;
                 }
                 // A part of another representation, or an answer to another request.
                 Ok(_) if self.whole.is_some() => self.whole = None,
-                Ok(_) => return Err(error),
-                Err(failed) if failed.is_transient() => error = failed,
-                Err(failed) => return Err(failed),
+                Ok(_) => break,
+                Err(failed) => broken.error = failed,
             }
         }
+        self.broken.take().map_or(Ok(()), |broken| Err(self.give_up(broken.error)))
+    }
+
+    /// Returns an error after which no request is sent, and keeps a copy of it for further calls.
+    fn give_up(&mut self, error: Error) -> Error {
+        self.request = None;
+        self.broken = Some(Broken { error: error.repeated(), requested_pause: None });
+        error
     }
 }
 
@@ -175,13 +210,15 @@ impl Whole {
     fn of(response: &Response) -> Option<Self> {
         let tag = response.headers().get(ETAG).filter(|tag| tag.as_bytes().starts_with(b"\""))?.clone();
         let length = response.content_length().filter(|_| response.status() == StatusCode::OK)?;
-        Some(Self { tag, length })
+        let coding = response.headers().get(CONTENT_ENCODING).cloned();
+        Some(Self { tag, coding, length })
     }
 
     /// Returns whether a response has the bytes of this representation from `from` on.
     fn has_rest(&self, response: &Response, from: u64) -> bool {
         response.status() == StatusCode::PARTIAL_CONTENT
             && response.headers().get(ETAG) == Some(&self.tag)
+            && response.headers().get(CONTENT_ENCODING) == self.coding.as_ref()
             && content_range(response.headers()) == Some((from, self.length))
     }
 }

@@ -87,6 +87,15 @@ impl Error {
         self
     }
 
+    /// Returns an error of the same kind and with the same text, to be reported again.
+    pub(crate) fn repeated(&self) -> Self {
+        let repeated = Self::new(self.kind(), self.url());
+        match innermost(self) {
+            Some(cause) => repeated.with_source(cause.to_string()),
+            None => repeated,
+        }
+    }
+
     /// Creates an error from a failed fetch.
     pub(crate) fn fetching(error: FetchError, url: &Url) -> Self {
         let kind = match &error {
