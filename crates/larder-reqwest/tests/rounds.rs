@@ -12,11 +12,12 @@ use std::{
 };
 
 use futures_util::StreamExt as _;
+use larder_core::{CacheStore, EntryId, StoreError, StoreWriter};
 use larder_disk::{DiskOptions, DiskStore};
 use larder_reqwest::{
     CachedClient, CachedClientBuilder, RefreshEvent, RefreshEvents, RefreshOutcome, RefreshReason, Schedule,
 };
-use larder_testkit::RawOrigin;
+use larder_testkit::{DelegatingStore, RawOrigin, StoreDelegate};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -133,6 +134,55 @@ async fn processes_on_one_store_fetch_once_in_each_round() {
             refresher.stop().await;
         }
     }
+}
+
+/// A disk store that takes a while to commit.
+#[derive(Debug)]
+struct SlowCommits(DiskStore);
+
+#[async_trait::async_trait]
+impl StoreDelegate for SlowCommits {
+    fn inner(&self) -> &dyn CacheStore {
+        &self.0
+    }
+
+    async fn commit(&self, writer: Box<dyn StoreWriter>) -> Result<EntryId, StoreError> {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        writer.commit().await
+    }
+}
+
+/// A process gave up its turn before the response was stored, and the next one found nothing. After
+/// a redirect, which is no result for others, it waited a second for what did not come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_lasts_until_the_response_is_stored() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let origin = server(|_, head| match head.starts_with("GET /moved ") {
+        true => ("302 Found\r\nlocation: /page".to_owned(), String::new()),
+        false => ("200 OK\r\ncache-control: max-age=600".to_owned(), "page".to_owned()),
+    });
+    let open = || {
+        let store = DiskStore::open(folder.path().join("cache"), DiskOptions::default()).expect("a store");
+        let store = DelegatingStore::new(SlowCommits(store));
+        builder().store(Arc::new(store)).partition("fleet").build().expect("a client")
+    };
+    let mut fleet = Vec::new();
+    for _ in 0..3 {
+        let (refresher, events) = open().refresher().start();
+        refresher.add(origin.url(), Schedule::every(Duration::from_secs(600))).expect("a URL");
+        fleet.push((refresher, events));
+    }
+    for (_, events) in &mut fleet {
+        next(events).await;
+    }
+    assert_eq!(origin.heads().len(), 1);
+    let (refresher, events) = &mut fleet[0];
+    let start = Instant::now();
+    refresher
+        .add(format!("{}/moved", origin.url()), Schedule::every(Duration::from_secs(600)))
+        .expect("a URL");
+    next(events).await;
+    assert!(start.elapsed() < Duration::from_millis(900), "{:?}", start.elapsed());
 }
 
 /// A process that dies is replaced by the others.

@@ -7,7 +7,8 @@ use std::{sync::Arc, time::Duration};
 
 use http::{Method, StatusCode};
 use larder_core::{
-    CacheKey, CacheMode, CacheOutcome, OverrideFn, Overrides, Refreshes, RequestHead, policy::Timestamp,
+    CacheKey, CacheMode, CacheOutcome, OverrideFn, Overrides, RefreshTurn, Refreshes, RequestHead,
+    policy::Timestamp,
 };
 use reqwest::{Request, Url};
 use tokio::time::Instant;
@@ -83,6 +84,8 @@ pub(super) struct Page {
     pub(super) confirmed: Option<Timestamp>,
     /// The URL to which the page has moved permanently.
     pub(super) moved_to: Option<Url>,
+    /// Whether redirects led to it. Then a lookup of the requested URL does not find it.
+    pub(super) is_redirected: bool,
 }
 
 /// A stored response, and when the origin has confirmed it.
@@ -122,10 +125,11 @@ impl Run {
         };
         let known = found_at.max(self.counted);
         let result = self.fetch(client, request, &options, before).await;
-        // The others look at the store when their turn comes.
-        if turn.is_some_and(|turn| turn.is_exclusive())
+        // The others look at the store when their turn comes, which is when this one is dropped.
+        if turn.as_ref().is_some_and(RefreshTurn::is_exclusive)
             && let Ok(RunOutcome::Fetched(page)) = &result
             && page.fresh.is_some()
+            && !page.is_redirected
         {
             stored.wait_for_newer(known).await;
         }
@@ -180,6 +184,7 @@ impl Run {
             arrived,
             confirmed: Some(taken.at),
             moved_to: None,
+            is_redirected: false,
         })))
     }
 
@@ -205,7 +210,7 @@ impl Run {
         }
         // The lifetime is that of the response itself: it may not be in the store yet.
         let (fresh, arrived) = (fresh_for(client, request, options, &response), Instant::now());
-        let moved_to = response.moved_to().cloned();
+        let (moved_to, is_redirected) = (response.moved_to().cloned(), !response.redirects().is_empty());
         let is_validated = response.outcome() == CacheOutcome::Revalidated;
         if let Some(unchanged) = before.as_ref().and_then(|before| before.if_confirmed(&response)) {
             return Ok(RunOutcome::Fetched(Box::new(Page {
@@ -217,6 +222,7 @@ impl Run {
                 arrived,
                 confirmed: None,
                 moved_to,
+                is_redirected,
             })));
         }
         let content = Content::read(response, self.max_body).await?;
@@ -230,6 +236,7 @@ impl Run {
             arrived,
             confirmed: None,
             moved_to,
+            is_redirected,
         })))
     }
 }

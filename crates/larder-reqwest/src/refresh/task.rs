@@ -289,7 +289,7 @@ impl Task {
 
     /// Records a page that was fetched, and queues its events.
     fn finish_fetched(&mut self, id: u64, fetched: FetchedPage, late: Duration) {
-        let FetchedPage { before, now, reason, response, fresh, arrived, confirmed, moved_to } = fetched;
+        let FetchedPage { before, now, reason, response, fresh, arrived, confirmed, moved_to, .. } = fetched;
         let Some(page) = self.pages.get_mut(&id) else { return };
         page.failures = 0;
         page.counted = Some(confirmed.unwrap_or_else(|| SystemClock.now()));
