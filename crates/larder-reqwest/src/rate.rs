@@ -17,6 +17,8 @@ use crate::parts::host;
 const MANY_HOSTS: usize = 1024;
 /// Longest interval between two requests.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Longest time of the intervals of a burst: governor counts them in nanoseconds, as `u64`.
+const LONGEST_BURST: Duration = Duration::from_secs(99 * 365 * 24 * 3600);
 
 /// The highest rate of requests to one host, such as two a second; see
 /// [`CachedClientBuilder::rate_limit`](crate::CachedClientBuilder::rate_limit).
@@ -50,9 +52,12 @@ impl RateLimit {
     }
 
     /// Sets how many requests may follow each other without a pause, after a time without requests.
-    /// Default and minimum: 1.
+    /// Default and minimum: 1. Maximum: the number of [intervals](Self::interval) in 99 years, or
+    /// `u32::MAX`.
     #[must_use]
     pub fn with_burst(mut self, burst: u32) -> Self {
+        let max = LONGEST_BURST.as_nanos() / self.interval.as_nanos();
+        let burst = burst.min(u32::try_from(max).unwrap_or(u32::MAX));
         self.burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
         self
     }
@@ -127,6 +132,8 @@ impl Rates {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     #[test]
@@ -153,5 +160,20 @@ mod tests {
         }
         assert_eq!(RateLimit::new(0, Duration::MAX).interval(), LONGEST);
         assert_eq!(RateLimit::new(u32::MAX, Duration::ZERO).interval(), Duration::from_nanos(1));
+    }
+
+    /// A burst of many requests at a low rate overflowed.
+    #[tokio::test]
+    async fn a_burst_has_a_maximum() {
+        let url = Url::parse("http://a.example/").expect("a URL");
+        for interval in [LONGEST, Duration::from_secs(60), Duration::from_nanos(1)] {
+            let rates = Rates::new(RateLimit::new(1, interval).with_burst(u32::MAX));
+            for _ in 0..99 {
+                let has_waited = rates.wait(&url).now_or_never();
+                assert_eq!(has_waited, Some(false), "{interval:?}");
+            }
+        }
+        assert_eq!(RateLimit::new(1, LONGEST).with_burst(u32::MAX).burst.get(), 99);
+        assert_eq!(RateLimit::new(1, Duration::from_secs(1)).with_burst(7).burst.get(), 7);
     }
 }
