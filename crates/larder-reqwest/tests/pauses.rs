@@ -96,6 +96,45 @@ async fn an_error_of_one_page_blocks_no_host() {
     assert_eq!(results.values().filter(|result| **result == Ok(503)).count(), 57);
 }
 
+/// A host was blamed for the pause that another one had requested, to which it redirects.
+#[tokio::test]
+async fn a_pause_concerns_the_host_that_requested_it() {
+    let other = limited(0, "429 Too Many Requests\r\nretry-after: 3600");
+    let target = other.url();
+    let origin = RawOrigin::start(move |head, stream| {
+        let head = match head.starts_with("GET /moved ") {
+            true => format!("302 Found\r\nlocation: {target}/page"),
+            false => "200 OK".to_owned(),
+        };
+        write!(stream, "HTTP/1.1 {head}\r\ncontent-length: 2\r\n\r\nok").is_ok()
+    });
+    let (here, there) = (|path| format!("{}{path}", origin.url()), format!("{}/more", other.url()));
+    let hosts: Arc<Mutex<Vec<_>>> = Arc::default();
+    let noted = Arc::clone(&hosts);
+    let pages: Vec<_> = client()
+        .fetch_all([here("/moved"), here("/page"), there.clone()])
+        .concurrency(1)
+        .on_pause(move |pause| noted.lock().push(pause.host.clone()))
+        .map(|page| page.result.map(|page| page.status().as_u16()).map_err(|error| error.kind()))
+        .collect()
+        .await;
+    assert!(matches!(pages[..], [Ok(429), Ok(200), Err(ErrorKind::HostBlocked(_))]), "{pages:?}");
+    assert_eq!(*hosts.lock(), [other.url()]);
+
+    let client = client();
+    let (refresher, mut events) = client.refresher().concurrency(1).start();
+    for url in [here("/moved"), here("/page"), there] {
+        refresher.add(url, larder_reqwest::Schedule::every(Duration::from_secs(600))).expect("a URL");
+    }
+    let mut outcomes = HashMap::new();
+    for _ in 0..3 {
+        let event = events.next().await.expect("an event");
+        outcomes.insert(event.url.path().to_owned(), event.outcome.name());
+    }
+    let expected = [("/moved", "refused"), ("/page", "changed"), ("/more", "blocked")];
+    assert_eq!(outcomes, expected.map(|(path, outcome)| (path.to_owned(), outcome)).into());
+}
+
 /// `Retry-After` as a date, within the limit: all URLs wait, and that is reported once.
 #[tokio::test]
 async fn a_short_pause_is_waited_for_and_reported() {

@@ -290,7 +290,6 @@ impl Batch {
             (result, _) => result,
         };
         let policy = &self.settings.retry;
-        let status = result.as_ref().ok().map(Response::status);
         let requested = match &result {
             Ok(response) if is_pause_status(response.status()) => retry_after(response.headers()),
             _ => None,
@@ -299,14 +298,17 @@ impl Batch {
             && requested.is_none_or(|pause| pause <= policy.max_retry_after)
             && is_retryable(&self.settings.method, &result);
         let pause = requested.unwrap_or_default().max(policy.pause(job.attempts));
-        if let Some(status) = status.filter(|status| is_pause_status(*status)) {
+        if let Ok(response) = &result
+            && is_pause_status(response.status())
+        {
             let of_host = match (requested, will_retry) {
                 (Some(requested), _) => requested,
                 (None, true) => pause,
                 (None, false) => PAUSE_AFTER_429,
             };
-            if requested.is_some() || status == StatusCode::TOO_MANY_REQUESTS {
-                self.pause_host(&job.url, status, of_host, will_retry);
+            if requested.is_some() || response.status() == StatusCode::TOO_MANY_REQUESTS {
+                // After redirects it is another host that has responded.
+                self.pause_host(response.url(), response.status(), of_host, will_retry);
             }
         }
         if will_retry {

@@ -63,8 +63,8 @@ pub(super) struct Run {
 pub(super) enum RunOutcome {
     /// The page.
     Fetched(Box<Page>),
-    /// An error status, and the pause of its `Retry-After`.
-    ErrorStatus(StatusCode, Option<Duration>),
+    /// An error status, the pause of its `Retry-After`, and the URL that responded, after redirects.
+    ErrorStatus(StatusCode, Option<Duration>, Box<Url>),
     /// The status 410.
     Gone,
 }
@@ -206,7 +206,7 @@ impl Run {
         if response.outcome() == CacheOutcome::Stale || status.is_server_error() || status.is_client_error() {
             let origin_status = response.cache_status().fwd_status.unwrap_or(status);
             let pause = retry_after(response.headers()).filter(|_| is_retryable_status(status));
-            return Ok(RunOutcome::ErrorStatus(origin_status, pause));
+            return Ok(RunOutcome::ErrorStatus(origin_status, pause, Box::new(response.url().clone())));
         }
         // The lifetime is that of the response itself: it may not be in the store yet.
         let (fresh, arrived) = (fresh_for(client, request, options, &response), Instant::now());

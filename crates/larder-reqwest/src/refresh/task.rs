@@ -255,8 +255,8 @@ impl Task {
     }
 
     /// Records the result of a run, queues its event, and sets the time of the page's next run.
-    fn finish_run(&mut self, RunResult { id, host, outcome }: RunResult) {
-        self.hosts.release(&host);
+    fn finish_run(&mut self, RunResult { id, host: of_page, outcome }: RunResult) {
+        self.hosts.release(&of_page);
         // The run of a page that has been removed meanwhile reports no event.
         let Some(page) = self.pages.get_mut(&id) else { return };
         let late = Instant::now().saturating_duration_since(page.round);
@@ -268,11 +268,11 @@ impl Task {
                     self.ids.remove(&page.url);
                 }
             }
-            Ok(RunOutcome::ErrorStatus(status, requested)) => {
+            Ok(RunOutcome::ErrorStatus(status, requested, url)) => {
                 let requested = requested.map(|pause| pause.min(self.settings.max_retry_after));
                 let requested = requested.filter(|pause| !pause.is_zero());
                 if let Some(pause) = requested {
-                    self.hosts.block(&host, pause);
+                    self.hosts.block(host(&url), pause);
                 }
                 let pause = page.record_failure(late, &self.settings).max(requested.unwrap_or_default());
                 let next = self.schedule_run(id, pause);
