@@ -4,11 +4,14 @@
 //! Two responses have the same bytes if they have the same strong entity tag (§8.8.1). Some origins
 //! send one tag for several codings or variants, so those have to be equal, too.
 
-use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_ENCODING};
+use http::{
+    HeaderMap, HeaderValue, StatusCode,
+    header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT},
+};
 
 use crate::{
     ByteRange, StoredHead,
-    header_names::{ETAG, IF_RANGE},
+    header_names::{CONTENT_LENGTH, ETAG, IF_RANGE},
     partial::only_range,
     request_range,
     validation::strong_tag,
@@ -32,13 +35,18 @@ pub fn have_same_bytes(one: &StoredHead, other: &StoredHead) -> bool {
 /// whether that was possible: `stored` needs a strong entity tag. If the representation has
 /// changed, the origin responds with the whole of the new one.
 ///
-/// The client's conditions and its range are replaced.
+/// The client's conditions and its range are replaced. The request has no content, so the fields
+/// about content are removed: with a `Content-Length`, the origin would wait for content, and take
+/// the beginning of the next request on its connection for that.
 ///
 /// RFC 9110 §13.1.5.
 pub fn request_rest(fields: &mut HeaderMap, stored: &StoredHead, rest: &ByteRange) -> bool {
     let tag = unambiguous_tag(&stored.fields).and_then(|tag| HeaderValue::from_bytes(tag).ok());
     let Some(tag) = tag else { return false };
     request_range(fields, rest);
+    [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, EXPECT].iter().for_each(|name| {
+        fields.remove(name);
+    });
     fields.insert(IF_RANGE, tag);
     true
 }

@@ -236,10 +236,14 @@ impl Stream for ResumableBody {
                 State::Ended => return Poll::Ready(None),
             };
             let error = match next {
-                Some(Ok(chunk)) => {
-                    // More bytes than there should be are an error of the body that reads this.
+                Some(Ok(chunk)) if chunk.len() as u64 <= this.left.end - this.left.start => {
                     this.left.start += chunk.len() as u64;
                     return Poll::Ready(Some(Ok(chunk)));
+                }
+                Some(Ok(_)) => {
+                    this.state = State::Ended;
+                    let detail = "the body has more bytes than its range";
+                    return Poll::Ready(Some(Err(StoreError::new(StoreErrorKind::Corrupt, "any", detail))));
                 }
                 Some(Err(error)) => error,
                 None if this.left.is_empty() => {
