@@ -63,6 +63,22 @@ async fn an_unsafe_request_invalidates_also_while_the_store_is_down() {
     }
 }
 
+/// A purge failed, and a soft purge of the same page succeeded: the page was stale and not removed.
+#[tokio::test(start_paused = true)]
+async fn a_soft_purge_does_not_replace_an_unconfirmed_purge() {
+    let (key, group) = (key("/a"), CacheGroup::new("http://example.com", "news"));
+    for scope in [Scope::Key(&key), Scope::Group(&group), Scope::Prefix("http://example.com/"), Scope::All] {
+        let mut it = setting();
+        it.fetch_and_store("/a", FRESH, b"old").await;
+        it.fault(Fault::Down);
+        it.cache.purge(scope).await.expect_err("the store is down");
+        it.fault(Fault::None);
+        it.cache.soft_purge(scope).await.expect("the store works");
+        assert_eq!(it.stored("/a").await.len(), 0, "{scope:?}");
+        confirmed(&it).await;
+    }
+}
+
 /// An operator's purge got an error, and the page was served as before.
 #[tokio::test(start_paused = true)]
 async fn a_purge_that_failed_is_repeated() {

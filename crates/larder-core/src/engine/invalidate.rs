@@ -86,12 +86,12 @@ impl<'a> InProgress<'a> {
         if let (OwnedScope::Key(key), Effect::Remove) = (&scope, effect) {
             cx.uncacheable.remove(key);
         }
-        let (id, is_over_limit) = cx.unconfirmed.add(&scope, effect);
-        if is_over_limit {
+        let added = cx.unconfirmed.add(&scope, effect);
+        if added.starts_repeating {
             start_repeating(cx);
         }
         detach_flights(cx, scope.as_scope());
-        Self { cx, scope, effect, id, is_confirmed: false }
+        Self { cx, scope, effect: added.effect, id: added.id, is_confirmed: false }
     }
 
     /// Calls the store.

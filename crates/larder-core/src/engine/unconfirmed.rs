@@ -51,6 +51,16 @@ struct Removal {
     is_to_repeat: bool,
 }
 
+/// A removal that was added to the table.
+#[derive(Debug)]
+pub(super) struct Added {
+    pub(super) id: u64,
+    /// What the store has to do, so that earlier removals of the scope are confirmed, too.
+    pub(super) effect: Effect,
+    /// Whether the caller has to start the task that repeats removals.
+    pub(super) starts_repeating: bool,
+}
+
 /// A removal that has to be repeated.
 #[derive(Debug)]
 pub(super) struct Repeated {
@@ -87,9 +97,8 @@ impl Unconfirmed {
         self.count.load(Ordering::Acquire)
     }
 
-    /// Adds a removal before the store is called, and returns its id, and whether the caller has to
-    /// start the task that repeats removals.
-    pub(super) fn add(&self, scope: &OwnedScope, effect: Effect) -> (u64, bool) {
+    /// Adds a removal before the store is called.
+    pub(super) fn add(&self, scope: &OwnedScope, effect: Effect) -> Added {
         let mut table = self.table.lock();
         let is_over_limit = table.len() >= MAX_REMOVALS || table.prefixes.len() >= MAX_PREFIXES;
         if is_over_limit {
@@ -102,17 +111,19 @@ impl Unconfirmed {
         table.last_id += 1;
         let id = table.last_id;
         let added = Removal { id, effect, is_to_repeat: false };
-        match scope {
+        let effect = match scope {
             OwnedScope::Key(key) => merge(&mut table.keys, key, added),
             OwnedScope::Group(group) => merge(Arc::make_mut(&mut table.groups), group, added),
             OwnedScope::Prefix(prefix) => merge(&mut table.prefixes, prefix, added),
             OwnedScope::All => {
-                let before = table.everything.map_or(effect, |before| before.effect.and(effect));
-                table.everything = Some(Removal { effect: before, ..added });
+                let both = table.everything.map_or(effect, |before| before.effect.and(effect));
+                table.everything = Some(Removal { effect: both, ..added });
+                both
             }
-        }
+        };
         self.count.store(table.len(), Ordering::Release);
-        (id, is_over_limit && !std::mem::replace(&mut table.is_repeating, true))
+        let starts_repeating = is_over_limit && !std::mem::replace(&mut table.is_repeating, true);
+        Added { id, effect, starts_repeating }
     }
 
     /// Takes a removal out of the table, because the store has confirmed it. Has no effect if a
@@ -259,10 +270,12 @@ impl Removals {
     }
 }
 
-/// Adds a removal, with the effect of the one of the same scope that is there.
-fn merge<K: Clone + Eq + Hash>(removals: &mut HashMap<K, Removal>, scope: &K, added: Removal) {
+/// Adds a removal, with the effect of the one of the same scope that is there. Returns the effect
+/// of both.
+fn merge<K: Clone + Eq + Hash>(removals: &mut HashMap<K, Removal>, scope: &K, added: Removal) -> Effect {
     let effect = removals.get(scope).map_or(added.effect, |before| before.effect.and(added.effect));
     removals.insert(scope.clone(), Removal { effect, ..added });
+    effect
 }
 
 /// Removes the removal of a scope if it has this id.
