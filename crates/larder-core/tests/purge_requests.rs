@@ -51,10 +51,12 @@ fn the_requests_of_plug_ins_are_read() {
         ("PURGEKEYS /; xkey-softpurge: a b", "a b (soft)", "FOSHttpCache, tags by xkey"),
         ("PURGEKEYS /; xkey-purge: a b", "a b", "FOSHttpCache, tags by xkey"),
         ("BAN /; X-Host: ^shop.example$; X-Url: ^/news", "http://shop.example/news*", "FOSHttpCache"),
+        ("BAN /; X-Host: ^(shop.example)$; X-Url: ^/news", "http://shop.example/news*", "FOSHttpCache"),
         ("BAN /; X-Host: shop.example; X-Url: ^/news$", "http://shop.example/news", "FOSHttpCache"),
         ("BAN /; X-Host: .*; X-Url: .*", "everything", "FOSHttpCache, clear"),
         ("BAN /; Cache-Tags: node:1 node:2", "node:1 node:2", "Drupal: varnish_purge"),
         ("BAN /; Cache-Tags: (node:1|node:2)", "node:1 node:2", "Drupal: varnish_purge, in a bundle"),
+        ("PURGE /; Purge-Cache-Tags: node:1 node:2", "node:1 node:2", "Drupal: purge"),
         ("PURGE /; Surrogate-Key: a b; Surrogate-Key: c", "a b c", "Fastly, in a batch"),
         ("PURGE /; Cache-Tag: a b,c", "a b c", "Cloudflare"),
     ];
@@ -73,6 +75,9 @@ fn what_is_not_read_is_an_error() {
         "BAN /; X-Host: .*; X-Url: ^/news",
         "BAN /; X-Cache-Tags: ^a.+",
         "PURGE /(a|b); X-Purge-Method: regex",
+        "PURGE /.*/feed/.*; X-Purge-Method: regex",
+        "PURGE /(feed|comments)/.*; X-Purge-Method: regex",
+        "PURGE /news/[0-9]+/.*; X-Purge-Method: regex",
     ] {
         let result = read(request);
         assert!(result.starts_with("error: "), "{request}: {result}");

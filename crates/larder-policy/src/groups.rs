@@ -17,6 +17,8 @@ use crate::{
 const OF_TAGS: &str = "*";
 /// Fields of tags that separate them by white space. In others, commas do.
 const SEPARATED_BY_SPACE: [&str; 2] = ["surrogate-key", "xkey"];
+/// Fields of tags in which white space and commas separate them: those of Drupal.
+const SEPARATED_BY_BOTH: [&str; 2] = ["cache-tags", "purge-cache-tags"];
 /// Maximum number of groups of a response, its own and those of the overrides. A response with more
 /// is not stored. RFC 9875 §2 requires 32, and parsers of lists support 1,024 (RFC 9651 §3.1).
 const MAX_GROUPS: usize = 2048;
@@ -153,14 +155,16 @@ fn distinct(groups: impl Iterator<Item = CacheGroup>) -> Result<Box<[CacheGroup]
 }
 
 /// Returns the tags in all lines of a field. They are separated by white space in `Surrogate-Key`
-/// and `xkey`, and by commas in others. Bytes that are not UTF-8 are replaced, as in the name of a
-/// purge.
+/// and `xkey`, by white space or commas in `Cache-Tags` and `Purge-Cache-Tags`, and by commas in
+/// others. Bytes that are not UTF-8 are replaced, as in the name of a purge.
 pub fn tags_in_field<'a>(
     fields: &'a HeaderMap,
     field: &HeaderName,
 ) -> impl Iterator<Item = Cow<'a, str>> + use<'a> {
-    let by_space = SEPARATED_BY_SPACE.contains(&field.as_str());
-    let is_separator = move |byte: &u8| if by_space { matches!(byte, b' ' | b'\t') } else { *byte == b',' };
+    let by_both = SEPARATED_BY_BOTH.contains(&field.as_str());
+    let by_space = by_both || SEPARATED_BY_SPACE.contains(&field.as_str());
+    let by_comma = by_both || !by_space;
+    let is_separator = move |byte: &u8| by_space && matches!(byte, b' ' | b'\t') || by_comma && *byte == b',';
     let lines = fields.get_all(field).iter().map(HeaderValue::as_bytes);
     lines
         .flat_map(move |line| line.split(is_separator))

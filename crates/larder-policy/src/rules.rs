@@ -66,8 +66,10 @@ pub struct Rules {
     /// `Cache-Tag`, `Edge-Cache-Tag` or `X-Cache-Tags`. Default: none.
     ///
     /// A tag is a group of the response, like those in `Cache-Groups` (RFC 9875), but for all
-    /// origins ([`CacheGroup::tag`](crate::CacheGroup::tag)). White space separates the tags of `Surrogate-Key` and `xkey`, a comma those of others. The fields are
-    /// not stored, and a server's clients do not get them.
+    /// origins ([`CacheGroup::tag`](crate::CacheGroup::tag)). White space separates the tags of
+    /// `Surrogate-Key` and `xkey`, white space or commas those of `Cache-Tags` and
+    /// `Purge-Cache-Tags`, and commas those of others. The fields are not stored, and a server's
+    /// clients do not get them.
     pub tag_fields: Vec<HeaderName>,
     /// Overrides of what responses specify. Default: none.
     pub overrides: Option<Arc<Overrides>>,

@@ -27,12 +27,22 @@ fn each_field_has_its_separator() {
         Cache-Tag: a,b c , d,,             | <a> <b c> <d>
         Edge-Cache-Tag: a, b               | <a> <b>
         X-Cache-Tags: cat_p_1,store        | <cat_p_1> <store>
+        Cache-Tags: node:1 node:2,x        | <node:1> <node:2> <x>
+        Purge-Cache-Tags: a b              | <a> <b>
         Cache-Tag: a; Surrogate-Key: a z   | <a> <z>
         Cache-Groups: \"g\"; Cache-Tag: a  | <g> <a>
         X-Other: a                         | none
         ",
         |cells| {
-            let names = ["surrogate-key", "xkey", "cache-tag", "edge-cache-tag", "x-cache-tags"];
+            let names = [
+                "surrogate-key",
+                "xkey",
+                "cache-tag",
+                "edge-cache-tag",
+                "x-cache-tags",
+                "cache-tags",
+                "purge-cache-tags",
+            ];
             let response = format!("200 max-age=9; {}", cells[0].trim());
             groups_of(&stored(&rules(&names), "GET", &response).expect("the response is storable"))
         },

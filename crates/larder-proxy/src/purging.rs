@@ -42,6 +42,10 @@ pub(crate) async fn purge<'a>(
         Ok(request) => request,
         Err(error) => return text(StatusCode::BAD_REQUEST, format!("400 Bad Request: {error}\n")),
     };
+    if !request.tags().is_empty() && cache.rules().tag_fields.is_empty() {
+        let reason = "400 Bad Request: no response has tags: tag_fields is not configured\n";
+        return text(StatusCode::BAD_REQUEST, reason);
+    }
     match request.purge(cache, rules).await {
         Ok(purged) => {
             let done = if request.is_soft() { "marked as stale" } else { "purged" };

@@ -126,6 +126,18 @@ async fn no_other_client_purges() {
     }
 }
 
+/// The purge succeeded, and removed nothing: no response had a tag.
+#[tokio::test(flavor = "multi_thread")]
+async fn tags_need_fields_to_be_read_from() {
+    let origin = shop();
+    let text = format!("purge = {{ from = \"private\" }}\n[[route]]\norigins = \"{}\"\n", origin.url());
+    let proxy = Running::start(&text).await;
+    let response = send(&proxy, "PURGE /", "X-Magento-Tags-Pattern: a\r\n").await;
+    assert!(response.starts_with("HTTP/1.1 400 ") && response.contains("tag_fields"), "{response}");
+    assert!(send(&proxy, "PURGE /a", "").await.starts_with("HTTP/1.1 200 "));
+    proxy.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_admin_listener_purges_tags_of_all_hosts() {
     let origin = shop();

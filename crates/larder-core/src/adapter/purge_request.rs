@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::{
     KeyRules, PurgeError, PurgePrefix, PurgeUrl,
-    tag_pattern::{Pattern, parse_pattern},
+    tag_pattern::{Pattern, literal, parse_pattern},
 };
 use crate::{Cache, CacheGroup, Purged, Scope, policy::tags_in_field};
 
@@ -216,7 +216,7 @@ fn tags_of(headers: &HeaderMap) -> Result<Option<What>, UnknownPurge> {
 fn separated(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
     let is_separator: fn(char) -> bool = match name.as_str() {
         "surrogate-key" | "xkey" | "xkey-purge" | "xkey-softpurge" => |byte| matches!(byte, ' ' | '\t'),
-        "cache-tags" => |byte| matches!(byte, ' ' | '\t' | '|' | '(' | ')'),
+        "cache-tags" | "purge-cache-tags" => |byte| matches!(byte, ' ' | '\t' | '|' | '(' | ')'),
         _ => |_| false,
     };
     let tags = tags_in_field(headers, name);
@@ -229,11 +229,12 @@ fn separated(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
 fn what_of_path(authority: &str, path: &str, headers: &HeaderMap) -> Result<What, UnknownPurge> {
     let method = headers.get("x-purge-method").map(HeaderValue::as_bytes).unwrap_or_default();
     let below = match path.strip_suffix(".*") {
-        Some(below) if method.eq_ignore_ascii_case(b"regex") => Some(below),
+        Some(below) if method.eq_ignore_ascii_case(b"regex") => {
+            let below = literal(below).ok_or_else(|| UnknownPurge::pattern("path"))?;
+            return Ok(What::Below(format!("{authority}{below}*")));
+        }
         None if method.eq_ignore_ascii_case(b"regex") => {
-            return Err(UnknownPurge(
-                "of regular expressions in the path, only those that end with .* are read",
-            ));
+            return Err(UnknownPurge::pattern("path"));
         }
         _ => path.strip_suffix('*'),
     };
@@ -287,6 +288,7 @@ impl UnknownPurge {
     /// Creates the error of a regular expression.
     fn pattern(field: &str) -> Self {
         Self(match field {
+            "path" => "of regular expressions in the path, only a beginning with .* after it is read",
             "x-host" => "of regular expressions in X-Host, only a name and .* are read",
             "x-url" => "of regular expressions in X-Url, only a path, the beginning of one and .* are read",
             _ => "of regular expressions for tags, only those that list them are read",

@@ -30,6 +30,10 @@ pub(super) fn parse_pattern(text: &[u8]) -> Option<Pattern> {
         bare = bare.replace(border, BORDER);
     }
     let is_list = bare.contains(BORDER);
+    // `^(a|b)$` is one of two names.
+    if let Some(whole) = bare.strip_prefix("^(").and_then(|bare| bare.strip_suffix(")$")) {
+        bare = whole.to_owned();
+    }
     let alternatives: Vec<&str> = bare.split('|').collect();
     if alternatives.len() > 1 && alternatives.iter().any(|one| one.contains(['^', '$'])) {
         return None;
@@ -54,7 +58,7 @@ pub(super) fn parse_pattern(text: &[u8]) -> Option<Pattern> {
 
 /// Returns the text that an expression without operators matches, without parentheses around it and
 /// without anchors.
-fn literal(text: &str) -> Option<String> {
+pub(super) fn literal(text: &str) -> Option<String> {
     let text = text.trim_start_matches(['(', '\u{1}']).trim_end_matches([')', '\u{1}']);
     let text = text.strip_prefix('^').unwrap_or(text);
     let text = text.strip_suffix('$').unwrap_or(text);
@@ -88,6 +92,8 @@ mod tests {
         assert_eq!(parse_pattern(b"((^|,)cat_p_1(,|$))|((^|,)cat_c_2(,|$))"), names(&["cat_p_1", "cat_c_2"]));
         assert_eq!(parse_pattern(b"(node:1|node:2)"), names(&["node:1", "node:2"]));
         assert_eq!(parse_pattern(b"^www.example.com$"), names(&["www.example.com"]));
+        assert_eq!(parse_pattern(b"^(shop.example)$"), names(&["shop.example"]));
+        assert_eq!(parse_pattern(b"^(a|b)$"), names(&["a", "b"]));
         assert_eq!(parse_pattern(b".*"), Some(Pattern::Any));
         assert_eq!(parse_pattern(b"^/news"), Some(Pattern::Prefix("/news".into())));
         assert_eq!(parse_pattern(b"/news/.*"), Some(Pattern::Prefix("/news/".into())));
