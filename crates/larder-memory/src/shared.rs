@@ -187,15 +187,21 @@ impl Shared {
     /// Returns what a lookup of `key` finds: the responses that have not been removed, marked stale
     /// if their group was.
     pub(crate) fn look_up(&self, key: &CacheKey) -> Candidates {
-        let Some(value) = self.entries.get(key) else { return Candidates::none() };
+        // Twice, since another value may replace the first one after it was read.
+        self.look_up_once(key).or_else(|| self.look_up_once(key)).unwrap_or_default()
+    }
+
+    /// Returns what a lookup of `key` finds. `None` if it has left the map meanwhile.
+    fn look_up_once(&self, key: &CacheKey) -> Option<Candidates> {
+        let Some(value) = self.entries.get(key) else { return Some(Candidates::none()) };
         if value.clears != self.clears.load(Ordering::Acquire) {
-            return Candidates::none();
+            return Some(Candidates::none());
         }
         if value.reserved_at.is_none() {
-            return value.held.into_candidates().unwrap_or_default();
+            return value.held.into_candidates();
         }
-        let stored = value.stored().map(|stored| self.valid(stored));
-        stored.map_or_else(Candidates::none, |stored| self.marked_with_groups(stored.candidates))
+        let stored = self.valid(value.stored()?);
+        Some(self.marked_with_groups(stored.candidates))
     }
 
     /// Returns whether a clear has removed this.
