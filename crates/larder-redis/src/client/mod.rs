@@ -43,8 +43,7 @@ use crate::{
     token::nonce,
 };
 
-/// Longest time that connecting takes, as a multiple of the connect timeout: it needs several round
-/// trips. The first connection is awaited for as long; commands wait for the connect timeout.
+/// Longest time that connecting takes, with its several round trips, as a multiple of the timeout.
 const CONNECT_FACTOR: u32 = 10;
 /// Pause between two questions to the Sentinels about the master.
 const SENTINEL_POLL: Duration = Duration::from_secs(1);
@@ -328,7 +327,8 @@ impl RedisClient {
         let lost = |error: RedisConnectError| failed("removal", error.source.unwrap_or_else(no_connection));
         let before = self.connection().await.map_err(lost)?;
         let removed = removal.await?;
-        let settled = self.endpoint.topology.is_settled_master(before.address(), self.connect_timeout).await;
+        let limit = self.connect_timeout * CONNECT_FACTOR;
+        let settled = self.endpoint.topology.is_settled_master(before.address(), limit).await;
         let is_master = settled.map_err(|error| failed("removal", error))?;
         if is_master && self.endpoint.current.lock().as_ref().is_some_and(|current| current.is(&before)) {
             return Ok(removed);
@@ -365,7 +365,7 @@ async fn follow_master(client: Weak<RedisClient>) {
         let Some(client) = client.upgrade() else { return };
         let current = client.endpoint.current.lock().clone();
         let Some(current) = current else { continue };
-        if let Ok(master) = client.node_address(client.connect_timeout).await
+        if let Ok(master) = client.node_address(client.connect_timeout * CONNECT_FACTOR).await
             && current.address() != Some(&*master)
         {
             tracing::info!("the Sentinels report another master, connecting to it");
