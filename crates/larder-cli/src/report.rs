@@ -93,7 +93,7 @@ impl Report {
         let length = length.filter(|length| *length >= LONG_BODY)?;
         let bar = self.bars.as_ref()?.0.add(ProgressBar::new(length));
         bar.set_style(style("  {bar:22} {bytes}/{total_bytes} {wide_msg}"));
-        bar.set_message(url.to_owned());
+        bar.set_message(without_password(url));
         Some(bar)
     }
 
@@ -109,7 +109,7 @@ impl Report {
         self.counts.add(response.outcome(), length, success);
         if self.json {
             let line = serde_json::json!({
-                "url": url, "status": status.as_u16(), "outcome": response.outcome().name(),
+                "url": without_password(url), "status": status.as_u16(), "outcome": response.outcome().name(),
                 "cache_status": cache_status.to_string(), "age": response.age().map(|age| age.as_secs()), "bytes": length,
                 "file": file.map(|file| file.display().to_string()),
             });
@@ -136,7 +136,7 @@ impl Report {
             // The name of the kind, without its limit or time.
             let kind = of_request.map(|error| format!("{:?}", error.kind()));
             let kind = kind.as_deref().and_then(|kind| kind.split('(').next());
-            out!("{}", serde_json::json!({ "url": url, "error": text, "kind": kind }))?;
+            out!("{}", serde_json::json!({ "url": without_password(url), "error": text, "kind": kind }))?;
         } else {
             // Some errors contain the URL already.
             let url = without_password(url);

@@ -53,13 +53,25 @@ pub(crate) fn parse_target(text: &str, command: &str) -> Result<TargetUri, Usage
 
 /// Returns a URL for people, in the form in which it was given, but without its password.
 pub(crate) fn without_password(text: &str) -> String {
-    let start = text.find("://").map_or(0, |at| at + 3);
-    let end = text[start..].find(['/', '?', '#']).map_or(text.len(), |at| start + at);
+    let start = authority_start(text);
+    let end = text[start..].find(['/', '\\', '?', '#']).map_or(text.len(), |at| start + at);
     let Some(at) = text[start..end].rfind('@') else { return text.to_owned() };
     match text[start..start + at].find(':') {
         Some(colon) => format!("{}:…{}", &text[..start + colon], &text[start + at..]),
         None => text.to_owned(),
     }
+}
+
+/// Returns where the authority begins, for all forms that [`parse_url`] accepts.
+fn authority_start(text: &str) -> usize {
+    let begins_with =
+        |scheme: &str| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+    let scheme = match ["https:", "http:"].into_iter().find(|scheme| begins_with(scheme)) {
+        Some(scheme) => scheme.len(),
+        None if has_scheme(text) => text.find("://").map_or(0, |at| at + 3),
+        None => 0,
+    };
+    scheme + text[scheme..].bytes().take_while(|byte| matches!(byte, b'/' | b'\\')).count()
 }
 
 /// Returns whether the text begins with a scheme and `://`.
@@ -112,6 +124,11 @@ mod tests {
         for (text, expected) in [
             ("https://user:SECRET@example.com/a@b:c", "https://user:…@example.com/a@b:c"),
             ("user:SECRET@example.com", "user:…@example.com"),
+            ("user:SECRET@example.com/?to=https://x.org/", "user:…@example.com/?to=https://x.org/"),
+            ("https:/user:SECRET@h/", "https:/user:…@h/"),
+            ("HTTP:user:SECRET@h", "HTTP:user:…@h"),
+            ("//user:SECRET@h/", "//user:…@h/"),
+            ("ftp://user:SECRET@h/", "ftp://user:…@h/"),
             ("https://user:SEC@RET@example.com/", "https://user:…@example.com/"),
             ("https://user@example.com/", "https://user@example.com/"),
             ("https://example.com/a:b@c", "https://example.com/a:b@c"),

@@ -115,7 +115,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             refresher.add(url.clone(), schedule.clone())?;
         }
         let mut failed = false;
-        let mut remaining = urls.len();
+        let mut left = urls.clone();
         let watching = async {
             while let Some(event) = events.next().await {
                 failed |= matches!(
@@ -125,6 +125,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                         | RefreshOutcome::Gone
                         | RefreshOutcome::Blocked
                 );
+                if args.once && !left.contains(&event.url) {
+                    // A page that was blocked is tried again after the pause.
+                    continue;
+                }
                 print_event(args, &event)?;
                 if let (Some(exec), RefreshOutcome::Changed { before: Some(_), .. }) = (&exec, &event.outcome)
                 {
@@ -136,8 +140,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                     RefreshOutcome::Gone => true,
                     _ => args.once,
                 };
-                remaining -= usize::from(is_last);
-                if remaining == 0 {
+                if is_last && left.remove(&event.url) && left.is_empty() {
                     break;
                 }
             }

@@ -43,6 +43,17 @@ pub(super) enum Placement {
     Listed(Vec<Destination>),
 }
 
+impl Placement {
+    /// Removes and returns the next of the listed destinations. `None` if they are not listed.
+    fn take_listed(&mut self) -> Option<Destination> {
+        match self {
+            Self::Listed(destinations) if destinations.is_empty() => Some(Destination::Discard),
+            Self::Listed(destinations) => Some(destinations.remove(0)),
+            _ => None,
+        }
+    }
+}
+
 /// The URLs of a command. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct UrlList(Arc<Mutex<Known>>);
@@ -116,11 +127,18 @@ impl UrlList {
                 return None;
             }
         };
+        // Taken also for a repetition, so that each URL has its own.
+        let listed = state.placement.take_listed();
         let [high, low] = state.hashers.each_ref().map(|hasher| hasher.hash_one(url.as_str()));
         if !state.seen.insert(u128::from(high) << 64 | u128::from(low)) {
+            if listed.is_some() {
+                let url = without_password(input);
+                let error = UsageError(format!("'{url}' is repeated; with -o, give each URL once"));
+                state.invalid.push((url, error));
+            }
             return None;
         }
-        match state.destination(input, &url) {
+        match listed.map_or_else(|| state.destination(input, &url), Ok) {
             Ok(destination) => {
                 let sent = String::from(url);
                 state.jobs.insert(sent.clone(), Job { input: input.to_owned(), destination });
@@ -156,10 +174,7 @@ impl Known {
                 })?;
                 Destination::File(PathBuf::from(name))
             }
-            Placement::Listed(destinations) => match destinations.is_empty() {
-                true => Destination::Discard,
-                false => destinations.remove(0),
-            },
+            Placement::Listed(_) => Destination::Discard,
         })
     }
 }
