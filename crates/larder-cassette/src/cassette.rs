@@ -102,8 +102,11 @@ impl Cassette {
             for FileName { name, number } in &files {
                 if let Some(exchange) = files::read(&directory.join(name), limit)? {
                     let compared = options.rules.compared(&exchange.request);
-                    let (exchange, name) = (Arc::new(exchange), name.clone());
-                    state.add(Recording { name, exchange, compared, number: *number, is_used: false });
+                    let given = FileName::of_request(&exchange.request, &compared.digest(), *number);
+                    let is_numbered = given.name == *name;
+                    let (name, number, exchange) = (name.clone(), *number, Arc::new(exchange));
+                    let is_used = false;
+                    state.add(Recording { name, exchange, compared, number, is_numbered, is_used });
                 }
             }
         }
@@ -343,7 +346,7 @@ impl Cassette {
             options.redaction.request(&mut exchange.request);
             options.redaction.response(&mut exchange.response);
             let compared = options.rules.compared(&exchange.request);
-            let number = state.lock().count(&compared) + 1;
+            let number = state.lock().first_free(&compared);
             let is_used = *mode == Mode::Record;
             self.shared.add(exchange, compared, number, is_used)?;
         }

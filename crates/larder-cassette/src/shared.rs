@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::{
-    CassetteError, CassetteOptions, Mode, RecordedExchange,
+    CassetteError, CassetteErrorKind, CassetteOptions, Mode, RecordedExchange,
     files::{self, FileName},
     matching::Compared,
     state::{Recording, State},
@@ -46,12 +46,17 @@ impl Shared {
     ) -> Result<(), CassetteError> {
         let FileName { name, number } = FileName::of_request(&exchange.request, &compared.digest(), number);
         if let Some(directory) = &self.directory {
+            // Of another request, if it was edited. One that another process writes now is equal.
+            if self.mode != Mode::Record && self.state.lock().has_name(&name) {
+                let text = format!("the name {name} is taken: rename this file, which was edited");
+                return Err(CassetteError::new(CassetteErrorKind::NotRecorded, text));
+            }
             files::write(directory, &name, &exchange, self.mode == Mode::Record)?;
         }
         let exchange = Arc::new(exchange);
         let mut state = self.state.lock();
         state.bytes += exchange.response.body.len() as u64;
-        state.add(Recording { name, exchange, compared, number, is_used });
+        state.add(Recording { name, exchange, compared, number, is_numbered: true, is_used });
         Ok(())
     }
 }

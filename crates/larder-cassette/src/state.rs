@@ -1,7 +1,11 @@
 //! What a cassette knows while it is used: its recordings, which of them were used, and what went
 //! wrong.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use larder_core::Timestamp;
 
@@ -16,17 +20,56 @@ pub(crate) struct Recording {
     pub(crate) name: String,
     pub(crate) exchange: Arc<RecordedExchange>,
     pub(crate) compared: Compared,
+    /// The number in its name.
     pub(crate) number: usize,
+    /// Whether its name is the one that it gets when it is recorded. Others are those that a person
+    /// has named or edited, and those that were recorded with other rules.
+    pub(crate) is_numbered: bool,
     pub(crate) is_used: bool,
 }
 
 /// Equal requests.
 #[derive(Debug, Default)]
 struct Group {
-    /// Indices of the recordings, in the order in which they answer.
-    recordings: Vec<usize>,
+    /// Indices of the recordings that answer the request with their number, from 1.
+    numbered: BTreeMap<usize, usize>,
+    /// Indices of the other recordings. In their order, they answer the requests between.
+    others: Vec<usize>,
     /// How many such requests there were.
     requested: usize,
+}
+
+impl Group {
+    fn count(&self) -> usize {
+        self.numbered.len() + self.others.len()
+    }
+
+    /// Returns the number of the last request that has a recording; 0 if none has.
+    fn last(&self) -> usize {
+        let last = self.numbered.last_key_value().map_or(0, |(number, _)| *number);
+        last.max(self.count())
+    }
+
+    /// Returns the index of the recording that answers the `number`-th request.
+    fn find(&self, number: usize) -> Option<usize> {
+        if let Some(index) = self.numbered.get(&number) {
+            return Some(*index);
+        }
+        if self.others.is_empty() {
+            return None;
+        }
+        let before = self.numbered.range(..number).count();
+        self.others.get(number.checked_sub(before + 1)?).copied()
+    }
+
+    /// Returns the first number of a request that has no recording.
+    fn first_free(&self) -> usize {
+        let end = self.count() + 1;
+        if self.last() < end {
+            return end;
+        }
+        (1..end).find(|number| self.find(*number).is_none()).unwrap_or(end)
+    }
 }
 
 /// The answer to a request.
@@ -68,21 +111,32 @@ impl State {
         let index = self.recordings.len();
         self.names.insert(recording.name.clone(), index);
         let time = recording.exchange.recorded.unwrap_or_default();
-        let number = recording.number;
+        let (number, is_numbered) = (recording.number, recording.is_numbered);
         let compared = recording.compared.clone();
         self.recordings.push(recording);
         let all = &self.recordings;
         let time_of = |index: &usize| all[*index].exchange.recorded.unwrap_or_default();
-        let group = &mut self.groups.entry(compared).or_default().recordings;
-        let at = group.partition_point(|other| (all[*other].number, time_of(other)) <= (number, time));
-        group.insert(at, index);
+        let group = self.groups.entry(compared).or_default();
+        // Two files can have one number, if a normal form makes their requests equal.
+        if is_numbered && !group.numbered.contains_key(&number) {
+            group.numbered.insert(number, index);
+        } else {
+            let key = |other: &usize| (all[*other].number, time_of(other));
+            let at = group.others.partition_point(|other| key(other) <= (number, time));
+            group.others.insert(at, index);
+        }
         let at = self.order.partition_point(|other| (time_of(other), all[*other].number) <= (time, number));
         self.order.insert(at, index);
     }
 
-    /// Returns how many recordings there are of equal requests.
-    pub(crate) fn count(&self, compared: &Compared) -> usize {
-        self.groups.get(compared).map_or(0, |group| group.recordings.len())
+    /// Returns the first number that no recording of equal requests has.
+    pub(crate) fn first_free(&self, compared: &Compared) -> usize {
+        self.groups.get(compared).map_or(1, Group::first_free)
+    }
+
+    /// Returns whether there is a recording with this name.
+    pub(crate) fn has_name(&self, name: &str) -> bool {
+        self.names.contains_key(name)
     }
 
     /// Decides about a request.
@@ -100,14 +154,16 @@ impl State {
             Some(group) => group,
             None => self.groups.entry(compared.clone()).or_default(),
         };
-        let recordings = match mode {
-            Mode::Record => &[][..],
-            Mode::Replay | Mode::RecordMissing => &group.recordings,
+        let number = group.requested + 1;
+        let last = group.last();
+        let found = match mode {
+            Mode::Record => None,
+            Mode::Replay | Mode::RecordMissing if options.repeats => group.find(number.min(last)),
+            Mode::Replay | Mode::RecordMissing => group.find(number),
         };
-        let found = recordings.get(group.requested).or(recordings.last().filter(|_| options.repeats));
         if let Some(index) = found {
-            group.requested += 1;
-            let recording = &mut self.recordings[*index];
+            group.requested = number;
+            let recording = &mut self.recordings[index];
             recording.is_used = true;
             return Ok(Decision::Replay(Arc::clone(&recording.exchange)));
         }
@@ -116,8 +172,7 @@ impl State {
             self.missing.push(error.to_string());
             return Err(error);
         }
-        group.requested += 1;
-        let number = group.requested;
+        group.requested = number;
         // Later than the one before, so that the order of the recordings is that of the requests.
         let started = options.clock.now().max(self.last_started.saturating_add(Duration::from_millis(1)));
         self.last_started = started;
@@ -129,9 +184,8 @@ impl State {
     fn check_order(&mut self, compared: &Compared, place: &str) -> Result<(), CassetteError> {
         let next = self.order.iter().map(|index| &self.recordings[*index]).find(|next| !next.is_used);
         let Some(next) = next.filter(|next| next.compared != *compared) else { return Ok(()) };
-        let is_known =
-            self.groups.get(compared).is_some_and(|group| group.requested < group.recordings.len());
-        if !is_known {
+        let group = self.groups.get(compared);
+        if group.and_then(|group| group.find(group.requested + 1)).is_none() {
             return Ok(());
         }
         let text = format!(
@@ -148,19 +202,24 @@ impl State {
     /// Returns the error of a request without a recording.
     fn missing(&self, compared: &Compared, place: &str) -> CassetteError {
         let request = difference::summary(compared);
-        let recorded = self.count(compared);
+        let group = self.groups.get(compared);
+        let (recorded, last) = group.map_or((0, 0), |group| (group.count(), group.last()));
+        let number = group.map_or(0, |group| group.requested) + 1;
         let mut text = match recorded {
+            1.. if number < last => {
+                format!("{place} has no recording {number} of this request, but a later one:\n  {request}")
+            }
             0 => format!("no recording of this request in {place}:\n  {request}"),
             _ => {
                 let times = if recorded == 1 { "once".to_owned() } else { format!("{recorded} times") };
                 format!("this request is in {place} {times}, and was sent again:\n  {request}")
             }
         };
-        if recorded > 0 {
+        if recorded > 0 && number > last {
             text.push_str("\nCassetteOptions::repeats answers further requests with the last recording.");
         } else if self.recordings.is_empty() {
             text.push_str("\nNothing has been recorded there.");
-        } else {
+        } else if recorded == 0 {
             text.push_str(&format!("\nnearest of {} recordings:", self.recordings.len()));
             let recorded = self.recordings.iter().map(|recording| (&*recording.name, &recording.compared));
             text.push_str(&difference::nearest(compared, recorded));

@@ -297,3 +297,88 @@ async fn a_recorder_without_a_response_is_reported() {
     let error = cassette.play(request("GET", "/relative", "")).await.unwrap_err();
     assert_eq!(error.kind(), CassetteErrorKind::Request);
 }
+
+/// A developer deleted the second of three recordings to record it again. The third answered in its
+/// place, and what was recorded then was dropped, since its name was that of the third.
+#[tokio::test]
+async fn a_gap_is_recorded_under_its_number() {
+    let directory = tempdir().unwrap();
+    let server = Counting::default();
+    let cassette = open(directory.path(), Mode::Record);
+    for _ in 0..3 {
+        send(&cassette.origin(server.clone()), request("GET", USERS, "")).await.unwrap();
+    }
+    cassette.finish().await.unwrap();
+    let names = files(directory.path());
+    let second = names.iter().find(|name| name.ends_with(".2.exchange")).unwrap();
+    fs::remove_file(directory.path().join(second)).unwrap();
+
+    let cassette = open(directory.path(), Mode::Replay);
+    let origin = cassette.origin(NoNetwork);
+    send(&origin, request("GET", USERS, "")).await.unwrap();
+    let error = send(&origin, request("GET", USERS, "")).await.unwrap_err();
+    assert!(error.contains(" has no recording 2 of this request, but a later one:\n  GET "), "{error}");
+
+    for mode in [Mode::RecordMissing, Mode::Replay] {
+        let cassette = open(directory.path(), mode);
+        let origin = cassette.origin(server.clone());
+        for number in [1, 4, 3] {
+            let (_, text) = send(&origin, request("GET", USERS, "")).await.unwrap();
+            assert_eq!(text, format!("{number} GET {USERS}"));
+        }
+        cassette.finish().await.unwrap();
+        assert_eq!((server.count(), files(directory.path())), (4, names.clone()));
+    }
+
+    // The entries of a HAR take the free numbers, too.
+    fs::remove_file(directory.path().join(second)).unwrap();
+    let one = Cassette::recorder(options());
+    send(&one.origin(server), request("GET", USERS, "")).await.unwrap();
+    let cassette = open(directory.path(), Mode::RecordMissing);
+    for _ in 0..2 {
+        cassette.import_har(one.export_har().as_bytes()).unwrap();
+    }
+    assert_eq!(files(directory.path()).len(), 4);
+}
+
+#[tokio::test]
+async fn recordings_with_names_of_their_own_answer_between_the_numbered_ones() {
+    let directory = tempdir().unwrap();
+    let server = Counting::default();
+    let cassette = open(directory.path(), Mode::Record);
+    for _ in 0..3 {
+        send(&cassette.origin(server.clone()), request("GET", USERS, "")).await.unwrap();
+    }
+    cassette.finish().await.unwrap();
+    for name in files(directory.path()).iter().filter(|name| !name.ends_with(".2.exchange")) {
+        let own = if name.ends_with(".3.exchange") { "z.exchange" } else { "a.exchange" };
+        fs::rename(directory.path().join(name), directory.path().join(own)).unwrap();
+    }
+    let options = options().with_repeats(true);
+    let cassette = Cassette::with_options(directory.path(), Mode::Replay, options).unwrap();
+    for number in [1, 2, 3, 3] {
+        let (_, text) = send(&cassette.origin(NoNetwork), request("GET", USERS, "")).await.unwrap();
+        assert_eq!(text, format!("{number} GET {USERS}"));
+    }
+    cassette.finish().await.unwrap();
+}
+
+/// A recording was edited to answer another request, and the first one could not be recorded again.
+#[tokio::test]
+async fn a_recording_whose_name_is_taken_is_reported() {
+    let directory = tempdir().unwrap();
+    let cassette = open(directory.path(), Mode::Record);
+    send(&cassette.origin(Counting::default()), request("GET", USERS, "")).await.unwrap();
+    cassette.finish().await.unwrap();
+    let path = directory.path().join(&files(directory.path())[0]);
+    let edited = fs::read_to_string(&path).unwrap().replacen(USERS, "https://api.example.com/edited", 1);
+    fs::write(&path, edited).unwrap();
+
+    let cassette = open(directory.path(), Mode::RecordMissing);
+    // The error comes with the end of the body.
+    let sent = send(&cassette.origin(Counting::default()), request("GET", USERS, "")).await;
+    assert!(sent.is_err(), "{sent:?}");
+    let error = cassette.check().unwrap_err();
+    assert_eq!(error.kind(), CassetteErrorKind::NotRecorded);
+    assert!(error.to_string().contains(" is taken: rename this file"), "{error}");
+}

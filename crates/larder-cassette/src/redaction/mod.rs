@@ -26,7 +26,7 @@ use crate::{RecordedRequest, RecordedResponse, exchange::Change};
 ///   and user and password in a URL;
 /// - members with such names in JSON, if their value is a string: `access_token`, `client_secret`,
 ///   `password`, … The rest of the JSON keeps its bytes. JSON with more than 128 levels is replaced
-///   as a whole, by a text that says so.
+///   as a whole, by a text that states this.
 ///
 /// The client itself gets the response of the server unchanged while it is recorded, and without
 /// the secrets when it is replayed. Requests are matched without secrets, so a replay needs none.
