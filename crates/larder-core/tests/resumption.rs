@@ -232,6 +232,22 @@ async fn too_many_bytes_of_the_origin_are_not_passed_on() {
     assert!(reading.await.expect("no panic").is_err());
 }
 
+/// A client waited for ever.
+#[tokio::test(start_paused = true)]
+async fn an_origin_that_stalls_in_the_rest_has_a_limit() {
+    let mut setting = failing(FRESH, &[damaged(5)]).await;
+    let reading = reading(hit(setting.get("/", &[])).await);
+    let fields = [FRESH, &[("content-range", "bytes 5-9/10")]].concat();
+    let stalled = setting.requests.next().await.respond_streaming(206, &fields, None);
+    assert!(stalled.chunk("5").await);
+    // It continues once more, behind the byte that has arrived.
+    let received = setting.requests.next().await;
+    assert_eq!(field(received.request.headers(), "range"), "bytes=6-9");
+    respond_with_rest(received);
+    assert_eq!(reading.await.expect("no panic").as_deref(), Ok(&b"0123456789"[..]));
+    drop(stalled);
+}
+
 #[tokio::test]
 async fn ranges_of_a_stored_body_are_continued() {
     for (range, at, rest, expected) in [

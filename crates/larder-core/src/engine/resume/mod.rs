@@ -19,6 +19,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_core::Stream;
+use tokio::time::{Sleep, sleep};
 
 use self::origin::RestOrigin;
 use super::{context::Context, events::StoreStep};
@@ -170,6 +171,8 @@ pub(super) struct ResumableBody {
     left: Range<u64>,
     resumptions: u8,
     state: State,
+    /// Ends the wait for the next chunk from elsewhere.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 /// Where the next bytes come from.
@@ -184,7 +187,7 @@ enum State {
 impl ResumableBody {
     /// Creates the body of `range` from the store's `stream` of entry `id`.
     pub(super) fn new(response: StoredResponse, id: EntryId, range: Range<u64>, stream: ByteStream) -> Self {
-        Self { response, id, left: range, resumptions: 0, state: State::Store(stream) }
+        Self { response, id, left: range, resumptions: 0, state: State::Store(stream), pause: None }
     }
 
     /// Continues the body after `error`. Returns the error if it cannot be continued any more.
@@ -222,7 +225,20 @@ impl Stream for ResumableBody {
         loop {
             let next = match &mut this.state {
                 State::Store(stream) => ready!(stream.as_mut().poll_next(task)),
-                State::Elsewhere(body) => ready!(body.poll_chunk(task)).map(|next| next.map_err(store_error)),
+                State::Elsewhere(body) => match body.poll_chunk(task) {
+                    Poll::Ready(next) => {
+                        this.pause = None;
+                        next.map(|next| next.map_err(store_error))
+                    }
+                    Poll::Pending => {
+                        let limit = this.response.cx.limits.body_timeout;
+                        let pause = this.pause.get_or_insert_with(|| Box::pin(sleep(limit)));
+                        ready!(pause.as_mut().poll(task));
+                        this.pause = None;
+                        let detail = format!("no more of the body has arrived for {limit:?}");
+                        Some(Err(StoreError::new(StoreErrorKind::Unavailable, "any", detail)))
+                    }
+                },
                 State::Resuming(resuming) => match ready!(resuming.as_mut().poll(task)) {
                     Ok((body, id)) => {
                         (this.state, this.id) = (State::Elsewhere(body), id);
