@@ -283,3 +283,21 @@ fn files_that_cannot_be_written_are_errors() {
     let (output, _, err) = run(cache.path(), &["get", "-O", &format!("{}/", origin.url())]);
     assert!(output.status.code() == Some(1) && err.contains("no file name for -O"), "{err}");
 }
+
+/// The page after a repeated URL went to the file of the repetition, and replaced what was there.
+#[test]
+fn a_repeated_url_takes_no_file_of_another() {
+    let (cache, pages) = (folder(), folder());
+    let origin = RawOrigin::start(|head, stream| {
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{path}", path.len()).is_ok()
+    });
+    let file = |name: &str| pages.path().join(name).display().to_string();
+    let (one, other) = (format!("{}/one", origin.url()), format!("{}/other", origin.url()));
+    let arguments = ["get", "-o", &file("a"), "-o", &file("b"), "-o", &file("c"), &one, &one, &other];
+    let (output, _, errors) = run(cache.path(), &arguments);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("is repeated"), "{errors}");
+    let expected = [("a", "/one"), ("c", "/other")].map(|(name, page)| (name.to_owned(), page.to_owned()));
+    assert_eq!(files(pages.path()), HashMap::from(expected));
+}
