@@ -4,7 +4,8 @@ const GUIDE: &str = include_str!("../../docs/from-aiohttp.md");
 
 /// Returns the number of lines in each block of code in this language.
 fn lengths(language: &str) -> Vec<usize> {
-    let blocks = GUIDE.split(&format!("```{language}")).skip(1);
+    let beginning = format!("```{language}");
+    let blocks = GUIDE.split(&beginning).skip(1);
     let code = blocks.filter_map(|block| block.split("```").next()?.split_once('\n'));
     code.map(|(_, code)| code.lines().filter(|line| !line.trim().is_empty()).count()).collect()
 }
