@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header::ACCEPT_ENCODING};
 use larder_core::{Body, Origin, policy::strip_hop_by_hop};
 use parking_lot::Mutex;
@@ -18,7 +19,8 @@ use crate::{
     CassetteError, CassetteErrorKind, CassetteOptions, CassetteOrigin, HarImport, Mode, RecordedExchange,
     RecordedRequest, Recorder, dates,
     files::{self, FileName},
-    har, message,
+    har,
+    message::{self, Read},
     shared::Shared,
     state::{Decision, Recording, State},
 };
@@ -118,7 +120,7 @@ impl Cassette {
     /// [`export_har`](Self::export_har).
     ///
     /// A body that is longer than [`CassetteOptions::max_body`] is passed on and not kept, and so
-    /// are bodies after 256 MiB in all.
+    /// are bodies after 256 MiB in all. This holds for requests and responses.
     pub fn recorder(options: CassetteOptions) -> Self {
         Self::new(None, Mode::Record, options, Vec::new(), State::default())
     }
@@ -211,14 +213,20 @@ impl Cassette {
         let Shared { options, mode, state, .. } = &*self.shared;
         let (mut parts, body) = request.into_parts();
         let url = message::absolute_url(&parts)?;
-        let (body, trailers) = message::read(body, options.max_body, &url).await?;
+        let (body, known, omitted) = match message::read(body, options.max_body, &url).await? {
+            Read::Whole(bytes, trailers) => (message::body(bytes.clone(), trailers), bytes, None),
+            Read::Long(body, length) if *mode == Mode::Record && self.shared.omits_long_bodies() => {
+                (body, Bytes::new(), Some(length))
+            }
+            Read::Long(..) => return Err(message::too_long(options.max_body, &url)),
+        };
         // In all modes, since rules may compare it.
         if !options.content_codings && parts.headers.contains_key(ACCEPT_ENCODING) {
             parts.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         let mut recorded = RecordedRequest::new(parts.method.clone(), url);
         recorded.headers = parts.headers.clone();
-        recorded.body = body.clone();
+        (recorded.body, recorded.omitted) = (known, omitted);
         strip_hop_by_hop(&mut recorded.headers);
         options.redaction.request(&mut recorded);
         let compared = options.rules.compared(&recorded);
@@ -233,7 +241,7 @@ impl Cassette {
             }
             Decision::Record { number, started } => {
                 let recorder = Recorder::new(Arc::clone(&self.shared), recorded, compared, number, started);
-                Ok(Played::Network(Request::from_parts(parts, message::body(body, trailers)), recorder))
+                Ok(Played::Network(Request::from_parts(parts, body), recorder))
             }
         }
     }

@@ -45,6 +45,9 @@ pub struct RecordedRequest {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
+    /// The length of the body, if it was too long to be kept and `body` is empty instead; of a
+    /// stream, what is known of it when it is sent. See [`RecordedResponse::omitted`].
+    pub omitted: Option<u64>,
 }
 
 /// A response of a [`RecordedExchange`].
@@ -80,7 +83,7 @@ impl RecordedExchange {
 impl RecordedRequest {
     /// Creates a request without headers and body.
     pub fn new(method: Method, url: Uri) -> Self {
-        Self { method, url, headers: HeaderMap::new(), body: Bytes::new() }
+        Self { method, url, headers: HeaderMap::new(), body: Bytes::new(), omitted: None }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Conversions between messages on the wire and recorded ones.
 
 use std::{
+    collections::VecDeque,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -39,38 +40,50 @@ pub(crate) fn visible(url: &str) -> String {
     bytes.collect()
 }
 
-/// Reads the whole body of a request, and its trailers.
-pub(crate) async fn read(
-    mut body: Body,
-    limit: u64,
-    url: &Uri,
-) -> Result<(Bytes, Option<HeaderMap>), CassetteError> {
+/// The body of a request.
+pub(crate) enum Read {
+    /// All of it, and its trailers.
+    Whole(Bytes, Option<HeaderMap>),
+    /// A body that is longer than the limit, still to be read, and its length or a part of that.
+    Long(Body, u64),
+}
+
+/// Returns the error of a request with a body that is longer than the limit.
+pub(crate) fn too_long(limit: u64, url: &Uri) -> CassetteError {
     let place = url.host().unwrap_or_default();
-    let too_long = || {
-        let text = format!(
-            "the body of a request to {place} is longer than {limit} bytes: see CassetteOptions::max_body"
-        );
-        CassetteError::new(CassetteErrorKind::TooLong, text)
-    };
-    if body.size_hint().lower() > limit {
-        return Err(too_long());
+    let text = format!(
+        "the body of a request to {place} is longer than {limit} bytes: see CassetteOptions::max_body"
+    );
+    CassetteError::new(CassetteErrorKind::TooLong, text)
+}
+
+/// Reads the body of a request up to the limit.
+pub(crate) async fn read(mut body: Body, limit: u64, url: &Uri) -> Result<Read, CassetteError> {
+    let place = url.host().unwrap_or_default();
+    let lower = body.size_hint().lower();
+    if lower > limit {
+        return Ok(Read::Long(body, lower));
     }
     if let Some(bytes) = body.try_clone().and_then(|body| body.try_into_bytes().ok()) {
-        return Ok((bytes, None));
+        return Ok(Read::Whole(bytes, None));
     }
     let (mut chunks, mut length, mut trailers) = (Vec::new(), 0, None);
     loop {
         match std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-            None => return Ok((joined(chunks), trailers)),
+            None => return Ok(Read::Whole(joined(chunks), trailers)),
             Some(Err(error)) => {
                 let text = format!("the body of a request to {place} failed: {error}");
                 return Err(CassetteError::new(CassetteErrorKind::Request, text));
             }
             Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) if length + data.len() as u64 > limit => return Err(too_long()),
                 Ok(data) => {
                     length += data.len() as u64;
                     chunks.push(data);
+                    if length > limit {
+                        let length = length.saturating_add(body.size_hint().lower());
+                        let read = chunks.into();
+                        return Ok(Read::Long(Body::stream(PartlyRead { read, rest: body }), length));
+                    }
                 }
                 Err(frame) => trailers = frame.into_trailers().ok(),
             },
@@ -108,6 +121,42 @@ pub(crate) fn body(bytes: Bytes, trailers: Option<HeaderMap>) -> Body {
     match trailers {
         None => Body::from(bytes),
         Some(trailers) => Body::stream(WithTrailers { bytes, trailers: Some(trailers) }),
+    }
+}
+
+/// A body of which the first chunks have been read.
+struct PartlyRead {
+    read: VecDeque<Bytes>,
+    rest: Body,
+}
+
+impl http_body::Body for PartlyRead {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.read.pop_front() {
+            Some(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
+            None => Pin::new(&mut self.rest).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.read.is_empty() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let read = self.read.iter().map(|data| data.len() as u64).sum::<u64>();
+        let rest = self.rest.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(read));
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(read));
+        }
+        hint
     }
 }
 

@@ -17,9 +17,6 @@ use crate::{
     matching::Compared, message, shared::Shared,
 };
 
-/// Most bytes of bodies in the memory of a cassette without a directory.
-const MAX_IN_MEMORY: u64 = 256 << 20;
-
 /// Records the response to one request; see [`Cassette::play`](crate::Cassette::play).
 ///
 /// Dropped without a response, the request is listed by [`Cassette::check`](crate::Cassette::check)
@@ -27,6 +24,8 @@ const MAX_IN_MEMORY: u64 = 256 << 20;
 pub struct Recorder {
     shared: Arc<Shared>,
     pending: Box<Pending>,
+    /// Bytes that are kept of the bodies, which are counted until the exchange is added.
+    reserved: u64,
     is_settled: bool,
 }
 
@@ -48,12 +47,22 @@ impl Recorder {
     /// Creates the recorder of a request, which is pending.
     pub(crate) fn new(
         shared: Arc<Shared>,
-        request: RecordedRequest,
+        mut request: RecordedRequest,
         compared: Compared,
         number: usize,
         started: Timestamp,
     ) -> Self {
-        Self { shared, pending: Box::new(Pending { request, compared, number, started }), is_settled: false }
+        let mut reserved = request.body.len() as u64;
+        if !shared.reserve(reserved) {
+            request.omitted = Some(std::mem::take(&mut reserved));
+            request.body.clear();
+        }
+        Self {
+            shared,
+            pending: Box::new(Pending { request, compared, number, started }),
+            reserved,
+            is_settled: false,
+        }
     }
 
     /// Returns the response with a body that is recorded while it is read.
@@ -99,6 +108,7 @@ impl Recorder {
         options.redaction.response(&mut response);
         let (recorded, request) = (Some(*started), request.clone());
         let exchange = RecordedExchange { recorded, duration, request, response };
+        self.shared.release(std::mem::take(&mut self.reserved));
         let result = self.shared.add(exchange, compared.clone(), *number, true);
         match &result {
             Ok(()) => self.settle(None),
@@ -116,6 +126,7 @@ impl Recorder {
         if std::mem::replace(&mut self.is_settled, true) {
             return;
         }
+        self.shared.release(std::mem::take(&mut self.reserved));
         let mut state = self.shared.state.lock();
         state.pending -= 1;
         if let Some(reason) = failure {
@@ -151,7 +162,7 @@ struct Recording {
 impl Recording {
     /// Keeps a frame. Returns an error if the body is longer than it may be.
     fn keep(&mut self, frame: &Frame<Bytes>) -> Result<(), CassetteError> {
-        let (Some(recorder), Some(head)) = (&self.recorder, &mut self.head) else { return Ok(()) };
+        let (Some(recorder), Some(head)) = (&mut self.recorder, &mut self.head) else { return Ok(()) };
         if let Some(trailers) = frame.trailers_ref() {
             head.trailers = Some(trailers.clone());
         }
@@ -160,19 +171,17 @@ impl Recording {
         let limit = recorder.shared.options.max_body;
         if head.omitted.is_some() {
             head.omitted = Some(self.length);
-        } else if recorder.shared.omits_long_bodies() {
-            let others = recorder.shared.state.lock().bytes;
-            if self.length > limit || self.length + others > MAX_IN_MEMORY {
-                head.omitted = Some(self.length);
-                self.kept.clear();
-            } else {
-                self.kept.push(data.clone());
-            }
-        } else if self.length > limit {
+        } else if self.length > limit && !recorder.shared.omits_long_bodies() {
             let text = format!("the body is longer than {limit} bytes: see CassetteOptions::max_body");
             return Err(CassetteError::new(CassetteErrorKind::TooLong, text));
-        } else {
+        } else if self.length <= limit && recorder.shared.reserve(data.len() as u64) {
+            recorder.reserved += data.len() as u64;
             self.kept.push(data.clone());
+        } else {
+            head.omitted = Some(self.length);
+            let kept = self.kept.drain(..).map(|data| data.len() as u64).sum();
+            recorder.shared.release(kept);
+            recorder.reserved -= kept;
         }
         Ok(())
     }

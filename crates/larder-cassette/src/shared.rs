@@ -12,6 +12,9 @@ use crate::{
     state::{Recording, State},
 };
 
+/// Most bytes of bodies in the memory of a cassette without a directory.
+const MAX_IN_MEMORY: u64 = 256 << 20;
+
 /// What clones of a cassette share.
 pub(crate) struct Shared {
     /// `None`: in memory.
@@ -36,6 +39,23 @@ impl Shared {
         self.directory.is_none()
     }
 
+    /// Counts bytes of a body that is kept. Returns false, and counts none, if they are too many.
+    pub(crate) fn reserve(&self, length: u64) -> bool {
+        let mut state = self.state.lock();
+        let bytes = state.bytes.saturating_add(length);
+        let fits = bytes <= MAX_IN_MEMORY || !self.omits_long_bodies();
+        if fits {
+            state.bytes = bytes;
+        }
+        fits
+    }
+
+    /// Counts bytes no longer, which were reserved.
+    pub(crate) fn release(&self, length: u64) {
+        let mut state = self.state.lock();
+        state.bytes = state.bytes.saturating_sub(length);
+    }
+
     /// Writes and adds a recording, the `number`-th of equal ones.
     pub(crate) fn add(
         &self,
@@ -55,7 +75,7 @@ impl Shared {
         }
         let exchange = Arc::new(exchange);
         let mut state = self.state.lock();
-        state.bytes += exchange.response.body.len() as u64;
+        state.bytes += (exchange.request.body.len() + exchange.response.body.len()) as u64;
         state.add(Recording { name, exchange, compared, number, is_numbered: true, is_used });
         Ok(())
     }

@@ -254,3 +254,68 @@ async fn imported_entries_are_numbered_after_the_recorded_ones() {
     }
     cassette.finish().await.unwrap();
 }
+
+/// An upload of more than 16 MiB failed only because it was recorded.
+#[tokio::test]
+async fn a_recorder_without_a_directory_passes_long_requests_on() {
+    let cassette = Cassette::recorder(options().with_max_body(4));
+    let echo = FnOrigin::new(|_, request| {
+        let length = http_body::Body::size_hint(request.body()).lower();
+        Ok(Response::new(Body::from(length.to_string())))
+    });
+    let origin = cassette.origin(echo);
+    let chunks = [Ok::<_, std::io::Error>(Bytes::from("123")), Ok(Bytes::from("456")), Ok(Bytes::from("7"))];
+    let streamed = Body::from_stream(futures_util::stream::iter(chunks));
+    let streamed = http::Request::post("https://example.com/").body(streamed).unwrap();
+    assert_eq!(send(&origin, streamed).await.unwrap().1, "6", "what was read of the stream is sent");
+    let whole = request("POST", "https://example.com/", "1234567");
+    assert_eq!(send(&origin, whole).await.unwrap().1, "7");
+    let har = cassette.export_har();
+    let value: Value = serde_json::from_str(&har).unwrap();
+    for (index, length) in [(0, 6), (1, 7)] {
+        let request = &value["log"]["entries"][index]["request"];
+        assert_eq!(request["bodySize"], length);
+        assert!(request["postData"]["comment"].is_string(), "{request}");
+    }
+    let import = Cassette::recorder(options()).import_har(har.as_bytes()).unwrap();
+    assert_eq!((import.imported(), import.skipped().len()), (0, 2));
+    let replay = Cassette::from_har(har.as_bytes(), options().with_max_body(4)).unwrap();
+    let error = replay.play(request("POST", "https://example.com/", "1234567")).await.unwrap_err();
+    assert_eq!(error.kind(), CassetteErrorKind::TooLong, "a replay compares the body");
+    cassette.finish().await.unwrap();
+}
+
+/// The limit of all bodies was applied only to responses that had ended.
+#[tokio::test]
+async fn a_recorder_counts_bodies_while_they_are_kept() {
+    let rules = larder_cassette::MatchRules::default().with_ignored_body();
+    let cassette = Cassette::recorder(options().with_max_body(1 << 30).with_rules(rules));
+    let shared = Bytes::from(vec![0; 100 << 20]);
+    let served = shared.clone();
+    let origin = cassette.origin(FnOrigin::new(move |number, _| {
+        let mut chunks = vec![Ok(served.clone())];
+        if number == 0 {
+            chunks.extend([Ok(served.clone()), Err("the connection was reset")]);
+        }
+        Ok(Response::new(Body::from_stream(futures_util::stream::iter(chunks))))
+    }));
+    let get = || request("GET", "https://example.com/", "");
+    let mut held = origin.fetch(get()).await.unwrap().into_body();
+    for _ in 0..2 {
+        held.chunk().await.unwrap().unwrap();
+    }
+    let omitted = |index: usize| {
+        let exchange = &cassette.exchanges()[index];
+        (exchange.request.omitted.is_some(), exchange.response.omitted.is_some())
+    };
+    send(&origin, get()).await.unwrap();
+    assert_eq!(omitted(0), (false, true), "200 MiB are kept of another response");
+    held.chunk().await.unwrap().unwrap_err();
+    send(&origin, get()).await.unwrap();
+    assert_eq!(omitted(1), (false, false), "that one has broken");
+    for (index, expected) in [(2, (false, true)), (3, (true, true))] {
+        let post = http::Request::post("https://example.com/").body(Body::from(shared.clone())).unwrap();
+        send(&origin, post).await.unwrap();
+        assert_eq!(omitted(index), expected);
+    }
+}

@@ -12,6 +12,9 @@ use serde_json::{Map, Value, json};
 
 use crate::{RecordedExchange, RecordedRequest, RecordedResponse, format::version};
 
+/// The comment in place of a body that was left out.
+const TOO_LONG: &str = "The body was too long to be kept.";
+
 /// Returns a HAR of these exchanges, with a line for each member.
 pub(crate) fn export(exchanges: &[Arc<RecordedExchange>]) -> String {
     let har = json!({
@@ -55,13 +58,16 @@ fn request(request: &RecordedRequest, version: &str) -> Value {
         "headers": headers(&request.headers),
         "queryString": pairs.collect::<Vec<_>>(),
         "headersSize": -1,
-        "bodySize": request.body.len(),
+        "bodySize": request.omitted.unwrap_or(request.body.len() as u64),
     });
-    if !request.body.is_empty() {
+    if request.omitted.is_some() || !request.body.is_empty() {
         let mut posted = Map::new();
         posted.insert("mimeType".to_owned(), mime_type(&request.headers));
         posted.insert("params".to_owned(), json!([]));
         content(&mut posted, &request.body, "_encoding");
+        if request.omitted.is_some() {
+            posted.insert("comment".to_owned(), TOO_LONG.into());
+        }
         value["postData"] = posted.into();
     }
     value
@@ -73,7 +79,7 @@ fn response(response: &RecordedResponse) -> Value {
     body.insert("size".to_owned(), length.into());
     body.insert("mimeType".to_owned(), mime_type(&response.headers));
     if response.omitted.is_some() {
-        body.insert("comment".to_owned(), "The body was too long to be kept.".into());
+        body.insert("comment".to_owned(), TOO_LONG.into());
     } else if !response.body.is_empty() {
         content(&mut body, &response.body, "encoding");
     }
