@@ -6,7 +6,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use larder_core::{CacheMode, Overrides};
 
-use crate::{CachedClient, Download, Error, Response, Retry, rate::Rates, request_options::RequestOptions};
+use crate::{
+    CachedClient, Download, Error, Response, Retry, hosts::Pauses, rate::Rates,
+    request_options::RequestOptions,
+};
 
 /// A builder of a request, with the methods of reqwest's builder and the cache options. Invalid
 /// parts are reported by [`send`](Self::send).
@@ -60,6 +63,11 @@ impl RequestBuilder {
     /// Adds limits on the rate of requests.
     pub(crate) fn with_rates(self, rates: &Arc<Rates>) -> Self {
         self.with_option(|options| options.rates.push(Arc::clone(rates)))
+    }
+
+    /// Sets the pauses of hosts that the request waits for.
+    pub(crate) fn with_pauses(self, pauses: Pauses) -> Self {
+        self.with_option(|options| options.pauses = Some(pauses))
     }
 
     // Methods of reqwest.

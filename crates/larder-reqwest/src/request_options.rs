@@ -9,7 +9,7 @@ use larder_core::{
 };
 use reqwest::{Request, Url};
 
-use crate::{rate::Rates, replayable_body::ReplayableBody};
+use crate::{Error, ErrorKind, hosts::Pauses, parts::host, rate::Rates, replayable_body::ReplayableBody};
 
 /// Cache options. A client has one set for all requests; each request may change a copy of it.
 #[derive(Debug, Clone, Default)]
@@ -28,16 +28,33 @@ pub(crate) struct RequestOptions {
     pub(crate) max_body: Option<u64>,
     /// The limits on the rate of requests to each host, of the client, the batch or the refresher.
     pub(crate) rates: Vec<Arc<Rates>>,
+    /// The pauses that hosts have requested of the batch or the refresher.
+    pub(crate) pauses: Option<Pauses>,
 }
 
 impl RequestOptions {
-    /// Waits until a request may be sent to the host of `url`. Returns whether it had to wait.
-    pub(crate) async fn wait_for_rate(&self, url: &Url) -> bool {
+    /// Returns whether requests may have to wait before they are sent.
+    pub(crate) fn has_waits(&self) -> bool {
+        !self.rates.is_empty() || self.pauses.is_some()
+    }
+
+    /// Waits until a request may be sent to the host of `url`. Returns whether it had to wait, and
+    /// an error if the host is blocked.
+    pub(crate) async fn wait_for_turn(&self, url: &Url) -> Result<bool, Error> {
         let mut has_waited = false;
-        for rates in &self.rates {
-            has_waited |= rates.wait(url).await;
+        loop {
+            for rates in &self.rates {
+                has_waited |= rates.wait(url).await;
+            }
+            // The host may have requested a pause meanwhile.
+            let Some(pauses) = &self.pauses else { return Ok(has_waited) };
+            if let Some(left) = pauses.blocked_for(host(url)) {
+                return Err(Error::new(ErrorKind::HostBlocked(left), Some(url)));
+            }
+            let Some(until) = pauses.paused_until(host(url)) else { return Ok(has_waited) };
+            tokio::time::sleep_until(until).await;
+            has_waited = true;
         }
-        has_waited
     }
 
     /// Returns whether the request is a safe query with its content in the key. Otherwise a safe

@@ -138,8 +138,8 @@ impl Inner {
         let method = if is_query { &Method::GET } else { request.method() };
         let mut looked_up = self.cache.lookup(&key, &RequestHead::new(method, request.headers())).await;
         if let Lookup::Miss(_) = &looked_up
-            && !options.rates.is_empty()
-            && Box::pin(options.wait_for_rate(request.url())).await
+            && options.has_waits()
+            && Box::pin(options.wait_for_turn(request.url())).await?
         {
             // Another request may have fetched it meanwhile.
             let head = RequestHead::new(method, request.headers());

@@ -154,6 +154,77 @@ async fn a_short_pause_is_waited_for_and_reported() {
     assert_eq!(origin.heads().len(), 62);
 }
 
+/// Starts a server that answers request number n, from 0, with what `respond` returns: the time
+/// before the response, and its head. Also returns the times of the requests.
+fn noting(
+    respond: impl Fn(usize) -> (Duration, &'static str) + Send + Sync + 'static,
+) -> (RawOrigin, Arc<Mutex<Vec<tokio::time::Instant>>>) {
+    let arrivals: Arc<Mutex<Vec<_>>> = Arc::default();
+    let noted = Arc::clone(&arrivals);
+    let origin = RawOrigin::start(move |_, stream| {
+        let number = {
+            let mut arrivals = noted.lock();
+            arrivals.push(tokio::time::Instant::now());
+            arrivals.len() - 1
+        };
+        let (wait, head) = respond(number);
+        std::thread::sleep(wait);
+        write!(stream, "HTTP/1.1 {head}\r\ncontent-length: 2\r\n\r\nok").is_ok()
+    });
+    (origin, arrivals)
+}
+
+/// Requests that waited for their turn at a limited rate were sent during a pause that another one
+/// had begun.
+#[tokio::test]
+async fn a_pause_concerns_requests_that_wait_for_their_turn() {
+    let limit = larder_reqwest::RateLimit::new(4, Duration::from_secs(1));
+    for (retry, pause, requests) in [
+        (Retry::new(0), "429 Too Many Requests\r\nretry-after: 3600", 1),
+        (Retry::new(1), "429 Too Many Requests\r\nretry-after: 2", 5),
+    ] {
+        let (origin, arrivals) = noting(move |n| (Duration::ZERO, if n == 0 { pause } else { "200 OK" }));
+        let urls: Vec<_> = (0..4).map(|n| format!("{}/{n}", origin.url())).collect();
+        let pages: Vec<_> = client().fetch_all(urls).retry(retry).rate_limit(limit).collect().await;
+        let blocked = pages.iter().filter_map(|page| page.result.as_ref().err()).map(|error| error.kind());
+        let is_blocked = |kind| matches!(kind, ErrorKind::HostBlocked(left) if !left.is_zero());
+        assert_eq!(blocked.filter(|kind| is_blocked(*kind)).count(), if requests == 1 { 3 } else { 0 });
+        let arrivals = arrivals.lock();
+        assert_eq!(arrivals.len(), requests);
+        assert!(arrivals.iter().skip(1).all(|at| *at - arrivals[0] >= Duration::from_secs(2)));
+    }
+    let (origin, _) = noting(|n| match n {
+        0 => (Duration::ZERO, "429 Too Many Requests\r\nretry-after: 3600"),
+        _ => (Duration::ZERO, "200 OK"),
+    });
+    let client = client();
+    let (refresher, mut events) = client.refresher().rate_limit(limit).start();
+    for n in 0..3 {
+        let url = format!("{}/{n}", origin.url());
+        refresher.add(url, larder_reqwest::Schedule::every(Duration::from_secs(600))).expect("a URL");
+    }
+    for expected in ["refused", "blocked", "blocked"] {
+        assert_eq!(events.next().await.expect("an event").outcome.name(), expected);
+    }
+    assert_eq!(origin.heads().len(), 1);
+}
+
+/// The second of two responses requested a longer pause, and was ignored.
+#[tokio::test]
+async fn the_later_end_of_two_pauses_counts() {
+    let (origin, arrivals) = noting(|n| match n {
+        0 => (Duration::ZERO, "429 Too Many Requests\r\nretry-after: 1"),
+        1 => (Duration::from_millis(300), "429 Too Many Requests\r\nretry-after: 3"),
+        _ => (Duration::ZERO, "200 OK"),
+    });
+    let urls: Vec<_> = (0..4).map(|n| format!("{}/{n}", origin.url())).collect();
+    let pages: Vec<_> = client().fetch_all(urls).per_host(2).retry(2).collect().await;
+    assert!(pages.iter().all(|page| page.result.as_ref().is_ok_and(|page| page.status() == 200)));
+    let arrivals = arrivals.lock();
+    let first = arrivals[2] - arrivals[1];
+    assert!(first >= Duration::from_secs(3), "{first:?}");
+}
+
 /// A POST was sent again after its connection had broken, and the order was placed twice.
 #[tokio::test]
 async fn requests_that_may_have_had_an_effect_are_not_repeated() {

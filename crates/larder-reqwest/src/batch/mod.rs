@@ -28,7 +28,7 @@ pub use report::{Fetched, HostPause};
 
 use crate::{
     CachedClient, Error, ErrorKind, RateLimit, RequestBuilder, Response, Retry,
-    hosts::Hosts,
+    hosts::{Hosts, end_of},
     parts::{host, without_fragment},
     rate::Rates,
     retry::{is_retryable, retry_after},
@@ -97,8 +97,8 @@ struct Done(Job, Result<Response, Error>, Option<Duration>);
 enum PauseEnd {
     /// The URL can be retried.
     Retry(Job),
-    /// The host accepts requests again.
-    Host(String),
+    /// A host may accept requests again.
+    Host,
 }
 
 impl Batch {
@@ -263,7 +263,8 @@ impl Batch {
         let request = match &self.settings.rates {
             Some(rates) => request.with_rates(rates),
             None => request,
-        };
+        }
+        .with_pauses(self.hosts.pauses());
         // A stored response can be used nevertheless.
         let blocked = self.hosts.blocked_for(host(&job.url));
         let request = if blocked.is_some() { request.only_if_cached() } else { request };
@@ -321,15 +322,14 @@ impl Batch {
     /// Sends nothing to the host of `url` for a time: its URLs wait for the end of it, or fail.
     fn pause_host(&mut self, url: &Url, status: StatusCode, pause: Duration, is_waiting: bool) {
         let host = host(url).to_owned();
-        let is_new =
-            if is_waiting { self.hosts.pause(&host) } else { self.hosts.blocked_for(&host).is_none() };
-        if is_waiting && is_new {
-            let host = host.clone();
-            self.pauses.push(tokio::time::sleep(pause).map(|()| PauseEnd::Host(host)).boxed());
-        }
-        if !is_waiting {
-            self.hosts.block(&host, pause);
-        }
+        let until = end_of(pause);
+        let is_new = if is_waiting {
+            // Also if it is paused already: the later end counts.
+            self.pauses.push(tokio::time::sleep_until(until).map(|()| PauseEnd::Host).boxed());
+            self.hosts.pause(&host, until)
+        } else {
+            self.hosts.block(&host, until)
+        };
         if !is_new || pause.is_zero() {
             return;
         }
@@ -361,9 +361,8 @@ impl Stream for Batch {
                 return Poll::Ready(Some(fetched));
             }
             while let Poll::Ready(Some(end)) = this.pauses.poll_next_unpin(cx) {
-                match end {
-                    PauseEnd::Retry(job) => this.waiting.push_front(job),
-                    PauseEnd::Host(host) => this.hosts.resume(&host),
+                if let PauseEnd::Retry(job) = end {
+                    this.waiting.push_front(job);
                 }
             }
             let fetched = match this.start(cx) {

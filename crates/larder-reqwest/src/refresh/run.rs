@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     CachedClient, Error, Response,
+    hosts::Pauses,
     parts::{self, head_of},
     rate::Rates,
     replayable_body::ReplayableBody,
@@ -55,6 +56,8 @@ pub(super) struct Run {
     pub(super) counted: Option<Timestamp>,
     /// The limit on the rate of requests to each host.
     pub(super) rates: Option<Arc<Rates>>,
+    /// The pauses that hosts have requested.
+    pub(super) pauses: Pauses,
     /// Longest body that the event carries.
     pub(super) max_body: u64,
 }
@@ -63,7 +66,7 @@ pub(super) struct Run {
 pub(super) enum RunOutcome {
     /// The page.
     Fetched(Box<Page>),
-    /// An error status, the pause of its `Retry-After`, and the URL that responded, after redirects.
+    /// An error status, the pause of its `Retry-After`, and the URL that responded.
     ErrorStatus(StatusCode, Option<Duration>, Box<Url>),
     /// The status 410.
     Gone,
@@ -155,6 +158,7 @@ impl Run {
         let mut options = client.inner.options.clone();
         options.mode = CacheMode::Reload;
         options.rates.extend(self.rates.clone());
+        options.pauses = Some(self.pauses.clone());
         if let Round::Since { length, .. } = self.round {
             let kept = length.saturating_mul(2).saturating_add(KEPT_BEYOND);
             let kept = OverrideFn::always(Overrides::default().with_stale_if_error(kept));

@@ -23,7 +23,12 @@ use super::{
     run::{Page as FetchedPage, Run, RunOutcome},
     schedule::{CENTURY, Schedule},
 };
-use crate::{CachedClient, Error, Response, hosts::Hosts, parts::host, retry::jitter};
+use crate::{
+    CachedClient, Error, ErrorKind, Response,
+    hosts::{Hosts, end_of},
+    parts::host,
+    retry::jitter,
+};
 
 /// Interval at which the wall clock is read: it can be adjusted, and the machine can sleep.
 const WALL_CLOCK_POLL: Duration = Duration::from_secs(30);
@@ -224,8 +229,7 @@ impl Task {
                 (Some(page), None) => self.running.push(self.run_of(page, id, host)),
                 (Some(_), Some(left)) => {
                     self.hosts.release(&host);
-                    let next = self.schedule_run(id, left);
-                    self.report(id, RefreshOutcome::Blocked, RefreshReason::Pause, None, next, Some(left));
+                    self.report_blocked(id, left);
                 }
                 (None, _) => self.hosts.release(&host),
             }
@@ -248,6 +252,7 @@ impl Task {
             snapshot: page.snapshot.clone(),
             counted: page.counted,
             rates: self.settings.rates.clone(),
+            pauses: self.hosts.pauses(),
             max_body: self.settings.max_body,
         };
         let client = self.client.clone();
@@ -272,7 +277,7 @@ impl Task {
                 let requested = requested.map(|pause| pause.min(self.settings.max_retry_after));
                 let requested = requested.filter(|pause| !pause.is_zero());
                 if let Some(pause) = requested {
-                    self.hosts.block(host(&url), pause);
+                    self.hosts.block(host(&url), end_of(pause));
                 }
                 let pause = page.record_failure(late, &self.settings).max(requested.unwrap_or_default());
                 let next = self.schedule_run(id, pause);
@@ -280,6 +285,10 @@ impl Task {
                 self.report(id, outcome, RefreshReason::Status, None, next, requested);
             }
             Err(error) => {
+                // The pause has begun while the run waited, or it is that of a host after redirects.
+                if let ErrorKind::HostBlocked(left) = error.kind() {
+                    return self.report_blocked(id, left);
+                }
                 let pause = page.record_failure(late, &self.settings);
                 let next = self.schedule_run(id, pause);
                 self.report(id, RefreshOutcome::Failed(error), RefreshReason::Failure, None, next, None);
@@ -317,6 +326,12 @@ impl Task {
             self.report(id, RefreshOutcome::Moved(to), RefreshReason::Status, None, next, None);
         }
         self.report(id, outcome, reason, response, next, None);
+    }
+
+    /// Reports a run that was not sent, and sets it to the end of its host's pause.
+    fn report_blocked(&mut self, id: u64, left: Duration) {
+        let next = self.schedule_run(id, left);
+        self.report(id, RefreshOutcome::Blocked, RefreshReason::Pause, None, next, Some(left));
     }
 
     /// Queues the event of a run.
