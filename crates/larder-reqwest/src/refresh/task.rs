@@ -285,7 +285,7 @@ impl Task {
                 self.report(id, outcome, RefreshReason::Status, None, next, requested);
             }
             Err(error) => {
-                // The pause has begun while the run waited, or it is that of a host after redirects.
+                // The pause has begun during a wait, or is that of a host after redirects.
                 if let ErrorKind::HostBlocked(left) = error.kind() {
                     return self.report_blocked(id, left);
                 }
