@@ -69,6 +69,7 @@ pub(crate) async fn copy(
 ) -> anyhow::Result<Copied> {
     let mut sink = Sink::open(destination, download.response())?;
     let mut length = 0;
+    let mut has_output = options.headers;
     if options.headers {
         sink.write(&head(download.response()))?;
     }
@@ -76,8 +77,10 @@ pub(crate) async fn copy(
         match part {
             Part::Chunk(chunk) => {
                 sink.write(&chunk)?;
+                has_output = true;
                 length += chunk.len() as u64;
             }
+            Part::Restart if !has_output => {}
             Part::Restart => {
                 sink.restart()?;
                 length = 0;
