@@ -54,6 +54,10 @@ impl Leases for Leasing {
             Err(_) => Claim::Held(Box::new(Waiting(of_key))),
         })
     }
+
+    fn precede_lookups(&self) -> bool {
+        false
+    }
 }
 
 impl StoreDelegate for Leasing {

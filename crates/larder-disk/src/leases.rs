@@ -42,6 +42,10 @@ impl Leases for DiskStore {
         }
         Err(busy("the table of leases did not become free"))
     }
+
+    fn precede_lookups(&self) -> bool {
+        false
+    }
 }
 
 /// Claims the lease of a key, once.

@@ -27,6 +27,15 @@ pub trait Leases: fmt::Debug + Send + Sync {
     /// Returns a [`StoreError`] if the store could not decide. The engine then fetches without a
     /// lease.
     async fn claim(&self, key: &CacheKey) -> Result<Claim, StoreError>;
+
+    /// Returns whether a lookup that begins after a claim is carried out after it, although the
+    /// result of the claim is not known yet. Remote stores do so that send both over one
+    /// connection, and the engine then waits for one round trip instead of two. If it is `false`,
+    /// the lookup begins when the claim has ended.
+    ///
+    /// A lookup that is carried out before the claim may miss what the last holder of the lease has
+    /// stored, and the key is fetched twice.
+    fn precede_lookups(&self) -> bool;
 }
 
 /// The result of [`Leases::claim`].

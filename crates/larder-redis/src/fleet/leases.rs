@@ -44,6 +44,12 @@ impl Leases for RedisLeases {
         holder.may_hold = false;
         Ok(Claim::Held(Box::new(Held { shared: Arc::clone(&self.0), names: holder.names.clone() })))
     }
+
+    /// One connection carries both, and in a Cluster one node executes both: the names have the
+    /// same hash tag.
+    fn precede_lookups(&self) -> bool {
+        true
+    }
 }
 
 /// The holder of a lease, or a caller that may have become it. Dropping it releases the lease.

@@ -176,18 +176,24 @@ pub(in super::super) fn is_coordinated(cx: &Context) -> bool {
 ///   younger, and so are its validation and, by the reservation, what is stored. What is served
 ///   from the store has to be looked up again.
 /// - Another process may store its response and release the lease after the lookup and before the
-///   claim. The key is then fetched twice. As the operations are first polled in this order, and
-///   stores send commands in order, that is rare.
+///   claim. The key would then be fetched twice, so the lookup waits for the claim, unless the
+///   store carries them out in the order in which they are first polled
+///   ([`Leases::precede_lookups`](crate::Leases::precede_lookups)).
 pub(in super::super) async fn coordinate(
     cx: &Arc<Context>,
     request: &PendingRequest,
     leader: &mut Leader,
     may_claim: bool,
 ) -> Turn {
-    let claiming = async {
-        let claiming = cx.store.leases().filter(|_| may_claim)?.claim(leader.key());
+    let key = leader.key().clone();
+    let leases = cx.store.leases().filter(|_| may_claim);
+    let claim = async || {
+        let claiming = leases?.claim(&key);
         cx.store_call(StoreStep::Lookup, cx.limits.lookup_timeout, claiming).await
     };
+    let is_claimed_first = leases.is_some_and(|leases| !leases.precede_lookups());
+    let claimed = if is_claimed_first { claim().await } else { None };
+    let claiming = async { if is_claimed_first { claimed } else { claim().await } };
     let reading = async {
         if let Some(removals) = cx.store.removals() {
             leader.set_token(cx.removal_token(removals, &request.key).await);
