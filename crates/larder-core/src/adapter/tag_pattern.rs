@@ -26,7 +26,7 @@ pub(super) fn parse_pattern(text: &[u8]) -> Option<Pattern> {
     }
     // The borders of a member of a list, as in `(^|,)a(,|$)`.
     let mut bare = text.to_owned();
-    for border in ["(^|,)", "(,|$)", "(^|\\s)", "(\\s|$)", "(^| )", "( |$)", "\\b"] {
+    for border in ["(^|,)", "(,|$)", "(^|\\s)", "(\\s|$)", "(^| )", "( |$)"] {
         bare = bare.replace(border, BORDER);
     }
     let is_list = bare.contains(BORDER);
@@ -68,7 +68,7 @@ pub(super) fn literal(text: &str) -> Option<String> {
         match character {
             '\\' => match characters.next()? {
                 // `\d` and its like are classes.
-                class if class.is_ascii_alphanumeric() => return None,
+                class if class.is_ascii_alphanumeric() || class == '\u{1}' => return None,
                 escaped => plain.push(escaped),
             },
             '\u{1}' | '*' | '+' | '?' | '[' | ']' | '{' | '}' | '(' | ')' | '^' | '$' => return None,
@@ -104,7 +104,7 @@ mod tests {
     fn other_expressions_are_not_read() {
         for pattern in [
             "a+", "[ab]", r"\d+", "a||b", "(a)?", "a{2}", r"a\", "(|)", "a.*b", "a(|b)", "^a|b$", "a(b|c)",
-            "a(^|,)b",
+            "a(^|,)b", r"\ba", r"\(^|,)a",
         ] {
             assert_eq!(parse_pattern(pattern.as_bytes()), None, "{pattern}");
         }
