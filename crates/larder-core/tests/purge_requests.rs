@@ -78,6 +78,8 @@ fn what_is_not_read_is_an_error() {
         "PURGE /.*/feed/.*; X-Purge-Method: regex",
         "PURGE /(feed|comments)/.*; X-Purge-Method: regex",
         "PURGE /news/[0-9]+/.*; X-Purge-Method: regex",
+        "PURGE /news|/blog/.*; X-Purge-Method: regex",
+        "BAN /; X-Url: ^/news|/blog/.*",
     ] {
         let result = read(request);
         assert!(result.starts_with("error: "), "{request}: {result}");

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::{
     KeyRules, PurgeError, PurgePrefix, PurgeUrl,
-    tag_pattern::{Pattern, literal, parse_pattern},
+    tag_pattern::{Pattern, parse_pattern},
 };
 use crate::{Cache, CacheGroup, Purged, Scope, policy::tags_in_field};
 
@@ -228,17 +228,13 @@ fn separated(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
 /// Returns what a `PURGE` without tags concerns.
 fn what_of_path(authority: &str, path: &str, headers: &HeaderMap) -> Result<What, UnknownPurge> {
     let method = headers.get("x-purge-method").map(HeaderValue::as_bytes).unwrap_or_default();
-    let below = match path.strip_suffix(".*") {
-        Some(below) if method.eq_ignore_ascii_case(b"regex") => {
-            let below = literal(below).ok_or_else(|| UnknownPurge::pattern("path"))?;
-            return Ok(What::Below(format!("{authority}{below}*")));
-        }
-        None if method.eq_ignore_ascii_case(b"regex") => {
-            return Err(UnknownPurge::pattern("path"));
-        }
-        _ => path.strip_suffix('*'),
-    };
-    Ok(match below {
+    if method.eq_ignore_ascii_case(b"regex") {
+        return match parse_pattern(path.as_bytes()) {
+            Some(Pattern::Prefix(below)) => Ok(What::Below(format!("{authority}{below}*"))),
+            _ => Err(UnknownPurge::pattern("path")),
+        };
+    }
+    Ok(match path.strip_suffix('*') {
         Some(below) => What::Below(format!("{authority}{below}*")),
         None => What::Url(format!("{authority}{path}")),
     })

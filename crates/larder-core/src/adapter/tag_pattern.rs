@@ -38,6 +38,7 @@ pub(super) fn parse_pattern(text: &[u8]) -> Option<Pattern> {
     if alternatives.len() > 1 && alternatives.iter().any(|one| one.contains(['^', '$'])) {
         return None;
     }
+    let is_single = alternatives.len() == 1;
     let alternatives: Option<Vec<String>> = alternatives.into_iter().map(literal).collect();
     let starts = text.starts_with('^');
     let ends = text.ends_with('$');
@@ -48,17 +49,17 @@ pub(super) fn parse_pattern(text: &[u8]) -> Option<Pattern> {
             let is_open = starts && !ends && !is_list;
             Some(if is_open { Pattern::Prefix(name.clone()) } else { Pattern::Names(names) })
         }
-        Some(_) => None,
-        None => {
+        None if is_single => {
             let open = bare.trim_end_matches('$').strip_suffix(".*")?;
             literal(open).filter(|prefix| !prefix.is_empty()).map(Pattern::Prefix)
         }
+        _ => None,
     }
 }
 
 /// Returns the text that an expression without operators matches, without parentheses around it and
 /// without anchors.
-pub(super) fn literal(text: &str) -> Option<String> {
+fn literal(text: &str) -> Option<String> {
     let text = text.trim_start_matches(['(', '\u{1}']).trim_end_matches([')', '\u{1}']);
     let text = text.strip_prefix('^').unwrap_or(text);
     let text = text.strip_suffix('$').unwrap_or(text);
@@ -104,7 +105,7 @@ mod tests {
     fn other_expressions_are_not_read() {
         for pattern in [
             "a+", "[ab]", r"\d+", "a||b", "(a)?", "a{2}", r"a\", "(|)", "a.*b", "a(|b)", "^a|b$", "a(b|c)",
-            "a(^|,)b", r"\ba", r"\(^|,)a",
+            "a(^|,)b", "/a|/b/.*", r"\ba", r"\(^|,)a",
         ] {
             assert_eq!(parse_pattern(pattern.as_bytes()), None, "{pattern}");
         }
